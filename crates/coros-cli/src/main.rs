@@ -1,0 +1,2 @@
+//! The `coros` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! coros-cluster

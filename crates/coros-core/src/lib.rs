@@ -1,0 +1,6 @@
+//! Coroutines on one machine.
+
+mod exit;
+pub mod remote;
+
+pub use exit::Exit;

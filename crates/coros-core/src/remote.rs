@@ -1,0 +1,325 @@
+//! The seam between local and remote coroutines.
+//!
+//! Code of users never names this module. It is what a networking layer (`coros-net`) implements
+//! so that an [`Address`](crate::Address) works the same wherever its coroutine lives:
+//!
+//! - An [`Inlet`] is the outside of a local coroutine (or of a pending reply): it takes messages
+//!   as bytes. Serialising a local address hands its inlet to the [`Exchange`] in scope, which
+//!   remembers it and answers with the [`RemoteId`] that goes over the wire.
+//! - A [`Carrier`] takes bytes to a coroutine of another node. Deserialising an address asks the
+//!   exchange in scope for the carrier that reaches the address's node, or, when the address has
+//!   come home, for the inlet itself.
+//!
+//! The exchange in scope is a thread-local that [`with_exchange`] sets around encoding and
+//! decoding: both are synchronous, so it is never held across an await point. Serialising an
+//! address with no exchange in scope is an error that says so: an address means nothing outside a
+//! message between nodes.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::Exit;
+
+/// A message that can go to another node: any type that serde can write and read.
+///
+/// Implemented for every such type; local coroutines take messages of any `Send` type.
+pub trait Message: Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}
+
+/// Identifies one run of one node: random, 128 bits, new at each start.
+///
+/// A restarted process is another node, so an address from before the restart reaches nobody
+/// rather than a stranger.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NodeId(pub u128);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeId({self})")
+    }
+}
+
+/// A node as others refer to it: who it is and where it listens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Location {
+    /// This run of the node; alone decides equality.
+    pub node: NodeId,
+    /// Its name, for people.
+    pub name: Arc<str>,
+    /// Where it can be dialled; `None` for a node that accepts no connections.
+    pub endpoint: Option<SocketAddr>,
+}
+
+impl PartialEq for Location {
+    fn eq(&self, other: &Self) -> bool {
+        self.node == other.node
+    }
+}
+
+impl Eq for Location {}
+
+impl std::hash::Hash for Location {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.node.hash(state);
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match self.endpoint {
+            Some(endpoint) => write!(f, "@{endpoint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Names a coroutine (or a pending reply) anywhere: what an address is on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RemoteId {
+    /// The node where it lives.
+    pub location: Location,
+    /// Its number there, never used twice within a run of the node.
+    pub coroutine: u64,
+}
+
+/// What can be asked of a coroutine besides taking a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Request {
+    /// [`Address::terminate`](crate::Address::terminate).
+    Terminate,
+    /// [`Address::suspend`](crate::Address::suspend).
+    Suspend,
+    /// [`Address::resume`](crate::Address::resume).
+    Resume,
+}
+
+/// Why a message did not get into a mailbox on another node, or into an [`Inlet`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CarryError {
+    /// The coroutine has ended, or never was.
+    #[error("the coroutine has ended")]
+    Closed,
+    /// Its bounded mailbox has no room.
+    #[error("the mailbox is full")]
+    Full,
+    /// There is no link to its node, and none could be made, or the link was lost.
+    #[error("no link to the coroutine's node: {0}")]
+    Disconnected(String),
+    /// The message could not be encoded or decoded.
+    #[error("{0}")]
+    Codec(#[from] CodecError),
+}
+
+/// A value that could not be encoded or decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("cannot {action} a {type_name}: {reason}")]
+pub struct CodecError {
+    /// `encode` or `decode`.
+    pub action: String,
+    /// The Rust type.
+    pub type_name: String,
+    /// What the codec said.
+    pub reason: String,
+}
+
+/// A boxed future that can be sent between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Appends one encoded message to the buffer that the carrier hands it.
+///
+/// A carrier calls it within [`with_exchange`]. On an error the buffer may hold part of the
+/// message: the carrier truncates it.
+pub type Encode<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> Result<(), CodecError>;
+
+/// Called once with the reason for which a coroutine ended.
+pub type OnExit = Box<dyn FnOnce(Exit) + Send>;
+
+/// Takes messages to coroutines of other nodes. One object serves a whole node.
+pub trait Carrier: Send + Sync + 'static {
+    /// Queues a message for `to` and returns at once; messages that one sender queues for one
+    /// receiver arrive in that order.
+    ///
+    /// # Errors
+    /// [`CarryError::Codec`] when `encode` fails, [`CarryError::Disconnected`] when it is known
+    /// that the node cannot be reached. `Ok` does not say that the message arrives.
+    fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError>;
+
+    /// Queues a message and resolves when it is in the receiver's mailbox.
+    ///
+    /// # Errors
+    /// As [`send`](Carrier::send), and what the receiving node answers; `Disconnected` when the
+    /// link is lost before the answer.
+    fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>>;
+
+    /// Calls `on_exit` once: when the coroutine ends, at once if it has ended, with
+    /// [`Exit::Disconnected`] when the link is lost.
+    fn watch(&self, to: &RemoteId, on_exit: OnExit);
+
+    /// Passes on a request; lost without a word when the node cannot be reached.
+    fn request(&self, to: &RemoteId, request: Request);
+}
+
+/// The outside of a local coroutine or pending reply: takes messages that come as bytes.
+///
+/// Called within [`with_exchange`], because decoding may meet addresses.
+pub trait Inlet: Send + Sync + 'static {
+    /// The coroutine's number in this process, never used twice.
+    fn id(&self) -> u64;
+
+    /// Decodes a message and puts it into the mailbox; never waits.
+    ///
+    /// # Errors
+    /// `Closed`, `Full` or `Codec`.
+    fn receive(&self, payload: &[u8]) -> Result<(), CarryError>;
+
+    /// Decodes a message and resolves when it is in the mailbox: waits for room in a full one.
+    ///
+    /// # Errors
+    /// `Closed` or `Codec`.
+    fn deliver(&self, payload: &[u8]) -> BoxFuture<Result<(), CarryError>>;
+
+    /// Calls `on_exit` once, at once if the coroutine has ended.
+    fn watch(&self, on_exit: OnExit);
+
+    /// Carries out a request.
+    fn request(&self, request: Request);
+
+    /// For an address that has come home: the local object behind this inlet.
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// What turns addresses into wire form and back: a node.
+pub trait Exchange: Send + Sync {
+    /// Remembers the inlet under its number, so that peers reach it, and names it for the wire.
+    fn export(&self, inlet: Arc<dyn Inlet>) -> RemoteId;
+
+    /// Finds the way to a coroutine.
+    fn import(&self, id: &RemoteId) -> Imported;
+}
+
+/// The way to a coroutine whose address came over the wire.
+pub enum Imported {
+    /// It lives on another node.
+    Remote(Arc<dyn Carrier>),
+    /// It lives here.
+    Local(Arc<dyn Inlet>),
+    /// It lived here and has ended.
+    Gone,
+}
+
+thread_local! {
+    static EXCHANGE: RefCell<Vec<Arc<dyn Exchange>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` with `exchange` in scope: addresses that `f` encodes or decodes go through it.
+///
+/// Scopes nest; the innermost counts. A panic in `f` ends the scope.
+pub fn with_exchange<T>(exchange: &Arc<dyn Exchange>, f: impl FnOnce() -> T) -> T {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            EXCHANGE.with_borrow_mut(Vec::pop);
+        }
+    }
+    EXCHANGE.with_borrow_mut(|stack| stack.push(Arc::clone(exchange)));
+    let _leave = Leave;
+    f()
+}
+
+/// The exchange in scope.
+#[must_use]
+pub fn exchange() -> Option<Arc<dyn Exchange>> {
+    EXCHANGE.with_borrow(|stack| stack.last().cloned())
+}
+
+/// Appends `value` in the wire's encoding (postcard) to `buffer`.
+///
+/// # Errors
+/// When the type's `Serialize` fails, as an address does without an exchange in scope; what was
+/// in the buffer before stays, and part of the value may follow it.
+pub fn encode<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
+    REFUSAL.set(None);
+    postcard::serialize_with_flavor(value, Append(buffer)).map_err(|reason| {
+        // Postcard drops the text of an error that a `Serialize` makes; ours is kept beside it.
+        match REFUSAL.take() {
+            Some(refusal) => codec_error::<T>("encode", &refusal),
+            None => codec_error::<T>("encode", &reason),
+        }
+    })
+}
+
+/// A postcard flavor that appends to a buffer it does not own.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+thread_local! {
+    static REFUSAL: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// The exchange in scope, or why an address cannot be written or read without one.
+pub(crate) fn require_exchange() -> Result<Arc<dyn Exchange>, &'static str> {
+    exchange().ok_or_else(|| {
+        let refusal = "an address can only be part of a message between nodes: \
+                       there is no node in scope to make it reachable";
+        REFUSAL.set(Some(refusal));
+        refusal
+    })
+}
+
+/// Reads a value in the wire's encoding, all of `bytes`.
+///
+/// # Errors
+/// When the bytes are not exactly one `T`.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => {
+            let reason = format!("{} bytes are left over", rest.len());
+            Err(codec_error::<T>("decode", &reason))
+        }
+        Err(reason) => Err(codec_error::<T>("decode", &reason)),
+    }
+}
+
+fn codec_error<T>(action: &str, reason: &dyn fmt::Display) -> CodecError {
+    CodecError {
+        action: action.into(),
+        type_name: std::any::type_name::<T>().into(),
+        reason: reason.to_string(),
+    }
+}

@@ -1,0 +1,2 @@
+//! Tutorial.
+fn main() {}
