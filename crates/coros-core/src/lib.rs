@@ -1,6 +1,32 @@
 //! Coroutines on one machine.
 
+mod address;
+mod builder;
+mod context;
+mod control;
+mod coro;
+mod engine;
 mod exit;
+mod introspect;
+mod mailbox;
+mod monitor;
+mod primitives;
 pub mod remote;
+mod reply;
+pub mod runtime;
+mod send;
+pub mod swap;
+mod terminate;
+mod wire;
 
+pub use address::{Address, WeakAddress};
+pub use builder::{Builder, build, spawn};
+pub use context::{Context, ReceiveTimeoutError};
+pub use coro::{Coro, Join};
 pub use exit::Exit;
+pub use introspect::{CoroInfo, CoroState, coroutines, live};
+pub use monitor::Monitor;
+pub use reply::{AskError, Reply};
+pub use send::SendError;
+pub use swap::{SwapError, SwapOffer, SwapOffers};
+pub use terminate::Terminating;

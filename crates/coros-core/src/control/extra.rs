@@ -1,0 +1,60 @@
+//! What a coroutine has only when it is used.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::Exit;
+use crate::mailbox::Bounds;
+use crate::primitives::Mutex;
+use crate::remote::OnExit;
+use crate::swap::SwapState;
+
+/// How long a coroutine that asked for it may clean up, unless its builder says otherwise.
+pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+pub(crate) struct Extra {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) bounds: Option<Bounds>,
+    pub(crate) grace: Duration,
+    pub(crate) born: Instant,
+    pub(crate) end: Mutex<End>,
+    /// The waker of a receiver that is polled by another task or a combinator.
+    pub(crate) elsewhere: Mutex<Option<Waker>>,
+    /// Tells a coroutine that asked for it to clean up; its runtime keeps the grace period.
+    pub(crate) terminating: OnceLock<(watch::Sender<bool>, Handle)>,
+    pub(crate) swap: SwapState,
+    /// Messages taken from the mailbox and not yet received.
+    pub(crate) held: AtomicUsize,
+}
+
+/// Who waits for the end, and how it came about.
+#[derive(Default)]
+pub(crate) struct End {
+    /// `Finished` and `Terminated` are flags; everything else is here.
+    pub(crate) exit: Option<Exit>,
+    pub(crate) next: u64,
+    /// In the order in which they came.
+    pub(crate) watchers: BTreeMap<u64, OnExit>,
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Extra {
+            name: None,
+            bounds: None,
+            grace: DEFAULT_GRACE,
+            born: Instant::now(),
+            end: Mutex::new(End::default()),
+            elsewhere: Mutex::new(None),
+            terminating: OnceLock::new(),
+            swap: SwapState::default(),
+            held: AtomicUsize::new(0),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The atomics and locks that the mailbox is built on: std's, or loom's when a model runs
+//! (`cargo xtask loom`).
+
+#[cfg(coros_loom)]
+pub(crate) use loom::{
+    cell::UnsafeCell,
+    hint::spin_loop,
+    sync::{
+        Mutex,
+        atomic::{AtomicU8, AtomicUsize, fence},
+    },
+    thread::yield_now,
+};
+
+#[cfg(not(coros_loom))]
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::{
+        Mutex,
+        atomic::{AtomicU8, AtomicUsize, fence},
+    },
+    thread::yield_now,
+};
+
+/// std's cell with the access methods of loom's, which let a model see every access.
+#[cfg(not(coros_loom))]
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(coros_loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// Locks a mutex, whether or not a thread panicked with it: every critical section of this crate
+/// leaves its data consistent at each point where it can unwind.
+#[inline]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> LockGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(coros_loom)]
+pub(crate) type LockGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
+#[cfg(not(coros_loom))]
+pub(crate) type LockGuard<'a, T> = std::sync::MutexGuard<'a, T>;

@@ -1,0 +1,155 @@
+//! Addresses of coroutines on other nodes, and how an address becomes bytes and back.
+
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Address;
+use crate::mailbox::Mailbox;
+use crate::remote::{
+    self, Carrier, CarryError, CodecError, Imported, Inlet, Message, OnExit, RemoteId, Request,
+};
+use crate::send::SendError;
+
+/// The way to a coroutine of another node.
+pub(crate) struct Remote<M> {
+    id: RemoteId,
+    carrier: Arc<dyn Carrier>,
+    /// How to write an `M`; kept here because only whoever made the address knew that `M` can be
+    /// written.
+    encode: fn(&M, &mut Vec<u8>) -> Result<(), CodecError>,
+}
+
+impl<M> Remote<M> {
+    pub(crate) fn new(id: RemoteId, carrier: Arc<dyn Carrier>) -> Self
+    where
+        M: Message,
+    {
+        Remote {
+            id,
+            carrier,
+            encode: remote::encode::<M>,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &RemoteId {
+        &self.id
+    }
+
+    pub(crate) fn send(&self, message: M) -> Result<(), SendError<M>> {
+        let sent = self
+            .carrier
+            .send(&self.id, &mut |buffer| (self.encode)(&message, buffer));
+        sent.map_err(|error| SendError::from_carry(message, error))
+    }
+
+    pub(crate) async fn deliver(&self, message: M) -> Result<(), SendError<M>> {
+        let delivery = self
+            .carrier
+            .deliver(&self.id, &mut |buffer| (self.encode)(&message, buffer));
+        delivery
+            .await
+            .map_err(|error| SendError::from_carry(message, error))
+    }
+
+    pub(crate) fn watch(&self, on_exit: OnExit) {
+        self.carrier.watch(&self.id, on_exit);
+    }
+
+    pub(crate) fn request(&self, request: Request) {
+        self.carrier.request(&self.id, request);
+    }
+}
+
+impl<M: Message> Serialize for Address<M> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.place() {
+            Ok(_) => {
+                let exchange = remote::require_exchange().map_err(S::Error::custom)?;
+                exchange
+                    .export(Arc::new(Exported(self.clone())))
+                    .serialize(serializer)
+            }
+            Err(remote) => remote.id().serialize(serializer),
+        }
+    }
+}
+
+impl<'de, M: Message> Deserialize<'de> for Address<M> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = RemoteId::deserialize(deserializer)?;
+        let exchange = remote::require_exchange().map_err(D::Error::custom)?;
+        match exchange.import(&id) {
+            Imported::Remote(carrier) => Ok(Address::remote(Remote::new(id, carrier))),
+            Imported::Local(inlet) => match inlet.as_any().downcast::<Exported<M>>() {
+                Ok(exported) => Ok(exported.0.clone()),
+                Err(_) => Err(D::Error::custom(format_args!(
+                    "coroutine {} does not receive {}",
+                    id.coroutine,
+                    std::any::type_name::<M>()
+                ))),
+            },
+            Imported::Gone => Ok(Address::ended()),
+        }
+    }
+}
+
+/// The outside of a local coroutine whose messages can travel. It holds an address, since a peer
+/// that has one may send.
+struct Exported<M>(Address<M>);
+
+impl<M: Message> Exported<M> {
+    fn mailbox(&self) -> &Arc<Mailbox<M>> {
+        match self.0.place() {
+            Ok(mailbox) => mailbox,
+            Err(_) => unreachable!("only local coroutines are exported"),
+        }
+    }
+}
+
+impl<M: Message> Inlet for Exported<M> {
+    fn id(&self) -> u64 {
+        self.0.id()
+    }
+
+    fn receive(&self, payload: &[u8]) -> Result<(), CarryError> {
+        let message = remote::decode(payload)?;
+        self.0.send(message).map_err(|error| carry_error(&error))
+    }
+
+    fn deliver(&self, payload: &[u8]) -> remote::BoxFuture<Result<(), CarryError>> {
+        let message = remote::decode::<M>(payload);
+        let mailbox = Arc::clone(self.mailbox());
+        Box::pin(async move {
+            let delivered = crate::send::deliver_local(&mailbox, message?).await;
+            delivered.map_err(|error| carry_error(&error))
+        })
+    }
+
+    fn watch(&self, on_exit: OnExit) {
+        let _ = self.0.watch(on_exit);
+    }
+
+    fn request(&self, request: Request) {
+        match request {
+            Request::Terminate => self.0.terminate(),
+            Request::Suspend => self.0.suspend(),
+            Request::Resume => self.0.resume(),
+        }
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync> {
+        self
+    }
+}
+
+fn carry_error<M>(error: &SendError<M>) -> CarryError {
+    match error {
+        SendError::Full(_) => CarryError::Full,
+        SendError::Closed(_) => CarryError::Closed,
+        SendError::Disconnected(_, why) => CarryError::Disconnected(why.clone()),
+        SendError::Codec(_, why) => CarryError::Codec(why.clone()),
+    }
+}
