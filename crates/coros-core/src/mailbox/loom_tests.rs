@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -25,14 +26,30 @@ fn mailbox<M: Send + 'static>() -> (Arc<Mailbox<M>>, Receiver<M>) {
     Mailbox::new(Control::new(Flags::NONE, None))
 }
 
-/// Receives as a coroutine does: the engine registers the task's waker at the first poll.
+/// Polls once as a coroutine does, with the waker that the engine registers.
+fn poll_own<M: Send + 'static>(
+    receiver: &mut Receiver<M>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<M>> {
+    // Clones of one waker are equal; loom's `block_on` polls with one that equals none of them.
+    let own = cx.waker().clone();
+    let control = receiver.mailbox().control();
+    if !control.has_own() {
+        control.set_own(&own);
+    }
+    assert!(control.is_own(&own));
+    receiver.poll_receive(&mut Context::from_waker(&own))
+}
+
 async fn receive<M: Send + 'static>(receiver: &mut Receiver<M>) -> Option<M> {
-    poll_fn(|cx| {
-        let control = receiver.mailbox().control();
-        if !control.has_own() {
-            control.set_own(cx.waker());
-        }
-        receiver.poll_receive(cx)
+    poll_fn(|cx| poll_own(receiver, cx)).await
+}
+
+/// Polls once; what was there.
+async fn receive_now<M: Send + 'static>(receiver: &mut Receiver<M>) -> Option<M> {
+    poll_fn(|cx| match poll_own(receiver, cx) {
+        Poll::Ready(message) => Poll::Ready(message),
+        Poll::Pending => Poll::Ready(None),
     })
     .await
 }
@@ -134,18 +151,7 @@ fn loom_close_drops_every_message_once() {
         };
         block_on(async {
             // Parks, in some interleavings, and takes at most one.
-            let mut first = true;
-            let one = poll_fn(|cx| {
-                receiver.mailbox().control().set_own(cx.waker());
-                let polled = receiver.poll_receive(cx);
-                if std::mem::take(&mut first) {
-                    std::task::Poll::Ready(polled)
-                } else {
-                    unreachable!()
-                }
-            })
-            .await;
-            if let std::task::Poll::Ready(Some(message)) = one {
+            if let Some(message) = receive_now(&mut receiver).await {
                 assert_eq!(message.1, 0);
             }
         });
@@ -167,15 +173,7 @@ fn loom_cancelled_receive_loses_nothing() {
         });
         block_on(async {
             // Parked and dropped: the message that then comes into the slot is still first.
-            let early = poll_fn(|cx| {
-                let control = receiver.mailbox().control();
-                control.set_own(cx.waker());
-                std::task::Poll::Ready(match receiver.poll_receive(cx) {
-                    std::task::Poll::Ready(message) => message,
-                    std::task::Poll::Pending => None,
-                })
-            })
-            .await;
+            let early = receive_now(&mut receiver).await;
             let mut expected = if early.is_some() { 2..3 } else { 1..3 };
             while let Some(n) = receive(&mut receiver).await {
                 assert_eq!(Some(n), expected.next());

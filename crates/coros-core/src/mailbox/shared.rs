@@ -19,12 +19,14 @@
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::task::Context;
 
 use super::receiver::Receiver;
 use crate::control::Control;
-use crate::primitives::{AtomicU8, AtomicUsize, Mutex, UnsafeCell, lock, spin_loop, yield_now};
+use crate::primitives::{
+    AtomicU8, AtomicUsize, Mutex, UnsafeCell, fence, lock, spin_loop, yield_now,
+};
 
 /// The receiver is working; the slot is empty. Senders use the queue.
 const RUNNING: u8 = 0;
@@ -217,15 +219,24 @@ impl<M> Mailbox<M> {
                     self.state.store(RUNNING, Release);
                     return Fetched::Message(message);
                 }
-                state @ (CLAIMED | CLAIMED_ELSEWHERE) => {
-                    // The sender's next step is FILLED, and then it wakes the waker with which
-                    // the receiver parked; this poll may come with another one.
+                CLAIMED => {
+                    // The sender's next step is FILLED, and then it wakes the coroutine's own
+                    // waker. A poll that comes with another one has to ask again.
                     if let Some(cx) = cx
-                        && !(state == CLAIMED && self.control.is_own(cx.waker()))
+                        && !self.control.is_own(cx.waker())
                     {
                         cx.waker().wake_by_ref();
                     }
                     return Fetched::Empty;
+                }
+                CLAIMED_ELSEWHERE => {
+                    let Some(cx) = &cx else { return Fetched::Empty };
+                    self.control.set_elsewhere(cx.waker());
+                    // Still claimed: the sender has yet to fill the slot and then to wake this
+                    // waker. Otherwise it may have woken the previous one.
+                    if self.state.load(Acquire) == CLAIMED_ELSEWHERE {
+                        return Fetched::Empty;
+                    }
                 }
                 state @ (PARKED | PARKED_ELSEWHERE) => {
                     let stays = match &cx {
@@ -280,6 +291,12 @@ impl<M> Mailbox<M> {
                     PARKED
                 } else {
                     self.control.set_elsewhere(cx.waker());
+                    // Whoever dropped the last address since `ended` was read may have found no
+                    // waker. Pairs with the fence in `Control::wake`.
+                    fence(SeqCst);
+                    if self.addresses.load(Relaxed) == 0 {
+                        return Fetched::Ended;
+                    }
                     PARKED_ELSEWHERE
                 };
                 self.state.store(parked, Release);
