@@ -28,7 +28,6 @@ use crate::{Address, Exit};
 /// assert_eq!(sum.await, Ok(42));
 /// # }
 /// ```
-#[must_use = "without its handle or address nobody can send to the coroutine"]
 pub struct Coro<M, R> {
     address: Address<M>,
     handle: Handle<R>,

@@ -1,0 +1,106 @@
+//! Looking at coroutines, and whole programs. Counts are of the process, so these tests are one.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::until;
+use coros_core::runtime::{Ended, run};
+use coros_core::{Context, CoroState, build, coroutines, live, spawn};
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn counts_lists_and_whole_programs() {
+    named_coroutines_are_listed();
+    a_program_ends_with_its_last_coroutine_and_cleans_up();
+}
+
+fn named_coroutines_are_listed() {
+    runtime().block_on(async {
+        assert_eq!(live(), 0);
+        let anonymous = spawn(async |mut me: Context<u32>| me.receive().await);
+        let named = build()
+            .name("worker")
+            .capacity(8)
+            .spawn(async |mut me: Context<u32>| {
+                assert_eq!(me.receive_where(|n| *n == 3).await, Some(3));
+                std::future::pending::<()>().await;
+            });
+        let daemon = build()
+            .name("logger")
+            .daemon()
+            .spawn(async |me: Context<()>| {
+                me.terminating().await;
+                me.sleep(Duration::from_secs(60)).await;
+            });
+        for n in 0..5 {
+            named.send(n).unwrap();
+        }
+        // 0, 1 and 2 are held back by the selective receive, 4 waits: wherever they are, they
+        // are counted.
+        until(|| coroutines().iter().any(|coro| coro.mailbox == 4)).await;
+        named.suspend();
+        daemon.terminate();
+        until(|| {
+            coroutines()
+                .iter()
+                .any(|coro| coro.state == CoroState::Terminating)
+        })
+        .await;
+        let list = coroutines();
+        assert_eq!(list.len(), 2, "{list:?}");
+        assert_eq!(
+            (&*list[0].name, list[0].mailbox, list[0].capacity),
+            ("worker", 4, Some(8))
+        );
+        assert_eq!(
+            (list[0].state, list[0].daemon),
+            (CoroState::Suspended, false)
+        );
+        assert_eq!(
+            (&*list[1].name, list[1].daemon, list[1].capacity),
+            ("logger", true, None)
+        );
+        assert_eq!(list[0].id, named.id());
+        assert_eq!(live(), 3);
+        assert_eq!(named.to_string(), format!("worker#{}", named.id()));
+        anonymous.send(0).unwrap();
+        anonymous.join().await.unwrap();
+        assert_eq!(live(), 2);
+    });
+    // The runtime was dropped with the other two in it.
+    assert_eq!((live(), coroutines().len()), (0, 0));
+}
+
+fn a_program_ends_with_its_last_coroutine_and_cleans_up() {
+    let flags: [Arc<AtomicBool>; 2] = Default::default();
+    let (done, cleaned) = (Arc::clone(&flags[0]), Arc::clone(&flags[1]));
+    let outcome = run(runtime(), async move {
+        spawn(async move |me: Context<()>| {
+            me.sleep(Duration::from_millis(20)).await;
+            done.store(true, Ordering::SeqCst);
+        });
+        // Daemons are not waited for; one that asked for it cleans up.
+        build()
+            .daemon()
+            .spawn(async |_me: Context<()>| std::future::pending::<()>().await);
+        build().daemon().spawn(async move |me: Context<()>| {
+            me.terminating().await;
+            me.sleep(Duration::from_millis(5)).await;
+            cleaned.store(true, Ordering::SeqCst);
+        });
+        "main"
+    });
+    assert_eq!(outcome, (Some("main"), Ended::ByItself));
+    assert_eq!(flags.map(|flag| flag.load(Ordering::SeqCst)), [true, true]);
+    assert_eq!(live(), 0);
+}
