@@ -242,12 +242,12 @@ fn an_offer_that_is_dropped_is_refused_and_a_suspended_coroutine_can_be_swapped(
 
         let policy = spawn(old);
         policy.suspend();
-        policy.send(1).unwrap();
         let mut swap = Box::pin(policy.swap(new));
         // It has not run, so it has no policy: the offer waits until it is resumed.
         assert!(futures_util::poll!(&mut swap).is_pending());
         policy.resume();
         swap.await.unwrap();
+        policy.send(1).unwrap();
         assert_eq!(policy.join().await.unwrap(), ["state of old", "new 1"]);
 
         coro.terminate();
