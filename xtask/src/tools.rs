@@ -1,0 +1,183 @@
+//! What the chores need on a machine beside a Rust toolchain, and how it gets there.
+//!
+//! A thing that is there is left alone. A thing that is missing is installed where that is
+//! possible, and said so; where it isn't, the error names everything that is missing and the
+//! commands that bring it.
+
+use anyhow::bail;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::command::Cmd;
+
+/// A program that the tests start, and where Debian has it.
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
+    pub(crate) package: &'static str,
+    pub(crate) why: &'static str,
+}
+
+/// The programs that the tests start, beside the project's own.
+pub(crate) const TEST_PROGRAMS: &[Program] = &[
+    Program {
+        name: "cat",
+        package: "coreutils",
+        why: "the tests of pipelines chain it",
+    },
+    Program {
+        name: "sha1sum",
+        package: "coreutils",
+        why: "the example pipe_csum is held to its sums",
+    },
+    Program {
+        name: "grep",
+        package: "grep",
+        why: "the example pipe_grep is held to its count",
+    },
+    Program {
+        name: "sh",
+        package: "dash",
+        why: "the tests of pipelines start children that misbehave",
+    },
+    Program {
+        name: "curl",
+        package: "curl",
+        why: "the example webserver is asked by a real client",
+    },
+    Program {
+        name: "openssl",
+        package: "openssl",
+        why: "links are tried by another TLS implementation",
+    },
+    Program {
+        name: "ps",
+        package: "procps",
+        why: "the tests look for processes that stayed behind",
+    },
+    Program {
+        name: "git",
+        package: "git",
+        why: "the checkout itself",
+    },
+];
+
+/// A program that crates.io has, at the version that the project is checked with.
+pub(crate) struct CargoTool {
+    name: &'static str,
+    version: &'static str,
+    flags: &'static [&'static str],
+    why: &'static str,
+}
+
+/// The test runner.
+pub(crate) const NEXTEST: CargoTool = CargoTool {
+    name: "cargo-nextest",
+    version: "0.9.151",
+    // Without the part that updates nextest itself, which is a third of the build.
+    flags: &["--no-default-features", "--features", "default-no-update"],
+    why: "runs the tests, each in its own process with a time limit",
+};
+
+/// The check of licences, duplicate crates and where crates come from.
+pub(crate) const DENY: CargoTool = CargoTool {
+    name: "cargo-deny",
+    version: "0.20.2",
+    flags: &[],
+    why: "checks licences, duplicates and sources of the dependencies",
+};
+
+impl CargoTool {
+    /// Makes sure that the tool is there, whatever its version: what it can't read, it says itself.
+    pub(crate) fn ensure(&self) -> anyhow::Result<()> {
+        let subcommand = self.name.trim_start_matches("cargo-");
+        if Cmd::new("cargo").args([subcommand, "--version"]).succeeds() {
+            return Ok(());
+        }
+        eprintln!(
+            "{} is missing ({}); installing it takes a few minutes, once",
+            self.name, self.why
+        );
+        let install = Cmd::new("cargo")
+            .args(["install", self.name, "--locked", "--version", self.version])
+            .args(self.flags);
+        if let Err(error) = install.run() {
+            bail!(
+                "{} could not be installed ({error}); install it by `cargo install {} --locked` or \
+                 from your system's packages",
+                self.name,
+                self.name
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Makes sure that every program is there that the tests start.
+pub(crate) fn ensure_test_programs() -> anyhow::Result<()> {
+    let missing: Vec<&Program> = TEST_PROGRAMS.iter().filter(|p| !on_path(p.name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for Program { name, package, why } in &missing {
+        eprintln!("`{name}` is missing (Debian package {package}; {why})");
+    }
+    let packages: BTreeSet<&str> = missing.iter().map(|p| p.package).collect();
+    if let Err(error) = install_debian_packages(&packages) {
+        let names: Vec<&str> = missing.iter().map(|p| p.name).collect();
+        let packages: Vec<&str> = packages.into_iter().collect();
+        bail!(
+            "the tests need {}, and this machine has not got it: {error:#}. Install it and try \
+             again; on Debian and Ubuntu: `apt-get install {}`",
+            names.join(", "),
+            packages.join(" ")
+        );
+    }
+    Ok(())
+}
+
+fn install_debian_packages(packages: &BTreeSet<&str>) -> anyhow::Result<()> {
+    if !on_path("apt-get") {
+        bail!("only Debian's apt-get can be used to install it, and that is not here");
+    }
+    let prefix: &[&str] = if Cmd::new("id").arg("-u").output()? == "0" {
+        &[]
+    } else if Cmd::new("sudo").args(["-n", "true"]).succeeds() {
+        &["sudo", "-n"]
+    } else {
+        bail!("installing it needs root, or sudo without a password");
+    };
+    let apt = |args: &[&str]| {
+        let mut words = prefix
+            .iter()
+            .chain(&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"])
+            .chain(args);
+        let program = words.next().expect("`env` at least");
+        Cmd::new(program).args(words)
+    };
+    apt(&["update"]).run()?;
+    let install: Vec<&str> = ["install", "--yes", "--no-install-recommends"]
+        .into_iter()
+        .chain(packages.iter().copied())
+        .collect();
+    apt(&install).run()
+}
+
+/// Whether a program of that name can be started.
+pub(crate) fn on_path(program: &str) -> bool {
+    let Some(path) = std::env::var_os("PATH") else {
+        return false;
+    };
+    std::env::split_paths(&path).any(|folder| is_program(&folder.join(program)))
+}
+
+#[cfg(unix)]
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_program(path: &Path) -> bool {
+    path.with_extension("exe").is_file()
+}
