@@ -94,11 +94,20 @@ impl CargoTool {
             return Ok(());
         }
         eprintln!(
-            "{} is missing ({}); installing it takes a few minutes, once",
-            self.name, self.why
+            "{name} is missing (it {why}); installing a quickly made build of it takes two or \
+             three minutes, once (`cargo install {name} --locked --force` makes an optimised one)",
+            name = self.name,
+            why = self.why
         );
         let install = Cmd::new("cargo")
-            .args(["install", self.name, "--locked", "--version", self.version])
+            .args([
+                "install",
+                self.name,
+                "--debug",
+                "--locked",
+                "--version",
+                self.version,
+            ])
             .args(self.flags);
         if let Err(error) = install.run() {
             bail!(
@@ -180,4 +189,56 @@ fn is_program(path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_program(path: &Path) -> bool {
     path.with_extension("exe").is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::root;
+
+    /// The Rust files below a folder.
+    fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn each_program_that_a_test_starts_is_one_that_is_installed() {
+        let mut files = Vec::new();
+        for package in std::fs::read_dir(root().join("crates"))
+            .expect("crates")
+            .flatten()
+        {
+            sources(&package.path().join("tests"), &mut files);
+        }
+        sources(&root().join("examples/tests"), &mut files);
+        let mut unknown = BTreeSet::new();
+        for file in &files {
+            let text = std::fs::read_to_string(file).expect("a source file is UTF-8");
+            for rest in text.split("Command::new(\"").skip(1) {
+                let name = rest
+                    .split('"')
+                    .next()
+                    .expect("split yields one part at least");
+                let is_a_test_of_failure = name.contains("no-such") || name.contains('/');
+                let listed = TEST_PROGRAMS.iter().any(|program| program.name == name);
+                if !listed && !is_a_test_of_failure {
+                    unknown.insert(format!("{name} ({})", file.display()));
+                }
+            }
+        }
+        assert!(unknown.is_empty(), "not in TEST_PROGRAMS: {unknown:?}");
+    }
+
+    #[test]
+    fn a_program_is_found_on_the_path() {
+        assert!(on_path("cargo"));
+        assert!(!on_path("coros-no-such-program"));
+    }
 }

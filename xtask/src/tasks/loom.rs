@@ -5,7 +5,7 @@ use crate::tools;
 
 /// Run the models of the concurrent parts under loom, which tries every interleaving
 ///
-/// Models are the unit tests of coros-core whose names contain `loom_`. They are built with `--cfg
+/// Models are the unit tests of coros-core whose paths contain `loom_`. They are built with `--cfg
 /// loom` into a target folder of their own. A name selects: `cargo xtask loom loom_close`.
 /// LOOM_MAX_PREEMPTIONS=2 makes a large model faster and less thorough; LOOM_LOG=trace with
 /// `--no-capture` shows the interleaving that failed.
@@ -30,6 +30,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .arg("--target-dir")
         .arg(target_dir("loom"))
         .args(selected)
-        .env("RUSTFLAGS", "--cfg loom")
+        .env("RUSTFLAGS", "--cfg coros_loom")
         .run()
 }
