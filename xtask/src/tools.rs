@@ -123,7 +123,7 @@ impl CargoTool {
 
 /// Makes sure that every program is there that the tests start.
 pub(crate) fn ensure_test_programs() -> anyhow::Result<()> {
-    let missing: Vec<&Program> = TEST_PROGRAMS.iter().filter(|p| !on_path(p.name)).collect();
+    let missing = missing_test_programs();
     if missing.is_empty() {
         return Ok(());
     }
@@ -131,7 +131,16 @@ pub(crate) fn ensure_test_programs() -> anyhow::Result<()> {
         eprintln!("`{name}` is missing (Debian package {package}; {why})");
     }
     let packages: BTreeSet<&str> = missing.iter().map(|p| p.package).collect();
-    if let Err(error) = install_debian_packages(&packages) {
+    let installed = install_debian_packages(&packages).and_then(|()| {
+        let still: Vec<&str> = missing_test_programs().iter().map(|p| p.name).collect();
+        anyhow::ensure!(
+            still.is_empty(),
+            "installed, but not on the PATH: {}",
+            still.join(", ")
+        );
+        Ok(())
+    });
+    if let Err(error) = installed {
         let names: Vec<&str> = missing.iter().map(|p| p.name).collect();
         let packages: Vec<&str> = packages.into_iter().collect();
         bail!(
@@ -142,6 +151,13 @@ pub(crate) fn ensure_test_programs() -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+fn missing_test_programs() -> Vec<&'static Program> {
+    TEST_PROGRAMS
+        .iter()
+        .filter(|program| !on_path(program.name))
+        .collect()
 }
 
 fn install_debian_packages(packages: &BTreeSet<&str>) -> anyhow::Result<()> {

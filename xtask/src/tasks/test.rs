@@ -19,8 +19,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    tools::NEXTEST.ensure()?;
     tools::ensure_test_programs()?;
+    tools::NEXTEST.ensure()?;
     let nextest = Cmd::cargo("nextest run")
         .args(in_ci().then_some(["--profile", "ci"]).into_iter().flatten());
     if !args.nextest.is_empty() {
