@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // The documentation of a crate's users and that of its authors may link differently; only the
     // first has to be whole.
     let flags = if args.private { "" } else { "-D warnings" };
-    Cmd::cargo("doc --workspace --no-deps")
+    Cmd::cargo("doc --workspace --lib --no-deps")
         .args(args.private.then_some("--document-private-items"))
         .args(args.open.then_some("--open"))
         .env("RUSTDOCFLAGS", flags)
