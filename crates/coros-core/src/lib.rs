@@ -17,6 +17,7 @@ pub mod runtime;
 mod send;
 pub mod swap;
 mod terminate;
+mod thread_pool;
 mod wire;
 
 pub use address::{Address, WeakAddress};
@@ -30,3 +31,4 @@ pub use reply::{AskError, Reply};
 pub use send::SendError;
 pub use swap::{SwapError, SwapOffer, SwapOffers};
 pub use terminate::Terminating;
+pub use thread_pool::{ThreadPool, ThreadPoolError};
