@@ -16,6 +16,7 @@ mod reply;
 pub mod runtime;
 mod send;
 pub mod swap;
+pub mod sync;
 mod terminate;
 mod thread_pool;
 mod wire;
