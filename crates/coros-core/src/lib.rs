@@ -8,6 +8,7 @@ mod coro;
 mod engine;
 mod exit;
 mod introspect;
+pub mod io;
 mod mailbox;
 mod monitor;
 mod primitives;
