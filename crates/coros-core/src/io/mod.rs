@@ -5,8 +5,16 @@
 //!
 //! - [`framing`]: whole messages over any byte stream ([`MessageStream`]).
 //! - [`tls`]: such streams encrypted, with certificates from PEM files.
+//! - [`LineFile`]: lines and bytes from anything that reads or writes, on unix from any file
+//!   descriptor too (`Descriptor`).
 
+#[cfg(unix)]
+mod descriptor;
 pub mod framing;
+mod line_file;
 pub mod tls;
 
+#[cfg(unix)]
+pub use descriptor::Descriptor;
 pub use framing::{MessageReader, MessageStream, MessageWriter};
+pub use line_file::{DEFAULT_LINE_LIMIT, LineFile, ReadLineError};
