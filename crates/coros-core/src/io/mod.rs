@@ -5,6 +5,7 @@
 //!
 //! - [`framing`]: whole messages over any byte stream ([`MessageStream`]).
 //! - [`tls`]: such streams encrypted, with certificates from PEM files.
+//! - [`Pipeline`]: processes chained by pipes.
 //! - [`LineFile`]: lines and bytes from anything that reads or writes, on unix from any file
 //!   descriptor too (`Descriptor`).
 
@@ -12,9 +13,14 @@
 mod descriptor;
 pub mod framing;
 mod line_file;
+mod pipeline;
 pub mod tls;
 
 #[cfg(unix)]
 pub use descriptor::Descriptor;
 pub use framing::{MessageReader, MessageStream, MessageWriter};
 pub use line_file::{DEFAULT_LINE_LIMIT, LineFile, ReadLineError};
+pub use pipeline::{
+    DEFAULT_STDERR_KEPT, Pipeline, PipelineOutput, RunningPipeline, SpawnPipelineError, StderrTail,
+    command,
+};
