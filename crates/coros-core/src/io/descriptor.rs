@@ -30,7 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// where that takes the blocking pool. Dropping it closes the descriptor, except that a blocking
 /// read that is under way (waiting for a key on a terminal) keeps its thread until it returns,
 /// and keeps the runtime from shutting down, as tokio's own
-/// [`Stdin`](tokio::io::Stdin) does.
+/// [`Stdin`](https://docs.rs/tokio/latest/tokio/io/struct.Stdin.html) does.
 ///
 /// # Examples
 ///

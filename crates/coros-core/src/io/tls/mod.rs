@@ -15,7 +15,7 @@
 //! All come from PEM, in files or in memory. The authorities are exactly those given: the system's
 //! store is not consulted. TLS 1.3 and 1.2 are spoken, with the ring provider, whatever the
 //! process-wide default of rustls is. For other settings build a
-//! [`ServerConfig`](rustls::ServerConfig) or [`ClientConfig`](rustls::ClientConfig) and convert it
+//! [`ServerConfig`] or [`ClientConfig`] and convert it
 //! with `From`.
 //!
 //! Files are read at once, blocking: make these objects when the program starts. They are cheap to
