@@ -37,7 +37,8 @@ enum Way<T> {
     Lent(Arc<ReplyInlet<T>>),
     /// Lent, and come home in another message.
     Returned(Arc<ReplyInlet<T>>),
-    Remote(RemoteReply<T>),
+    /// Boxed, because a reply is part of messages that hardly ever come from another node.
+    Remote(Box<RemoteReply<T>>),
 }
 
 struct RemoteReply<T> {
@@ -129,11 +130,11 @@ impl<'de, T: Message> Deserialize<'de> for Reply<T> {
         let id = RemoteId::deserialize(deserializer)?;
         let exchange = remote::require_exchange().map_err(D::Error::custom)?;
         let way = match exchange.import(&id) {
-            Imported::Remote(carrier) => Way::Remote(RemoteReply {
+            Imported::Remote(carrier) => Way::Remote(Box::new(RemoteReply {
                 id,
                 carrier,
                 encode: remote::encode::<T>,
-            }),
+            })),
             Imported::Local(inlet) => match inlet.as_any().downcast::<ReplyInlet<T>>() {
                 Ok(inlet) => Way::Returned(inlet),
                 Err(_) => {

@@ -21,9 +21,11 @@ pin_project! {
     ///
     /// The order of the fields is the order of drops: first the function, and with it the
     /// context and the mailbox's receiver, then the guard that reports the end.
-    pub(crate) struct Running<M: Send, R, F, Fut: Future>
+    pub(crate) struct Running<M, R, F, Fut>
     where
+        M: Send,
         M: 'static,
+        Fut: Future,
     {
         #[pin]
         body: Body<M, F, Fut>,
@@ -34,9 +36,11 @@ pin_project! {
 
 pin_project! {
     #[project = BodyProjection]
-    enum Body<M: Send, F, Fut: Future>
+    enum Body<M, F, Fut>
     where
+        M: Send,
         M: 'static,
+        Fut: Future,
     {
         /// Not polled yet: the function is called in its own task.
         Start { start: Option<(F, Context<M>)> },
