@@ -7,7 +7,7 @@ pub(crate) use loom::{
     hint::spin_loop,
     sync::{
         Mutex,
-        atomic::{AtomicU8, AtomicUsize, fence},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, fence},
     },
     thread::yield_now,
 };
@@ -17,7 +17,7 @@ pub(crate) use std::{
     hint::spin_loop,
     sync::{
         Mutex,
-        atomic::{AtomicU8, AtomicUsize, fence},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, fence},
     },
     thread::yield_now,
 };

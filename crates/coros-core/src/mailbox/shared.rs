@@ -2,18 +2,26 @@
 //! that says whose turn it is.
 //!
 //! ```text
-//!              receiver, under the queue's lock          sender, compare-and-swap
-//!   RUNNING ------------------------------------> PARKED ------------------------> CLAIMED
-//!      ^   queue empty, nothing in the slot       (each also as ..._ELSEWHERE)        |
-//!      |                                                                              | message
-//!      |  receiver takes the message                                                  | written
-//!      +--------------------------------------------- FILLED <------------------------+
+//!                 receiver                           sender, compare-and-swap
+//!   RUNNING ---------------------> PARKED ------------------------------> CLAIMED
+//!     ^ ^                          (each also as ..._ELSEWHERE)             |  |
+//!     | |  receiver, or a sender        |                                   |  | message
+//!     | +------- that has queued <------+-----------------------------------+  | written
+//!     |                                                                        v
+//!     +------------------------ receiver takes the message ----------------- FILLED
 //!
 //!   any state --- the receiver is dropped ---> CLOSED   (waits out CLAIMED first)
 //! ```
 //!
 //! Who may touch the slot: in `CLAIMED` the sender that made the transition; in every other state
 //! the receiver. That is the invariant behind each `unsafe` block here.
+//!
+//! The receiver parks without taking the queue's lock, which would cost as much as all the rest
+//! of a receive. So parking and queueing may cross: the receiver stores `PARKED` and then looks
+//! at `queued`; a sender stores `queued` and then looks at the state; with a sequentially
+//! consistent fence between the two on both sides, at least one sees the other and takes `PARKED`
+//! back. Whoever takes `PARKED` away wakes the receiver. A sender that has claimed the slot looks
+//! at `queued` too and joins the queue if it is set, lest it overtake its own earlier message.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -25,10 +33,10 @@ use std::task::Context;
 use super::receiver::Receiver;
 use crate::control::Control;
 use crate::primitives::{
-    AtomicU8, AtomicUsize, Mutex, UnsafeCell, fence, lock, spin_loop, yield_now,
+    AtomicBool, AtomicU8, AtomicUsize, Mutex, UnsafeCell, fence, lock, spin_loop, yield_now,
 };
 
-/// The receiver is working; the slot is empty. Senders use the queue.
+/// The receiver is working, or has been woken; the slot is empty. Senders use the queue.
 const RUNNING: u8 = 0;
 /// The receiver waits with the coroutine's own waker; slot and queue are empty.
 const PARKED: u8 = 1;
@@ -59,6 +67,8 @@ pub(crate) struct Mailbox<M> {
     bounded: bool,
     /// Live addresses. At zero the receiver gets `None` once it has taken everything.
     addresses: AtomicUsize,
+    /// Whether the queue has messages; changed under its lock.
+    queued: AtomicBool,
     queue: Mutex<Buffer<M>>,
     slot: UnsafeCell<MaybeUninit<M>>,
     control: Control,
@@ -73,7 +83,7 @@ unsafe impl<M: Send> Sync for Mailbox<M> {}
 pub(super) enum Fetched<M> {
     /// One message, younger than everything held.
     Message(M),
-    /// At least one message was appended to the buffer.
+    /// All of the queue was appended to the buffer.
     Batch,
     /// Nothing there now.
     Empty,
@@ -91,6 +101,7 @@ impl<M> Mailbox<M> {
             state: AtomicU8::new(RUNNING),
             bounded: control.bounds().is_some(),
             addresses: AtomicUsize::new(0),
+            queued: AtomicBool::new(false),
             queue: Mutex::new(None),
             slot: UnsafeCell::new(MaybeUninit::uninit()),
             control,
@@ -118,52 +129,83 @@ impl<M> Mailbox<M> {
     #[inline]
     pub(crate) fn push(&self, message: M) -> Result<(), M> {
         let mut state = self.state.load(Relaxed);
-        loop {
-            match state {
-                PARKED | PARKED_ELSEWHERE => {
-                    let claimed = if state == PARKED {
-                        CLAIMED
-                    } else {
-                        CLAIMED_ELSEWHERE
-                    };
-                    match self
-                        .state
-                        .compare_exchange(state, claimed, Acquire, Relaxed)
-                    {
-                        Ok(parked) => {
-                            self.fill(message, parked == PARKED);
-                            return Ok(());
-                        }
-                        Err(now) => state = now,
-                    }
+        while let PARKED | PARKED_ELSEWHERE = state {
+            let claimed = if state == PARKED {
+                CLAIMED
+            } else {
+                CLAIMED_ELSEWHERE
+            };
+            match self
+                .state
+                .compare_exchange_weak(state, claimed, Acquire, Relaxed)
+            {
+                Ok(parked) => {
+                    self.fill(message, parked);
+                    return Ok(());
                 }
-                CLOSED => return Err(message),
-                _ => {
-                    let mut queue = lock(&self.queue);
-                    // The receiver parks and closes under this lock: what is seen now holds
-                    // until the message is in.
-                    state = self.state.load(Relaxed);
-                    if !matches!(state, PARKED | PARKED_ELSEWHERE | CLOSED) {
-                        queue.get_or_insert_default().push_back(message);
-                        return Ok(());
-                    }
-                }
+                Err(now) => state = now,
             }
         }
+        self.push_queue(message)
     }
 
-    /// Moves the message into the slot that the caller has claimed.
+    /// Delivers a message by the slot, which the caller has claimed from a receiver in the state
+    /// `parked`.
     #[inline]
-    fn fill(&self, message: M, own_waker: bool) {
+    fn fill(&self, message: M, parked: u8) {
+        if self.queued.load(Relaxed) {
+            self.queue_instead(message, parked);
+            return;
+        }
         // SAFETY: the caller made the transition to CLAIMED, so no other sender and not the
         // receiver touches the slot until the store below; it was empty, so nothing is lost.
         self.slot.with_mut(|slot| unsafe { (*slot).write(message) });
         self.state.store(FILLED, Release);
-        if own_waker {
+        self.wake(parked);
+    }
+
+    /// The slot is claimed, but there are messages in the queue which this one must not overtake.
+    #[cold]
+    fn queue_instead(&self, message: M, parked: u8) {
+        // Not closed meanwhile: closing waits out a claim.
+        lock(&self.queue).get_or_insert_default().push_back(message);
+        self.state.store(RUNNING, Release);
+        self.wake(parked);
+    }
+
+    /// Wakes the receiver, whose state `parked` the caller has taken away.
+    #[inline]
+    fn wake(&self, parked: u8) {
+        if parked == PARKED {
             self.control.wake_parked();
         } else {
             self.control.wake_elsewhere();
         }
+    }
+
+    /// Appends to the queue.
+    fn push_queue(&self, message: M) -> Result<(), M> {
+        let mut queue = lock(&self.queue);
+        if !self.queued.load(Relaxed) {
+            self.queued.store(true, Relaxed);
+            // See the head of this file.
+            fence(SeqCst);
+        }
+        let state = self.state.load(Relaxed);
+        if state == CLOSED {
+            return Err(message);
+        }
+        queue.get_or_insert_default().push_back(message);
+        drop(queue);
+        if let PARKED | PARKED_ELSEWHERE = state
+            && self
+                .state
+                .compare_exchange(state, RUNNING, Relaxed, Relaxed)
+                .is_ok()
+        {
+            self.wake(state);
+        }
+        Ok(())
     }
 
     pub(crate) fn add_address(&self) {
@@ -252,56 +294,81 @@ impl<M> Mailbox<M> {
                         .state
                         .compare_exchange(state, RUNNING, Acquire, Relaxed);
                 }
-                _ => return self.fetch_queue(held, cx, ended),
+                _ if self.queued.load(Relaxed) => {
+                    self.take_queue(held);
+                    return Fetched::Batch;
+                }
+                _ if ended => return Fetched::Ended,
+                _ => {
+                    let Some(cx) = &cx else { return Fetched::Empty };
+                    if self.park(held, cx) {
+                        return Fetched::Empty;
+                    }
+                }
             }
         }
     }
 
-    /// The RUNNING part of [`fetch`](Self::fetch).
-    fn fetch_queue(
-        &self,
-        held: &mut Buffer<M>,
-        cx: Option<&mut Context<'_>>,
-        ended: bool,
-    ) -> Fetched<M> {
+    /// Moves the messages of the queue, of which there is at least one, to the end of `held`.
+    fn take_queue(&self, held: &mut Buffer<M>) {
         let mut queue = lock(&self.queue);
-        match &mut *queue {
-            Some(new) if !new.is_empty() => {
-                match held {
-                    Some(old) if !old.is_empty() => old.append(new),
-                    _ => {
-                        let spare = held.take().filter(|old| old.capacity() <= KEEP_BUSY);
-                        *held = std::mem::replace(&mut *queue, spare);
-                    }
-                }
-                Fetched::Batch
-            }
-            _ if ended => Fetched::Ended,
-            spare => {
-                let Some(cx) = cx else { return Fetched::Empty };
-                for buffer in [spare, held] {
-                    if buffer
-                        .as_ref()
-                        .is_some_and(|b| b.is_empty() && b.capacity() > KEEP_IDLE)
-                    {
-                        *buffer = None;
-                    }
-                }
-                let parked = if self.control.is_own(cx.waker()) {
-                    PARKED
-                } else {
-                    self.control.set_elsewhere(cx.waker());
-                    // Whoever dropped the last address since `ended` was read may have found no
-                    // waker. Pairs with the fence in `Control::wake`.
-                    fence(SeqCst);
-                    if self.addresses.load(Relaxed) == 0 {
-                        return Fetched::Ended;
-                    }
-                    PARKED_ELSEWHERE
+        self.queued.store(false, Relaxed);
+        match (&mut *held, &mut *queue) {
+            (Some(old), Some(new)) if !old.is_empty() => old.append(new),
+            (_, new) => {
+                // The emptied buffer goes back to the senders, unless it is larger than what
+                // comes in at present.
+                let keep = match new {
+                    Some(new) if new.len() > KEEP_IDLE => KEEP_BUSY,
+                    _ => KEEP_IDLE,
                 };
-                self.state.store(parked, Release);
-                Fetched::Empty
+                let spare = held.take().filter(|old| old.capacity() <= keep);
+                *held = std::mem::replace(new, spare);
             }
+        }
+    }
+
+    /// Parks the receiver for the task that polls it. False when something has come meanwhile.
+    #[inline]
+    fn park(&self, held: &mut Buffer<M>, cx: &Context<'_>) -> bool {
+        if held
+            .as_ref()
+            .is_some_and(|held| held.capacity() > KEEP_IDLE && held.is_empty())
+        {
+            self.free_buffers(held);
+        }
+        let parked = if self.control.is_own(cx.waker()) {
+            PARKED
+        } else {
+            self.control.set_elsewhere(cx.waker());
+            PARKED_ELSEWHERE
+        };
+        self.state.store(parked, Release);
+        // See the head of this file; pairs with the fence in `Control::wake` as well: whoever
+        // dropped the last address just now may have found no foreign waker.
+        fence(SeqCst);
+        if self.queued.load(Relaxed)
+            || (parked == PARKED_ELSEWHERE && self.addresses.load(Relaxed) == 0)
+        {
+            // Fails when a sender has claimed the slot, and then the state says what to do.
+            let _ = self
+                .state
+                .compare_exchange(parked, RUNNING, Acquire, Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// After a burst: an idle mailbox keeps no large buffer.
+    #[cold]
+    fn free_buffers(&self, held: &mut Buffer<M>) {
+        *held = None;
+        let mut queue = lock(&self.queue);
+        if queue
+            .as_ref()
+            .is_some_and(|queue| queue.is_empty() && queue.capacity() > KEEP_IDLE)
+        {
+            *queue = None;
         }
     }
 
