@@ -30,6 +30,11 @@ pub(crate) const TEST_PROGRAMS: &[Program] = &[
         why: "the example pipe_csum is held to its sums",
     },
     Program {
+        name: "sort",
+        package: "coreutils",
+        why: "the tests of pipelines chain it",
+    },
+    Program {
         name: "grep",
         package: "grep",
         why: "the example pipe_grep is held to its count",

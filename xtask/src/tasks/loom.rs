@@ -3,14 +3,24 @@
 use crate::command::{Cmd, target_dir};
 use crate::tools;
 
-/// Run the models of the concurrent parts under loom, which tries every interleaving
+/// Interleavings with more preemptions than this are left out unless asked for: the number of
+/// interleavings grows by a large factor with each, and defects rarely need more than two.
+const MAX_PREEMPTIONS: &str = "2";
+
+/// Run the models of the concurrent parts under loom, which tries interleaving after interleaving
 ///
-/// Models are the unit tests of coros-core whose paths contain `loom_`. They are built with `--cfg
-/// loom` into a target folder of their own. A name selects: `cargo xtask loom loom_close`.
-/// LOOM_MAX_PREEMPTIONS=2 makes a large model faster and less thorough; LOOM_LOG=trace with
-/// `--no-capture` shows the interleaving that failed.
+/// Models are the unit tests of coros-core whose paths contain `loom_`. They are built with
+/// `--cfg coros_loom` into a target folder of their own. A name selects: `cargo xtask loom
+/// loom_close`.
+///
+/// Of all interleavings it tries those with at most two preemptions per run, or as many as
+/// LOOM_MAX_PREEMPTIONS says; with `--exhaustive`, all of them, which may take hours. LOOM_LOG=trace
+/// with `--no-capture` shows the interleaving that failed.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Try every interleaving, and let no model be stopped for taking long
+    #[arg(long)]
+    exhaustive: bool,
     /// Handed to `cargo nextest run`; instead of `loom_`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     nextest: Vec<String>,
@@ -24,12 +34,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     } else {
         &args.nextest
     };
+    let profile = if args.exhaustive {
+        "loom-exhaustive"
+    } else {
+        "loom"
+    };
     // nextest, unlike the plain runner, fails when nothing was selected: models that vanish are
     // noticed.
-    Cmd::cargo("nextest run --package coros-core --lib --cargo-profile release --profile loom")
-        .arg("--target-dir")
+    let models = Cmd::cargo("nextest run --package coros-core --lib --cargo-profile release")
+        .args(["--profile", profile, "--target-dir"])
         .arg(target_dir("loom"))
         .args(selected)
-        .env("RUSTFLAGS", "--cfg coros_loom")
-        .run()
+        .env("RUSTFLAGS", "--cfg coros_loom");
+    if args.exhaustive || std::env::var_os("LOOM_MAX_PREEMPTIONS").is_some() {
+        return models.run();
+    }
+    models.env("LOOM_MAX_PREEMPTIONS", MAX_PREEMPTIONS).run()
 }
