@@ -84,14 +84,17 @@ fn loom_one_sender_in_order_then_none() {
 fn loom_two_senders_each_in_order() {
     loom::model(|| {
         let (mailbox, mut receiver) = mailbox();
-        let senders: Vec<_> = [10, 20]
+        // Two messages of one sender show the order, one of another disturbs it: with a fourth the
+        // model takes minutes.
+        let senders: Vec<_> = [(10, 2), (20, 1)]
             .into_iter()
-            .map(|base| {
+            .map(|(base, count)| {
                 let mailbox = Arc::clone(&mailbox);
                 mailbox.add_address();
                 thread::spawn(move || {
-                    assert!(mailbox.push(base).is_ok());
-                    assert!(mailbox.push(base + 1).is_ok());
+                    for n in 0..count {
+                        assert!(mailbox.push(base + n).is_ok());
+                    }
                     mailbox.drop_address();
                 })
             })
@@ -103,15 +106,8 @@ fn loom_two_senders_each_in_order() {
                 got.push(n);
             }
         });
-        for base in [10, 20] {
-            let mine: Vec<i32> = got
-                .iter()
-                .copied()
-                .filter(|n| n / 10 * 10 == base)
-                .collect();
-            assert_eq!(mine, [base, base + 1]);
-        }
-        assert_eq!(got.len(), 4);
+        got.sort_by_key(|n| n / 10);
+        assert_eq!(got, [10, 11, 20]);
         for sender in senders {
             sender.join().unwrap();
         }
