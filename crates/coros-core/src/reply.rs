@@ -61,8 +61,8 @@ impl<T: Send + 'static> Reply<T> {
     }
 
     /// Answers. Whoever asked may have stopped waiting; then the answer is dropped.
-    pub fn send(self, answer: T) {
-        match std::mem::replace(&mut *lock(&self.way), Way::Used) {
+    pub fn send(mut self, answer: T) {
+        match self.take() {
             Way::Used => {}
             Way::Local(sender) => drop(sender.send(answer)),
             Way::Lent(inlet) | Way::Returned(inlet) => inlet.finish(Some(answer)),
@@ -83,6 +83,15 @@ impl<T: Send + 'static> Reply<T> {
     }
 }
 
+impl<T> Reply<T> {
+    /// The right to answer, without locking: nobody else can have the reply now.
+    #[inline]
+    fn take(&mut self) -> Way<T> {
+        let way = self.way.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::replace(way, Way::Used)
+    }
+}
+
 impl<T> RemoteReply<T> {
     /// Tells the asking node that there will be no answer.
     fn refuse(&self) {
@@ -91,8 +100,9 @@ impl<T> RemoteReply<T> {
 }
 
 impl<T> Drop for Reply<T> {
+    #[inline]
     fn drop(&mut self) {
-        match std::mem::replace(&mut *lock(&self.way), Way::Used) {
+        match self.take() {
             Way::Remote(remote) => remote.refuse(),
             Way::Returned(inlet) => inlet.finish(None),
             Way::Used | Way::Local(_) | Way::Lent(_) => {}
