@@ -3,7 +3,13 @@
 mod hex;
 mod identity;
 mod secret;
-#[doc(hidden)] // Public for tests, fuzzing and benchmarks; no part of the API.
+
+// Public for tests, fuzzing and benchmarks; no part of the API.
+#[doc(hidden)]
+pub mod outbox;
+#[doc(hidden)]
+pub mod session;
+#[doc(hidden)]
 pub mod wire;
 
 pub use identity::{Authority, Credentials, DEFAULT_NETWORK, IdentityError};

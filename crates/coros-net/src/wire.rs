@@ -19,7 +19,7 @@
 //! | 5    | watch     | 0    | coroutine | chosen by asker    | none                               |
 //! | 6    | exited    | 0    | 0         | of the watch       | [`Exit`](coros_core::Exit)         |
 //! | 7    | request   | 0    | coroutine | 0                  | [`Request`](coros_core::remote::Request) |
-//! | 8    | ping      | 0    | 0         | chosen by asker    | none                               |
+//! | 8    | ping      | 0    | 0         | or 0: no answer    | none                               |
 //! | 9    | pong      | 0    | 0         | of the ping        | none                               |
 //! | 10   | goodbye   | 0    | 0         | 0                  | [`Goodbye`]                        |
 //!
