@@ -3,6 +3,7 @@
 mod hex;
 mod identity;
 mod secret;
+mod tls;
 
 // Public for tests, fuzzing and benchmarks; no part of the API.
 #[doc(hidden)]
@@ -14,3 +15,4 @@ pub mod wire;
 
 pub use identity::{Authority, Credentials, DEFAULT_NETWORK, IdentityError};
 pub use secret::{Secret, SecretError};
+pub use tls::HandshakeError;
