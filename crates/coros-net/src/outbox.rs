@@ -66,7 +66,12 @@ impl Outbox {
     ///
     /// # Errors
     /// When it does not [fit](Outbox::has_room).
-    pub fn message(&mut self, envelope: Envelope, payload: &[u8]) -> Result<(), NoRoom> {
+    pub fn message(
+        &mut self,
+        envelope: Envelope,
+        payload: &[u8],
+        lent: &[u64],
+    ) -> Result<(), NoRoom> {
         debug_assert_eq!(envelope.kind.lane(), Lane::Messages);
         if !self.has_room(payload.len()) {
             return Err(NoRoom);
@@ -75,7 +80,7 @@ impl Outbox {
         if self.messages.len() - last_cut >= PIECE {
             self.cuts.push(self.messages.len());
         }
-        wire::write(&mut self.messages, envelope, payload);
+        wire::write_lending(&mut self.messages, envelope, payload, lent);
         Ok(())
     }
 

@@ -148,24 +148,30 @@ impl<D, W> Session<D, W> {
         }
     }
 
-    /// Queues a message.
+    /// Queues a message that lends these ids; see [`wire`].
     ///
     /// # Errors
     /// When the outbox has no room.
-    pub fn message(&mut self, target: u64, payload: &[u8]) -> Result<(), NoRoom> {
+    pub fn message(&mut self, target: u64, payload: &[u8], lent: &[u64]) -> Result<(), NoRoom> {
         let envelope = Envelope {
             kind: Kind::Message,
             target,
             correlation: 0,
         };
-        self.outbox.message(envelope, payload)
+        self.outbox.message(envelope, payload, lent)
     }
 
     /// Queues a message whose arrival in the mailbox `waiter` waits for.
     ///
     /// # Errors
     /// When the outbox has no room; gives the waiter back.
-    pub fn deliver(&mut self, target: u64, payload: &[u8], waiter: D) -> Result<(), D> {
+    pub fn deliver(
+        &mut self,
+        target: u64,
+        payload: &[u8],
+        lent: &[u64],
+        waiter: D,
+    ) -> Result<(), D> {
         if !self.is_open() {
             let lost = self.disconnected("the link has ended");
             self.outputs.push_back(Output::Delivered(waiter, Err(lost)));
@@ -177,7 +183,7 @@ impl<D, W> Session<D, W> {
             target,
             correlation,
         };
-        if self.outbox.message(envelope, payload).is_err() {
+        if self.outbox.message(envelope, payload, lent).is_err() {
             return Err(waiter);
         }
         self.last_correlation = correlation;
@@ -233,6 +239,14 @@ impl<D, W> Session<D, W> {
         };
         self.outbox
             .control(|buffer| wire::write_value(buffer, envelope, exit));
+    }
+
+    /// Says that a message of the peer could not be read, with what it lent.
+    pub fn answer_unread(&mut self, target: u64, lent: &[u8]) {
+        let envelope = Envelope { kind: Kind::Unread, target, correlation: 0 };
+        // As much as fits; the rest only matters to a message with thousands of questions.
+        let lent = &lent[..lent.len().min(wire::MAX_CONTROL)];
+        self.outbox.control(|buffer| wire::write(buffer, envelope, lent));
     }
 
     /// Takes note of an event.

@@ -5,7 +5,7 @@
 //! ```text
 //!   0       4      5      6         8            16            24
 //!   +-------+------+------+---------+------------+-------------+-----------------+
-//!   | length| kind | lane | zero    | target     | correlation | payload         |
+//!   | length| kind | lane | lent    | target     | correlation | payload         |
 //!   | u32   | u8   | u8   | u16     | u64        | u64         | `length` bytes  |
 //!   +-------+------+------+---------+------------+-------------+-----------------+
 //! ```
@@ -22,10 +22,17 @@
 //! | 8    | ping      | 0    | 0         | or 0: no answer    | none                               |
 //! | 9    | pong      | 0    | 0         | of the ping        | none                               |
 //! | 10   | goodbye   | 0    | 0         | 0                  | [`Goodbye`]                        |
+//! | 11   | unread    | 0    | coroutine | 0                  | the ids lent in a message, u64 each |
 //!
 //! Lane 0 is control and overtakes lane 1, messages; lane 2 is reserved for bulk. Within a lane
 //! frames keep their order. Payloads other than messages are in postcard and at most 64 KiB long;
 //! a message is at most 16 MiB long. A frame that breaks any of these rules ends the link.
+//!
+//! `lent` counts the ids, 8 bytes each, that follow the message at the end of its payload: the
+//! sender's coroutines and pending replies that the message names and the receiver had not been told
+//! of before. A receiver that cannot read the message sends them back in an `unread` frame, so
+//! that nobody waits for an answer to a question that was never read. In all other frames it is
+//! zero.
 //!
 //! Ids of coroutines are never used twice within a launch of a node, and a launch has its own
 //! link, so an id needs no generation.
@@ -65,6 +72,8 @@ pub enum Kind {
     Pong = 9,
     /// The last frame.
     Goodbye = 10,
+    /// A message could not be read.
+    Unread = 11,
 }
 
 impl Kind {
@@ -80,6 +89,7 @@ impl Kind {
             8 => Kind::Ping,
             9 => Kind::Pong,
             10 => Kind::Goodbye,
+            11 => Kind::Unread,
             _ => return None,
         })
     }
@@ -128,28 +138,50 @@ pub struct Envelope {
 pub struct Frame<'a> {
     /// The fixed part.
     pub envelope: Envelope,
-    /// The rest.
+    /// The rest, without what was lent.
     pub payload: &'a [u8],
+    /// The ids lent, 8 bytes each; see [`ids`].
+    pub lent: &'a [u8],
 }
 
-/// Appends a frame.
+/// The ids in a list of ids.
+pub fn ids(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let (ids, _) = bytes.as_chunks();
+    ids.iter().map(|id| u64::from_le_bytes(*id))
+}
+
+/// Appends a frame that lends nothing.
 ///
 /// # Panics
 /// In debug builds, when the payload is longer than its kind allows.
 pub fn write(buffer: &mut Vec<u8>, envelope: Envelope, payload: &[u8]) {
+    write_lending(buffer, envelope, payload, &[]);
+}
+
+/// Appends a frame. Of more than 65535 ids only the first are lent.
+///
+/// # Panics
+/// In debug builds, when the payload is longer than its kind allows.
+pub fn write_lending(buffer: &mut Vec<u8>, envelope: Envelope, payload: &[u8], lent: &[u64]) {
+    let lent = &lent[..lent.len().min(usize::from(u16::MAX))];
+    let length = payload.len() + lent.len() * size_of::<u64>();
     debug_assert!(
-        payload.len() <= envelope.kind.max_payload(),
+        length <= envelope.kind.max_payload(),
         "the sender checks the length"
     );
-    buffer.reserve(HEADER + payload.len());
+    buffer.reserve(HEADER + length);
     let mut header = [0; HEADER];
-    header[0..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    header[0..4].copy_from_slice(&(length as u32).to_le_bytes());
     header[4] = envelope.kind as u8;
     header[5] = envelope.kind.lane() as u8;
+    header[6..8].copy_from_slice(&(lent.len() as u16).to_le_bytes());
     header[8..16].copy_from_slice(&envelope.target.to_le_bytes());
     header[16..24].copy_from_slice(&envelope.correlation.to_le_bytes());
     buffer.extend_from_slice(&header);
     buffer.extend_from_slice(payload);
+    for id in lent {
+        buffer.extend_from_slice(&id.to_le_bytes());
+    }
 }
 
 /// The first frame of `bytes`, and how many bytes it takes.
@@ -171,15 +203,17 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, WireError> {
     };
     let length = u32::from_le_bytes(part(header, 0)) as usize;
     let kind = Kind::from_byte(header[4]).ok_or(WireError::Kind(header[4]))?;
-    if header[5] != kind.lane() as u8 || header[6..8] != [0, 0] {
-        return Err(WireError::Lane {
-            kind,
-            lane: header[5],
-        });
+    let lane = header[5];
+    if lane != kind.lane() as u8 {
+        return Err(WireError::Lane { kind, lane });
     }
     // Before anything is allocated for it.
     if length > kind.max_payload() {
         return Err(WireError::Length { kind, length });
+    }
+    let lent = usize::from(u16::from_le_bytes(part(header, 6))) * size_of::<u64>();
+    if lent > length || (lent > 0 && kind.lane() != Lane::Messages) {
+        return Err(WireError::Lent(kind));
     }
     let Some(payload) = rest.get(..length) else {
         return Ok(Parsed::Incomplete(HEADER + length));
@@ -189,7 +223,8 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, WireError> {
         target: u64::from_le_bytes(part(header, 8)),
         correlation: u64::from_le_bytes(part(header, 16)),
     };
-    Ok(Parsed::Frame(Frame { envelope, payload }, HEADER + length))
+    let (payload, lent) = payload.split_at(length - lent);
+    Ok(Parsed::Frame(Frame { envelope, payload, lent }, HEADER + length))
 }
 
 fn part<const N: usize>(header: &[u8; HEADER], at: usize) -> [u8; N] {
@@ -206,14 +241,17 @@ pub enum WireError {
     /// The kind byte has no meaning.
     #[error("a frame of unknown kind {0}")]
     Kind(u8),
-    /// The lane is not that of the kind, or the bytes that must be zero are not.
-    #[error("a {kind:?} frame in lane {lane} or with reserved bits set")]
+    /// The lane is not that of the kind.
+    #[error("a {kind:?} frame in lane {lane}")]
     Lane {
         /// The frame's kind.
         kind: Kind,
         /// The lane it claims.
         lane: u8,
     },
+    /// More is lent than the frame has room for, or in a frame that cannot lend.
+    #[error("a {0:?} frame that lends what it does not have")]
+    Lent(Kind),
     /// Longer than allowed.
     #[error("a {kind:?} frame of {length} bytes is too long")]
     Length {

@@ -57,7 +57,7 @@ fn receive(link: &mut Link, now: Instant, kind: Kind, correlation: u64, payload:
         target: 0,
         correlation,
     };
-    link.handle(now, Input::Frame(Frame { envelope, payload }));
+    link.handle(now, Input::Frame(Frame { envelope, payload, lent: &[] }));
 }
 
 fn value<T: serde::Serialize>(value: &T) -> Vec<u8> {
@@ -72,8 +72,8 @@ fn lost(reason: &str) -> CarryError {
 fn answers_find_their_waiters() {
     let now = Instant::now();
     let mut link = connected(now);
-    link.deliver(7, b"a", 1).unwrap();
-    link.deliver(8, b"b", 2).unwrap();
+    link.deliver(7, b"a", &[], 1).unwrap();
+    link.deliver(8, b"b", &[], 2).unwrap();
     link.watch(9, "nine");
     let frames = written(&mut link, now);
     let correlations: Vec<u64> = frames
@@ -108,9 +108,9 @@ fn frames_queue_up_until_there_is_a_link() {
     let now = Instant::now();
     let mut link = waiting(now);
     assert_eq!(link.deadline(), None, "the dialler minds the time");
-    link.message(7, b"a").unwrap();
+    link.message(7, b"a", &[]).unwrap();
     link.request(7, Request::Terminate);
-    link.message(7, b"b").unwrap();
+    link.message(7, b"b", &[]).unwrap();
     link.handle(now, Input::Connected);
     let frames = written(&mut link, now);
     assert_eq!(frames[0].0.kind, Kind::Request);
@@ -137,6 +137,7 @@ fn an_end_answers_everything_once() {
                     correlation: 0,
                 },
                 payload: &goodbye,
+ lent: &[],
             }),
             End::Left,
             "it has left the network",
@@ -144,7 +145,7 @@ fn an_end_answers_everything_once() {
     ];
     for (input, end, reason) in ends {
         let mut link = connected(now);
-        link.deliver(7, b"a", 1).unwrap();
+        link.deliver(7, b"a", &[], 1).unwrap();
         link.watch(9, "nine");
         link.handle(now, input);
         let expected = [
@@ -155,7 +156,7 @@ fn an_end_answers_everything_once() {
         assert_eq!(outputs(&mut link), expected);
 
         // Nothing that comes later is left without an answer, and nothing is answered twice.
-        link.deliver(7, b"a", 2).unwrap();
+        link.deliver(7, b"a", &[], 2).unwrap();
         link.watch(9, "late");
         link.handle(now, Input::Lost("again".into()));
         receive(
@@ -177,7 +178,7 @@ fn an_end_answers_everything_once() {
 fn goodbye_comes_after_everything_else() {
     let now = Instant::now();
     let mut link = connected(now);
-    link.message(7, b"a").unwrap();
+    link.message(7, b"a", &[]).unwrap();
     link.handle(now, Input::Close);
     assert!(link.has_output());
     let mut batch = Batch::default();
@@ -193,7 +194,7 @@ fn goodbye_comes_after_everything_else() {
     assert_eq!(link.take(now, &mut batch), Taken::Nothing);
 
     let mut never_linked = waiting(now);
-    never_linked.message(7, b"a").unwrap();
+    never_linked.message(7, b"a", &[]).unwrap();
     never_linked.handle(now, Input::Close);
     assert_eq!(outputs(&mut never_linked), [Output::Ended(End::Closed)]);
 }
@@ -218,6 +219,7 @@ fn a_frame_out_of_place_ends_the_link_and_says_so() {
         let said = wire::read_value(&Frame {
             envelope: *envelope,
             payload,
+            lent: &[],
         })
         .unwrap();
         assert!(matches!(said, Goodbye::Refused(_)), "{said:?}");
@@ -231,7 +233,7 @@ fn heartbeats_fill_silence_only() {
     let mut now = start;
     for _ in 0..10 {
         now += 700 * MS;
-        link.message(7, b"a").unwrap();
+        link.message(7, b"a", &[]).unwrap();
         assert_eq!(kinds(&mut link, now), [Kind::Message]);
         link.handle(now, Input::Heard);
         link.handle(now, Input::Timeout);
@@ -301,16 +303,16 @@ fn a_full_outbox_gives_everything_back() {
     let now = Instant::now();
     let mut link: Link = Session::new(now, "desk".into(), Timing::default(), 1000);
     link.handle(now, Input::Connected);
-    link.message(7, &[0; 5000])
+    link.message(7, &[0; 5000], &[])
         .expect("anything fits when nothing waits");
-    assert!(link.message(7, b"a").is_err());
-    assert_eq!(link.deliver(7, b"a", 1), Err(1));
+    assert!(link.message(7, b"a", &[]).is_err());
+    assert_eq!(link.deliver(7, b"a", &[], 1), Err(1));
     link.watch(9, "control is not held up");
     let mut batch = Batch::default();
     link.take(now, &mut batch);
     assert!(!link.has_room(1), "what is being written still counts");
     link.take(now, &mut batch);
-    assert!(link.deliver(7, b"a", 1).is_ok());
+    assert!(link.deliver(7, b"a", &[], 1).is_ok());
 }
 
 #[test]
@@ -318,7 +320,7 @@ fn messages_come_in_pieces_that_end_with_a_frame() {
     let now = Instant::now();
     let mut link = connected(now);
     for size in [10, 70_000, 1, 100, 300_000, 5, 65_000, 65_000, 3] {
-        link.message(7, &vec![1; size]).unwrap();
+        link.message(7, &vec![1; size], &[]).unwrap();
     }
     let mut batch = Batch::default();
     link.take(now, &mut batch);
@@ -386,12 +388,12 @@ proptest! {
         let goodbye = value(&Goodbye::Leaving);
         for step in steps.iter().cloned().chain([Step::Lost]) {
             let frame = |kind, correlation, payload| {
-                Input::Frame(Frame { envelope: Envelope { kind, target: 0, correlation }, payload })
+                Input::Frame(Frame { envelope: Envelope { kind, target: 0, correlation }, payload, lent: &[] })
             };
             match step {
                 Step::Deliver => {
                     asked += 1;
-                    prop_assert!(link.deliver(7, b"a", asked).is_ok());
+                    prop_assert!(link.deliver(7, b"a", &[], asked).is_ok());
                 }
                 Step::Watch => {
                     asked += 1;

@@ -7,7 +7,7 @@ use coros_core::remote::{CarryError, Location, NodeId, Request};
 use coros_net::wire::{self, *};
 use proptest::prelude::*;
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Hello,
     Kind::Message,
     Kind::Deliver,
@@ -18,6 +18,7 @@ const KINDS: [Kind; 10] = [
     Kind::Ping,
     Kind::Pong,
     Kind::Goodbye,
+    Kind::Unread,
 ];
 
 fn frames() -> impl Strategy<Value = Vec<(Envelope, Vec<u8>)>> {
@@ -85,7 +86,7 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         let (frames, _) = parse_all(&bytes);
         for (envelope, payload) in frames {
-            read_every_payload(&Frame { envelope, payload: &payload });
+            read_every_payload(&Frame { envelope, payload: &payload, lent: &[] });
         }
     }
 
@@ -108,7 +109,7 @@ proptest! {
     fn no_payload_makes_it_panic(payload in prop::collection::vec(any::<u8>(), 0..300)) {
         for kind in KINDS {
             let envelope = Envelope { kind, target: 1, correlation: 2 };
-            read_every_payload(&Frame { envelope, payload: &payload });
+            read_every_payload(&Frame { envelope, payload: &payload, lent: &[] });
         }
     }
 }
@@ -167,7 +168,7 @@ fn a_length_above_the_cap_is_refused_from_the_header_alone() {
 }
 
 #[test]
-fn reserved_bits_and_wrong_lanes_are_refused() {
+fn unknown_kinds_and_wrong_lanes_are_refused() {
     let mut good = Vec::new();
     wire::write(
         &mut good,
@@ -178,12 +179,12 @@ fn reserved_bits_and_wrong_lanes_are_refused() {
         },
         b"",
     );
-    for (at, byte) in [(4, 0), (4, 11), (4, 255)] {
+    for (at, byte) in [(4, 0), (4, 12), (4, 255)] {
         let mut bad = good.clone();
         bad[at] = byte;
         assert_eq!(wire::parse(&bad), Err(WireError::Kind(byte)));
     }
-    for (at, byte) in [(5, 1), (5, 2), (6, 1), (7, 1)] {
+    for (at, byte) in [(5, 1), (5, 2)] {
         let mut bad = good.clone();
         bad[at] = byte;
         assert!(matches!(wire::parse(&bad), Err(WireError::Lane { .. })));
@@ -209,7 +210,8 @@ fn hello_is_read_whole_or_not_at_all() {
     assert_eq!(
         wire::read_value(&Frame {
             envelope,
-            payload: &payload
+            payload: &payload,
+ lent: &[],
         }),
         Ok(hello)
     );
@@ -217,6 +219,7 @@ fn hello_is_read_whole_or_not_at_all() {
         let frame = Frame {
             envelope,
             payload: &payload[..cut],
+            lent: &[],
         };
         assert!(wire::read_value::<Hello>(&frame).is_err());
     }
@@ -224,8 +227,26 @@ fn hello_is_read_whole_or_not_at_all() {
     assert!(
         wire::read_value::<Hello>(&Frame {
             envelope,
-            payload: &longer
+            payload: &longer,
+ lent: &[],
         })
         .is_err()
     );
+}
+
+#[test]
+fn what_is_lent_comes_apart_from_the_message() {
+    let envelope = Envelope { kind: Kind::Message, target: 1, correlation: 0 };
+    let mut bytes = Vec::new();
+    wire::write_lending(&mut bytes, envelope, b"hi", &[7, u64::MAX]);
+    let Ok(Parsed::Frame(frame, length)) = wire::parse(&bytes) else { panic!() };
+    assert_eq!((frame.payload, length), (&b"hi"[..], bytes.len()));
+    assert_eq!(wire::ids(frame.lent).collect::<Vec<_>>(), [7, u64::MAX]);
+
+    bytes[6] = 3;
+    assert_eq!(wire::parse(&bytes), Err(WireError::Lent(Kind::Message)));
+    let mut exited = Vec::new();
+    wire::write(&mut exited, Envelope { kind: Kind::Exited, ..envelope }, &[0; 8]);
+    exited[6] = 1;
+    assert_eq!(wire::parse(&exited), Err(WireError::Lent(Kind::Exited)));
 }
