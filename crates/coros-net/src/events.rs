@@ -53,8 +53,11 @@ pub(crate) struct Dispatcher {
 impl Events {
     pub(crate) fn new() -> (Self, Dispatcher) {
         let (sender, commands) = mpsc::unbounded_channel();
-        let dispatcher =
-            Dispatcher { commands, present: HashMap::new(), subscribers: Vec::new() };
+        let dispatcher = Dispatcher {
+            commands,
+            present: HashMap::new(),
+            subscribers: Vec::new(),
+        };
         (Events { commands: sender }, dispatcher)
     }
 
@@ -81,7 +84,10 @@ impl Dispatcher {
                 Command::Event(event) => self.event(&event),
                 Command::Subscribe(mut subscriber) => {
                     let present = self.present.values().cloned().map(PeerEvent::Joined);
-                    if present.into_iter().all(|event| call(&mut subscriber, event)) {
+                    if present
+                        .into_iter()
+                        .all(|event| call(&mut subscriber, event))
+                    {
                         self.subscribers.push(subscriber);
                     }
                 }
@@ -106,7 +112,8 @@ impl Dispatcher {
             }
             PeerEvent::Refused(from, error) => tracing::warn!(%from, %error, "refused"),
         }
-        self.subscribers.retain_mut(|subscriber| call(subscriber, event.clone()));
+        self.subscribers
+            .retain_mut(|subscriber| call(subscriber, event.clone()));
     }
 }
 

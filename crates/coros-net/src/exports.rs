@@ -48,15 +48,17 @@ pub(crate) enum Found {
 }
 
 impl Exports {
-    /// Remembers an inlet for a peer, or for whoever it may concern.
-    pub(crate) fn add(self: &Arc<Self>, inlet: &Arc<dyn Inlet>, holder: Option<NodeId>) {
+    /// Remembers an inlet for a peer, or for whoever it may concern; whether the peer did not hold
+    /// it before.
+    pub(crate) fn add(self: &Arc<Self>, inlet: &Arc<dyn Inlet>, holder: Option<NodeId>) -> bool {
         let id = inlet.id();
-        if self.read().entries.get(&id).is_some_and(|entry| entry.is_held_by(holder)) {
-            return;
+        let held = |entry: &Entry| entry.is_held_by(holder);
+        if self.read().entries.get(&id).is_some_and(held) {
+            return false;
         }
         let mut table = self.write();
         if table.closed {
-            return;
+            return false;
         }
         let known = table.entries.contains_key(&id);
         let entry = table.entries.entry(id).or_insert_with(|| Entry {
@@ -74,6 +76,37 @@ impl Exports {
                     exports.ended(id, exit);
                 }
             }));
+        }
+        true
+    }
+
+    /// A message that would have told `holder` of these was never sent.
+    pub(crate) fn take_back(&self, ids: &[u64], holder: NodeId) {
+        let mut dropped = Vec::new();
+        let mut table = self.write();
+        for id in ids {
+            let Some(entry) = table.entries.get_mut(id) else {
+                continue;
+            };
+            if entry.let_go(holder) {
+                dropped.extend(table.entries.remove(id));
+            }
+        }
+        drop(table);
+        drop(dropped);
+    }
+
+    /// A message that named this one was not read by `holder`.
+    pub(crate) fn unread(&self, id: u64, holder: NodeId) {
+        let held = |entry: &&Entry| entry.is_held_by(Some(holder));
+        let inlet = self
+            .read()
+            .entries
+            .get(&id)
+            .filter(held)
+            .map(|entry| Arc::clone(&entry.inlet));
+        if let Some(inlet) = inlet {
+            inlet.undelivered();
         }
     }
 
@@ -98,23 +131,25 @@ impl Exports {
 
     /// Finds a coroutine whose address has come home.
     pub(crate) fn come_home(&self, id: u64) -> Option<Arc<dyn Inlet>> {
-        self.read().entries.get(&id).map(|entry| Arc::clone(&entry.inlet))
+        self.read()
+            .entries
+            .get(&id)
+            .map(|entry| Arc::clone(&entry.inlet))
     }
 
-    /// The session with a peer is over.
-    pub(crate) fn release(&self, peer: NodeId) {
+    /// The session with a peer is over: what nobody holds any more. The last address of a
+    /// coroutine may be in there: it must not be dropped under a lock.
+    #[must_use]
+    pub(crate) fn release(&self, peer: NodeId) -> Vec<Arc<dyn Inlet>> {
         let mut released = Vec::new();
         self.write().entries.retain(|_, entry| {
-            let Ok(at) = entry.holders.binary_search(&peer) else { return true };
-            entry.holders.remove(at);
-            let stays = entry.pinned || !entry.holders.is_empty();
-            if !stays {
+            let unheld = entry.let_go(peer);
+            if unheld {
                 released.push(Arc::clone(&entry.inlet));
             }
-            stays
+            !unheld
         });
-        // Not under the lock: the last address of a coroutine may go with it.
-        drop(released);
+        released
     }
 
     /// The node closes: forgets everything, for good.
@@ -155,6 +190,15 @@ impl Entry {
             Some(peer) => self.holders.binary_search(&peer).is_ok(),
             None => self.pinned,
         }
+    }
+
+    /// A holder has gone, if it was one: whether nobody is left.
+    fn let_go(&mut self, holder: NodeId) -> bool {
+        let Ok(at) = self.holders.binary_search(&holder) else {
+            return false;
+        };
+        self.holders.remove(at);
+        !self.pinned && self.holders.is_empty()
     }
 
     fn hold(&mut self, holder: Option<NodeId>) {

@@ -54,15 +54,21 @@ pub(crate) enum Greet {
 /// How to answer a greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Welcome; the connection is the link now. Another link ended by that, if `replaces`.
-    Welcome { replaces: bool },
+    /// Welcome; the connection is the link now.
+    Welcome,
+    /// Welcome, but there is an old link to be ended first. Nothing has changed: ask again then.
+    Replace,
     /// Ours counts.
     Duplicate,
 }
 
 impl Rendezvous {
     pub(crate) fn new(smaller: bool) -> Self {
-        Rendezvous { smaller, state: State::Idle, dials: 0 }
+        Rendezvous {
+            smaller,
+            state: State::Idle,
+            dials: 0,
+        }
     }
 
     /// A dial begins. Balanced by [`finish`](Rendezvous::finish), whatever becomes of it, unless
@@ -94,9 +100,10 @@ impl Rendezvous {
     pub(crate) fn greeted(&mut self, ticket: Ticket) -> Answer {
         match self.state {
             State::Dialling(Some(_)) if self.smaller => Answer::Duplicate,
-            state => {
+            State::Linked(_) => Answer::Replace,
+            _ => {
                 self.state = State::Linked(ticket);
-                Answer::Welcome { replaces: matches!(state, State::Linked(_)) }
+                Answer::Welcome
             }
         }
     }
@@ -134,13 +141,11 @@ impl Rendezvous {
         false
     }
 
-    /// A connection is gone: whether it was the link.
-    pub(crate) fn lost(&mut self, ticket: Ticket) -> bool {
-        let ours = self.is_link(ticket);
-        if ours {
+    /// The link is gone, if there is one.
+    pub(crate) fn lost(&mut self) {
+        if self.is_linked() {
             self.state = State::Idle;
         }
-        ours
     }
 
     pub(crate) fn is_link(&self, ticket: Ticket) -> bool {
@@ -194,10 +199,8 @@ mod tests {
                     }
                 },
                 Wire::Greeted => match self.nodes[other].greeted(ticket) {
-                    Answer::Welcome { replaces } => {
-                        assert!(!replaces, "no link is lost here");
-                        Wire::Welcomed
-                    }
+                    Answer::Welcome => Wire::Welcomed,
+                    Answer::Replace => panic!("no link is lost here"),
                     Answer::Duplicate => Wire::Refused,
                 },
                 Wire::Welcomed => {
@@ -259,9 +262,12 @@ mod tests {
     #[test]
     fn a_new_link_of_the_peer_replaces_the_old() {
         let mut node = Rendezvous::new(true);
-        assert_eq!(node.greeted(Ticket(1)), Answer::Welcome { replaces: false });
-        assert_eq!(node.greeted(Ticket(2)), Answer::Welcome { replaces: true });
-        assert!(!node.lost(Ticket(1)) && node.lost(Ticket(2)) && node.is_idle());
+        assert_eq!(node.greeted(Ticket(1)), Answer::Welcome);
+        assert_eq!(node.greeted(Ticket(2)), Answer::Replace);
+        assert!(node.is_link(Ticket(1)));
+        node.lost();
+        assert_eq!(node.greeted(Ticket(2)), Answer::Welcome);
+        assert!(node.is_link(Ticket(2)));
     }
 
     #[test]

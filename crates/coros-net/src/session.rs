@@ -109,6 +109,8 @@ enum Phase {
     Connected,
     /// Over for everyone but the writer, which has this to write at the very end.
     Closing(Goodbye),
+    /// The writer has it.
+    Flushing,
     Ended,
 }
 
@@ -243,10 +245,15 @@ impl<D, W> Session<D, W> {
 
     /// Says that a message of the peer could not be read, with what it lent.
     pub fn answer_unread(&mut self, target: u64, lent: &[u8]) {
-        let envelope = Envelope { kind: Kind::Unread, target, correlation: 0 };
+        let envelope = Envelope {
+            kind: Kind::Unread,
+            target,
+            correlation: 0,
+        };
         // As much as fits; the rest only matters to a message with thousands of questions.
         let lent = &lent[..lent.len().min(wire::MAX_CONTROL)];
-        self.outbox.control(|buffer| wire::write(buffer, envelope, lent));
+        self.outbox
+            .control(|buffer| wire::write(buffer, envelope, lent));
     }
 
     /// Takes note of an event.
@@ -254,6 +261,7 @@ impl<D, W> Session<D, W> {
         if !self.is_open() {
             if matches!(input, Input::Lost(_)) {
                 self.phase = Phase::Ended;
+                self.outbox = Outbox::new(0);
             }
             return;
         }
@@ -305,7 +313,7 @@ impl<D, W> Session<D, W> {
             self.sent = now;
         }
         if let Phase::Closing(_) = self.phase
-            && let Phase::Closing(goodbye) = std::mem::replace(&mut self.phase, Phase::Ended)
+            && let Phase::Closing(goodbye) = std::mem::replace(&mut self.phase, Phase::Flushing)
         {
             batch.append(|buffer| wire::write_value(buffer, plain(Kind::Goodbye), &goodbye));
             return Taken::Last;
@@ -332,6 +340,13 @@ impl<D, W> Session<D, W> {
     #[must_use]
     pub fn has_room(&self, length: usize) -> bool {
         self.outbox.has_room(length)
+    }
+
+    /// Whether nothing is left to do, not even to write the last frames. A session that closes
+    /// is over when the shell reports the link [lost](Input::Lost).
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
     }
 
     /// Whether it has not ended.
@@ -417,6 +432,9 @@ impl<D, W> Session<D, W> {
     }
 
     fn end(&mut self, phase: Phase, end: End, reason: &str) {
+        if matches!(phase, Phase::Ended) {
+            self.outbox = Outbox::new(0);
+        }
         self.phase = phase;
         let lost = self.disconnected(reason);
         for (_, waiter) in self.delivers.drain() {

@@ -224,7 +224,14 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, WireError> {
         correlation: u64::from_le_bytes(part(header, 16)),
     };
     let (payload, lent) = payload.split_at(length - lent);
-    Ok(Parsed::Frame(Frame { envelope, payload, lent }, HEADER + length))
+    Ok(Parsed::Frame(
+        Frame {
+            envelope,
+            payload,
+            lent,
+        },
+        HEADER + length,
+    ))
 }
 
 fn part<const N: usize>(header: &[u8; HEADER], at: usize) -> [u8; N] {

@@ -57,7 +57,14 @@ fn receive(link: &mut Link, now: Instant, kind: Kind, correlation: u64, payload:
         target: 0,
         correlation,
     };
-    link.handle(now, Input::Frame(Frame { envelope, payload, lent: &[] }));
+    link.handle(
+        now,
+        Input::Frame(Frame {
+            envelope,
+            payload,
+            lent: &[],
+        }),
+    );
 }
 
 fn value<T: serde::Serialize>(value: &T) -> Vec<u8> {
@@ -137,7 +144,7 @@ fn an_end_answers_everything_once() {
                     correlation: 0,
                 },
                 payload: &goodbye,
- lent: &[],
+                lent: &[],
             }),
             End::Left,
             "it has left the network",

@@ -211,7 +211,7 @@ fn hello_is_read_whole_or_not_at_all() {
         wire::read_value(&Frame {
             envelope,
             payload: &payload,
- lent: &[],
+            lent: &[],
         }),
         Ok(hello)
     );
@@ -228,7 +228,7 @@ fn hello_is_read_whole_or_not_at_all() {
         wire::read_value::<Hello>(&Frame {
             envelope,
             payload: &longer,
- lent: &[],
+            lent: &[],
         })
         .is_err()
     );
@@ -236,17 +236,30 @@ fn hello_is_read_whole_or_not_at_all() {
 
 #[test]
 fn what_is_lent_comes_apart_from_the_message() {
-    let envelope = Envelope { kind: Kind::Message, target: 1, correlation: 0 };
+    let envelope = Envelope {
+        kind: Kind::Message,
+        target: 1,
+        correlation: 0,
+    };
     let mut bytes = Vec::new();
     wire::write_lending(&mut bytes, envelope, b"hi", &[7, u64::MAX]);
-    let Ok(Parsed::Frame(frame, length)) = wire::parse(&bytes) else { panic!() };
+    let Ok(Parsed::Frame(frame, length)) = wire::parse(&bytes) else {
+        panic!()
+    };
     assert_eq!((frame.payload, length), (&b"hi"[..], bytes.len()));
     assert_eq!(wire::ids(frame.lent).collect::<Vec<_>>(), [7, u64::MAX]);
 
     bytes[6] = 3;
     assert_eq!(wire::parse(&bytes), Err(WireError::Lent(Kind::Message)));
     let mut exited = Vec::new();
-    wire::write(&mut exited, Envelope { kind: Kind::Exited, ..envelope }, &[0; 8]);
+    wire::write(
+        &mut exited,
+        Envelope {
+            kind: Kind::Exited,
+            ..envelope
+        },
+        &[0; 8],
+    );
     exited[6] = 1;
     assert_eq!(wire::parse(&exited), Err(WireError::Lent(Kind::Exited)));
 }
