@@ -145,7 +145,7 @@ async fn accepted(
     from: SocketAddr,
 ) -> Result<(), HandshakeError> {
     let mut connection = Connection::accept(node, tcp).await?;
-    let mut location = connection.read_hello(node).await?;
+    let (mut location, last) = connection.read_hello(node).await?;
     if let Some(endpoint) = &mut location.endpoint
         && endpoint.ip().is_unspecified()
     {
@@ -153,9 +153,9 @@ async fn accepted(
     }
     let peer = node.peer(&location);
     let ticket = node.ticket();
-    match peer.greeted(ticket, &location) {
+    match peer.greeted(ticket, &location, last) {
         Some(token) => {
-            let greeting = hello(node);
+            let greeting = hello(node, &peer);
             connection.into_link(peer, ticket, token, greeting).spawn();
             Ok(())
         }
@@ -190,13 +190,13 @@ async fn greet(
         }
     }
     connection
-        .write(&node, &hello(&node))
+        .write(&node, &hello(&node, &peer))
         .await
         .map_err(failed)?;
     match connection.read_answer(&node).await.map_err(failed)? {
-        Answered::Hello(mut location) => {
+        Answered::Hello(mut location, last) => {
             location.endpoint = location.endpoint.or(Some(endpoint));
-            if let Some(token) = peer.welcomed(ticket, &location) {
+            if let Some(token) = peer.welcomed(ticket, &location, last) {
                 connection
                     .into_link(peer, ticket, token, Vec::new())
                     .spawn();
@@ -229,7 +229,8 @@ struct Connection {
 }
 
 enum Answered {
-    Hello(Location),
+    /// With the number of the last link.
+    Hello(Location, u64),
     Duplicate,
 }
 
@@ -276,9 +277,9 @@ impl Connection {
         }
     }
 
-    async fn read_hello(&mut self, node: &Inner) -> Result<Location, HandshakeError> {
+    async fn read_hello(&mut self, node: &Inner) -> Result<(Location, u64), HandshakeError> {
         match self.read_answer(node).await? {
-            Answered::Hello(location) => Ok(location),
+            Answered::Hello(location, last) => Ok((location, last)),
             Answered::Duplicate => Err(HandshakeError::Protocol(
                 "it did not begin with a hello".into(),
             )),
@@ -345,10 +346,11 @@ fn prepare(tcp: &TcpStream) {
     }
 }
 
-fn hello(node: &Inner) -> Vec<u8> {
+fn hello(node: &Inner, peer: &Peer) -> Vec<u8> {
     let hello = Hello {
         network: node.network.clone(),
         location: node.location.clone(),
+        last: peer.last(),
     };
     let mut frame = Vec::new();
     wire::write_value(&mut frame, plain(Kind::Hello), &hello);
@@ -377,7 +379,7 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
                 let why = "its hello does not agree with its certificate";
                 return Err(HandshakeError::Protocol(why.into()));
             }
-            Ok(Answered::Hello(location))
+            Ok(Answered::Hello(location, hello.last))
         }
         Kind::Goodbye => match wire::read_value(frame).map_err(protocol)? {
             Goodbye::Duplicate => Ok(Answered::Duplicate),

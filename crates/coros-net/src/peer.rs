@@ -87,7 +87,7 @@ impl Peer {
             exchange: Arc::new(scope),
             state: Mutex::new(State {
                 location: location.clone(),
-                rendezvous: Rendezvous::new(smaller),
+                rendezvous: Rendezvous::new(smaller, node.ticket().0),
                 session: None,
                 epoch: 0,
                 writer_idle: false,
@@ -146,6 +146,11 @@ impl Peer {
         self.lock().rendezvous.greet(ticket)
     }
 
+    /// What to say in a greeting, or in the answer to one; see [`Rendezvous`].
+    pub(crate) fn last(&self) -> u64 {
+        self.lock().rendezvous.last()
+    }
+
     pub(crate) fn duplicate(&self, ticket: Ticket) {
         self.lock().rendezvous.duplicate(ticket);
     }
@@ -155,23 +160,29 @@ impl Peer {
         &self,
         ticket: Ticket,
         location: &Location,
+        their_last: u64,
     ) -> Option<CancellationToken> {
         self.with(|state| {
             // The flag is looked at under the lock: the node sets it before it closes its peers.
-            let welcome = !self.node.is_closing() && state.rendezvous.welcomed(ticket);
+            let welcome = !self.node.is_closing() && state.rendezvous.welcomed(ticket, their_last);
             welcome.then(|| state.connect(&self.node, location))
         })
     }
 
     /// The peer has greeted on a connection that it dialled: the token that ends the link, if
     /// this is the link now.
-    pub(crate) fn greeted(&self, ticket: Ticket, location: &Location) -> Option<CancellationToken> {
+    pub(crate) fn greeted(
+        &self,
+        ticket: Ticket,
+        location: &Location,
+        their_last: u64,
+    ) -> Option<CancellationToken> {
         loop {
             let answer = self.with(|state| {
                 if self.node.is_closing() {
                     return Some(None);
                 }
-                match state.rendezvous.greeted(ticket) {
+                match state.rendezvous.greeted(ticket, their_last) {
                     Answer::Duplicate => Some(None),
                     Answer::Welcome => Some(Some(state.connect(&self.node, location))),
                     Answer::Replace => {

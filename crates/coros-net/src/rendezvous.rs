@@ -9,9 +9,11 @@
 //!   for the greeting of the smaller, which is on its way;
 //! - the larger node welcomes the smaller, and its own greeting will be refused as above.
 //!
-//! A node that has a link and is greeted on another has missed that the peer lost the first: the
-//! peer would not dial otherwise, and it has proved who it is. The new link takes the place of
-//! the old.
+//! A node that has a link may be greeted on another connection for two reasons. Either the greeting
+//! was sent before the peer made the link, and crossed it: then it is refused. Or the peer has lost
+//! the link and this node has not noticed: then the new connection takes the place of the old. To
+//! tell which, a greeting carries the number of the last link that its sender had made with the
+//! receiver ([`Rendezvous::last`]), which grows with every link.
 //!
 //! Sans-io: [`Rendezvous`] only decides. Every dial and every connection has a [`Ticket`].
 
@@ -24,6 +26,10 @@ pub(crate) struct Rendezvous {
     /// Whether our id is smaller than the peer's.
     smaller: bool,
     state: State,
+    /// The number of the last link, or one smaller than that of the first to come.
+    last: u64,
+    /// `last` as it was before the present link, on this side and on the peer's.
+    before: [u64; 2],
     /// Dials under way that may still greet, have greeted, or wait for the peer's greeting.
     dials: usize,
 }
@@ -63,11 +69,23 @@ pub(crate) enum Answer {
 }
 
 impl Rendezvous {
-    pub(crate) fn new(smaller: bool) -> Self {
+    /// `number` is smaller than that of any ticket to come.
+    pub(crate) fn new(smaller: bool, number: u64) -> Self {
         Rendezvous {
             smaller,
             state: State::Idle,
+            last: number,
+            before: [0; 2],
             dials: 0,
+        }
+    }
+
+    /// What to say in a greeting, or in the answer to one.
+    pub(crate) fn last(&self) -> u64 {
+        if self.is_linked() {
+            self.before[0]
+        } else {
+            self.last
         }
     }
 
@@ -96,25 +114,33 @@ impl Rendezvous {
         }
     }
 
-    /// The peer has greeted on a connection that it dialled.
-    pub(crate) fn greeted(&mut self, ticket: Ticket) -> Answer {
+    /// The peer has greeted on a connection that it dialled, and said what was its last link.
+    pub(crate) fn greeted(&mut self, ticket: Ticket, their_last: u64) -> Answer {
         match self.state {
             State::Dialling(Some(_)) if self.smaller => Answer::Duplicate,
+            State::Linked(_) if their_last <= self.before[1] => Answer::Duplicate,
             State::Linked(_) => Answer::Replace,
             _ => {
-                self.state = State::Linked(ticket);
+                self.link(ticket, their_last);
                 Answer::Welcome
             }
         }
     }
 
-    /// The peer has welcomed a dial that greeted: whether its connection is the link now.
-    pub(crate) fn welcomed(&mut self, ticket: Ticket) -> bool {
+    /// The peer has welcomed a dial that greeted, and said what was its last link: whether the
+    /// connection is the link now.
+    pub(crate) fn welcomed(&mut self, ticket: Ticket, their_last: u64) -> bool {
         let ours = self.state == State::Dialling(Some(ticket));
         if ours {
-            self.state = State::Linked(ticket);
+            self.link(ticket, their_last);
         }
         ours
+    }
+
+    fn link(&mut self, ticket: Ticket, their_last: u64) {
+        self.before = [self.last, their_last];
+        self.last = ticket.0;
+        self.state = State::Linked(ticket);
     }
 
     /// The peer has refused a dial that greeted, in favour of its own.
@@ -167,12 +193,12 @@ mod tests {
 
     use super::*;
 
-    /// What is on its way on the connection that one side dialled.
+    /// What is on its way on a connection, with what its sender said was its last link.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Wire {
         NotGreeted,
-        Greeted,
-        Welcomed,
+        Greeted(u64),
+        Welcomed(u64),
         Refused,
         Done,
     }
@@ -180,31 +206,45 @@ mod tests {
     /// Two nodes that dial each other, stepped in any order.
     struct World {
         nodes: [Rendezvous; 2],
-        /// Of the connection that node 0 dialled, and of that which node 1 dialled.
-        wires: [Wire; 2],
+        /// Who dialled each connection, and how far it is. Its index is its ticket less 10.
+        wires: Vec<(usize, Wire)>,
     }
 
     impl World {
-        /// Lets one thing happen on the connection that `dialler` dialled; false if none can.
-        fn step(&mut self, dialler: usize) -> bool {
-            let ticket = Ticket(dialler as u64);
+        fn new() -> Self {
+            World {
+                nodes: [Rendezvous::new(true, 1), Rendezvous::new(false, 2)],
+                wires: Vec::new(),
+            }
+        }
+
+        fn dial(&mut self, dialler: usize) {
+            self.nodes[dialler].start();
+            self.wires.push((dialler, Wire::NotGreeted));
+        }
+
+        /// Lets one thing happen on a connection; false if none can.
+        fn step(&mut self, connection: usize) -> bool {
+            let ticket = Ticket(connection as u64 + 10);
+            let (dialler, wire) = self.wires[connection];
             let other = 1 - dialler;
-            self.wires[dialler] = match self.wires[dialler] {
+            let near = self.nodes[dialler].last();
+            self.wires[connection].1 = match wire {
                 Wire::NotGreeted => match self.nodes[dialler].greet(ticket) {
-                    Greet::Go => Wire::Greeted,
+                    Greet::Go => Wire::Greeted(near),
                     Greet::Wait => Wire::Done,
                     Greet::Linked | Greet::Stop => {
                         self.nodes[dialler].finish(ticket);
                         Wire::Done
                     }
                 },
-                Wire::Greeted => match self.nodes[other].greeted(ticket) {
-                    Answer::Welcome => Wire::Welcomed,
+                Wire::Greeted(last) => match self.nodes[other].greeted(ticket, last) {
+                    Answer::Welcome => Wire::Welcomed(self.nodes[other].last()),
                     Answer::Replace => panic!("no link is lost here"),
                     Answer::Duplicate => Wire::Refused,
                 },
-                Wire::Welcomed => {
-                    self.nodes[dialler].welcomed(ticket);
+                Wire::Welcomed(last) => {
+                    self.nodes[dialler].welcomed(ticket, last);
                     self.nodes[dialler].finish(ticket);
                     Wire::Done
                 }
@@ -217,29 +257,72 @@ mod tests {
             };
             true
         }
+
+        /// The link that both nodes agree on.
+        fn link(&self) -> Option<usize> {
+            let link = |node: &Rendezvous| {
+                (0..self.wires.len()).find(|wire| node.is_link(Ticket(*wire as u64 + 10)))
+            };
+            let [near, far] = [&self.nodes[0], &self.nodes[1]].map(link);
+            assert_eq!(near, far);
+            near
+        }
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
         #[test]
-        fn crossing_dials_make_one_link(order in prop::collection::vec(0..2_usize, 0..12)) {
-            let mut world = World {
-                nodes: [Rendezvous::new(true), Rendezvous::new(false)],
-                wires: [Wire::NotGreeted; 2],
-            };
-            world.nodes.iter_mut().for_each(Rendezvous::start);
-            for dialler in order.into_iter().chain([0; 4]).chain([1; 4]).chain([0; 4]) {
-                world.step(dialler);
+        fn crossing_dials_make_one_link(
+            diallers in prop::collection::vec(0..2_usize, 1..5),
+            order in prop::collection::vec(0..5_usize, 0..30),
+        ) {
+            let mut world = World::new();
+            for dialler in &diallers {
+                world.dial(*dialler);
             }
-            prop_assert!(!world.step(0) && !world.step(1));
-            let link = |node: &Rendezvous| [0, 1].map(|ticket| node.is_link(Ticket(ticket)));
-            prop_assert!(world.nodes[0].is_linked());
-            prop_assert_eq!(link(&world.nodes[0]), link(&world.nodes[1]));
+            for connection in order {
+                if connection < diallers.len() {
+                    world.step(connection);
+                }
+            }
+            while (0..diallers.len()).any(|connection| world.step(connection)) {}
+            prop_assert!(world.link().is_some());
         }
     }
 
     #[test]
+    fn a_link_that_only_the_peer_has_lost_is_replaced() {
+        for dialler in [0, 1] {
+            let mut world = World::new();
+            world.dial(0);
+            while world.step(0) {}
+            assert_eq!(world.link(), Some(0));
+            world.nodes[dialler].lost();
+            let last = world.nodes[dialler].last();
+            assert_eq!(
+                world.nodes[1 - dialler].greeted(Ticket(11), last),
+                Answer::Replace
+            );
+            world.nodes[1 - dialler].lost();
+            world.dial(dialler);
+            while world.step(1) {}
+            assert_eq!(world.link(), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_has_forgotten_all_is_believed() {
+        let mut node = Rendezvous::new(true, 1);
+        assert_eq!(node.greeted(Ticket(10), 7), Answer::Welcome);
+        // It had forgotten this node's existence, and counts from its next ticket.
+        assert_eq!(node.greeted(Ticket(11), 20), Answer::Replace);
+        assert!(node.is_link(Ticket(10)), "nothing has changed yet");
+    }
+
+    #[test]
     fn a_failed_dial_ends_the_attempt_unless_another_goes_on() {
-        let mut node = Rendezvous::new(true);
+        let mut node = Rendezvous::new(true, 0);
         node.start();
         node.start();
         assert_eq!(node.greet(Ticket(1)), Greet::Go);
@@ -251,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_dial_that_waits_for_another_shares_its_fate() {
-        let mut node = Rendezvous::new(true);
+        let mut node = Rendezvous::new(true, 0);
         node.start();
         node.start();
         assert_eq!(node.greet(Ticket(1)), Greet::Go);
@@ -260,19 +343,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_link_of_the_peer_replaces_the_old() {
-        let mut node = Rendezvous::new(true);
-        assert_eq!(node.greeted(Ticket(1)), Answer::Welcome);
-        assert_eq!(node.greeted(Ticket(2)), Answer::Replace);
-        assert!(node.is_link(Ticket(1)));
-        node.lost();
-        assert_eq!(node.greeted(Ticket(2)), Answer::Welcome);
-        assert!(node.is_link(Ticket(2)));
-    }
-
-    #[test]
     fn a_greeting_that_never_comes_fails_the_dial() {
-        let mut node = Rendezvous::new(false);
+        let mut node = Rendezvous::new(false, 0);
         node.start();
         assert_eq!(node.greet(Ticket(1)), Greet::Go);
         node.duplicate(Ticket(1));

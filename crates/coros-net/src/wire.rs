@@ -287,6 +287,9 @@ pub struct Hello {
     pub network: String,
     /// Who it is and where it listens; who it is must agree with its certificate.
     pub location: Location,
+    /// The number of the last link that the sender had made with the receiver: tells a greeting
+    /// that crossed a link from one that is to replace it.
+    pub last: u64,
 }
 
 /// The payload of the last frame.

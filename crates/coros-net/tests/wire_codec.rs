@@ -200,6 +200,7 @@ fn hello_is_read_whole_or_not_at_all() {
             name: Arc::from("desk"),
             endpoint: Some("[::1]:80".parse().unwrap()),
         },
+        last: 9,
     };
     let envelope = Envelope {
         kind: Kind::Hello,
