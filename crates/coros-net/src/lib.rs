@@ -12,6 +12,8 @@ mod node;
 mod peer;
 mod pending;
 mod rendezvous;
+#[cfg(test)]
+mod rogue_tests;
 mod scope;
 mod secret;
 mod tls;

@@ -391,7 +391,7 @@ fn unread(peer: &Peer, ticket: Ticket, target: u64, lent: &[u8]) {
 
 fn answer(peer: &Peer, ticket: Ticket, correlation: u64, result: &Result<(), CarryError>) {
     peer.answer(ticket, |session| {
-        session.answer_deliver(correlation, result)
+        session.answer_deliver(correlation, result);
     });
 }
 

@@ -96,7 +96,6 @@ pub(crate) struct Config {
 
 impl Node {
     /// What a node needs to know before it starts; nothing, if the defaults fit.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

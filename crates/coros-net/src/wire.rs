@@ -164,7 +164,7 @@ pub fn write(buffer: &mut Vec<u8>, envelope: Envelope, payload: &[u8]) {
 /// In debug builds, when the payload is longer than its kind allows.
 pub fn write_lending(buffer: &mut Vec<u8>, envelope: Envelope, payload: &[u8], lent: &[u64]) {
     let lent = &lent[..lent.len().min(usize::from(u16::MAX))];
-    let length = payload.len() + lent.len() * size_of::<u64>();
+    let length = payload.len() + size_of_val(lent);
     debug_assert!(
         length <= envelope.kind.max_payload(),
         "the sender checks the length"

@@ -34,7 +34,7 @@ fn written(link: &mut Link, now: Instant) -> Vec<(Envelope, Vec<u8>)> {
     link.take(now, &mut batch);
     let mut bytes = [batch.control(), batch.messages()].concat();
     let mut frames = Vec::new();
-    while let Parsed::Frame(frame, length) = wire::parse(&bytes).unwrap() {
+    while let Parsed::Frame(frame, length) = wire::parse(&bytes).expect("only frames are written") {
         frames.push((frame.envelope, frame.payload.to_vec()));
         bytes.drain(..length);
     }
@@ -68,7 +68,7 @@ fn receive(link: &mut Link, now: Instant, kind: Kind, correlation: u64, payload:
 }
 
 fn value<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_allocvec(value).unwrap()
+    postcard::to_allocvec(value).expect("plain data")
 }
 
 fn lost(reason: &str) -> CarryError {

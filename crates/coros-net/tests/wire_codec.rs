@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use coros_core::Exit;
 use coros_core::remote::{CarryError, Location, NodeId, Request};
-use coros_net::wire::{self, *};
+use coros_net::wire::{
+    self, Envelope, Frame, Goodbye, HEADER, Hello, Kind, MAX_CONTROL, MAX_MESSAGE, Parsed,
+    WireError,
+};
 use proptest::prelude::*;
 
 const KINDS: [Kind; 11] = [

@@ -14,46 +14,46 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 /// Every wait in a test ends.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future)
         .await
         .expect("it must not hang")
 }
 
 /// Machines that run tests stand still at times.
-pub const PATIENT: Duration = Duration::from_secs(20);
+pub(crate) const PATIENT: Duration = Duration::from_secs(20);
 
-pub fn builder(name: &str, secret: &Secret) -> coros_net::Builder {
+pub(crate) fn builder(name: &str, secret: &Secret) -> coros_net::Builder {
     Node::builder()
         .name(name)
         .secret(secret.clone())
         .silence(PATIENT)
 }
 
-pub async fn node(name: &str, secret: &Secret) -> Node {
+pub(crate) async fn node(name: &str, secret: &Secret) -> Node {
     builder(name, secret).build().await.expect("it starts")
 }
 
 /// Two nodes that trust each other, not linked.
-pub async fn pair() -> [Node; 2] {
+pub(crate) async fn pair() -> [Node; 2] {
     let secret = Secret::random();
     [node("desk", &secret).await, node("farm", &secret).await]
 }
 
-pub fn endpoint(node: &Node) -> SocketAddr {
+pub(crate) fn endpoint(node: &Node) -> SocketAddr {
     node.location().endpoint.expect("it listens")
 }
 
 /// The address of a coroutine of `home` as `abroad` sees it.
-pub fn sent<M: Message>(home: &Node, abroad: &Node, address: &Address<M>) -> Address<M> {
+pub(crate) fn sent<M: Message>(home: &Node, abroad: &Node, address: &Address<M>) -> Address<M> {
     let bytes = home.encode(address).expect("addresses can be encoded");
     abroad.decode(&bytes).expect("and decoded")
 }
 
 /// A coroutine that passes on all that it receives.
-pub fn collector<M: Message>() -> (Address<M>, mpsc::UnboundedReceiver<M>) {
+pub(crate) fn collector<M: Message>() -> (Address<M>, mpsc::UnboundedReceiver<M>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let coro = coros_core::spawn(async move |mut me: Context<M>| {
         while let Some(message) = me.receive().await {
@@ -66,19 +66,19 @@ pub fn collector<M: Message>() -> (Address<M>, mpsc::UnboundedReceiver<M>) {
 }
 
 /// The events of a node, in order.
-pub fn events(node: &Node) -> mpsc::UnboundedReceiver<PeerEvent> {
+pub(crate) fn events(node: &Node) -> mpsc::UnboundedReceiver<PeerEvent> {
     let (sender, receiver) = mpsc::unbounded_channel();
     node.on_peer_event(move |event| drop(sender.send(event)));
     receiver
 }
 
-pub async fn next<T>(receiver: &mut mpsc::UnboundedReceiver<T>) -> T {
+pub(crate) async fn next<T>(receiver: &mut mpsc::UnboundedReceiver<T>) -> T {
     soon(receiver.recv()).await.expect("there is one more")
 }
 
 /// Stands between two nodes; can stand still, and be cut.
-pub struct Cable {
-    pub endpoint: SocketAddr,
+pub(crate) struct Cable {
+    pub(crate) endpoint: SocketAddr,
     state: watch::Sender<State>,
 }
 
@@ -91,9 +91,11 @@ enum State {
 
 impl Cable {
     /// A cable that leads to `to`, once that is known.
-    pub async fn lay() -> (Self, watch::Sender<Option<SocketAddr>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = listener.local_addr().unwrap();
+    pub(crate) async fn lay() -> (Self, watch::Sender<Option<SocketAddr>>) {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
+        let endpoint = listener.local_addr().expect("it listens");
         let (state, watched) = watch::channel(State::Open);
         let (to, mut known) = watch::channel(None::<SocketAddr>);
         tokio::spawn(async move {
@@ -113,16 +115,16 @@ impl Cable {
     }
 
     /// Everything through it stops, and nobody is told.
-    pub fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.state.send_replace(State::Still);
     }
 
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.state.send_replace(State::Open);
     }
 
     /// All connections through it end.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.state.send_replace(State::Cut);
     }
 }
