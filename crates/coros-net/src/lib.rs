@@ -2,6 +2,7 @@
 
 mod buffer;
 mod builder;
+mod carrier;
 mod events;
 mod exports;
 mod greeting;

@@ -1,5 +1,6 @@
-//! A peer: the carrier to one launch of another node, with the session and the link it has now.
+//! A peer: one launch of another node, with the session and the link it has now.
 //!
+//! It is the carrier to that node's coroutines; how it carries is in [`carrier`](crate::carrier).
 //! Addresses hold the peer, so it outlives links. Everything that changes is behind one lock that
 //! is held for no longer than it takes to append a frame; user code (encoding, waiters, watchers)
 //! never runs under it.
@@ -9,11 +10,8 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use coros_core::Exit;
-use coros_core::remote::{
-    BoxFuture, Carrier, CarryError, CodecError, Encode, Exchange, Inlet, Location, NodeId, OnExit,
-    RemoteId, Request,
-};
+use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit};
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -22,13 +20,14 @@ use crate::greeting;
 use crate::node::Inner;
 use crate::outbox::Batch;
 use crate::rendezvous::{Answer, Greet, Rendezvous, Ticket};
-use crate::scope::{self, Scope};
+use crate::scope::Scope;
 use crate::session::{End, Input, Output, Session, Taken};
-use crate::wire;
 
 /// After a failed dial the next is not tried for this long: senders get the reason at once.
 const DIAL_AGAIN: Duration = Duration::from_secs(1);
 
+/// The session as the shell uses it.
+pub(crate) type PeerSession = Session<Delivered, OnExit>;
 type Delivered = oneshot::Sender<Result<(), CarryError>>;
 
 pub(crate) struct Peer {
@@ -49,7 +48,7 @@ struct State {
     location: Location,
     rendezvous: Rendezvous,
     /// There is one from the first wish to reach the peer to the end of the link.
-    session: Option<Session<Delivered, OnExit>>,
+    session: Option<PeerSession>,
     /// Counts the sessions, so that nobody mistakes a new one for the one he waits for.
     epoch: u64,
     writer_idle: bool,
@@ -249,11 +248,7 @@ impl Peer {
     }
 
     /// Queues an answer.
-    pub(crate) fn answer(
-        &self,
-        ticket: Ticket,
-        answer: impl FnOnce(&mut Session<Delivered, OnExit>),
-    ) {
+    pub(crate) fn answer(&self, ticket: Ticket, answer: impl FnOnce(&mut PeerSession)) {
         self.with(|state| {
             if state.rendezvous.is_link(ticket)
                 && let Some(session) = &mut state.session
@@ -358,10 +353,33 @@ impl Peer {
         }
     }
 
-    /// Calls `f` with an open session, and starts a dial if that takes one.
-    fn reach<T>(
+    // ---- for whoever carries messages
+
+    pub(crate) fn this(&self) -> Option<Arc<Peer>> {
+        self.this.upgrade()
+    }
+
+    /// Resolves when there may be more room in the outbox, or the session has ended.
+    pub(crate) fn room(&self) -> Notified<'_> {
+        self.room.notified()
+    }
+
+    /// Calls `f` with the session of this number, if that is the present one.
+    pub(crate) fn in_session<T>(
         &self,
-        f: impl FnOnce(&mut Session<Delivered, OnExit>, u64) -> T,
+        epoch: u64,
+        f: impl FnOnce(&mut PeerSession) -> T,
+    ) -> Option<T> {
+        self.with(|state| match &mut state.session {
+            Some(session) if state.epoch == epoch => Some(f(session)),
+            _ => None,
+        })
+    }
+
+    /// Calls `f` with an open session and its number, and starts a dial if that takes one.
+    pub(crate) fn reach<T>(
+        &self,
+        f: impl FnOnce(&mut PeerSession, u64) -> T,
     ) -> Result<T, CarryError> {
         let (result, dial) = self.with(|state| match state.reach(&self.node) {
             Ok((session, epoch, dial)) => (Ok(f(session, epoch)), dial),
@@ -371,107 +389,6 @@ impl Peer {
             greeting::spawn_dial(peer);
         }
         result
-    }
-
-    fn encoded<T>(
-        &self,
-        encode: Encode<'_>,
-        f: impl FnOnce(&[u8], &[u64]) -> Result<T, CarryError>,
-    ) -> Result<T, CarryError> {
-        let take_back = |lent: &[u64]| {
-            if !lent.is_empty() {
-                self.node.exports.take_back(lent, self.id);
-            }
-        };
-        let encoded = scope::encoded(&self.exchange, encode, |payload, lent| {
-            let result = check_length(payload, lent).and_then(|()| f(payload, lent));
-            if result.is_err() {
-                take_back(lent);
-            }
-            result
-        });
-        encoded.unwrap_or_else(|(error, lent)| {
-            take_back(&lent);
-            Err(error.into())
-        })
-    }
-
-    /// Waits for room, then queues a message to be delivered.
-    async fn deliver_later(
-        self: Arc<Self>,
-        target: u64,
-        payload: Vec<u8>,
-        lent: Vec<u64>,
-        epoch: u64,
-    ) -> Result<(), CarryError> {
-        let (mut waiter, answer) = oneshot::channel();
-        loop {
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
-            let queued = self.with(|state| match &mut state.session {
-                Some(session) if state.epoch == epoch => {
-                    Some(session.deliver(target, &payload, &lent, waiter))
-                }
-                _ => None,
-            });
-            match queued {
-                Some(Ok(())) => return await_answer(answer).await,
-                Some(Err(back)) => waiter = back,
-                None => return Err(gone()),
-            }
-            room.await;
-        }
-    }
-}
-
-impl Carrier for Peer {
-    fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
-        self.encoded(encode, |payload, lent| {
-            let queued = self.reach(|session, _| session.message(to.coroutine, payload, lent))?;
-            queued.map_err(|_| CarryError::Full)
-        })
-    }
-
-    fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
-        let Some(this) = self.this.upgrade() else {
-            return Box::pin(async { Err(gone()) });
-        };
-        let target = to.coroutine;
-        let queued = self.encoded(encode, |payload, lent| {
-            let (waiter, answer) = oneshot::channel();
-            // Queued before anybody polls: what the caller sends next comes after it.
-            let (queued, epoch) = self
-                .reach(|session, epoch| (session.deliver(target, payload, lent, waiter), epoch))?;
-            let future: BoxFuture<Result<(), CarryError>> = match queued {
-                Ok(()) => Box::pin(await_answer(answer)),
-                Err(_) => {
-                    let (payload, lent) = (payload.to_vec(), lent.to_vec());
-                    Box::pin(this.deliver_later(target, payload, lent, epoch))
-                }
-            };
-            Ok(future)
-        });
-        queued.unwrap_or_else(|e| Box::pin(async { Err(e) }))
-    }
-
-    fn watch(&self, to: &RemoteId, on_exit: OnExit) {
-        let mut on_exit = Some(on_exit);
-        let watched = self.reach(|session, _| {
-            if let Some(on_exit) = on_exit.take() {
-                session.watch(to.coroutine, on_exit);
-            }
-        });
-        if watched.is_err()
-            && let Some(on_exit) = on_exit
-        {
-            on_exit(Exit::Disconnected);
-        }
-    }
-
-    fn request(&self, to: &RemoteId, request: Request) {
-        if let Err(error) = self.reach(|session, _| session.request(to.coroutine, request)) {
-            tracing::debug!(peer = %to.location, %error, "a request was lost");
-        }
     }
 }
 
@@ -483,7 +400,7 @@ impl Drop for Peer {
 
 impl State {
     /// The session there is, or a new one.
-    fn open(&mut self, node: &Inner) -> &mut Session<Delivered, OnExit> {
+    fn open(&mut self, node: &Inner) -> &mut PeerSession {
         let (epoch, location) = (&mut self.epoch, &self.location);
         self.session.get_or_insert_with(|| {
             *epoch += 1;
@@ -494,10 +411,7 @@ impl State {
     }
 
     /// An open session, its number, and whether somebody must dial.
-    fn reach(
-        &mut self,
-        node: &Inner,
-    ) -> Result<(&mut Session<Delivered, OnExit>, u64, bool), CarryError> {
+    fn reach(&mut self, node: &Inner) -> Result<(&mut PeerSession, u64, bool), CarryError> {
         let refuse = |why: &str| {
             let why = format!("{}: {why}", self.location);
             Err(CarryError::Disconnected(why))
@@ -581,27 +495,4 @@ impl State {
             && self.session.as_ref().is_none_or(output)
             && mem::take(&mut self.writer_idle)
     }
-}
-
-async fn await_answer(answer: oneshot::Receiver<Result<(), CarryError>>) -> Result<(), CarryError> {
-    answer.await.unwrap_or_else(|_| Err(gone()))
-}
-
-fn gone() -> CarryError {
-    CarryError::Disconnected("the link has ended".into())
-}
-
-fn check_length(payload: &[u8], lent: &[u64]) -> Result<(), CarryError> {
-    let length = payload.len() + size_of_val(lent);
-    if length <= wire::MAX_MESSAGE {
-        return Ok(());
-    }
-    Err(CarryError::Codec(CodecError {
-        action: "send".into(),
-        type_name: "message".into(),
-        reason: format!(
-            "it takes {length} bytes, and at most {} may travel in one",
-            wire::MAX_MESSAGE
-        ),
-    }))
 }

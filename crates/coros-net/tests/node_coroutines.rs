@@ -58,6 +58,37 @@ async fn sends_and_deliveries_of_one_sender_keep_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_after_a_delivery_that_waits_comes_after_it() {
+    let [desk, farm] = pair().await;
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let slow = coros_core::build()
+        .capacity(1)
+        .spawn(async move |mut me: Context<u32>| {
+            gone.await.unwrap();
+            let mut all = Vec::new();
+            while all.len() < 5 {
+                all.push(me.receive().await.unwrap());
+            }
+            all
+        });
+    let remote = sent(&farm, &desk, &slow.address());
+    soon(remote.deliver(1)).await.unwrap();
+    let mut second = Box::pin(remote.deliver(2));
+    let none = std::future::poll_fn(|cx| std::task::Poll::Ready(second.as_mut().poll(cx))).await;
+    assert!(none.is_pending());
+    remote.send(3).unwrap();
+    remote.send(4).unwrap();
+    let fifth = tokio::spawn(async move { remote.deliver(5).await });
+    // Another coroutine's delivery shows that all of these have come before there is room.
+    let (other, _received) = collector::<u32>();
+    soon(sent(&farm, &desk, &other).deliver(0)).await.unwrap();
+    go.send(()).unwrap();
+    soon(second).await.unwrap();
+    soon(fifth).await.unwrap().unwrap();
+    assert_eq!(soon(slow.join()).await.unwrap(), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliver_waits_for_room_and_holds_up_nobody_else() {
     let [desk, farm] = pair().await;
     let (go, gone) = tokio::sync::oneshot::channel::<()>();

@@ -118,10 +118,10 @@ fn names_that_do_not_fit_are_refused() {
 
 fn write_private(path: &std::path::Path, text: &[u8]) {
     let _ = fs::remove_file(path);
-    fs::write(path, text).unwrap();
+    fs::write(path, text).expect("the folder is ours");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+        fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("the file is ours");
     }
 }
