@@ -159,13 +159,15 @@ pub trait Carrier: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`CarryError::Codec`] when `encode` fails, [`CarryError::Disconnected`] when it is known
-    /// that the node cannot be reached. `Ok` does not say that the message arrives.
+    /// that the node cannot be reached, [`CarryError::Full`] when as much waits for that node as
+    /// may wait. `Ok` does not say that the message arrives.
     fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError>;
 
-    /// Queues a message and resolves when it is in the receiver's mailbox.
+    /// Queues a message and resolves when it is in the receiver's mailbox. Waits while too much
+    /// waits for the node.
     ///
     /// # Errors
-    /// As [`send`](Carrier::send), and what the receiving node answers; `Disconnected` when the
+    /// As [`send`](Carrier::send) except `Full`, and what the receiving node answers; `Disconnected` when the
     /// link is lost before the answer.
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>>;
 
@@ -201,6 +203,10 @@ pub trait Inlet: Send + Sync + 'static {
 
     /// Carries out a request.
     fn request(&self, request: Request);
+
+    /// A message in which this inlet was named did not get into a mailbox, and nobody has read
+    /// it. A pending reply ends without an answer; a coroutine does not mind.
+    fn undelivered(&self) {}
 
     /// For an address that has come home: the local object behind this inlet.
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;

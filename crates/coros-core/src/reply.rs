@@ -244,6 +244,10 @@ impl<T: Message> Inlet for ReplyInlet<T> {
         }
     }
 
+    fn undelivered(&self) {
+        self.finish(None);
+    }
+
     fn as_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync> {
         self
     }

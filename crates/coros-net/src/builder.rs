@@ -1,0 +1,277 @@
+//! Starting a node.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use coros_core::remote::Location;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::Secret;
+use crate::events::Events;
+use crate::greeting;
+use crate::identity::{self, Authority, Credentials, DEFAULT_NETWORK};
+use crate::node::{Config, Inner, Node, NodeError, Parts};
+use crate::pending::Pending;
+use crate::session::Timing;
+use crate::tls::Tls;
+
+/// How long the listener rests when the system is out of sockets.
+const REST: Duration = Duration::from_millis(100);
+
+/// Starts a [`Node`]. Made by [`Node::builder`].
+#[derive(Debug)]
+#[must_use = "nothing starts before `build`"]
+pub struct Builder {
+    name: Option<String>,
+    network: Option<String>,
+    listen: Option<SocketAddr>,
+    advertise: Option<SocketAddr>,
+    trust: Trust,
+    config: Config,
+}
+
+#[derive(Debug)]
+enum Trust {
+    OfUser,
+    Secret(Secret),
+    Authority(Authority),
+    Credentials(Credentials),
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            name: None,
+            network: None,
+            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+            advertise: None,
+            trust: Trust::OfUser,
+            config: Config {
+                timing: Timing::default(),
+                handshake: Duration::from_secs(5),
+                pending: 256,
+                outbox: 64 << 20,
+            },
+        }
+    }
+}
+
+impl Builder {
+    /// What people see; by default the program's name and process id. Names need not differ.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The network to join, `default` unless given. An authority or credentials name their own.
+    pub fn network(mut self, network: impl Into<String>) -> Self {
+        self.network = Some(network.into());
+        self
+    }
+
+    /// Where to listen; by default on any free port of the loopback interface.
+    pub fn listen(mut self, endpoint: SocketAddr) -> Self {
+        self.listen = Some(endpoint);
+        self
+    }
+
+    /// Listens nowhere: the node can dial others, and be reached over the links it has.
+    pub fn no_listen(mut self) -> Self {
+        self.listen = None;
+        self
+    }
+
+    /// Where others are told to dial, when it is not where the node listens: behind address
+    /// translation or in a container.
+    ///
+    /// By default the listener's address; for `0.0.0.0` and `::` that of the interface which
+    /// leads outward.
+    pub fn advertise(mut self, endpoint: SocketAddr) -> Self {
+        self.advertise = Some(endpoint);
+        self
+    }
+
+    /// The secret that the nodes of the network share; by default [`Secret::of_user`].
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.trust = Trust::Secret(secret);
+        self
+    }
+
+    /// The authority that vouches for the nodes of the network.
+    pub fn authority(mut self, authority: Authority) -> Self {
+        self.trust = Trust::Authority(authority);
+        self
+    }
+
+    /// Ready-made credentials: they fix the node's name and launch id, so they are for one start
+    /// of one node.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.trust = Trust::Credentials(credentials);
+        self
+    }
+
+    /// How long a peer may be silent before it counts as lost, 2 s by default. Nodes that have
+    /// nothing to say say so twice in that time, by their own setting: set it alike on all.
+    pub fn silence(mut self, limit: Duration) -> Self {
+        self.config.timing = Timing {
+            heartbeat: limit / 2,
+            silence: limit,
+        };
+        self
+    }
+
+    /// How long a dial or a handshake may take, 5 s by default.
+    pub fn handshake_limit(mut self, limit: Duration) -> Self {
+        self.config.handshake = limit;
+        self
+    }
+
+    /// How many bytes of messages may wait for one peer, 64 MiB by default. `send` gives the
+    /// message back when there are as many, `deliver` waits.
+    pub fn outbox(mut self, bytes: usize) -> Self {
+        self.config.outbox = bytes;
+        self
+    }
+
+    /// Starts the node on the present tokio runtime.
+    ///
+    /// # Errors
+    /// [`NodeError`]: no secret, a name that does not fit, a port that is taken.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// Dropping the future starts nothing.
+    pub async fn build(self) -> Result<Node, NodeError> {
+        let config = self.config;
+        let (listen, advertise) = (self.listen, self.advertise);
+        let credentials = self.own_credentials().await?;
+        let tls = Tls::new(&credentials)?;
+        let listener = match listen {
+            Some(endpoint) => Some(bind(endpoint).await?),
+            None => None,
+        };
+        let endpoint = advertise.or(listener.as_ref().map(|(_, endpoint)| outward(*endpoint)));
+        let (events, dispatcher) = Events::new();
+        let node = Node::start(Inner::new(Parts {
+            location: Location {
+                node: credentials.node(),
+                name: credentials.name().into(),
+                endpoint,
+            },
+            network: credentials.network().to_owned(),
+            tls,
+            config,
+            events,
+        }));
+        let inner = node.inner();
+        inner.tasks.spawn(dispatcher.run());
+        if let Some((listener, _)) = listener {
+            inner.tasks.spawn(listen_on(Arc::clone(inner), listener));
+        }
+        Ok(node)
+    }
+
+    async fn own_credentials(self) -> Result<Credentials, NodeError> {
+        let network = self.network.unwrap_or_else(|| DEFAULT_NETWORK.to_owned());
+        let derive = async |secret: Secret| {
+            // Stretching a passphrase computes for a tenth of a second.
+            let derived = move || Authority::derive(&secret, &network);
+            match tokio::task::spawn_blocking(derived).await {
+                Ok(authority) => authority,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        };
+        let authority = match self.trust {
+            Trust::Credentials(credentials) => return Ok(credentials),
+            Trust::Authority(authority) => authority,
+            Trust::Secret(secret) => derive(secret).await?,
+            Trust::OfUser => derive(Secret::of_user()?).await?,
+        };
+        let name = self.name.unwrap_or_else(default_name);
+        Ok(authority.issue(&name, identity::new_node_id())?)
+    }
+}
+
+async fn bind(endpoint: SocketAddr) -> Result<(TcpListener, SocketAddr), NodeError> {
+    let failed = |source| NodeError::Listen { endpoint, source };
+    let listener = TcpListener::bind(endpoint).await.map_err(failed)?;
+    let endpoint = listener.local_addr().map_err(failed)?;
+    Ok((listener, endpoint))
+}
+
+/// Accepts connections until the node leaves.
+async fn listen_on(node: Arc<Inner>, listener: TcpListener) {
+    let pending = Pending::default();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = node.leaving.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, from)) => {
+                let place = pending.enter(node.config.pending);
+                let handshake = handshake(Arc::clone(&node), tcp, from, place);
+                node.tasks.spawn(handshake);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+async fn handshake(
+    node: Arc<Inner>,
+    tcp: TcpStream,
+    from: SocketAddr,
+    place: crate::pending::Place,
+) {
+    let leaving = node.leaving.clone();
+    tokio::select! {
+        biased;
+        () = leaving.cancelled() => {}
+        () = place.lost() => tracing::debug!(%from, "too many connections without a handshake"),
+        () = greeting::accept(node, tcp, from) => {}
+    }
+}
+
+/// Replaces an address that stands for all interfaces by that of the one which leads outward.
+fn outward(endpoint: SocketAddr) -> SocketAddr {
+    if !endpoint.ip().is_unspecified() {
+        return endpoint;
+    }
+    // Connecting a datagram socket sends nothing: it only looks up the route. The addresses are
+    // those reserved for documentation.
+    let (any, far, loopback): (IpAddr, IpAddr, IpAddr) = if endpoint.is_ipv4() {
+        let far = Ipv4Addr::new(192, 0, 2, 1);
+        (
+            Ipv4Addr::UNSPECIFIED.into(),
+            far.into(),
+            Ipv4Addr::LOCALHOST.into(),
+        )
+    } else {
+        let far = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        (
+            Ipv6Addr::UNSPECIFIED.into(),
+            far.into(),
+            Ipv6Addr::LOCALHOST.into(),
+        )
+    };
+    let route = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((far, 9))?;
+        socket.local_addr()
+    });
+    SocketAddr::new(route.map_or(loopback, |local| local.ip()), endpoint.port())
+}
+
+fn default_name() -> String {
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(|path| path.file_stem());
+    let program = program.map_or("node".into(), |stem| stem.to_string_lossy());
+    format!("{program}-{}", std::process::id())
+}

@@ -1,0 +1,136 @@
+//! A peer as core sees it: what takes bytes to the coroutines of another node.
+
+use std::sync::Arc;
+
+use coros_core::Exit;
+use coros_core::remote::{
+    BoxFuture, Carrier, CarryError, CodecError, Encode, OnExit, RemoteId, Request,
+};
+use tokio::sync::oneshot;
+
+use crate::peer::Peer;
+use crate::scope;
+use crate::wire;
+
+impl Carrier for Peer {
+    fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
+        self.encoded(encode, |payload, lent| {
+            let queued = self.reach(|session, _| session.message(to.coroutine, payload, lent))?;
+            queued.map_err(|_| CarryError::Full)
+        })
+    }
+
+    fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
+        let Some(this) = self.this() else {
+            return Box::pin(async { Err(gone()) });
+        };
+        let target = to.coroutine;
+        let queued = self.encoded(encode, |payload, lent| {
+            let (waiter, answer) = oneshot::channel();
+            // Queued before anybody polls: what the caller sends next comes after it.
+            let (queued, epoch) = self
+                .reach(|session, epoch| (session.deliver(target, payload, lent, waiter), epoch))?;
+            let future: BoxFuture<Result<(), CarryError>> = match queued {
+                Ok(()) => Box::pin(await_answer(answer)),
+                Err(_) => {
+                    let (payload, lent) = (payload.to_vec(), lent.to_vec());
+                    Box::pin(this.deliver_later(target, payload, lent, epoch))
+                }
+            };
+            Ok(future)
+        });
+        queued.unwrap_or_else(|e| Box::pin(async { Err(e) }))
+    }
+
+    fn watch(&self, to: &RemoteId, on_exit: OnExit) {
+        let mut on_exit = Some(on_exit);
+        let watched = self.reach(|session, _| {
+            if let Some(on_exit) = on_exit.take() {
+                session.watch(to.coroutine, on_exit);
+            }
+        });
+        if watched.is_err()
+            && let Some(on_exit) = on_exit
+        {
+            on_exit(Exit::Disconnected);
+        }
+    }
+
+    fn request(&self, to: &RemoteId, request: Request) {
+        if let Err(error) = self.reach(|session, _| session.request(to.coroutine, request)) {
+            tracing::debug!(peer = %to.location, %error, "a request was lost");
+        }
+    }
+}
+
+impl Peer {
+    fn encoded<T>(
+        &self,
+        encode: Encode<'_>,
+        f: impl FnOnce(&[u8], &[u64]) -> Result<T, CarryError>,
+    ) -> Result<T, CarryError> {
+        let take_back = |lent: &[u64]| {
+            if !lent.is_empty() {
+                self.node().exports.take_back(lent, self.id());
+            }
+        };
+        let encoded = scope::encoded(self.exchange(), encode, |payload, lent| {
+            let result = check_length(payload, lent).and_then(|()| f(payload, lent));
+            if result.is_err() {
+                take_back(lent);
+            }
+            result
+        });
+        encoded.unwrap_or_else(|(error, lent)| {
+            take_back(&lent);
+            Err(error.into())
+        })
+    }
+
+    /// Waits for room, then queues a message to be delivered.
+    async fn deliver_later(
+        self: Arc<Self>,
+        target: u64,
+        payload: Vec<u8>,
+        lent: Vec<u64>,
+        epoch: u64,
+    ) -> Result<(), CarryError> {
+        let (mut waiter, answer) = oneshot::channel();
+        loop {
+            let mut room = std::pin::pin!(self.room());
+            room.as_mut().enable();
+            let queued = self.in_session(epoch, |session| {
+                session.deliver(target, &payload, &lent, waiter)
+            });
+            match queued {
+                Some(Ok(())) => return await_answer(answer).await,
+                Some(Err(back)) => waiter = back,
+                None => return Err(gone()),
+            }
+            room.await;
+        }
+    }
+}
+
+async fn await_answer(answer: oneshot::Receiver<Result<(), CarryError>>) -> Result<(), CarryError> {
+    answer.await.unwrap_or_else(|_| Err(gone()))
+}
+
+fn gone() -> CarryError {
+    CarryError::Disconnected("the link has ended".into())
+}
+
+fn check_length(payload: &[u8], lent: &[u64]) -> Result<(), CarryError> {
+    let length = payload.len() + size_of_val(lent);
+    if length <= wire::MAX_MESSAGE {
+        return Ok(());
+    }
+    Err(CarryError::Codec(CodecError {
+        action: "send".into(),
+        type_name: "message".into(),
+        reason: format!(
+            "it takes {length} bytes, and at most {} may travel in one",
+            wire::MAX_MESSAGE
+        ),
+    }))
+}

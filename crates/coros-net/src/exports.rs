@@ -1,0 +1,238 @@
+//! The local coroutines that other nodes have been told of.
+//!
+//! An address that goes into a message puts its coroutine's inlet into this table; frames that
+//! come for the coroutine find it here. An entry stays until the coroutine ends, or until the
+//! sessions with all peers that hold it are over. A peer holds an entry when it was told of it or
+//! has used it; values encoded for nobody in particular ([`Node::encode`](crate::Node::encode))
+//! pin their entries until the coroutine ends or the node closes.
+//!
+//! While it stays, the coroutine counts as having an address. What is missing is the release of
+//! single addresses by a peer that goes on, and an address that a peer passes to a third node just
+//! before its own session ends may be gone when the third uses it.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use coros_core::Exit;
+use coros_core::remote::{Inlet, NodeId};
+
+/// How many ended coroutines' exits are remembered for those who watch too late.
+const REMEMBERED: usize = 4096;
+
+#[derive(Default)]
+pub(crate) struct Exports {
+    table: RwLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<u64, Entry, IdHash>,
+    exits: HashMap<u64, Exit, IdHash>,
+    exits_in_order: VecDeque<u64>,
+    closed: bool,
+}
+
+struct Entry {
+    inlet: Arc<dyn Inlet>,
+    pinned: bool,
+    /// Sorted.
+    holders: Vec<NodeId>,
+}
+
+/// What became of a coroutine.
+pub(crate) enum Found {
+    Here(Arc<dyn Inlet>),
+    /// It has ended, or never was; how, if that is still known.
+    Ended(Option<Exit>),
+}
+
+impl Exports {
+    /// Remembers an inlet for a peer, or for whoever it may concern; whether the peer did not hold
+    /// it before.
+    pub(crate) fn add(self: &Arc<Self>, inlet: &Arc<dyn Inlet>, holder: Option<NodeId>) -> bool {
+        let id = inlet.id();
+        let held = |entry: &Entry| entry.is_held_by(holder);
+        if self.read().entries.get(&id).is_some_and(held) {
+            return false;
+        }
+        let mut table = self.write();
+        if table.closed {
+            return false;
+        }
+        let known = table.entries.contains_key(&id);
+        let entry = table.entries.entry(id).or_insert_with(|| Entry {
+            inlet: Arc::clone(inlet),
+            pinned: false,
+            holders: Vec::new(),
+        });
+        entry.hold(holder);
+        drop(table);
+        if !known {
+            // Not under the lock: it may be called at once.
+            let exports = Arc::downgrade(self);
+            inlet.watch(Box::new(move |exit| {
+                if let Some(exports) = exports.upgrade() {
+                    exports.ended(id, exit);
+                }
+            }));
+        }
+        true
+    }
+
+    /// A message that would have told `holder` of these was never sent.
+    pub(crate) fn take_back(&self, ids: &[u64], holder: NodeId) {
+        let mut dropped = Vec::new();
+        let mut table = self.write();
+        for id in ids {
+            let Some(entry) = table.entries.get_mut(id) else {
+                continue;
+            };
+            if entry.let_go(holder) {
+                dropped.extend(table.entries.remove(id));
+            }
+        }
+        drop(table);
+        drop(dropped);
+    }
+
+    /// A message that named this one was not read by `holder`.
+    pub(crate) fn unread(&self, id: u64, holder: NodeId) {
+        let held = |entry: &&Entry| entry.is_held_by(Some(holder));
+        let inlet = self
+            .read()
+            .entries
+            .get(&id)
+            .filter(held)
+            .map(|entry| Arc::clone(&entry.inlet));
+        if let Some(inlet) = inlet {
+            inlet.undelivered();
+        }
+    }
+
+    /// Finds a coroutine that `user` wants to reach, who holds it from then on.
+    pub(crate) fn find(&self, id: u64, user: NodeId) -> Found {
+        let table = self.read();
+        match table.entries.get(&id) {
+            Some(entry) if entry.is_held_by(Some(user)) => {
+                return Found::Here(Arc::clone(&entry.inlet));
+            }
+            Some(_) => {}
+            None => return Found::Ended(table.exits.get(&id).cloned()),
+        }
+        drop(table);
+        let mut table = self.write();
+        let Some(entry) = table.entries.get_mut(&id) else {
+            return Found::Ended(table.exits.get(&id).cloned());
+        };
+        entry.hold(Some(user));
+        Found::Here(Arc::clone(&entry.inlet))
+    }
+
+    /// Finds a coroutine whose address has come home.
+    pub(crate) fn come_home(&self, id: u64) -> Option<Arc<dyn Inlet>> {
+        self.read()
+            .entries
+            .get(&id)
+            .map(|entry| Arc::clone(&entry.inlet))
+    }
+
+    /// The session with a peer is over: what nobody holds any more. The last address of a
+    /// coroutine may be in there: it must not be dropped under a lock.
+    #[must_use]
+    pub(crate) fn release(&self, peer: NodeId) -> Vec<Arc<dyn Inlet>> {
+        let mut released = Vec::new();
+        self.write().entries.retain(|_, entry| {
+            let unheld = entry.let_go(peer);
+            if unheld {
+                released.push(Arc::clone(&entry.inlet));
+            }
+            !unheld
+        });
+        released
+    }
+
+    /// The node closes: forgets everything, for good.
+    pub(crate) fn close(&self) {
+        let mut table = self.write();
+        table.closed = true;
+        let entries = std::mem::take(&mut table.entries);
+        drop(table);
+        drop(entries);
+    }
+
+    fn ended(&self, id: u64, exit: Exit) {
+        let mut table = self.write();
+        let entry = table.entries.remove(&id);
+        table.exits.insert(id, exit);
+        table.exits_in_order.push_back(id);
+        if table.exits_in_order.len() > REMEMBERED
+            && let Some(oldest) = table.exits_in_order.pop_front()
+        {
+            table.exits.remove(&oldest);
+        }
+        drop(table);
+        drop(entry);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn is_held_by(&self, holder: Option<NodeId>) -> bool {
+        match holder {
+            Some(peer) => self.holders.binary_search(&peer).is_ok(),
+            None => self.pinned,
+        }
+    }
+
+    /// A holder has gone, if it was one: whether nobody is left.
+    fn let_go(&mut self, holder: NodeId) -> bool {
+        let Ok(at) = self.holders.binary_search(&holder) else {
+            return false;
+        };
+        self.holders.remove(at);
+        !self.pinned && self.holders.is_empty()
+    }
+
+    fn hold(&mut self, holder: Option<NodeId>) {
+        match holder {
+            Some(peer) => {
+                if let Err(at) = self.holders.binary_search(&peer) {
+                    self.holders.insert(at, peer);
+                }
+            }
+            None => self.pinned = true,
+        }
+    }
+}
+
+/// Spreads our own consecutive numbers over the table; nobody else chooses them.
+type IdHash = BuildHasherDefault<IdHasher>;
+
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        // Fibonacci hashing; the table looks at the top and the bottom bits.
+        let mixed = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}

@@ -1,0 +1,391 @@
+//! From a TCP connection to a link: TLS, then a hello each way.
+//!
+//! The dialler speaks first. What the dialled side answers decides whether the connection becomes
+//! the link between the two; see [`rendezvous`](crate::rendezvous). All of it has one time limit.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use coros_core::remote::Location;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::HandshakeError;
+use crate::buffer::ReadBuffer;
+use crate::events::PeerEvent;
+use crate::identity::{MAX_NAME, PeerIdentity};
+use crate::link::Link;
+use crate::node::{ConnectError, Inner};
+use crate::peer::Peer;
+use crate::rendezvous::{Greet, Ticket};
+use crate::wire::{self, Envelope, Frame, Goodbye, Hello, Kind};
+
+/// Dials a peer that somebody wants to reach. The dial has been announced to the peer.
+pub(crate) fn spawn_dial(peer: Arc<Peer>) {
+    let node = Arc::clone(peer.node());
+    let dial = Dial {
+        ticket: node.ticket(),
+        peer,
+        reason: "this node has stopped".into(),
+        counts: true,
+    };
+    let dialling = async move {
+        // Moved into the task first, so that the dial is over even if the task never runs.
+        let mut dial = dial;
+        let node = Arc::clone(dial.peer.node());
+        let location = dial.peer.location();
+        let Some(endpoint) = location.endpoint else {
+            return;
+        };
+        let dialled = async {
+            let connection = Connection::dial(&node, endpoint).await?;
+            if connection.identity.node != location.node {
+                return Err(ConnectError::Restarted {
+                    endpoint,
+                    name: connection.identity.name.to_string(),
+                });
+            }
+            greet(&mut dial, connection, endpoint).await
+        };
+        if let Err(error) = limited(&node, endpoint, dialled).await {
+            dial.reason = error.to_string();
+        }
+    };
+    node.tasks.spawn_on(dialling, &node.runtime);
+}
+
+/// Dials whoever listens at an endpoint.
+pub(crate) async fn connect(
+    node: &Arc<Inner>,
+    endpoint: SocketAddr,
+) -> Result<Location, ConnectError> {
+    limited(node, endpoint, async {
+        let connection = Connection::dial(node, endpoint).await?;
+        if connection.identity.node == node.location.node {
+            return Err(ConnectError::Itself { endpoint });
+        }
+        let peer = node.peer(&Location {
+            node: connection.identity.node,
+            name: Arc::clone(&connection.identity.name),
+            endpoint: Some(endpoint),
+        });
+        peer.dial_begins();
+        let mut dial = Dial {
+            ticket: node.ticket(),
+            peer: Arc::clone(&peer),
+            reason: "the dial was given up".into(),
+            counts: true,
+        };
+        let greeted = greet(&mut dial, connection, endpoint).await;
+        if let Err(error) = &greeted {
+            dial.reason = error.to_string();
+        }
+        greeted?;
+        peer.linked().ok_or_else(|| ConnectError::lost(endpoint))
+    })
+    .await
+}
+
+async fn limited<T>(
+    node: &Inner,
+    endpoint: SocketAddr,
+    dial: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    let limit = node.config.handshake;
+    tokio::select! {
+        biased;
+        () = node.leaving.cancelled() => Err(ConnectError::Closed),
+        dialled = tokio::time::timeout(limit, dial) => {
+            dialled.unwrap_or(Err(ConnectError::TimedOut { endpoint, after: limit }))
+        }
+    }
+}
+
+/// A dial that a peer knows of. However it ends, the peer gets to know.
+struct Dial {
+    peer: Arc<Peer>,
+    ticket: Ticket,
+    reason: String,
+    counts: bool,
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        if self.counts {
+            self.peer.dial_over(self.ticket, &self.reason);
+        }
+    }
+}
+
+/// Shakes hands as the dialled side, and starts the link.
+pub(crate) async fn accept(node: Arc<Inner>, tcp: TcpStream, from: SocketAddr) {
+    use HandshakeError::{BadCertificate, Connection, NotCoros, TimedOut};
+    let limit = node.config.handshake;
+    let accepted = tokio::time::timeout(limit, accepted(&node, tcp, from)).await;
+    let error = match accepted {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(_) => TimedOut(limit),
+    };
+    match error {
+        // Whoever can reach the port can cause these: not worth anybody's attention.
+        NotCoros(_) | Connection { .. } | TimedOut(_) | BadCertificate(_) => {
+            tracing::debug!(%from, %error, "no handshake");
+        }
+        error => node.events.tell(PeerEvent::Refused(from, error)),
+    }
+}
+
+async fn accepted(
+    node: &Arc<Inner>,
+    tcp: TcpStream,
+    from: SocketAddr,
+) -> Result<(), HandshakeError> {
+    let mut connection = Connection::accept(node, tcp).await?;
+    let (mut location, last) = connection.read_hello(node).await?;
+    if let Some(endpoint) = &mut location.endpoint
+        && endpoint.ip().is_unspecified()
+    {
+        endpoint.set_ip(from.ip());
+    }
+    let peer = node.peer(&location);
+    let ticket = node.ticket();
+    match peer.greeted(ticket, &location, last) {
+        Some(token) => {
+            let greeting = hello(node, &peer);
+            connection.into_link(peer, ticket, token, greeting).spawn();
+            Ok(())
+        }
+        None => {
+            let goodbye = if node.is_closing() {
+                Goodbye::Leaving
+            } else {
+                Goodbye::Duplicate
+            };
+            connection.refuse(node, &goodbye).await
+        }
+    }
+}
+
+/// Greets the peer that was dialled; what becomes of that.
+async fn greet(
+    dial: &mut Dial,
+    mut connection: Connection,
+    endpoint: SocketAddr,
+) -> Result<(), ConnectError> {
+    let (peer, ticket) = (Arc::clone(&dial.peer), dial.ticket);
+    let node = Arc::clone(peer.node());
+    let failed = |source| ConnectError::Handshake { endpoint, source };
+    match peer.greet(ticket) {
+        Greet::Go => {}
+        Greet::Linked => return Ok(()),
+        Greet::Stop => return Err(ConnectError::Closed),
+        Greet::Wait => {
+            dial.counts = false;
+            drop(connection);
+            return settled(&peer, endpoint).await;
+        }
+    }
+    connection
+        .write(&node, &hello(&node, &peer))
+        .await
+        .map_err(failed)?;
+    match connection.read_answer(&node).await.map_err(failed)? {
+        Answered::Hello(mut location, last) => {
+            location.endpoint = location.endpoint.or(Some(endpoint));
+            if let Some(token) = peer.welcomed(ticket, &location, last) {
+                connection
+                    .into_link(peer, ticket, token, Vec::new())
+                    .spawn();
+                return Ok(());
+            }
+            drop(connection);
+            settled(&peer, endpoint).await
+        }
+        Answered::Duplicate => {
+            peer.duplicate(ticket);
+            drop(connection);
+            settled(&peer, endpoint).await
+        }
+    }
+}
+
+async fn settled(peer: &Peer, endpoint: SocketAddr) -> Result<(), ConnectError> {
+    if peer.settled().await {
+        Ok(())
+    } else {
+        Err(ConnectError::lost(endpoint))
+    }
+}
+
+/// An authenticated connection that is not a link yet.
+struct Connection {
+    stream: TlsStream<TcpStream>,
+    buffer: ReadBuffer,
+    identity: PeerIdentity,
+}
+
+enum Answered {
+    /// With the number of the last link.
+    Hello(Location, u64),
+    Duplicate,
+}
+
+impl Connection {
+    async fn dial(node: &Inner, endpoint: SocketAddr) -> Result<Self, ConnectError> {
+        let tcp = TcpStream::connect(endpoint)
+            .await
+            .map_err(|source| ConnectError::Unreachable { endpoint, source })?;
+        prepare(&tcp);
+        let (stream, identity) = node
+            .tls
+            .dial(tcp)
+            .await
+            .map_err(|source| ConnectError::Handshake { endpoint, source })?;
+        Ok(Connection {
+            stream,
+            buffer: ReadBuffer::new(),
+            identity,
+        })
+    }
+
+    async fn accept(node: &Inner, tcp: TcpStream) -> Result<Self, HandshakeError> {
+        prepare(&tcp);
+        let (stream, identity) = node.tls.accept(tcp).await?;
+        Ok(Connection {
+            stream,
+            buffer: ReadBuffer::new(),
+            identity,
+        })
+    }
+
+    async fn write(&mut self, node: &Inner, bytes: &[u8]) -> Result<(), HandshakeError> {
+        let written = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        match written.await {
+            Ok(()) => Ok(()),
+            // The peer may have said why before it closed.
+            Err(error) => match self.read_answer(node).await {
+                Err(HandshakeError::Connection { .. }) | Ok(_) => Err(node.tls.explain(&error)),
+                Err(why) => Err(why),
+            },
+        }
+    }
+
+    async fn read_hello(&mut self, node: &Inner) -> Result<(Location, u64), HandshakeError> {
+        match self.read_answer(node).await? {
+            Answered::Hello(location, last) => Ok((location, last)),
+            Answered::Duplicate => Err(HandshakeError::Protocol(
+                "it did not begin with a hello".into(),
+            )),
+        }
+    }
+
+    /// Reads one frame; what follows it stays in the buffer.
+    async fn read_answer(&mut self, node: &Inner) -> Result<Answered, HandshakeError> {
+        loop {
+            let mut answer = None;
+            let identity = &self.identity;
+            self.buffer
+                .frames(|frame| {
+                    answer = Some(understand(identity, &frame));
+                    Ok(false)
+                })
+                .map_err(|e| HandshakeError::Protocol(e.to_string()))?;
+            if let Some(answer) = answer {
+                return answer;
+            }
+            match self.buffer.fill(&mut self.stream).await {
+                Ok(0) => return Err(node.tls.explain(&io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => return Err(node.tls.explain(&error)),
+            }
+        }
+    }
+
+    fn into_link(
+        self,
+        peer: Arc<Peer>,
+        ticket: Ticket,
+        token: CancellationToken,
+        greeting: Vec<u8>,
+    ) -> Link<TcpStream> {
+        let Connection { stream, buffer, .. } = self;
+        Link {
+            peer,
+            ticket,
+            stream,
+            buffer,
+            greeting,
+            token,
+        }
+    }
+
+    /// Says why there is no link, and waits until the dialler has read it and closed.
+    async fn refuse(mut self, node: &Inner, why: &Goodbye) -> Result<(), HandshakeError> {
+        let mut frame = Vec::new();
+        wire::write_value(&mut frame, plain(Kind::Goodbye), why);
+        self.write(node, &frame).await?;
+        // However the dialler closes: it has been told.
+        let _ = self.stream.shutdown().await;
+        let mut waste = [0; 256];
+        while let Ok(1..) = self.stream.read(&mut waste).await {}
+        Ok(())
+    }
+}
+
+/// Small frames are not to wait for more.
+fn prepare(tcp: &TcpStream) {
+    if let Err(error) = tcp.set_nodelay(true) {
+        tracing::debug!(%error, "cannot switch off Nagle's algorithm");
+    }
+}
+
+fn hello(node: &Inner, peer: &Peer) -> Vec<u8> {
+    let hello = Hello {
+        network: node.network.clone(),
+        location: node.location.clone(),
+        last: peer.last(),
+    };
+    let mut frame = Vec::new();
+    wire::write_value(&mut frame, plain(Kind::Hello), &hello);
+    frame
+}
+
+fn plain(kind: Kind) -> Envelope {
+    Envelope {
+        kind,
+        target: 0,
+        correlation: 0,
+    }
+}
+
+fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, HandshakeError> {
+    let protocol = |e: wire::WireError| HandshakeError::Protocol(e.to_string());
+    match frame.envelope.kind {
+        Kind::Hello => {
+            let hello: Hello = wire::read_value(frame).map_err(protocol)?;
+            let location = hello.location;
+            let truthful = location.node == identity.node
+                && location.name == identity.name
+                && hello.network == *identity.network
+                && location.name.len() <= MAX_NAME;
+            if !truthful {
+                let why = "its hello does not agree with its certificate";
+                return Err(HandshakeError::Protocol(why.into()));
+            }
+            Ok(Answered::Hello(location, hello.last))
+        }
+        Kind::Goodbye => match wire::read_value(frame).map_err(protocol)? {
+            Goodbye::Duplicate => Ok(Answered::Duplicate),
+            Goodbye::Leaving => Err(HandshakeError::Refused("it is shutting down".into())),
+            Goodbye::Refused(why) => Err(HandshakeError::Refused(why)),
+        },
+        kind => Err(protocol(wire::WireError::Unexpected(kind))),
+    }
+}

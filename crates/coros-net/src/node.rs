@@ -1,0 +1,427 @@
+//! A node: this process, or a part of it, on a network.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use coros_core::Address;
+use coros_core::remote::{self, CodecError, Exchange, Location, NodeId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::builder::Builder;
+use crate::events::{Events, PeerEvent};
+use crate::exports::Exports;
+use crate::greeting;
+use crate::peer::Peer;
+use crate::rendezvous::Ticket;
+use crate::scope::Scope;
+use crate::session::Timing;
+use crate::tls::Tls;
+use crate::{HandshakeError, IdentityError, SecretError};
+
+/// How long [`Node::close`] waits for what is queued to be written.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// A process's place on a network: other nodes reach the coroutines whose addresses it has given
+/// them, and it theirs.
+///
+/// Links to other nodes open at first use, or by [`connect`](Node::connect), and are encrypted
+/// and authenticated both ways. A process may have several nodes. Clones are the same node; it
+/// closes by [`close`](Node::close), or when the last clone is dropped.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use coros_net::{Node, Secret};
+///
+/// let secret = Secret::random();
+/// let desk = Node::builder().name("desk").secret(secret.clone()).build().await?;
+/// let farm = Node::builder().name("farm").secret(secret).build().await?;
+///
+/// let peer = desk.connect(farm.location().endpoint.unwrap()).await?;
+/// assert_eq!(&*peer.name, "farm");
+/// desk.close().await;
+/// farm.close().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Node {
+    handle: Arc<NodeHandle>,
+}
+
+struct NodeHandle {
+    inner: Arc<Inner>,
+    exchange: Arc<dyn Exchange>,
+}
+
+/// What the node's tasks and peers share.
+pub(crate) struct Inner {
+    pub(crate) location: Location,
+    pub(crate) network: String,
+    pub(crate) tls: Tls,
+    pub(crate) config: Config,
+    pub(crate) exports: Arc<Exports>,
+    pub(crate) events: Events,
+    pub(crate) runtime: Handle,
+    /// Readers and writers.
+    pub(crate) links: TaskTracker,
+    /// All other tasks.
+    pub(crate) tasks: TaskTracker,
+    /// The node makes no more links.
+    pub(crate) leaving: CancellationToken,
+    /// The node's tasks end.
+    pub(crate) stop: CancellationToken,
+    closing: AtomicBool,
+    tickets: AtomicU64,
+    peers: Mutex<HashMap<NodeId, Weak<Peer>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    pub(crate) timing: Timing,
+    /// How long a handshake may take.
+    pub(crate) handshake: Duration,
+    /// How many connections may be unauthenticated at a time.
+    pub(crate) pending: usize,
+    /// How many bytes of messages may wait for one peer.
+    pub(crate) outbox: usize,
+}
+
+impl Node {
+    /// What a node needs to know before it starts; nothing, if the defaults fit.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn start(inner: Inner) -> Self {
+        let inner = Arc::new(inner);
+        let exchange = Arc::new(Scope {
+            node: Arc::clone(&inner),
+            peer: None,
+        });
+        Node {
+            handle: Arc::new(NodeHandle { inner, exchange }),
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.handle.inner
+    }
+
+    /// Who this node is and where it listens.
+    #[must_use]
+    pub fn location(&self) -> Location {
+        self.inner().location.clone()
+    }
+
+    /// Links with the node that listens at `endpoint`; the link there is already, if there is one.
+    ///
+    /// Gives up after the handshake's time limit, 5 s by default.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: nobody listens there, not a coros node, another secret, …
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the attempt.
+    pub async fn connect(&self, endpoint: SocketAddr) -> Result<Location, ConnectError> {
+        greeting::connect(self.inner(), endpoint).await
+    }
+
+    /// The nodes that this one has a link with now.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Location> {
+        let peers = self.inner().all_peers();
+        peers.iter().filter_map(|peer| peer.linked()).collect()
+    }
+
+    /// Calls `f` for each peer there is, as [`PeerEvent::Joined`], and then for each change, in
+    /// order, until the node closes.
+    ///
+    /// `f` runs on a task of the node and holds up other subscribers: it must not block.
+    pub fn on_peer_event(&self, f: impl FnMut(PeerEvent) + Send + 'static) {
+        self.inner().events.subscribe(Box::new(f));
+    }
+
+    /// Sends each peer there is, as [`PeerEvent::Joined`], and then each change to a coroutine, in
+    /// order, until the node closes or the coroutine ends.
+    ///
+    /// `wrap` makes the event one of the coroutine's messages. A bounded mailbox that is full
+    /// misses events.
+    pub fn peer_events<M: Send + 'static>(
+        &self,
+        address: Address<M>,
+        mut wrap: impl FnMut(PeerEvent) -> M + Send + 'static,
+    ) {
+        let mut address = Some(address);
+        self.on_peer_event(move |event| {
+            let Some(to) = &address else { return };
+            let sent = to.send(wrap(event));
+            if sent.is_err() && to.is_closed() {
+                address = None;
+            }
+        });
+    }
+
+    /// Encodes a value that may have addresses in it, to be taken to another node by other means
+    /// than a message.
+    ///
+    /// The coroutines whose local addresses are in it can be reached by peers until they end, or
+    /// the node closes: until then they count as having an address.
+    /// [`encode_for`](Node::encode_for) ends that with the session of the peer it is meant for.
+    ///
+    /// # Errors
+    /// When the value's `Serialize` fails.
+    pub fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, CodecError> {
+        encode(&self.handle.exchange, value)
+    }
+
+    /// Encodes a value for one peer; see [`encode`](Node::encode).
+    ///
+    /// # Errors
+    /// When the value's `Serialize` fails.
+    pub fn encode_for<T: Serialize>(&self, peer: NodeId, value: &T) -> Result<Vec<u8>, CodecError> {
+        let scope = Scope {
+            node: Arc::clone(self.inner()),
+            peer: Some(peer),
+        };
+        encode(&(Arc::new(scope) as Arc<dyn Exchange>), value)
+    }
+
+    /// Decodes what [`encode`](Node::encode) wrote, here or on another node of the network:
+    /// addresses in it work.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly one `T`.
+    pub fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, CodecError> {
+        remote::with_exchange(&self.handle.exchange, || remote::decode(bytes))
+    }
+
+    /// Leaves the network: says goodbye to all peers after what is queued for them, and waits, at
+    /// most two seconds, until that is written; then ends all tasks of the node.
+    ///
+    /// Whatever waits for a peer ends with `Disconnected`. Closing twice is closing once.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, the node goes on closing.
+    pub async fn close(&self) {
+        let inner = Arc::clone(self.inner());
+        inner.begin_close();
+        let runtime = inner.runtime.clone();
+        // An error says that the runtime has shut down, and the tasks with it.
+        let _ = runtime.spawn(inner.finish_close()).await;
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.inner().location)
+    }
+}
+
+impl Drop for NodeHandle {
+    fn drop(&mut self) {
+        if self.inner.begin_close() {
+            let finish = Arc::clone(&self.inner).finish_close();
+            drop(self.inner.runtime.spawn(finish));
+        }
+    }
+}
+
+/// All that a node is made of.
+pub(crate) struct Parts {
+    pub(crate) location: Location,
+    pub(crate) network: String,
+    pub(crate) tls: Tls,
+    pub(crate) config: Config,
+    pub(crate) events: Events,
+}
+
+impl Inner {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Inner {
+            location: parts.location,
+            network: parts.network,
+            tls: parts.tls,
+            config: parts.config,
+            exports: Arc::default(),
+            events: parts.events,
+            runtime: Handle::current(),
+            links: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            leaving: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            closing: AtomicBool::new(false),
+            tickets: AtomicU64::new(0),
+            peers: Mutex::default(),
+        }
+    }
+
+    /// The peer at a location, with or without a link.
+    pub(crate) fn peer(self: &Arc<Self>, location: &Location) -> Arc<Peer> {
+        let mut peers = self.lock_peers();
+        if let Some(peer) = peers.get(&location.node).and_then(Weak::upgrade) {
+            drop(peers);
+            peer.learn(location);
+            return peer;
+        }
+        let peer = Peer::new(self, location);
+        peers.insert(location.node, Arc::downgrade(&peer));
+        peer
+    }
+
+    /// Nobody refers to a peer any more.
+    pub(crate) fn forget(&self, id: NodeId) {
+        let mut peers = self.lock_peers();
+        // Another one may have taken its place.
+        if peers.get(&id).is_some_and(|peer| peer.strong_count() == 0) {
+            peers.remove(&id);
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.tickets.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn all_peers(&self) -> Vec<Arc<Peer>> {
+        // Collected first: dropping a peer under the lock would take it twice.
+        self.lock_peers()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    /// False if the node is closing already.
+    fn begin_close(&self) -> bool {
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return false;
+        }
+        self.leaving.cancel();
+        for peer in self.all_peers() {
+            peer.close();
+        }
+        true
+    }
+
+    async fn finish_close(self: Arc<Self>) {
+        self.links.close();
+        let _ = tokio::time::timeout(FLUSH, self.links.wait()).await;
+        self.stop.cancel();
+        self.links.wait().await;
+        self.events.close();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.exports.close();
+    }
+
+    fn lock_peers(&self) -> MutexGuard<'_, HashMap<NodeId, Weak<Peer>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// Its name or its network's does not fit, or there is no certificate.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// There is no secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Its certificate or key cannot be used.
+    #[error("the node's certificate cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+    /// It cannot listen.
+    #[error("cannot listen on {endpoint}: {}", listen_advice(.source))]
+    Listen {
+        /// Where it should have listened.
+        endpoint: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+fn listen_advice(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program has this port; choose another, or 0 for any that is free".into()
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+        _ => source.to_string(),
+    }
+}
+
+/// Why there is no link with a node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nobody answers there.
+    #[error("cannot reach {endpoint}: {source}")]
+    Unreachable {
+        /// What was dialled.
+        endpoint: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The two cannot talk.
+    #[error("no link with {endpoint}: {source}")]
+    Handshake {
+        /// What was dialled.
+        endpoint: SocketAddr,
+        /// Why.
+        source: HandshakeError,
+    },
+    /// No link in time.
+    #[error("no link with {endpoint} within {after:.1?}")]
+    TimedOut {
+        /// What was dialled.
+        endpoint: SocketAddr,
+        /// The time limit.
+        after: Duration,
+    },
+    /// The node dialled itself.
+    #[error("{endpoint} is this node itself")]
+    Itself {
+        /// What was dialled.
+        endpoint: SocketAddr,
+    },
+    /// The node that listened there has gone, another listens in its place.
+    #[error("another node, {name:?}, listens on {endpoint} now")]
+    Restarted {
+        /// What was dialled.
+        endpoint: SocketAddr,
+        /// Who answered.
+        name: String,
+    },
+    /// This node has closed, or is about to.
+    #[error("this node has closed")]
+    Closed,
+}
+
+impl ConnectError {
+    /// The link is gone as soon as it was there.
+    pub(crate) fn lost(endpoint: SocketAddr) -> Self {
+        let source = HandshakeError::Connection {
+            kind: io::ErrorKind::ConnectionAborted,
+            reason: "the link was lost at once".into(),
+        };
+        ConnectError::Handshake { endpoint, source }
+    }
+}
+
+fn encode<T: Serialize>(exchange: &Arc<dyn Exchange>, value: &T) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::new();
+    remote::with_exchange(exchange, || remote::encode(value, &mut bytes))?;
+    Ok(bytes)
+}

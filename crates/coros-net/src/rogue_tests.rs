@@ -1,0 +1,162 @@
+//! Peers that have a certificate and do not keep to the protocol.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsStream;
+
+use crate::identity::DEFAULT_NETWORK;
+use crate::tls::Tls;
+use crate::wire::{self, Envelope, Goodbye, HEADER, Hello, Kind, Parsed};
+use crate::{Authority, HandshakeError, Location, Node, NodeId, PeerEvent, Secret};
+
+const ROGUE: NodeId = NodeId(7);
+
+struct Scene {
+    events: mpsc::UnboundedReceiver<PeerEvent>,
+    stream: TlsStream<TcpStream>,
+    _node: Node,
+}
+
+impl Scene {
+    /// A node, and a rogue that has shaken hands with it.
+    async fn set() -> Self {
+        let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
+        let credentials = authority.issue("rogue", ROGUE).unwrap();
+        let node = Node::builder().authority(authority).build().await.unwrap();
+        let (sender, events) = mpsc::unbounded_channel();
+        node.on_peer_event(move |event| drop(sender.send(event)));
+        let endpoint = node.location().endpoint.unwrap();
+        let tcp = TcpStream::connect(endpoint).await.unwrap();
+        let (stream, _) = Tls::new(&credentials).unwrap().dial(tcp).await.unwrap();
+        Scene {
+            events,
+            stream,
+            _node: node,
+        }
+    }
+
+    async fn say(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    async fn event(&mut self) -> PeerEvent {
+        let event = tokio::time::timeout(Duration::from_secs(10), self.events.recv());
+        event.await.expect("in time").expect("the node lives")
+    }
+
+    /// All frames until the node closes the connection.
+    async fn hear(&mut self) -> Vec<(Kind, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        // However it closes.
+        let _ = tokio::time::timeout(Duration::from_secs(10), self.stream.read_to_end(&mut bytes))
+            .await
+            .expect("in time");
+        let mut frames = Vec::new();
+        while let Ok(Parsed::Frame(frame, length)) = wire::parse(&bytes) {
+            frames.push((frame.envelope.kind, frame.payload.to_vec()));
+            bytes.drain(..length);
+        }
+        frames
+    }
+}
+
+fn plain(kind: Kind) -> Envelope {
+    Envelope {
+        kind,
+        target: 0,
+        correlation: 0,
+    }
+}
+
+fn hello(node: NodeId, name: &str) -> Vec<u8> {
+    let hello = Hello {
+        network: DEFAULT_NETWORK.into(),
+        location: Location {
+            node,
+            name: name.into(),
+            endpoint: None,
+        },
+        last: 0,
+    };
+    let mut bytes = Vec::new();
+    wire::write_value(&mut bytes, plain(Kind::Hello), &hello);
+    bytes
+}
+
+#[tokio::test]
+async fn a_broken_frame_ends_the_link_and_says_so() {
+    let mut too_long = [0; HEADER];
+    too_long[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    too_long[4] = Kind::Message as u8;
+    too_long[5] = 1;
+    let mut unknown = [0; HEADER];
+    unknown[4] = 99;
+    let mut bad_request = Vec::new();
+    wire::write(&mut bad_request, plain(Kind::Request), &[200, 1, 1]);
+    let second_hello = hello(ROGUE, "rogue");
+    for (frame, says) in [
+        (&too_long[..], "4294967295 bytes is too long"),
+        (&unknown, "unknown kind 99"),
+        (&bad_request, "Request frame"),
+        (&second_hello, "Hello frame that nobody may send"),
+    ] {
+        let mut scene = Scene::set().await;
+        scene.say(&hello(ROGUE, "rogue")).await;
+        assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
+        scene.say(frame).await;
+        let PeerEvent::Lost(_, reason) = scene.event().await else {
+            panic!("{says}");
+        };
+        assert!(reason.contains(says), "{reason}");
+        let heard = scene.hear().await;
+        let Some((Kind::Goodbye, payload)) = heard.last() else {
+            panic!("{heard:?}");
+        };
+        let Ok(Goodbye::Refused(told)) = postcard::from_bytes(payload) else {
+            panic!("{payload:?}");
+        };
+        assert!(told.contains(says), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_gets_in_under_another_id_or_name() {
+    for lie in [hello(NodeId(8), "rogue"), hello(ROGUE, "desk")] {
+        let mut scene = Scene::set().await;
+        scene.say(&lie).await;
+        let PeerEvent::Refused(_, HandshakeError::Protocol(why)) = scene.event().await else {
+            panic!("it must be refused");
+        };
+        assert!(why.contains("does not agree with its certificate"), "{why}");
+        assert_eq!(scene.hear().await, []);
+    }
+}
+
+#[tokio::test]
+async fn nothing_counts_before_the_hello() {
+    for kind in [Kind::Message, Kind::Watch, Kind::Ping] {
+        let mut scene = Scene::set().await;
+        let mut frame = Vec::new();
+        wire::write(&mut frame, plain(kind), &[]);
+        scene.say(&frame).await;
+        let PeerEvent::Refused(_, HandshakeError::Protocol(_)) = scene.event().await else {
+            panic!("{kind:?} must be refused");
+        };
+        assert_eq!(scene.hear().await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_says_no_more_than_hello_is_lost() {
+    let mut scene = Scene::set().await;
+    scene.say(&hello(ROGUE, "rogue")).await;
+    assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
+    let PeerEvent::Lost(_, reason) = scene.event().await else {
+        panic!("it is silent");
+    };
+    assert!(reason.contains("no sign of life"), "{reason}");
+}

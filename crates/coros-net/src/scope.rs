@@ -1,0 +1,72 @@
+//! What addresses go through while they are encoded and decoded.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use coros_core::remote::{self, CodecError, Encode, Exchange, Imported, Inlet, NodeId, RemoteId};
+
+use crate::node::Inner;
+
+/// Scratch space that grew beyond this for one long message is given back.
+const KEEP: usize = 256 << 10;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// What the encoding under way has told the peer of.
+    static LENT: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A node's exchange for values that go to one peer, or to nobody in particular.
+pub(crate) struct Scope {
+    pub(crate) node: Arc<Inner>,
+    pub(crate) peer: Option<NodeId>,
+}
+
+impl Exchange for Scope {
+    fn export(&self, inlet: Arc<dyn Inlet>) -> RemoteId {
+        let coroutine = inlet.id();
+        if self.node.exports.add(&inlet, self.peer) {
+            LENT.with_borrow_mut(|lent| lent.push(coroutine));
+        }
+        RemoteId {
+            location: self.node.location.clone(),
+            coroutine,
+        }
+    }
+
+    fn import(&self, id: &RemoteId) -> Imported {
+        if id.location.node == self.node.location.node {
+            return match self.node.exports.come_home(id.coroutine) {
+                Some(inlet) => Imported::Local(inlet),
+                None => Imported::Gone,
+            };
+        }
+        Imported::Remote(self.node.peer(&id.location))
+    }
+}
+
+/// Encodes a message and calls `f` with it and what it lends.
+///
+/// The message is built in scratch space of this thread and not in the link's buffer, since
+/// encoding runs the user's code: that must not hold up other senders, nor deadlock when it sends
+/// something itself.
+pub(crate) fn encoded<T>(
+    exchange: &Arc<dyn Exchange>,
+    encode: Encode<'_>,
+    f: impl FnOnce(&[u8], &[u64]) -> T,
+) -> Result<T, (CodecError, Vec<u64>)> {
+    // Encoding may nest: the inner one finds no scratch space and makes its own.
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let outer = LENT.take();
+    let encoding = remote::with_exchange(exchange, || encode(&mut scratch));
+    let lent = LENT.replace(outer);
+    let result = match encoding {
+        Ok(()) => Ok(f(&scratch, &lent)),
+        Err(e) => Err((e, lent)),
+    };
+    scratch.clear();
+    scratch.shrink_to(KEEP);
+    SCRATCH.set(scratch);
+    result
+}

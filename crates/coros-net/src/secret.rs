@@ -1,0 +1,292 @@
+//! The secret that the nodes of a network share.
+//!
+//! Whoever knows it can join the network, so it is treated like a private key: never printed,
+//! never logged, wiped from memory when dropped, and kept only in files that nobody else can
+//! read. [`Secret::of_user`] gives every program of one user the same secret without any
+//! configuration, as Erlang's cookie does.
+//!
+//! A secret is a text, so that it can be copied between machines. One made by
+//! [`Secret::random`] is `coros1-` and 64 hexadecimal digits, 256 random bits. Any other text is
+//! taken for a passphrase that a person made up, and is stretched before use (see
+//! [`Authority`](crate::Authority)).
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::hex;
+
+const PREFIX: &str = "coros1-";
+const RANDOM_BYTES: usize = 32;
+/// Shorter passphrases fall to guessing even after stretching.
+const MIN_PASSPHRASE: usize = 12;
+/// Far above any passphrase; a larger file is not a secret.
+const MAX_FILE: u64 = 4096;
+
+/// What the nodes of a network share and nobody else knows.
+///
+/// ```
+/// use coros_net::Secret;
+///
+/// let here = Secret::random();
+/// let there = Secret::from_text(here.reveal())?;
+/// assert!(here == there);
+/// assert_eq!(format!("{here:?}"), "Secret(..)");
+/// # Ok::<(), coros_net::SecretError>(())
+/// ```
+#[derive(Clone)]
+pub struct Secret {
+    text: Zeroizing<String>,
+}
+
+impl Secret {
+    /// Makes a secret of 256 random bits.
+    ///
+    /// # Panics
+    /// When the operating system has no random numbers, which no supported one does.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut bytes = Zeroizing::new([0; RANDOM_BYTES]);
+        getrandom::fill(&mut *bytes).expect("the operating system gives random numbers");
+        let digits = Zeroizing::new(hex::encode(&*bytes));
+        let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + digits.len()));
+        text.push_str(PREFIX);
+        text.push_str(&digits);
+        Secret { text }
+    }
+
+    /// Takes a text: what [`reveal`](Secret::reveal) gave elsewhere, or a passphrase.
+    ///
+    /// White space around it does not count.
+    ///
+    /// # Errors
+    /// [`SecretError::Empty`] and, for fewer than 12 characters, [`SecretError::Short`].
+    pub fn from_text(text: &str) -> Result<Self, SecretError> {
+        let text = text.trim();
+        match text.chars().count() {
+            0 => Err(SecretError::Empty),
+            length if length < MIN_PASSPHRASE => Err(SecretError::Short { length }),
+            _ => Ok(Secret {
+                text: Zeroizing::new(text.to_owned()),
+            }),
+        }
+    }
+
+    /// Reads the secret in a file; makes the file with a random secret if there is none.
+    ///
+    /// The file appears with its contents or not at all, so processes that start at the same
+    /// time agree on one secret. It is made with mode 0600, missing folders with 0700.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made, is readable by others, or holds no usable secret.
+    pub fn load_or_create(path: impl AsRef<Path>) -> Result<Self, SecretError> {
+        let path = path.as_ref();
+        match Secret::load(path) {
+            Err(SecretError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        create(path, &Secret::random()).map_err(|source| SecretError::Create {
+            path: path.to_owned(),
+            source,
+        })?;
+        // Read back rather than returned: another process may have been first.
+        Secret::load(path)
+    }
+
+    /// Reads the secret in a file.
+    ///
+    /// # Errors
+    /// As [`load_or_create`](Secret::load_or_create), and when there is no such file.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, SecretError> {
+        let path = path.as_ref();
+        let read = |source| SecretError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(read)?;
+        refuse_if_others_can_read(path, &file)?;
+        let mut text = Zeroizing::new(String::new());
+        let length = file
+            .take(MAX_FILE + 1)
+            .read_to_string(&mut text)
+            .map_err(read)?;
+        if length as u64 > MAX_FILE {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "too long for a secret");
+            return Err(read(source));
+        }
+        Secret::from_text(&text).map_err(|source| SecretError::File {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// The secret of the user who runs this program, made at first use.
+    ///
+    /// It is in the user's configuration folder: `$XDG_CONFIG_HOME/coros/secret`, by default
+    /// `~/.config/coros/secret` (on Windows in `%APPDATA%\coros`).
+    ///
+    /// # Errors
+    /// As [`load_or_create`](Secret::load_or_create), and when the user has no home folder.
+    pub fn of_user() -> Result<Self, SecretError> {
+        Secret::load_or_create(Secret::path_of_user()?)
+    }
+
+    /// Where [`of_user`](Secret::of_user) looks.
+    ///
+    /// # Errors
+    /// [`SecretError::NoHome`] when the user has no home folder.
+    pub fn path_of_user() -> Result<PathBuf, SecretError> {
+        let folders = etcetera::choose_base_strategy().map_err(|_| SecretError::NoHome)?;
+        Ok(folders.config_dir().join("coros").join("secret"))
+    }
+
+    /// The secret itself, to be shown to its owner or written to a protected file.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// The 256 bits of a secret that was made by [`Secret::random`]; `None` for a passphrase.
+    pub(crate) fn random_bits(&self) -> Option<Zeroizing<[u8; RANDOM_BYTES]>> {
+        let mut digits = hex::decode(self.text.strip_prefix(PREFIX)?)?;
+        let bits = <[u8; RANDOM_BYTES]>::try_from(digits.as_slice()).ok();
+        digits.zeroize();
+        bits.map(Zeroizing::new)
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        // Of hashes, so that the time taken tells nothing about the texts.
+        blake3::hash(self.text.as_bytes()) == blake3::hash(other.text.as_bytes())
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Why there is no [`Secret`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// Nothing but white space.
+    #[error("the secret is empty")]
+    Empty,
+    /// Too short to withstand guessing.
+    #[error(
+        "a secret of {length} characters is too short: take at least {MIN_PASSPHRASE}, \
+         or let `coros secret new` make one"
+    )]
+    Short {
+        /// Characters it has.
+        length: usize,
+    },
+    /// A file holds no usable secret.
+    #[error("no usable secret in {}: {source}; delete the file to have a new one made", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its text.
+        source: Box<SecretError>,
+    },
+    /// Other users could have read the secret.
+    #[error(
+        "{} can be read by other users (mode {mode:03o}): run `chmod 600 {}`, \
+         and make a new secret if others may have seen it",
+        path.display(), path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file cannot be read.
+    #[error("cannot read the secret in {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The file cannot be made.
+    #[error("cannot make the secret {}: {source}", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// There is no folder for the user's secret.
+    #[error("there is no home folder to keep the secret in: set HOME or XDG_CONFIG_HOME")]
+    NoHome,
+}
+
+#[cfg(unix)]
+fn refuse_if_others_can_read(path: &Path, file: &File) -> Result<(), SecretError> {
+    use std::os::unix::fs::PermissionsExt;
+    let read = |source| SecretError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mode = file.metadata().map_err(read)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(SecretError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+/// Elsewhere the user's configuration folder is protected by inherited access lists.
+#[cfg(not(unix))]
+fn refuse_if_others_can_read(_path: &Path, _file: &File) -> Result<(), SecretError> {
+    Ok(())
+}
+
+/// Makes the file with its contents in one step; one that is there already stays.
+fn create(path: &Path, secret: &Secret) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    make_folder(folder)?;
+    let mut suffix = [0; 8];
+    getrandom::fill(&mut suffix).map_err(io::Error::other)?;
+    let draft = folder.join(format!(".secret-{}", hex::encode(&suffix)));
+    let made = write_draft(&draft, secret).and_then(|()| match fs::hard_link(&draft, path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    let removed = fs::remove_file(&draft);
+    made.and(removed)
+}
+
+fn write_draft(draft: &Path, secret: &Secret) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(draft)?;
+    file.write_all(secret.reveal().as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}

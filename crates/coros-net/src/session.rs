@@ -1,0 +1,458 @@
+//! A session with one peer: what is owed to whom, and whether the peer is alive.
+//!
+//! Sans-io: no sockets, clocks or tasks. The shell tells it what happens ([`Session::handle`])
+//! and what it is to send ([`message`](Session::message), [`deliver`](Session::deliver),
+//! [`watch`](Session::watch), …), takes bytes to write ([`Session::take`]) and acts on what
+//! [`Session::poll`] returns.
+//!
+//! # Life
+//!
+//! ```text
+//!             Connected            Frame(goodbye) | Lost | silence | Close | Refuse
+//!   Waiting ─────────────> Connected ─────────────────────────────────────────────> Ended
+//!      └─────────────────────────────── Lost | Close ─────────────────────────────────^
+//! ```
+//!
+//! A session starts when somebody first wants to reach the peer. Frames queue up while there is
+//! no link yet. However it ends, every `deliver` and `watch` that has no answer by then gets one,
+//! [`Disconnected`](Exit::Disconnected), exactly once.
+//!
+//! # Signs of life
+//!
+//! Any bytes from the peer count. A side that has had nothing to write for a heartbeat's time
+//! writes a ping. A peer that was silent for longer than [`Timing::silence`] is suspected, and
+//! lost when it stays silent for a tenth of that longer: if it was this process that stood still,
+//! its reader gets that time to find what has come meanwhile.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use coros_core::Exit;
+use coros_core::remote::{CarryError, Request};
+
+use crate::outbox::{Batch, NoRoom, Outbox};
+use crate::wire::{self, Envelope, Frame, Goodbye, Kind, WireError};
+
+/// When a silent peer counts as lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a side writes nothing before it writes a ping.
+    pub heartbeat: Duration,
+    /// How long a peer may be silent.
+    pub silence: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            heartbeat: Duration::from_secs(1),
+            silence: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// There is a link now.
+    Connected,
+    /// Bytes came.
+    Heard,
+    /// A frame came that is for the session: delivered, exited, ping, pong, goodbye.
+    Frame(Frame<'a>),
+    /// The time that [`Session::deadline`] gave has come, or any other time.
+    Timeout,
+    /// This node shuts down: write what waits, then goodbye.
+    Close,
+    /// The peer broke the rules: tell it, and end.
+    Refuse(String),
+    /// The link is gone, or could not be made.
+    Lost(String),
+}
+
+/// What a session asks its shell to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output<D, W> {
+    /// A deliver has its answer.
+    Delivered(D, Result<(), CarryError>),
+    /// A watched coroutine has ended.
+    Exited(W, Exit),
+    /// The session is over; the last output.
+    Ended(End),
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The peer said goodbye.
+    Left,
+    /// This node did.
+    Closed,
+    /// Without a goodbye, and why.
+    Lost(String),
+}
+
+/// What [`Session::take`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Nothing to write.
+    Nothing,
+    /// Write the batch.
+    Batch,
+    /// Write the batch and close the link.
+    Last,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Waiting,
+    Connected,
+    /// Over for everyone but the writer, which has this to write at the very end.
+    Closing(Goodbye),
+    /// The writer has it.
+    Flushing,
+    Ended,
+}
+
+/// One session; `D` and `W` are what the shell needs to answer a deliver and a watch.
+#[derive(Debug)]
+pub struct Session<D, W> {
+    peer: String,
+    timing: Timing,
+    phase: Phase,
+    outbox: Outbox,
+    delivers: HashMap<u64, D>,
+    watches: HashMap<u64, W>,
+    last_correlation: u64,
+    heard: Instant,
+    sent: Instant,
+    suspected: Option<Instant>,
+    outputs: VecDeque<Output<D, W>>,
+}
+
+impl<D, W> Session<D, W> {
+    /// A session without a link yet. `peer` names the peer in reasons; `capacity` is that of its
+    /// [`Outbox`].
+    #[must_use]
+    pub fn new(now: Instant, peer: String, timing: Timing, capacity: usize) -> Self {
+        Session {
+            peer,
+            timing,
+            phase: Phase::Waiting,
+            outbox: Outbox::new(capacity),
+            delivers: HashMap::new(),
+            watches: HashMap::new(),
+            last_correlation: 0,
+            heard: now,
+            sent: now,
+            suspected: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Queues a message that lends these ids; see [`wire`].
+    ///
+    /// # Errors
+    /// When the outbox has no room.
+    pub fn message(&mut self, target: u64, payload: &[u8], lent: &[u64]) -> Result<(), NoRoom> {
+        let envelope = Envelope {
+            kind: Kind::Message,
+            target,
+            correlation: 0,
+        };
+        self.outbox.message(envelope, payload, lent)
+    }
+
+    /// Queues a message whose arrival in the mailbox `waiter` waits for.
+    ///
+    /// # Errors
+    /// When the outbox has no room; gives the waiter back.
+    pub fn deliver(
+        &mut self,
+        target: u64,
+        payload: &[u8],
+        lent: &[u64],
+        waiter: D,
+    ) -> Result<(), D> {
+        if !self.is_open() {
+            let lost = self.disconnected("the link has ended");
+            self.outputs.push_back(Output::Delivered(waiter, Err(lost)));
+            return Ok(());
+        }
+        let correlation = self.last_correlation + 1;
+        let envelope = Envelope {
+            kind: Kind::Deliver,
+            target,
+            correlation,
+        };
+        if self.outbox.message(envelope, payload, lent).is_err() {
+            return Err(waiter);
+        }
+        self.last_correlation = correlation;
+        self.delivers.insert(correlation, waiter);
+        Ok(())
+    }
+
+    /// Asks to be told when a coroutine ends.
+    pub fn watch(&mut self, target: u64, watcher: W) {
+        if !self.is_open() {
+            self.outputs
+                .push_back(Output::Exited(watcher, Exit::Disconnected));
+            return;
+        }
+        self.last_correlation += 1;
+        let correlation = self.last_correlation;
+        self.watches.insert(correlation, watcher);
+        self.control(Envelope {
+            kind: Kind::Watch,
+            target,
+            correlation,
+        });
+    }
+
+    /// Passes on a request.
+    pub fn request(&mut self, target: u64, request: Request) {
+        let envelope = Envelope {
+            kind: Kind::Request,
+            target,
+            correlation: 0,
+        };
+        self.outbox
+            .control(|buffer| wire::write_value(buffer, envelope, &request));
+    }
+
+    /// Answers a deliver of the peer.
+    pub fn answer_deliver(&mut self, correlation: u64, result: &Result<(), CarryError>) {
+        let envelope = Envelope {
+            kind: Kind::Delivered,
+            target: 0,
+            correlation,
+        };
+        self.outbox
+            .control(|buffer| wire::write_value(buffer, envelope, result));
+    }
+
+    /// Answers a watch of the peer.
+    pub fn answer_watch(&mut self, correlation: u64, exit: &Exit) {
+        let envelope = Envelope {
+            kind: Kind::Exited,
+            target: 0,
+            correlation,
+        };
+        self.outbox
+            .control(|buffer| wire::write_value(buffer, envelope, exit));
+    }
+
+    /// Says that a message of the peer could not be read, with what it lent.
+    pub fn answer_unread(&mut self, target: u64, lent: &[u8]) {
+        let envelope = Envelope {
+            kind: Kind::Unread,
+            target,
+            correlation: 0,
+        };
+        // As much as fits; the rest only matters to a message with thousands of questions.
+        let lent = &lent[..lent.len().min(wire::MAX_CONTROL)];
+        self.outbox
+            .control(|buffer| wire::write(buffer, envelope, lent));
+    }
+
+    /// Takes note of an event.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if !self.is_open() {
+            if matches!(input, Input::Lost(_)) {
+                self.phase = Phase::Ended;
+                self.outbox = Outbox::new(0);
+            }
+            return;
+        }
+        match input {
+            Input::Connected => {
+                self.phase = Phase::Connected;
+                self.heard(now);
+                self.sent = now;
+            }
+            Input::Heard => self.heard(now),
+            Input::Frame(frame) => {
+                if let Err(e) = self.frame(&frame) {
+                    self.handle(now, Input::Refuse(e.to_string()));
+                }
+            }
+            Input::Timeout => self.timeout(now),
+            Input::Close => self.close(Goodbye::Leaving, End::Closed, "this node has closed"),
+            Input::Refuse(reason) => {
+                let text = format!("it broke the protocol: {reason}");
+                self.close(Goodbye::Refused(reason), End::Lost(text.clone()), &text);
+            }
+            Input::Lost(reason) => self.end(Phase::Ended, End::Lost(reason.clone()), &reason),
+        }
+    }
+
+    /// The next thing to do, if there is one.
+    pub fn poll(&mut self) -> Option<Output<D, W>> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`handle`](Session::handle) with [`Input::Timeout`] unless something else
+    /// happens first.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        if !matches!(self.phase, Phase::Connected) {
+            return None;
+        }
+        let silent = match self.suspected {
+            None => self.heard + self.timing.silence,
+            Some(since) => since + self.timing.silence / 10,
+        };
+        Some(silent.min(self.sent + self.timing.heartbeat))
+    }
+
+    /// Takes what is to be written; the former contents of `batch` count as written.
+    pub fn take(&mut self, now: Instant, batch: &mut Batch) -> Taken {
+        self.outbox.take(batch);
+        if !batch.is_empty() {
+            self.sent = now;
+        }
+        if let Phase::Closing(_) = self.phase
+            && let Phase::Closing(goodbye) = std::mem::replace(&mut self.phase, Phase::Flushing)
+        {
+            batch.append(|buffer| wire::write_value(buffer, plain(Kind::Goodbye), &goodbye));
+            return Taken::Last;
+        }
+        if batch.is_empty() {
+            Taken::Nothing
+        } else {
+            Taken::Batch
+        }
+    }
+
+    /// Takes control frames that came up while a batch is being written.
+    pub fn take_control(&mut self, control: &mut Vec<u8>) {
+        self.outbox.take_control(control);
+    }
+
+    /// Whether there is something to [take](Session::take).
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.outbox.is_empty() || matches!(self.phase, Phase::Closing(_))
+    }
+
+    /// Whether a message of this length can be queued now.
+    #[must_use]
+    pub fn has_room(&self, length: usize) -> bool {
+        self.outbox.has_room(length)
+    }
+
+    /// Whether nothing is left to do, not even to write the last frames. A session that closes
+    /// is over when the shell reports the link [lost](Input::Lost).
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Connected)
+    }
+
+    /// The error for those who want to reach the peer and cannot.
+    fn disconnected(&self, reason: &str) -> CarryError {
+        CarryError::Disconnected(format!("{}: {reason}", self.peer))
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.suspected = None;
+    }
+
+    fn control(&mut self, envelope: Envelope) {
+        self.outbox
+            .control(|buffer| wire::write(buffer, envelope, &[]));
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
+        let correlation = frame.envelope.correlation;
+        match frame.envelope.kind {
+            Kind::Delivered => {
+                let result = wire::read_value(frame)?;
+                let waiter = self.delivers.remove(&correlation);
+                self.outputs
+                    .extend(waiter.map(|waiter| Output::Delivered(waiter, result)));
+            }
+            Kind::Exited => {
+                let exit = wire::read_value(frame)?;
+                let watcher = self.watches.remove(&correlation);
+                self.outputs
+                    .extend(watcher.map(|watcher| Output::Exited(watcher, exit)));
+            }
+            // A heartbeat wants no answer: the other side has its own.
+            Kind::Ping if correlation == 0 => {}
+            Kind::Ping => self.control(Envelope {
+                kind: Kind::Pong,
+                target: 0,
+                correlation,
+            }),
+            Kind::Pong => {}
+            Kind::Goodbye => match wire::read_value(frame)? {
+                Goodbye::Refused(reason) => {
+                    let reason = format!("it ended the link: {reason}");
+                    self.end(Phase::Ended, End::Lost(reason.clone()), &reason);
+                }
+                _ => self.end(Phase::Ended, End::Left, "it has left the network"),
+            },
+            kind => return Err(WireError::Unexpected(kind)),
+        }
+        Ok(())
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Connected) {
+            return;
+        }
+        if now >= self.heard + self.timing.silence {
+            let since = *self.suspected.get_or_insert(now);
+            if now >= since + self.timing.silence / 10 {
+                let reason = format!("no sign of life for {:.1?}", now - self.heard);
+                self.handle(now, Input::Lost(reason));
+                return;
+            }
+        }
+        if now >= self.sent + self.timing.heartbeat {
+            self.control(plain(Kind::Ping));
+            self.sent = now;
+        }
+    }
+
+    fn close(&mut self, goodbye: Goodbye, end: End, reason: &str) {
+        let phase = match self.phase {
+            Phase::Connected => Phase::Closing(goodbye),
+            _ => Phase::Ended,
+        };
+        self.end(phase, end, reason);
+    }
+
+    fn end(&mut self, phase: Phase, end: End, reason: &str) {
+        if matches!(phase, Phase::Ended) {
+            self.outbox = Outbox::new(0);
+        }
+        self.phase = phase;
+        let lost = self.disconnected(reason);
+        for (_, waiter) in self.delivers.drain() {
+            self.outputs
+                .push_back(Output::Delivered(waiter, Err(lost.clone())));
+        }
+        for (_, watcher) in self.watches.drain() {
+            self.outputs
+                .push_back(Output::Exited(watcher, Exit::Disconnected));
+        }
+        self.outputs.push_back(Output::Ended(end));
+    }
+}
+
+fn plain(kind: Kind) -> Envelope {
+    Envelope {
+        kind,
+        target: 0,
+        correlation: 0,
+    }
+}

@@ -1,0 +1,333 @@
+//! Frames: what two linked nodes say to each other, byte by byte.
+//!
+//! A link carries frames back to back inside TLS. All integers are little-endian.
+//!
+//! ```text
+//!   0       4      5      6         8            16            24
+//!   +-------+------+------+---------+------------+-------------+-----------------+
+//!   | length| kind | lane | lent    | target     | correlation | payload         |
+//!   | u32   | u8   | u8   | u16     | u64        | u64         | `length` bytes  |
+//!   +-------+------+------+---------+------------+-------------+-----------------+
+//! ```
+//!
+//! | kind | name      | lane | target    | correlation        | payload                            |
+//! |------|-----------|------|-----------|--------------------|------------------------------------|
+//! | 1    | hello     | 0    | 0         | 0                  | [`Hello`]                          |
+//! | 2    | message   | 1    | coroutine | 0                  | the message                        |
+//! | 3    | deliver   | 1    | coroutine | chosen by asker    | the message                        |
+//! | 4    | delivered | 0    | 0         | of the deliver     | `Result<(), CarryError>`           |
+//! | 5    | watch     | 0    | coroutine | chosen by asker    | none                               |
+//! | 6    | exited    | 0    | 0         | of the watch       | [`Exit`](coros_core::Exit)         |
+//! | 7    | request   | 0    | coroutine | 0                  | [`Request`](coros_core::remote::Request) |
+//! | 8    | ping      | 0    | 0         | or 0: no answer    | none                               |
+//! | 9    | pong      | 0    | 0         | of the ping        | none                               |
+//! | 10   | goodbye   | 0    | 0         | 0                  | [`Goodbye`]                        |
+//! | 11   | unread    | 0    | coroutine | 0                  | the ids lent in a message, u64 each |
+//!
+//! Lane 0 is control and overtakes lane 1, messages; lane 2 is reserved for bulk. Within a lane
+//! frames keep their order. Payloads other than messages are in postcard and at most 64 KiB long;
+//! a message is at most 16 MiB long. A frame that breaks any of these rules ends the link.
+//!
+//! `lent` counts the ids, 8 bytes each, that follow the message at the end of its payload: the
+//! sender's coroutines and pending replies that the message names and the receiver had not been told
+//! of before. A receiver that cannot read the message sends them back in an `unread` frame, so
+//! that nobody waits for an answer to a question that was never read. In all other frames it is
+//! zero.
+//!
+//! Ids of coroutines are never used twice within a launch of a node, and a launch has its own
+//! link, so an id needs no generation.
+
+use coros_core::remote::Location;
+use serde::{Deserialize, Serialize};
+
+/// Bytes in front of every payload.
+pub const HEADER: usize = 24;
+/// The longest message, in bytes as encoded.
+pub const MAX_MESSAGE: usize = 16 << 20;
+/// The longest payload of a frame that is not a message.
+pub const MAX_CONTROL: usize = 64 << 10;
+
+/// What a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Who I am: the first frame each way.
+    Hello = 1,
+    /// A message for a coroutine.
+    Message = 2,
+    /// A message for a coroutine, to be answered when it is in the mailbox.
+    Deliver = 3,
+    /// What became of a `Deliver`.
+    Delivered = 4,
+    /// Tell me when this coroutine has ended.
+    Watch = 5,
+    /// A watched coroutine has ended.
+    Exited = 6,
+    /// A request to a coroutine.
+    Request = 7,
+    /// Are you there?
+    Ping = 8,
+    /// I am.
+    Pong = 9,
+    /// The last frame.
+    Goodbye = 10,
+    /// A message could not be read.
+    Unread = 11,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Kind::Hello,
+            2 => Kind::Message,
+            3 => Kind::Deliver,
+            4 => Kind::Delivered,
+            5 => Kind::Watch,
+            6 => Kind::Exited,
+            7 => Kind::Request,
+            8 => Kind::Ping,
+            9 => Kind::Pong,
+            10 => Kind::Goodbye,
+            11 => Kind::Unread,
+            _ => return None,
+        })
+    }
+
+    /// The lane in which frames of this kind travel.
+    #[must_use]
+    pub fn lane(self) -> Lane {
+        match self {
+            Kind::Message | Kind::Deliver => Lane::Messages,
+            _ => Lane::Control,
+        }
+    }
+
+    fn max_payload(self) -> usize {
+        match self {
+            Kind::Message | Kind::Deliver => MAX_MESSAGE,
+            Kind::Watch | Kind::Ping | Kind::Pong => 0,
+            _ => MAX_CONTROL,
+        }
+    }
+}
+
+/// Frames of one lane keep their order; a lower lane goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Lane {
+    /// Everything that is not a message: small, and never delayed by messages.
+    Control = 0,
+    /// Messages.
+    Messages = 1,
+}
+
+/// The fixed part of a frame, without the length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// What the frame says.
+    pub kind: Kind,
+    /// The coroutine that it is for, or 0.
+    pub target: u64,
+    /// Connects an answer with its question, or 0.
+    pub correlation: u64,
+}
+
+/// A frame in the buffer that it was read into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The fixed part.
+    pub envelope: Envelope,
+    /// The rest, without what was lent.
+    pub payload: &'a [u8],
+    /// The ids lent, 8 bytes each; see [`ids`].
+    pub lent: &'a [u8],
+}
+
+/// The ids in a list of ids.
+pub fn ids(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let (ids, _) = bytes.as_chunks();
+    ids.iter().map(|id| u64::from_le_bytes(*id))
+}
+
+/// Appends a frame that lends nothing.
+///
+/// # Panics
+/// In debug builds, when the payload is longer than its kind allows.
+pub fn write(buffer: &mut Vec<u8>, envelope: Envelope, payload: &[u8]) {
+    write_lending(buffer, envelope, payload, &[]);
+}
+
+/// Appends a frame. Of more than 65535 ids only the first are lent.
+///
+/// # Panics
+/// In debug builds, when the payload is longer than its kind allows.
+pub fn write_lending(buffer: &mut Vec<u8>, envelope: Envelope, payload: &[u8], lent: &[u64]) {
+    let lent = &lent[..lent.len().min(usize::from(u16::MAX))];
+    let length = payload.len() + size_of_val(lent);
+    debug_assert!(
+        length <= envelope.kind.max_payload(),
+        "the sender checks the length"
+    );
+    buffer.reserve(HEADER + length);
+    let mut header = [0; HEADER];
+    header[0..4].copy_from_slice(&(length as u32).to_le_bytes());
+    header[4] = envelope.kind as u8;
+    header[5] = envelope.kind.lane() as u8;
+    header[6..8].copy_from_slice(&(lent.len() as u16).to_le_bytes());
+    header[8..16].copy_from_slice(&envelope.target.to_le_bytes());
+    header[16..24].copy_from_slice(&envelope.correlation.to_le_bytes());
+    buffer.extend_from_slice(&header);
+    buffer.extend_from_slice(payload);
+    for id in lent {
+        buffer.extend_from_slice(&id.to_le_bytes());
+    }
+}
+
+/// The first frame of `bytes`, and how many bytes it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed<'a> {
+    /// A whole frame and its length.
+    Frame(Frame<'a>, usize),
+    /// More bytes are needed: so many in all, as far as can be told.
+    Incomplete(usize),
+}
+
+/// Reads the frame at the start of `bytes`.
+///
+/// # Errors
+/// When the bytes are no frame; whatever follows cannot be understood either.
+pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, WireError> {
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
+        return Ok(Parsed::Incomplete(HEADER));
+    };
+    let length = u32::from_le_bytes(part(header, 0)) as usize;
+    let kind = Kind::from_byte(header[4]).ok_or(WireError::Kind(header[4]))?;
+    let lane = header[5];
+    if lane != kind.lane() as u8 {
+        return Err(WireError::Lane { kind, lane });
+    }
+    // Before anything is allocated for it.
+    if length > kind.max_payload() {
+        return Err(WireError::Length { kind, length });
+    }
+    let lent = usize::from(u16::from_le_bytes(part(header, 6))) * size_of::<u64>();
+    if lent > length || (lent > 0 && kind.lane() != Lane::Messages) {
+        return Err(WireError::Lent(kind));
+    }
+    let Some(payload) = rest.get(..length) else {
+        return Ok(Parsed::Incomplete(HEADER + length));
+    };
+    let envelope = Envelope {
+        kind,
+        target: u64::from_le_bytes(part(header, 8)),
+        correlation: u64::from_le_bytes(part(header, 16)),
+    };
+    let (payload, lent) = payload.split_at(length - lent);
+    Ok(Parsed::Frame(
+        Frame {
+            envelope,
+            payload,
+            lent,
+        },
+        HEADER + length,
+    ))
+}
+
+fn part<const N: usize>(header: &[u8; HEADER], at: usize) -> [u8; N] {
+    header[at..]
+        .first_chunk()
+        .copied()
+        .expect("all parts are within the header")
+}
+
+/// Bytes that are no frame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// The kind byte has no meaning.
+    #[error("a frame of unknown kind {0}")]
+    Kind(u8),
+    /// The lane is not that of the kind.
+    #[error("a {kind:?} frame in lane {lane}")]
+    Lane {
+        /// The frame's kind.
+        kind: Kind,
+        /// The lane it claims.
+        lane: u8,
+    },
+    /// More is lent than the frame has room for, or in a frame that cannot lend.
+    #[error("a {0:?} frame that lends what it does not have")]
+    Lent(Kind),
+    /// Longer than allowed.
+    #[error("a {kind:?} frame of {length} bytes is too long")]
+    Length {
+        /// The frame's kind.
+        kind: Kind,
+        /// The payload's length.
+        length: usize,
+    },
+    /// The payload is not what the kind calls for.
+    #[error("the payload of a {kind:?} frame: {reason}")]
+    Payload {
+        /// The frame's kind.
+        kind: Kind,
+        /// What the codec says.
+        reason: String,
+    },
+    /// A frame that may not come now.
+    #[error("a {0:?} frame that nobody may send at this point")]
+    Unexpected(Kind),
+}
+
+/// The payload of the first frame each way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The network that the sender is on.
+    pub network: String,
+    /// Who it is and where it listens; who it is must agree with its certificate.
+    pub location: Location,
+    /// The number of the last link that the sender had made with the receiver: tells a greeting
+    /// that crossed a link from one that is to replace it.
+    pub last: u64,
+}
+
+/// The payload of the last frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Goodbye {
+    /// The sender shuts down.
+    Leaving,
+    /// Instead of a hello: there is a better link between the two already, or soon.
+    Duplicate,
+    /// The sender will not talk to the receiver.
+    Refused(String),
+}
+
+/// Appends a frame whose payload is `value` in postcard.
+///
+/// # Panics
+/// When the value cannot be encoded; the types of this module always can.
+pub fn write_value<T: Serialize>(buffer: &mut Vec<u8>, envelope: Envelope, value: &T) {
+    let payload = postcard::to_allocvec(value).expect("plain data can be encoded");
+    write(buffer, envelope, &payload);
+}
+
+/// Reads the payload of a frame whose kind has a postcard payload.
+///
+/// # Errors
+/// When it is not exactly one `T`.
+pub fn read_value<'a, T: Deserialize<'a>>(frame: &Frame<'a>) -> Result<T, WireError> {
+    let kind = frame.envelope.kind;
+    match postcard::take_from_bytes(frame.payload) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(WireError::Payload {
+            kind,
+            reason: "bytes are left over".into(),
+        }),
+        Err(e) => Err(WireError::Payload {
+            kind,
+            reason: e.to_string(),
+        }),
+    }
+}

@@ -1,0 +1,443 @@
+//! How links come to be, end, and are told of.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+use coros_core::{Context, Exit, SendError};
+use coros_net::{ConnectError, HandshakeError, Node, NodeError, PeerEvent, Secret};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connecting_tells_both_sides() {
+    let [desk, farm] = pair().await;
+    let (mut at_desk, mut at_farm) = (events(&desk), events(&farm));
+    let peer = soon(desk.connect(endpoint(&farm))).await.unwrap();
+    assert_eq!(
+        (&*peer.name, peer.endpoint),
+        ("farm", farm.location().endpoint)
+    );
+    assert_eq!(next(&mut at_desk).await, PeerEvent::Joined(farm.location()));
+    assert_eq!(next(&mut at_farm).await, PeerEvent::Joined(desk.location()));
+    // Again, and from the other side: the link there is.
+    soon(desk.connect(endpoint(&farm))).await.unwrap();
+    soon(farm.connect(endpoint(&desk))).await.unwrap();
+    assert_eq!(
+        events(&farm).recv().await,
+        Some(PeerEvent::Joined(desk.location()))
+    );
+    desk.close().await;
+    assert_eq!(next(&mut at_farm).await, PeerEvent::Left(desk.location()));
+    assert_eq!(next(&mut at_desk).await, PeerEvent::Left(farm.location()));
+    assert!(at_desk.recv().await.is_none(), "the node has closed");
+    assert!(farm.peers().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_become_messages() {
+    let [desk, farm] = pair().await;
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let coro = coros_core::spawn(async move |mut me: Context<PeerEvent>| {
+        while let Some(event) = me.receive().await {
+            sender.send(event).unwrap();
+        }
+    });
+    desk.peer_events(coro.address(), |event| event);
+    soon(farm.connect(endpoint(&desk))).await.unwrap();
+    assert_eq!(next(&mut seen).await, PeerEvent::Joined(farm.location()));
+    farm.close().await;
+    assert_eq!(next(&mut seen).await, PeerEvent::Left(farm.location()));
+    desk.close().await;
+    assert_eq!(
+        soon(coro.join()).await,
+        Ok(()),
+        "the last address went with the node"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_secret_is_refused_on_both_sides() {
+    let desk = node("desk", &Secret::random()).await;
+    let farm = node("farm", &Secret::random()).await;
+    let mut at_farm = events(&farm);
+    let error = soon(desk.connect(endpoint(&farm))).await.unwrap_err();
+    let source = HandshakeError::OtherSecret;
+    assert!(matches!(&error, ConnectError::Handshake { source: s, .. } if *s == source));
+    assert!(error.to_string().contains("different secrets"), "{error}");
+    let PeerEvent::Refused(_, refused) = next(&mut at_farm).await else {
+        panic!()
+    };
+    assert_eq!(refused, source);
+
+    let (address, _received) = collector::<u32>();
+    let remote = sent(&farm, &desk, &address);
+    let SendError::Disconnected(7, why) = soon(remote.deliver(7)).await.unwrap_err() else {
+        panic!("there can be no link");
+    };
+    assert!(
+        why.contains("farm@") && why.contains("different secrets"),
+        "{why}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_network_is_refused_on_both_sides() {
+    let secret = Secret::random();
+    let desk = builder("desk", &secret)
+        .network("home")
+        .build()
+        .await
+        .unwrap();
+    let farm = builder("farm", &secret)
+        .network("work")
+        .build()
+        .await
+        .unwrap();
+    let mut at_farm = events(&farm);
+    let error = soon(desk.connect(endpoint(&farm)))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("this node on network \"home\""), "{error}");
+    let PeerEvent::Refused(_, refused) = next(&mut at_farm).await else {
+        panic!()
+    };
+    assert_eq!(
+        refused.to_string(),
+        "the peer is on network \"home\", this node on network \"work\""
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_node_is_named() {
+    let secret = Secret::random();
+    let desk = builder("desk", &secret)
+        .handshake_limit(Duration::from_millis(300))
+        .build()
+        .await;
+    let desk = desk.unwrap();
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = listener.local_addr().unwrap();
+    let error = soon(desk.connect(silent)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
+
+    drop(listener);
+    let error = soon(desk.connect(silent)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains(&silent.to_string()), "{error}");
+
+    let error = soon(desk.connect(endpoint(&desk))).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Itself { .. }), "{error}");
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let web = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut tcp, b"HTTP/1.1 400 Bad Request\r\n\r\n").await
+    });
+    let error = soon(desk.connect(web)).await.unwrap_err();
+    let ConnectError::Handshake {
+        source: HandshakeError::NotCoros(_),
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    desk.close().await;
+    let error = soon(desk.connect(silent)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Closed), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_is_taken_is_named() {
+    let [desk, _farm] = pair().await;
+    let taken = builder("barn", &Secret::random())
+        .listen(endpoint(&desk))
+        .build()
+        .await;
+    let error = taken.unwrap_err();
+    assert!(matches!(error, NodeError::Listen { .. }));
+    assert!(
+        error.to_string().contains(&endpoint(&desk).to_string()),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("another program has this port"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_does_not_listen_is_reached_over_its_own_link() {
+    let secret = Secret::random();
+    let desk = builder("desk", &secret).no_listen().build().await.unwrap();
+    let farm = node("farm", &secret).await;
+    let (address, mut received) = collector::<u32>();
+    let remote = sent(&desk, &farm, &address);
+    let error = remote.send(1).unwrap_err().to_string();
+    assert!(
+        error.contains("desk") && error.contains("does not accept any"),
+        "{error}"
+    );
+    assert_eq!(soon(remote.exit()).await, Exit::Disconnected);
+    soon(desk.connect(endpoint(&farm))).await.unwrap();
+    let mut at_farm = events(&farm);
+    assert_eq!(next(&mut at_farm).await, PeerEvent::Joined(desk.location()));
+    remote.send(2).unwrap();
+    assert_eq!(next(&mut received).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_work_over_ipv6() {
+    let secret = Secret::random();
+    let v6 = "[::1]:0".parse().unwrap();
+    let farm = match builder("farm", &secret).listen(v6).build().await {
+        Ok(farm) => farm,
+        Err(NodeError::Listen { .. }) if std::net::TcpListener::bind(v6).is_err() => {
+            eprintln!("this machine has no IPv6 loopback: nothing to test");
+            return;
+        }
+        Err(e) => panic!("{e}"),
+    };
+    let desk = node("desk", &secret).await;
+    let (address, mut received) = collector::<u32>();
+    soon(sent(&farm, &desk, &address).deliver(6)).await.unwrap();
+    assert_eq!(next(&mut received).await, 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crossing_dials_lose_nothing() {
+    let secret = Secret::random();
+    for round in 0..60 {
+        let [desk, farm] = [node("desk", &secret).await, node("farm", &secret).await];
+        let (on_desk, mut at_desk) = collector::<u32>();
+        let (on_farm, mut at_farm) = collector::<u32>();
+        let to_farm = sent(&farm, &desk, &on_farm);
+        let to_desk = sent(&desk, &farm, &on_desk);
+        let mut tasks = tokio::task::JoinSet::new();
+        for to in [to_farm, to_desk] {
+            tasks.spawn(async move {
+                for n in 0..100 {
+                    to.send(n).unwrap();
+                }
+                soon(to.deliver(100)).await.unwrap();
+            });
+        }
+        if round % 3 == 0 {
+            let (desk, endpoint) = (desk.clone(), endpoint(&farm));
+            tasks.spawn(async move { drop(soon(desk.connect(endpoint)).await.unwrap()) });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        for n in 0..=100 {
+            assert_eq!(next(&mut at_desk).await, n);
+            assert_eq!(next(&mut at_farm).await, n);
+        }
+        assert_eq!((desk.peers().len(), farm.peers().len()), (1, 1));
+        desk.close().await;
+        farm.close().await;
+    }
+}
+
+/// Two nodes, the second reached through a cable.
+async fn cabled(silence: Duration, outbox: usize) -> ([Node; 2], Cable) {
+    let secret = Secret::random();
+    let (cable, to) = Cable::lay().await;
+    let farm = builder("farm", &secret)
+        .advertise(cable.endpoint)
+        .silence(silence)
+        .build();
+    let farm = farm.await.unwrap();
+    // Where the node really listens is only known to who asks the system: by a second node there.
+    let real = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    farm.close().await;
+    let farm = builder("farm", &secret)
+        .listen(real)
+        .advertise(cable.endpoint)
+        .silence(silence)
+        .build()
+        .await
+        .unwrap();
+    to.send_replace(Some(real));
+    let desk = builder("desk", &secret)
+        .silence(silence)
+        .outbox(outbox)
+        .no_listen()
+        .build();
+    ([desk.await.unwrap(), farm], cable)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_cable_is_known_at_once_and_ends_all_waits() {
+    let ([desk, farm], cable) = cabled(PATIENT, 1 << 20).await;
+    let full = coros_core::build()
+        .capacity(1)
+        .spawn(async |me: Context<u32>| {
+            let () = std::future::pending().await;
+            drop(me);
+        });
+    let remote = sent(&farm, &desk, &full.address());
+    let (mut at_desk, mut at_farm) = (events(&desk), events(&farm));
+    soon(remote.deliver(1)).await.unwrap();
+    let waiting = tokio::spawn({
+        let remote = remote.clone();
+        async move { remote.deliver(2).await }
+    });
+    let watching = tokio::spawn({
+        let remote = remote.clone();
+        async move { remote.exit().await }
+    });
+    assert_eq!(next(&mut at_desk).await, PeerEvent::Joined(farm.location()));
+    assert_eq!(next(&mut at_farm).await, PeerEvent::Joined(desk.location()));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let start = Instant::now();
+    cable.cut();
+    let SendError::Disconnected(2, why) = soon(waiting).await.unwrap().unwrap_err() else {
+        panic!("the link is lost");
+    };
+    assert!(why.starts_with("farm@"), "{why}");
+    assert_eq!(soon(watching).await.unwrap(), Exit::Disconnected);
+    assert!(matches!(next(&mut at_desk).await, PeerEvent::Lost(..)));
+    assert!(matches!(next(&mut at_farm).await, PeerEvent::Lost(..)));
+    assert!(start.elapsed() < PATIENT / 4, "not by silence");
+    full.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_peer_is_lost_in_time() {
+    let silence = Duration::from_millis(1000);
+    let ([desk, farm], cable) = cabled(silence, 1 << 20).await;
+    let mut at_desk = events(&desk);
+    soon(desk.connect(cable.endpoint)).await.unwrap();
+    assert!(matches!(next(&mut at_desk).await, PeerEvent::Joined(_)));
+    // Heartbeats keep an idle link.
+    assert!(
+        tokio::time::timeout(3 * silence, at_desk.recv())
+            .await
+            .is_err()
+    );
+    cable.hold();
+    let start = Instant::now();
+    let PeerEvent::Lost(who, why) = next(&mut at_desk).await else {
+        panic!()
+    };
+    assert_eq!(who, farm.location());
+    assert!(why.contains("no sign of life"), "{why}");
+    assert!(start.elapsed() < 2 * silence, "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_peer_is_bounded() {
+    let ([desk, farm], cable) = cabled(PATIENT, 100_000).await;
+    let (address, mut received) = collector::<Vec<u8>>();
+    let remote = sent(&farm, &desk, &address);
+    soon(remote.deliver(vec![])).await.unwrap();
+    assert_eq!(next(&mut received).await, []);
+    cable.hold();
+    // What the sockets' buffers take does not count.
+    let mut accepted = 0;
+    let back = loop {
+        match remote.send(vec![1; 50_000]) {
+            Ok(()) => accepted += 1,
+            Err(error) => break error,
+        }
+        assert!(accepted < 10_000, "it must end");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    assert!(matches!(&back, SendError::Full(message) if message.len() == 50_000));
+    let delivery = tokio::spawn({
+        let remote = remote.clone();
+        async move { remote.deliver(vec![2; 60_000]).await }
+    });
+    cable.release();
+    soon(delivery).await.unwrap().unwrap();
+    for _ in 0..accepted {
+        assert_eq!(next(&mut received).await, vec![1; 50_000]);
+    }
+    assert_eq!(next(&mut received).await, vec![2; 60_000]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_writes_what_is_queued() {
+    for _ in 0..20 {
+        let [desk, farm] = pair().await;
+        let (address, mut received) = collector::<u32>();
+        let remote = sent(&farm, &desk, &address);
+        soon(remote.deliver(0)).await.unwrap();
+        for n in 1..5000 {
+            remote.send(n).unwrap();
+        }
+        soon(desk.close()).await;
+        for n in 0..5000 {
+            assert_eq!(next(&mut received).await, n);
+        }
+        let error = remote.send(1).unwrap_err().to_string();
+        assert!(error.contains("this node has closed"), "{error}");
+        assert_eq!(soon(remote.exit()).await, Exit::Disconnected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_the_last_handle_closes() {
+    let [desk, farm] = pair().await;
+    let mut at_desk = events(&desk);
+    soon(desk.connect(endpoint(&farm))).await.unwrap();
+    assert!(matches!(next(&mut at_desk).await, PeerEvent::Joined(_)));
+    let (gone, listened) = (farm.location(), endpoint(&farm));
+    drop(farm);
+    assert_eq!(next(&mut at_desk).await, PeerEvent::Left(gone));
+    soon(async {
+        while std::net::TcpListener::bind(listened).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_node_is_another() {
+    let secret = Secret::random();
+    let desk = node("desk", &secret).await;
+    let farm = node("farm", &secret).await;
+    let (address, _received) = collector::<u32>();
+    let remote = sent(&farm, &desk, &address);
+    let at = endpoint(&farm);
+    farm.close().await;
+    let again = builder("farm", &secret).listen(at).build().await.unwrap();
+    let SendError::Disconnected(1, why) = soon(remote.deliver(1)).await.unwrap_err() else {
+        panic!("a stale address reaches nobody");
+    };
+    assert!(why.contains("another node, \"farm\", listens"), "{why}");
+    soon(desk.connect(endpoint(&again))).await.unwrap();
+}
+
+#[test]
+fn a_runtime_that_is_dropped_takes_its_node_along() {
+    let near = tokio::runtime::Runtime::new().unwrap();
+    let far = tokio::runtime::Runtime::new().unwrap();
+    let secret = Secret::random();
+    let desk = near.block_on(node("desk", &secret));
+    let farm = far.block_on(node("farm", &secret));
+    let (address, _received) = far.block_on(async { collector::<u32>() });
+    let remote = sent(&farm, &desk, &address);
+    near.block_on(soon(remote.deliver(1))).unwrap();
+    let watching = near.spawn({
+        let remote = remote.clone();
+        async move { remote.exit().await }
+    });
+    far.shutdown_timeout(Duration::from_secs(5));
+    let exit = near.block_on(soon(watching)).unwrap();
+    assert!(
+        matches!(exit, Exit::Terminated | Exit::Disconnected),
+        "{exit}"
+    );
+    // And ours, while something waits: nothing hangs, nothing panics.
+    near.shutdown_timeout(Duration::from_secs(5));
+    assert!(remote.send(2).is_ok_and(|()| true) || remote.send(2).is_err());
+    drop((desk, farm));
+}

@@ -1,0 +1,127 @@
+//! Secrets in files: who may read them, and who makes them when several start at once.
+
+use std::fs;
+use std::sync::Barrier;
+
+use coros_net::{Authority, Secret, SecretError};
+
+#[test]
+fn starting_together_agrees_on_one_secret() {
+    for _ in 0..50 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/folder/secret");
+        let barrier = Barrier::new(8);
+        let secrets: Vec<Secret> = std::thread::scope(|scope| {
+            let load = || {
+                barrier.wait();
+                Secret::load_or_create(&path).unwrap()
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert!(secrets.windows(2).all(|pair| pair[0] == pair[1]));
+        let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(left.len(), 1, "no draft is left behind");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_can_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("coros/secret");
+    let made = Secret::load_or_create(&path).unwrap();
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(path.as_path()), 0o600);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+
+    for exposed in [0o640, 0o604, 0o660] {
+        fs::set_permissions(&path, PermissionsExt::from_mode(exposed)).unwrap();
+        let error = Secret::load_or_create(&path).unwrap_err();
+        assert!(matches!(error, SecretError::Exposed { .. }));
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
+    }
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o400)).unwrap();
+    assert!(Secret::load(&path).unwrap() == made);
+}
+
+#[test]
+fn an_unusable_file_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    for (text, says) in [
+        ("", "empty"),
+        (" \n", "empty"),
+        ("hunter2\n", "7 characters"),
+    ] {
+        write_private(&path, text.as_bytes());
+        let error = Secret::load_or_create(&path).unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains("secret"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+    write_private(&path, &[b'x'; 5000]);
+    assert!(
+        Secret::load(&path)
+            .unwrap_err()
+            .to_string()
+            .contains("too long")
+    );
+    write_private(&path, &[0xff; 32]);
+    assert!(matches!(Secret::load(&path), Err(SecretError::Read { .. })));
+}
+
+#[test]
+fn white_space_around_a_text_does_not_count() {
+    let plain = Secret::from_text("correct horse").unwrap();
+    assert!(plain == Secret::from_text("  correct horse\r\n").unwrap());
+    assert!(plain != Secret::from_text("correct  horse").unwrap());
+}
+
+#[test]
+fn nothing_prints_a_secret_or_a_key() {
+    let secret = Secret::random();
+    let authority = Authority::derive(&secret, "default").unwrap();
+    let credentials = authority
+        .issue("desk", coros_core::remote::NodeId(7))
+        .unwrap();
+    let printed = format!("{secret:?} {authority:?} {credentials:?}");
+    assert!(!printed.contains(&secret.reveal()[10..20]), "{printed}");
+    let expected = "Secret(..) Authority { network: \"default\", .. } Credentials { network: \
+                    \"default\", node: NodeId(00000000000000000000000000000007), name: \"desk\", .. }";
+    assert_eq!(printed, expected);
+}
+
+#[test]
+fn names_that_do_not_fit_are_refused() {
+    let secret = Secret::random();
+    for network in ["", "-a", "a-", "A", "a.b", "ä", &"x".repeat(64)] {
+        let error = Authority::derive(&secret, network).unwrap_err().to_string();
+        assert!(error.contains("cannot name a network"), "{error}");
+    }
+    let authority = Authority::derive(&secret, "a-1").unwrap();
+    for name in ["", "a\nb", &"x".repeat(129)] {
+        let error = authority
+            .issue(name, coros_core::remote::NodeId(7))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("cannot name a node"), "{error}");
+    }
+}
+
+fn write_private(path: &std::path::Path, text: &[u8]) {
+    let _ = fs::remove_file(path);
+    fs::write(path, text).expect("the folder is ours");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("the file is ours");
+    }
+}

@@ -1,0 +1,434 @@
+//! The session's state machine with virtual time: what it owes, and when it gives up.
+
+use std::time::{Duration, Instant};
+
+use coros_core::Exit;
+use coros_core::remote::{CarryError, Request};
+use coros_net::outbox::Batch;
+use coros_net::session::{End, Input, Output, Session, Taken, Timing};
+use coros_net::wire::{self, Envelope, Frame, Goodbye, Kind, Parsed};
+use proptest::prelude::*;
+
+type Link = Session<u32, &'static str>;
+
+const CAPACITY: usize = 1 << 20;
+const MS: Duration = Duration::from_millis(1);
+
+fn waiting(now: Instant) -> Link {
+    Session::new(now, "desk".into(), Timing::default(), CAPACITY)
+}
+
+fn connected(now: Instant) -> Link {
+    let mut link = waiting(now);
+    link.handle(now, Input::Connected);
+    link
+}
+
+fn outputs(link: &mut Link) -> Vec<Output<u32, &'static str>> {
+    std::iter::from_fn(|| link.poll()).collect()
+}
+
+/// All that there is to write, in the order in which a writer writes it.
+fn written(link: &mut Link, now: Instant) -> Vec<(Envelope, Vec<u8>)> {
+    let mut batch = Batch::default();
+    link.take(now, &mut batch);
+    let mut bytes = [batch.control(), batch.messages()].concat();
+    let mut frames = Vec::new();
+    while let Parsed::Frame(frame, length) = wire::parse(&bytes).expect("only frames are written") {
+        frames.push((frame.envelope, frame.payload.to_vec()));
+        bytes.drain(..length);
+    }
+    assert_eq!(bytes, []);
+    link.take(now, &mut batch);
+    assert!(batch.is_empty());
+    frames
+}
+
+fn kinds(link: &mut Link, now: Instant) -> Vec<Kind> {
+    written(link, now)
+        .into_iter()
+        .map(|(envelope, _)| envelope.kind)
+        .collect()
+}
+
+fn receive(link: &mut Link, now: Instant, kind: Kind, correlation: u64, payload: &[u8]) {
+    let envelope = Envelope {
+        kind,
+        target: 0,
+        correlation,
+    };
+    link.handle(
+        now,
+        Input::Frame(Frame {
+            envelope,
+            payload,
+            lent: &[],
+        }),
+    );
+}
+
+fn value<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("plain data")
+}
+
+fn lost(reason: &str) -> CarryError {
+    CarryError::Disconnected(format!("desk: {reason}"))
+}
+
+#[test]
+fn answers_find_their_waiters() {
+    let now = Instant::now();
+    let mut link = connected(now);
+    link.deliver(7, b"a", &[], 1).unwrap();
+    link.deliver(8, b"b", &[], 2).unwrap();
+    link.watch(9, "nine");
+    let frames = written(&mut link, now);
+    let correlations: Vec<u64> = frames
+        .iter()
+        .map(|(envelope, _)| envelope.correlation)
+        .collect();
+    assert_eq!(correlations, [3, 1, 2], "control first");
+
+    let full = Err::<(), _>(CarryError::Full);
+    receive(&mut link, now, Kind::Delivered, 2, &value(&full));
+    receive(&mut link, now, Kind::Exited, 3, &value(&Exit::Finished));
+    receive(
+        &mut link,
+        now,
+        Kind::Delivered,
+        1,
+        &value(&Ok::<(), CarryError>(())),
+    );
+    // Neither a second answer nor one to a question never asked disturbs.
+    receive(&mut link, now, Kind::Delivered, 1, &value(&full));
+    receive(&mut link, now, Kind::Exited, 77, &value(&Exit::Finished));
+    let expected = [
+        Output::Delivered(2, full),
+        Output::Exited("nine", Exit::Finished),
+        Output::Delivered(1, Ok(())),
+    ];
+    assert_eq!(outputs(&mut link), expected);
+}
+
+#[test]
+fn frames_queue_up_until_there_is_a_link() {
+    let now = Instant::now();
+    let mut link = waiting(now);
+    assert_eq!(link.deadline(), None, "the dialler minds the time");
+    link.message(7, b"a", &[]).unwrap();
+    link.request(7, Request::Terminate);
+    link.message(7, b"b", &[]).unwrap();
+    link.handle(now, Input::Connected);
+    let frames = written(&mut link, now);
+    assert_eq!(frames[0].0.kind, Kind::Request);
+    assert_eq!([&frames[1].1[..], &frames[2].1[..]], [b"a", b"b"]);
+}
+
+#[test]
+fn an_end_answers_everything_once() {
+    let now = Instant::now();
+    let goodbye = value(&Goodbye::Leaving);
+    let ends: [(Input<'_>, End, &str); 4] = [
+        (Input::Lost("cut".into()), End::Lost("cut".into()), "cut"),
+        (Input::Close, End::Closed, "this node has closed"),
+        (
+            Input::Refuse("bad".into()),
+            End::Lost("it broke the protocol: bad".into()),
+            "it broke the protocol: bad",
+        ),
+        (
+            Input::Frame(Frame {
+                envelope: Envelope {
+                    kind: Kind::Goodbye,
+                    target: 0,
+                    correlation: 0,
+                },
+                payload: &goodbye,
+                lent: &[],
+            }),
+            End::Left,
+            "it has left the network",
+        ),
+    ];
+    for (input, end, reason) in ends {
+        let mut link = connected(now);
+        link.deliver(7, b"a", &[], 1).unwrap();
+        link.watch(9, "nine");
+        link.handle(now, input);
+        let expected = [
+            Output::Delivered(1, Err(lost(reason))),
+            Output::Exited("nine", Exit::Disconnected),
+            Output::Ended(end),
+        ];
+        assert_eq!(outputs(&mut link), expected);
+
+        // Nothing that comes later is left without an answer, and nothing is answered twice.
+        link.deliver(7, b"a", &[], 2).unwrap();
+        link.watch(9, "late");
+        link.handle(now, Input::Lost("again".into()));
+        receive(
+            &mut link,
+            now,
+            Kind::Delivered,
+            1,
+            &value(&Ok::<(), CarryError>(())),
+        );
+        let expected = [
+            Output::Delivered(2, Err(lost("the link has ended"))),
+            Output::Exited("late", Exit::Disconnected),
+        ];
+        assert_eq!(outputs(&mut link), expected);
+    }
+}
+
+#[test]
+fn goodbye_comes_after_everything_else() {
+    let now = Instant::now();
+    let mut link = connected(now);
+    link.message(7, b"a", &[]).unwrap();
+    link.handle(now, Input::Close);
+    assert!(link.has_output());
+    let mut batch = Batch::default();
+    assert_eq!(link.take(now, &mut batch), Taken::Last);
+    let Parsed::Frame(first, length) = wire::parse(batch.messages()).unwrap() else {
+        panic!()
+    };
+    assert_eq!(first.envelope.kind, Kind::Message);
+    let Parsed::Frame(last, _) = wire::parse(&batch.messages()[length..]).unwrap() else {
+        panic!()
+    };
+    assert_eq!(wire::read_value(&last), Ok(Goodbye::Leaving));
+    assert_eq!(link.take(now, &mut batch), Taken::Nothing);
+
+    let mut never_linked = waiting(now);
+    never_linked.message(7, b"a", &[]).unwrap();
+    never_linked.handle(now, Input::Close);
+    assert_eq!(outputs(&mut never_linked), [Output::Ended(End::Closed)]);
+}
+
+#[test]
+fn a_frame_out_of_place_ends_the_link_and_says_so() {
+    let now = Instant::now();
+    for (kind, payload) in [
+        (Kind::Hello, &b""[..]),
+        (Kind::Delivered, b"\xff\xff"),
+        (Kind::Exited, b""),
+        (Kind::Goodbye, b"\x09"),
+    ] {
+        let mut link = connected(now);
+        receive(&mut link, now, kind, 1, payload);
+        let [Output::Ended(End::Lost(reason))] = &outputs(&mut link)[..] else {
+            panic!("{kind:?}")
+        };
+        assert!(reason.starts_with("it broke the protocol: "), "{reason}");
+        let frames = written(&mut link, now);
+        let (envelope, payload) = frames.last().unwrap();
+        let said = wire::read_value(&Frame {
+            envelope: *envelope,
+            payload,
+            lent: &[],
+        })
+        .unwrap();
+        assert!(matches!(said, Goodbye::Refused(_)), "{said:?}");
+    }
+}
+
+#[test]
+fn heartbeats_fill_silence_only() {
+    let start = Instant::now();
+    let mut link = connected(start);
+    let mut now = start;
+    for _ in 0..10 {
+        now += 700 * MS;
+        link.message(7, b"a", &[]).unwrap();
+        assert_eq!(kinds(&mut link, now), [Kind::Message]);
+        link.handle(now, Input::Heard);
+        link.handle(now, Input::Timeout);
+        assert_eq!(kinds(&mut link, now), []);
+    }
+    for _ in 0..10 {
+        let due = link.deadline().unwrap();
+        assert_eq!(due, now + 1000 * MS);
+        now = due;
+        link.handle(now, Input::Heard);
+        link.handle(now, Input::Timeout);
+        assert_eq!(kinds(&mut link, now), [Kind::Ping]);
+    }
+}
+
+#[test]
+fn a_silent_peer_is_lost_within_a_tenth_more_than_the_limit() {
+    let start = Instant::now();
+    let mut link = connected(start);
+    link.watch(9, "nine");
+    let mut now = start;
+    while outputs(&mut link).is_empty() {
+        now = link.deadline().unwrap();
+        link.handle(now, Input::Timeout);
+        written(&mut link, now);
+        assert!(now <= start + 2200 * MS, "too late");
+    }
+    assert_eq!(now, start + 2200 * MS);
+}
+
+#[test]
+fn standing_still_oneself_does_not_lose_the_peer() {
+    let start = Instant::now();
+    let mut link = connected(start);
+    let resumed = start + Duration::from_secs(60);
+    link.handle(resumed, Input::Timeout);
+    assert_eq!(outputs(&mut link), []);
+    link.handle(resumed + 5 * MS, Input::Heard);
+    link.handle(resumed + 250 * MS, Input::Timeout);
+    assert_eq!(outputs(&mut link), []);
+    assert_eq!(link.deadline(), Some(resumed + 1000 * MS));
+}
+
+#[test]
+fn pings_are_answered_and_heartbeats_are_not() {
+    let now = Instant::now();
+    let mut link = connected(now);
+    receive(&mut link, now, Kind::Ping, 5, b"");
+    receive(&mut link, now, Kind::Ping, 0, b"");
+    receive(&mut link, now, Kind::Pong, 6, b"");
+    let frames = written(&mut link, now);
+    assert_eq!(
+        frames,
+        [(
+            Envelope {
+                kind: Kind::Pong,
+                target: 0,
+                correlation: 5
+            },
+            vec![]
+        )]
+    );
+}
+
+#[test]
+fn a_full_outbox_gives_everything_back() {
+    let now = Instant::now();
+    let mut link: Link = Session::new(now, "desk".into(), Timing::default(), 1000);
+    link.handle(now, Input::Connected);
+    link.message(7, &[0; 5000], &[])
+        .expect("anything fits when nothing waits");
+    assert!(link.message(7, b"a", &[]).is_err());
+    assert_eq!(link.deliver(7, b"a", &[], 1), Err(1));
+    link.watch(9, "control is not held up");
+    let mut batch = Batch::default();
+    link.take(now, &mut batch);
+    assert!(!link.has_room(1), "what is being written still counts");
+    link.take(now, &mut batch);
+    assert!(link.deliver(7, b"a", &[], 1).is_ok());
+}
+
+#[test]
+fn messages_come_in_pieces_that_end_with_a_frame() {
+    let now = Instant::now();
+    let mut link = connected(now);
+    for size in [10, 70_000, 1, 100, 300_000, 5, 65_000, 65_000, 3] {
+        link.message(7, &vec![1; size], &[]).unwrap();
+    }
+    let mut batch = Batch::default();
+    link.take(now, &mut batch);
+    let mut sizes = Vec::new();
+    let mut end = 0;
+    for piece in (0..batch.pieces()).map(|index| batch.piece(index)) {
+        assert_eq!(piece.start, end);
+        end = piece.end;
+        let mut bytes = &batch.messages()[piece];
+        while !bytes.is_empty() {
+            let Parsed::Frame(frame, length) = wire::parse(bytes).unwrap() else {
+                panic!("cut")
+            };
+            sizes.push(frame.payload.len());
+            bytes = &bytes[length..];
+        }
+    }
+    assert_eq!(end, batch.messages().len());
+    assert_eq!(sizes, [10, 70_000, 1, 100, 300_000, 5, 65_000, 65_000, 3]);
+    assert_eq!(batch.pieces(), 4);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Deliver,
+    Watch,
+    AnswerDeliver(u64),
+    AnswerWatch(u64),
+    Advance(u64),
+    Heard,
+    Take,
+    Lost,
+    Close,
+    Goodbye,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => Just(Step::Deliver),
+        4 => Just(Step::Watch),
+        4 => (0..30_u64).prop_map(Step::AnswerDeliver),
+        4 => (0..30_u64).prop_map(Step::AnswerWatch),
+        4 => (0..1500_u64).prop_map(Step::Advance),
+        4 => Just(Step::Heard),
+        4 => Just(Step::Take),
+        1 => Just(Step::Lost),
+        1 => Just(Step::Close),
+        1 => Just(Step::Goodbye),
+    ];
+    prop::collection::vec(step, 0..80)
+}
+
+proptest! {
+    #[test]
+    fn every_question_gets_exactly_one_answer(steps in steps()) {
+        let mut now = Instant::now();
+        let mut link: Session<u32, u32> =
+            Session::new(now, "desk".into(), Timing::default(), CAPACITY);
+        link.handle(now, Input::Connected);
+        let mut asked = 0_u32;
+        let mut answers = Vec::new();
+        let mut ends = 0;
+        let ok = value(&Ok::<(), CarryError>(()));
+        let finished = value(&Exit::Finished);
+        let goodbye = value(&Goodbye::Leaving);
+        for step in steps.iter().cloned().chain([Step::Lost]) {
+            let frame = |kind, correlation, payload| {
+                Input::Frame(Frame { envelope: Envelope { kind, target: 0, correlation }, payload, lent: &[] })
+            };
+            match step {
+                Step::Deliver => {
+                    asked += 1;
+                    prop_assert!(link.deliver(7, b"a", &[], asked).is_ok());
+                }
+                Step::Watch => {
+                    asked += 1;
+                    link.watch(7, asked);
+                }
+                Step::AnswerDeliver(n) => link.handle(now, frame(Kind::Delivered, n, &ok)),
+                Step::AnswerWatch(n) => link.handle(now, frame(Kind::Exited, n, &finished)),
+                Step::Advance(by) => {
+                    now += Duration::from_millis(by);
+                    link.handle(now, Input::Timeout);
+                }
+                Step::Heard => link.handle(now, Input::Heard),
+                Step::Take => {
+                    link.take(now, &mut Batch::default());
+                }
+                Step::Lost => link.handle(now, Input::Lost("cut".into())),
+                Step::Close => link.handle(now, Input::Close),
+                Step::Goodbye => link.handle(now, frame(Kind::Goodbye, 0, &goodbye)),
+            }
+            while let Some(output) = link.poll() {
+                match output {
+                    Output::Delivered(n, _) | Output::Exited(n, _) => answers.push(n),
+                    Output::Ended(_) => ends += 1,
+                }
+            }
+        }
+        answers.sort_unstable();
+        prop_assert_eq!(answers, (1..=asked).collect::<Vec<_>>());
+        prop_assert_eq!(ends, 1);
+    }
+}
