@@ -2,6 +2,7 @@
 
 mod address;
 mod builder;
+mod channel;
 mod context;
 mod control;
 mod coro;
@@ -24,6 +25,7 @@ mod wire;
 
 pub use address::{Address, WeakAddress};
 pub use builder::{Builder, build, spawn};
+pub use channel::{Channel, ChannelClosed, SubscribeError};
 pub use context::{Context, ReceiveTimeoutError};
 pub use coro::{Coro, Join};
 pub use exit::Exit;
