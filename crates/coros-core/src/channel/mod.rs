@@ -422,3 +422,22 @@ impl<M> fmt::Debug for Channel<M> {
         write!(f, "Channel({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Context, spawn};
+
+    #[tokio::test]
+    async fn subscriptions_alone_let_go_of_those_that_ended() {
+        let channel = Channel::new();
+        for _ in 0..1000 {
+            let coro = spawn(async |mut me: Context<u32>| me.receive().await);
+            channel.subscribe(&coro).unwrap();
+            coro.terminate();
+            coro.exit().await;
+        }
+        let kept = channel.view().unwrap().subscribers.addresses.len();
+        assert!(kept <= subscribers::LOOK_AT_LEAST, "{kept} are kept");
+    }
+}
