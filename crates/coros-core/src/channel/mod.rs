@@ -24,9 +24,9 @@ use tokio::sync::Notify;
 
 pub use error::{ChannelClosed, SubscribeError};
 
-use crate::Address;
 use crate::control::next_id;
 use crate::primitives::{Mutex, lock};
+use crate::{Address, names};
 use broadcast::View;
 use subscribers::Subscribers;
 
@@ -95,6 +95,8 @@ struct Inner<M> {
 }
 
 struct State<M> {
+    /// Whether the channel has ever been given a name to be found by.
+    registered: bool,
     transform: Option<Transform<M>>,
     subscribers: Arc<Subscribers<M>>,
     /// So many addresses at which a subscription looks for those that have ended: twice as many
@@ -117,6 +119,7 @@ impl<M> Channel<M> {
 
     fn make(name: Option<Arc<str>>) -> Self {
         let state = State {
+            registered: false,
             transform: None,
             subscribers: Arc::default(),
             look_at: subscribers::LOOK_AT_LEAST,
@@ -151,21 +154,30 @@ impl<M> Channel<M> {
     }
 
     /// Closes the channel for all its handles: later sends fail, deliveries that wait for
-    /// subscribers end, and all subscribers are released. Closing twice is closing once.
+    /// subscribers end, all subscribers are released, and its [names](Self::register) are free. Closing twice is closing once.
     ///
     /// A send that is under way on another thread still goes to all.
     pub fn close(&self) {
-        let (subscribers, transform) = {
+        let (subscribers, transform, registered) = {
             let mut state = lock(&self.inner.state);
             self.inner.closed.store(true, Relaxed);
             (
                 std::mem::take(&mut state.subscribers),
                 state.transform.take(),
+                state.registered,
             )
         };
         // Dropping addresses wakes coroutines: not under the lock.
         drop((subscribers, transform));
         self.inner.changed.notify_waiters();
+        if registered {
+            names::forget_channel(self.id());
+        }
+    }
+
+    /// From now on, closing the channel takes its names back.
+    pub(crate) fn note_registered(&self) {
+        lock(&self.inner.state).registered = true;
     }
 
     /// What a send needs, unless the channel is closed.
