@@ -2,6 +2,7 @@
 
 mod address;
 mod builder;
+mod categories;
 mod channel;
 mod context;
 mod control;
@@ -26,6 +27,7 @@ mod wire;
 
 pub use address::{Address, WeakAddress};
 pub use builder::{Builder, build, spawn};
+pub use categories::Categories;
 pub use channel::{Channel, ChannelClosed, SubscribeError};
 pub use context::{Context, ReceiveTimeoutError};
 pub use coro::{Coro, Join};
