@@ -19,6 +19,7 @@ pub mod remote;
 mod reply;
 pub mod runtime;
 mod send;
+mod supervisor;
 pub mod swap;
 pub mod sync;
 mod terminate;
@@ -37,6 +38,9 @@ pub use monitor::Monitor;
 pub use names::{LocateError, RegisterError, locate, locate_channel, locate_timeout, try_locate};
 pub use reply::{AskError, Reply};
 pub use send::SendError;
+pub use supervisor::{
+    ChildError, ChildInfo, ChildState, Restart, Supervision, Supervisor, SupervisorHandle,
+};
 pub use swap::{SwapError, SwapOffer, SwapOffers};
 pub use terminate::Terminating;
 pub use thread_pool::{ThreadPool, ThreadPoolError};
