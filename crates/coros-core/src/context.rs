@@ -33,6 +33,10 @@ impl<M: Send + 'static> Context<M> {
         Context { receiver }
     }
 
+    pub(crate) fn receiver(&mut self) -> &mut Receiver<M> {
+        &mut self.receiver
+    }
+
     /// The oldest message. Waits for one; `None` when there is none and no address is left, so
     /// that none can come.
     ///

@@ -2,6 +2,8 @@
 
 mod address;
 mod builder;
+mod categories;
+mod channel;
 mod context;
 mod control;
 mod coro;
@@ -11,11 +13,13 @@ mod introspect;
 pub mod io;
 mod mailbox;
 mod monitor;
+mod names;
 mod primitives;
 pub mod remote;
 mod reply;
 pub mod runtime;
 mod send;
+mod supervisor;
 pub mod swap;
 pub mod sync;
 mod terminate;
@@ -24,13 +28,19 @@ mod wire;
 
 pub use address::{Address, WeakAddress};
 pub use builder::{Builder, build, spawn};
+pub use categories::Categories;
+pub use channel::{Channel, ChannelClosed, SubscribeError};
 pub use context::{Context, ReceiveTimeoutError};
 pub use coro::{Coro, Join};
 pub use exit::Exit;
 pub use introspect::{CoroInfo, CoroState, coroutines, live};
 pub use monitor::Monitor;
+pub use names::{LocateError, RegisterError, locate, locate_channel, locate_timeout, try_locate};
 pub use reply::{AskError, Reply};
 pub use send::SendError;
+pub use supervisor::{
+    ChildError, ChildInfo, ChildState, Restart, Supervision, Supervisor, SupervisorHandle,
+};
 pub use swap::{SwapError, SwapOffer, SwapOffers};
 pub use terminate::Terminating;
 pub use thread_pool::{ThreadPool, ThreadPoolError};

@@ -20,6 +20,8 @@ pub(crate) struct Receiver<M: Send + 'static> {
     /// Taken from the mailbox and not yet given to the coroutine, oldest first: the rest of a
     /// batch, and what a selective receive passed over.
     held: Buffer<M>,
+    /// Messages that are kept elsewhere, older than all of these, and count as not received.
+    aside: usize,
     /// Messages received since the task last waited.
     streak: u32,
 }
@@ -29,6 +31,7 @@ impl<M: Send + 'static> Receiver<M> {
         Receiver {
             mailbox,
             held: None,
+            aside: 0,
             streak: 0,
         }
     }
@@ -60,12 +63,18 @@ impl<M: Send + 'static> Receiver<M> {
         {
             bounds.leave(n);
         }
-        self.mailbox.control().note_held(|| self.held());
+        self.note_held();
+    }
+
+    fn note_held(&self) {
+        self.mailbox
+            .control()
+            .note_held(|| self.held() + self.aside);
     }
 
     /// Whether the coroutine has had its turn; if so the task is already woken for the next one.
     #[inline]
-    fn must_yield(&mut self, cx: &Context<'_>) -> bool {
+    pub(crate) fn must_yield(&mut self, cx: &Context<'_>) -> bool {
         if self.streak < STREAK {
             return false;
         }
@@ -139,7 +148,7 @@ impl<M: Send + 'static> Receiver<M> {
                 Fetched::Ended => return Poll::Ready(None),
                 Fetched::Empty => {
                     self.streak = 0;
-                    self.mailbox.control().note_held(|| self.held());
+                    self.note_held();
                     return Poll::Pending;
                 }
             }
@@ -188,6 +197,63 @@ impl<M: Send + 'static> Receiver<M> {
     }
 }
 
+/// For a selective receive that keeps what it passes over itself.
+impl<M: Send + 'static> Receiver<M> {
+    /// As [`poll_receive`](Self::poll_receive), but the message counts as not received until
+    /// [`received_aside`](Self::received_aside).
+    pub(crate) fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        if self.must_yield(cx) {
+            return Poll::Pending;
+        }
+        let message = match self.pop_held() {
+            Some(message) => message,
+            None => match self.fetch(Some(cx)) {
+                Fetched::Message(message) => message,
+                Fetched::Batch => self.pop_held().expect("a batch has a message"),
+                Fetched::Ended => return Poll::Ready(None),
+                Fetched::Empty => {
+                    self.streak = 0;
+                    self.note_held();
+                    return Poll::Pending;
+                }
+            },
+        };
+        self.streak += 1;
+        self.aside += 1;
+        Poll::Ready(Some(message))
+    }
+
+    /// As [`try_receive`](Self::try_receive), likewise.
+    pub(crate) fn try_aside(&mut self) -> Option<M> {
+        let message = match self.pop_held() {
+            Some(message) => message,
+            None => match self.fetch(None) {
+                Fetched::Message(message) => message,
+                Fetched::Batch => self.pop_held()?,
+                Fetched::Ended | Fetched::Empty => return None,
+            },
+        };
+        self.aside += 1;
+        self.note_held();
+        Some(message)
+    }
+
+    /// The coroutine gets one of the messages kept aside.
+    pub(crate) fn received_aside(&mut self) {
+        self.aside -= 1;
+        self.received(1);
+    }
+
+    /// Takes all messages kept aside back, newest first.
+    pub(crate) fn take_back(&mut self, messages: impl Iterator<Item = M>) {
+        self.aside = 0;
+        for message in messages {
+            self.held.get_or_insert_default().push_front(message);
+        }
+        self.note_held();
+    }
+}
+
 impl<M: Send + 'static> Drop for Receiver<M> {
     fn drop(&mut self) {
         let mailbox = Arc::clone(&self.mailbox);
@@ -196,6 +262,7 @@ impl<M: Send + 'static> Drop for Receiver<M> {
             let successor = Receiver {
                 mailbox: Arc::clone(&mailbox),
                 held: self.held.take(),
+                aside: 0,
                 streak: 0,
             };
             mailbox.control().hand_over(Box::new(successor));

@@ -1,0 +1,455 @@
+//! Broadcast: a message sent to a channel goes to every coroutine that has subscribed.
+//!
+//! A channel is a list of addresses and of further channels, and a send is a walk over that list.
+//! The list is shared and copied on write: a send takes a reference to it under a short lock and
+//! then works without any lock, so senders do not wait for each other, no code of the user ever
+//! runs under a lock, and a send allocates nothing, however many subscribers there are. Only a
+//! subscription that comes while a send is under way has to copy the list.
+//!
+//! A subscriber that has ended is noticed when it is next looked at (by a send, a delivery or a
+//! count) and then let go.
+
+mod broadcast;
+mod deliver;
+mod error;
+mod subscribers;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, Weak};
+
+use tokio::sync::Notify;
+
+pub use error::{ChannelClosed, SubscribeError};
+
+use crate::control::next_id;
+use crate::primitives::{Mutex, lock};
+use crate::{Address, names};
+use broadcast::View;
+use subscribers::Subscribers;
+
+/// One channel may be subscribed to another at a time: whether that closes a cycle depends on
+/// every other such subscription.
+static HIERARCHY: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
+
+type Transform<M> = Arc<dyn Fn(M) -> Option<M> + Send + Sync>;
+
+/// Sends each message to all coroutines that have subscribed.
+///
+/// A channel is a cheap handle: its clones are the same channel. It has no task of its own; a
+/// message is put into the subscribers' mailboxes by whoever sends it. The message is cloned for
+/// all subscribers but one: put large payloads into an [`Arc`] or `Bytes`.
+///
+/// - **Subscribers** are coroutines, here or on other nodes, and channels. A channel that is
+///   subscribed to another passes on what it gets; a cycle is refused. A coroutine that can be
+///   reached by two ways gets a message twice, one for each way. Subscribing to the same channel
+///   twice is subscribing once.
+/// - **Order**: messages of one sender come to each subscriber in the order sent, also through
+///   several channels. Messages of different senders may come to different subscribers in
+///   different orders.
+/// - **Lifetime**: a subscription holds an address, so a subscriber's
+///   [`receive`](crate::Context::receive) does not return `None` while the channel exists. When
+///   the channel is [closed](Self::close), or its last handle dropped, its subscribers are
+///   released. (A coroutine that keeps a handle of a channel to which it has subscribed itself
+///   keeps its own mailbox open.)
+/// - A subscriber that has **ended**, in whatever way, is not counted any more. Its address is
+///   dropped by the next operation that comes across it: any send, delivery or count, and
+///   subscriptions from time to time.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use coros_core::{Channel, Context};
+///
+/// let sum = async |mut me: Context<u32>| {
+///     let mut sum = 0;
+///     while let Some(n) = me.receive().await {
+///         sum += n;
+///     }
+///     sum
+/// };
+/// let channel = Channel::new();
+/// let (a, b) = (coros_core::spawn(sum), coros_core::spawn(sum));
+/// channel.subscribe(&a).unwrap();
+/// channel.subscribe(&b).unwrap();
+///
+/// assert_eq!(channel.send(20), Ok(2));
+/// assert_eq!(channel.send(22), Ok(2));
+/// channel.close();
+/// assert_eq!((a.join().await, b.join().await), (Ok(42), Ok(42)));
+/// # }
+/// ```
+pub struct Channel<M> {
+    inner: Arc<Inner<M>>,
+}
+
+struct Inner<M> {
+    id: u64,
+    name: Option<Arc<str>>,
+    /// Told of every new subscriber and of the end: deliveries that wait for more look again.
+    changed: Arc<Notify>,
+    /// Written under the lock of `state`.
+    closed: AtomicBool,
+    state: Mutex<State<M>>,
+}
+
+struct State<M> {
+    /// Whether the channel has ever been given a name to be found by.
+    registered: bool,
+    transform: Option<Transform<M>>,
+    subscribers: Arc<Subscribers<M>>,
+    /// So many addresses at which a subscription looks for those that have ended: twice as many
+    /// as were alive last time, so that it costs constant time on average.
+    look_at: usize,
+}
+
+impl<M> Channel<M> {
+    /// A channel without subscribers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::make(None)
+    }
+
+    /// A channel with a name for people: in errors, logs and `Display`. It need not be unique.
+    #[must_use]
+    pub fn named(name: impl Into<Arc<str>>) -> Self {
+        Self::make(Some(name.into()))
+    }
+
+    fn make(name: Option<Arc<str>>) -> Self {
+        let state = State {
+            registered: false,
+            transform: None,
+            subscribers: Arc::default(),
+            look_at: subscribers::LOOK_AT_LEAST,
+        };
+        Channel {
+            inner: Arc::new(Inner {
+                id: next_id(),
+                name,
+                changed: Arc::default(),
+                closed: AtomicBool::new(false),
+                state: Mutex::new(state),
+            }),
+        }
+    }
+
+    /// The channel's number, unique within a run of the process.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.inner.id
+    }
+
+    /// The name given by [`named`](Self::named).
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.inner.name.as_deref()
+    }
+
+    /// Whether the channel has been closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.closed.load(Relaxed)
+    }
+
+    /// Closes the channel for all its handles: later sends fail, deliveries that wait for
+    /// subscribers end, all subscribers are released, and its [names](Self::register) are free. Closing twice is closing once.
+    ///
+    /// A send that is under way on another thread still goes to all.
+    pub fn close(&self) {
+        let (subscribers, transform, registered) = {
+            let mut state = lock(&self.inner.state);
+            self.inner.closed.store(true, Relaxed);
+            (
+                std::mem::take(&mut state.subscribers),
+                state.transform.take(),
+                state.registered,
+            )
+        };
+        // Dropping addresses wakes coroutines: not under the lock.
+        drop((subscribers, transform));
+        self.inner.changed.notify_waiters();
+        if registered {
+            names::forget_channel(self.id());
+        }
+    }
+
+    /// From now on, closing the channel takes its names back.
+    pub(crate) fn note_registered(&self) {
+        lock(&self.inner.state).registered = true;
+    }
+
+    /// What a send needs, unless the channel is closed.
+    fn view(&self) -> Option<View<M>> {
+        let state = lock(&self.inner.state);
+        (!self.is_closed()).then(|| View {
+            transform: state.transform.clone(),
+            subscribers: Arc::clone(&state.subscribers),
+        })
+    }
+}
+
+impl<M: Clone + Send + 'static> Channel<M> {
+    /// Subscribes a coroutine: it gets every message sent from now on. False when it had
+    /// subscribed before, or has ended.
+    ///
+    /// # Errors
+    /// [`SubscribeError::Closed`] when the channel is closed.
+    pub fn subscribe(&self, coroutine: &Address<M>) -> Result<bool, SubscribeError> {
+        if coroutine.is_closed() {
+            return Ok(false);
+        }
+        let ended = {
+            let mut state = lock(&self.inner.state);
+            if self.is_closed() {
+                return Err(SubscribeError::closed(self));
+            }
+            if state.subscribers.addresses.contains(coroutine) {
+                return Ok(false);
+            }
+            let state = &mut *state;
+            let list = Arc::make_mut(&mut state.subscribers);
+            list.addresses.insert(coroutine.clone());
+            if list.addresses.len() < state.look_at {
+                Vec::new()
+            } else {
+                let ended = list.take_ended();
+                state.look_at = subscribers::next_look(list.addresses.len());
+                ended
+            }
+        };
+        drop(ended);
+        self.inner.changed.notify_waiters();
+        if coroutine.remote_id().is_some() {
+            self.release_at_exit(coroutine);
+        }
+        Ok(true)
+    }
+
+    /// Nothing but its monitor tells that a coroutine of another node has ended.
+    fn release_at_exit(&self, coroutine: &Address<M>) {
+        let channel = Arc::downgrade(&self.inner);
+        let address = coroutine.clone();
+        coroutine.on_exit(move |_| {
+            if let Some(inner) = Weak::upgrade(&channel) {
+                Channel { inner }.unsubscribe(&address);
+            }
+        });
+    }
+
+    /// Takes a coroutine's subscription back and releases it. False when it had none.
+    ///
+    /// A send that is under way on another thread may still reach it.
+    pub fn unsubscribe(&self, coroutine: &Address<M>) -> bool {
+        let removed = {
+            let mut state = lock(&self.inner.state);
+            if !state.subscribers.addresses.contains(coroutine) {
+                return false;
+            }
+            Arc::make_mut(&mut state.subscribers)
+                .addresses
+                .swap_take(coroutine)
+        };
+        removed.is_some()
+    }
+
+    /// Subscribes another channel: it passes on, after its own transform, what this one sends
+    /// from now on. False when it had subscribed before, or is closed. The subscription keeps the
+    /// other channel alive.
+    ///
+    /// ```
+    /// use coros_core::Channel;
+    ///
+    /// let (all, some) = (Channel::<u32>::named("all"), Channel::named("some"));
+    /// all.subscribe_channel(&some).unwrap();
+    /// let error = some.subscribe_channel(&all).unwrap_err();
+    /// assert!(error.to_string().contains("some#") && error.to_string().contains("all#"));
+    /// ```
+    ///
+    /// # Errors
+    /// [`SubscribeError::Cycle`] when this channel gets, directly or through others, what the
+    /// other sends; [`SubscribeError::Closed`] when it is closed.
+    pub fn subscribe_channel(&self, channel: &Channel<M>) -> Result<bool, SubscribeError> {
+        let one_at_a_time = lock(&HIERARCHY);
+        if channel.leads_to(self) {
+            return Err(SubscribeError::cycle(self, channel));
+        }
+        if channel.is_closed() {
+            return Ok(false);
+        }
+        let new = {
+            let mut state = lock(&self.inner.state);
+            if self.is_closed() {
+                return Err(SubscribeError::closed(self));
+            }
+            !state.subscribers.channels.contains(channel)
+                && Arc::make_mut(&mut state.subscribers)
+                    .channels
+                    .insert(channel.clone())
+        };
+        drop(one_at_a_time);
+        self.inner.changed.notify_waiters();
+        Ok(new)
+    }
+
+    /// Whether what this channel sends comes to `other`, or it is the same.
+    fn leads_to(&self, other: &Channel<M>) -> bool {
+        let mut seen = HashSet::new();
+        let mut open = vec![self.clone()];
+        while let Some(channel) = open.pop() {
+            if channel == *other {
+                return true;
+            }
+            if seen.insert(channel.id())
+                && let Some(view) = channel.view()
+            {
+                open.extend(view.subscribers.channels.iter().cloned());
+            }
+        }
+        false
+    }
+
+    /// Takes a channel's subscription back. False when it had none.
+    pub fn unsubscribe_channel(&self, channel: &Channel<M>) -> bool {
+        let removed = {
+            let mut state = lock(&self.inner.state);
+            if !state.subscribers.channels.contains(channel) {
+                return false;
+            }
+            Arc::make_mut(&mut state.subscribers)
+                .channels
+                .swap_take(channel)
+        };
+        removed.is_some()
+    }
+
+    /// Sets what is done to each message before it goes out: it may be changed, or dropped by
+    /// returning `None`. Replaces an earlier transform.
+    ///
+    /// It runs where the sender runs, and possibly in several threads at once. When it panics,
+    /// the panic is logged as an error, that message goes no further, and the channel works on:
+    /// a sender should not end because of a channel that others have subscribed to its own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use coros_core::{Channel, Context};
+    ///
+    /// let channel = Channel::new();
+    /// channel.set_transform(|n: u32| (n % 2 == 0).then_some(n / 2));
+    /// let coro = coros_core::spawn(async |mut me: Context<u32>| me.receive().await);
+    /// channel.subscribe(&coro).unwrap();
+    /// assert_eq!(channel.send(3), Ok(0));
+    /// assert_eq!(channel.send(84), Ok(1));
+    /// assert_eq!(coro.join().await, Ok(Some(42)));
+    /// # }
+    /// ```
+    pub fn set_transform(&self, transform: impl Fn(M) -> Option<M> + Send + Sync + 'static) {
+        let old = {
+            let mut state = lock(&self.inner.state);
+            state.transform.replace(Arc::new(transform))
+        };
+        drop(old);
+    }
+
+    /// Lets messages through as they are again.
+    pub fn clear_transform(&self) {
+        let old = lock(&self.inner.state).transform.take();
+        drop(old);
+    }
+
+    /// How many coroutines a message sent now would go to: those subscribed to this channel, and
+    /// those subscribed to channels subscribed to it, once for each way there.
+    #[must_use]
+    pub fn subscribers(&self) -> usize {
+        let mut count = 0;
+        let mut open = vec![self.clone()];
+        while let Some(channel) = open.pop() {
+            let Some(view) = channel.view() else { continue };
+            let list = &view.subscribers;
+            let alive = list.alive();
+            if alive < list.addresses.len() {
+                channel.let_go(&[]);
+            }
+            count += alive;
+            open.extend(list.channels.iter().cloned());
+        }
+        count
+    }
+
+    /// Drops the addresses given, of coroutines that have ended, and others known to have ended.
+    #[cold]
+    fn let_go(&self, ended: &[Address<M>]) {
+        let dropped = {
+            let mut state = lock(&self.inner.state);
+            let list = Arc::make_mut(&mut state.subscribers);
+            let mut dropped = list.take_ended();
+            dropped.extend(ended.iter().filter_map(|it| list.addresses.swap_take(it)));
+            let closed = list.take_closed();
+            state.look_at = subscribers::next_look(list.addresses.len());
+            (dropped, closed)
+        };
+        drop(dropped);
+    }
+}
+
+impl<M> Default for Channel<M> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<M> Clone for Channel<M> {
+    fn clone(&self) -> Self {
+        Channel {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+/// The same channel.
+impl<M> PartialEq for Channel<M> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl<M> Eq for Channel<M> {}
+
+impl<M> Hash for Channel<M> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
+
+/// `name#12`, or `#12`.
+impl<M> fmt::Display for Channel<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.name().unwrap_or(""), self.id())
+    }
+}
+
+impl<M> fmt::Debug for Channel<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Channel({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Context, spawn};
+
+    #[tokio::test]
+    async fn subscriptions_alone_let_go_of_those_that_ended() {
+        let channel = Channel::new();
+        for _ in 0..1000 {
+            let coro = spawn(async |mut me: Context<u32>| me.receive().await);
+            channel.subscribe(&coro).unwrap();
+            coro.terminate();
+            coro.exit().await;
+        }
+        let kept = channel.view().unwrap().subscribers.addresses.len();
+        assert!(kept <= subscribers::LOOK_AT_LEAST, "{kept} are kept");
+    }
+}
