@@ -42,9 +42,10 @@ impl<M: Send + 'static> Context<M> {
     ///
     /// An address that the coroutine itself holds counts, and so does a
     /// [`monitor`](Self::monitor) that has not fired.
+    // Not an `async fn`, whose state machine costs more than the receive itself.
     #[inline]
-    pub async fn receive(&mut self) -> Option<M> {
-        poll_fn(|cx| self.receiver.poll_receive(cx)).await
+    pub fn receive(&mut self) -> impl Future<Output = Option<M>> + Send {
+        poll_fn(|cx| self.receiver.poll_receive(cx))
     }
 
     /// The oldest message, if there is one now.

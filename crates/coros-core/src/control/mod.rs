@@ -242,12 +242,9 @@ impl Control {
     // --- Introspection --------------------------------------------------------------------
 
     /// Notes how many messages the receiver holds, for those who look at a named coroutine.
-    #[inline]
-    pub(crate) fn note_held(&self, held: impl FnOnce() -> usize) {
-        if self.flags().has(Flags::NAMED)
-            && let Some(extra) = self.existing_extra()
-        {
-            extra.held.store(held(), Ordering::Relaxed);
+    pub(crate) fn note_held(&self, held: usize) {
+        if let Some(extra) = self.existing_extra() {
+            extra.held.store(held, Ordering::Relaxed);
         }
     }
 }

@@ -24,15 +24,20 @@ pub(crate) struct Receiver<M: Send + 'static> {
     aside: usize,
     /// Messages received since the task last waited.
     streak: u32,
+    /// Whether anybody keeps account of what is received: the bounds, or those who look at a
+    /// named coroutine.
+    accounted: bool,
 }
 
 impl<M: Send + 'static> Receiver<M> {
     pub(super) fn new(mailbox: Arc<Mailbox<M>>) -> Self {
+        let accounted = mailbox.is_bounded() || mailbox.control().name().is_some();
         Receiver {
             mailbox,
             held: None,
             aside: 0,
             streak: 0,
+            accounted,
         }
     }
 
@@ -58,18 +63,18 @@ impl<M: Send + 'static> Receiver<M> {
     #[inline]
     fn received(&mut self, n: usize) {
         self.streak = self.streak.saturating_add(n as u32);
-        if self.mailbox.is_bounded()
-            && let Some(bounds) = self.mailbox.control().bounds()
-        {
-            bounds.leave(n);
+        if self.accounted {
+            self.account(n);
         }
-        self.note_held();
     }
 
-    fn note_held(&self) {
-        self.mailbox
-            .control()
-            .note_held(|| self.held() + self.aside);
+    #[cold]
+    fn account(&self, n: usize) {
+        let control = self.mailbox.control();
+        if let Some(bounds) = control.bounds() {
+            bounds.leave(n);
+        }
+        control.note_held(self.aside + self.held());
     }
 
     /// Whether the coroutine has had its turn; if so the task is already woken for the next one.
@@ -148,7 +153,7 @@ impl<M: Send + 'static> Receiver<M> {
                 Fetched::Ended => return Poll::Ready(None),
                 Fetched::Empty => {
                     self.streak = 0;
-                    self.note_held();
+                    self.received(0);
                     return Poll::Pending;
                 }
             }
@@ -213,7 +218,7 @@ impl<M: Send + 'static> Receiver<M> {
                 Fetched::Ended => return Poll::Ready(None),
                 Fetched::Empty => {
                     self.streak = 0;
-                    self.note_held();
+                    self.received(0);
                     return Poll::Pending;
                 }
             },
@@ -234,7 +239,7 @@ impl<M: Send + 'static> Receiver<M> {
             },
         };
         self.aside += 1;
-        self.note_held();
+        self.received(0);
         Some(message)
     }
 
@@ -250,7 +255,7 @@ impl<M: Send + 'static> Receiver<M> {
         for message in messages {
             self.held.get_or_insert_default().push_front(message);
         }
-        self.note_held();
+        self.received(0);
     }
 }
 
@@ -264,6 +269,7 @@ impl<M: Send + 'static> Drop for Receiver<M> {
                 held: self.held.take(),
                 aside: 0,
                 streak: 0,
+                accounted: self.accounted,
             };
             mailbox.control().hand_over(Box::new(successor));
             return;
