@@ -102,17 +102,17 @@ pub(crate) fn judge(outcome: &Outcome, columns: &[Column]) -> Vec<Bar> {
 
 pub(crate) fn render(bars: &[Bar]) -> String {
     let line = |bar: &Bar| {
-        let measured = bar.measured.map_or_else(|| "-".to_owned(), short);
-        let verdict = match bar.reached {
-            Some(true) => "reached",
-            Some(false) => "MISSED",
-            None => "not measured in this run",
-        };
-        format!(
-            "  {:<40} bar {:>5}   measured {measured:>6}   {verdict}\n",
-            bar.what,
-            short(bar.bar)
-        )
+        let verdict = if bar.reached? { "reached" } else { "MISSED" };
+        let (limit, measured) = (short(bar.bar), short(bar.measured?));
+        Some(format!(
+            "  {:<40} bar {limit:>5}   measured {measured:>6}   {verdict}\n",
+            bar.what
+        ))
     };
-    bars.iter().map(line).collect()
+    let mut text: String = bars.iter().filter_map(line).collect();
+    let others = bars.iter().filter(|bar| bar.reached.is_none()).count();
+    if others > 0 {
+        text += &format!("  {others} others need what this run did not measure\n");
+    }
+    text
 }

@@ -61,12 +61,6 @@ pub(crate) struct Disturbance {
     pub(crate) others: f64,
 }
 
-impl Disturbance {
-    pub(crate) fn total(self) -> f64 {
-        self.stolen + self.others
-    }
-}
-
 /// The counters of one moment; two of them give the disturbance between.
 pub(crate) struct Meter {
     at: Instant,

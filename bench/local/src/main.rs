@@ -2,6 +2,7 @@
 
 mod bars;
 mod machine;
+mod noise;
 mod peers;
 mod progress;
 mod report;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::bars::{self, Bar};
 use crate::machine::Machine;
+use crate::noise;
 use crate::peers::Peer;
 use crate::results::{self, Cell, Column};
 use crate::run::{self, Case, Outcome};
@@ -123,20 +124,24 @@ impl RunReport {
         text
     }
 
-    /// How much of the run had to be left out.
+    /// How much of the run had to be left out, and whether to believe the rest.
     fn noise(&self) -> String {
         let samples = &self.outcome.samples;
         let discarded = samples.iter().filter(|sample| !sample.kept).count();
-        let disturbed = samples
+        let noisy = samples
             .iter()
-            .filter(|s| s.kept && s.disturbance.is_some_and(run::is_disturbed))
+            .filter(|s| s.kept && noise::level(s.disturbance) > noise::DISTURBED)
             .count();
-        format!(
-            "{} samples, {discarded} discarded because other work took more than {} CPU, {disturbed} as \
-             disturbed kept because too few were better\n",
+        let mut text = format!(
+            "{} samples; {discarded} discarded because something else took more than {} CPU; {noisy} kept \
+             although it did, as too few were better\n",
             samples.len(),
-            run::DISTURBED,
-        )
+            noise::DISTURBED,
+        );
+        if noisy * 10 > samples.len() {
+            text += "The machine was busy: read spreads before ratios, and run again when it is quiet.\n";
+        }
+        text
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::noise;
 use crate::peers::Peer;
 use crate::run::{Case, Outcome, Sample};
 use crate::workloads::Workload;
@@ -78,16 +79,11 @@ pub(crate) struct Cell {
 }
 
 pub(crate) fn cell(outcome: &Outcome, peer: Peer, column: Column) -> Option<Cell> {
-    let mut values: Vec<f64> = outcome
-        .kept(peer, column.case)
-        .filter_map(|sample| column.value(sample))
-        .collect();
+    let (kept, discarded): (Vec<_>, Vec<_>) = outcome
+        .cell(peer, column.case)
+        .partition(|sample| sample.kept);
+    let mut values: Vec<f64> = kept.iter().filter_map(|s| column.value(s)).collect();
     values.sort_by(f64::total_cmp);
-    let taken = outcome
-        .samples
-        .iter()
-        .filter(|s| s.peer == peer && s.case == column.case)
-        .count();
     Some(Cell {
         peer,
         column,
@@ -95,25 +91,31 @@ pub(crate) fn cell(outcome: &Outcome, peer: Peer, column: Column) -> Option<Cell
         min: *values.first()?,
         max: *values.last()?,
         ratio: ratio(outcome, peer, Peer::Tokio, column),
-        kept: values.len(),
-        discarded: taken - values.len(),
+        kept: kept.len(),
+        discarded: discarded.len(),
     })
 }
 
-/// How many times better `peer` is than `other`: the median over the rounds in which both have a sample that counts.
+/// How many times better `peer` is than `other`: the median of the ratios within a round. A pair is as disturbed as the
+/// worse of its two samples; which pairs count is settled apart from which samples do, so that no half is missing.
 pub(crate) fn ratio(outcome: &Outcome, peer: Peer, other: Peer, column: Column) -> Option<f64> {
-    let mut ratios = Vec::new();
-    for sample in outcome.kept(peer, column.case) {
+    let mut pairs = Vec::new();
+    for one in outcome.cell(peer, column.case) {
         let beside = outcome
-            .kept(other, column.case)
-            .find(|o| o.round == sample.round);
-        if let Some((value, other)) = column
-            .value(sample)
-            .zip(beside.and_then(|sample| column.value(sample)))
-        {
-            ratios.push(column.times_better(value, other));
+            .cell(other, column.case)
+            .find(|s| s.round == one.round);
+        let Some(other) = beside else { continue };
+        if let Some((a, b)) = column.value(one).zip(column.value(other)) {
+            let level = noise::level(one.disturbance).max(noise::level(other.disturbance));
+            pairs.push((level, column.times_better(a, b)));
         }
     }
+    let levels: Vec<f64> = pairs.iter().map(|&(level, _)| level).collect();
+    let counting = pairs
+        .iter()
+        .zip(noise::counting(&levels))
+        .filter(|&(_, counts)| counts);
+    let mut ratios: Vec<f64> = counting.map(|(&(_, ratio), _)| ratio).collect();
     ratios.sort_by(f64::total_cmp);
     median(&ratios)
 }
@@ -132,6 +134,9 @@ fn median(sorted: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    use crate::machine::Disturbance;
     use crate::workloads::Report;
 
     const CASE: Case = Case {
@@ -144,36 +149,57 @@ mod tests {
         measure: Measure::MillionsPerSecond,
     };
 
-    fn sample(peer: Peer, round: usize, seconds: f64, kept: bool) -> Sample {
-        let report = Report::new(CASE.n, std::time::Duration::from_secs_f64(seconds));
+    fn sample(peer: Peer, round: usize, seconds: f64, others: f64) -> Sample {
         Sample {
             peer,
             case: CASE,
             round,
-            report,
-            disturbance: None,
-            kept,
+            report: Report::new(CASE.n, Duration::from_secs_f64(seconds)),
+            disturbance: Some(Disturbance {
+                stolen: 0.0,
+                others,
+            }),
+            kept: others < 0.3,
         }
     }
 
     #[test]
-    fn ratios_pair_the_rounds_in_which_both_count() {
+    fn ratios_pair_what_ran_in_the_same_round() {
+        let samples = vec![
+            sample(Peer::Tokio, 0, 1.0, 0.0),
+            sample(Peer::Coros, 0, 0.5, 0.0),
+            // A round in which the machine was four times as slow, for both.
+            sample(Peer::Tokio, 1, 4.0, 0.2),
+            sample(Peer::Coros, 1, 2.0, 0.2),
+            sample(Peer::Tokio, 2, 1.0, 0.0),
+            sample(Peer::Coros, 2, 0.4, 0.0),
+            // One of the two was disturbed, so the pair is.
+            sample(Peer::Tokio, 3, 1.0, 0.9),
+            sample(Peer::Coros, 3, 0.01, 0.0),
+        ];
         let outcome = Outcome {
-            samples: vec![
-                sample(Peer::Tokio, 0, 1.0, true),
-                sample(Peer::Coros, 0, 0.5, true),
-                // A round in which the machine was four times as slow, for both.
-                sample(Peer::Tokio, 1, 4.0, true),
-                sample(Peer::Coros, 1, 2.0, true),
-                sample(Peer::Tokio, 2, 1.0, false),
-                sample(Peer::Coros, 2, 0.01, true),
-            ],
+            samples,
             failures: Vec::new(),
         };
         assert_eq!(ratio(&outcome, Peer::Coros, Peer::Tokio, RATE), Some(2.0));
-        let cell = cell(&outcome, Peer::Tokio, RATE).expect("two samples count");
-        assert_eq!((cell.kept, cell.discarded, cell.ratio), (2, 1, Some(1.0)));
-        assert_eq!((cell.min, cell.median, cell.max), (0.25, 0.625, 1.0));
+        let cell = cell(&outcome, Peer::Tokio, RATE).expect("three samples count");
+        assert_eq!((cell.kept, cell.discarded, cell.ratio), (3, 1, Some(1.0)));
+        assert_eq!((cell.min, cell.median, cell.max), (0.25, 1.0, 1.0));
+    }
+
+    #[test]
+    fn a_ratio_is_there_even_if_no_round_was_quiet_for_both() {
+        let samples = vec![
+            sample(Peer::Tokio, 0, 1.0, 0.9),
+            sample(Peer::Coros, 0, 0.5, 0.0),
+            sample(Peer::Tokio, 1, 1.0, 0.0),
+            sample(Peer::Coros, 1, 0.25, 0.9),
+        ];
+        let outcome = Outcome {
+            samples,
+            failures: Vec::new(),
+        };
+        assert_eq!(ratio(&outcome, Peer::Coros, Peer::Tokio, RATE), Some(3.0));
     }
 
     #[test]

@@ -14,14 +14,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 
 use crate::machine::{Disturbance, Meter};
+use crate::noise;
 use crate::peers::Peer;
 use crate::progress::Progress;
 use crate::workloads::{Report, Workload};
 
-/// A run with more of a CPU taken away than this is noise.
-pub(crate) const DISTURBED: f64 = 0.3;
-/// So many samples a cell keeps, however noisy they are.
-const KEEP_AT_LEAST: usize = 3;
 /// No workload of any peer takes nearly as long; what does, hangs.
 const CHILD_LIMIT: Duration = Duration::from_secs(180);
 
@@ -49,7 +46,7 @@ pub(crate) struct Sample {
     pub(crate) report: Report,
     /// CPUs that others had during the child's life; `None` where the system does not tell.
     pub(crate) disturbance: Option<Disturbance>,
-    /// Whether medians and ratios are made of it.
+    /// Whether medians are made of it; ratios settle it for pairs.
     pub(crate) kept: bool,
 }
 
@@ -90,7 +87,7 @@ pub(crate) fn run(peers: &[Peer], cases: &[Case], rounds: usize) -> Outcome {
         }
     }
     progress.finish();
-    outcome.discard_disturbed();
+    outcome.discard_disturbed(peers, cases);
     outcome
 }
 
@@ -125,35 +122,26 @@ impl Outcome {
         }
     }
 
-    /// Leaves out disturbed samples, the worst first, as long as enough remain in their cell.
-    fn discard_disturbed(&mut self) {
-        let mut worst_first: Vec<usize> = (0..self.samples.len()).collect();
-        let total = |sample: &Sample| sample.disturbance.map_or(0.0, Disturbance::total);
-        worst_first.sort_by(|&a, &b| total(&self.samples[b]).total_cmp(&total(&self.samples[a])));
-        for worst in worst_first {
-            let Sample {
-                peer,
-                case,
-                disturbance,
-                ..
-            } = self.samples[worst];
-            let kept = self.kept(peer, case).count();
-            if disturbance.is_some_and(is_disturbed) && kept > KEEP_AT_LEAST {
-                self.samples[worst].kept = false;
+    /// Settles which samples of each cell count.
+    fn discard_disturbed(&mut self, peers: &[Peer], cases: &[Case]) {
+        for &case in cases {
+            for &peer in peers {
+                let in_cell = |sample: &&mut Sample| sample.peer == peer && sample.case == case;
+                let cell: Vec<_> = self.samples.iter_mut().filter(in_cell).collect();
+                let levels: Vec<f64> = cell.iter().map(|s| noise::level(s.disturbance)).collect();
+                for (sample, counts) in cell.into_iter().zip(noise::counting(&levels)) {
+                    sample.kept = counts;
+                }
             }
         }
     }
 
-    /// The samples of one cell that count.
-    pub(crate) fn kept(&self, peer: Peer, case: Case) -> impl Iterator<Item = &Sample> {
+    /// All samples of one cell.
+    pub(crate) fn cell(&self, peer: Peer, case: Case) -> impl Iterator<Item = &Sample> {
         self.samples
             .iter()
-            .filter(move |s| s.kept && s.peer == peer && s.case == case)
+            .filter(move |s| s.peer == peer && s.case == case)
     }
-}
-
-pub(crate) fn is_disturbed(disturbance: Disturbance) -> bool {
-    disturbance.total() > DISTURBED
 }
 
 fn sample(peer: Peer, case: Case) -> Result<Report> {
@@ -199,51 +187,4 @@ fn read_to_end(child: &mut Child) -> Result<(String, String)> {
         .context("cannot read the child's result")?;
     let complaints = complaints.join().expect("reading does not panic");
     Ok((line, complaints))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CASE: Case = Case {
-        workload: Workload::W2,
-        n: 1,
-        only_coros: false,
-    };
-
-    /// The rounds that are kept, of samples disturbed like this.
-    fn kept(others: &[f64]) -> Vec<usize> {
-        let sample = |(round, &others): (usize, &f64)| Sample {
-            peer: Peer::Coros,
-            case: CASE,
-            round,
-            report: Report::new(1, Duration::from_secs(1)),
-            disturbance: Some(Disturbance {
-                stolen: 0.1,
-                others,
-            }),
-            kept: true,
-        };
-        let samples = others.iter().enumerate().map(sample).collect();
-        let mut outcome = Outcome {
-            samples,
-            failures: Vec::new(),
-        };
-        outcome.discard_disturbed();
-        outcome
-            .kept(Peer::Coros, CASE)
-            .map(|sample| sample.round)
-            .collect()
-    }
-
-    #[test]
-    fn disturbed_samples_are_discarded() {
-        assert_eq!(kept(&[0.0, 0.5, 0.1, 0.15, 0.0]), [0, 2, 3, 4]);
-    }
-
-    #[test]
-    fn the_least_disturbed_remain_when_all_are() {
-        assert_eq!(kept(&[0.9, 0.5, 1.5, 0.4, 0.8]), [1, 3, 4]);
-        assert_eq!(kept(&[0.9, 0.5]), [0, 1]);
-    }
 }
