@@ -1,8 +1,8 @@
-//! coros: a coroutine per mailbox.
+//! coros: a coroutine per mailbox; a `Channel` for W7.
 
 use std::future::Future;
 
-use coros_core::{Address, Context, Reply, spawn};
+use coros_core::{Address, Channel, Context, Reply, spawn};
 
 use crate::workloads::{Behaviour, Msg, Peer, echo};
 
@@ -52,5 +52,15 @@ impl Peer for Coros {
         to.ask(|reply| (message, reply))
             .await
             .expect("the echo answers")
+    }
+
+    async fn broadcast<B: Behaviour>(to: Vec<Address<Msg>>, messages: u64) {
+        let channel = Channel::new();
+        for subscriber in &to {
+            channel.subscribe(subscriber).expect("the channel is open");
+        }
+        for a in 0..messages {
+            channel.send(Msg { a, b: 1 }).expect("the channel is open");
+        }
     }
 }
