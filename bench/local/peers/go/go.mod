@@ -1,0 +1,3 @@
+module coros.rs/bench/local
+
+go 1.19

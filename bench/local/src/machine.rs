@@ -1,0 +1,120 @@
+//! What the machine is, and what else it was doing meanwhile. Everything that comes from `/proc` is absent elsewhere.
+
+use std::fs;
+use std::time::Instant;
+
+use serde::Serialize;
+
+/// Linux counts CPU time for user space in hundredths of a second, whatever the kernel's own tick is.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Resident memory of this process in bytes.
+pub(crate) fn rss() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) memory_gib: Option<u64>,
+    pub(crate) kernel: String,
+    pub(crate) rustc: &'static str,
+}
+
+impl Machine {
+    pub(crate) fn inspect() -> Self {
+        let field = |file: &str, name: &str| {
+            let text = fs::read_to_string(file).ok()?;
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        };
+        let memory = field("/proc/meminfo", "MemTotal").and_then(|text| {
+            let kibibytes: u64 = text.trim_end_matches(" kB").parse().ok()?;
+            Some(kibibytes / (1024 * 1024))
+        });
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease");
+        Machine {
+            cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_gib: memory,
+            kernel: kernel.map_or_else(
+                |_| std::env::consts::OS.to_owned(),
+                |v| format!("Linux {}", v.trim()),
+            ),
+            rustc: env!("BENCH_RUSTC"),
+        }
+    }
+}
+
+/// CPUs kept from a run while it ran, on average.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Disturbance {
+    /// Taken by the hypervisor.
+    pub(crate) stolen: f64,
+    /// Used by processes that are not ours.
+    pub(crate) others: f64,
+}
+
+/// The counters of one moment; two of them give the disturbance between.
+pub(crate) struct Meter {
+    at: Instant,
+    ticks: Option<Ticks>,
+}
+
+struct Ticks {
+    stolen: f64,
+    busy: f64,
+    ours: f64,
+}
+
+impl Meter {
+    pub(crate) fn now() -> Self {
+        Meter {
+            at: Instant::now(),
+            ticks: Ticks::read(),
+        }
+    }
+
+    /// Children count as ours once they have been waited for.
+    pub(crate) fn until_now(&self) -> Option<Disturbance> {
+        let (before, after) = (self.ticks.as_ref()?, Ticks::read()?);
+        let ticks = self.at.elapsed().as_secs_f64() * TICKS_PER_SECOND;
+        let others = (after.busy - before.busy) - (after.ours - before.ours);
+        // Each counter is rounded to whole ticks on its own, so in a short run two of them mean nothing.
+        let others = if others <= 2.0 { 0.0 } else { others };
+        Some(Disturbance {
+            stolen: (after.stolen - before.stolen) / ticks,
+            others: others / ticks,
+        })
+    }
+}
+
+impl Ticks {
+    fn read() -> Option<Self> {
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let all = numbers(stat.lines().next()?.strip_prefix("cpu ")?);
+        // user nice system idle iowait irq softirq steal
+        let [user, nice, system, _, _, irq, softirq, stolen] = *all.first_chunk()?;
+        let own = fs::read_to_string("/proc/self/stat").ok()?;
+        // Counting from behind the name, which may hold spaces: field 14 is utime, then stime, cutime, cstime.
+        let own = numbers(own.rsplit_once(") ")?.1.get(2..)?);
+        let ours = own.get(10..14)?.iter().sum();
+        Some(Ticks {
+            stolen,
+            busy: user + nice + system + irq + softirq,
+            ours,
+        })
+    }
+}
+
+fn numbers(text: &str) -> Vec<f64> {
+    text.split_ascii_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
+}
