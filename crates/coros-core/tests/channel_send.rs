@@ -158,31 +158,41 @@ fn cycles_are_refused_and_named() {
 
 #[test]
 fn channels_that_subscribe_to_each_other_at_once_make_no_cycle() {
-    for _ in 0..200 {
-        let ring: Vec<_> = (0..4).map(|_| Channel::<u32>::new()).collect();
-        let start = std::sync::Barrier::new(ring.len());
-        let made = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..ring.len())
-                .map(|i| {
-                    let (from, to) = (&ring[i], &ring[(i + 1) % ring.len()]);
-                    let start = &start;
-                    scope.spawn(move || {
-                        start.wait();
-                        from.subscribe_channel(to).is_ok()
-                    })
-                })
-                .collect();
-            threads
-                .into_iter()
-                .filter_map(|t| t.join().unwrap().then_some(()))
-                .count()
-        });
-        assert_eq!(
-            made,
-            ring.len() - 1,
-            "the last one closes the ring, whichever it is"
-        );
-        assert_eq!(ring[0].send(1), Ok(0), "a cycle would not end");
+    const ROUNDS: usize = 1500;
+    // Leaves to look through, so that the threads do it at the same time.
+    let leaves: Vec<_> = (0..20).map(|_| Channel::<u32>::new()).collect();
+    let make = || {
+        let channel = Channel::new();
+        for leaf in &leaves {
+            channel.subscribe_channel(leaf).unwrap();
+        }
+        channel
+    };
+    let pairs: Vec<_> = (0..ROUNDS).map(|_| (make(), make())).collect();
+    let arrived = AtomicUsize::new(0);
+    // Both threads come to each pair at the same time, as nearly as can be.
+    let subscribe = |swap: bool| {
+        let mut done = Vec::with_capacity(ROUNDS);
+        for (round, (a, b)) in pairs.iter().enumerate() {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            let mut spins = 0;
+            while arrived.load(Ordering::SeqCst) < 2 * (round + 1) {
+                spins += 1;
+                if spins % 200_000 == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            let (channel, subscriber) = if swap { (b, a) } else { (a, b) };
+            done.push(channel.subscribe_channel(subscriber).is_ok());
+        }
+        done
+    };
+    let (one, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| subscribe(true));
+        (subscribe(false), other.join().unwrap())
+    });
+    for (one, other) in one.into_iter().zip(other) {
+        assert!(one != other, "exactly one of the two may subscribe");
     }
 }
 

@@ -125,6 +125,25 @@ async fn the_name_of_one_that_ended_is_free_whatever_ended_it() {
     }
 }
 
+#[tokio::test]
+async fn one_without_a_context_has_no_name_and_takes_none_along_at_its_end() {
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let first = spawn(async |me: Context<u32>| {
+        drop(me);
+        released.await.ok();
+    });
+    first.register("early").unwrap();
+    tokio::task::yield_now().await;
+    assert!(first.is_closed() && !first.is_finished());
+    assert!(try_locate::<u32>("early").is_err());
+    let second = server();
+    second.register("early").unwrap();
+    release.send(()).unwrap();
+    bounded(first.exit()).await;
+    assert_eq!(try_locate("early"), Ok(second.address()));
+    assert!(second.unregister("early"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn locating_waits_for_the_next_one() {
     let first = server();
