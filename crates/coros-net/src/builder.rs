@@ -153,7 +153,8 @@ impl Builder {
             Some(endpoint) => Some(bind(endpoint).await?),
             None => None,
         };
-        let endpoint = advertise.or(listener.as_ref().map(|(_, endpoint)| outward(*endpoint)));
+        let listening = listener.as_ref().map(|(_, endpoint)| *endpoint);
+        let endpoint = advertise.or(listening.map(outward));
         let (events, dispatcher) = Events::new();
         let node = Node::start(Inner::new(Parts {
             location: Location {
@@ -161,6 +162,7 @@ impl Builder {
                 name: credentials.name().into(),
                 endpoint,
             },
+            listening,
             network: credentials.network().to_owned(),
             tls,
             config,

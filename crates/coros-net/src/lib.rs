@@ -1,4 +1,26 @@
 //! Coroutines on many machines: the network layer of coros.
+//!
+//! A [`Node`] puts this process on a network. From then on the addresses of its coroutines can be
+//! part of messages to other nodes, and work there as they do here: send, deliver, ask, monitor,
+//! terminate. Links between nodes are mutual TLS 1.3, always; whoever has the network's [`Secret`]
+//! belongs to it, and with nothing configured that is the user's own.
+//!
+//! # What holds
+//!
+//! - Messages of one sender to one receiver arrive in the order sent, each at most once. Notices
+//!   that a coroutine has ended, requests, and answers to deliveries overtake messages.
+//! - A lost link ends every delivery, question and monitor that went over it, with
+//!   `Disconnected` or, for a question, `NoReply`. Nothing waits for ever for a dead machine: a closed
+//!   connection is seen at once, a silent peer within [`Builder::silence`] and a tenth.
+//! - The next use of an address makes a new link. What was under way when the old one broke is
+//!   lost, and those who waited have been told.
+//! - What waits for one peer is bounded ([`Builder::outbox`]). What a peer sends to an unbounded
+//!   mailbox is not: that takes flow control, which is yet to come.
+//!
+//! # How it is made
+//!
+//! `wire` (the frames), `session` (what is owed to whom), `outbox` and `rendezvous` are plain state
+//! machines; `link`, `greeting` and `node` are the tasks around them, `peer` is where the two meet.
 
 mod buffer;
 mod builder;

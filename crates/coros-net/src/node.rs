@@ -64,6 +64,7 @@ struct NodeHandle {
 /// What the node's tasks and peers share.
 pub(crate) struct Inner {
     pub(crate) location: Location,
+    pub(crate) listening: Option<SocketAddr>,
     pub(crate) network: String,
     pub(crate) tls: Tls,
     pub(crate) config: Config,
@@ -119,6 +120,13 @@ impl Node {
     #[must_use]
     pub fn location(&self) -> Location {
         self.inner().location.clone()
+    }
+
+    /// Where this node listens on this machine; others may be told of
+    /// [another](crate::Builder::advertise) endpoint.
+    #[must_use]
+    pub fn listening_on(&self) -> Option<SocketAddr> {
+        self.inner().listening
     }
 
     /// Links with the node that listens at `endpoint`; the link there is already, if there is one.
@@ -237,6 +245,7 @@ impl Drop for NodeHandle {
 /// All that a node is made of.
 pub(crate) struct Parts {
     pub(crate) location: Location,
+    pub(crate) listening: Option<SocketAddr>,
     pub(crate) network: String,
     pub(crate) tls: Tls,
     pub(crate) config: Config,
@@ -247,6 +256,7 @@ impl Inner {
     pub(crate) fn new(parts: Parts) -> Self {
         Inner {
             location: parts.location,
+            listening: parts.listening,
             network: parts.network,
             tls: parts.tls,
             config: parts.config,

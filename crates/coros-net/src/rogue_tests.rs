@@ -23,9 +23,18 @@ struct Scene {
 impl Scene {
     /// A node, and a rogue that has shaken hands with it.
     async fn set() -> Self {
+        Scene::set_with(Duration::from_secs(20)).await
+    }
+
+    async fn set_with(silence: Duration) -> Self {
         let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
         let credentials = authority.issue("rogue", ROGUE).unwrap();
-        let node = Node::builder().authority(authority).build().await.unwrap();
+        let node = Node::builder()
+            .authority(authority)
+            .silence(silence)
+            .build()
+            .await
+            .expect("it starts");
         let (sender, events) = mpsc::unbounded_channel();
         node.on_peer_event(move |event| drop(sender.send(event)));
         let endpoint = node.location().endpoint.unwrap();
@@ -152,7 +161,7 @@ async fn nothing_counts_before_the_hello() {
 
 #[tokio::test]
 async fn a_peer_that_says_no_more_than_hello_is_lost() {
-    let mut scene = Scene::set().await;
+    let mut scene = Scene::set_with(Duration::from_millis(200)).await;
     scene.say(&hello(ROGUE, "rogue")).await;
     assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
     let PeerEvent::Lost(_, reason) = scene.event().await else {

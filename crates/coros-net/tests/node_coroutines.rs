@@ -78,7 +78,10 @@ async fn what_is_sent_after_a_delivery_that_waits_comes_after_it() {
     assert!(none.is_pending());
     remote.send(3).unwrap();
     remote.send(4).unwrap();
-    let fifth = tokio::spawn(async move { remote.deliver(5).await });
+    let fifth = tokio::spawn({
+        let remote = remote.clone();
+        async move { remote.deliver(5).await }
+    });
     // Another coroutine's delivery shows that all of these have come before there is room.
     let (other, _received) = collector::<u32>();
     soon(sent(&farm, &desk, &other).deliver(0)).await.unwrap();

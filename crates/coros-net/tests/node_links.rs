@@ -249,27 +249,14 @@ async fn cabled(silence: Duration, outbox: usize) -> ([Node; 2], Cable) {
         .advertise(cable.endpoint)
         .silence(silence)
         .build();
-    let farm = farm.await.unwrap();
-    // Where the node really listens is only known to who asks the system: by a second node there.
-    let real = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    farm.close().await;
-    let farm = builder("farm", &secret)
-        .listen(real)
-        .advertise(cable.endpoint)
-        .silence(silence)
-        .build()
-        .await
-        .unwrap();
-    to.send_replace(Some(real));
+    let farm = farm.await.expect("it starts");
+    to.send_replace(farm.listening_on());
     let desk = builder("desk", &secret)
         .silence(silence)
         .outbox(outbox)
         .no_listen()
         .build();
-    ([desk.await.unwrap(), farm], cable)
+    ([desk.await.expect("it starts"), farm], cable)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

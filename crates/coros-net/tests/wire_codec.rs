@@ -24,7 +24,7 @@ const KINDS: [Kind; 11] = [
     Kind::Unread,
 ];
 
-fn frames() -> impl Strategy<Value = Vec<(Envelope, Vec<u8>)>> {
+fn frames() -> impl Strategy<Value = Owned> {
     let frame = (
         0..KINDS.len(),
         any::<u64>(),
@@ -48,8 +48,10 @@ fn frames() -> impl Strategy<Value = Vec<(Envelope, Vec<u8>)>> {
     prop::collection::vec(frame, 0..20)
 }
 
+type Owned = Vec<(Envelope, Vec<u8>)>;
+
 /// Parses as a reader does; what it got and what it stopped at.
-fn parse_all(mut bytes: &[u8]) -> (Vec<(Envelope, Vec<u8>)>, Result<usize, WireError>) {
+fn parse_all(mut bytes: &[u8]) -> (Owned, Result<usize, WireError>) {
     let mut frames = Vec::new();
     loop {
         match wire::parse(bytes) {
