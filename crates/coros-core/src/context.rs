@@ -115,8 +115,8 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// Waits; messages queue up meanwhile. The same as [`tokio::time::sleep`].
-    pub async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+    pub fn sleep(&self, duration: Duration) -> tokio::time::Sleep {
+        tokio::time::sleep(duration)
     }
 
     /// Stops here until somebody calls [`Address::resume`].
@@ -217,8 +217,9 @@ impl<M: Send + 'static> Context<M> {
     ///
     /// In a `select!` beside a receive, use [`swap_offers`](Self::swap_offers), which does not
     /// borrow the context.
-    pub async fn swap_offer(&self) -> SwapOffer {
-        self.swap_offers().next().await
+    pub fn swap_offer(&self) -> impl Future<Output = SwapOffer> + Send + use<M> {
+        let offers = self.swap_offers();
+        async move { offers.next().await }
     }
 
     /// The offers of [another function](crate::swap) that come to this coroutine, to be waited

@@ -87,7 +87,10 @@ impl<T> Reply<T> {
     /// The right to answer, without locking: nobody else can have the reply now.
     #[inline]
     fn take(&mut self) -> Way<T> {
-        let way = self.way.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let way = self
+            .way
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         std::mem::replace(way, Way::Used)
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Receiver<M: Send + 'static> {
     aside: usize,
     /// Messages received since the task last waited.
     streak: u32,
+    /// Whether the last time it waited it did so by going to the end of the run queue.
+    lingering: bool,
     /// Whether anybody keeps account of what is received: the bounds, or those who look at a
     /// named coroutine.
     accounted: bool,
@@ -37,6 +39,7 @@ impl<M: Send + 'static> Receiver<M> {
             held: None,
             aside: 0,
             streak: 0,
+            lingering: false,
             accounted,
         }
     }
@@ -96,7 +99,7 @@ impl<M: Send + 'static> Receiver<M> {
         }
         let message = match self.pop_held() {
             Some(message) => message,
-            None => match self.fetch(Some(cx)) {
+            None => match self.fetch_or_linger(cx) {
                 Fetched::Message(message) => message,
                 Fetched::Batch => self.pop_held().expect("a batch has a message"),
                 Fetched::Ended => return Poll::Ready(None),
@@ -108,6 +111,27 @@ impl<M: Send + 'static> Receiver<M> {
         };
         self.received(1);
         Poll::Ready(Some(message))
+    }
+
+    /// Takes what is there, or waits.
+    ///
+    /// Waiting means to park, and then the next sender has to wake the task, which costs it more
+    /// than all the rest of a send. In a stream of messages, where several came since the last
+    /// wait, the task goes to the end of the run queue instead and looks once more, as long as
+    /// each look finds something. So a receiver of a stream is not woken for each message, and
+    /// one that plays ping-pong parks at once.
+    #[inline]
+    fn fetch_or_linger(&mut self, cx: &mut Context<'_>) -> Fetched<M> {
+        if self.streak > 1 || (self.lingering && self.streak > 0) {
+            let found = self.fetch(None);
+            if matches!(found, Fetched::Empty) {
+                self.lingering = true;
+                cx.waker().wake_by_ref();
+            }
+            return found;
+        }
+        self.lingering = false;
+        self.fetch(Some(cx))
     }
 
     /// The oldest message if there is one now.
@@ -269,6 +293,7 @@ impl<M: Send + 'static> Drop for Receiver<M> {
                 held: self.held.take(),
                 aside: 0,
                 streak: 0,
+                lingering: false,
                 accounted: self.accounted,
             };
             mailbox.control().hand_over(Box::new(successor));

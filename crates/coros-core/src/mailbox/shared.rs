@@ -51,13 +51,16 @@ const FILLED: u8 = 5;
 /// The receiver is gone.
 const CLOSED: u8 = 6;
 
-/// Capacity, in messages, that an idle mailbox keeps; a larger buffer is freed when the receiver
-/// parks, so that a burst does not cost memory for ever.
-const KEEP_IDLE: usize = 64;
-/// Capacity up to which the receiver hands its emptied buffer back to the senders.
-const KEEP_BUSY: usize = 4096;
+/// Bytes of buffer that an idle mailbox keeps; a larger one is freed when the receiver parks, so
+/// that a burst does not cost memory for ever. Not less, because allocating again and again on
+/// one thread what is freed on another was half the cost of a broadcast to 1,000 subscribers.
+const KEEP_IDLE: usize = 4 << 10;
+/// Bytes of emptied buffer that the receiver hands back to the senders while messages come in
+/// as fast as that.
+const KEEP_BUSY: usize = 64 << 10;
 
-/// Messages in the order received. Boxed, so that an empty mailbox pays one pointer.
+/// What the receiver holds, in order. Boxed, so that a coroutine that holds nothing pays one
+/// pointer for it.
 pub(super) type Buffer<M> = Option<Box<VecDeque<M>>>;
 
 /// What a coroutine, its addresses and its context share: one allocation.
@@ -69,7 +72,8 @@ pub(crate) struct Mailbox<M> {
     addresses: AtomicUsize,
     /// Whether the queue has messages; changed under its lock.
     queued: AtomicBool,
-    queue: Mutex<Buffer<M>>,
+    /// Not boxed: a sender would wait for one more line of memory.
+    queue: Mutex<Vec<M>>,
     slot: UnsafeCell<MaybeUninit<M>>,
     control: Control,
 }
@@ -102,7 +106,7 @@ impl<M> Mailbox<M> {
             bounded: control.bounds().is_some(),
             addresses: AtomicUsize::new(0),
             queued: AtomicBool::new(false),
-            queue: Mutex::new(None),
+            queue: Mutex::new(Vec::new()),
             slot: UnsafeCell::new(MaybeUninit::uninit()),
             control,
         });
@@ -168,7 +172,7 @@ impl<M> Mailbox<M> {
     #[cold]
     fn queue_instead(&self, message: M, parked: u8) {
         // Not closed meanwhile: closing waits out a claim.
-        lock(&self.queue).get_or_insert_default().push_back(message);
+        lock(&self.queue).push(message);
         self.state.store(RUNNING, Release);
         self.wake(parked);
     }
@@ -195,7 +199,7 @@ impl<M> Mailbox<M> {
         if state == CLOSED {
             return Err(message);
         }
-        queue.get_or_insert_default().push_back(message);
+        queue.push(message);
         drop(queue);
         if let PARKED | PARKED_ELSEWHERE = state
             && self
@@ -229,7 +233,7 @@ impl<M> Mailbox<M> {
 
     /// Messages in slot and queue; the receiver may hold more.
     pub(crate) fn len(&self) -> usize {
-        let queued = lock(&self.queue).as_ref().map_or(0, |queue| queue.len());
+        let queued = lock(&self.queue).len();
         let slot = matches!(
             self.state.load(Relaxed),
             CLAIMED | CLAIMED_ELSEWHERE | FILLED
@@ -309,23 +313,43 @@ impl<M> Mailbox<M> {
         }
     }
 
+    /// How many messages fit into so many bytes; a few always do.
+    const fn messages(bytes: usize) -> usize {
+        let fit = bytes
+            / if size_of::<M>() == 0 {
+                1
+            } else {
+                size_of::<M>()
+            };
+        if fit < 4 { 4 } else { fit }
+    }
+
     /// Moves the messages of the queue, of which there is at least one, to the end of `held`.
     fn take_queue(&self, held: &mut Buffer<M>) {
+        let held = held.get_or_insert_default();
         let mut queue = lock(&self.queue);
         self.queued.store(false, Relaxed);
-        match (&mut *held, &mut *queue) {
-            (Some(old), Some(new)) if !old.is_empty() => old.append(new),
-            (_, new) => {
-                // The emptied buffer goes back to the senders, unless it is larger than what
-                // comes in at present.
-                let keep = match new {
-                    Some(new) if new.len() > KEEP_IDLE => KEEP_BUSY,
-                    _ => KEEP_IDLE,
-                };
-                let spare = held.take().filter(|old| old.capacity() <= keep);
-                *held = std::mem::replace(new, spare);
-            }
+        if !held.is_empty() {
+            held.extend(queue.drain(..));
+            return;
         }
+        // The emptied buffer goes to the senders, unless it is larger than what comes in at
+        // present. A `Vec` becomes a `VecDeque`, and an empty one a `Vec`, without copying.
+        let keep = if queue.len() > KEEP_IDLE {
+            KEEP_BUSY
+        } else {
+            KEEP_IDLE
+        };
+        let emptied = Vec::from(std::mem::take(&mut **held));
+        let (spare, large) = if emptied.capacity() <= keep {
+            (emptied, None)
+        } else {
+            (Vec::new(), Some(emptied))
+        };
+        let batch = std::mem::replace(&mut *queue, spare);
+        drop(queue);
+        drop(large);
+        **held = VecDeque::from(batch);
     }
 
     /// Parks the receiver for the task that polls it. False when something has come meanwhile.
@@ -333,7 +357,7 @@ impl<M> Mailbox<M> {
     fn park(&self, held: &mut Buffer<M>, cx: &Context<'_>) -> bool {
         if held
             .as_ref()
-            .is_some_and(|held| held.capacity() > KEEP_IDLE && held.is_empty())
+            .is_some_and(|held| held.capacity() > Self::messages(KEEP_IDLE) && held.is_empty())
         {
             self.free_buffers(held);
         }
@@ -364,11 +388,8 @@ impl<M> Mailbox<M> {
     fn free_buffers(&self, held: &mut Buffer<M>) {
         *held = None;
         let mut queue = lock(&self.queue);
-        if queue
-            .as_ref()
-            .is_some_and(|queue| queue.is_empty() && queue.capacity() > KEEP_IDLE)
-        {
-            *queue = None;
+        if queue.is_empty() && queue.capacity() > Self::messages(KEEP_IDLE) {
+            *queue = Vec::new();
         }
     }
 
@@ -401,7 +422,7 @@ impl<M> Mailbox<M> {
             drop(message);
         }
         // Senders look at the state under the queue's lock: none appends after this.
-        let queue = lock(&self.queue).take();
+        let queue = std::mem::take(&mut *lock(&self.queue));
         drop(queue);
         if let Some(bounds) = self.control.bounds() {
             bounds.close();
