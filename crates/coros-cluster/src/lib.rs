@@ -1,1 +1,28 @@
-//! coros-cluster
+//! Computations that travel: the scheduler, its workers, and the functions that run in them.
+//!
+//! This layer of coros starts processes and gives them work. A function marked with
+//! `#[coros::remote]` can be handed to a [`Scheduler`], which runs it in one of its *workers*: a
+//! process of the same executable with a node of its own, linked to the client's by mutual TLS.
+//! Arguments and results are ordinary messages, so an [`Address`](coros_core::Address) in them
+//! works at the other end.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`scheduler`] | the client's side: which call runs where, and the life of the workers |
+//! | [`worker`] | the process that runs calls |
+//! | [`function`] | functions by name |
+//!
+//! The decisions are in plain state machines without sockets, clocks or tasks, under a thin shell
+//! that is a coroutine.
+
+mod blob;
+pub mod function;
+mod protocol;
+pub mod scheduler;
+pub mod worker;
+
+pub use function::Call;
+pub use scheduler::{
+    CloseError, Completion, Event, Events, Job, JobError, LocalBuilder, Map, Scheduler, StartError,
+    Unordered,
+};

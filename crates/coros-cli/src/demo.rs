@@ -1,0 +1,253 @@
+//! `coros demo`: counts words in worker processes.
+//!
+//! ```text
+//! corpus ──files──> Scheduler ──count_words(path, index, reducer)──> workers
+//!    (this process)                                                    |
+//!                   reduce  <────────── partial counts ────────────────┘
+//!                      └──totals──> report, verify
+//! ```
+
+mod corpus;
+mod count;
+mod progress;
+mod reduce;
+mod report;
+mod tally;
+mod verify;
+
+use std::fmt;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use coros::Scheduler;
+use coros::cluster::Event;
+
+use self::corpus::{Corpus, Selection, Unreadable};
+use self::count::{FilePath, count_words};
+use self::progress::Progress;
+use self::reduce::{Partial, Totals};
+use self::report::Report;
+use crate::USAGE;
+use crate::flags::DemoFlags;
+
+/// Some files, or the workers, failed.
+const TROUBLE: u8 = 1;
+const DIFFERENT: u8 = 3;
+
+/// Does what `coros demo` was asked for and gives the exit status.
+pub(crate) async fn run(flags: DemoFlags) -> ExitCode {
+    let selection = match Selection::new(flags.path.clone(), flags.sources) {
+        Ok(selection) => selection,
+        Err(error) => {
+            eprintln!("coros demo: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match demo(&flags, selection).await {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("coros demo: {error:#}");
+            ExitCode::from(TROUBLE)
+        }
+    }
+}
+
+async fn demo(flags: &DemoFlags, selection: Selection) -> anyhow::Result<ExitCode> {
+    let progress = Progress::new();
+    let jobs = JobCounts::default();
+    let (scheduler, corpus) = {
+        // Both take a moment: at the same time.
+        let start = start(flags, &progress, &jobs);
+        let find = tokio::task::spawn_blocking(move || Corpus::find(&selection));
+        let (scheduler, corpus) = tokio::join!(start, find);
+        (scheduler?, corpus?)
+    };
+    let counted = count(&scheduler, &corpus, &progress, &jobs).await;
+    progress.finish();
+    let closed = scheduler.close().await;
+    let (totals, failed, seconds) = counted?;
+    if let Err(error) = closed {
+        eprintln!("{error}");
+    }
+
+    let mut unreadable = corpus.unreadable;
+    unreadable.extend(failed);
+    unreadable.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    for it in &unreadable {
+        eprintln!("coros demo: cannot count {it}");
+    }
+    let report = Report {
+        totals: &totals,
+        seconds,
+        jobs: jobs.sorted(),
+        unreadable: &unreadable,
+    };
+    let written = if flags.json {
+        report.write_json()
+    } else {
+        report.write_table(flags.top)
+    };
+    if let Err(error) = written
+        // As after `coros demo | head`: whoever reads has enough.
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        return Err(error.into());
+    }
+    if flags.verify && !verify(corpus.files, &unreadable, totals).await? {
+        return Ok(ExitCode::from(DIFFERENT));
+    }
+    Ok(if unreadable.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(TROUBLE)
+    })
+}
+
+async fn start(
+    flags: &DemoFlags,
+    progress: &Progress,
+    jobs: &JobCounts,
+) -> anyhow::Result<Scheduler> {
+    let (lines, events, jobs) = (progress.clone(), progress.clone(), jobs.clone());
+    let scheduler = Scheduler::local()
+        .workers(usize::from(flags.workers))
+        .stderr(move |worker, line| lines.say(&format!("[{worker}] {line}")))
+        .on_event(move |event| {
+            if let Event::WorkerReady { name, .. } = event {
+                jobs.add(name, 0);
+            }
+            if matches!(
+                event,
+                Event::WorkerReady { .. } | Event::WorkerLost { .. } | Event::WorkerFailed { .. }
+            ) {
+                events.say(&event.to_string());
+            }
+        })
+        .start()
+        .await?;
+    // The scheduler is content with the first worker; here all shall have their share.
+    let mut events = scheduler.events();
+    let mut awaited = flags.workers;
+    while awaited > 0
+        && let Some(event) = events.next().await
+    {
+        let settled = matches!(
+            event,
+            Event::WorkerReady { .. } | Event::WorkerFailed { .. }
+        );
+        awaited -= u16::from(settled);
+    }
+    Ok(scheduler)
+}
+
+/// Counts all files. Gives the totals, what could not be counted, and the seconds that it took.
+async fn count(
+    scheduler: &Scheduler,
+    corpus: &Corpus,
+    progress: &Progress,
+    jobs: &JobCounts,
+) -> anyhow::Result<(Totals, Vec<Unreadable>, f64)> {
+    let files = &corpus.files;
+    progress.start(files.len() as u64, files.iter().map(|file| file.size).sum());
+    let begun = Instant::now();
+    let reducer = reduce::spawn(files.len(), progress.clone());
+    let address = reducer.address();
+    let calls = files.iter().enumerate().map(|(index, file)| {
+        count_words(
+            FilePath::from(file.path.clone()),
+            index as u64,
+            address.clone(),
+        )
+    });
+    let mut results = scheduler.map(calls).unordered();
+    let mut failed = Vec::new();
+    while let Some(done) = results.next().await {
+        if let Some(worker) = &done.worker {
+            jobs.add(worker, 1);
+        }
+        if let Err(error) = done.result {
+            failed.push((done.index as u64, error.to_string()));
+        }
+        progress.file_done();
+    }
+    drop(results);
+    // Counts come by another way than results, so some may still be on theirs.
+    let indexes = failed.iter().map(|(index, _)| *index).collect();
+    drop(address);
+    reducer
+        .send(Partial::Finish { failed: indexes })
+        .map_err(|_| anyhow::anyhow!("the reducing coroutine has ended too soon"))?;
+    let totals = reducer.join().await?;
+    let unreadable = failed
+        .into_iter()
+        // One that an attempt on a lost worker had counted before it became unreadable is counted.
+        .filter(|(index, _)| !totals.counted_anyway.contains(index))
+        .map(|(index, error)| Unreadable {
+            path: files[index as usize].path.clone(),
+            error,
+        })
+        .collect();
+    Ok((totals, unreadable, begun.elapsed().as_secs_f64()))
+}
+
+/// Counts again and says on standard error whether the result is the same.
+async fn verify(
+    files: Vec<corpus::File>,
+    unreadable: &[Unreadable],
+    totals: Totals,
+) -> anyhow::Result<bool> {
+    let skip: std::collections::HashSet<_> = unreadable.iter().map(|it| it.path.clone()).collect();
+    let begun = Instant::now();
+    let paths = files
+        .into_iter()
+        .map(|file| file.path)
+        .filter(move |path| !skip.contains(path));
+    let paths: Vec<_> = paths.collect();
+    let differences =
+        tokio::task::spawn_blocking(move || verify::differences(&paths, &totals)).await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    if differences.is_empty() {
+        eprintln!("verified: counting in one thread gives the same result, in {seconds:.2} s");
+    } else {
+        eprintln!("verified: counting in one thread gives a DIFFERENT result:");
+        for difference in &differences {
+            eprintln!("  {difference}");
+        }
+    }
+    Ok(differences.is_empty())
+}
+
+/// How many jobs each worker has done.
+#[derive(Clone, Default)]
+struct JobCounts(Arc<Mutex<Vec<JobCount>>>);
+
+/// A worker's name and how many jobs it has done.
+type JobCount = (Arc<str>, u64);
+
+impl JobCounts {
+    fn add(&self, worker: &Arc<str>, n: u64) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.iter_mut().find(|(name, _)| name == worker) {
+            Some((_, count)) => *count += n,
+            None => counts.push((Arc::clone(worker), n)),
+        }
+    }
+
+    /// By worker: w2 before w10.
+    fn sorted(&self) -> Vec<JobCount> {
+        let mut counts = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        counts.sort_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
+        counts
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}

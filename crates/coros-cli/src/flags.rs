@@ -1,0 +1,120 @@
+//! The command line, as written.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Coroutines that talk to each other across tasks, processes and machines, and computations
+/// that travel to where the cores are.
+#[derive(Debug, Parser)]
+#[command(
+    name = "coros",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Try it: `coros demo` counts the words of a folder in two worker processes that it starts on this
+machine. Nothing needs to be installed or configured.
+
+The environment variable COROS_LOG makes it talkative: COROS_LOG=debug, or by part of the program,
+COROS_LOG=coros_net=trace,coros_cluster=debug."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(DemoFlags),
+}
+
+/// Count the words of a folder in several processes
+///
+/// Starts worker processes of this very executable on this machine, each linked to this process
+/// by mutual TLS, and counts every file in one of them: one call of a remote function for each
+/// file. The counts do not come back as results of the calls: each worker sends them straight
+/// to the address of a coroutine in this process, which travelled there inside of the call.
+///
+/// A word is a maximal run of ASCII letters; upper and lower case are the same. Everything else
+/// separates words, so any file will do, whatever its encoding.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+What is counted:
+  Every regular file below PATH, hidden ones too. Symbolic links to files are followed, those to
+  folders are not, so nothing is counted for ever. Without PATH, the sources of the coros checkout
+  in or above the current folder (or the one this program was built from): there, hidden entries
+  and folders with a CACHEDIR.TAG, such as cargo's target, are left out, as with --sources.
+
+  What cannot be read, and what is no regular file (a named pipe, a socket, a device), is reported
+  with its path and the reason; the rest is counted. A word of more than 1 MiB counts as
+  unreadable: that is no text.
+
+Try this while it runs:
+  kill -9 one of the workers, whose process ids are shown. Its jobs run again elsewhere, another
+  worker takes its place, and the answer is the same: --verify checks that.
+
+Output:
+  Results go to standard output, everything else to standard error. With --json it is one object:
+  {\"words\": [[\"the\", 123], ...], \"files\": 9, \"bytes\": 9, \"seconds\": 0.1,
+   \"jobs_by_worker\": {\"w1\": 5, ...}, \"unreadable\": [{\"path\": \"...\", \"error\": \"...\"}]}
+  with all words, by count, then by word. Seconds are those from the first call to the last count.
+
+Exit status:
+  0    all files were counted
+  1    some were not, or the workers could not do their work
+  2    PATH does not exist, or the command line is wrong
+  3    --verify found another result
+  130  interrupted by Ctrl-C
+
+Examples:
+  coros demo
+  coros demo /usr/share/doc --workers 4 --verify
+  coros demo . --sources --json | jq '.words[:10]'")]
+pub(crate) struct DemoFlags {
+    /// The folder, or the one file, whose words are counted [default: the sources in the checkout]
+    pub(crate) path: Option<PathBuf>,
+
+    /// How many worker processes to start
+    #[arg(long, value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: u16,
+
+    /// How many of the most frequent words to show
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) top: usize,
+
+    /// Print one JSON object with all words instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Count again in this process alone, with one thread, and compare
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Leave out hidden entries and folders with a CACHEDIR.TAG
+    #[arg(long)]
+    pub(crate) sources: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn demo_takes_its_options() {
+        let cli = Cli::try_parse_from(["coros", "demo", "x", "--workers", "3", "--json"]).unwrap();
+        let Command::Demo(flags) = cli.command;
+        assert_eq!(
+            (flags.path, flags.workers, flags.json),
+            (Some("x".into()), 3, true)
+        );
+        assert!(Cli::try_parse_from(["coros", "demo", "--workers", "0"]).is_err());
+    }
+}

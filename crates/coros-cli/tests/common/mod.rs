@@ -1,0 +1,259 @@
+//! Running `coros demo` as a process, with an end to every wait.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Nothing here takes so long unless it hangs.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// A running `coros`.
+pub struct Demo {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    pub seen: Vec<String>,
+    _config: TempDir,
+}
+
+/// A `coros` that has ended.
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    /// The lines of standard error.
+    pub stderr: Vec<String>,
+}
+
+impl Demo {
+    pub fn start(args: &[&str]) -> Self {
+        Self::start_in(Path::new("."), args)
+    }
+
+    pub fn start_in(folder: &Path, args: &[&str]) -> Self {
+        let config = tempfile::tempdir().expect("a folder for the configuration");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_coros"))
+            .args(args)
+            .current_dir(folder)
+            .env("XDG_CONFIG_HOME", config.path())
+            .env_remove("COROS_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("coros starts");
+        let mut out = child.stdout.take().expect("piped");
+        let err = child.stderr.take().expect("piped");
+        let (to_stdout, stdout) = channel();
+        let (to_stderr, stderr) = channel();
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = out.read_to_string(&mut text);
+            let _ = to_stdout.send(text);
+        });
+        std::thread::spawn(move || {
+            for line in BufReader::new(err).lines().map_while(Result::ok) {
+                let _ = to_stderr.send(line);
+            }
+        });
+        Demo {
+            child,
+            stdout,
+            stderr,
+            seen: Vec::new(),
+            _config: config,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line on standard error.
+    pub fn wait_for(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.stderr.recv_timeout(left) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if wanted(&line) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("{error}; standard error so far: {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Waits until so many workers are ready, and gives their process ids.
+    pub fn workers(&mut self, n: usize) -> Vec<u32> {
+        (0..n)
+            .map(|_| pid_in(&self.wait_for(|line| line.ends_with("is ready"))))
+            .collect()
+    }
+
+    /// Waits for the end.
+    pub fn end(mut self) -> Ended {
+        let deadline = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it hangs: {:#?}", self.seen);
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let stdout = self
+            .stdout
+            .recv_timeout(LIMIT)
+            .expect("standard output ends");
+        while let Ok(line) = self.stderr.recv_timeout(LIMIT) {
+            self.seen.push(line);
+        }
+        Ended {
+            status,
+            stdout,
+            stderr: std::mem::take(&mut self.seen),
+        }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn run(args: &[&str]) -> Ended {
+    Demo::start(args).end()
+}
+
+/// The 123 of `worker w1 (pid 123) …`.
+pub fn pid_in(line: &str) -> u32 {
+    let rest = line
+        .split("(pid ")
+        .nth(1)
+        .expect("the line names a process");
+    let digits = rest.split(')').next().expect("it is closed");
+    digits.parse().expect("a number")
+}
+
+#[cfg(unix)]
+pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(pid.try_into().expect("a small number"));
+    nix::sys::signal::kill(pid, signal).expect("the process is there");
+}
+
+/// Whether a process runs. One that has ended and that nobody has waited for does not.
+pub fn is_running(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    !matches!(state, Some('Z' | 'X'))
+}
+
+pub fn assert_all_end(pids: &[u32]) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Some(pid) = pids.iter().find(|pid| is_running(**pid)) {
+        assert!(Instant::now() < deadline, "process {pid} still runs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Counts words in the most simple way, as the issue defines them.
+pub fn count_words(texts: &[Vec<u8>]) -> Vec<(String, u64)> {
+    let mut words: BTreeMap<String, u64> = BTreeMap::new();
+    for text in texts {
+        let text: String = text
+            .iter()
+            .map(|b| {
+                if b.is_ascii_alphabetic() {
+                    *b as char
+                } else {
+                    ' '
+                }
+            })
+            .collect();
+        for word in text.split_whitespace() {
+            *words.entry(word.to_lowercase()).or_default() += 1;
+        }
+    }
+    let mut words: Vec<_> = words.into_iter().collect();
+    words.sort_by(|(a, n), (b, m)| m.cmp(n).then(a.cmp(b)));
+    words
+}
+
+/// A folder with so many files of text of about so many bytes, and the texts.
+pub fn corpus(files: usize, size: usize) -> (TempDir, Vec<Vec<u8>>) {
+    let folder = tempfile::tempdir().expect("a folder for the corpus");
+    let mut seed = 1u64;
+    let mut next = move || {
+        // xorshift64: the same corpus every time.
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let mut texts = Vec::new();
+    for n in 0..files {
+        let mut text = Vec::new();
+        while text.len() < size {
+            let word = next() % 5000;
+            let letters = (0..=word % 7).map(|i| b'a' + ((word >> i) % 26) as u8);
+            text.extend(letters);
+            text.push(b" ,.\n-_0\xffA"[(next() % 9) as usize]);
+        }
+        let path = folder.path().join(format!("d{}/f{n}.txt", n % 7));
+        std::fs::create_dir_all(path.parent().expect("it has one")).expect("a folder");
+        std::fs::write(path, &text).expect("a file");
+        texts.push(text);
+    }
+    (folder, texts)
+}
+
+/// What `--json` printed, checked to be one object with exactly the keys that it should have.
+pub fn object(stdout: &str) -> serde_json::Map<String, serde_json::Value> {
+    assert_eq!(
+        stdout.lines().count(),
+        1,
+        "one object and nothing else: {stdout}"
+    );
+    let value: serde_json::Value = serde_json::from_str(stdout).expect("it is JSON");
+    let object = value.as_object().expect("it is an object").clone();
+    let mut keys: Vec<_> = object.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        [
+            "bytes",
+            "files",
+            "jobs_by_worker",
+            "seconds",
+            "unreadable",
+            "words"
+        ]
+    );
+    object
+}
+
+/// The words of such an object.
+pub fn words(object: &serde_json::Map<String, serde_json::Value>) -> Vec<(String, u64)> {
+    serde_json::from_value(object["words"].clone()).expect("a list of pairs")
+}
+
+pub fn path_text(path: &Path) -> String {
+    PathBuf::from(path)
+        .into_os_string()
+        .into_string()
+        .expect("a path that is text")
+}

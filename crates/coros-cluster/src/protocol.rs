@@ -1,0 +1,149 @@
+//! What a scheduler and its workers say to each other.
+//!
+//! These are ordinary messages between two coroutines, the scheduler's and the worker's, over the
+//! link of their nodes: messages of one direction arrive in the order sent. Before there is a
+//! link, a worker reads one [`Handover`] from its standard input.
+//!
+//! ```text
+//! scheduler                              worker
+//!    | -- starts the process, Handover --> |
+//!    | <------------- link --------------- |
+//!    | <------------ Ready --------------- |
+//!    | ------------- Run, Run -----------> |
+//!    | <------------ Done ---------------- |   any number of times
+//!    | ------------- Revoke -------------> |
+//!    | <------- Returned or Kept --------- |   or nothing, when Done is on its way
+//!    | ------------- Goodbye ------------> |   or end of the worker's standard input
+//! ```
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use coros_core::Address;
+use coros_core::remote::Location;
+use coros_net::Credentials;
+use serde::{Deserialize, Serialize};
+
+use crate::blob::Blob;
+use crate::scheduler::Command;
+use crate::scheduler::core::{CallId, WorkerId};
+
+/// All that a worker process needs to join: comes on its standard input, whose end tells it that
+/// its client is gone.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Handover {
+    /// What the worker's node shows on its link. Holds a private key.
+    pub(crate) credentials: Credentials,
+    /// Where the client's node listens.
+    pub(crate) client: Location,
+    /// The address of the scheduler's coroutine, encoded by the client's node.
+    pub(crate) scheduler: Blob,
+    pub(crate) worker: WorkerId,
+    pub(crate) slots: usize,
+    /// How long linking may take.
+    pub(crate) link_limit: Duration,
+    /// The most verbose level that the client logs; the worker logs as much, to standard error.
+    pub(crate) log_level: String,
+}
+
+/// How long the link between a scheduler and a worker on the same machine may be silent. The end
+/// of either process is seen at once by other means, so this is for one that is frozen; it is
+/// long because a program may well compute for some seconds where its node should run, above all
+/// with a single thread.
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
+
+/// A handover is small; whatever claims to be larger is none.
+const LARGEST_HANDOVER: u32 = 1024 * 1024;
+
+impl Handover {
+    /// Its length in 4 bytes, little-endian, then itself in postcard.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, postcard::Error> {
+        let body = postcard::to_stdvec(self)?;
+        let length = u32::try_from(body.len()).expect("a handover is small");
+        Ok([&length.to_le_bytes(), body.as_slice()].concat())
+    }
+
+    /// Reads one and not a byte more.
+    pub(crate) fn read(from: &mut impl Read) -> io::Result<Self> {
+        let mut length = [0; 4];
+        from.read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length);
+        if length > LARGEST_HANDOVER {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut body = vec![0; length as usize];
+        from.read_exact(&mut body)?;
+        postcard::from_bytes(&body).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+    }
+}
+
+/// To a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    /// Run these calls, in this order.
+    Run(Vec<Run>),
+    /// Give the call back if it has not begun. With `abort` its result is no longer wanted: drop
+    /// it even then, if that can be done.
+    Revoke {
+        call: CallId,
+        attempt: u32,
+        abort: bool,
+    },
+    /// End.
+    Goodbye,
+    /// The link to the client was lost. The worker tells itself.
+    #[serde(skip)]
+    ClientLost,
+}
+
+/// One call.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) call: CallId,
+    pub(crate) attempt: u32,
+    pub(crate) function: String,
+    pub(crate) args: Blob,
+}
+
+/// From a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromWorker {
+    /// The worker takes calls.
+    Ready {
+        control: Address<ToWorker>,
+        slots: usize,
+    },
+    /// A call has ended.
+    Done {
+        call: CallId,
+        attempt: u32,
+        result: CallResult,
+    },
+    /// Revoked: the call has not run, or was dropped half way as told.
+    Returned { call: CallId, attempt: u32 },
+    /// Not revoked: the call has begun and goes on.
+    Kept { call: CallId, attempt: u32 },
+}
+
+/// How a call went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CallResult {
+    /// The function's value, encoded.
+    Value(Blob),
+    /// The text of the function's error.
+    Failed(String),
+    /// The text of its panic.
+    Panicked(String),
+    /// The worker could not run it, or could not send its result.
+    Refused(String),
+}
+
+/// What the scheduler's mailbox takes: reports of workers, and commands of its own process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToScheduler {
+    /// A worker says.
+    Report(WorkerId, FromWorker),
+    /// Somebody in this process wants something.
+    #[serde(skip)]
+    Command(Command),
+}

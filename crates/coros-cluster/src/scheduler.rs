@@ -1,0 +1,229 @@
+//! Running calls in workers: the client's side.
+//!
+//! [`Scheduler`] is a handle; behind it a coroutine (the *shell*) holds two state machines and does
+//! what they say: `core` decides which call runs where, `pool` when worker processes start and
+//! end. Everything that happens comes to the shell as a message, from callers in this process
+//! and, over the links, from the workers.
+//!
+//! ```text
+//! Scheduler, Job, Map ──Submit, Cancel──> shell ──Run, Revoke──> worker processes
+//!        ^                               core, pool                     |
+//!        └──────────── results ──────────────┴────Ready, Done, ... ─────┘
+//! ```
+
+pub(crate) mod core;
+mod error;
+mod event;
+mod job;
+mod local;
+mod map;
+mod pool;
+mod process;
+mod shell;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use coros_core::Address;
+use coros_core::remote::Message;
+use coros_net::Node;
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::error::{CloseError, JobError, StartError};
+pub use self::event::{Event, Events};
+pub use self::job::{Completion, Job};
+pub use self::local::LocalBuilder;
+pub use self::map::{Map, Unordered};
+
+use self::core::{CallId, WorkerId};
+use self::job::{Completed, ReplyTo};
+use crate::blob::Blob;
+use crate::function::Call;
+use crate::protocol::ToScheduler;
+
+/// Runs [calls](Call) of remote functions in worker processes.
+///
+/// Cloning gives another handle of the same scheduler. When the last one is dropped, or the
+/// program ends, the workers end too; [`close`](Scheduler::close) waits for that.
+///
+/// A call whose worker is lost runs again on another one, so it may run more than once; its caller
+/// gets exactly one result. See [`LocalBuilder::retries`].
+#[derive(Clone, Debug)]
+pub struct Scheduler {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shell: Address<ToScheduler>,
+    node: Node,
+    next_call: AtomicU64,
+}
+
+impl Scheduler {
+    /// A scheduler with workers on this machine, which needs nothing installed or configured.
+    ///
+    /// The workers are processes of this very executable, so the program must enter through
+    /// `#[coros::main]` (or call [`worker::enter`](crate::worker::enter) first thing in its
+    /// `main`).
+    pub fn local() -> LocalBuilder {
+        LocalBuilder::new()
+    }
+
+    /// Runs a call and waits for its value.
+    ///
+    /// Cancel safe in the sense of [`Job`]: dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// When there is no value: see [`JobError`].
+    pub async fn run<R: Message>(&self, call: Call<R>) -> Result<R, JobError> {
+        self.submit(call).await
+    }
+
+    /// Queues a call and returns at once.
+    ///
+    /// Nothing limits how many calls wait, each with its arguments in memory; for many use
+    /// [`map`](Self::map).
+    #[expect(clippy::needless_pass_by_value, reason = "a call is for one use")]
+    pub fn submit<R: Message>(&self, call: Call<R>) -> Job<R> {
+        let (tell, told) = oneshot::channel();
+        let submission = self.inner.prepare(&call, ReplyTo::one(tell));
+        let id = submission.as_ref().map(|submission| submission.call);
+        self.inner.submit(submission.into_iter().collect());
+        Job::new(id, told, Arc::clone(&self.inner))
+    }
+
+    /// Runs many calls and gives their values in the order of the calls, as a stream.
+    ///
+    /// The iterator is asked for calls as the stream is polled: at most
+    /// [`window`](Map::window) calls are submitted whose values have not been taken from the
+    /// stream, so a million calls need no memory for a million. [`Map::unordered`] gives values
+    /// as they come.
+    pub fn map<R, I>(&self, calls: I) -> Map<R, I::IntoIter>
+    where
+        R: Message,
+        I: IntoIterator<Item = Call<R>>,
+    {
+        Map::new(Arc::clone(&self.inner), calls.into_iter())
+    }
+
+    /// What happens to workers and calls from now on, as a stream, after one
+    /// [`Event::WorkerReady`] for each worker that is there.
+    ///
+    /// Events are kept for a slow reader without limit; drop the stream to stop that.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        let (tell, told) = mpsc::unbounded_channel();
+        self.inner.command(Command::Subscribe(tell));
+        Events::new(told)
+    }
+
+    /// This process on the network of its workers.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.inner.node
+    }
+
+    /// Ends the workers and waits until their processes are gone.
+    ///
+    /// Calls that have not ended give [`JobError::Closed`]. A worker has
+    /// [a grace period](LocalBuilder::grace) to end by itself. Closing twice is fine.
+    ///
+    /// Cancel safe: once polled, the workers end.
+    ///
+    /// # Errors
+    /// When workers had to be killed.
+    pub async fn close(&self) -> Result<(), CloseError> {
+        let (tell, told) = oneshot::channel();
+        self.inner.command(Command::Close(Some(tell)));
+        // No answer means that the shell has ended, and its workers before it.
+        match told.await {
+            Ok(killed) if !killed.is_empty() => Err(CloseError { killed }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Inner {
+    /// Sends a command; lost when the shell has ended.
+    fn command(&self, command: Command) {
+        drop(self.shell.send(ToScheduler::Command(command)));
+    }
+
+    /// Encodes a call. When that fails, the reply says so, and there is no call.
+    fn prepare<R: Message>(&self, call: &Call<R>, reply: ReplyTo) -> Option<Submission> {
+        match call.encode(&self.node) {
+            Ok(bytes) => Some(Submission {
+                call: CallId(self.next_call.fetch_add(1, Ordering::Relaxed)),
+                item: Item {
+                    function: call.function(),
+                    args: bytes.into(),
+                    reply,
+                },
+            }),
+            Err(error) => {
+                reply.send(Completed::without_worker(JobError::Codec(error)));
+                None
+            }
+        }
+    }
+
+    fn submit(&self, submissions: Vec<Submission>) {
+        if submissions.is_empty() {
+            return;
+        }
+        let message = ToScheduler::Command(Command::Submit(submissions));
+        if let Err(error) = self.shell.send(message)
+            && let ToScheduler::Command(Command::Submit(submissions)) = error.into_message()
+        {
+            for submission in submissions {
+                submission
+                    .item
+                    .reply
+                    .send(Completed::without_worker(JobError::Closed));
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.command(Command::Close(None));
+    }
+}
+
+/// What the shell is told by its own process.
+pub(crate) enum Command {
+    Submit(Vec<Submission>),
+    Cancel(CallId),
+    /// A worker's process has ended, or could not be started; its last lines on standard error.
+    Ended {
+        worker: WorkerId,
+        why: String,
+        last_words: Vec<String>,
+    },
+    /// The link to a worker is down.
+    Unlinked(WorkerId),
+    Subscribe(mpsc::UnboundedSender<Event>),
+    /// End all workers and say which had to be killed.
+    Close(Option<oneshot::Sender<Vec<Arc<str>>>>),
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Command")
+    }
+}
+
+/// A call on its way to the shell.
+pub(crate) struct Submission {
+    call: CallId,
+    item: Item,
+}
+
+/// What the shell keeps for a call.
+struct Item {
+    function: &'static str,
+    args: Blob,
+    reply: ReplyTo,
+}

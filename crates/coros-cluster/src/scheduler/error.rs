@@ -1,0 +1,73 @@
+//! What can go wrong with a scheduler and its calls.
+
+use std::sync::Arc;
+
+use coros_core::remote::CodecError;
+
+use super::process::last_words;
+
+/// Why a call has no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The function returned an error: its text.
+    #[error("{0}")]
+    Failed(String),
+    /// The function panicked: the text of the panic.
+    #[error("the function panicked: {0}")]
+    Panicked(String),
+    /// The worker was lost each time the call ran.
+    #[error("given up, because its worker was lost {losses} times; the last was {reason}")]
+    Abandoned {
+        /// How many workers were lost while they ran it.
+        losses: u32,
+        /// How the last one ended, with the last lines of its standard error.
+        reason: String,
+    },
+    /// The worker could not run the function or send its result: why.
+    #[error("{0}")]
+    Refused(String),
+    /// The arguments or the result cannot travel.
+    #[error(transparent)]
+    Codec(CodecError),
+    /// The call was cancelled.
+    #[error("the call was cancelled")]
+    Cancelled,
+    /// The scheduler was closed before the call ended.
+    #[error("the scheduler was closed")]
+    Closed,
+    /// No worker can be started any more: why.
+    #[error("there are no workers: {0}")]
+    NoWorkers(String),
+}
+
+/// Why a scheduler could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// This program did not enter in a way that would let it become a worker.
+    #[error(
+        "this program cannot start itself as a worker: put #[coros::main] on its `async fn main`, \
+         or call coros::cluster::worker::enter() first thing in `main`"
+    )]
+    NoEntry,
+    /// The node could not be started.
+    #[error("cannot start a node: {0}")]
+    Node(String),
+    /// Workers do not start: how the last one ended, with the last lines of its standard error.
+    #[error("no worker could be started: {0}")]
+    NoWorkers(String),
+}
+
+/// Workers that did not end when told to and had to be killed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("killed workers that did not end within their grace period: {}", .killed.join(", "))]
+pub struct CloseError {
+    /// Their names.
+    pub killed: Vec<Arc<str>>,
+}
+
+/// How a worker ended, in one text.
+pub(super) fn end_of(name: &str, why: &str, lines: &[String]) -> String {
+    format!("worker {name}, {why}{}", last_words(lines))
+}

@@ -1,0 +1,133 @@
+//! What happens to workers and calls, for whoever wants to know.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::mpsc;
+
+/// Something that happened to a worker or a call. Events of one worker or call come in order,
+/// each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A worker takes calls.
+    WorkerReady {
+        /// Its name.
+        name: Arc<str>,
+        /// Its process.
+        pid: u32,
+    },
+    /// A worker that was ready is gone. Another one is started in its place.
+    WorkerLost {
+        /// Its name.
+        name: Arc<str>,
+        /// Its process.
+        pid: u32,
+        /// How it ended, as `killed by signal 9 (SIGKILL)`.
+        reason: String,
+        /// How many calls that it had run again elsewhere.
+        jobs: usize,
+    },
+    /// A worker ended before it took calls. Another one is started in its place.
+    WorkerFailed {
+        /// Its name.
+        name: Arc<str>,
+        /// How it ended, with the last lines of its standard error.
+        reason: String,
+    },
+    /// A call runs again because its worker was lost.
+    JobRetried {
+        /// The call, as [`Job::id`](super::Job::id).
+        job: u64,
+        /// The function's name.
+        function: &'static str,
+        /// The lost worker's name.
+        from: Arc<str>,
+    },
+    /// A call is given up because it lost too many workers.
+    JobAbandoned {
+        /// The call, as [`Job::id`](super::Job::id).
+        job: u64,
+        /// The function's name.
+        function: &'static str,
+        /// The last lost worker's name.
+        from: Arc<str>,
+    },
+    /// A worker has ended as told by [`Scheduler::close`](super::Scheduler::close).
+    WorkerClosed {
+        /// Its name.
+        name: Arc<str>,
+        /// Its process.
+        pid: u32,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::WorkerReady { name, pid } => write!(f, "worker {name} (pid {pid}) is ready"),
+            Event::WorkerLost {
+                name,
+                pid,
+                reason,
+                jobs,
+            } => {
+                let s = if *jobs == 1 { "job runs" } else { "jobs run" };
+                write!(
+                    f,
+                    "worker {name} (pid {pid}) was lost ({reason}): {jobs} {s} again elsewhere"
+                )
+            }
+            Event::WorkerFailed { name, reason } => {
+                write!(f, "worker {name} could not be started: {reason}")
+            }
+            Event::JobRetried {
+                job,
+                function,
+                from,
+            } => {
+                write!(
+                    f,
+                    "job {job} ({function}) runs again, because worker {from} was lost"
+                )
+            }
+            Event::JobAbandoned {
+                job,
+                function,
+                from,
+            } => {
+                write!(
+                    f,
+                    "job {job} ({function}) is given up: it has lost worker {from} too"
+                )
+            }
+            Event::WorkerClosed { name, pid } => write!(f, "worker {name} (pid {pid}) has ended"),
+        }
+    }
+}
+
+/// A stream of [`Event`]s; ends with the scheduler. See [`Scheduler::events`](super::Scheduler::events).
+#[derive(Debug)]
+pub struct Events {
+    from: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Events {
+    pub(super) fn new(from: mpsc::UnboundedReceiver<Event>) -> Self {
+        Events { from }
+    }
+
+    /// The next event; `None` when the scheduler has ended. Cancel safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.from.recv().await
+    }
+}
+
+impl futures_util::Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        Poll::Ready(ready!(self.from.poll_recv(cx)))
+    }
+}

@@ -1,0 +1,192 @@
+//! Starting a scheduler with workers on this machine.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use coros_net::{Authority, Node, Secret};
+use tokio::sync::oneshot;
+
+use crate::protocol::SILENCE;
+
+use super::process::{Launcher, LineSink};
+use super::shell::{Settings, Shell};
+use super::{Event, Inner, Scheduler, StartError, core, pool};
+
+/// Options of a scheduler with workers on this machine: see [`Scheduler::local`].
+#[must_use = "a builder does nothing until `start`"]
+pub struct LocalBuilder {
+    workers: usize,
+    prefetch: usize,
+    retries: u32,
+    start_limit: Duration,
+    grace: Duration,
+    program: Option<PathBuf>,
+    stderr: LineSink,
+    on_event: Option<EventSink>,
+}
+
+pub(super) type EventSink = Box<dyn Fn(&Event) + Send>;
+
+impl LocalBuilder {
+    pub(super) fn new() -> Self {
+        LocalBuilder {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            prefetch: 64,
+            retries: 3,
+            start_limit: Duration::from_secs(10),
+            grace: Duration::from_secs(5),
+            program: None,
+            stderr: Arc::new(|worker, line| eprintln!("[{worker}] {line}")),
+            on_event: None,
+        }
+    }
+
+    /// How many worker processes there are, each running one call at a time: one for each core
+    /// unless told otherwise.
+    ///
+    /// # Panics
+    /// When it is 0.
+    pub fn workers(mut self, n: usize) -> Self {
+        assert!(n > 0, "a scheduler needs at least one worker");
+        self.workers = n;
+        self
+    }
+
+    /// How many calls may wait at a worker behind the one that runs, so that it need not wait for
+    /// the next: 64 unless told otherwise. They go elsewhere when another worker has nothing to
+    /// do.
+    pub fn prefetch(mut self, calls: usize) -> Self {
+        self.prefetch = calls;
+        self
+    }
+
+    /// How often a call runs again when its worker was lost: 3 times unless told otherwise. Then
+    /// it ends with [`JobError::Abandoned`](super::JobError::Abandoned).
+    ///
+    /// With 0 a call runs at most once; nothing is prefetched then.
+    pub fn retries(mut self, n: u32) -> Self {
+        self.retries = n;
+        self
+    }
+
+    /// How long a worker may take from the start of its process until it takes calls: 10 s unless
+    /// told otherwise.
+    pub fn start_limit(mut self, limit: Duration) -> Self {
+        self.start_limit = limit;
+        self
+    }
+
+    /// How long a worker may take to end when told to, before it is killed: 5 s unless told
+    /// otherwise.
+    pub fn grace(mut self, period: Duration) -> Self {
+        self.grace = period;
+        self
+    }
+
+    /// Starts another executable as worker, which must have the same remote functions.
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
+    /// Called with every [`Event`], from the first. It runs in the scheduler's coroutine: it must
+    /// not block, but may send to an address.
+    pub fn on_event(mut self, f: impl Fn(&Event) + Send + 'static) -> Self {
+        self.on_event = Some(Box::new(f));
+        self
+    }
+
+    /// Called with every line that a worker writes to standard error: the worker's name and the
+    /// line, without its end, cut at 4 KiB. By default it is printed to standard error as
+    /// `[w1] line`. What workers write to standard output goes to this process's.
+    pub fn stderr(mut self, f: impl Fn(&str, &str) + Send + Sync + 'static) -> Self {
+        self.stderr = Arc::new(f);
+        self
+    }
+
+    /// Starts the workers, and returns when the first of them takes calls.
+    ///
+    /// The workers and this process form a network of their own with a new authority, so no
+    /// secret is read or kept, and nobody else can join.
+    ///
+    /// Cancel safe: dropping the future ends the workers.
+    ///
+    /// # Errors
+    /// When this program cannot be its own worker, when there can be no node, and when no worker
+    /// could be started in three attempts.
+    pub async fn start(self) -> Result<Scheduler, StartError> {
+        let program = match self.program {
+            Some(program) => program,
+            None if crate::worker::entered() => Launcher::this_program()
+                .map_err(|error| StartError::NoWorkers(format!("no executable: {error}")))?,
+            None => return Err(StartError::NoEntry),
+        };
+        let node_error = |error: &dyn fmt::Display| StartError::Node(error.to_string());
+        let authority =
+            Authority::derive(&Secret::random(), "local").map_err(|error| node_error(&error))?;
+        let node = Node::builder()
+            .name("client")
+            .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .authority(authority.clone())
+            .silence(SILENCE)
+            .handshake_limit(self.start_limit)
+            .build()
+            .await
+            .map_err(|error| node_error(&error))?;
+        let (started, start) = oneshot::channel();
+        let settings = Settings {
+            core: core::Config {
+                prefetch: self.prefetch,
+                retries: self.retries,
+            },
+            pool: pool::Config {
+                wanted: self.workers,
+                start_limit: self.start_limit,
+                grace: self.grace,
+            },
+            launcher: Launcher {
+                program,
+                stderr: self.stderr,
+            },
+            authority,
+            on_event: self.on_event,
+        };
+        let shell = {
+            let node = node.clone();
+            coros_core::build()
+                .name("scheduler")
+                .daemon()
+                .grace(self.grace + Duration::from_secs(2))
+                .spawn(move |me| Shell::new(&me, node, settings, started).run(me))
+                .address()
+        };
+        let inner = Inner {
+            shell,
+            node,
+            next_call: AtomicU64::new(0),
+        };
+        // Made first, so that giving up on `start` ends what has begun.
+        let scheduler = Scheduler {
+            inner: Arc::new(inner),
+        };
+        match start.await {
+            Ok(Ok(())) => Ok(scheduler),
+            Ok(Err(why)) => Err(StartError::NoWorkers(why)),
+            Err(_) => Err(StartError::NoWorkers("the scheduler was terminated".into())),
+        }
+    }
+}
+
+impl fmt::Debug for LocalBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalBuilder")
+            .field("workers", &self.workers)
+            .field("prefetch", &self.prefetch)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
+    }
+}

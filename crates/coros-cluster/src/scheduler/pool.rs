@@ -1,0 +1,295 @@
+//! The life of local worker processes, without processes or clocks: when to start one, when to
+//! take it for lost, and when to give up.
+//!
+//! # Contract
+//!
+//! - There are `wanted` workers; one that is lost is replaced by a new one with a new number.
+//! - A worker has `start_limit` to report after its process was started, or it is killed.
+//! - A worker that is ready is lost when its process has ended *and* its link is down, so that
+//!   what it said last has been heard; after the first of the two, the second has `LINGER`. A
+//!   process whose link is down is of no use and is killed.
+//! - Starting backs off: a worker that is lost within `SETTLED` of becoming ready, or that never
+//!   becomes ready, delays its replacement, the longer the more there were in a row. After
+//!   `START_FAILURES` that never became ready in a row, with none left that is, the pool
+//!   [gives up](Output::GiveUp).
+//! - Closing tells ready workers goodbye; they have a grace period; the rest is killed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::core::WorkerId;
+
+/// How long after its process ended or its link broke a worker may be half there.
+const LINGER: Duration = Duration::from_secs(1);
+/// Who lives this long was started well.
+const SETTLED: Duration = Duration::from_secs(1);
+/// So many workers may fail to start in a row.
+const START_FAILURES: u32 = 3;
+const SHORTEST_DELAY: Duration = Duration::from_millis(20);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+/// What may be configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    pub(crate) wanted: usize,
+    /// From the start of a process to its report.
+    pub(crate) start_limit: Duration,
+    /// From goodbye to kill.
+    pub(crate) grace: Duration,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Time has passed.
+    Tick,
+    /// A worker has reported.
+    Ready { worker: WorkerId },
+    /// A worker's process has ended, or could not be started: how, and what it said last.
+    Ended { worker: WorkerId, why: String },
+    /// The link to a worker is down.
+    Unlinked { worker: WorkerId },
+    /// All workers shall end.
+    Close,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Start a process.
+    Launch { worker: WorkerId },
+    /// Kill a worker's process and all that it started.
+    Kill { worker: WorkerId },
+    /// Tell a worker to end.
+    Goodbye { worker: WorkerId },
+    /// A worker that was ready is gone.
+    Lost { worker: WorkerId, why: String },
+    /// A worker is gone that never was ready.
+    Failed { worker: WorkerId, why: String },
+    /// There is no worker and none will come.
+    GiveUp,
+    /// Closing is over: these had to be killed.
+    Closed { killed: Vec<WorkerId> },
+}
+
+#[derive(Debug)]
+struct Process {
+    /// Since when it is ready.
+    ready: Option<Instant>,
+    ended: Option<String>,
+    unlinked: bool,
+    /// It has been killed, for this reason.
+    killed: Option<String>,
+    /// When something must have happened.
+    deadline: Option<Instant>,
+}
+
+/// The pool's state.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    config: Config,
+    next: u32,
+    processes: BTreeMap<WorkerId, Process>,
+    /// When replacements are due.
+    due: Vec<Instant>,
+    /// Workers in a row that were lost early, and those of them that never were ready.
+    streak: u32,
+    failures: u32,
+    closing: bool,
+    killed_by_closing: Vec<WorkerId>,
+}
+
+impl Pool {
+    /// A pool that starts its workers at the first [`Input::Tick`].
+    pub(crate) fn new(config: Config, now: Instant) -> Self {
+        Pool {
+            config,
+            next: 1,
+            processes: BTreeMap::new(),
+            due: vec![now; config.wanted],
+            streak: 0,
+            failures: 0,
+            closing: false,
+            killed_by_closing: Vec::new(),
+        }
+    }
+
+    /// When the next [`Input::Tick`] is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let processes = self
+            .processes
+            .values()
+            .filter_map(|process| process.deadline);
+        processes.chain(self.due.iter().copied()).min()
+    }
+
+    /// Takes note of `input` and appends what is to be done to `out`.
+    pub(crate) fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Tick => self.tick(now, out),
+            Input::Ready { worker } => {
+                if let Some(process) = self.processes.get_mut(&worker) {
+                    process.ready = Some(now);
+                    process.deadline = None;
+                    self.failures = 0;
+                    if self.closing {
+                        self.say_goodbye(now, worker, out);
+                    }
+                }
+            }
+            Input::Ended { worker, why } => {
+                if let Some(process) = self.processes.get_mut(&worker) {
+                    process.ended = Some(why);
+                    process.deadline = Some(now + LINGER);
+                    self.bury(now, worker, false, out);
+                }
+            }
+            Input::Unlinked { worker } => {
+                if let Some(process) = self.processes.get_mut(&worker) {
+                    process.unlinked = true;
+                    if process.ended.is_none() {
+                        process.deadline = Some(now + LINGER);
+                        out.push(Output::Kill { worker });
+                    }
+                    self.bury(now, worker, false, out);
+                }
+            }
+            Input::Close => self.close(now, out),
+        }
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let late: Vec<_> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.deadline.is_some_and(|deadline| deadline <= now))
+            .map(|(worker, _)| *worker)
+            .collect();
+        for worker in late {
+            self.late(now, worker, out);
+        }
+        let due = self.due.extract_if(.., |due| *due <= now).count();
+        for _ in 0..due {
+            let worker = WorkerId(self.next);
+            self.next += 1;
+            let process = Process {
+                ready: None,
+                ended: None,
+                unlinked: false,
+                killed: None,
+                deadline: Some(now + self.config.start_limit),
+            };
+            self.processes.insert(worker, process);
+            out.push(Output::Launch { worker });
+        }
+    }
+
+    /// What a worker's deadline was for has not happened.
+    fn late(&mut self, now: Instant, worker: WorkerId, out: &mut Vec<Output>) {
+        let process = self
+            .processes
+            .get_mut(&worker)
+            .expect("the caller just saw it");
+        if process.ended.is_some() || process.unlinked || process.killed.is_some() {
+            self.bury(now, worker, true, out);
+            return;
+        }
+        process.killed = Some(if self.closing {
+            self.killed_by_closing.push(worker);
+            "killed, because it did not end when told to".into()
+        } else {
+            let limit = self.config.start_limit;
+            format!("killed, because it did not report within {limit:?} of its start")
+        });
+        process.deadline = Some(now + LINGER);
+        out.push(Output::Kill { worker });
+    }
+
+    /// Forgets a process that is gone for good and sees to its replacement.
+    fn bury(&mut self, now: Instant, worker: WorkerId, anyway: bool, out: &mut Vec<Output>) {
+        let process = self.processes.get(&worker).expect("the caller just saw it");
+        let ended = process.ended.is_some();
+        // Who never was ready has no link to wait for; when all end, nobody waits for last words.
+        let unlinked = process.unlinked || process.ready.is_none() || self.closing;
+        let gone = ended && unlinked;
+        if !(gone || anyway) {
+            return;
+        }
+        let process = self
+            .processes
+            .remove(&worker)
+            .expect("it was there a line ago");
+        let why = process
+            .killed
+            .or(process.ended)
+            .unwrap_or_else(|| "its link is down and its process does not end".into());
+        if let Some(since) = process.ready {
+            let settled = now.saturating_duration_since(since) >= SETTLED;
+            self.streak = if settled { 0 } else { self.streak + 1 };
+            out.push(Output::Lost { worker, why });
+        } else {
+            self.streak += 1;
+            self.failures += 1;
+            out.push(Output::Failed { worker, why });
+            let none_ready = self.processes.values().all(|other| other.ready.is_none());
+            if self.failures >= START_FAILURES && none_ready && !self.closing {
+                out.push(Output::GiveUp);
+                self.close(now, out);
+                return;
+            }
+        }
+        if self.closing {
+            self.closed(out);
+        } else {
+            self.due.push(now + self.delay());
+        }
+    }
+
+    /// How long a replacement waits: not at all for the first in a row.
+    fn delay(&self) -> Duration {
+        match self.streak {
+            0 | 1 => Duration::ZERO,
+            n => (SHORTEST_DELAY * 2u32.saturating_pow(n.min(16) - 2)).min(LONGEST_DELAY),
+        }
+    }
+
+    fn close(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.closing {
+            return;
+        }
+        self.closing = true;
+        self.due.clear();
+        let workers: Vec<_> = self.processes.keys().copied().collect();
+        for worker in workers {
+            self.say_goodbye(now, worker, out);
+        }
+        self.closed(out);
+    }
+
+    fn say_goodbye(&mut self, now: Instant, worker: WorkerId, out: &mut Vec<Output>) {
+        let process = self
+            .processes
+            .get_mut(&worker)
+            .expect("the caller just saw it");
+        if process.ended.is_some() {
+            process.deadline = Some(now);
+        } else if process.ready.is_some() {
+            process.deadline = Some(now + self.config.grace);
+            out.push(Output::Goodbye { worker });
+        } else {
+            process.killed = Some("killed while it started".into());
+            process.deadline = Some(now + LINGER);
+            out.push(Output::Kill { worker });
+        }
+    }
+
+    fn closed(&mut self, out: &mut Vec<Output>) {
+        if self.processes.is_empty() {
+            let killed = std::mem::take(&mut self.killed_by_closing);
+            out.push(Output::Closed { killed });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

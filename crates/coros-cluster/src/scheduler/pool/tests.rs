@@ -1,0 +1,211 @@
+//! The pool in virtual time.
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
+
+struct Clock {
+    pool: Pool,
+    now: Instant,
+}
+
+impl Clock {
+    fn new(wanted: usize) -> Self {
+        let now = Instant::now();
+        let config = Config {
+            wanted,
+            start_limit: LIMIT,
+            grace: GRACE,
+        };
+        Clock {
+            pool: Pool::new(config, now),
+            now,
+        }
+    }
+
+    fn tell(&mut self, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        self.pool.handle(self.now, input, &mut out);
+        out
+    }
+
+    /// Goes on to the next deadline.
+    fn wait(&mut self) -> Vec<Output> {
+        self.now = self
+            .pool
+            .deadline()
+            .expect("something is due")
+            .max(self.now);
+        self.tell(Input::Tick)
+    }
+
+    fn end(&mut self, n: u32) -> Vec<Output> {
+        self.tell(Input::Ended {
+            worker: WorkerId(n),
+            why: format!("end {n}"),
+        })
+    }
+}
+
+fn launch(n: u32) -> Output {
+    Output::Launch {
+        worker: WorkerId(n),
+    }
+}
+
+#[test]
+fn a_lost_worker_is_replaced_once_its_last_words_are_heard() {
+    let mut clock = Clock::new(2);
+    assert_eq!(clock.wait(), [launch(1), launch(2)]);
+    for worker in [WorkerId(1), WorkerId(2)] {
+        assert_eq!(clock.tell(Input::Ready { worker }), []);
+    }
+    assert_eq!(clock.end(1), []);
+    let lost = Output::Lost {
+        worker: WorkerId(1),
+        why: "end 1".into(),
+    };
+    assert_eq!(
+        clock.tell(Input::Unlinked {
+            worker: WorkerId(1)
+        }),
+        [lost]
+    );
+    assert_eq!(clock.wait(), [launch(3)]);
+}
+
+#[test]
+fn a_process_without_a_link_is_killed_and_not_waited_for_longer_than_a_moment() {
+    let mut clock = Clock::new(1);
+    clock.wait();
+    clock.tell(Input::Ready {
+        worker: WorkerId(1),
+    });
+    let kill = Output::Kill {
+        worker: WorkerId(1),
+    };
+    assert_eq!(
+        clock.tell(Input::Unlinked {
+            worker: WorkerId(1)
+        }),
+        [kill]
+    );
+    let before = clock.now;
+    assert!(matches!(
+        clock.wait()[..],
+        [
+            Output::Lost {
+                worker: WorkerId(1),
+                ..
+            },
+            ..
+        ]
+    ));
+    assert_eq!(clock.now - before, LINGER);
+    assert_eq!(clock.end(1), [], "its end comes too late to mean anything");
+}
+
+#[test]
+fn a_worker_that_does_not_report_is_killed() {
+    let mut clock = Clock::new(1);
+    clock.wait();
+    assert_eq!(
+        clock.wait(),
+        [Output::Kill {
+            worker: WorkerId(1)
+        }]
+    );
+    let [Output::Failed { why, .. }] = &clock.end(1)[..] else {
+        panic!("it failed to start")
+    };
+    assert!(why.contains("did not report within 10s"), "{why}");
+}
+
+#[test]
+fn failing_to_start_three_times_ends_it_with_the_reason() {
+    let mut clock = Clock::new(2);
+    clock.wait();
+    assert!(matches!(clock.end(1)[..], [Output::Failed { .. }]));
+    assert!(matches!(clock.end(2)[..], [Output::Failed { .. }]));
+    let launched = clock.wait();
+    assert!(launched.contains(&launch(3)), "{launched:?}");
+    let out = clock.end(3);
+    assert!(out.contains(&Output::GiveUp), "{out:?}");
+    // Any other that was about to start is done away with.
+    let n = clock.pool.processes.len();
+    if n > 0 {
+        assert!(matches!(
+            clock.end(4)[..],
+            [Output::Failed { .. }, Output::Closed { .. }]
+        ));
+    }
+    assert_eq!(clock.pool.deadline(), None);
+}
+
+#[test]
+fn while_one_works_the_others_may_fail_for_ever_at_a_bounded_rate() {
+    let mut clock = Clock::new(2);
+    clock.wait();
+    clock.tell(Input::Ready {
+        worker: WorkerId(1),
+    });
+    for n in 2..50 {
+        let out = clock.end(n);
+        assert!(matches!(out[..], [Output::Failed { .. }]), "{out:?}");
+        let before = clock.now;
+        assert_eq!(clock.wait(), [launch(n + 1)]);
+        let delay = clock.now - before;
+        assert!(
+            delay <= LONGEST_DELAY && (n < 12 || delay == LONGEST_DELAY),
+            "{n} {delay:?}"
+        );
+    }
+}
+
+#[test]
+fn closing_waits_for_the_willing_and_kills_the_rest() {
+    let mut clock = Clock::new(3);
+    clock.wait();
+    clock.tell(Input::Ready {
+        worker: WorkerId(1),
+    });
+    clock.tell(Input::Ready {
+        worker: WorkerId(2),
+    });
+    let expected = [
+        Output::Goodbye {
+            worker: WorkerId(1),
+        },
+        Output::Goodbye {
+            worker: WorkerId(2),
+        },
+        Output::Kill {
+            worker: WorkerId(3),
+        },
+    ];
+    assert_eq!(clock.tell(Input::Close), expected);
+    assert!(matches!(clock.end(1)[..], [Output::Lost { .. }]));
+    assert!(matches!(clock.end(3)[..], [Output::Failed { .. }]));
+    let before = clock.now;
+    assert_eq!(
+        clock.wait(),
+        [Output::Kill {
+            worker: WorkerId(2)
+        }]
+    );
+    assert_eq!(clock.now - before, GRACE);
+    let closed = Output::Closed {
+        killed: vec![WorkerId(2)],
+    };
+    assert_eq!(clock.end(2).last(), Some(&closed));
+}
+
+#[test]
+fn closing_an_empty_pool_is_over_at_once() {
+    let mut clock = Clock::new(1);
+    assert_eq!(
+        clock.tell(Input::Close),
+        [Output::Closed { killed: vec![] }]
+    );
+}

@@ -1,0 +1,322 @@
+//! One worker process, from the client's side: starting it, passing on what it says on standard
+//! error, and making sure that nothing of it is left.
+//!
+//! A worker leads a process group of its own. However it ends, and when the handle
+//! [`Process`] is dropped, the whole group is killed, so that what a job has started ends with
+//! it. Should this process be killed itself, the worker sees the end of its standard input.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::sync::oneshot;
+
+use crate::worker::WORKER_ARGUMENT;
+
+/// A longer line is passed on in pieces.
+const LONGEST_LINE: usize = 4096;
+/// So many last lines are kept for error messages.
+const LAST_LINES: usize = 20;
+/// What a process leaves in its pipe is read for so long after its end: processes that it has
+/// started elsewhere may hold the pipe open.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Takes a line that a worker wrote to standard error: the worker's name, the line.
+pub(super) type LineSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// How to start a worker.
+#[derive(Clone)]
+pub(super) struct Launcher {
+    pub(super) program: PathBuf,
+    pub(super) stderr: LineSink,
+}
+
+/// A running worker process. Dropping it kills the process and its group.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    kill: Option<oneshot::Sender<()>>,
+}
+
+impl Process {
+    /// Kills the process and all of its group; its end is reported as ever.
+    pub(super) fn kill(&mut self) {
+        self.kill.take();
+    }
+}
+
+impl Launcher {
+    /// The executable that runs now, as it was when it started.
+    pub(super) fn this_program() -> io::Result<PathBuf> {
+        // This link leads to the running file even after a rebuild has replaced or deleted it.
+        let link = PathBuf::from("/proc/self/exe");
+        if cfg!(target_os = "linux") && link.exists() {
+            Ok(link)
+        } else {
+            std::env::current_exe()
+        }
+    }
+
+    /// Starts a worker, gives it `handover`, and calls `ended` once when it is gone: with how it
+    /// ended and its last lines on standard error.
+    pub(super) fn launch(
+        &self,
+        name: &Arc<str>,
+        handover: Vec<u8>,
+        ended: impl FnOnce(String, Vec<String>) + Send + 'static,
+    ) -> io::Result<Process> {
+        let mut command = Command::new(&self.program);
+        command
+            .arg(WORKER_ARGUMENT)
+            .arg(&**name)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        #[cfg(unix)]
+        {
+            command.process_group(0);
+            // For `ps`: the name of the program, not that of the link.
+            command.arg0(
+                std::env::args_os()
+                    .next()
+                    .unwrap_or_else(|| std::ffi::OsString::from("coros")),
+            );
+        }
+        let mut child = command.spawn()?;
+        let pid = child
+            .id()
+            .expect("a child that has not been waited for has an id");
+        let stdin = child.stdin.take().expect("it was piped");
+        let stderr = child.stderr.take().expect("it was piped");
+        let (kill, killed) = oneshot::channel();
+        let lines = Lines::new(Arc::clone(name), Arc::clone(&self.stderr));
+        let group = Group {
+            child,
+            pid,
+            ended: false,
+        };
+        tokio::spawn(async move {
+            let (why, last) = watch(group, (stdin, handover), (stderr, lines), killed).await;
+            ended(why, last);
+        });
+        Ok(Process {
+            pid,
+            kill: Some(kill),
+        })
+    }
+}
+
+/// Sees a process through to its end.
+async fn watch(
+    mut group: Group,
+    (mut stdin, handover): (ChildStdin, Vec<u8>),
+    (mut stderr, mut lines): (ChildStderr, Lines),
+    mut killed: oneshot::Receiver<()>,
+) -> (String, Vec<String>) {
+    // An error means that the process has ended, which is about to be seen. The pipe stays open
+    // until then: its end would mean that this process is gone.
+    let hand_over = async {
+        let _ = stdin.write_all(&handover).await;
+        std::future::pending::<()>().await;
+    };
+    let status = {
+        let process = async {
+            tokio::select! {
+                status = group.child.wait() => return status,
+                _ = &mut killed => {}
+            }
+            kill_group(group.pid);
+            let _ = group.child.start_kill();
+            group.child.wait().await
+        };
+        tokio::select! {
+            status = process => status,
+            () = hand_over => unreachable!("it is pending for ever"),
+            () = async { lines.read(&mut stderr).await; std::future::pending().await } => {
+                unreachable!("it is pending for ever")
+            }
+        }
+    };
+    group.end();
+    let _ = tokio::time::timeout(LAST_WORDS, lines.read(&mut stderr)).await;
+    let why = match status {
+        Ok(status) => how_it_ended(status),
+        Err(error) => format!("its end could not be seen: {error}"),
+    };
+    (why, lines.finish())
+}
+
+/// A process and its group, killed when dropped.
+struct Group {
+    child: Child,
+    pid: u32,
+    ended: bool,
+}
+
+impl Group {
+    /// The leader has ended; so shall the rest.
+    fn end(&mut self) {
+        // The number stays the group's while it has members; without members this reaches nobody,
+        // because numbers are not used again so soon.
+        kill_group(self.pid);
+        self.ended = true;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.ended {
+            kill_group(self.pid);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn kill_group(leader: u32) {
+    use nix::sys::signal::{Signal, killpg};
+    if let Ok(pid) = i32::try_from(leader) {
+        // The only error is that there is nobody left.
+        let _ = killpg(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+#[cfg(not(unix))]
+fn kill_group(_leader: u32) {}
+
+/// `killed by signal 9 (SIGKILL)`, `ended with exit status 1`.
+fn how_it_ended(status: ExitStatus) -> String {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        let name = nix::sys::signal::Signal::try_from(signal);
+        return match name {
+            Ok(name) => format!("killed by signal {signal} ({name})"),
+            Err(_) => format!("killed by signal {signal}"),
+        };
+    }
+    match status.code() {
+        Some(code) => format!("ended with exit status {code}"),
+        None => format!("ended: {status}"),
+    }
+}
+
+/// Cuts standard error into lines, passes them on and keeps the last ones.
+struct Lines {
+    name: Arc<str>,
+    sink: LineSink,
+    partial: Vec<u8>,
+    last: VecDeque<String>,
+}
+
+impl Lines {
+    fn new(name: Arc<str>, sink: LineSink) -> Self {
+        Lines {
+            name,
+            sink,
+            partial: Vec::new(),
+            last: VecDeque::new(),
+        }
+    }
+
+    /// Reads to the end. Cancel safe.
+    async fn read(&mut self, stderr: &mut ChildStderr) {
+        let mut buffer = [0; LONGEST_LINE];
+        loop {
+            match stderr.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => self.take(&buffer[..n]),
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                self.partial.pop();
+                self.flush();
+            } else if self.partial.len() >= LONGEST_LINE {
+                self.flush();
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let line = String::from_utf8_lossy(&self.partial).into_owned();
+        self.partial.clear();
+        (self.sink)(&self.name, &line);
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        if !self.partial.is_empty() {
+            self.flush();
+        }
+        self.last.into()
+    }
+}
+
+/// The last lines of a worker as the end of an error message.
+pub(super) fn last_words(lines: &[String]) -> String {
+    use fmt::Write;
+    let mut text = String::new();
+    if !lines.is_empty() {
+        text.push_str("; it said last:");
+        for line in lines {
+            let _ = write!(text, "\n    {line}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn standard_error_is_cut_into_bounded_lines() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink: LineSink = {
+            let seen = Arc::clone(&seen);
+            Arc::new(move |name: &str, line: &str| {
+                seen.lock().unwrap().push(format!("{name}: {}", line.len()));
+            })
+        };
+        let mut lines = Lines::new("w1".into(), sink);
+        lines.take(b"one\ntw");
+        lines.take(b"o\n\n");
+        lines.take(&[b'x'; LONGEST_LINE]);
+        lines.take(b"rest");
+        for _ in 0..LAST_LINES {
+            lines.take(b"\nlast");
+        }
+        let last = lines.finish();
+        assert_eq!(last, vec!["last"; LAST_LINES]);
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen[..5], ["w1: 3", "w1: 3", "w1: 0", "w1: 4096", "w1: 4"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_end_is_told_in_words() {
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(
+            how_it_ended(ExitStatus::from_raw(9)),
+            "killed by signal 9 (SIGKILL)"
+        );
+        assert_eq!(
+            how_it_ended(ExitStatus::from_raw(256)),
+            "ended with exit status 1"
+        );
+    }
+}

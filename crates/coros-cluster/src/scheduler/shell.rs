@@ -1,0 +1,421 @@
+//! The scheduler's coroutine: carries messages to the state machines and does what they say.
+
+mod workers;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use coros_core::{Address, Context};
+use coros_net::{Authority, Node};
+use tokio::sync::{mpsc, oneshot};
+
+use self::workers::{Worker, name_of};
+use super::core::{self, CallId, Core, Outcome, WorkerId};
+use super::error::end_of;
+use super::job::Completed;
+use super::local::EventSink;
+use super::pool::{self, Pool};
+use super::process::Launcher;
+use super::{Command, Event, Item, JobError, Submission};
+use crate::blob::Blob;
+use crate::protocol::{CallResult, FromWorker, Run, ToScheduler, ToWorker};
+
+/// So many messages are taken before calls are given out.
+const BATCH: usize = 256;
+/// Calls for one worker go together up to so many bytes of arguments.
+const BATCH_BYTES: usize = 64 * 1024;
+/// How soon sending is tried again when a link has as many bytes queued as it takes.
+const STALL: Duration = Duration::from_millis(5);
+
+pub(super) struct Settings {
+    pub(super) core: core::Config,
+    pub(super) pool: pool::Config,
+    pub(super) launcher: Launcher,
+    pub(super) authority: Authority,
+    pub(super) on_event: Option<EventSink>,
+}
+
+pub(super) struct Shell {
+    address: Address<ToScheduler>,
+    node: Node,
+    core: Core<Item>,
+    pool: Pool,
+    workers: HashMap<WorkerId, Worker>,
+    slots: usize,
+    link_limit: Duration,
+    launcher: Launcher,
+    authority: Authority,
+    /// Who waits for the first worker.
+    started: Option<oneshot::Sender<Result<(), String>>>,
+    /// Who waits for the last one to end.
+    closing: Vec<oneshot::Sender<Vec<Arc<str>>>>,
+    phase: Phase,
+    /// Why the last worker that did not start did not.
+    last_failure: String,
+    on_event: Option<EventSink>,
+    subscribers: Vec<mpsc::UnboundedSender<Event>>,
+    /// What the core wants done; kept for its memory.
+    todo: Vec<core::Output<Item, CallResult>>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Open,
+    /// No worker can be started: why. Calls are refused until somebody closes.
+    Failed(String),
+    Closing,
+    Closed,
+}
+
+impl Shell {
+    pub(super) fn new(
+        me: &Context<ToScheduler>,
+        node: Node,
+        settings: Settings,
+        started: oneshot::Sender<Result<(), String>>,
+    ) -> Self {
+        Shell {
+            address: me.address(),
+            node,
+            core: Core::new(settings.core),
+            pool: Pool::new(settings.pool, Instant::now()),
+            workers: HashMap::new(),
+            slots: 1,
+            link_limit: settings.pool.start_limit,
+            launcher: settings.launcher,
+            authority: settings.authority,
+            started: Some(started),
+            closing: Vec::new(),
+            phase: Phase::Open,
+            last_failure: String::new(),
+            on_event: settings.on_event,
+            subscribers: Vec::new(),
+            todo: Vec::new(),
+        }
+    }
+
+    /// Runs until the scheduler is closed, or told to terminate, as at the end of the program.
+    pub(super) async fn run(mut self, mut me: Context<ToScheduler>) {
+        let mut terminating = me.terminating();
+        let mut told = false;
+        let mut inbox = Vec::with_capacity(BATCH);
+        self.tell_pool(pool::Input::Tick);
+        while !matches!(self.phase, Phase::Closed) {
+            let deadline = self.deadline();
+            let tick = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = &mut terminating, if !told => {
+                    told = true;
+                    self.close(None);
+                }
+                n = me.receive_many(&mut inbox, BATCH) => {
+                    if n == 0 {
+                        // The runtime ends. Dropping the processes kills them.
+                        break;
+                    }
+                }
+                () = tick => self.tell_pool(pool::Input::Tick),
+            }
+            for message in inbox.drain(..) {
+                self.take(&me, message);
+            }
+            self.core.dispatch(&mut self.todo);
+            self.act();
+            self.flush();
+            self.unstall();
+        }
+    }
+
+    /// When there is something to do if nothing comes.
+    fn deadline(&self) -> Option<Instant> {
+        let stalled = self
+            .workers
+            .values()
+            .any(|worker| !worker.stalled.is_empty());
+        let retry = stalled.then(|| Instant::now() + STALL);
+        self.pool.deadline().into_iter().chain(retry).min()
+    }
+
+    fn take(&mut self, me: &Context<ToScheduler>, message: ToScheduler) {
+        match message {
+            ToScheduler::Report(worker, report) => self.report(me, worker, report),
+            ToScheduler::Command(command) => self.command(command),
+        }
+    }
+
+    fn report(&mut self, me: &Context<ToScheduler>, worker: WorkerId, report: FromWorker) {
+        match report {
+            FromWorker::Ready { control, slots } => self.ready(me, worker, control, slots),
+            FromWorker::Done {
+                call,
+                attempt,
+                result,
+            } => {
+                self.tell_core(core::Input::Done {
+                    worker,
+                    call,
+                    attempt,
+                    result,
+                });
+            }
+            FromWorker::Returned { call, attempt } => {
+                self.tell_core(core::Input::Returned {
+                    worker,
+                    call,
+                    attempt,
+                });
+            }
+            FromWorker::Kept { call, attempt } => {
+                self.tell_core(core::Input::Kept {
+                    worker,
+                    call,
+                    attempt,
+                });
+            }
+        }
+    }
+
+    fn ready(
+        &mut self,
+        me: &Context<ToScheduler>,
+        id: WorkerId,
+        control: Address<ToWorker>,
+        slots: usize,
+    ) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let monitor = me.monitor(&control, move |_| {
+            ToScheduler::Command(Command::Unlinked(id))
+        });
+        drop(monitor);
+        worker.control = Some(control);
+        let event = Event::WorkerReady {
+            name: Arc::clone(&worker.name),
+            pid: worker.pid(),
+        };
+        self.tell_pool(pool::Input::Ready { worker: id });
+        if matches!(self.phase, Phase::Open) {
+            self.emit(&event);
+            self.tell_core(core::Input::WorkerReady { worker: id, slots });
+            if let Some(started) = self.started.take() {
+                let _ = started.send(Ok(()));
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Submit(submissions) => {
+                for Submission { call, item } in submissions {
+                    self.submit(call, item);
+                }
+            }
+            Command::Cancel(call) => self.tell_core(core::Input::Cancel { call }),
+            Command::Ended {
+                worker,
+                why,
+                last_words,
+            } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.last_words = last_words;
+                }
+                self.tell_pool(pool::Input::Ended { worker, why });
+            }
+            Command::Unlinked(worker) => self.tell_pool(pool::Input::Unlinked { worker }),
+            Command::Subscribe(to) => self.subscribe(to),
+            Command::Close(tell) => self.close(tell),
+        }
+    }
+
+    fn submit(&mut self, call: CallId, item: Item) {
+        let refusal = match &self.phase {
+            Phase::Open => return self.tell_core(core::Input::Submit { call, item }),
+            Phase::Failed(why) => JobError::NoWorkers(why.clone()),
+            Phase::Closing | Phase::Closed => JobError::Closed,
+        };
+        item.reply.send(Completed::without_worker(refusal));
+    }
+
+    fn subscribe(&mut self, to: mpsc::UnboundedSender<Event>) {
+        let mut there: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.control.is_some())
+            .collect();
+        there.sort_unstable_by_key(|(id, _)| **id);
+        for (_, worker) in there {
+            let _ = to.send(Event::WorkerReady {
+                name: Arc::clone(&worker.name),
+                pid: worker.pid(),
+            });
+        }
+        self.subscribers.push(to);
+    }
+
+    fn close(&mut self, tell: Option<oneshot::Sender<Vec<Arc<str>>>>) {
+        self.closing.extend(tell);
+        match self.phase {
+            Phase::Open => {
+                self.phase = Phase::Closing;
+                self.tell_core(core::Input::Close);
+                self.tell_pool(pool::Input::Close);
+            }
+            // The pool has closed itself.
+            Phase::Failed(_) if self.workers.is_empty() => self.closed(&[]),
+            Phase::Failed(_) => self.phase = Phase::Closing,
+            Phase::Closing | Phase::Closed => {}
+        }
+    }
+
+    fn closed(&mut self, killed: &[Arc<str>]) {
+        self.phase = Phase::Closed;
+        for tell in self.closing.drain(..) {
+            let _ = tell.send(killed.to_vec());
+        }
+    }
+
+    fn emit(&mut self, event: &Event) {
+        tracing::debug!("{event}");
+        if let Some(f) = &self.on_event {
+            f(event);
+        }
+        self.subscribers.retain(|to| to.send(event.clone()).is_ok());
+    }
+
+    fn tell_core(&mut self, input: core::Input<Item, CallResult>) {
+        self.core.handle(input, &mut self.todo);
+    }
+
+    /// Does what the core wants.
+    fn act(&mut self) {
+        let mut todo = std::mem::take(&mut self.todo);
+        for output in todo.drain(..) {
+            match output {
+                core::Output::Start {
+                    worker,
+                    call,
+                    attempt,
+                } => self.start(worker, call, attempt),
+                core::Output::Revoke {
+                    worker,
+                    call,
+                    attempt,
+                    abort,
+                } => {
+                    // After the calls that were sent before it.
+                    self.flush_worker(worker);
+                    self.send(
+                        worker,
+                        ToWorker::Revoke {
+                            call,
+                            attempt,
+                            abort,
+                        },
+                    );
+                }
+                core::Output::Retry { call, from } => {
+                    let function = self.core.item(call).map_or("", |item| item.function);
+                    let from = self.name(from);
+                    self.emit(&Event::JobRetried {
+                        job: call.0,
+                        function,
+                        from,
+                    });
+                }
+                core::Output::Finished {
+                    call,
+                    item,
+                    outcome,
+                } => self.finish(call, item, outcome),
+            }
+        }
+        // Nothing above makes new work; what comes is from the next messages.
+        if self.todo.is_empty() {
+            self.todo = todo;
+        }
+    }
+
+    fn name(&self, worker: WorkerId) -> Arc<str> {
+        self.workers
+            .get(&worker)
+            .map_or_else(|| name_of(worker), |it| Arc::clone(&it.name))
+    }
+
+    fn start(&mut self, id: WorkerId, call: CallId, attempt: u32) {
+        let (Some(item), Some(worker)) = (self.core.item(call), self.workers.get_mut(&id)) else {
+            return;
+        };
+        let bytes = item.args.0.len();
+        let run = Run {
+            call,
+            attempt,
+            function: item.function.to_owned(),
+            args: item.args.clone(),
+        };
+        if !worker.batch.is_empty() && worker.batch_bytes + bytes > BATCH_BYTES {
+            self.flush_worker(id);
+        }
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.batch_bytes += bytes;
+            worker.batch.push(run);
+        }
+    }
+
+    fn finish(&mut self, call: CallId, item: Item, outcome: Outcome<CallResult>) {
+        let completed = match outcome {
+            Outcome::Done {
+                worker,
+                attempts,
+                result,
+            } => Completed {
+                worker: Some(self.name(worker)),
+                attempts,
+                result: value(result),
+            },
+            Outcome::Abandoned { worker, losses } => {
+                let from = self.name(worker);
+                let why = self
+                    .workers
+                    .get(&worker)
+                    .map_or_else(String::new, |it| end_of(&it.name, &it.end, &it.last_words));
+                self.emit(&Event::JobAbandoned {
+                    job: call.0,
+                    function: item.function,
+                    from: Arc::clone(&from),
+                });
+                let result = Err(JobError::Abandoned {
+                    losses,
+                    reason: why,
+                });
+                Completed {
+                    worker: Some(from),
+                    attempts: losses,
+                    result,
+                }
+            }
+            Outcome::Cancelled => Completed::without_worker(JobError::Cancelled),
+            Outcome::Closed => Completed::without_worker(match &self.phase {
+                Phase::Failed(why) => JobError::NoWorkers(why.clone()),
+                _ => JobError::Closed,
+            }),
+        };
+        item.reply.send(completed);
+    }
+}
+
+fn value(result: CallResult) -> Result<Blob, JobError> {
+    match result {
+        CallResult::Value(value) => Ok(value),
+        CallResult::Failed(why) => Err(JobError::Failed(why)),
+        CallResult::Panicked(why) => Err(JobError::Panicked(why)),
+        CallResult::Refused(why) => Err(JobError::Refused(why)),
+    }
+}

@@ -1,0 +1,171 @@
+//! The process that runs calls.
+//!
+//! A worker is a process of the client's own executable, started by its scheduler with
+//! `--coros-worker NAME` as arguments. [`enter`] sees them before the program's own `main` does
+//! and becomes the worker:
+//!
+//! 1. It reads a handover from standard input: credentials, where the client is, how to reach its
+//!    scheduler. Then standard input is `/dev/null` for the functions that run here.
+//! 2. Its node links to the client's, and a coroutine takes the scheduler's orders.
+//! 3. Each *slot* is a thread that runs one call at a time, so a function may compute for as long
+//!    as it likes: orders, messages and the heartbeat of the link have a thread and a runtime of
+//!    their own. Async functions are polled on their slot's thread; what they spawn runs in a
+//!    third place, a runtime for the functions' own tasks.
+//!
+//! It ends when told to, when the link is down, and when its standard input ends, which says that
+//! the client is gone, however it went. Then everything in its process group ends with it.
+
+mod control;
+mod lifeline;
+mod slots;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use coros_core::Address;
+use coros_net::Node;
+use tokio::runtime::{Builder, Handle};
+use tracing::level_filters::LevelFilter;
+
+use self::lifeline::Lifeline;
+use self::slots::Slots;
+use crate::protocol::{Handover, SILENCE, ToScheduler};
+
+/// What makes a process a worker. An argument and not an environment variable, so that the
+/// processes that a worker starts do not inherit it.
+pub(crate) const WORKER_ARGUMENT: &str = "--coros-worker";
+
+static ENTERED: AtomicBool = AtomicBool::new(false);
+static NAME: OnceLock<String> = OnceLock::new();
+
+/// Becomes a worker if a scheduler started this process as one, and does not return then.
+///
+/// `#[coros::main]` does this. A program with a `main` of its own calls it first thing there;
+/// without it, [`Scheduler::local`](crate::Scheduler::local) refuses to start.
+pub fn enter() {
+    ENTERED.store(true, Ordering::Relaxed);
+    if std::env::args_os().nth(1).as_deref() != Some(OsStr::new(WORKER_ARGUMENT)) {
+        return;
+    }
+    let code = match run() {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{error}");
+            1
+        }
+    };
+    std::process::exit(code);
+}
+
+/// Whether this program can be started as a worker: it has called [`enter`].
+pub(crate) fn entered() -> bool {
+    ENTERED.load(Ordering::Relaxed)
+}
+
+/// The name of this worker, such as `w1`; `None` in a process that is none.
+#[must_use]
+pub fn name() -> Option<&'static str> {
+    NAME.get().map(String::as_str)
+}
+
+/// Why a worker did not come to work.
+#[derive(Debug)]
+struct WorkerError(String);
+
+impl WorkerError {
+    fn new(doing: &str, why: &dyn fmt::Display) -> Self {
+        WorkerError(format!("{doing}: {why}"))
+    }
+}
+
+impl fmt::Display for WorkerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn run() -> Result<(), WorkerError> {
+    if std::io::stdin().is_terminal() {
+        let why = "it is how a scheduler starts its workers, with more on standard input";
+        return Err(WorkerError::new(
+            "the argument --coros-worker is not for people",
+            &why,
+        ));
+    }
+    let mut lifeline =
+        Lifeline::take().map_err(|error| WorkerError::new("cannot use standard input", &error))?;
+    let handover = Handover::read(&mut lifeline)
+        .map_err(|error| WorkerError::new("no handover on standard input", &error))?;
+    lifeline
+        .watch()
+        .map_err(|error| WorkerError::new("cannot start a thread", &error))?;
+    let _ = NAME.set(handover.credentials.name().to_owned());
+    log(&handover.log_level);
+
+    // The main thread is the link's. Functions have their threads elsewhere.
+    let link = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| WorkerError::new("cannot start a runtime", &error))?;
+    let tasks = Builder::new_multi_thread()
+        .worker_threads(handover.slots)
+        .thread_name("tasks")
+        .enable_all()
+        .build()
+        .map_err(|error| WorkerError::new("cannot start a runtime", &error))?;
+    link.block_on(serve(handover, tasks.handle()))
+}
+
+/// Logs what the client would log, to standard error.
+fn log(level: &str) {
+    let level = level.parse().unwrap_or(LevelFilter::OFF);
+    if level != LevelFilter::OFF {
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(std::io::stderr)
+            .init();
+    }
+}
+
+async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
+    let node = Node::builder()
+        .name(handover.credentials.name())
+        .credentials(handover.credentials)
+        .silence(SILENCE)
+        .handshake_limit(handover.link_limit)
+        .build()
+        .await
+        .map_err(|error| WorkerError::new("cannot start a node", &error))?;
+    let endpoint = handover
+        .client
+        .endpoint
+        .ok_or_else(|| WorkerError("the client does not say where it listens".into()))?;
+    node.connect(endpoint)
+        .await
+        .map_err(|error| WorkerError::new("cannot link to the client", &error))?;
+    let scheduler: Address<ToScheduler> = node
+        .decode(&handover.scheduler.0)
+        .map_err(|error| WorkerError::new("cannot read the scheduler's address", &error))?;
+
+    let worker = handover.worker;
+    let (to, handle) = (scheduler.clone(), tasks.clone());
+    let slots = Slots::start(handover.slots, tasks, &node, move |report| {
+        let message = ToScheduler::Report(worker, report);
+        if let Some(message) = control::send(&to, message) {
+            // The link has as much as it takes: this slot waits.
+            let _ = handle.block_on(to.deliver(message));
+        }
+    })
+    .map_err(|error| WorkerError::new("cannot start a thread", &error))?;
+    let control = coros_core::build()
+        .name("worker")
+        .daemon()
+        .spawn(move |me| control::run(me, scheduler, worker, slots));
+    // Whatever its exit: there is no work without it.
+    drop(control.join().await);
+    node.close().await;
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! The worker's coroutine: takes the scheduler's orders.
+
+use coros_core::{Address, Context, SendError};
+
+use super::slots::{Revoked, Slots};
+use crate::protocol::{CallResult, FromWorker, ToScheduler, ToWorker};
+use crate::scheduler::core::WorkerId;
+
+/// Tells the scheduler that this worker takes calls, and passes them to the slots until told to
+/// end.
+pub(super) async fn run(
+    mut me: Context<ToWorker>,
+    scheduler: Address<ToScheduler>,
+    worker: WorkerId,
+    slots: Slots,
+) {
+    drop(me.monitor(&scheduler, |_| ToWorker::ClientLost));
+    let ready = FromWorker::Ready {
+        control: me.address(),
+        slots: slots.count(),
+    };
+    report(&scheduler, worker, ready).await;
+    while let Some(message) = me.receive().await {
+        match message {
+            ToWorker::Run(calls) => slots.queue(calls),
+            ToWorker::Revoke {
+                call,
+                attempt,
+                abort,
+            } => {
+                let answer = match slots.revoke(call, attempt, abort) {
+                    Revoked::Returned => FromWorker::Returned { call, attempt },
+                    Revoked::Kept => FromWorker::Kept { call, attempt },
+                    Revoked::WillTell => continue,
+                };
+                report(&scheduler, worker, answer).await;
+            }
+            ToWorker::Goodbye => break,
+            // Nobody is left to say goodbye.
+            ToWorker::ClientLost => super::lifeline::end_group(),
+        }
+    }
+    slots.end();
+}
+
+/// Sends a report; gives it back when the link has no room for it at present. It is lost when the
+/// link is down, which ends the worker by another way.
+pub(super) fn send(scheduler: &Address<ToScheduler>, message: ToScheduler) -> Option<ToScheduler> {
+    match scheduler.send(message) {
+        Err(SendError::Full(message)) => Some(message),
+        Err(SendError::Codec(ToScheduler::Report(worker, report), why)) => {
+            // The caller must not wait for a result that cannot travel, as one that is too large.
+            let FromWorker::Done { call, attempt, .. } = report else {
+                return None;
+            };
+            let result = CallResult::Refused(format!("the result cannot be sent: {why}"));
+            let report = FromWorker::Done {
+                call,
+                attempt,
+                result,
+            };
+            send(scheduler, ToScheduler::Report(worker, report))
+        }
+        Ok(()) | Err(_) => None,
+    }
+}
+
+/// Sends a report, and waits if the link has no room for it at present.
+async fn report(scheduler: &Address<ToScheduler>, worker: WorkerId, report: FromWorker) {
+    if let Some(message) = send(scheduler, ToScheduler::Report(worker, report)) {
+        let _ = scheduler.deliver(message).await;
+    }
+}

@@ -1,0 +1,430 @@
+//! A scheduler with real worker processes, which are this very test program.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use coros::cluster::{Event, worker};
+use coros::{Address, Context, JobError, Scheduler};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde::{Deserialize, Serialize};
+
+/// Nothing takes so long unless it hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[coros::remote]
+fn square(n: u64) -> u64 {
+    n * n
+}
+
+#[coros::remote]
+fn nothing() {}
+
+#[coros::remote]
+fn halve(n: u64) -> Result<u64, String> {
+    if n.is_multiple_of(2) {
+        Ok(n / 2)
+    } else {
+        Err(format!("{n} is odd"))
+    }
+}
+
+#[coros::remote]
+fn panics(text: String) -> u64 {
+    panic!("{text}")
+}
+
+#[coros::remote]
+async fn panics_later(text: String) -> u64 {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    panic!("{text}")
+}
+
+#[coros::remote]
+async fn add(a: u64, b: u64) -> u64 {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    a + b
+}
+
+#[coros::remote]
+fn exits(code: i32) {
+    eprintln!("about to leave");
+    std::process::exit(code)
+}
+
+#[coros::remote]
+fn where_am_i() -> (u32, String) {
+    (
+        std::process::id(),
+        worker::name().unwrap_or_default().to_owned(),
+    )
+}
+
+#[coros::remote]
+fn text(n: usize) -> String {
+    "x".repeat(n)
+}
+
+#[coros::remote]
+fn length(text: String) -> usize {
+    text.len()
+}
+
+/// Tells that it runs by making a file, and ends when it is told to.
+#[coros::remote]
+async fn wait_for_ever(sign: String) {
+    /// Tells of the end.
+    struct End(String);
+    impl Drop for End {
+        fn drop(&mut self) {
+            std::fs::write(format!("{}.dropped", self.0), "").unwrap();
+        }
+    }
+    let _end = End(sign.clone());
+    std::fs::write(sign, "").unwrap();
+    std::future::pending::<()>().await;
+}
+
+/// Starts a process, and leaves it behind.
+#[coros::remote]
+fn leaves_a_child() -> u32 {
+    std::process::Command::new("sleep")
+        .arg("1000")
+        .spawn()
+        .unwrap()
+        .id()
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Hello {
+    From(Address<u64>),
+    Sum(u64),
+}
+
+/// A coroutine with a mailbox: tells its address and adds up three messages.
+#[coros::remote]
+async fn adder(mut me: Context<u64>, to: Address<Hello>, start: u64) -> Result<u64, String> {
+    to.send(Hello::From(me.address()))
+        .map_err(|error| error.to_string())?;
+    let mut sum = start;
+    for _ in 0..3 {
+        sum += me.receive().await.ok_or("nobody is left")?;
+    }
+    to.send(Hello::Sum(sum))
+        .map_err(|error| error.to_string())?;
+    Ok(sum)
+}
+
+async fn two_workers() -> Scheduler {
+    Scheduler::local()
+        .workers(2)
+        .stderr(|_, _| {})
+        .start()
+        .await
+        .unwrap()
+}
+
+async fn calls_give_their_values() {
+    assert_eq!(
+        (square(3).here().await, add(1, 2).here().await),
+        (Ok(9), Ok(3))
+    );
+    let scheduler = two_workers().await;
+    assert_eq!(scheduler.run(square(5)).await, Ok(25));
+    assert_eq!(scheduler.run(add(20, 22)).await, Ok(42));
+    assert_eq!(scheduler.run(nothing()).await, Ok(()));
+    assert_eq!(scheduler.run(halve(8)).await, Ok(4));
+    assert_eq!(
+        scheduler.run(halve(7)).await,
+        Err(JobError::Failed("7 is odd".into()))
+    );
+    let (pid, name) = scheduler.run(where_am_i()).await.unwrap();
+    assert!(pid != std::process::id() && name.starts_with('w'));
+    assert_eq!(worker::name(), None);
+    scheduler.close().await.unwrap();
+    assert_eq!(scheduler.run(square(5)).await, Err(JobError::Closed));
+    scheduler.close().await.unwrap();
+}
+
+async fn a_panic_is_an_error_and_costs_no_worker() {
+    let scheduler = two_workers().await;
+    for _ in 0..3 {
+        let error = scheduler.run(panics("ouch".into())).await;
+        assert_eq!(error, Err(JobError::Panicked("ouch".into())));
+        let error = scheduler.run(panics_later("ouch".into())).await;
+        assert_eq!(error, Err(JobError::Panicked("ouch".into())));
+    }
+    let (_, name) = scheduler.run(where_am_i()).await.unwrap();
+    assert!(name == "w1" || name == "w2", "{name}");
+    scheduler.close().await.unwrap();
+}
+
+async fn a_map_keeps_order_and_window() {
+    let scheduler = two_workers().await;
+    let (asked, window) = (Arc::new(AtomicUsize::new(0)), 100);
+    let items = {
+        let asked = Arc::clone(&asked);
+        (0..5000).inspect(move |_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+        })
+    };
+    let mut squares = scheduler.map(items.map(square)).window(window);
+    let mut n = 0;
+    while let Some(value) = squares.next().await {
+        assert_eq!(value, Ok(n * n));
+        n += 1;
+        let ahead = asked.load(Ordering::Relaxed) - n as usize;
+        assert!(ahead <= window, "{ahead} items ahead");
+    }
+    assert_eq!(n, 5000);
+    let mut seen = HashSet::new();
+    let mut unordered = scheduler.map((0..5000).map(square)).unordered();
+    while let Some(done) = unordered.next().await {
+        let n = done.index as u64;
+        assert_eq!(done.result, Ok(n * n));
+        assert!(seen.insert(n) && done.worker.is_some() && done.attempts > 0);
+    }
+    assert_eq!(seen.len(), 5000);
+    scheduler.close().await.unwrap();
+}
+
+async fn a_remote_coroutine_has_a_mailbox() {
+    let scheduler = two_workers().await;
+    let talk = coros::spawn(|mut me: Context<Hello>| async move {
+        let Some(Hello::From(adder)) = me.receive().await else {
+            panic!("no greeting")
+        };
+        for n in [1, 2, 3] {
+            adder.send(n).unwrap();
+        }
+        let Some(Hello::Sum(sum)) = me.receive().await else {
+            panic!("no sum")
+        };
+        sum
+    });
+    let job = scheduler.submit(adder(talk.address(), 10));
+    assert_eq!(talk.join().await, Ok(16));
+    assert_eq!(job.await, Ok(16));
+    scheduler.close().await.unwrap();
+}
+
+async fn a_call_that_kills_workers_is_given_up_and_hurts_no_other() {
+    let scheduler = Scheduler::local()
+        .workers(2)
+        .retries(2)
+        .stderr(|_, _| {})
+        .start()
+        .await
+        .unwrap();
+    let mut events = scheduler.events();
+    let bad = scheduler.submit(exits(7));
+    let mut good = scheduler.map((0..300).map(square));
+    let mut n = 0;
+    while let Some(value) = good.next().await {
+        assert_eq!(value, Ok(n * n));
+        n += 1;
+    }
+    let completion = bad.completion().await;
+    let Err(JobError::Abandoned { losses: 3, reason }) = completion.result else {
+        panic!("{completion:?}")
+    };
+    assert!(reason.contains("ended with exit status 7"), "{reason}");
+    assert!(reason.contains("about to leave"), "{reason}");
+    // A new worker takes the place of each.
+    let (mut lost, mut ready) = (0, 0);
+    while (lost, ready) != (3, 5) {
+        match events.next().await.unwrap() {
+            Event::WorkerLost { .. } => lost += 1,
+            Event::WorkerReady { .. } => ready += 1,
+            _ => {}
+        }
+    }
+    scheduler.close().await.unwrap();
+}
+
+async fn a_call_that_may_not_be_repeated_is_not() {
+    let scheduler = Scheduler::local()
+        .workers(1)
+        .retries(0)
+        .stderr(|_, _| {})
+        .start()
+        .await
+        .unwrap();
+    let error = scheduler.run(exits(1)).await.unwrap_err();
+    assert!(
+        matches!(error, JobError::Abandoned { losses: 1, .. }),
+        "{error:?}"
+    );
+    assert_eq!(scheduler.run(square(2)).await, Ok(4));
+    scheduler.close().await.unwrap();
+}
+
+async fn a_dropped_job_is_cancelled_where_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let sign = folder.path().join("sign").to_str().unwrap().to_owned();
+    let scheduler = Scheduler::local().workers(1).start().await.unwrap();
+    let job = scheduler.submit(wait_for_ever(sign.clone()));
+    until_there(Path::new(&sign)).await;
+    drop(job);
+    // The slot is free again.
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    until_there(Path::new(&format!("{sign}.dropped"))).await;
+    let queued = scheduler.submit(square(3));
+    queued.cancel();
+    assert!(matches!(queued.await, Err(JobError::Cancelled) | Ok(9)));
+    scheduler.close().await.unwrap();
+}
+
+async fn what_waits_behind_a_long_call_runs_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let sign = folder.path().join("sign").to_str().unwrap().to_owned();
+    let scheduler = two_workers().await;
+    let long = scheduler.submit(wait_for_ever(sign));
+    let mut values = scheduler.map((0..1000).map(square));
+    while let Some(value) = values.next().await {
+        value.unwrap();
+    }
+    drop(long);
+    scheduler.close().await.unwrap();
+}
+
+async fn what_is_too_large_is_refused_both_ways() {
+    let scheduler = two_workers().await;
+    let (large, most) = (17 << 20, 15 << 20);
+    let error = scheduler.run(length("x".repeat(large))).await.unwrap_err();
+    assert!(
+        error.to_string().contains("arguments cannot be sent"),
+        "{error}"
+    );
+    let error = scheduler.run(text(large)).await.unwrap_err();
+    assert!(
+        error.to_string().contains("result cannot be sent"),
+        "{error}"
+    );
+    // Below the limit of one message, but together far above what a link queues.
+    let mut values = scheduler.map((0..20).map(|_| length("x".repeat(most))));
+    while let Some(value) = values.next().await {
+        assert_eq!(value, Ok(most));
+    }
+    let mut values = scheduler.map((0..20).map(|_| text(most)));
+    while let Some(value) = values.next().await {
+        assert_eq!(value.unwrap().len(), most);
+    }
+    scheduler.close().await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+async fn nothing_is_left_of_a_worker() {
+    let scheduler = two_workers().await;
+    let mut events = scheduler.events();
+    let mut pids = Vec::new();
+    for _ in 0..2 {
+        let Some(Event::WorkerReady { pid, .. }) = events.next().await else {
+            panic!()
+        };
+        pids.push(pid);
+    }
+    let mut started = vec![scheduler.run(leaves_a_child()).await.unwrap()];
+    scheduler.close().await.unwrap();
+    assert!(
+        !pids.iter().any(|pid| is_running(*pid)),
+        "close waits for the end"
+    );
+
+    // Without closing, and with a worker that is killed.
+    let scheduler = two_workers().await;
+    let (pid, _) = scheduler.run(where_am_i()).await.unwrap();
+    started.push(scheduler.run(leaves_a_child()).await.unwrap());
+    kill(pid);
+    started.push(scheduler.run(leaves_a_child()).await.unwrap());
+    drop(scheduler);
+    for pid in started.into_iter().chain([pid]) {
+        while is_running(pid) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+async fn closing_kills_a_worker_that_does_not_end() {
+    let scheduler = Scheduler::local()
+        .workers(1)
+        .grace(Duration::from_millis(100))
+        .start()
+        .await
+        .unwrap();
+    let (pid, name) = scheduler.run(where_am_i()).await.unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let error = scheduler.close().await.unwrap_err();
+    assert_eq!(error.killed, [Arc::from(name)]);
+    assert!(!is_running(u32::try_from(pid.as_raw()).unwrap()));
+}
+
+#[cfg(target_os = "linux")]
+fn kill(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+/// Whether a process runs. One that has ended and that nobody has waited for does not.
+#[cfg(target_os = "linux")]
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
+async fn until_there(path: &Path) {
+    while !path.exists() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A test in a runtime of its own, with an end.
+fn trial<Fut: Future<Output = ()> + Send + 'static>(name: &str, test: fn() -> Fut) -> Trial {
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Runtime::new()?;
+        // In a task, so that a panic is this test's failure.
+        let done =
+            runtime.block_on(async { tokio::time::timeout(LIMIT, tokio::spawn(test())).await });
+        match done {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(panic)) => Err(Failed::from(panic.to_string())),
+            Err(_) => Err(Failed::from("it hangs")),
+        }
+    })
+}
+
+macro_rules! trials {
+    ($($(#[$cfg:meta])? $name:ident),* $(,)?) => {
+        vec![$($(#[$cfg])? trial(stringify!($name), $name)),*]
+    };
+}
+
+fn main() {
+    worker::enter();
+    let trials = trials![
+        calls_give_their_values,
+        a_panic_is_an_error_and_costs_no_worker,
+        a_map_keeps_order_and_window,
+        a_remote_coroutine_has_a_mailbox,
+        a_call_that_kills_workers_is_given_up_and_hurts_no_other,
+        a_call_that_may_not_be_repeated_is_not,
+        a_dropped_job_is_cancelled_where_it_runs,
+        what_waits_behind_a_long_call_runs_elsewhere,
+        what_is_too_large_is_refused_both_ways,
+        #[cfg(target_os = "linux")]
+        nothing_is_left_of_a_worker,
+        #[cfg(target_os = "linux")]
+        closing_kills_a_worker_that_does_not_end,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
