@@ -30,6 +30,11 @@ pub(crate) const TEST_PROGRAMS: &[Program] = &[
         why: "the example pipe_csum is held to its sums",
     },
     Program {
+        name: "sleep",
+        package: "coreutils",
+        why: "the tests of workers need a program that is no worker",
+    },
+    Program {
         name: "sort",
         package: "coreutils",
         why: "the tests of pipelines chain it",

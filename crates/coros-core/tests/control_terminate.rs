@@ -1,4 +1,5 @@
 //! Terminating, suspending and resuming.
+#![allow(clippy::unwrap_used)] // in what the tests call
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! How coroutines end, and who is told.
+#![allow(clippy::unwrap_used)] // in what the tests call
 
 mod common;
 
@@ -19,7 +20,7 @@ fn every_way_to_end_is_told_to_join_exit_and_monitors() {
             panic!("at {}", 7);
         }
         async fn waits(_me: Context<()>) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         let terminated = spawn(waits);
         terminated.terminate();

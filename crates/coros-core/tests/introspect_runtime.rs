@@ -1,4 +1,5 @@
 //! Looking at coroutines, and whole programs. Counts are of the process, so these tests are one.
+#![allow(clippy::unwrap_used)] // in what the tests call
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Messages arrive, in order, once; and receiving selects, times out and can be cancelled.
+#![allow(clippy::unwrap_used)] // in what the tests call
 
 mod common;
 

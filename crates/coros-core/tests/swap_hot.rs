@@ -1,4 +1,5 @@
 //! Hot swap.
+#![allow(clippy::unwrap_used)] // in what the tests call
 
 mod common;
 

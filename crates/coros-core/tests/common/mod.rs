@@ -1,5 +1,6 @@
 //! What the tests of this crate share.
-#![allow(dead_code)]
+// `allow-unwrap-in-tests` knows functions with `#[test]`, not what they call.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::future::Future;
 use std::time::Duration;
