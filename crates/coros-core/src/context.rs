@@ -196,7 +196,7 @@ impl<M: Send + 'static> Context<M> {
     /// ```
     #[must_use]
     pub fn terminating(&self) -> Terminating {
-        Terminating::new(&self.host())
+        Terminating::new(self.host())
     }
 
     /// Leaves a policy that is asked at any suspension point when somebody offers this coroutine

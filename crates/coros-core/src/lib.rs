@@ -1,4 +1,4 @@
-//! Coroutines on one machine.
+#![doc = include_str!("crate.md")]
 
 mod address;
 mod builder;

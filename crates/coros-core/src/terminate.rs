@@ -1,49 +1,69 @@
 //! Ending a coroutine from outside, with a grace period for those that asked for it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::control::Flags;
 use crate::engine::Host;
 use crate::introspect;
+use crate::primitives::{Mutex, lock};
+
+/// What a coroutine keeps that asked to be told when it is to end.
+#[derive(Default)]
+pub(crate) struct Graceful {
+    /// Its runtime, which keeps the grace period.
+    runtime: OnceLock<Handle>,
+    /// Those that wait with another waker than the coroutine's own, which is woken anyway.
+    elsewhere: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    wakers: BTreeMap<u64, Waker>,
+}
 
 /// Resolves when somebody asks the coroutine to end: see
 /// [`Context::terminating`](crate::Context::terminating).
 ///
 /// May be polled again after it has resolved, and resolves again.
 pub struct Terminating {
-    told: watch::Receiver<bool>,
-    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    host: Arc<dyn Host>,
+    /// Under which number it waits elsewhere.
+    key: Option<u64>,
 }
 
 impl Terminating {
-    pub(crate) fn new(host: &Arc<dyn Host>) -> Self {
+    pub(crate) fn new(host: Arc<dyn Host>) -> Self {
         let control = host.control();
-        let (sender, _) = control
+        control
             .extra()
-            .terminating
-            .get_or_init(|| (watch::channel(false).0, Handle::current()));
-        let told = sender.subscribe();
+            .graceful
+            .runtime
+            .get_or_init(Handle::current);
         if !control.set(Flags::GRACEFUL).has(Flags::GRACEFUL) {
-            introspect::graceful(host);
+            introspect::graceful(&host);
         }
-        Terminating {
-            told,
-            waiting: None,
-        }
+        Terminating { host, key: None }
     }
 
     /// Whether somebody has asked the coroutine to end.
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        *self.told.borrow()
+        self.host.control().flags().has(Flags::TERMINATING)
+    }
+
+    fn waiting(&self) -> &Mutex<Waiting> {
+        &self.host.control().extra().graceful.elsewhere
     }
 }
 
@@ -51,24 +71,41 @@ impl Future for Terminating {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if *self.told.borrow() {
-            return Poll::Ready(());
+        if !self.is_requested() && !self.host.control().is_own(cx.waker()) {
+            let mut waiting = lock(self.waiting());
+            let key = self.key.unwrap_or_else(|| {
+                waiting.next += 1;
+                waiting.next
+            });
+            let previous = waiting.wakers.insert(key, cx.waker().clone());
+            drop(waiting);
+            drop(previous);
+            self.key = Some(key);
+            // Pairs with the fence in `terminate`: the flag is seen here, or the waker there.
+            fence(Ordering::SeqCst);
         }
-        let this = &mut *self;
-        let waiting = this.waiting.get_or_insert_with(|| {
-            let mut told = this.told.clone();
-            // The sender lives as long as the coroutine, whose part this is.
-            Box::pin(async move { drop(told.wait_for(|asked| *asked).await) })
-        });
-        waiting.as_mut().poll(cx)
+        if self.is_requested() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Drop for Terminating {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            let waker = lock(self.waiting()).wakers.remove(&key);
+            drop(waker);
+        }
     }
 }
 
 impl Clone for Terminating {
     fn clone(&self) -> Self {
         Terminating {
-            told: self.told.clone(),
-            waiting: None,
+            host: Arc::clone(&self.host),
+            key: None,
         }
     }
 }
@@ -77,7 +114,7 @@ impl fmt::Debug for Terminating {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Terminating")
             .field("requested", &self.is_requested())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,14 +125,19 @@ pub(crate) fn terminate(host: Arc<dyn Host>) {
     if before.has(Flags::TERMINATING.and(Flags::ENDED)) {
         return;
     }
-    let sender = control
-        .existing_extra()
-        .and_then(|extra| extra.terminating.get());
-    let Some((sender, runtime)) = sender.filter(|_| control.flags().has(Flags::GRACEFUL)) else {
+    let graceful = control.existing_extra().map(|extra| &extra.graceful);
+    let runtime = graceful.and_then(|graceful| graceful.runtime.get());
+    let (Some(graceful), Some(runtime), true) =
+        (graceful, runtime, control.flags().has(Flags::GRACEFUL))
+    else {
         kill(&*host);
         return;
     };
-    sender.send_replace(true);
+    fence(Ordering::SeqCst);
+    let elsewhere = std::mem::take(&mut lock(&graceful.elsewhere).wakers);
+    for waker in elsewhere.into_values() {
+        waker.wake();
+    }
     // A suspended coroutine could not clean up.
     control.resume();
     control.wake();

@@ -162,3 +162,29 @@ fn a_suspended_coroutine_can_be_terminated() {
         assert_eq!(coro.join().await, Err(Exit::Terminated));
     });
 }
+
+#[test]
+fn whoever_waits_for_the_request_is_told_whatever_polls_it() {
+    use futures_util::StreamExt;
+    use futures_util::stream::FuturesUnordered;
+    on_both(|| async {
+        let (give, take) = tokio::sync::oneshot::channel();
+        let coro = spawn(async move |me: Context<()>| {
+            give.send(me.terminating()).unwrap();
+            // Polled with the wakers of a combinator; the ones given up leave nothing behind.
+            let mut several = FuturesUnordered::new();
+            several.push(me.terminating());
+            several.push(me.terminating());
+            drop(me.terminating());
+            several.next().await.unwrap();
+            several.next().await.unwrap();
+            "clean"
+        });
+        let elsewhere = tokio::spawn(take.await.unwrap());
+        until(|| coros_core::live() > 0).await;
+        tokio::task::yield_now().await;
+        coro.terminate();
+        assert_eq!(coro.join().await, Ok("clean"));
+        elsewhere.await.unwrap();
+    });
+}

@@ -1,19 +1,17 @@
 //! What a coroutine has only when it is used.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
-
-use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use crate::Exit;
 use crate::mailbox::Bounds;
 use crate::primitives::Mutex;
 use crate::remote::OnExit;
 use crate::swap::SwapState;
+use crate::terminate::Graceful;
 
 /// How long a coroutine that asked for it may clean up, unless its builder says otherwise.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
@@ -26,8 +24,7 @@ pub(crate) struct Extra {
     pub(crate) end: Mutex<End>,
     /// The waker of a receiver that is polled by another task or a combinator.
     pub(crate) elsewhere: Mutex<Option<Waker>>,
-    /// Tells a coroutine that asked for it to clean up; its runtime keeps the grace period.
-    pub(crate) terminating: OnceLock<(watch::Sender<bool>, Handle)>,
+    pub(crate) graceful: Graceful,
     pub(crate) swap: SwapState,
     /// Messages taken from the mailbox and not yet received.
     pub(crate) held: AtomicUsize,
@@ -52,7 +49,7 @@ impl Default for Extra {
             born: Instant::now(),
             end: Mutex::new(End::default()),
             elsewhere: Mutex::new(None),
-            terminating: OnceLock::new(),
+            graceful: Graceful::default(),
             swap: SwapState::default(),
             held: AtomicUsize::new(0),
         }

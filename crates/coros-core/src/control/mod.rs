@@ -198,6 +198,9 @@ impl Control {
             for watcher in watchers.into_values() {
                 call(watcher, exit.clone());
             }
+            // A waker holds the task that it wakes.
+            let elsewhere = lock(&extra.elsewhere).take();
+            drop(elsewhere);
         }
         introspect::ended(self.id, before);
     }
