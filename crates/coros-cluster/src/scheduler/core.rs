@@ -508,44 +508,41 @@ impl<T> Core<T> {
         // Those that are already on their way back will fill some.
         let expected: usize = self.workers.values().map(|worker| worker.revoked).sum();
         wanted = wanted.saturating_sub(expected);
-        'more: while wanted > 0 {
-            let waiting = |worker: &Worker| {
-                worker
-                    .in_flight
-                    .len()
-                    .saturating_sub(worker.slots + worker.revoked)
+        while wanted > 0
+            && let Some((worker, id)) = self.behind()
+        {
+            let call = self.calls.get_mut(&id).expect("a call in flight is known");
+            call.state = State::InFlight {
+                worker,
+                revoked: true,
             };
-            let Some((id, worker)) = self.workers.iter_mut().max_by_key(|(_, w)| waiting(w)) else {
-                return;
-            };
-            if waiting(worker) == 0 {
-                return;
-            }
-            for call in worker.in_flight.iter().skip(worker.slots).rev() {
-                let state = self.calls.get_mut(call).expect("a call in flight is known");
-                let home = State::InFlight {
-                    worker: *id,
-                    revoked: false,
-                };
-                if state.state == home && state.item.is_some() {
-                    state.state = State::InFlight {
-                        worker: *id,
-                        revoked: true,
-                    };
-                    worker.revoked += 1;
-                    let attempt = state.attempt;
-                    out.push(Output::Revoke {
-                        worker: *id,
-                        call: *call,
-                        attempt,
-                        abort: false,
-                    });
-                    wanted -= 1;
-                    continue 'more;
-                }
-            }
-            return;
+            let attempt = call.attempt;
+            self.worker(worker).revoked += 1;
+            out.push(Output::Revoke {
+                worker,
+                call: id,
+                attempt,
+                abort: false,
+            });
+            wanted -= 1;
         }
+    }
+
+    /// Of the worker where most calls wait behind running ones, the one that was sent last.
+    fn behind(&self) -> Option<(WorkerId, CallId)> {
+        // Not those that are on their way back already, nor those that nobody wants.
+        let movable = |worker: WorkerId, id: CallId| {
+            let call = &self.calls[&id];
+            let revoked = false;
+            call.state == State::InFlight { worker, revoked } && call.item.is_some()
+        };
+        let last_of_each = self.workers.iter().filter_map(|(worker, state)| {
+            let behind = state.in_flight.iter().copied().skip(state.slots);
+            let mut behind = behind.filter(|id| movable(*worker, *id));
+            let last = behind.next_back()?;
+            Some((behind.count(), *worker, last))
+        });
+        last_of_each.max().map(|(_, worker, call)| (worker, call))
     }
 }
 

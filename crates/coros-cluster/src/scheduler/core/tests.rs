@@ -287,34 +287,36 @@ impl World {
 
     /// Nothing waits here, and nothing waits behind a running call, while a worker is free.
     fn check_idle(&self) {
-        let free = |id: &WorkerId| {
-            let list = &self.in_flight[id];
-            list.len() < self.workers[id].slots
-                && !list.iter().any(|(call, _)| self.suspects.contains(call))
+        let free = |(worker, list): (&WorkerId, &Vec<(CallId, u32)>)| {
+            let reserved = list.iter().any(|(call, _)| self.suspects.contains(call));
+            let slots = self.workers[worker].slots;
+            if reserved {
+                0
+            } else {
+                slots.saturating_sub(list.len())
+            }
         };
-        let idle = self.in_flight.keys().filter(|id| free(id)).count();
+        let idle: usize = self.in_flight.iter().map(free).sum();
         match self.waiting.first() {
             Some(first) if self.suspects.contains(first) => {
                 assert!(self.in_flight.values().all(|list| !list.is_empty()));
             }
             Some(_) => assert_eq!(idle, 0, "a call waits beside a free slot"),
             None => {
-                let behind: usize = self
-                    .core
-                    .workers
-                    .values()
-                    .map(|w| w.in_flight.len().saturating_sub(w.slots + w.revoked))
-                    .sum();
+                let behind = self.in_flight.iter().flat_map(|(worker, list)| {
+                    let behind = list.iter().skip(self.workers[worker].slots);
+                    behind.filter(|(call, _)| {
+                        let home = State::InFlight {
+                            worker: *worker,
+                            revoked: false,
+                        };
+                        !self.cancelled.contains(call) && self.core.calls[call].state == home
+                    })
+                });
+                let behind = behind.count();
                 let coming: usize = self.core.workers.values().map(|w| w.revoked).sum();
-                // Cancelled calls that wait at a worker do not come back.
-                let cancelled = self
-                    .in_flight
-                    .values()
-                    .flatten()
-                    .filter(|(call, _)| self.cancelled.contains(call))
-                    .count();
                 assert!(
-                    behind <= cancelled || coming >= idle,
+                    behind == 0 || coming >= idle,
                     "calls wait behind, slots are free"
                 );
             }
@@ -538,6 +540,21 @@ fn what_waits_behind_a_long_call_goes_to_an_idle_worker() {
     world.step(&Step::Receive(0));
     world.step(&Step::Report(0, false));
     assert_eq!(world.in_flight[&WorkerId(1)], [(CallId(2), 2)]);
+}
+
+#[test]
+fn cancelled_calls_do_not_hide_those_that_wait() {
+    // Worker 0 has two slots and a call behind them, worker 1 only a cancelled one.
+    let mut world = World::new(Config {
+        prefetch: 1,
+        retries: 1,
+    });
+    world.step(&Step::NewWorker(2));
+    world.step(&Step::Submit(5));
+    world.step(&Step::NewWorker(1));
+    world.tell(Input::Cancel { call: CallId(4) });
+    world.step(&Step::NewWorker(1));
+    world.settle();
 }
 
 #[test]
