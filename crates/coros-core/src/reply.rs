@@ -286,8 +286,8 @@ impl AskError {
         match error {
             SendError::Full(_) => AskError::Full,
             SendError::Closed(_) => AskError::Closed,
-            SendError::Disconnected(_, why) => AskError::Disconnected(why),
-            SendError::Codec(_, why) => AskError::Codec(why),
+            SendError::Disconnected(_, why) => AskError::Disconnected(why.into()),
+            SendError::Codec(_, why) => AskError::Codec(*why),
         }
     }
 }

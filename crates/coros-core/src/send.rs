@@ -15,9 +15,10 @@ pub enum SendError<M> {
     /// The coroutine has ended, or has dropped its context.
     Closed(M),
     /// There is no link to the coroutine's node, or it was lost before the answer came.
-    Disconnected(M, String),
+    // Boxed, as the next: the result of every send has room for the largest error.
+    Disconnected(M, Box<str>),
     /// The message cannot be encoded for another node.
-    Codec(M, CodecError),
+    Codec(M, Box<CodecError>),
 }
 
 impl<M> SendError<M> {
@@ -35,8 +36,8 @@ impl<M> SendError<M> {
         match error {
             CarryError::Closed => SendError::Closed(message),
             CarryError::Full => SendError::Full(message),
-            CarryError::Disconnected(why) => SendError::Disconnected(message, why),
-            CarryError::Codec(why) => SendError::Codec(message, why),
+            CarryError::Disconnected(why) => SendError::Disconnected(message, why.into()),
+            CarryError::Codec(why) => SendError::Codec(message, why.into()),
         }
     }
 }

@@ -149,7 +149,7 @@ fn carry_error<M>(error: &SendError<M>) -> CarryError {
     match error {
         SendError::Full(_) => CarryError::Full,
         SendError::Closed(_) => CarryError::Closed,
-        SendError::Disconnected(_, why) => CarryError::Disconnected(why.clone()),
-        SendError::Codec(_, why) => CarryError::Codec(why.clone()),
+        SendError::Disconnected(_, why) => CarryError::Disconnected(why.to_string()),
+        SendError::Codec(_, why) => CarryError::Codec((**why).clone()),
     }
 }

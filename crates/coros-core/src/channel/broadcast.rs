@@ -30,6 +30,19 @@ impl Put {
     }
 }
 
+/// Sends one subscriber its copy.
+#[inline]
+fn put<M: Send + 'static>(address: &Address<M>, message: M) -> Put {
+    match address.place() {
+        // What nearly all subscribers are: no error is made that would be thrown away.
+        Ok(mailbox) if !mailbox.is_bounded() => match mailbox.push(message) {
+            Ok(()) => Put::Reached,
+            Err(_) => Put::Ended,
+        },
+        _ => Put::of(&address.send(message)),
+    }
+}
+
 impl<M: Clone + Send + 'static> Channel<M> {
     /// Sends a message to all subscribers, and returns how many coroutines it went to.
     ///
@@ -40,7 +53,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// # Errors
     /// [`ChannelClosed`], with the message, when the channel is closed.
     pub fn send(&self, message: M) -> Result<usize, ChannelClosed<M>> {
-        self.broadcast(message, |address, message| Put::of(&address.send(message)))
+        self.broadcast(message, put)
     }
 
     /// Walks over the subscribers, and those of subscribed channels; `put` gives each coroutine
