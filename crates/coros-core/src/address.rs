@@ -405,7 +405,11 @@ impl<M> WeakAddress<M> {
     /// The coroutine's number.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.mailbox.control().id()
+        self.control().id()
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        self.mailbox.control()
     }
 }
 

@@ -91,9 +91,10 @@ impl Builder {
     /// # Panics
     /// When it is zero, or more than `usize::MAX >> 3`.
     pub fn capacity(mut self, messages: usize) -> Self {
+        let most = tokio::sync::Semaphore::MAX_PERMITS;
         assert!(
-            messages > 0,
-            "a mailbox needs room for at least one message"
+            (1..=most).contains(&messages),
+            "a mailbox has room for at least one message and at most {most}, not {messages}"
         );
         self.capacity = Some(messages);
         self

@@ -114,7 +114,8 @@ impl<M: Send + 'static> Context<M> {
         self.receiver.mailbox().control().name()
     }
 
-    /// Waits; messages queue up meanwhile. The same as [`tokio::time::sleep`].
+    /// Waits; messages queue up meanwhile. The same as [`tokio::time::sleep`], which is the one
+    /// to use in a `select!` beside a receive, since that borrows the context.
     pub fn sleep(&self, duration: Duration) -> tokio::time::Sleep {
         tokio::time::sleep(duration)
     }
@@ -123,8 +124,12 @@ impl<M: Send + 'static> Context<M> {
     pub async fn suspend(&mut self) {
         let control = self.receiver.mailbox().control();
         control.suspend();
-        // The engine does not poll a suspended coroutine, so the next poll is after the resume.
-        poll_fn(|_| {
+        // The engine does not poll a suspended coroutine, so the next poll is after the resume;
+        // a combinator polls again only if its own waker is woken.
+        poll_fn(|cx| {
+            if !control.is_own(cx.waker()) {
+                control.set_elsewhere(cx.waker());
+            }
             if control.flags().has(Flags::SUSPENDED) {
                 Poll::Pending
             } else {
@@ -159,7 +164,7 @@ impl<M: Send + 'static> Context<M> {
         message: impl FnOnce(crate::Exit) -> M + Send + 'static,
     ) -> Monitor<N> {
         let me = self.address();
-        Monitor::new(other, move |exit| {
+        Monitor::new(other, self.host(), move |exit| {
             // An error means that this coroutine has ended: nobody is left to be told.
             let _ = me.send_anyway(message(exit));
         })

@@ -147,6 +147,11 @@ pub(crate) fn graceful(host: &Arc<dyn Host>) {
     enter(&GRACEFUL, host);
 }
 
+/// The coroutine does not want that any more.
+pub(crate) fn not_graceful(id: u64) {
+    GRACEFUL.with(|table| table.remove(&id));
+}
+
 fn enter(table: &Table, host: &Arc<dyn Host>) {
     table.with(|table| table.insert(host.control().id(), Arc::downgrade(host)));
 }

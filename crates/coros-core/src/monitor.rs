@@ -1,24 +1,38 @@
 //! Being told of the end of another coroutine.
 
 use std::fmt;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::{Address, Exit};
+use crate::engine::Host;
+use crate::{Address, Exit, WeakAddress};
 
 /// A monitor that a coroutine has set on another: see [`Context::monitor`](crate::Context::monitor).
 ///
 /// Dropping it changes nothing; [`cancel`](Monitor::cancel) takes the monitor back.
 pub struct Monitor<N> {
-    target: Address<N>,
-    key: Option<u64>,
+    /// Weak, so that a monitor does not keep the mailbox of its target open. None for a remote
+    /// target.
+    target: Option<WeakAddress<N>>,
+    key: u64,
 }
 
 impl<N: Send + 'static> Monitor<N> {
-    pub(crate) fn new(target: &Address<N>, f: impl FnOnce(Exit) + Send + 'static) -> Self {
-        let key = target.watch(Box::new(f));
+    pub(crate) fn new(
+        target: &Address<N>,
+        owner: Arc<dyn Host>,
+        f: impl FnOnce(Exit) + Send + 'static,
+    ) -> Self {
+        let key = match target.place() {
+            Ok(mailbox) => mailbox.control().watch_for(Some(owner), Box::new(f)),
+            Err(remote) => {
+                remote.watch(Box::new(f));
+                0
+            }
+        };
         Monitor {
-            target: target.clone(),
+            target: target.downgrade(),
             key,
         }
     }
@@ -26,16 +40,17 @@ impl<N: Send + 'static> Monitor<N> {
     /// Takes the monitor back. False when its message has been sent, or when the other
     /// coroutine lives on another node, where monitors stay.
     pub fn cancel(self) -> bool {
-        match (self.key, self.target.place()) {
-            (Some(key), Ok(mailbox)) => mailbox.control().unwatch(key),
-            _ => false,
-        }
+        self.target
+            .is_some_and(|target| target.control().unwatch(self.key))
     }
 }
 
 impl<N> fmt::Debug for Monitor<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Monitor({})", self.target)
+        match &self.target {
+            Some(target) => write!(f, "Monitor(#{})", target.id()),
+            None => f.write_str("Monitor(remote)"),
+        }
     }
 }
 

@@ -39,6 +39,9 @@ enum Way<T> {
     Returned(Arc<ReplyInlet<T>>),
     /// Boxed, because a reply is part of messages that hardly ever come from another node.
     Remote(Box<RemoteReply<T>>),
+    /// Such a one, written into a message again: whoever reads it has the right, unless the
+    /// message comes back.
+    PassedOn(Box<RemoteReply<T>>),
 }
 
 struct RemoteReply<T> {
@@ -66,7 +69,7 @@ impl<T: Send + 'static> Reply<T> {
             Way::Used => {}
             Way::Local(sender) => drop(sender.send(answer)),
             Way::Lent(inlet) | Way::Returned(inlet) => inlet.finish(Some(answer)),
-            Way::Remote(remote) => {
+            Way::Remote(remote) | Way::PassedOn(remote) => {
                 let encode = &mut |buffer: &mut Vec<u8>| (remote.encode)(&answer, buffer);
                 if let Err(error) = remote.carrier.send(&remote.id, encode) {
                     tracing::warn!("a reply to {} was lost: {error}", remote.id.location);
@@ -108,7 +111,7 @@ impl<T> Drop for Reply<T> {
         match self.take() {
             Way::Remote(remote) => remote.refuse(),
             Way::Returned(inlet) => inlet.finish(None),
-            Way::Used | Way::Local(_) | Way::Lent(_) => {}
+            Way::Used | Way::Local(_) | Way::Lent(_) | Way::PassedOn(_) => {}
         }
     }
 }
@@ -126,9 +129,10 @@ impl<T: Message> Serialize for Reply<T> {
         let inlet = match std::mem::replace(&mut *way, Way::Used) {
             Way::Local(sender) => Arc::new(ReplyInlet::new(sender)),
             Way::Lent(inlet) | Way::Returned(inlet) => inlet,
-            Way::Remote(remote) => {
-                // Passed on: the right is the reader's now.
-                return remote.id.serialize(serializer);
+            Way::Remote(remote) | Way::PassedOn(remote) => {
+                let id = remote.id.clone();
+                *way = Way::PassedOn(remote);
+                return id.serialize(serializer);
             }
             Way::Used => return Err(S::Error::custom("the reply has been used")),
         };

@@ -270,3 +270,83 @@ fn every_one_of_many_watchers_is_told() {
         assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 100_000);
     });
 }
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("in drop");
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_panics_when_dropped_hides_no_end() {
+    on_both(|| async {
+        let coro = spawn(async |mut me: Context<()>| {
+            let bomb = Bomb;
+            me.swappable(move |_| {
+                let _ = &bomb;
+            });
+        });
+        let address = coro.address();
+        assert_eq!(address.exit().await, Exit::Finished);
+        assert_eq!(coro.join().await, Ok(()));
+    });
+}
+
+#[test]
+fn a_message_that_panics_when_dropped_keeps_nobody_waiting() {
+    on_both(|| async {
+        let coro = build().capacity(1).spawn(async |me: Context<Bomb>| {
+            std::future::pending::<()>().await;
+            drop(me);
+        });
+        coro.send(Bomb).unwrap();
+        let mut waiting = Box::pin(coro.deliver(Bomb));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        coro.terminate();
+        std::mem::forget(waiting.await.unwrap_err());
+        assert_eq!(coro.exit().await, Exit::Panicked("in drop".into()));
+    });
+}
+
+#[test]
+fn monitors_of_coroutines_that_have_ended_are_let_go() {
+    on_both(|| async {
+        let server = spawn(async |mut me: Context<()>| while me.receive().await.is_some() {});
+        let kept = Arc::new(());
+        for _ in 0..2_000 {
+            let (server, kept) = (server.address(), Arc::clone(&kept));
+            let client = spawn(async move |me: Context<Exit>| {
+                me.monitor(&server, move |exit| {
+                    let _ = &kept;
+                    exit
+                });
+            });
+            client.join().await.unwrap();
+        }
+        assert!(
+            Arc::strong_count(&kept) < 200,
+            "{} monitors",
+            Arc::strong_count(&kept)
+        );
+    });
+}
+
+#[test]
+fn a_monitor_that_is_kept_does_not_keep_its_target_open() {
+    on_both(|| async {
+        let target = spawn(async |mut me: Context<()>| me.receive().await);
+        let watcher = spawn(async move |mut me: Context<Exit>| {
+            let monitor = me.monitor(&target, |exit| exit);
+            drop(target);
+            let exit = me.receive().await;
+            assert!(!monitor.cancel());
+            exit
+        });
+        assert_eq!(watcher.join().await, Ok(Some(Exit::Finished)));
+    });
+}

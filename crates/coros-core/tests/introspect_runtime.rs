@@ -36,11 +36,14 @@ fn named_coroutines_are_listed() {
                 assert_eq!(me.receive_where(|n| *n == 3).await, Some(3));
                 std::future::pending::<()>().await;
             });
+        let (ready, is_ready) = tokio::sync::oneshot::channel();
         let daemon = build()
             .name("logger")
             .daemon()
-            .spawn(async |me: Context<()>| {
-                me.terminating().await;
+            .spawn(async move |me: Context<()>| {
+                let stop = me.terminating();
+                ready.send(()).unwrap();
+                stop.await;
                 me.sleep(Duration::from_secs(60)).await;
             });
         for n in 0..5 {
@@ -50,6 +53,8 @@ fn named_coroutines_are_listed() {
         // are counted.
         until(|| coroutines().iter().any(|coro| coro.mailbox == 4)).await;
         named.suspend();
+        // One that has not asked to be told would be dropped at once.
+        is_ready.await.unwrap();
         daemon.terminate();
         until(|| {
             coroutines()

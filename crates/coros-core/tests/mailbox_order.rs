@@ -393,3 +393,27 @@ fn receiving_works_through_combinators_with_wakers_of_their_own() {
         assert_eq!(coro.join().await.unwrap(), (0..300).collect::<Vec<_>>());
     });
 }
+
+#[test]
+fn a_selective_receive_lets_others_run_while_it_skips() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counting = Arc::clone(&turns);
+        let other = tokio::spawn(std::future::poll_fn(move |cx| {
+            counting.fetch_add(1, Ordering::Relaxed);
+            cx.waker().wake_by_ref();
+            std::task::Poll::<()>::Pending
+        }));
+        let coro = spawn(async |mut me: Context<u32>| me.receive_where(|n| *n == 99_999).await);
+        for n in 0..100_000 {
+            coro.send(n).unwrap();
+        }
+        assert_eq!(coro.join().await, Ok(Some(99_999)));
+        other.abort();
+        assert!(turns.load(Ordering::Relaxed) > 700, "{turns:?}");
+    });
+}

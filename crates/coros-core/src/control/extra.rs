@@ -7,6 +7,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::Exit;
+use crate::engine::Host;
 use crate::mailbox::Bounds;
 use crate::primitives::Mutex;
 use crate::remote::OnExit;
@@ -37,7 +38,46 @@ pub(crate) struct End {
     pub(crate) exit: Option<Exit>,
     pub(crate) next: u64,
     /// In the order in which they came.
-    pub(crate) watchers: BTreeMap<u64, OnExit>,
+    pub(crate) watchers: BTreeMap<u64, Watcher>,
+    /// With so many watchers, the next one looks for those that are obsolete.
+    look_at: usize,
+}
+
+/// Somebody who waits for the end.
+pub(crate) struct Watcher {
+    /// The coroutine that is to be told, if it is one.
+    pub(crate) owner: Option<Arc<dyn Host>>,
+    pub(crate) call: OnExit,
+}
+
+impl End {
+    /// Removes the watchers of coroutines that have ended, each time when there are twice as many
+    /// as were left the last time: constant time on average. Otherwise a server that each of its
+    /// clients monitors would remember them all.
+    pub(super) fn take_obsolete(&mut self) -> Vec<Watcher> {
+        const LOOK_AT_LEAST: usize = 64;
+        if self.watchers.len() < self.look_at.max(LOOK_AT_LEAST) {
+            return Vec::new();
+        }
+        let is_obsolete = |watcher: &Watcher| {
+            watcher
+                .owner
+                .as_ref()
+                .is_some_and(|owner| owner.is_closed())
+        };
+        let obsolete: Vec<u64> = self
+            .watchers
+            .iter()
+            .filter(|(_, watcher)| is_obsolete(watcher))
+            .map(|(key, _)| *key)
+            .collect();
+        let taken = obsolete
+            .iter()
+            .filter_map(|key| self.watchers.remove(key))
+            .collect();
+        self.look_at = 2 * self.watchers.len();
+        taken
+    }
 }
 
 impl Default for Extra {

@@ -13,14 +13,16 @@ mod flags;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 pub(crate) use extra::Extra;
+use extra::Watcher;
 pub(crate) use flags::Flags;
 
 use crate::Exit;
+use crate::engine::Host;
 use crate::introspect;
 use crate::mailbox::Bounds;
 use crate::primitives::{fence, lock};
@@ -193,21 +195,30 @@ impl Control {
         // Pairs with the fence in `watch`: either the watcher sees the flag, or it is seen here.
         fence(Ordering::SeqCst);
         if let Some(extra) = self.existing_extra() {
-            extra.swap.ended(exit);
             let watchers = std::mem::take(&mut lock(&extra.end).watchers);
             for watcher in watchers.into_values() {
-                call(watcher, exit.clone());
+                call(watcher.call, exit.clone());
             }
             // A waker holds the task that it wakes.
             let elsewhere = lock(&extra.elsewhere).take();
             drop(elsewhere);
         }
         introspect::ended(self.id, before);
+        // Last, because this drops what users have left here.
+        if let Some(extra) = self.existing_extra() {
+            extra.swap.ended(exit);
+        }
     }
 
     /// Calls `watcher` once with the reason for the end; at once if the coroutine has ended.
     /// Returns what [`unwatch`](Self::unwatch) takes.
     pub(crate) fn watch(&self, watcher: OnExit) -> u64 {
+        self.watch_for(None, watcher)
+    }
+
+    /// [`watch`](Self::watch) on behalf of another coroutine: once that takes no messages any
+    /// more, the watcher may be dropped without a call.
+    pub(crate) fn watch_for(&self, owner: Option<Arc<dyn Host>>, watcher: OnExit) -> u64 {
         let extra = self.extra();
         fence(Ordering::SeqCst);
         let mut end = lock(&extra.end);
@@ -217,7 +228,16 @@ impl Control {
             drop(end);
             call(watcher, self.exit().unwrap_or(Exit::Terminated));
         } else {
-            end.watchers.insert(key, watcher);
+            let obsolete = end.take_obsolete();
+            end.watchers.insert(
+                key,
+                Watcher {
+                    owner,
+                    call: watcher,
+                },
+            );
+            drop(end);
+            drop(obsolete);
         }
         key
     }

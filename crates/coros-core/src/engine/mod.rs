@@ -23,6 +23,9 @@ pub(crate) trait Host: Send + Sync {
 
     /// Messages that senders have put in and the coroutine has not taken.
     fn queued(&self) -> usize;
+
+    /// Whether the coroutine takes no more messages.
+    fn is_closed(&self) -> bool;
 }
 
 impl<M: Send> Host for Mailbox<M> {
@@ -32,6 +35,10 @@ impl<M: Send> Host for Mailbox<M> {
 
     fn queued(&self) -> usize {
         self.len()
+    }
+
+    fn is_closed(&self) -> bool {
+        Mailbox::is_closed(self)
     }
 }
 
@@ -72,6 +79,14 @@ impl<R> Future for Handle<R> {
             // The runtime was dropped with the coroutine in it; panics do not get here.
             Err(_) => Err(Exit::Terminated),
         })
+    }
+}
+
+/// Drops what belongs to a user; a panic in its destructor is logged and goes no further.
+pub(crate) fn drop_guarded<T>(value: T) {
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(value)));
+    if let Err(panic) = dropped {
+        tracing::error!("a destructor panicked: {}", panic_text(&*panic));
     }
 }
 

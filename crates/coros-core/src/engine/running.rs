@@ -152,6 +152,10 @@ where
     control.set(Flags::SWAPPING);
     let dropped = catch_unwind(AssertUnwindSafe(|| body.set(Body::Done)));
     control.clear(Flags::SWAPPING);
+    // The new function has not asked for a grace period.
+    if control.clear(Flags::GRACEFUL).has(Flags::GRACEFUL) {
+        crate::introspect::not_graceful(control.id());
+    }
     let receiver = control.extra().swap.take_receiver();
     let replaced = match (
         dropped,
@@ -217,10 +221,12 @@ where
         let flags = control.flags();
         let mut result = None;
         if flags.has(Flags::ATTENTION) {
-            match self.as_mut().attend(flags) {
-                Next::Poll => {}
-                Next::Wait => return Poll::Pending,
-                Next::End(exit) => result = Some(Err(exit)),
+            // What users have left there is dropped there.
+            match catch_unwind(AssertUnwindSafe(|| self.as_mut().attend(flags))) {
+                Ok(Next::Poll) => {}
+                Ok(Next::Wait) => return Poll::Pending,
+                Ok(Next::End(exit)) => result = Some(Err(exit)),
+                Err(panic) => result = Some(Err(panicked(&*panic))),
             }
         }
         let mut this = self.project();

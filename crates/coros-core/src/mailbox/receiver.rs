@@ -168,6 +168,10 @@ impl<M: Send + 'static> Receiver<M> {
                     return Poll::Ready(message);
                 }
                 *seen += 1;
+                self.streak += 1;
+                if self.must_yield(cx) {
+                    return Poll::Pending;
+                }
             }
             match self.fetch(Some(cx)) {
                 Fetched::Message(message) => {

@@ -265,6 +265,11 @@ impl<M> Mailbox<M> {
                     self.state.store(RUNNING, Release);
                     return Fetched::Message(message);
                 }
+                CLAIMED | CLAIMED_ELSEWHERE if cx.is_none() => {
+                    // Whoever has sent after that sender has sent: its message must be found.
+                    // The sender is between two instructions, or has been preempted there.
+                    yield_now();
+                }
                 CLAIMED => {
                     // The sender's next step is FILLED, and then it wakes the coroutine's own
                     // waker. A poll that comes with another one has to ask again.
@@ -276,7 +281,9 @@ impl<M> Mailbox<M> {
                     return Fetched::Empty;
                 }
                 CLAIMED_ELSEWHERE => {
-                    let Some(cx) = &cx else { return Fetched::Empty };
+                    let cx = cx
+                        .as_ref()
+                        .expect("otherwise the state above is waited out");
                     self.control.set_elsewhere(cx.waker());
                     // Still claimed: the sender has yet to fill the slot and then to wake this
                     // waker. Otherwise it may have woken the previous one.
@@ -335,11 +342,8 @@ impl<M> Mailbox<M> {
         }
         // The emptied buffer goes to the senders, unless it is larger than what comes in at
         // present. A `Vec` becomes a `VecDeque`, and an empty one a `Vec`, without copying.
-        let keep = if queue.len() > KEEP_IDLE {
-            KEEP_BUSY
-        } else {
-            KEEP_IDLE
-        };
+        let busy = queue.len() * size_of::<M>() > KEEP_IDLE;
+        let keep = Self::messages(if busy { KEEP_BUSY } else { KEEP_IDLE });
         let emptied = Vec::from(std::mem::take(&mut **held));
         let (spare, large) = if emptied.capacity() <= keep {
             (emptied, None)
@@ -413,19 +417,18 @@ impl<M> Mailbox<M> {
                 break state;
             }
         };
-        if before == FILLED {
-            // SAFETY: as in `fetch`: FILLED gave the slot to the receiver, and CLOSED keeps every
-            // sender away from it.
-            let message = self
-                .slot
-                .with_mut(|slot| unsafe { (*slot).assume_init_read() });
-            drop(message);
-        }
-        // Senders look at the state under the queue's lock: none appends after this.
-        let queue = std::mem::take(&mut *lock(&self.queue));
-        drop(queue);
         if let Some(bounds) = self.control.bounds() {
             bounds.close();
         }
+        let message = (before == FILLED).then(|| {
+            // SAFETY: as in `fetch`: FILLED gave the slot to the receiver, and CLOSED keeps every
+            // sender away from it.
+            self.slot
+                .with_mut(|slot| unsafe { (*slot).assume_init_read() })
+        });
+        // Senders look at the state under the queue's lock: none appends after this.
+        let queue = std::mem::take(&mut *lock(&self.queue));
+        // Last, because a destructor of the user's may panic: both are dropped all the same.
+        drop((message, queue));
     }
 }

@@ -136,6 +136,7 @@ impl SwapOffer {
     /// a policy, ignore the result.
     pub fn accept<S: Any + Send>(mut self, state: S) -> Accepted<S> {
         let taken = self.taken.take();
+        let number = taken.as_ref().map_or(0, Taken::number);
         let accepted = taken.is_some_and(|taken| {
             self.host
                 .control()
@@ -149,6 +150,7 @@ impl SwapOffer {
         }
         Accepted {
             host: Arc::clone(&self.host),
+            number,
             state: std::marker::PhantomData,
         }
     }
@@ -214,15 +216,20 @@ impl fmt::Debug for SwapOffers {
 /// What [`SwapOffer::accept`] returns: pending for ever, unless the offer was withdrawn.
 pub struct Accepted<S> {
     host: Arc<dyn Host>,
+    number: u64,
     state: std::marker::PhantomData<fn() -> S>,
 }
 
 impl<S: Any + Send> Future for Accepted<S> {
     type Output = S;
 
-    fn poll(self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<S> {
-        // Whoever withdraws the offer wakes the coroutine.
-        let returned = self.host.control().extra().swap.take_returned();
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<S> {
+        let control = self.host.control();
+        // Whoever withdraws the offer wakes the coroutine, and this waker.
+        if !control.is_own(cx.waker()) {
+            control.set_elsewhere(cx.waker());
+        }
+        let returned = control.extra().swap.take_returned(self.number);
         match returned.and_then(|state| state.downcast::<S>().ok()) {
             Some(state) => Poll::Ready(*state),
             None => Poll::Pending,

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::SwapError;
 use crate::Exit;
+use crate::engine::drop_guarded;
 use crate::primitives::{Mutex, lock};
 
 pub(crate) type Policy = Box<dyn FnMut(super::SwapOffer) + Send>;
@@ -32,8 +33,9 @@ struct Inner {
     /// Number of the latest offer: a withdrawal names the offer it means.
     latest: u64,
     policy: Option<Policy>,
-    /// State given back because the offer was withdrawn after it had been accepted.
-    returned: Option<Box<dyn Any + Send>>,
+    /// State given back because the offer of this number was withdrawn after, or before, it was
+    /// accepted.
+    returned: Option<(u64, Box<dyn Any + Send>)>,
     /// State that the previous function handed over.
     state: Option<Box<dyn Any + Send>>,
     /// The receiver on its way from the old function to the new one.
@@ -65,6 +67,10 @@ struct Offer {
 pub(crate) struct Taken(Offer);
 
 impl Taken {
+    pub(crate) fn number(&self) -> u64 {
+        self.0.number
+    }
+
     pub(crate) fn function(&self) -> &'static str {
         self.0.name
     }
@@ -120,7 +126,7 @@ impl SwapState {
             Stage::Offered(offer) | Stage::Checked(offer) if offer.number == number => Some(offer),
             Stage::Taken(taken) if taken == number => None,
             Stage::Due(offer, state) if offer.number == number => {
-                inner.returned = Some(state);
+                inner.returned = Some((number, state));
                 Some(offer)
             }
             other => {
@@ -149,6 +155,7 @@ impl SwapState {
                 let _ = offer
                     .answer
                     .send(Err(SwapError::WrongResult { running, offered }));
+                drop_guarded(offer.function);
             }
             other => inner.stage = other,
         }
@@ -172,13 +179,19 @@ impl SwapState {
     /// The coroutine accepts; false when the offer has been withdrawn, and then the state is
     /// kept for whoever accepted.
     pub(crate) fn accept(&self, taken: Taken, state: Box<dyn Any + Send>) -> bool {
+        let number = taken.number();
         let mut inner = lock(&self.inner);
-        if matches!(inner.stage, Stage::Taken(number) if number == taken.0.number) {
+        let stands = matches!(inner.stage, Stage::Taken(it) if it == number);
+        let (forgotten, in_vain) = if stands {
             inner.stage = Stage::Due(taken.0, state);
-            return true;
-        }
-        inner.returned = Some(state);
-        false
+            (inner.returned.take(), None)
+        } else {
+            (inner.returned.replace((number, state)), Some(taken))
+        };
+        drop(inner);
+        drop_guarded(forgotten);
+        drop_guarded(in_vain);
+        stands
     }
 
     /// The coroutine refuses.
@@ -191,8 +204,12 @@ impl SwapState {
         let _ = taken.0.answer.send(Err(SwapError::Refused(reason)));
     }
 
-    pub(crate) fn take_returned(&self) -> Option<Box<dyn Any + Send>> {
-        lock(&self.inner).returned.take()
+    /// The state that was given back when the offer of this number was accepted in vain.
+    pub(crate) fn take_returned(&self, number: u64) -> Option<Box<dyn Any + Send>> {
+        let returned = &mut lock(&self.inner).returned;
+        returned
+            .take_if(|(of, _)| *of == number)
+            .map(|(_, state)| state)
     }
 
     /// Engine: the accepted swap, if it has not been withdrawn; its state is left for the new
@@ -266,9 +283,19 @@ impl SwapState {
             receiver,
             ..
         } = std::mem::take(&mut *lock(&self.inner));
-        if let Stage::Offered(offer) | Stage::Checked(offer) | Stage::Due(offer, _) = stage {
+        let (offer, due) = match stage {
+            Stage::Offered(offer) | Stage::Checked(offer) => (Some(offer), None),
+            Stage::Due(offer, state) => (Some(offer), Some(state)),
+            Stage::None | Stage::Taken(_) => (None, None),
+        };
+        if let Some(offer) = offer {
             let _ = offer.answer.send(Err(SwapError::Ended(exit.clone())));
+            drop_guarded(offer.function);
         }
-        drop((policy, returned, state, receiver));
+        drop_guarded(due);
+        drop_guarded(policy);
+        drop_guarded(returned);
+        drop_guarded(state);
+        drop_guarded(receiver);
     }
 }
