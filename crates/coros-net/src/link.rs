@@ -319,6 +319,10 @@ impl<'a> Reader<'a> {
                     "a message was dropped");
                 self.unread(frame);
             }
+            Err(error @ CarryError::Full) => {
+                tracing::warn!(peer = %self.peer.location(), coroutine = target, %error,
+                    "a message was dropped");
+            }
             Err(error) => {
                 tracing::debug!(peer = %self.peer.location(), coroutine = target, %error,
                     "a message was dropped");

@@ -184,7 +184,7 @@ pub enum SecretError {
     /// Too short to withstand guessing.
     #[error(
         "a secret of {length} characters is too short: take at least {MIN_PASSPHRASE}, \
-         or let `coros secret new` make one"
+         or a random one from `Secret::random`"
     )]
     Short {
         /// Characters it has.

@@ -300,10 +300,7 @@ async fn linger<S: Io>(mut io: S) {
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The two certificates come from different authorities.
-    #[error(
-        "the two nodes have different secrets: give both the same one \
-         (`coros secret show` prints a node's)"
-    )]
+    #[error("the two nodes have different secrets: give both the same one")]
     OtherSecret,
     /// The peer is on another network.
     #[error(

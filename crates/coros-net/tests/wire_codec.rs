@@ -56,7 +56,7 @@ fn parse_all(mut bytes: &[u8]) -> (Owned, Result<usize, WireError>) {
     loop {
         match wire::parse(bytes) {
             Ok(Parsed::Frame(frame, length)) => {
-                assert_eq!(length, HEADER + frame.payload.len());
+                assert_eq!(length, HEADER + frame.payload.len() + frame.lent.len());
                 frames.push((frame.envelope, frame.payload.to_vec()));
                 bytes = &bytes[length..];
             }

@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use coros::{Address, SendError};
+use coros::Address;
 use serde::{Deserialize, Serialize};
 
 use super::corpus::kind;
@@ -20,6 +20,8 @@ const LARGEST_READ: usize = 256 * 1024;
 const CHUNK_WORDS: usize = 50_000;
 const CHUNK_TEXT: usize = 512 * 1024;
 const CHUNK_BYTES: u64 = 16 * 1024 * 1024;
+/// Of the last chunk of a file, so many words are worth waiting for.
+const LARGE_WORDS: usize = 5_000;
 
 /// Counts the words of a file and sends the counts to `reducer`, as file number `index`. Gives
 /// the bytes that were read.
@@ -57,22 +59,29 @@ pub(super) async fn count_words(
         let full = tally.len() >= CHUNK_WORDS || tally.text_len() >= CHUNK_TEXT;
         if full || bytes - sent >= CHUNK_BYTES {
             let chunk = Chunk::new(index, run, false, bytes - sent, &std::mem::take(&mut tally));
-            // Delivered, not just sent: the reducer sets the pace.
-            reducer
-                .deliver(Partial::Counts(chunk))
-                .await
-                .map_err(|error| error.to_string())?;
+            pace(&reducer, chunk).await?;
             sent = bytes;
         }
     }
     let last = Chunk::new(index, run, true, bytes - sent, &tally);
-    // What is only sent is there before the result, without waiting for an answer.
-    let sent = match reducer.send(Partial::Counts(last)) {
-        Err(SendError::Full(last)) => reducer.deliver(last).await,
-        sent => sent,
-    };
-    sent.map_err(|error| error.to_string())?;
+    if tally.len() >= LARGE_WORDS {
+        pace(&reducer, last).await?;
+    } else {
+        // What is only sent is there before the result, without waiting for an answer.
+        reducer
+            .send(Partial::Counts(last))
+            .map_err(|error| error.to_string())?;
+    }
     Ok(bytes)
+}
+
+/// Sends a chunk and waits until it has been added up. So the reducer sets the pace, and what
+/// waits there is bounded: one large chunk for each job that runs, and small ones.
+async fn pace(reducer: &Address<Partial>, chunk: Chunk) -> Result<(), String> {
+    reducer
+        .ask(|added| Partial::Paced(chunk, added))
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// Opens a regular file and gives its size too. Never waits, as opening a named pipe would.

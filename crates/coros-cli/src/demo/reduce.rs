@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use coros::{Context, Coro};
+use coros::{Context, Coro, Reply};
 use serde::{Deserialize, Serialize};
 
 use super::progress::Progress;
@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) enum Partial {
     /// From a worker: some counts of a file.
     Counts(Chunk),
+    /// From a worker that goes on when they have been added up.
+    Paced(Chunk, Reply<()>),
     /// From this process: all jobs have ended, these ones without counts. Give the totals when all
     /// others are there.
     Finish { failed: Vec<u64> },
@@ -115,6 +117,10 @@ async fn reduce(
         };
         match message {
             Partial::Counts(chunk) => progress.bytes_done(reducer.take(&chunk)),
+            Partial::Paced(chunk, added) => {
+                progress.bytes_done(reducer.take(&chunk));
+                added.send(());
+            }
             Partial::Finish { failed: these } => failed = Some(these),
         }
     }
