@@ -9,7 +9,6 @@
 //! future while it waits withdraws it. A function that runs cannot be interrupted from outside:
 //! dropping the future then detaches it; it keeps its place in the pool until it returns.
 
-use std::any::Any;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -18,6 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::engine::panic_text;
 
 /// Runs at most `n` blocking calls at once, in the order in which they asked.
 ///
@@ -214,14 +215,4 @@ pub enum ThreadPoolError {
     /// The tokio runtime shut down before the call began, or there is none; it has not run.
     #[error("the call was not run: the tokio runtime is shut down or there is none on this thread")]
     RuntimeClosed,
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&'static str>() {
-        text
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text
-    } else {
-        "a value that is not text"
-    }
 }

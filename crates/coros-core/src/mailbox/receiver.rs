@@ -62,6 +62,18 @@ impl<M: Send + 'static> Receiver<M> {
         self.held.as_mut()?.pop_front()
     }
 
+    /// Takes the oldest message if there is one now, without waiting and without accounting.
+    fn take_now(&mut self) -> Option<M> {
+        if let Some(message) = self.pop_held() {
+            return Some(message);
+        }
+        match self.fetch(None) {
+            Fetched::Message(message) => Some(message),
+            Fetched::Batch => self.pop_held(),
+            Fetched::Ended | Fetched::Empty => None,
+        }
+    }
+
     /// Accounts for `n` messages that the coroutine gets now.
     #[inline]
     fn received(&mut self, n: usize) {
@@ -136,14 +148,7 @@ impl<M: Send + 'static> Receiver<M> {
 
     /// The oldest message if there is one now.
     pub(crate) fn try_receive(&mut self) -> Option<M> {
-        let message = match self.pop_held() {
-            Some(message) => message,
-            None => match self.fetch(None) {
-                Fetched::Message(message) => message,
-                Fetched::Batch => self.pop_held()?,
-                Fetched::Ended | Fetched::Empty => return None,
-            },
-        };
+        let message = self.take_now()?;
         self.received(1);
         Some(message)
     }
@@ -258,14 +263,7 @@ impl<M: Send + 'static> Receiver<M> {
 
     /// As [`try_receive`](Self::try_receive), likewise.
     pub(crate) fn try_aside(&mut self) -> Option<M> {
-        let message = match self.pop_held() {
-            Some(message) => message,
-            None => match self.fetch(None) {
-                Fetched::Message(message) => message,
-                Fetched::Batch => self.pop_held()?,
-                Fetched::Ended | Fetched::Empty => return None,
-            },
-        };
+        let message = self.take_now()?;
         self.aside += 1;
         self.received(0);
         Some(message)
