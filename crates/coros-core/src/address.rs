@@ -230,7 +230,7 @@ impl<M: Send + 'static> Address<M> {
     ) -> Result<T, AskError> {
         let (reply, answer) = Reply::new();
         self.send(message(reply)).map_err(AskError::from_send)?;
-        answer.await
+        answer.await.map_err(|_| AskError::NoReply)
     }
 
     /// [`ask`](Self::ask) with a time limit.

@@ -1,17 +1,16 @@
 //! The right to answer one question.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tokio::sync::oneshot;
 
 use crate::Exit;
 use crate::control::next_id;
+use crate::mailbox::oneshot;
 use crate::primitives::{Mutex, lock};
 use crate::remote::{
     self, BoxFuture, Carrier, CarryError, CodecError, Imported, Inlet, Message, OnExit, RemoteId,
@@ -52,15 +51,13 @@ struct RemoteReply<T> {
 
 impl<T: Send + 'static> Reply<T> {
     /// A reply, and the answer to come.
-    pub(crate) fn new() -> (Self, impl Future<Output = Result<T, AskError>> + Send) {
-        let (sender, receiver) = oneshot::channel();
-        let answer = async move { receiver.await.map_err(|_| AskError::NoReply) };
-        (
-            Reply {
-                way: Mutex::new(Way::Local(sender)),
-            },
-            answer,
-        )
+    #[inline]
+    pub(crate) fn new() -> (Self, oneshot::Receiver<T>) {
+        let (sender, answer) = oneshot::channel();
+        let reply = Reply {
+            way: Mutex::new(Way::Local(sender)),
+        };
+        (reply, answer)
     }
 
     /// Answers. Whoever asked may have stopped waiting; then the answer is dropped.

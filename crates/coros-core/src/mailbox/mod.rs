@@ -17,14 +17,18 @@
 //!
 //! # Where
 //!
-//! - [`shared`] is the one module of this crate with `unsafe` code: the slot and its state
-//!   machine, modelled with loom (`loom_tests`) and run under AddressSanitizer;
+//! - [`shared`] is the slot and its state machine;
 //! - [`receiver`] is the receiving end: order, selection, fairness;
-//! - [`bounds`] adds a capacity to those mailboxes that have one.
+//! - [`bounds`] adds a capacity to those mailboxes that have one;
+//! - [`oneshot`] is a mailbox for a single message, the answer to a question.
+//!
+//! This module alone has `unsafe` code, each invariant stated where it is used, modelled with
+//! loom (`loom_tests`) and run under AddressSanitizer.
 
 mod bounds;
 #[cfg(all(test, coros_loom))]
 mod loom_tests;
+pub(crate) mod oneshot;
 mod receiver;
 mod shared;
 

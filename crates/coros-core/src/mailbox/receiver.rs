@@ -53,7 +53,8 @@ impl<M: Send + 'static> Receiver<M> {
         self.held.as_ref().map_or(0, |held| held.len())
     }
 
-    fn fetch(&mut self, cx: Option<&mut Context<'_>>) -> Fetched<M> {
+    #[inline]
+    fn fetch(&mut self, cx: Option<&Context<'_>>) -> Fetched<M> {
         // SAFETY: a mailbox is made with one receiver, and this takes it by exclusive reference.
         unsafe { self.mailbox.fetch(&mut self.held, cx) }
     }
@@ -217,7 +218,7 @@ impl<M: Send + 'static> Receiver<M> {
             }
             // With something to return already, an empty mailbox must not be parked: nobody
             // would be waiting.
-            let cx = (into.len() == start).then_some(&mut *cx);
+            let cx = (into.len() == start).then_some(&*cx);
             match self.fetch(cx) {
                 Fetched::Message(message) => into.push(message),
                 Fetched::Batch => {}

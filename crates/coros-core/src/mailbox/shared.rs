@@ -246,76 +246,84 @@ impl<M> Mailbox<M> {
     ///
     /// # Safety
     /// Only the one [`Receiver`] of this mailbox calls it, never twice at a time.
+    #[inline]
     pub(super) unsafe fn fetch(
         &self,
         held: &mut Buffer<M>,
-        cx: Option<&mut Context<'_>>,
+        cx: Option<&Context<'_>>,
     ) -> Fetched<M> {
         loop {
             // Before looking for messages: an address that is gone has sent what it sends.
             let ended = self.addresses.load(Acquire) == 0;
-            match self.state.load(Acquire) {
-                FILLED => {
-                    // SAFETY: in FILLED the slot belongs to the receiver (the caller's promise);
-                    // the acquiring load above makes the sender's write visible. The store to
-                    // RUNNING below marks the slot empty, so the message is read once.
-                    let message = self
-                        .slot
-                        .with_mut(|slot| unsafe { (*slot).assume_init_read() });
-                    self.state.store(RUNNING, Release);
-                    return Fetched::Message(message);
-                }
-                CLAIMED | CLAIMED_ELSEWHERE if cx.is_none() => {
-                    // Whoever has sent after that sender has sent: its message must be found.
-                    // The sender is between two instructions, or has been preempted there.
-                    yield_now();
-                }
-                CLAIMED => {
-                    // The sender's next step is FILLED, and then it wakes the coroutine's own
-                    // waker. A poll that comes with another one has to ask again.
-                    if let Some(cx) = cx
-                        && !self.control.is_own(cx.waker())
-                    {
-                        cx.waker().wake_by_ref();
-                    }
+            let state = self.state.load(Acquire);
+            // The two states of ping-pong first.
+            if state == FILLED {
+                // SAFETY: in FILLED the slot belongs to the receiver (the caller's promise);
+                // the acquiring load above makes the sender's write visible. The store to
+                // RUNNING below marks the slot empty, so the message is read once.
+                let message = self
+                    .slot
+                    .with_mut(|slot| unsafe { (*slot).assume_init_read() });
+                self.state.store(RUNNING, Release);
+                return Fetched::Message(message);
+            }
+            if state != RUNNING {
+                if self.is_left(state, ended, cx) {
                     return Fetched::Empty;
                 }
-                CLAIMED_ELSEWHERE => {
-                    let cx = cx
-                        .as_ref()
-                        .expect("otherwise the state above is waited out");
-                    self.control.set_elsewhere(cx.waker());
-                    // Still claimed: the sender has yet to fill the slot and then to wake this
-                    // waker. Otherwise it may have woken the previous one.
-                    if self.state.load(Acquire) == CLAIMED_ELSEWHERE {
-                        return Fetched::Empty;
-                    }
+            } else if self.queued.load(Relaxed) {
+                self.take_queue(held);
+                return Fetched::Batch;
+            } else if ended {
+                return Fetched::Ended;
+            } else {
+                let Some(cx) = cx else { return Fetched::Empty };
+                if self.park(held, cx) {
+                    return Fetched::Empty;
                 }
-                state @ (PARKED | PARKED_ELSEWHERE) => {
-                    let stays = match &cx {
-                        None => !ended,
-                        Some(cx) => !ended && state == PARKED && self.control.is_own(cx.waker()),
-                    };
-                    if stays {
-                        return Fetched::Empty;
-                    }
-                    // Unpark, to end or to park again with this task's waker. It may fail: a
-                    // sender has claimed the slot meanwhile.
-                    let _ = self
-                        .state
-                        .compare_exchange(state, RUNNING, Acquire, Relaxed);
+            }
+        }
+    }
+
+    /// Whether the receiver, which finds its mailbox parked or claimed, leaves it so, since it
+    /// will be woken. Otherwise it has to look again.
+    #[cold]
+    fn is_left(&self, state: u8, ended: bool, cx: Option<&Context<'_>>) -> bool {
+        match (state, cx) {
+            (CLAIMED | CLAIMED_ELSEWHERE, None) => {
+                // Whoever has sent after that sender has sent: its message must be found.
+                // The sender is between two instructions, or has been preempted there.
+                yield_now();
+                false
+            }
+            (CLAIMED, Some(cx)) => {
+                // The sender's next step is FILLED, and then it wakes the coroutine's own
+                // waker. A poll that comes with another one has to ask again.
+                if !self.control.is_own(cx.waker()) {
+                    cx.waker().wake_by_ref();
                 }
-                _ if self.queued.load(Relaxed) => {
-                    self.take_queue(held);
-                    return Fetched::Batch;
+                true
+            }
+            (CLAIMED_ELSEWHERE, Some(cx)) => {
+                self.control.set_elsewhere(cx.waker());
+                // Still claimed: the sender has yet to fill the slot and then to wake this
+                // waker. Otherwise it may have woken the previous one.
+                self.state.load(Acquire) == CLAIMED_ELSEWHERE
+            }
+            (parked, cx) => {
+                let stays = match cx {
+                    None => true,
+                    Some(cx) => parked == PARKED && self.control.is_own(cx.waker()),
+                };
+                if stays && !ended {
+                    return true;
                 }
-                _ if ended => return Fetched::Ended,
-                _ => {
-                    let Some(cx) = &cx else { return Fetched::Empty };
-                    if self.park(held, cx) {
-                        return Fetched::Empty;
-                    }
-                }
+                // Unpark, to end or to park again with this task's waker. It may fail: a
+                // sender has claimed the slot meanwhile.
+                let _ = self
+                    .state
+                    .compare_exchange(parked, RUNNING, Acquire, Relaxed);
+                false
             }
         }
     }
