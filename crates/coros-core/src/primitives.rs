@@ -2,24 +2,23 @@
 //! (`cargo xtask loom`).
 
 #[cfg(coros_loom)]
+use loom::{hint::spin_loop, thread::yield_now};
+#[cfg(not(coros_loom))]
+use std::{hint::spin_loop, thread::yield_now};
+
+#[cfg(coros_loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
-    hint::spin_loop,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU8, AtomicUsize, fence},
     },
-    thread::yield_now,
 };
 
 #[cfg(not(coros_loom))]
-pub(crate) use std::{
-    hint::spin_loop,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU8, AtomicUsize, fence},
-    },
-    thread::yield_now,
+pub(crate) use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU8, AtomicUsize, fence},
 };
 
 /// std's cell with the access methods of loom's, which let a model see every access.
@@ -36,6 +35,17 @@ impl<T> UnsafeCell<T> {
     #[inline(always)]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         f(self.0.get())
+    }
+}
+
+/// Waits for a thread that is between two instructions, or has been preempted there. The caller
+/// counts in `spins`, from zero, how often it has waited.
+pub(crate) fn wait_a_moment(spins: &mut u32) {
+    *spins += 1;
+    if *spins < 64 {
+        spin_loop();
+    } else {
+        yield_now();
     }
 }
 

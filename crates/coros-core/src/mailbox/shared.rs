@@ -33,7 +33,7 @@ use std::task::Context;
 use super::receiver::Receiver;
 use crate::control::Control;
 use crate::primitives::{
-    AtomicBool, AtomicU8, AtomicUsize, Mutex, UnsafeCell, fence, lock, spin_loop, yield_now,
+    AtomicBool, AtomicU8, AtomicUsize, Mutex, UnsafeCell, fence, lock, wait_a_moment,
 };
 
 /// The receiver is working, or has been woken; the slot is empty. Senders use the queue.
@@ -252,6 +252,7 @@ impl<M> Mailbox<M> {
         held: &mut Buffer<M>,
         cx: Option<&Context<'_>>,
     ) -> Fetched<M> {
+        let mut spins = 0;
         loop {
             // Before looking for messages: an address that is gone has sent what it sends.
             let ended = self.addresses.load(Acquire) == 0;
@@ -268,7 +269,7 @@ impl<M> Mailbox<M> {
                 return Fetched::Message(message);
             }
             if state != RUNNING {
-                if self.is_left(state, ended, cx) {
+                if self.is_left(state, ended, cx, &mut spins) {
                     return Fetched::Empty;
                 }
             } else if self.queued.load(Relaxed) {
@@ -288,12 +289,11 @@ impl<M> Mailbox<M> {
     /// Whether the receiver, which finds its mailbox parked or claimed, leaves it so, since it
     /// will be woken. Otherwise it has to look again.
     #[cold]
-    fn is_left(&self, state: u8, ended: bool, cx: Option<&Context<'_>>) -> bool {
+    fn is_left(&self, state: u8, ended: bool, cx: Option<&Context<'_>>, spins: &mut u32) -> bool {
         match (state, cx) {
             (CLAIMED | CLAIMED_ELSEWHERE, None) => {
                 // Whoever has sent after that sender has sent: its message must be found.
-                // The sender is between two instructions, or has been preempted there.
-                yield_now();
+                wait_a_moment(spins);
                 false
             }
             (CLAIMED, Some(cx)) => {
@@ -410,13 +410,11 @@ impl<M> Mailbox<M> {
     /// # Safety
     /// Only the one [`Receiver`] calls it, as its last act.
     pub(super) unsafe fn close(&self) {
-        let mut spins = 0_u32;
+        let mut spins = 0;
         let before = loop {
             let state = self.state.load(Acquire);
             if matches!(state, CLAIMED | CLAIMED_ELSEWHERE) {
-                // A sender is between two instructions, or has been preempted there.
-                spins += 1;
-                if spins < 64 { spin_loop() } else { yield_now() }
+                wait_a_moment(&mut spins);
             } else if self
                 .state
                 .compare_exchange(state, CLOSED, AcqRel, Relaxed)

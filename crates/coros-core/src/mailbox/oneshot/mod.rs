@@ -20,6 +20,9 @@
 //! `unsafe` block here.
 #![allow(unsafe_code)]
 
+#[cfg(all(test, coros_loom))]
+mod loom_tests;
+
 use std::future::Future;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::pin::Pin;
@@ -27,7 +30,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::task::{Context, Poll, Waker};
 
-use crate::primitives::{AtomicU8, UnsafeCell, spin_loop, yield_now};
+use crate::primitives::{AtomicU8, UnsafeCell, wait_a_moment};
 
 /// Neither a waker nor a message.
 const EMPTY: u8 = 0;
@@ -120,7 +123,8 @@ impl<T> Sender<T> {
         let waker = (state == WAITING).then(|| {
             // SAFETY: WAITING says that a waker is there, and this end alone has turned it into
             // CLAIMED, in which the receiver does not touch it: it is read once.
-            cell.waker.with_mut(|waker| unsafe { (*waker).assume_init_read() })
+            cell.waker
+                .with_mut(|waker| unsafe { (*waker).assume_init_read() })
         });
         let left = match message {
             Some(message) => {
@@ -153,7 +157,10 @@ impl<T> Receiver<T> {
             .ok()
             // SAFETY: this end has written it, and the transition says that the sender has not
             // read it; it is read once.
-            .map(|_| cell.waker.with_mut(|waker| unsafe { (*waker).assume_init_read() }))
+            .map(|_| {
+                cell.waker
+                    .with_mut(|waker| unsafe { (*waker).assume_init_read() })
+            })
     }
 
     /// Frees the cell in `FILLED` or `REFUSED`, which the caller has seen with an acquiring load.
@@ -179,6 +186,7 @@ impl<T> Future for Receiver<T> {
         // SAFETY: the sender frees the cell only after this end has made it ABANDONED.
         let cell = unsafe { place.as_ref() };
         let mut waker = None;
+        let mut spins = 0;
         loop {
             match cell.state.load(Acquire) {
                 state @ (FILLED | REFUSED) => return Poll::Ready(self.finish(place, state)),
@@ -194,18 +202,17 @@ impl<T> Future for Receiver<T> {
                         return Poll::Pending;
                     }
                     // SAFETY: the sender has gone on from EMPTY, hence never looks at the waker.
-                    drop(cell.waker.with_mut(|waker| unsafe { (*waker).assume_init_read() }));
+                    drop(
+                        cell.waker
+                            .with_mut(|waker| unsafe { (*waker).assume_init_read() }),
+                    );
                 }
                 WAITING => {
                     // Polled again, perhaps with another waker.
                     waker = Self::take_waker(cell).filter(|waker| waker.will_wake(cx.waker()));
                 }
-                // CLAIMED: the sender is between two instructions, or has been preempted there.
-                // It may wake an older waker, or none.
-                _ => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                // CLAIMED: the sender may wake an older waker, or none.
+                _ => wait_a_moment(&mut spins),
             }
         }
     }
@@ -216,7 +223,7 @@ impl<T> Drop for Receiver<T> {
         let Some(place) = self.0 else { return };
         // SAFETY: as in `poll`.
         let cell = unsafe { place.as_ref() };
-        let mut spins = 0_u32;
+        let mut spins = 0;
         loop {
             match cell.state.load(Acquire) {
                 state @ (FILLED | REFUSED) => {
@@ -233,10 +240,8 @@ impl<T> Drop for Receiver<T> {
                     }
                 }
                 WAITING => drop(Self::take_waker(cell)),
-                _ => {
-                    spins += 1;
-                    if spins < 64 { spin_loop() } else { yield_now() }
-                }
+                // CLAIMED
+                _ => wait_a_moment(&mut spins),
             }
         }
     }
