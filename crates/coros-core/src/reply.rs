@@ -17,6 +17,7 @@ use crate::remote::{
     Request,
 };
 use crate::send::SendError;
+use crate::trip::Ticket;
 
 /// The right to answer one question: part of a message sent with
 /// [`Address::ask`](crate::Address::ask), sent onward as one likes, also to another node.
@@ -40,7 +41,7 @@ enum Way<T> {
     Remote(Box<RemoteReply<T>>),
     /// Such a one, written into a message again: whoever reads it has the right, unless the
     /// message comes back.
-    PassedOn(Box<RemoteReply<T>>),
+    PassedOn(Box<RemoteReply<T>>, Ticket),
 }
 
 struct RemoteReply<T> {
@@ -66,7 +67,7 @@ impl<T: Send + 'static> Reply<T> {
             Way::Used => {}
             Way::Local(sender) => drop(sender.send(answer)),
             Way::Lent(inlet) | Way::Returned(inlet) => inlet.finish(Some(answer)),
-            Way::Remote(remote) | Way::PassedOn(remote) => {
+            Way::Remote(remote) | Way::PassedOn(remote, _) => {
                 let encode = &mut |buffer: &mut Vec<u8>| (remote.encode)(&answer, buffer);
                 if let Err(error) = remote.carrier.send(&remote.id, encode) {
                     tracing::warn!("a reply to {} was lost: {error}", remote.id.location);
@@ -108,7 +109,8 @@ impl<T> Drop for Reply<T> {
         match self.take() {
             Way::Remote(remote) => remote.refuse(),
             Way::Returned(inlet) => inlet.finish(None),
-            Way::Used | Way::Local(_) | Way::Lent(_) | Way::PassedOn(_) => {}
+            Way::PassedOn(remote, trip) if trip.came_back() => remote.refuse(),
+            Way::Used | Way::Local(_) | Way::Lent(_) | Way::PassedOn(..) => {}
         }
     }
 }
@@ -126,9 +128,9 @@ impl<T: Message> Serialize for Reply<T> {
         let inlet = match std::mem::replace(&mut *way, Way::Used) {
             Way::Local(sender) => Arc::new(ReplyInlet::new(sender)),
             Way::Lent(inlet) | Way::Returned(inlet) => inlet,
-            Way::Remote(remote) | Way::PassedOn(remote) => {
+            Way::Remote(remote) | Way::PassedOn(remote, _) => {
                 let id = remote.id.clone();
-                *way = Way::PassedOn(remote);
+                *way = Way::PassedOn(remote, Ticket::take());
                 return id.serialize(serializer);
             }
             Way::Used => return Err(S::Error::custom("the reply has been used")),
