@@ -2,13 +2,16 @@
 #![allow(clippy::unwrap_used)] // in what the tests call
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use coros_core::remote::{
     self, BoxFuture, Carrier, CarryError, Encode, Exchange, Imported, Inlet, Location, NodeId,
     OnExit, RemoteId, Request,
 };
-use coros_core::{Address, Reply};
+use coros_core::{Address, Reply, SendError};
 
 /// The way to another node; notes what goes there.
 #[derive(Default)]
@@ -105,8 +108,7 @@ impl Forwarder {
 
     fn send_on(&self, question: Reply<u32>) -> Result<(), Reply<u32>> {
         let to: Address<Reply<u32>> = self.read(NodeId(2));
-        remote::with_exchange(&self.node, || to.send(question))
-            .map_err(coros_core::SendError::into_message)
+        remote::with_exchange(&self.node, || to.send(question)).map_err(SendError::into_message)
     }
 }
 
@@ -130,13 +132,21 @@ fn one_that_comes_back_is_refused_when_it_is_dropped() {
     assert_eq!(forwarder.asker.traffic(), (0, REFUSED.to_vec()));
 }
 
-#[tokio::test]
-async fn one_that_comes_back_from_a_delivery_is_refused_when_it_is_dropped() {
+#[test]
+fn one_that_comes_back_from_a_delivery_is_refused_when_it_is_dropped() {
     let forwarder = Forwarder::new();
     forwarder.next.set_broken(true);
     let to: Address<Reply<u32>> = forwarder.read(NodeId(2));
-    assert!(to.deliver(forwarder.question()).await.is_err());
-    // The error, and in it the question, has been dropped.
+    let mut delivery = pin!(to.deliver(forwarder.question()));
+    let cx = &mut Context::from_waker(Waker::noop());
+    let Poll::Ready(Err(error)) =
+        remote::with_exchange(&forwarder.node, || delivery.as_mut().poll(cx))
+    else {
+        panic!("the way is broken");
+    };
+    assert!(matches!(error, SendError::Disconnected(..)), "{error}");
+    assert_eq!(forwarder.asker.traffic(), (0, vec![]));
+    drop(error);
     assert_eq!(forwarder.asker.traffic(), (0, REFUSED.to_vec()));
 }
 

@@ -154,13 +154,13 @@ impl<T> Receiver<T> {
     fn take_waker(cell: &Cell<T>) -> Option<Waker> {
         cell.state
             .compare_exchange(WAITING, EMPTY, Acquire, Relaxed)
-            .ok()
-            // SAFETY: this end has written it, and the transition says that the sender has not
-            // read it; it is read once.
-            .map(|_| {
-                cell.waker
-                    .with_mut(|waker| unsafe { (*waker).assume_init_read() })
-            })
+            .ok()?;
+        // SAFETY: this end has written it, and the transition says that the sender has not read
+        // it; it is read once.
+        Some(
+            cell.waker
+                .with_mut(|waker| unsafe { (*waker).assume_init_read() }),
+        )
     }
 
     /// Frees the cell in `FILLED` or `REFUSED`, which the caller has seen with an acquiring load.
