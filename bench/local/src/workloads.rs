@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::machine;
+use crate::{machine, peers};
 
 /// Worker threads of each peer's runtime.
 pub(crate) const WORKERS: usize = 2;
@@ -119,13 +119,18 @@ pub(crate) trait Peer: Send + Sync + Sized + 'static {
     /// Where to ask the echo.
     type Echo: Send + Sync + 'static;
 
-    /// Runs `driver` to its end inside the peer's runtime.
+    /// Runs `driver` to its end inside the peer's runtime; by default tokio's.
     fn block_on<F>(driver: F) -> F::Output
     where
-        F: Future<Output: Send> + Send + 'static;
+        F: Future<Output: Send> + Send + 'static,
+    {
+        peers::tokio_block_on(driver)
+    }
 
-    /// Starts a sender: something that runs but needs no mailbox.
-    fn task(place: usize, task: impl Future<Output = ()> + Send + 'static);
+    /// Starts a sender: something that runs but needs no mailbox; by default a task of tokio's.
+    fn task(_place: usize, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
 
     /// Starts an owner of a mailbox. Where a peer pins to threads, equal `place`s (modulo [`WORKERS`]) share one.
     fn start<B: Behaviour>(place: usize, behaviour: B)

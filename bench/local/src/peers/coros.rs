@@ -12,13 +12,6 @@ impl Peer for Coros {
     type Ref<B: Behaviour> = Address<Msg>;
     type Echo = Address<(Msg, Reply<Msg>)>;
 
-    fn block_on<F>(driver: F) -> F::Output
-    where
-        F: Future<Output: Send> + Send + 'static,
-    {
-        super::tokio_block_on(driver)
-    }
-
     fn task(_place: usize, task: impl Future<Output = ()> + Send + 'static) {
         // It needs neither an address nor its result.
         drop(spawn(|_: Context<()>| task));

@@ -1,7 +1,6 @@
 //! kameo: an actor per mailbox, unbounded by `spawn_with_mailbox`; `tell` to send, `ask` to ask.
 
 use std::convert::Infallible;
-use std::future::Future;
 
 use kameo::message::{Context, Message};
 use kameo::prelude::{Actor, ActorRef, Spawn, mailbox};
@@ -47,17 +46,6 @@ impl Message<Msg> for Echo {
 impl Peer for Kameo {
     type Ref<B: Behaviour> = ActorRef<Host<B>>;
     type Echo = ActorRef<Echo>;
-
-    fn block_on<F>(driver: F) -> F::Output
-    where
-        F: Future<Output: Send> + Send + 'static,
-    {
-        super::tokio_block_on(driver)
-    }
-
-    fn task(_place: usize, task: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(task);
-    }
 
     async fn start<B: Behaviour>(_place: usize, behaviour: B) -> Self::Ref<B> {
         Host::spawn_with_mailbox(Host(behaviour), mailbox::unbounded())

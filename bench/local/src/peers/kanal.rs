@@ -1,7 +1,5 @@
 //! kanal: a tokio task per mailbox, `unbounded_async`; a request carries a tokio `oneshot`, as kanal has none.
 
-use std::future::Future;
-
 use kanal::AsyncSender;
 use tokio::sync::oneshot;
 
@@ -12,17 +10,6 @@ pub(crate) struct Kanal;
 impl Peer for Kanal {
     type Ref<B: Behaviour> = AsyncSender<Msg>;
     type Echo = AsyncSender<(Msg, oneshot::Sender<Msg>)>;
-
-    fn block_on<F>(driver: F) -> F::Output
-    where
-        F: Future<Output: Send> + Send + 'static,
-    {
-        super::tokio_block_on(driver)
-    }
-
-    fn task(_place: usize, task: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(task);
-    }
 
     async fn start<B: Behaviour>(_place: usize, mut behaviour: B) -> Self::Ref<B> {
         let (sender, mailbox) = kanal::unbounded_async();

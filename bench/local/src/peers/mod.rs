@@ -134,7 +134,7 @@ impl Peer {
 }
 
 /// Runs `driver` on a worker of a multi-thread runtime, not on the thread that waits: that would be a third one.
-fn tokio_block_on<F>(driver: F) -> F::Output
+pub(crate) fn tokio_block_on<F>(driver: F) -> F::Output
 where
     F: Future<Output: Send> + Send + 'static,
 {

@@ -1,6 +1,5 @@
 //! ractor: an actor per mailbox (always unbounded), `cast` to send, `call!` to ask.
 
-use std::future::Future;
 use std::marker::PhantomData;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, call};
@@ -61,17 +60,6 @@ impl Actor for Echo {
 impl Peer for Ractor {
     type Ref<B: Behaviour> = ActorRef<Msg>;
     type Echo = ActorRef<(Msg, RpcReplyPort<Msg>)>;
-
-    fn block_on<F>(driver: F) -> F::Output
-    where
-        F: Future<Output: Send> + Send + 'static,
-    {
-        super::tokio_block_on(driver)
-    }
-
-    fn task(_place: usize, task: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(task);
-    }
 
     async fn start<B: Behaviour>(_place: usize, behaviour: B) -> ActorRef<Msg> {
         let (actor, _) = Actor::spawn(None, Host(PhantomData), behaviour)

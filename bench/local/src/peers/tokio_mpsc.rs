@@ -1,7 +1,5 @@
 //! Raw tokio: a task per mailbox, `mpsc::unbounded_channel`; a request carries a `oneshot`.
 
-use std::future::Future;
-
 use tokio::sync::{mpsc, oneshot};
 
 use crate::workloads::{Behaviour, Msg, Peer, echo};
@@ -11,17 +9,6 @@ pub(crate) struct TokioMpsc;
 impl Peer for TokioMpsc {
     type Ref<B: Behaviour> = mpsc::UnboundedSender<Msg>;
     type Echo = mpsc::UnboundedSender<(Msg, oneshot::Sender<Msg>)>;
-
-    fn block_on<F>(driver: F) -> F::Output
-    where
-        F: Future<Output: Send> + Send + 'static,
-    {
-        super::tokio_block_on(driver)
-    }
-
-    fn task(_place: usize, task: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(task);
-    }
 
     async fn start<B: Behaviour>(_place: usize, mut behaviour: B) -> Self::Ref<B> {
         let (sender, mut mailbox) = mpsc::unbounded_channel();
