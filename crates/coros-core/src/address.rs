@@ -109,6 +109,14 @@ impl<M> Address<M> {
         self.place().err().map(|remote| remote.id())
     }
 
+    /// Whether it is the same coroutine, reached by the same carrier if it is of another node.
+    pub(crate) fn has_same_way(&self, other: &Address<M>) -> bool {
+        match (&self.place, &other.place) {
+            (Place::Remote(a), Place::Remote(b)) => a.has_same_way(b),
+            _ => self == other,
+        }
+    }
+
     /// Whether the coroutine takes no more messages: it has ended, or dropped its context. For a
     /// coroutine of another node always false, since only an answer could tell.
     #[must_use]

@@ -38,6 +38,11 @@ impl<M> Remote<M> {
         &self.id
     }
 
+    /// Whether both reach the same coroutine by the same carrier.
+    pub(crate) fn has_same_way(&self, other: &Remote<M>) -> bool {
+        self.id == other.id && Arc::ptr_eq(&self.carrier, &other.carrier)
+    }
+
     pub(crate) fn send(&self, message: M) -> Result<(), SendError<M>> {
         let sent = self
             .carrier
