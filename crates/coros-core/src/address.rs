@@ -245,6 +245,9 @@ impl<M: Send + 'static> Address<M> {
     ///
     /// # Errors
     /// As [`ask`](Self::ask), and [`AskError::TimedOut`].
+    ///
+    /// # Panics
+    /// When polled outside of a tokio runtime with time enabled.
     pub async fn ask_timeout<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -262,6 +265,9 @@ impl<M: Send + 'static> Address<M> {
     /// # Errors
     /// [`SwapError`]: whatever keeps the old function running.
     ///
+    /// # Panics
+    /// When polled outside of a tokio runtime with time enabled.
+    ///
     /// # Cancel safety
     /// Dropping the future withdraws the offer, unless the new function has taken over.
     pub async fn swap<F, Fut>(&self, function: F) -> Result<(), SwapError>
@@ -275,6 +281,9 @@ impl<M: Send + 'static> Address<M> {
     /// [`swap`](Self::swap) with another time limit.
     ///
     /// # Errors
+    /// As [`swap`](Self::swap).
+    ///
+    /// # Panics
     /// As [`swap`](Self::swap).
     pub async fn swap_timeout<F, Fut>(&self, limit: Duration, function: F) -> Result<(), SwapError>
     where

@@ -55,6 +55,9 @@ pub async fn locate<M: Send + 'static>(name: &str) -> Result<Address<M>, LocateE
 /// # Errors
 /// As [`locate`], and [`LocateError::TimedOut`].
 ///
+/// # Panics
+/// When polled outside of a tokio runtime with time enabled.
+///
 /// # Cancel safety
 /// Dropping the future is harmless.
 pub async fn locate_timeout<M: Send + 'static>(
@@ -76,6 +79,9 @@ pub fn try_locate<M: Send + 'static>(name: &str) -> Result<Address<M>, LocateErr
 ///
 /// # Errors
 /// [`LocateError::WrongType`] when its messages are not `M`, [`LocateError::TimedOut`].
+///
+/// # Panics
+/// When polled outside of a tokio runtime with time enabled.
 ///
 /// # Cancel safety
 /// Dropping the future is harmless.
