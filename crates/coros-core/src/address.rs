@@ -109,6 +109,14 @@ impl<M> Address<M> {
         self.place().err().map(|remote| remote.id())
     }
 
+    /// Whether it is the same coroutine, reached by the same carrier if it is of another node.
+    pub(crate) fn has_same_way(&self, other: &Address<M>) -> bool {
+        match (&self.place, &other.place) {
+            (Place::Remote(a), Place::Remote(b)) => a.has_same_way(b),
+            _ => self == other,
+        }
+    }
+
     /// Whether the coroutine takes no more messages: it has ended, or dropped its context. For a
     /// coroutine of another node always false, since only an answer could tell.
     #[must_use]
@@ -237,6 +245,9 @@ impl<M: Send + 'static> Address<M> {
     ///
     /// # Errors
     /// As [`ask`](Self::ask), and [`AskError::TimedOut`].
+    ///
+    /// # Panics
+    /// When polled outside of a tokio runtime with time enabled.
     pub async fn ask_timeout<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -254,6 +265,9 @@ impl<M: Send + 'static> Address<M> {
     /// # Errors
     /// [`SwapError`]: whatever keeps the old function running.
     ///
+    /// # Panics
+    /// When polled outside of a tokio runtime with time enabled.
+    ///
     /// # Cancel safety
     /// Dropping the future withdraws the offer, unless the new function has taken over.
     pub async fn swap<F, Fut>(&self, function: F) -> Result<(), SwapError>
@@ -267,6 +281,9 @@ impl<M: Send + 'static> Address<M> {
     /// [`swap`](Self::swap) with another time limit.
     ///
     /// # Errors
+    /// As [`swap`](Self::swap).
+    ///
+    /// # Panics
     /// As [`swap`](Self::swap).
     pub async fn swap_timeout<F, Fut>(&self, limit: Duration, function: F) -> Result<(), SwapError>
     where

@@ -19,7 +19,8 @@ use crate::terminate::Terminating;
 ///
 /// There is one for each coroutine, and it belongs inside: when it is dropped, the mailbox
 /// closes. A hot swap needs it to be dropped together with the function, so do not move it into
-/// another task.
+/// another task. And do not [`forget`](std::mem::forget) it: the mailbox stays open then, also
+/// after the coroutine's end, so that senders fill it and are told that all is well.
 ///
 /// All receiving methods are cancel-safe: a message is either returned or still in the mailbox,
 /// so they can be branches of `select!`. After 128 messages without waiting, a receive lets other
@@ -58,6 +59,9 @@ impl<M: Send + 'static> Context<M> {
     /// # Errors
     /// [`ReceiveTimeoutError::TimedOut`], or [`ReceiveTimeoutError::Closed`] when no address is
     /// left.
+    ///
+    /// # Panics
+    /// When polled outside of a tokio runtime with time enabled.
     pub async fn receive_timeout(&mut self, limit: Duration) -> Result<M, ReceiveTimeoutError> {
         match tokio::time::timeout(limit, self.receive()).await {
             Ok(Some(message)) => Ok(message),
@@ -116,6 +120,9 @@ impl<M: Send + 'static> Context<M> {
 
     /// Waits; messages queue up meanwhile. The same as [`tokio::time::sleep`], which is the one
     /// to use in a `select!` beside a receive, since that borrows the context.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time enabled.
     pub fn sleep(&self, duration: Duration) -> tokio::time::Sleep {
         tokio::time::sleep(duration)
     }
@@ -199,6 +206,9 @@ impl<M: Send + 'static> Context<M> {
     /// assert_eq!(coro.join().await, Ok(42));
     /// # }
     /// ```
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time enabled, which the grace period needs.
     #[must_use]
     pub fn terminating(&self) -> Terminating {
         Terminating::new(self.host())

@@ -145,6 +145,11 @@ pub(crate) fn started<M: Send + 'static>(mailbox: &Arc<Mailbox<M>>) {
 /// Enters a coroutine that wants to clean up when the program ends.
 pub(crate) fn graceful(host: &Arc<dyn Host>) {
     enter(&GRACEFUL, host);
+    if host.control().is_ended() {
+        // Its end may have come before the entry was there to be removed: it can be asked by a
+        // context that has been moved out of the coroutine.
+        not_graceful(host.control().id());
+    }
 }
 
 /// The coroutine does not want that any more.
@@ -183,4 +188,22 @@ pub(crate) async fn none_left() {
 /// Those that want to clean up when terminated.
 pub(crate) fn graceful_hosts() -> Vec<Arc<dyn Host>> {
     GRACEFUL.hosts()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Context, spawn};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_context_that_outlives_its_coroutine_leaves_no_entry() {
+        let (give, keep) = tokio::sync::oneshot::channel();
+        let coro = spawn(async move |me: Context<()>| drop(give.send(me)));
+        let id = coro.id();
+        let me = keep.await.unwrap();
+        coro.join().await.unwrap();
+        let _told = me.terminating();
+        assert!(!GRACEFUL.with(|table| table.contains_key(&id)));
+    }
 }

@@ -74,3 +74,30 @@ pub(crate) async fn exit<M: Send + 'static>(target: &Address<M>) -> Exit {
     // A watcher is dropped without a call only when the node that keeps it is gone.
     told.await.unwrap_or(Exit::Disconnected)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use crate::primitives::lock;
+    use crate::{Context, Exit, spawn};
+
+    #[tokio::test]
+    async fn a_wait_that_is_given_up_leaves_no_watcher_behind() {
+        let coro = spawn(async |mut me: Context<()>| me.receive().await);
+        let mailbox = coro.place().ok().unwrap();
+        let watchers = || lock(&mailbox.control().extra().end).watchers.len();
+        let mut waits: Vec<_> = (0..100).map(|_| Box::pin(coro.exit())).collect();
+        for wait in &mut waits {
+            assert_eq!(wait.now_or_never(), None);
+        }
+        assert_eq!(watchers(), 100);
+        waits.truncate(1);
+        assert_eq!(watchers(), 1);
+        coro.send(()).unwrap();
+        for wait in waits {
+            assert_eq!(wait.await, Exit::Finished);
+        }
+        assert_eq!(watchers(), 0);
+    }
+}

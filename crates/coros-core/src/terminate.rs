@@ -45,11 +45,12 @@ pub struct Terminating {
 impl Terminating {
     pub(crate) fn new(host: Arc<dyn Host>) -> Self {
         let control = host.control();
-        control
-            .extra()
-            .graceful
-            .runtime
-            .get_or_init(Handle::current);
+        control.extra().graceful.runtime.get_or_init(|| {
+            // Panics without a timer, here where its author sees it. Otherwise the panic would be
+            // in the task that ends the grace period, which then would never end.
+            drop(tokio::time::sleep(Duration::ZERO));
+            Handle::current()
+        });
         if !control.set(Flags::GRACEFUL).has(Flags::GRACEFUL) {
             introspect::graceful(&host);
         }

@@ -39,6 +39,11 @@ impl<M> Remote<M> {
         &self.id
     }
 
+    /// Whether both reach the same coroutine by the same carrier.
+    pub(crate) fn has_same_way(&self, other: &Remote<M>) -> bool {
+        self.id == other.id && Arc::ptr_eq(&self.carrier, &other.carrier)
+    }
+
     pub(crate) fn send(&self, message: M) -> Result<(), SendError<M>> {
         let mut trip = Trip::default();
         let write = &mut |buffer: &mut Vec<u8>| trip.write(|| (self.encode)(&message, buffer));

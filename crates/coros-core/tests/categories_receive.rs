@@ -1,9 +1,11 @@
 //! Receiving by category: order, cost, cancellation, and what becomes of what is not received.
 
-use std::future::IntoFuture as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use futures_util::FutureExt as _;
 
 use coros_core::{Categories, Context, ReceiveTimeoutError, SendError, build, coroutines, spawn};
 
@@ -133,10 +135,11 @@ async fn a_hot_swap_loses_nothing_that_was_passed_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_receive_that_is_given_up_loses_nothing() {
+    let (tell, timed_out) = tokio::sync::oneshot::channel();
     let coro = spawn(async |mut me: Context<u32>| {
         let mut numbers = Categories::new(&mut me, |n| *n);
-        let timed_out = numbers.receive_timeout(&9, SECOND).await;
-        assert_eq!(timed_out, Err(ReceiveTimeoutError::TimedOut(SECOND)));
+        tell.send(numbers.receive_timeout(&9, SECOND).await)
+            .unwrap();
         assert_eq!(numbers.receive_timeout(&2, SECOND).await, Ok(2));
         let first = numbers.receive_any().await;
         assert_eq!(numbers.receive_any().await, Some(3));
@@ -149,11 +152,9 @@ async fn a_receive_that_is_given_up_loses_nothing() {
     for n in [1, 2, 3] {
         coro.send(n).unwrap();
     }
-    let address = coro.address();
-    let first = tokio::spawn(coro.into_future());
-    tokio::time::sleep(2 * SECOND).await;
-    drop(address);
-    assert_eq!(first.await.unwrap(), Ok(Some(1)));
+    let expected = Err(ReceiveTimeoutError::TimedOut(SECOND));
+    assert_eq!(bounded(timed_out).await, Ok(expected));
+    assert_eq!(bounded(coro.join()).await, Ok(Some(1)));
 }
 
 #[tokio::test]
@@ -188,6 +189,48 @@ async fn a_message_takes_room_until_it_is_received() {
     assert_eq!(coro.send(4), Err(SendError::Full(4)));
     coro.resume();
     assert_eq!(bounded(coro.join()).await, Ok((Some(2), Some(3))));
+}
+
+#[tokio::test]
+async fn a_classifier_that_panics_loses_nothing_and_keeps_no_room() {
+    let coro = build()
+        .capacity(4)
+        .spawn(async |mut me: Context<Arc<u32>>| {
+            let mut patience = 1;
+            let mut numbers = Categories::new(&mut me, |n: &Arc<u32>| {
+                if **n == 3 && patience > 0 {
+                    patience -= 1;
+                    panic!("three");
+                }
+                **n % 2
+            });
+            let receive = AssertUnwindSafe(async { numbers.receive(&0).await });
+            assert!(receive.catch_unwind().await.is_err());
+            // The one that was passed over and the one that could not be classified are first.
+            let mut got = vec![numbers.receive_any().await];
+            got.push(numbers.receive(&0).await);
+            drop(numbers);
+            // All but one have been received: there is room for three.
+            let own = me.address();
+            for n in [5, 6, 7] {
+                own.send(Arc::new(n)).unwrap();
+            }
+            assert!(matches!(own.send(Arc::new(8)), Err(SendError::Full(_))));
+            drop(own);
+            while let Some(n) = me.receive().await {
+                got.push(Some(n));
+            }
+            got
+        });
+    let messages: Vec<_> = [1, 3, 4].map(Arc::new).into();
+    for message in &messages {
+        coro.send(Arc::clone(message)).unwrap();
+    }
+    let got = bounded(coro.join()).await.unwrap();
+    let got: Vec<u32> = got.into_iter().map(|n| *n.unwrap()).collect();
+    assert_eq!(got, [1, 4, 3, 5, 6, 7]);
+    let left = messages.iter().map(Arc::strong_count);
+    assert_eq!(left.collect::<Vec<_>>(), [1, 1, 1], "none is there twice");
 }
 
 #[tokio::test]

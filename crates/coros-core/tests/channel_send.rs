@@ -336,3 +336,53 @@ async fn dropping_the_last_handle_releases_subscribers_through_the_hierarchy() {
     drop(outer);
     assert_eq!(bounded(reader.join()).await, Ok(vec![5]));
 }
+
+/// A destructor of the user's that uses channels, where it would wait for ever for a lock that
+/// its own thread holds.
+#[test]
+fn a_transform_that_uses_channels_when_it_is_dropped_is_dropped_without_a_lock() {
+    /// Keeps the thread that replaces transforms out of it, which would only wait its turn.
+    struct UsesChannels(std::thread::ThreadId);
+    impl Drop for UsesChannels {
+        fn drop(&mut self) {
+            if std::thread::current().id() == self.0 {
+                let (outer, inner) = (Channel::<u32>::new(), Channel::new());
+                outer.subscribe_channel(&inner).unwrap();
+            }
+        }
+    }
+
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let me = std::thread::current().id();
+        let (outer, inner) = (Channel::<u32>::new(), Channel::new());
+        // The search for a cycle walks over them, and takes its time.
+        for _ in 0..1_000 {
+            inner.subscribe_channel(&Channel::new()).unwrap();
+        }
+        let (stop, replaced) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while stop.load(Ordering::Relaxed) == 0 {
+                    let guard = UsesChannels(me);
+                    inner.set_transform(move |n| {
+                        let _ = &guard;
+                        Some(n)
+                    });
+                    replaced.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let mut searches = 0;
+            while searches < 300 || replaced.load(Ordering::Relaxed) < 10_000 {
+                searches += 1;
+                outer.subscribe_channel(&inner).unwrap();
+                outer.unsubscribe_channel(&inner);
+            }
+            stop.store(1, Ordering::Relaxed);
+        });
+        done.send(()).unwrap();
+    });
+    is_done
+        .recv_timeout(Duration::from_secs(20))
+        .expect("no thread waits for itself");
+}

@@ -64,6 +64,57 @@ async fn one_that_asks_for_it_has_its_grace_period_and_no_more() {
     assert_eq!(start.elapsed().as_secs(), 3);
 }
 
+#[test]
+fn to_ask_for_a_grace_period_needs_a_timer() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let coro = {
+        let _in = runtime.enter();
+        spawn(async |me: Context<()>| me.terminating().await)
+    };
+    let address = coro.address();
+    let join = runtime.block_on(async {
+        tokio::task::yield_now().await;
+        // Too late to find out: nobody would end its grace period.
+        address.terminate();
+        coro.join().await
+    });
+    match join {
+        Err(Exit::Panicked(why)) => assert!(why.contains("enable_time"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_took_over_has_to_ask_for_its_grace_period() {
+    async fn asks(mut me: Context<()>) -> &'static str {
+        let offers = me.swap_offers();
+        tokio::select! {
+            biased;
+            () = me.terminating() => "clean",
+            _ = me.receive() => "unreachable",
+            offer = offers.next() => offer.accept("given back").await,
+        }
+    }
+    async fn does_not_ask(mut me: Context<()>) -> &'static str {
+        me.receive().await;
+        "unreachable"
+    }
+
+    let coro = spawn(asks);
+    coro.swap(asks).await.unwrap();
+    let start = tokio::time::Instant::now();
+    let again = spawn(asks);
+    again.swap(does_not_ask).await.unwrap();
+    for (coro, expected) in [(coro, Ok("clean")), (again, Err(Exit::Terminated))] {
+        tokio::task::yield_now().await;
+        coro.terminate();
+        assert_eq!(coro.join().await, expected);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_suspended_coroutine_cleans_up_all_the_same() {
     let coro = spawn(async |mut me: Context<()>| {

@@ -124,21 +124,6 @@ fn a_monitor_whose_message_cannot_be_made_does_not_hide_the_others() {
 }
 
 #[test]
-fn a_wait_for_an_exit_that_is_given_up_leaves_nothing_behind() {
-    on_both(|| async {
-        let coro = spawn(async |mut me: Context<()>| me.receive().await);
-        // Each wait that is dropped leaves nothing behind: otherwise this takes seconds and
-        // hundreds of megabytes.
-        for _ in 0..200_000 {
-            let mut exit = Box::pin(coro.exit());
-            assert!(futures_util::poll!(&mut exit).is_pending());
-        }
-        coro.send(()).unwrap();
-        assert_eq!(coro.exit().await, Exit::Finished);
-    });
-}
-
-#[test]
 fn a_panic_while_the_function_is_dropped_is_told() {
     struct Bomb;
     impl Drop for Bomb {

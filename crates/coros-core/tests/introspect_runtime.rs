@@ -90,23 +90,37 @@ fn named_coroutines_are_listed() {
 fn a_program_ends_with_its_last_coroutine_and_cleans_up() {
     let flags: [Arc<AtomicBool>; 2] = Default::default();
     let (done, cleaned) = (Arc::clone(&flags[0]), Arc::clone(&flags[1]));
+    let (main_runs, main_returned) = tokio::sync::oneshot::channel::<()>();
     let outcome = run(runtime(), async move {
-        spawn(async move |me: Context<()>| {
-            me.sleep(Duration::from_millis(20)).await;
+        let _dropped_at_the_end = main_runs;
+        spawn(async move |_me: Context<()>| {
+            let _ = main_returned.await;
+            take_a_while().await;
             done.store(true, Ordering::SeqCst);
         });
         // Daemons are not waited for; one that asked for it cleans up.
         build()
             .daemon()
             .spawn(async |_me: Context<()>| std::future::pending::<()>().await);
+        let (asked, has_asked) = tokio::sync::oneshot::channel();
         build().daemon().spawn(async move |me: Context<()>| {
-            me.terminating().await;
-            me.sleep(Duration::from_millis(5)).await;
+            let stop = me.terminating();
+            asked.send(()).unwrap();
+            stop.await;
+            take_a_while().await;
             cleaned.store(true, Ordering::SeqCst);
         });
+        has_asked.await.unwrap();
         "main"
     });
     assert_eq!(outcome, (Some("main"), Ended::ByItself));
     assert_eq!(flags.map(|flag| flag.load(Ordering::SeqCst)), [true, true]);
     assert_eq!(live(), 0);
+}
+
+/// Lets everything else run that can.
+async fn take_a_while() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::hash::Hash;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -57,7 +58,9 @@ pub struct Categories<'a, M: Send + 'static, K: Eq + Hash + Clone> {
 impl<'a, M: Send + 'static, K: Eq + Hash + Clone> Categories<'a, M, K> {
     /// Receives for the coroutine of `me`; `classify` says to which category a message belongs.
     ///
-    /// A panic in `classify` passes through to the receive that called it; the message is lost.
+    /// A panic in `classify` passes through to the receive that called it. Nothing is lost: all
+    /// messages that have not been received are classified again by the next receive, or left in
+    /// the context.
     pub fn new(me: &'a mut Context<M>, classify: impl FnMut(&M) -> K + Send + 'a) -> Self {
         Categories {
             me,
@@ -121,6 +124,9 @@ impl<'a, M: Send + 'static, K: Eq + Hash + Clone> Categories<'a, M, K> {
     /// # Errors
     /// [`ReceiveTimeoutError::TimedOut`], or [`ReceiveTimeoutError::Closed`] when there is none
     /// and no address is left.
+    ///
+    /// # Panics
+    /// When polled outside of a tokio runtime with time enabled.
     pub async fn receive_timeout(
         &mut self,
         category: &K,
@@ -159,13 +165,34 @@ impl<'a, M: Send + 'static, K: Eq + Hash + Clone> Categories<'a, M, K> {
 
     /// Classifies a message that has just been taken; returns it if it is wanted, else keeps it.
     fn sort(&mut self, message: M, wanted: &[K]) -> Option<M> {
-        let category = (self.classify)(&message);
-        if wanted.contains(&category) {
-            self.me.receiver().received_aside();
-            return Some(message);
+        let sorted = catch_unwind(AssertUnwindSafe(|| {
+            let category = (self.classify)(&message);
+            (wanted.contains(&category), category)
+        }));
+        match sorted {
+            Ok((true, _)) => {
+                self.me.receiver().received_aside();
+                Some(message)
+            }
+            Ok((false, category)) => {
+                self.backlog.push(category, message);
+                None
+            }
+            Err(panic) => {
+                self.give_back(Some(message));
+                resume_unwind(panic)
+            }
         }
-        self.backlog.push(category, message);
-        None
+    }
+
+    /// Gives the context back what has been taken from it and not been received; `newest` has
+    /// not got into the backlog.
+    fn give_back(&mut self, newest: Option<M>) {
+        let backlog = std::iter::from_fn(|| self.backlog.pop_newest());
+        self.me
+            .receiver()
+            .take_back(newest.into_iter().chain(backlog));
+        self.backlog = Backlog::default();
     }
 }
 
@@ -179,8 +206,7 @@ impl<M: Send + 'static, K: Eq + Hash + Clone> Deref for Categories<'_, M, K> {
 
 impl<M: Send + 'static, K: Eq + Hash + Clone> Drop for Categories<'_, M, K> {
     fn drop(&mut self) {
-        let backlog = std::iter::from_fn(|| self.backlog.pop_newest());
-        self.me.receiver().take_back(backlog);
+        self.give_back(None);
     }
 }
 

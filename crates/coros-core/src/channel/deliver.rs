@@ -42,6 +42,9 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// [`ChannelClosed`], with the message, when the channel is closed, also while waiting for
     /// subscribers.
     ///
+    /// # Panics
+    /// When polled outside of a tokio runtime with time enabled.
+    ///
     /// # Cancel safety
     /// Dropped while it waits for subscribers, nothing has been sent. Dropped later, some
     /// subscribers have the message and some do not.

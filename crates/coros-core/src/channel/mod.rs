@@ -12,13 +12,15 @@
 mod broadcast;
 mod deliver;
 mod error;
+mod hierarchy;
+mod subscribe;
 mod subscribers;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock, Weak};
 
 use tokio::sync::Notify;
 
@@ -28,11 +30,8 @@ use crate::control::next_id;
 use crate::primitives::{Mutex, lock};
 use crate::{Address, names};
 use broadcast::View;
+use subscribe::Watched;
 use subscribers::Subscribers;
-
-/// One channel may be subscribed to another at a time: whether that closes a cycle depends on
-/// every other such subscription.
-static HIERARCHY: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
 
 type Transform<M> = Arc<dyn Fn(M) -> Option<M> + Send + Sync>;
 
@@ -102,6 +101,8 @@ struct State<M> {
     /// So many addresses at which a subscription looks for those that have ended: twice as many
     /// as were alive last time, so that it costs constant time on average.
     look_at: usize,
+    /// Coroutines of other nodes whose end will be told, subscribed still or not.
+    watched: HashSet<Watched<M>>,
 }
 
 impl<M> Channel<M> {
@@ -123,6 +124,7 @@ impl<M> Channel<M> {
             transform: None,
             subscribers: Arc::default(),
             look_at: subscribers::LOOK_AT_LEAST,
+            watched: HashSet::new(),
         };
         Channel {
             inner: Arc::new(Inner {
@@ -154,21 +156,23 @@ impl<M> Channel<M> {
     }
 
     /// Closes the channel for all its handles: later sends fail, deliveries that wait for
-    /// subscribers end, all subscribers are released, and its [names](Self::register) are free. Closing twice is closing once.
+    /// subscribers end, all subscribers are released, and its [names](Self::register) are free.
+    /// Closing twice is closing once.
     ///
     /// A send that is under way on another thread still goes to all.
     pub fn close(&self) {
-        let (subscribers, transform, registered) = {
+        let (dropped, registered) = {
             let mut state = lock(&self.inner.state);
             self.inner.closed.store(true, Relaxed);
+            let subscribers = std::mem::take(&mut state.subscribers);
+            let watched = std::mem::take(&mut state.watched);
             (
-                std::mem::take(&mut state.subscribers),
-                state.transform.take(),
+                (subscribers, watched, state.transform.take()),
                 state.registered,
             )
         };
         // Dropping addresses wakes coroutines: not under the lock.
-        drop((subscribers, transform));
+        drop(dropped);
         self.inner.changed.notify_waiters();
         if registered {
             names::forget_channel(self.id());
@@ -191,139 +195,6 @@ impl<M> Channel<M> {
 }
 
 impl<M: Clone + Send + 'static> Channel<M> {
-    /// Subscribes a coroutine: it gets every message sent from now on. False when it had
-    /// subscribed before, or has ended.
-    ///
-    /// # Errors
-    /// [`SubscribeError::Closed`] when the channel is closed.
-    pub fn subscribe(&self, coroutine: &Address<M>) -> Result<bool, SubscribeError> {
-        if coroutine.is_closed() {
-            return Ok(false);
-        }
-        let ended = {
-            let mut state = lock(&self.inner.state);
-            if self.is_closed() {
-                return Err(SubscribeError::closed(self));
-            }
-            if state.subscribers.addresses.contains(coroutine) {
-                return Ok(false);
-            }
-            let state = &mut *state;
-            let list = Arc::make_mut(&mut state.subscribers);
-            list.addresses.insert(coroutine.clone());
-            if list.addresses.len() < state.look_at {
-                Vec::new()
-            } else {
-                let ended = list.take_ended();
-                state.look_at = subscribers::next_look(list.addresses.len());
-                ended
-            }
-        };
-        drop(ended);
-        self.inner.changed.notify_waiters();
-        if coroutine.remote_id().is_some() {
-            self.release_at_exit(coroutine);
-        }
-        Ok(true)
-    }
-
-    /// Nothing but its monitor tells that a coroutine of another node has ended.
-    fn release_at_exit(&self, coroutine: &Address<M>) {
-        let channel = Arc::downgrade(&self.inner);
-        let address = coroutine.clone();
-        coroutine.on_exit(move |_| {
-            if let Some(inner) = Weak::upgrade(&channel) {
-                Channel { inner }.unsubscribe(&address);
-            }
-        });
-    }
-
-    /// Takes a coroutine's subscription back and releases it. False when it had none.
-    ///
-    /// A send that is under way on another thread may still reach it.
-    pub fn unsubscribe(&self, coroutine: &Address<M>) -> bool {
-        let removed = {
-            let mut state = lock(&self.inner.state);
-            if !state.subscribers.addresses.contains(coroutine) {
-                return false;
-            }
-            Arc::make_mut(&mut state.subscribers)
-                .addresses
-                .swap_take(coroutine)
-        };
-        removed.is_some()
-    }
-
-    /// Subscribes another channel: it passes on, after its own transform, what this one sends
-    /// from now on. False when it had subscribed before, or is closed. The subscription keeps the
-    /// other channel alive.
-    ///
-    /// ```
-    /// use coros_core::Channel;
-    ///
-    /// let (all, some) = (Channel::<u32>::named("all"), Channel::named("some"));
-    /// all.subscribe_channel(&some).unwrap();
-    /// let error = some.subscribe_channel(&all).unwrap_err();
-    /// assert!(error.to_string().contains("some#") && error.to_string().contains("all#"));
-    /// ```
-    ///
-    /// # Errors
-    /// [`SubscribeError::Cycle`] when this channel gets, directly or through others, what the
-    /// other sends; [`SubscribeError::Closed`] when it is closed.
-    pub fn subscribe_channel(&self, channel: &Channel<M>) -> Result<bool, SubscribeError> {
-        let one_at_a_time = lock(&HIERARCHY);
-        if channel.leads_to(self) {
-            return Err(SubscribeError::cycle(self, channel));
-        }
-        if channel.is_closed() {
-            return Ok(false);
-        }
-        let new = {
-            let mut state = lock(&self.inner.state);
-            if self.is_closed() {
-                return Err(SubscribeError::closed(self));
-            }
-            !state.subscribers.channels.contains(channel)
-                && Arc::make_mut(&mut state.subscribers)
-                    .channels
-                    .insert(channel.clone())
-        };
-        drop(one_at_a_time);
-        self.inner.changed.notify_waiters();
-        Ok(new)
-    }
-
-    /// Whether what this channel sends comes to `other`, or it is the same.
-    fn leads_to(&self, other: &Channel<M>) -> bool {
-        let mut seen = HashSet::new();
-        let mut open = vec![self.clone()];
-        while let Some(channel) = open.pop() {
-            if channel == *other {
-                return true;
-            }
-            if seen.insert(channel.id())
-                && let Some(view) = channel.view()
-            {
-                open.extend(view.subscribers.channels.iter().cloned());
-            }
-        }
-        false
-    }
-
-    /// Takes a channel's subscription back. False when it had none.
-    pub fn unsubscribe_channel(&self, channel: &Channel<M>) -> bool {
-        let removed = {
-            let mut state = lock(&self.inner.state);
-            if !state.subscribers.channels.contains(channel) {
-                return false;
-            }
-            Arc::make_mut(&mut state.subscribers)
-                .channels
-                .swap_take(channel)
-        };
-        removed.is_some()
-    }
-
     /// Sets what is done to each message before it goes out: it may be changed, or dropped by
     /// returning `None`. Replaces an earlier transform.
     ///

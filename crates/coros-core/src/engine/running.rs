@@ -132,7 +132,10 @@ fn ask_policy<M: Send + 'static>(mailbox: &Arc<Mailbox<M>>) -> Result<(), Box<dy
     };
     if let Some(taken) = swap.take_checked() {
         let offer = SwapOffer::new(Arc::clone(mailbox) as Arc<dyn super::Host>, taken);
-        catch_unwind(AssertUnwindSafe(|| policy(offer)))?;
+        let asked = catch_unwind(AssertUnwindSafe(|| policy(offer)));
+        // Even after a panic: an offer that the policy keeps is answered by the end.
+        swap.restore_policy(policy);
+        return asked;
     }
     swap.restore_policy(policy);
     Ok(())

@@ -191,7 +191,7 @@ impl Supervisor {
     /// Starts the supervisor, which starts its children.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Outside a tokio runtime. In one without a timer the supervisor ends with that panic.
     pub fn start(self) -> SupervisorHandle {
         self.spawn(build()).address().into()
     }
@@ -219,7 +219,7 @@ impl Supervisor {
     /// ```
     ///
     /// # Panics
-    /// As [`Builder::spawn`].
+    /// As [`Builder::spawn`]. In a runtime without a timer the supervisor ends with that panic.
     pub fn spawn(self, options: Builder) -> Coro<Supervision, ()> {
         let mut plan = Plan::new(self.strategy, self.limits);
         for (id, restart, work) in self.children {

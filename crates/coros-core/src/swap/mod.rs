@@ -60,9 +60,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
+use crate::control::Flags;
 use crate::engine::Host;
 use crate::{Context, Exit};
 
@@ -109,7 +110,8 @@ pub enum SwapError {
 
 /// A function that somebody wants a coroutine to go on with.
 ///
-/// Dropping it refuses.
+/// Dropping it refuses; not so in a panic, or when the coroutine is dropped with it: whoever
+/// offers is then told of the end.
 pub struct SwapOffer {
     host: Arc<dyn Host>,
     taken: Option<Taken>,
@@ -145,7 +147,7 @@ impl SwapOffer {
                 .accept(taken, Box::new(state))
         });
         if accepted {
-            self.host.control().set(crate::control::Flags::ACCEPTED);
+            self.host.control().set(Flags::ACCEPTED);
             self.host.control().wake();
         }
         Accepted {
@@ -157,21 +159,25 @@ impl SwapOffer {
 
     /// Refuses, for a reason that the one who offers is told.
     pub fn refuse(mut self, reason: impl fmt::Display) {
+        // First: if that panics, the offer has not been decided on.
+        let reason = reason.to_string();
         if let Some(taken) = self.taken.take() {
-            self.host
-                .control()
-                .extra()
-                .swap
-                .refuse(taken, reason.to_string());
+            self.host.control().extra().swap.refuse(taken, reason);
         }
     }
 }
 
 impl Drop for SwapOffer {
     fn drop(&mut self) {
-        if let Some(taken) = self.taken.take() {
-            let reason = "the coroutine dropped the offer".to_owned();
-            self.host.control().extra().swap.refuse(taken, reason);
+        let Some(taken) = self.taken.take() else {
+            return;
+        };
+        let control = self.host.control();
+        let swap = &control.extra().swap;
+        if std::thread::panicking() || control.flags().has(Flags::KILLED) {
+            swap.put_back(taken);
+        } else {
+            swap.refuse(taken, "the coroutine dropped the offer".to_owned());
         }
     }
 }
@@ -224,16 +230,10 @@ impl<S: Any + Send> Future for Accepted<S> {
     type Output = S;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<S> {
-        let control = self.host.control();
-        // Whoever withdraws the offer wakes the coroutine, and this waker.
-        if !control.is_own(cx.waker()) {
-            control.set_elsewhere(cx.waker());
-        }
-        let returned = control.extra().swap.take_returned(self.number);
-        match returned.and_then(|state| state.downcast::<S>().ok()) {
-            Some(state) => Poll::Ready(*state),
-            None => Poll::Pending,
-        }
+        let swap = &self.host.control().extra().swap;
+        let state = ready!(swap.poll_returned(self.number, cx.waker()));
+        let state = state.downcast::<S>();
+        Poll::Ready(*state.expect("it was accepted with this state"))
     }
 }
 
@@ -255,7 +255,6 @@ pub(crate) async fn offer(
     impl Drop for Withdraw<'_> {
         fn drop(&mut self) {
             self.0.control().extra().swap.withdraw(self.1);
-            self.0.control().wake();
         }
     }
 
@@ -266,7 +265,7 @@ pub(crate) async fn offer(
         .swap
         .offer(replacement, names.0, names.1, answer)?;
     let _withdraw = Withdraw(&**host, number);
-    control.set(crate::control::Flags::OFFERED);
+    control.set(Flags::OFFERED);
     control.wake();
     let ended = || SwapError::Ended(control.exit().unwrap_or(Exit::Terminated));
     if control.is_ended() {

@@ -6,9 +6,13 @@
 //!     +------------- withdrawn (time limit, or whoever offered is gone) ---+----------------+
 //! ```
 //!
+//! The end of the coroutine answers an offer in any stage. An offer that is taken while the
+//! coroutine panics, or is dropped, goes back to `checked`, for the end to find it there.
+//!
 //! All transitions are under one lock, so that of accepting and withdrawing exactly one happens.
 
 use std::any::Any;
+use std::task::{Poll, Waker};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -36,6 +40,8 @@ struct Inner {
     /// State given back because the offer of this number was withdrawn after, or before, it was
     /// accepted.
     returned: Option<(u64, Box<dyn Any + Send>)>,
+    /// Waits for that. Not with the receiver's waker: a combinator may wait for both.
+    accepted: Option<Waker>,
     /// State that the previous function handed over.
     state: Option<Box<dyn Any + Send>>,
     /// The receiver on its way from the old function to the new one.
@@ -51,6 +57,13 @@ enum Stage {
     /// In the hands of the coroutine.
     Taken(u64),
     Due(Offer, Box<dyn Any + Send>),
+}
+
+impl Stage {
+    /// Whether the offer that the coroutine has taken still stands.
+    fn is_taken(&self, taken: &Taken) -> bool {
+        matches!(self, Stage::Taken(number) if *number == taken.number())
+    }
 }
 
 struct Offer {
@@ -134,7 +147,11 @@ impl SwapState {
                 None
             }
         };
+        let accepted = inner.accepted.take();
         drop(inner);
+        if let Some(accepted) = accepted {
+            accepted.wake();
+        }
         // The function may own anything; its destructor runs outside the lock.
         drop(dropped);
     }
@@ -181,7 +198,7 @@ impl SwapState {
     pub(crate) fn accept(&self, taken: Taken, state: Box<dyn Any + Send>) -> bool {
         let number = taken.number();
         let mut inner = lock(&self.inner);
-        let stands = matches!(inner.stage, Stage::Taken(it) if it == number);
+        let stands = inner.stage.is_taken(&taken);
         let (forgotten, in_vain) = if stands {
             inner.stage = Stage::Due(taken.0, state);
             (inner.returned.take(), None)
@@ -194,22 +211,41 @@ impl SwapState {
         stands
     }
 
-    /// The coroutine refuses.
+    /// The coroutine refuses. After its end that end is the answer, which is what whoever offered
+    /// takes a dropped answer for.
     pub(crate) fn refuse(&self, taken: Taken, reason: String) {
         let mut inner = lock(&self.inner);
-        if matches!(inner.stage, Stage::Taken(number) if number == taken.0.number) {
+        let stands = inner.stage.is_taken(&taken);
+        if stands {
             inner.stage = Stage::None;
         }
         drop(inner);
-        let _ = taken.0.answer.send(Err(SwapError::Refused(reason)));
+        if stands {
+            let _ = taken.0.answer.send(Err(SwapError::Refused(reason)));
+        }
     }
 
-    /// The state that was given back when the offer of this number was accepted in vain.
-    pub(crate) fn take_returned(&self, number: u64) -> Option<Box<dyn Any + Send>> {
-        let returned = &mut lock(&self.inner).returned;
-        returned
-            .take_if(|(of, _)| *of == number)
-            .map(|(_, state)| state)
+    /// The coroutine has let go of the offer without a decision, because it panics or is being
+    /// dropped. Its end answers the offer; a coroutine that survives finds it again.
+    pub(crate) fn put_back(&self, taken: Taken) {
+        let mut inner = lock(&self.inner);
+        if inner.stage.is_taken(&taken) {
+            inner.stage = Stage::Checked(taken.0);
+            drop(inner);
+            self.checked.notify_waiters();
+        }
+    }
+
+    /// The state that is given back when the offer of this number has been accepted in vain.
+    pub(crate) fn poll_returned(&self, number: u64, waker: &Waker) -> Poll<Box<dyn Any + Send>> {
+        let mut inner = lock(&self.inner);
+        if let Some((_, state)) = inner.returned.take_if(|(of, _)| *of == number) {
+            return Poll::Ready(state);
+        }
+        let previous = inner.accepted.replace(waker.clone());
+        drop(inner);
+        drop(previous);
+        Poll::Pending
     }
 
     /// Engine: the accepted swap, if it has not been withdrawn; its state is left for the new
@@ -220,8 +256,9 @@ impl SwapState {
             Stage::Due(offer, state) => {
                 let old_state = inner.state.replace(state);
                 let old_policy = inner.policy.take();
+                let accepted = inner.accepted.take();
                 drop(inner);
-                drop((old_state, old_policy));
+                drop((old_state, old_policy, accepted));
                 Some(Due {
                     function: offer.function,
                     answer: offer.answer,

@@ -28,7 +28,7 @@ mod codec;
 mod error;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt as _};
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
@@ -65,10 +65,46 @@ pub const DEFAULT_MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
 /// assert_eq!(far.receive_message().await?, None);
 /// # Ok(()) }
 /// ```
+pub type MessageStream<S> = Messages<Framed<S, MessageCodec>>;
+
+/// Receives messages from one byte stream, or from half of one.
+///
+/// # Examples
+///
+/// ```
+/// use coros_core::io::{MessageReader, MessageWriter};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (read, write) = tokio::io::simplex(64);
+/// let mut reader = MessageReader::new(read);
+/// let mut writer = MessageWriter::new(write);
+/// writer.send_message(b"hello").await?;
+/// assert_eq!(reader.receive_message().await?.as_deref(), Some(&b"hello"[..]));
+/// # Ok(()) }
+/// ```
+pub type MessageReader<R> = Messages<FramedRead<R, MessageCodec>>;
+
+/// Sends messages to one byte stream, or to half of one.
+///
+/// See [`MessageReader`] for an example.
+pub type MessageWriter<W> = Messages<FramedWrite<W, MessageCodec>>;
+
+/// What [`MessageStream`], [`MessageReader`] and [`MessageWriter`] have in common: messages over a
+/// stream of frames, in one direction or in both.
 #[derive(Debug)]
-pub struct MessageStream<S> {
-    framed: Framed<S, MessageCodec>,
+pub struct Messages<F> {
+    framed: F,
+    /// Receiving has failed: where the next frame begins is unknown.
     broken: bool,
+}
+
+impl<F> Messages<F> {
+    fn over(framed: F) -> Self {
+        Messages {
+            framed,
+            broken: false,
+        }
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> MessageStream<S> {
@@ -81,12 +117,113 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MessageStream<S> {
     ///
     /// The length field cannot say more than `u32::MAX`; a larger limit is cut to that.
     pub fn with_limit(stream: S, limit: usize) -> Self {
-        Self {
-            framed: Framed::new(stream, MessageCodec::new(limit)),
-            broken: false,
-        }
+        Self::over(Framed::new(stream, MessageCodec::new(limit)))
     }
 
+    /// A half that receives and one that sends, for two coroutines.
+    pub fn into_split(self) -> (MessageReader<ReadHalf<S>>, MessageWriter<WriteHalf<S>>) {
+        let parts = self.framed.into_parts();
+        let (read, write) = tokio::io::split(parts.io);
+        let mut reader = FramedRead::new(read, parts.codec.clone());
+        *reader.read_buffer_mut() = parts.read_buf;
+        let mut writer = FramedWrite::new(write, parts.codec);
+        *writer.write_buffer_mut() = parts.write_buf;
+        let mut reader = Messages::over(reader);
+        reader.broken = self.broken;
+        (reader, Messages::over(writer))
+    }
+
+    /// The stream and what was read from it beyond the last message.
+    ///
+    /// What a dropped send left unwritten is lost: [`flush`](Self::flush) first.
+    pub fn into_parts(self) -> (S, Bytes) {
+        let FramedParts { io, read_buf, .. } = self.framed.into_parts();
+        (io, read_buf.freeze())
+    }
+}
+
+impl<S> MessageStream<S> {
+    /// The stream underneath, for its addresses or options. Reading or writing through it breaks
+    /// the frames.
+    pub fn get_ref(&self) -> &S {
+        self.framed.get_ref()
+    }
+}
+
+impl<R: AsyncRead + Unpin> MessageReader<R> {
+    /// Messages of at most [`DEFAULT_MESSAGE_LIMIT`] bytes from `stream`.
+    pub fn new(stream: R) -> Self {
+        Self::with_limit(stream, DEFAULT_MESSAGE_LIMIT)
+    }
+
+    /// Messages of at most `limit` bytes from `stream`; at most `u32::MAX`.
+    pub fn with_limit(stream: R, limit: usize) -> Self {
+        Self::over(FramedRead::new(stream, MessageCodec::new(limit)))
+    }
+}
+
+impl<W: AsyncWrite + Unpin> MessageWriter<W> {
+    /// Messages of at most [`DEFAULT_MESSAGE_LIMIT`] bytes to `stream`.
+    pub fn new(stream: W) -> Self {
+        Self::with_limit(stream, DEFAULT_MESSAGE_LIMIT)
+    }
+
+    /// Messages of at most `limit` bytes to `stream`; at most `u32::MAX`.
+    pub fn with_limit(stream: W, limit: usize) -> Self {
+        Self::over(FramedWrite::new(stream, MessageCodec::new(limit)))
+    }
+}
+
+/// Receiving: of a [`MessageStream`] or [`MessageReader`].
+impl<F> Messages<F>
+where
+    F: Stream<Item = Result<Bytes, ReceiveMessageError>> + Unpin,
+{
+    /// Receives the next message; `None` when the stream has ended between two messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveMessageError::TooLarge`], [`CutShort`](ReceiveMessageError::CutShort) or
+    /// [`Io`](ReceiveMessageError::Io) once, and [`Broken`](ReceiveMessageError::Broken) at every
+    /// later call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what has arrived of a message stays buffered, nothing is lost.
+    pub async fn receive_message(&mut self) -> Result<Option<Bytes>, ReceiveMessageError> {
+        if self.broken {
+            return Err(ReceiveMessageError::Broken);
+        }
+        // tokio-util's `Framed` yields `None` after an error, and would then read on: that must
+        // not look like a clean end.
+        let message = self.framed.next().await.transpose();
+        self.broken = message.is_err();
+        message
+    }
+
+    /// Receives the next message and reads it, by postcard, as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_message`](Self::receive_message), and [`ReceiveMessageError::Decode`] if it is
+    /// not a `T`, or more than a `T`: that message is consumed, and the stream goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`receive_message`](Self::receive_message).
+    pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ReceiveMessageError> {
+        self.receive_message()
+            .await?
+            .map(|message| decode(&message))
+            .transpose()
+    }
+}
+
+/// Sending: of a [`MessageStream`] or [`MessageWriter`].
+impl<F> Messages<F>
+where
+    F: for<'a> Sink<&'a [u8], Error = SendMessageError> + Unpin,
+{
     /// Sends one message and flushes the stream.
     ///
     /// # Errors
@@ -118,45 +255,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MessageStream<S> {
         self.send_message(&message).await
     }
 
-    /// Receives the next message; `None` when the stream has ended between two messages.
-    ///
-    /// # Errors
-    ///
-    /// [`ReceiveMessageError::TooLarge`], [`CutShort`](ReceiveMessageError::CutShort) or
-    /// [`Io`](ReceiveMessageError::Io) once, and [`Broken`](ReceiveMessageError::Broken) at every
-    /// later call.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: what has arrived of a message stays buffered, nothing is lost.
-    pub async fn receive_message(&mut self) -> Result<Option<Bytes>, ReceiveMessageError> {
-        settle(&mut self.broken, || self.framed.next()).await
-    }
-
-    /// Receives the next message and reads it, by postcard, as a `T`.
-    ///
-    /// # Errors
-    ///
-    /// As [`receive_message`](Self::receive_message), and [`ReceiveMessageError::Decode`] if it is
-    /// not a `T`, or more than a `T`: that message is consumed, and the stream goes on.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe, as [`receive_message`](Self::receive_message).
-    pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ReceiveMessageError> {
-        self.receive_message()
-            .await?
-            .map(|message| decode(&message))
-            .transpose()
-    }
-
     /// Writes out what a send that was dropped has left behind.
     ///
     /// # Errors
     ///
     /// [`SendMessageError::Io`] if the stream fails.
     pub async fn flush(&mut self) -> Result<(), SendMessageError> {
-        SinkExt::<&[u8]>::flush(&mut self.framed).await
+        self.framed.flush().await
     }
 
     /// Flushes and ends the sending direction: the peer receives `None` after the last message.
@@ -166,176 +271,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MessageStream<S> {
     ///
     /// [`SendMessageError::Io`] if the stream fails.
     pub async fn shutdown(&mut self) -> Result<(), SendMessageError> {
-        SinkExt::<&[u8]>::close(&mut self.framed).await
+        self.framed.close().await
     }
-
-    /// A half that receives and one that sends, for two coroutines.
-    pub fn into_split(self) -> (MessageReader<ReadHalf<S>>, MessageWriter<WriteHalf<S>>) {
-        let parts = self.framed.into_parts();
-        let (read, write) = tokio::io::split(parts.io);
-        let mut reader = FramedRead::new(read, parts.codec.clone());
-        *reader.read_buffer_mut() = parts.read_buf;
-        let mut writer = FramedWrite::new(write, parts.codec);
-        *writer.write_buffer_mut() = parts.write_buf;
-        (
-            MessageReader {
-                framed: reader,
-                broken: self.broken,
-            },
-            MessageWriter { framed: writer },
-        )
-    }
-
-    /// The stream and what was read from it beyond the last message.
-    ///
-    /// What a dropped send left unwritten is lost: [`flush`](Self::flush) first.
-    pub fn into_parts(self) -> (S, Bytes) {
-        let FramedParts { io, read_buf, .. } = self.framed.into_parts();
-        (io, read_buf.freeze())
-    }
-}
-
-impl<S> MessageStream<S> {
-    /// The stream underneath, for its addresses or options. Reading or writing through it breaks
-    /// the frames.
-    pub fn get_ref(&self) -> &S {
-        self.framed.get_ref()
-    }
-}
-
-/// Receives messages from one byte stream, or from half of one.
-///
-/// # Examples
-///
-/// ```
-/// use coros_core::io::{MessageReader, MessageWriter};
-///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (read, write) = tokio::io::simplex(64);
-/// let mut reader = MessageReader::new(read);
-/// let mut writer = MessageWriter::new(write);
-/// writer.send_message(b"hello").await?;
-/// assert_eq!(reader.receive_message().await?.as_deref(), Some(&b"hello"[..]));
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-pub struct MessageReader<R> {
-    framed: FramedRead<R, MessageCodec>,
-    broken: bool,
-}
-
-impl<R: AsyncRead + Unpin> MessageReader<R> {
-    /// Messages of at most [`DEFAULT_MESSAGE_LIMIT`] bytes from `stream`.
-    pub fn new(stream: R) -> Self {
-        Self::with_limit(stream, DEFAULT_MESSAGE_LIMIT)
-    }
-
-    /// Messages of at most `limit` bytes from `stream`; at most `u32::MAX`.
-    pub fn with_limit(stream: R, limit: usize) -> Self {
-        Self {
-            framed: FramedRead::new(stream, MessageCodec::new(limit)),
-            broken: false,
-        }
-    }
-
-    /// As [`MessageStream::receive_message`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub async fn receive_message(&mut self) -> Result<Option<Bytes>, ReceiveMessageError> {
-        settle(&mut self.broken, || self.framed.next()).await
-    }
-
-    /// As [`MessageStream::receive`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ReceiveMessageError> {
-        self.receive_message()
-            .await?
-            .map(|message| decode(&message))
-            .transpose()
-    }
-}
-
-/// Sends messages to one byte stream, or to half of one.
-///
-/// See [`MessageReader`] for an example.
-#[derive(Debug)]
-pub struct MessageWriter<W> {
-    framed: FramedWrite<W, MessageCodec>,
-}
-
-impl<W: AsyncWrite + Unpin> MessageWriter<W> {
-    /// Messages of at most [`DEFAULT_MESSAGE_LIMIT`] bytes to `stream`.
-    pub fn new(stream: W) -> Self {
-        Self::with_limit(stream, DEFAULT_MESSAGE_LIMIT)
-    }
-
-    /// Messages of at most `limit` bytes to `stream`; at most `u32::MAX`.
-    pub fn with_limit(stream: W, limit: usize) -> Self {
-        Self {
-            framed: FramedWrite::new(stream, MessageCodec::new(limit)),
-        }
-    }
-
-    /// As [`MessageStream::send_message`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub async fn send_message(&mut self, message: &[u8]) -> Result<(), SendMessageError> {
-        self.framed.send(message).await
-    }
-
-    /// As [`MessageStream::send`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub async fn send<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), SendMessageError> {
-        let message = encode(value)?;
-        self.send_message(&message).await
-    }
-
-    /// As [`MessageStream::flush`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub async fn flush(&mut self) -> Result<(), SendMessageError> {
-        SinkExt::<&[u8]>::flush(&mut self.framed).await
-    }
-
-    /// As [`MessageStream::shutdown`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub async fn shutdown(&mut self) -> Result<(), SendMessageError> {
-        SinkExt::<&[u8]>::close(&mut self.framed).await
-    }
-}
-
-/// Turns what a framed stream yields into our result, and remembers that it is broken.
-///
-/// tokio-util's `Framed` yields `None` after an error, and would then read on: that must not look
-/// like a clean end.
-async fn settle<F>(
-    broken: &mut bool,
-    next: impl FnOnce() -> F,
-) -> Result<Option<Bytes>, ReceiveMessageError>
-where
-    F: Future<Output = Option<Result<Bytes, ReceiveMessageError>>>,
-{
-    if *broken {
-        return Err(ReceiveMessageError::Broken);
-    }
-    let message = next().await.transpose();
-    *broken = message.is_err();
-    message
 }
 
 fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, SendMessageError> {
