@@ -5,6 +5,7 @@
 //! writes whatever has come up since its last write at once, and is woken only when it is idle.
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,6 +99,8 @@ impl<S: Io> Link<S> {
                 }
                 Err(_) => "the writer has stopped".to_owned(),
             },
+            // After the reader: what has come counts before what has not.
+            never = keep_time(&peer, ticket) => match never {},
         };
         peer.lost(ticket, &reason);
         self.token.cancel();
@@ -110,6 +113,17 @@ impl Drop for LostOnDrop<'_> {
     fn drop(&mut self) {
         self.0.lost(self.1, "this node has stopped");
     }
+}
+
+/// Tells the session when its time has come. Beside the writer rather than in it: to a peer that
+/// stands still a write does not end.
+async fn keep_time(peer: &Peer, ticket: Ticket) -> Infallible {
+    while let Some(deadline) = peer.deadline(ticket) {
+        tokio::time::sleep_until(deadline.into()).await;
+        peer.input(ticket, Input::Timeout);
+    }
+    // The session ends, and the link's token or the writer with it.
+    std::future::pending().await
 }
 
 async fn drain(io: &mut (impl AsyncReadExt + Unpin)) -> io::Result<()> {
@@ -150,16 +164,7 @@ impl<S: Io> Writer<S> {
                     return self.io.shutdown().await;
                 }
                 Next::Stop => return Ok(()),
-                Next::Wait(None) => self.peer.woken().await,
-                Next::Wait(Some(deadline)) => {
-                    let woken = self.peer.woken();
-                    if tokio::time::timeout_at(deadline.into(), woken)
-                        .await
-                        .is_err()
-                    {
-                        self.peer.input(self.ticket, Input::Timeout);
-                    }
-                }
+                Next::Wait => self.peer.woken().await,
             }
         }
     }

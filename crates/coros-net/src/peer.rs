@@ -68,7 +68,7 @@ struct Todo {
 pub(crate) enum Next {
     Write,
     WriteLast,
-    Wait(Option<Instant>),
+    Wait,
     Stop,
 }
 
@@ -247,6 +247,16 @@ impl Peer {
         });
     }
 
+    /// When the session wants to be told the time; `None` when it has ended.
+    pub(crate) fn deadline(&self, ticket: Ticket) -> Option<Instant> {
+        let state = self.lock();
+        let session = state.session.as_ref()?;
+        state
+            .rendezvous
+            .is_link(ticket)
+            .then(|| session.deadline())?
+    }
+
     /// Queues an answer.
     pub(crate) fn answer(&self, ticket: Ticket, answer: impl FnOnce(&mut PeerSession)) {
         self.with(|state| {
@@ -275,7 +285,7 @@ impl Peer {
                 Taken::Nothing if !session.is_open() => Next::Stop,
                 Taken::Nothing => {
                     state.writer_idle = true;
-                    Next::Wait(session.deadline())
+                    Next::Wait
                 }
             }
         });

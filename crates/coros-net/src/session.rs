@@ -418,7 +418,10 @@ impl<D, W> Session<D, W> {
             }
         }
         if now >= self.sent + self.timing.heartbeat {
-            self.control(plain(Kind::Ping));
+            // What waits is a sign of life as well, as soon as it can be written.
+            if self.outbox.is_empty() {
+                self.control(plain(Kind::Ping));
+            }
             self.sent = now;
         }
     }

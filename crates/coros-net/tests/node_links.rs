@@ -319,6 +319,29 @@ async fn a_silent_peer_is_lost_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_peer_is_lost_in_time_also_while_something_is_written_to_it() {
+    let silence = Duration::from_millis(1000);
+    let ([desk, farm], cable) = cabled(silence, 64 << 20).await;
+    let (address, mut received) = collector::<Vec<u8>>();
+    let remote = sent(&farm, &desk, &address);
+    soon(remote.deliver(vec![])).await.unwrap();
+    assert_eq!(next(&mut received).await, []);
+    let mut at_desk = events(&desk);
+    assert!(matches!(next(&mut at_desk).await, PeerEvent::Joined(_)));
+    cable.hold();
+    let start = Instant::now();
+    // More than the sockets' buffers take: the write cannot end.
+    for _ in 0..3 {
+        remote.send(vec![1; 15 << 20]).unwrap();
+    }
+    let PeerEvent::Lost(_, why) = next(&mut at_desk).await else {
+        panic!()
+    };
+    assert!(why.contains("no sign of life"), "{why}");
+    assert!(start.elapsed() < 3 * silence, "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_peer_is_bounded() {
     let ([desk, farm], cable) = cabled(PATIENT, 100_000).await;
     let (address, mut received) = collector::<Vec<u8>>();
