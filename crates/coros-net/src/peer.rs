@@ -7,10 +7,12 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit};
+use coros_core::{Exit, panic_text};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -357,7 +359,7 @@ impl Peer {
             match output {
                 // Whoever waited may have gone.
                 Output::Delivered(waiter, result) => drop(waiter.send(result)),
-                Output::Exited(on_exit, exit) => on_exit(exit),
+                Output::Exited(on_exit, exit) => tell(on_exit, exit),
                 Output::Ended(_) => self.room.notify_waiters(),
             }
         }
@@ -399,6 +401,13 @@ impl Peer {
             greeting::spawn_dial(peer);
         }
         result
+    }
+}
+
+/// Calls a watcher; a panic in one must not keep the others from being told.
+pub(crate) fn tell(on_exit: OnExit, exit: Exit) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_exit(exit))) {
+        tracing::error!("an exit handler panicked: {}", panic_text(&*panic));
     }
 }
 

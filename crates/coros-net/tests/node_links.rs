@@ -296,6 +296,29 @@ async fn a_cut_cable_is_known_at_once_and_ends_all_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_panics_harms_no_other() {
+    let ([desk, farm], cable) = cabled(PATIENT, 1 << 20).await;
+    let (address, mut received) = collector::<u32>();
+    let remote = sent(&farm, &desk, &address);
+    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..8 {
+        remote.on_exit(|_| panic!("this watcher is out of order"));
+        let told = told.clone();
+        remote.on_exit(move |exit| drop(told.send(exit)));
+    }
+    soon(remote.deliver(1)).await.unwrap();
+    assert_eq!(next(&mut received).await, 1);
+    cable.cut();
+    for _ in 0..8 {
+        assert_eq!(next(&mut exits).await, Exit::Disconnected);
+    }
+    farm.close().await;
+    // Nor whoever sets it where there is no link to be had.
+    soon(remote.deliver(2)).await.unwrap_err();
+    remote.on_exit(|_| panic!("this watcher is out of order"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_peer_is_lost_in_time() {
     let silence = Duration::from_millis(1000);
     let ([desk, farm], cable) = cabled(silence, 1 << 20).await;
