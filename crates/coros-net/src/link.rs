@@ -5,7 +5,6 @@
 //! writes whatever has come up since its last write at once, and is woken only when it is idle.
 
 use std::collections::{HashMap, VecDeque};
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::buffer::ReadBuffer;
 use crate::exports::Found;
+use crate::node::FLUSH;
 use crate::outbox::Batch;
 use crate::peer::{Next, Peer};
 use crate::rendezvous::Ticket;
@@ -100,7 +100,7 @@ impl<S: Io> Link<S> {
                 Err(_) => "the writer has stopped".to_owned(),
             },
             // After the reader: what has come counts before what has not.
-            never = keep_time(&peer, ticket) => match never {},
+            reason = keep_time(&peer, ticket) => reason,
         };
         peer.lost(ticket, &reason);
         self.token.cancel();
@@ -117,13 +117,14 @@ impl Drop for LostOnDrop<'_> {
 
 /// Tells the session when its time has come. Beside the writer rather than in it: to a peer that
 /// stands still a write does not end.
-async fn keep_time(peer: &Peer, ticket: Ticket) -> Infallible {
+async fn keep_time(peer: &Peer, ticket: Ticket) -> String {
     while let Some(deadline) = peer.deadline(ticket) {
         tokio::time::sleep_until(deadline.into()).await;
         peer.input(ticket, Input::Timeout);
     }
-    // The session ends, and the link's token or the writer with it.
-    std::future::pending().await
+    // The session is over, and the link is as soon as the last frames are written.
+    tokio::time::sleep(FLUSH).await;
+    "it did not take the last frames".to_owned()
 }
 
 async fn drain(io: &mut (impl AsyncReadExt + Unpin)) -> io::Result<()> {
