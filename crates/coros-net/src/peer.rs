@@ -18,6 +18,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::PeerEvent;
+use crate::exports::Found;
 use crate::greeting;
 use crate::node::Inner;
 use crate::outbox::Batch;
@@ -238,6 +239,22 @@ impl Peer {
             }
             present && state.session.as_ref().is_some_and(Session::is_open)
         })
+    }
+
+    /// Finds a coroutine that the peer wants to reach over a link.
+    pub(crate) fn find(&self, ticket: Ticket, coroutine: u64) -> Found {
+        let exports = &self.node.exports;
+        if let Some(found) = exports.find(coroutine, self.id) {
+            return found;
+        }
+        // The end of the session lets go of what the peer holds, and that takes this lock.
+        let state = self.lock();
+        let open = state.session.as_ref().is_some_and(Session::is_open);
+        if open && state.rendezvous.is_link(ticket) {
+            exports.find_and_hold(coroutine, self.id)
+        } else {
+            Found::Ended(None)
+        }
     }
 
     /// Something happened on a link.

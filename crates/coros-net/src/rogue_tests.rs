@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use coros_core::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsStream;
 
+use crate::exports::Found;
 use crate::identity::DEFAULT_NETWORK;
 use crate::tls::Tls;
 use crate::wire::{self, Envelope, Goodbye, HEADER, Hello, Kind, Parsed};
@@ -191,4 +193,36 @@ async fn a_peer_that_asks_and_does_not_read_is_shown_out() {
     };
     assert!(reason.contains("does not read the answers"), "{reason}");
     assert_eq!(scene.node.peers(), []);
+}
+
+#[tokio::test]
+async fn after_its_goodbye_a_peer_holds_nothing() {
+    let mut scene = Scene::set().await;
+    scene.say(&hello(ROGUE, "rogue")).await;
+    assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
+    let coro = coros_core::spawn(async |mut me: Context<()>| me.receive().await);
+    let address = coro.address();
+    // Somebody else has been told of it, so that it can be found.
+    scene.node.encode_for(NodeId(9), &address).unwrap();
+    let mut last_words = Vec::new();
+    wire::write_value(&mut last_words, plain(Kind::Goodbye), &Goodbye::Leaving);
+    for kind in [Kind::Message, Kind::Watch, Kind::Deliver] {
+        let envelope = Envelope {
+            target: address.id(),
+            ..plain(kind)
+        };
+        wire::write(&mut last_words, envelope, &[]);
+    }
+    scene.say(&last_words).await;
+    assert!(matches!(scene.event().await, PeerEvent::Left(_)));
+    scene.hear().await;
+    let exports = &scene.node.inner().exports;
+    drop(exports.release(NodeId(9)));
+    assert!(matches!(
+        exports.find(address.id(), ROGUE),
+        Some(Found::Ended(None))
+    ));
+    drop(address);
+    let joined = tokio::time::timeout(Duration::from_secs(10), coro.join());
+    assert_eq!(joined.await.expect("nobody holds it"), Ok(None));
 }

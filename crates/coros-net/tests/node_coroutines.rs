@@ -120,6 +120,105 @@ async fn deliver_waits_for_room_and_holds_up_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_that_wait_for_one_that_ends_come_back() {
+    let [desk, farm] = pair().await;
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let coro = coros_core::build()
+        .capacity(1)
+        .spawn(async move |me: Context<u32>| {
+            gone.await.unwrap();
+            drop(me);
+        });
+    let remote = sent(&farm, &desk, &coro.address());
+    soon(remote.deliver(1)).await.unwrap();
+    let deliver = |n| {
+        let remote = remote.clone();
+        async move { remote.deliver(n).await }
+    };
+    let (first, second) = (tokio::spawn(deliver(2)), tokio::spawn(deliver(2)));
+    // Another coroutine's delivery shows that both have come.
+    let (other, _received) = collector::<u32>();
+    tokio::task::yield_now().await;
+    soon(sent(&farm, &desk, &other).deliver(0)).await.unwrap();
+    go.send(()).unwrap();
+    for waiting in [first, second] {
+        assert_eq!(soon(waiting).await.unwrap(), Err(SendError::Closed(2)));
+    }
+    assert_eq!(soon(coro.join()).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_waits_counts_as_an_address() {
+    let [desk, farm] = pair().await;
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let coro = coros_core::build()
+        .capacity(1)
+        .spawn(async move |mut me: Context<u32>| {
+            gone.await.unwrap();
+            [me.receive().await, me.receive().await]
+        });
+    let remote = sent(&farm, &desk, &coro.address());
+    soon(remote.deliver(1)).await.unwrap();
+    let mut waiting = Box::pin(remote.deliver(2));
+    let none = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx))).await;
+    assert!(none.is_pending());
+    let (other, _received) = collector::<u32>();
+    soon(sent(&farm, &desk, &other).deliver(0)).await.unwrap();
+    // `join` gives up the last address on this side.
+    let joined = tokio::spawn(coro.join());
+    go.send(()).unwrap();
+    soon(waiting).await.unwrap();
+    assert_eq!(soon(joined).await.unwrap(), Ok([Some(1), Some(2)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_room_in_a_mailbox_is_bounded() {
+    let secret = Secret::random();
+    let desk = node("desk", &secret).await;
+    let farm = builder("farm", &secret)
+        .outbox(10_000)
+        .build()
+        .await
+        .unwrap();
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let slow = coros_core::build()
+        .capacity(1)
+        .spawn(async move |mut me: Context<Vec<u8>>| {
+            gone.await.unwrap();
+            let mut count = 0;
+            while me
+                .receive()
+                .await
+                .is_some_and(|message| !message.is_empty())
+            {
+                count += 1;
+            }
+            count
+        });
+    let remote = sent(&farm, &desk, &slow.address());
+    soon(remote.deliver(vec![1])).await.unwrap();
+    let mut deliveries = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let remote = remote.clone();
+        deliveries.spawn(async move { remote.deliver(vec![2; 1000]).await });
+    }
+    let (mut refused, mut arrived) = (0, 0);
+    while refused < 41 {
+        let back = soon(deliveries.join_next()).await.unwrap().unwrap();
+        assert!(matches!(back, Err(SendError::Full(_))), "{back:?}");
+        refused += 1;
+    }
+    go.send(()).unwrap();
+    while let Some(delivered) = soon(deliveries.join_next()).await {
+        delivered.unwrap().unwrap();
+        arrived += 1;
+    }
+    assert_eq!(arrived, 9, "as many as there is room for");
+    soon(remote.deliver(vec![])).await.unwrap();
+    assert_eq!(soon(slow.join()).await.unwrap(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliver_to_one_that_has_ended_gives_the_message_back() {
     let [desk, farm] = pair().await;
     let coro = coros_core::spawn(async |_me: Context<String>| {});

@@ -296,6 +296,46 @@ async fn a_cut_cable_is_known_at_once_and_ends_all_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_room_ends_with_its_link() {
+    let ([desk, farm], cable) = cabled(PATIENT, 1 << 20).await;
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let slow = coros_core::build()
+        .capacity(1)
+        .spawn(async move |mut me: Context<u32>| {
+            gone.await.unwrap();
+            let mut all = Vec::new();
+            while let Some(message @ 1..) = me.receive().await {
+                all.push(message);
+            }
+            all
+        });
+    let (other, _received) = collector::<u32>();
+    let [remote, other] = [&slow.address(), &other].map(|a| sent(&farm, &desk, a));
+    let mut at_farm = events(&farm);
+    soon(remote.deliver(1)).await.unwrap();
+    assert!(matches!(next(&mut at_farm).await, PeerEvent::Joined(_)));
+    let mut second = Box::pin(remote.deliver(2));
+    let none = std::future::poll_fn(|cx| std::task::Poll::Ready(second.as_mut().poll(cx))).await;
+    assert!(none.is_pending());
+    remote.send(3).unwrap();
+    soon(other.deliver(0)).await.unwrap();
+    cable.cut();
+    soon(second).await.unwrap_err();
+    assert!(matches!(next(&mut at_farm).await, PeerEvent::Lost(..)));
+    // What its sender was told is lost must not come after what is sent later.
+    cable.release();
+    let fourth = tokio::spawn({
+        let remote = remote.clone();
+        async move { remote.deliver(4).await }
+    });
+    assert!(matches!(next(&mut at_farm).await, PeerEvent::Joined(_)));
+    go.send(()).unwrap();
+    soon(fourth).await.unwrap().unwrap();
+    soon(remote.deliver(0)).await.unwrap();
+    assert_eq!(soon(slow.join()).await.unwrap(), [1, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watcher_that_panics_harms_no_other() {
     let ([desk, farm], cable) = cabled(PATIENT, 1 << 20).await;
     let (address, mut received) = collector::<u32>();
