@@ -189,24 +189,6 @@ async fn a_node_that_does_not_listen_is_reached_over_its_own_link() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn links_work_over_ipv6() {
-    let secret = Secret::random();
-    let v6 = "[::1]:0".parse().unwrap();
-    let farm = match builder("farm", &secret).listen(v6).build().await {
-        Ok(farm) => farm,
-        Err(NodeError::Listen { .. }) if std::net::TcpListener::bind(v6).is_err() => {
-            eprintln!("this machine has no IPv6 loopback: nothing to test");
-            return;
-        }
-        Err(e) => panic!("{e}"),
-    };
-    let desk = node("desk", &secret).await;
-    let (address, mut received) = collector::<u32>();
-    soon(sent(&farm, &desk, &address).deliver(6)).await.unwrap();
-    assert_eq!(next(&mut received).await, 6);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crossing_dials_lose_nothing() {
     let secret = Secret::random();
     for round in 0..60 {
