@@ -253,24 +253,22 @@ async fn a_cut_cable_is_known_at_once_and_ends_all_waits() {
     let remote = sent(&farm, &desk, &full.address());
     let (mut at_desk, mut at_farm) = (events(&desk), events(&farm));
     soon(remote.deliver(1)).await.unwrap();
-    let waiting = tokio::spawn({
-        let remote = remote.clone();
-        async move { remote.deliver(2).await }
-    });
-    let watching = tokio::spawn({
-        let remote = remote.clone();
-        async move { remote.exit().await }
-    });
+    let mut waiting = Box::pin(remote.deliver(2));
+    let mut watching = Box::pin(remote.exit());
+    assert!(polled(&mut waiting).await.is_pending());
+    assert!(polled(&mut watching).await.is_pending());
+    // What another coroutine has received shows that both have come.
+    let (other, _received) = collector::<u32>();
+    soon(sent(&farm, &desk, &other).deliver(0)).await.unwrap();
     assert_eq!(next(&mut at_desk).await, PeerEvent::Joined(farm.location()));
     assert_eq!(next(&mut at_farm).await, PeerEvent::Joined(desk.location()));
-    tokio::time::sleep(Duration::from_millis(20)).await;
     let start = Instant::now();
     cable.cut();
-    let SendError::Disconnected(2, why) = soon(waiting).await.unwrap().unwrap_err() else {
+    let SendError::Disconnected(2, why) = soon(waiting).await.unwrap_err() else {
         panic!("the link is lost");
     };
     assert!(why.starts_with("farm@"), "{why}");
-    assert_eq!(soon(watching).await.unwrap(), Exit::Disconnected);
+    assert_eq!(soon(watching).await, Exit::Disconnected);
     assert!(matches!(next(&mut at_desk).await, PeerEvent::Lost(..)));
     assert!(matches!(next(&mut at_farm).await, PeerEvent::Lost(..)));
     assert!(start.elapsed() < PATIENT / 4, "not by silence");
@@ -297,8 +295,7 @@ async fn what_waits_for_room_ends_with_its_link() {
     soon(remote.deliver(1)).await.unwrap();
     assert!(matches!(next(&mut at_farm).await, PeerEvent::Joined(_)));
     let mut second = Box::pin(remote.deliver(2));
-    let none = std::future::poll_fn(|cx| std::task::Poll::Ready(second.as_mut().poll(cx))).await;
-    assert!(none.is_pending());
+    assert!(polled(&mut second).await.is_pending());
     remote.send(3).unwrap();
     soon(other.deliver(0)).await.unwrap();
     cable.cut();
@@ -394,26 +391,18 @@ async fn what_waits_for_a_peer_is_bounded() {
     soon(remote.deliver(vec![])).await.unwrap();
     assert_eq!(next(&mut received).await, []);
     cable.hold();
-    // What the sockets' buffers take does not count.
-    let mut accepted = 0;
-    let back = loop {
-        match remote.send(vec![1; 50_000]) {
-            Ok(()) => accepted += 1,
-            Err(error) => break error,
-        }
-        assert!(accepted < 10_000, "it must end");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    };
+    // Longer than what the sockets' buffers take: it is being written until the cable is released.
+    let long = 15 << 20;
+    remote.send(vec![0; long]).unwrap();
+    let back = remote.send(vec![1; 50_000]).unwrap_err();
     assert!(matches!(&back, SendError::Full(message) if message.len() == 50_000));
-    let delivery = tokio::spawn({
-        let remote = remote.clone();
-        async move { remote.deliver(vec![2; 60_000]).await }
-    });
+    let mut delivery = Box::pin(remote.deliver(vec![2; 60_000]));
+    assert!(polled(&mut delivery).await.is_pending());
+    let back = remote.send(vec![1; 50_000]).unwrap_err();
+    assert!(matches!(back, SendError::Full(_)));
     cable.release();
-    soon(delivery).await.unwrap().unwrap();
-    for _ in 0..accepted {
-        assert_eq!(next(&mut received).await, vec![1; 50_000]);
-    }
+    soon(delivery).await.unwrap();
+    assert_eq!(next(&mut received).await.len(), long);
     assert_eq!(next(&mut received).await, vec![2; 60_000]);
 }
 
@@ -448,7 +437,7 @@ async fn dropping_the_last_handle_closes() {
     assert_eq!(next(&mut at_desk).await, PeerEvent::Left(gone));
     soon(async {
         while std::net::TcpListener::bind(listened).is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     })
     .await;
