@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use coros::cluster::{Event, worker};
 use coros::{Address, Context, JobError, Scheduler};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 /// Nothing takes so long unless it hangs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -40,12 +40,13 @@ fn panics(text: String) -> u64 {
 
 #[coros::remote]
 async fn panics_later(text: String) -> u64 {
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::task::yield_now().await;
     panic!("{text}")
 }
 
 #[coros::remote]
 async fn add(a: u64, b: u64) -> u64 {
+    // The timers of a worker work.
     tokio::time::sleep(Duration::from_millis(1)).await;
     a + b
 }
@@ -74,18 +75,23 @@ fn length(text: String) -> usize {
     text.len()
 }
 
-/// Tells that it runs by making a file, and ends when it is told to.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Life {
+    Began,
+    Dropped,
+}
+
+/// Tells that it runs, and ends when it is told to, which it tells as well.
 #[coros::remote]
-async fn wait_for_ever(sign: String) {
-    /// Tells of the end.
-    struct End(String);
+async fn wait_for_ever(to: Address<Life>) {
+    struct End(Address<Life>);
     impl Drop for End {
         fn drop(&mut self) {
-            std::fs::write(format!("{}.dropped", self.0), "").unwrap();
+            self.0.send(Life::Dropped).unwrap();
         }
     }
-    let _end = End(sign.clone());
-    std::fs::write(sign, "").unwrap();
+    to.send(Life::Began).unwrap();
+    let _end = End(to);
     std::future::pending::<()>().await;
 }
 
@@ -264,15 +270,14 @@ async fn a_call_that_may_not_be_repeated_is_not() {
 }
 
 async fn a_dropped_job_is_cancelled_where_it_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let sign = folder.path().join("sign").to_str().unwrap().to_owned();
+    let (address, mut life) = life();
     let scheduler = Scheduler::local().workers(1).start().await.unwrap();
-    let job = scheduler.submit(wait_for_ever(sign.clone()));
-    until_there(Path::new(&sign)).await;
+    let job = scheduler.submit(wait_for_ever(address));
+    assert_eq!(life.recv().await, Some(Life::Began));
     drop(job);
     // The slot is free again.
     assert_eq!(scheduler.run(square(3)).await, Ok(9));
-    until_there(Path::new(&format!("{sign}.dropped"))).await;
+    assert_eq!(life.recv().await, Some(Life::Dropped));
     let queued = scheduler.submit(square(3));
     queued.cancel();
     assert!(matches!(queued.await, Err(JobError::Cancelled) | Ok(9)));
@@ -280,10 +285,9 @@ async fn a_dropped_job_is_cancelled_where_it_runs() {
 }
 
 async fn what_waits_behind_a_long_call_runs_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let sign = folder.path().join("sign").to_str().unwrap().to_owned();
+    let (address, _life) = life();
     let scheduler = two_workers().await;
-    let long = scheduler.submit(wait_for_ever(sign));
+    let long = scheduler.submit(wait_for_ever(address));
     let mut values = scheduler.map((0..1000).map(square));
     while let Some(value) = values.next().await {
         value.unwrap();
@@ -343,6 +347,7 @@ async fn nothing_is_left_of_a_worker() {
     started.push(scheduler.run(leaves_a_child()).await.unwrap());
     drop(scheduler);
     for pid in started.into_iter().chain([pid]) {
+        // Nobody is told of the end of a process that he has not started.
         while is_running(pid) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -382,10 +387,15 @@ fn is_running(pid: u32) -> bool {
     !matches!(state, None | Some('Z' | 'X'))
 }
 
-async fn until_there(path: &Path) {
-    while !path.exists() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+/// What [`wait_for_ever`] tells.
+fn life() -> (Address<Life>, mpsc::UnboundedReceiver<Life>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let coro = coros::spawn(async move |mut me: Context<Life>| {
+        while let Some(sign) = me.receive().await {
+            sender.send(sign).unwrap();
+        }
+    });
+    (coro.address(), receiver)
 }
 
 /// A test in a runtime of its own, with an end.

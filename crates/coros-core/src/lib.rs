@@ -33,6 +33,7 @@ pub use categories::Categories;
 pub use channel::{Channel, ChannelClosed, SubscribeError};
 pub use context::{Context, ReceiveTimeoutError};
 pub use coro::{Coro, Join};
+pub use engine::panic_text;
 pub use exit::Exit;
 pub use introspect::{CoroInfo, CoroState, coroutines, live};
 pub use monitor::Monitor;

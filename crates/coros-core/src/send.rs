@@ -10,7 +10,8 @@ use crate::remote::{CarryError, CodecError};
 #[non_exhaustive]
 pub enum SendError<M> {
     /// The mailbox is bounded and has no room. Only [`send`](crate::Address::send) fails so;
-    /// [`deliver`](crate::Address::deliver) waits.
+    /// [`deliver`](crate::Address::deliver) waits, unless more of this node's deliveries wait on
+    /// another node than may.
     Full(M),
     /// The coroutine has ended, or has dropped its context.
     Closed(M),

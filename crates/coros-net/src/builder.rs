@@ -129,6 +129,9 @@ impl Builder {
 
     /// How many bytes of messages may wait for one peer, 64 MiB by default. `send` gives the
     /// message back when there are as many, `deliver` waits.
+    ///
+    /// As many may wait here for room in bounded mailboxes, of each peer: whatever the peer
+    /// delivers beyond that comes back to it as [`Full`](coros_core::SendError::Full).
     pub fn outbox(mut self, bytes: usize) -> Self {
         self.config.outbox = bytes;
         self

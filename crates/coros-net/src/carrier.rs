@@ -8,7 +8,7 @@ use coros_core::remote::{
 };
 use tokio::sync::oneshot;
 
-use crate::peer::Peer;
+use crate::peer::{Peer, tell};
 use crate::scope;
 use crate::wire;
 
@@ -52,7 +52,7 @@ impl Carrier for Peer {
         if watched.is_err()
             && let Some(on_exit) = on_exit
         {
-            on_exit(Exit::Disconnected);
+            tell(on_exit, Exit::Disconnected);
         }
     }
 

@@ -10,7 +10,7 @@
 //! single addresses by a peer that goes on, and an address that a peer passes to a third node just
 //! before its own session ends may be gone when the third uses it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -30,6 +30,8 @@ struct Table {
     entries: HashMap<u64, Entry, IdHash>,
     exits: HashMap<u64, Exit, IdHash>,
     exits_in_order: VecDeque<u64>,
+    /// Those whose end this table will be told of, in it or no more: each is watched once.
+    watched: HashSet<u64, IdHash>,
     closed: bool,
 }
 
@@ -60,15 +62,15 @@ impl Exports {
         if table.closed {
             return false;
         }
-        let known = table.entries.contains_key(&id);
         let entry = table.entries.entry(id).or_insert_with(|| Entry {
             inlet: Arc::clone(inlet),
             pinned: false,
             holders: Vec::new(),
         });
         entry.hold(holder);
+        let unwatched = table.watched.insert(id);
         drop(table);
-        if !known {
+        if unwatched {
             // Not under the lock: it may be called at once.
             let exports = Arc::downgrade(self);
             inlet.watch(Box::new(move |exit| {
@@ -110,17 +112,21 @@ impl Exports {
         }
     }
 
-    /// Finds a coroutine that `user` wants to reach, who holds it from then on.
-    pub(crate) fn find(&self, id: u64, user: NodeId) -> Found {
+    /// Finds a coroutine that `user` wants to reach; `None` when `user` does not hold it yet.
+    pub(crate) fn find(&self, id: u64, user: NodeId) -> Option<Found> {
         let table = self.read();
         match table.entries.get(&id) {
             Some(entry) if entry.is_held_by(Some(user)) => {
-                return Found::Here(Arc::clone(&entry.inlet));
+                Some(Found::Here(Arc::clone(&entry.inlet)))
             }
-            Some(_) => {}
-            None => return Found::Ended(table.exits.get(&id).cloned()),
+            Some(_) => None,
+            None => Some(Found::Ended(table.exits.get(&id).cloned())),
         }
-        drop(table);
+    }
+
+    /// [`find`](Exports::find) for a user who has a session, and holds the coroutine from then
+    /// on. The session must not end meanwhile: nothing would let go of it.
+    pub(crate) fn find_and_hold(&self, id: u64, user: NodeId) -> Found {
         let mut table = self.write();
         let Some(entry) = table.entries.get_mut(&id) else {
             return Found::Ended(table.exits.get(&id).cloned());
@@ -164,6 +170,7 @@ impl Exports {
     fn ended(&self, id: u64, exit: Exit) {
         let mut table = self.write();
         let entry = table.entries.remove(&id);
+        table.watched.remove(&id);
         table.exits.insert(id, exit);
         table.exits_in_order.push_back(id);
         if table.exits_in_order.len() > REMEMBERED
@@ -234,5 +241,63 @@ impl Hasher for IdHasher {
         // Fibonacci hashing; the table looks at the top and the bottom bits.
         let mixed = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::Any;
+    use std::sync::Mutex;
+
+    use coros_core::remote::{BoxFuture, CarryError, OnExit, Request};
+
+    use super::*;
+
+    /// A coroutine of which only its watchers matter.
+    struct Watched(u64, Mutex<Vec<OnExit>>);
+
+    impl Inlet for Watched {
+        fn id(&self) -> u64 {
+            self.0
+        }
+
+        fn receive(&self, _: &[u8]) -> Result<(), CarryError> {
+            Ok(())
+        }
+
+        fn deliver(&self, _: &[u8]) -> BoxFuture<Result<(), CarryError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn watch(&self, on_exit: OnExit) {
+            self.1.lock().unwrap().push(on_exit);
+        }
+
+        fn request(&self, _: Request) {}
+
+        fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+            self
+        }
+    }
+
+    #[test]
+    fn however_often_it_is_told_of_a_coroutine_is_watched_once() {
+        let exports = Arc::<Exports>::default();
+        let coroutine = Arc::new(Watched(7, Mutex::default()));
+        let inlet = Arc::clone(&coroutine) as Arc<dyn Inlet>;
+        for peer in 1..100 {
+            assert!(exports.add(&inlet, Some(NodeId(peer))));
+            assert_eq!(exports.release(NodeId(peer)).len(), 1);
+        }
+        let watchers = std::mem::take(&mut *coroutine.1.lock().unwrap());
+        assert_eq!(watchers.len(), 1);
+        exports.add(&inlet, Some(NodeId(1)));
+        for watcher in watchers {
+            watcher(Exit::Finished);
+        }
+        let Some(Found::Ended(Some(exit))) = exports.find(7, NodeId(1)) else {
+            panic!("its end is remembered");
+        };
+        assert_eq!(exit, Exit::Finished);
     }
 }

@@ -14,7 +14,8 @@
 //!   connection is seen at once, a silent peer within [`Builder::silence`] and a tenth.
 //! - The next use of an address makes a new link. What was under way when the old one broke is
 //!   lost, and those who waited have been told.
-//! - What waits for one peer is bounded ([`Builder::outbox`]). What a peer sends to an unbounded
+//! - What waits for one peer, and what of one peer waits for room in bounded mailboxes, is bounded
+//!   ([`Builder::outbox`]). What a peer sends to an unbounded
 //!   mailbox is not: that takes flow control, which is yet to come.
 //!
 //! # How it is made
@@ -25,6 +26,7 @@
 mod buffer;
 mod builder;
 mod carrier;
+mod deliveries;
 mod events;
 mod exports;
 mod greeting;

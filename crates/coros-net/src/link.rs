@@ -4,23 +4,22 @@
 //! of its own, and only what comes later for the same coroutine waits behind it. The writer
 //! writes whatever has come up since its last write at once, and is woken only when it is idle.
 
-use std::collections::{HashMap, VecDeque};
-use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::Exit;
-use coros_core::remote::{self, BoxFuture, CarryError, CodecError, Inlet};
+use coros_core::remote::{self, CarryError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio_rustls::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffer::ReadBuffer;
+use crate::deliveries::{
+    Behind, Delivery, Queue, Queues, answer, guarded, panicked, start_delivery, unread,
+};
 use crate::exports::Found;
+use crate::node::FLUSH;
 use crate::outbox::Batch;
 use crate::peer::{Next, Peer};
 use crate::rendezvous::Ticket;
@@ -32,9 +31,6 @@ use crate::wire::{self, Frame, Kind, WireError};
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a failed write waits for the reader to find out why.
 const WHY: Duration = Duration::from_millis(100);
-/// How many messages may wait behind a delivery for one coroutine; more are dropped, as they are
-/// when a mailbox is full.
-const BEHIND: usize = 1024;
 
 /// A connection that has become the link with a peer.
 pub(crate) struct Link<S> {
@@ -70,7 +66,7 @@ impl<S: Io> Link<S> {
         let mut writer = node
             .links
             .spawn_on(writer.run(self.greeting), &node.runtime);
-        let mut reader = Reader::new(&peer, ticket, self.buffer);
+        let mut reader = Reader::new(&peer, ticket, self.token.clone(), self.buffer);
 
         let reason = tokio::select! {
             biased;
@@ -98,6 +94,8 @@ impl<S: Io> Link<S> {
                 }
                 Err(_) => "the writer has stopped".to_owned(),
             },
+            // After the reader: what has come counts before what has not.
+            reason = keep_time(&peer, ticket) => reason,
         };
         peer.lost(ticket, &reason);
         self.token.cancel();
@@ -110,6 +108,18 @@ impl Drop for LostOnDrop<'_> {
     fn drop(&mut self) {
         self.0.lost(self.1, "this node has stopped");
     }
+}
+
+/// Tells the session when its time has come. Beside the writer rather than in it: to a peer that
+/// stands still a write does not end.
+async fn keep_time(peer: &Peer, ticket: Ticket) -> String {
+    while let Some(deadline) = peer.deadline(ticket) {
+        tokio::time::sleep_until(deadline.into()).await;
+        peer.input(ticket, Input::Timeout);
+    }
+    // The session is over, and the link is as soon as the last frames are written.
+    tokio::time::sleep(FLUSH).await;
+    "it did not take the last frames".to_owned()
 }
 
 async fn drain(io: &mut (impl AsyncReadExt + Unpin)) -> io::Result<()> {
@@ -150,16 +160,7 @@ impl<S: Io> Writer<S> {
                     return self.io.shutdown().await;
                 }
                 Next::Stop => return Ok(()),
-                Next::Wait(None) => self.peer.woken().await,
-                Next::Wait(Some(deadline)) => {
-                    let woken = self.peer.woken();
-                    if tokio::time::timeout_at(deadline.into(), woken)
-                        .await
-                        .is_err()
-                    {
-                        self.peer.input(self.ticket, Input::Timeout);
-                    }
-                }
+                Next::Wait => self.peer.woken().await,
             }
         }
     }
@@ -189,65 +190,24 @@ enum Over {
 struct Reader<'a> {
     peer: &'a Arc<Peer>,
     ticket: Ticket,
+    token: CancellationToken,
     buffer: ReadBuffer,
     queues: Arc<Queues>,
 }
 
-/// Deliveries that wait for room, by coroutine, with what has come for the same one later.
-#[derive(Default)]
-struct Queues {
-    by_target: Mutex<HashMap<u64, VecDeque<Later>>>,
-}
-
-struct Later {
-    /// Of a delivery; a message wants no answer.
-    correlation: Option<u64>,
-    payload: Vec<u8>,
-    lent: Vec<u8>,
-}
-
-impl Queues {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, VecDeque<Later>>> {
-        self.by_target
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts a frame behind the one that waits for the same coroutine, if there is one.
-    fn behind(&self, frame: &Frame<'_>) -> bool {
-        let mut queues = self.lock();
-        let Some(queue) = queues.get_mut(&frame.envelope.target) else {
-            return false;
-        };
-        let deliver = frame.envelope.kind == Kind::Deliver;
-        if deliver || queue.len() < BEHIND {
-            queue.push_back(Later {
-                correlation: deliver.then_some(frame.envelope.correlation),
-                payload: frame.payload.to_vec(),
-                lent: frame.lent.to_vec(),
-            });
-        }
-        true
-    }
-
-    /// The next for a coroutine; forgets about the coroutine when there is none.
-    fn next(&self, target: u64) -> Option<Later> {
-        let mut queues = self.lock();
-        let next = queues.get_mut(&target).and_then(VecDeque::pop_front);
-        if next.is_none() {
-            queues.remove(&target);
-        }
-        next
-    }
-}
-
 impl<'a> Reader<'a> {
-    fn new(peer: &'a Arc<Peer>, ticket: Ticket, buffer: ReadBuffer) -> Self {
+    fn new(
+        peer: &'a Arc<Peer>,
+        ticket: Ticket,
+        token: CancellationToken,
+        buffer: ReadBuffer,
+    ) -> Self {
         Reader {
             peer,
             ticket,
+            token,
             buffer,
-            queues: Arc::default(),
+            queues: Arc::new(Queues::new(peer.node().config.outbox)),
         }
     }
 
@@ -299,7 +259,7 @@ impl<'a> Reader<'a> {
     }
 
     fn find(&self, target: u64) -> Found {
-        self.peer.node().exports.find(target, self.peer.id())
+        self.peer.find(self.ticket, target)
     }
 
     fn message(&self, frame: &Frame<'_>) {
@@ -308,8 +268,14 @@ impl<'a> Reader<'a> {
             return self.unread(frame);
         };
         // Only a bounded mailbox makes queues: the lock is free and the map empty otherwise.
-        if self.queues.behind(frame) {
-            return;
+        match self.queues.behind(frame) {
+            Behind::Nobody => {}
+            Behind::Queued => return,
+            Behind::TooMany => {
+                tracing::warn!(peer = %self.peer.location(), coroutine = target,
+                    "a message was dropped: too much waits for room in mailboxes");
+                return self.unread(frame);
+            }
         }
         let received = guarded("a message", || inlet.receive(frame.payload));
         match received.unwrap_or_else(|| Err(panicked())) {
@@ -341,8 +307,13 @@ impl<'a> Reader<'a> {
                 &Err(CarryError::Closed),
             );
         };
-        if self.queues.behind(frame) {
-            return;
+        match self.queues.behind(frame) {
+            Behind::Nobody => {}
+            Behind::Queued => return,
+            Behind::TooMany => {
+                self.unread(frame);
+                return answer(self.peer, self.ticket, correlation, &Err(CarryError::Full));
+            }
         }
         let delivery = guarded("a delivery", || start_delivery(&inlet, frame.payload));
         match delivery.unwrap_or_else(|| Delivery::Done(Err(panicked()))) {
@@ -353,7 +324,10 @@ impl<'a> Reader<'a> {
                 answer(self.peer, self.ticket, correlation, &result);
             }
             Delivery::Waits(future) => {
-                self.queues.lock().insert(target, VecDeque::new());
+                let Some(first) = self.queues.open(frame) else {
+                    drop(future);
+                    return answer(self.peer, self.ticket, correlation, &Err(CarryError::Full));
+                };
                 let queue = Queue {
                     peer: Arc::clone(self.peer),
                     ticket: self.ticket,
@@ -362,8 +336,8 @@ impl<'a> Reader<'a> {
                     target,
                 };
                 let node = self.peer.node();
-                node.tasks
-                    .spawn_on(queue.run(correlation, future), &node.runtime);
+                let delivering = queue.run(self.token.clone(), first, future);
+                node.tasks.spawn_on(delivering, &node.runtime);
             }
         }
     }
@@ -384,91 +358,5 @@ impl<'a> Reader<'a> {
 
     fn unread(&self, frame: &Frame<'_>) {
         unread(self.peer, self.ticket, frame.envelope.target, frame.lent);
-    }
-}
-
-fn unread(peer: &Peer, ticket: Ticket, target: u64, lent: &[u8]) {
-    if !lent.is_empty() {
-        peer.answer(ticket, |session| session.answer_unread(target, lent));
-    }
-}
-
-fn answer(peer: &Peer, ticket: Ticket, correlation: u64, result: &Result<(), CarryError>) {
-    peer.answer(ticket, |session| {
-        session.answer_deliver(correlation, result);
-    });
-}
-
-/// Runs user code (decoding) and survives its panics.
-fn guarded<T>(what: &str, f: impl FnOnce() -> T) -> Option<T> {
-    let result = catch_unwind(AssertUnwindSafe(f));
-    if result.is_err() {
-        tracing::error!("reading {what} from a peer panicked");
-    }
-    result.ok()
-}
-
-fn panicked() -> CarryError {
-    CarryError::Codec(CodecError {
-        action: "decode".into(),
-        type_name: "message".into(),
-        reason: "its Deserialize panicked".into(),
-    })
-}
-
-/// A delivery after its first poll.
-enum Delivery {
-    Done(Result<(), CarryError>),
-    Waits(BoxFuture<Result<(), CarryError>>),
-}
-
-/// Delivers at once where there is room, as nearly always.
-fn start_delivery(inlet: &Arc<dyn Inlet>, payload: &[u8]) -> Delivery {
-    let mut future = inlet.deliver(payload);
-    // The task that waits polls again with its own waker.
-    match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => Delivery::Done(result),
-        Poll::Pending => Delivery::Waits(future),
-    }
-}
-
-/// The deliveries that wait for one coroutine.
-struct Queue {
-    peer: Arc<Peer>,
-    ticket: Ticket,
-    queues: Arc<Queues>,
-    inlet: Arc<dyn Inlet>,
-    target: u64,
-}
-
-impl Queue {
-    async fn run(self, correlation: u64, first: BoxFuture<Result<(), CarryError>>) {
-        let token = self.peer.node().stop.clone();
-        tokio::select! {
-            biased;
-            () = token.cancelled() => {}
-            () = self.deliver_all(correlation, first) => {}
-        }
-    }
-
-    async fn deliver_all(&self, correlation: u64, first: BoxFuture<Result<(), CarryError>>) {
-        let result = first.await;
-        answer(&self.peer, self.ticket, correlation, &result);
-        while let Some(later) = self.queues.next(self.target) {
-            let exchange = self.peer.exchange();
-            let delivery = guarded("a delivery", || {
-                remote::with_exchange(exchange, || self.inlet.deliver(&later.payload))
-            });
-            let result = match delivery {
-                Some(future) => future.await,
-                None => Err(panicked()),
-            };
-            if matches!(result, Err(CarryError::Codec(_))) {
-                unread(&self.peer, self.ticket, self.target, &later.lent);
-            }
-            if let Some(correlation) = later.correlation {
-                answer(&self.peer, self.ticket, correlation, &result);
-            }
-        }
     }
 }

@@ -27,8 +27,8 @@ use crate::session::Timing;
 use crate::tls::Tls;
 use crate::{HandshakeError, IdentityError, SecretError};
 
-/// How long [`Node::close`] waits for what is queued to be written.
-const FLUSH: Duration = Duration::from_secs(2);
+/// How long a link that closes may take to write what is queued, and [`Node::close`] waits for.
+pub(crate) const FLUSH: Duration = Duration::from_secs(2);
 
 /// A process's place on a network: other nodes reach the coroutines whose addresses it has given
 /// them, and it theirs.

@@ -6,7 +6,8 @@
 //! with a frame, so that the writer can let control frames pass in between.
 //!
 //! The messages of one peer, waiting and being written, are bounded; see [`Outbox::message`].
-//! Control frames are not counted: they are small and answer to something.
+//! Control frames are small, and those that answer a peer are refused to one that asks on and on
+//! and does not read; see [`Outbox::is_unread`].
 
 use std::mem;
 use std::ops::Range;
@@ -15,6 +16,8 @@ use crate::wire::{self, Envelope, Lane};
 
 /// Where the writer may interrupt messages for control frames.
 const PIECE: usize = 64 << 10;
+/// Control frames may wait up to this, however few messages may.
+const MIN_CONTROL: usize = 1 << 20;
 /// Buffers that grew beyond this in a burst are given back.
 const KEEP: usize = 256 << 10;
 
@@ -87,6 +90,13 @@ impl Outbox {
     /// Appends a control frame to be filled in by `write`, one of [`wire`]'s functions.
     pub fn control(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.control);
+    }
+
+    /// Whether as many bytes of control frames wait as of messages may, and no fewer than a
+    /// mebibyte: nobody has that many questions who reads the answers.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.control.len() >= self.capacity.max(MIN_CONTROL)
     }
 
     /// Whether nothing waits.

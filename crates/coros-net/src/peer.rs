@@ -7,15 +7,18 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit};
+use coros_core::{Exit, panic_text};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::PeerEvent;
+use crate::exports::Found;
 use crate::greeting;
 use crate::node::Inner;
 use crate::outbox::Batch;
@@ -68,7 +71,7 @@ struct Todo {
 pub(crate) enum Next {
     Write,
     WriteLast,
-    Wait(Option<Instant>),
+    Wait,
     Stop,
 }
 
@@ -238,6 +241,22 @@ impl Peer {
         })
     }
 
+    /// Finds a coroutine that the peer wants to reach over a link.
+    pub(crate) fn find(&self, ticket: Ticket, coroutine: u64) -> Found {
+        let exports = &self.node.exports;
+        if let Some(found) = exports.find(coroutine, self.id) {
+            return found;
+        }
+        // The end of the session lets go of what the peer holds, and that takes this lock.
+        let state = self.lock();
+        let open = state.session.as_ref().is_some_and(Session::is_open);
+        if open && state.rendezvous.is_link(ticket) {
+            exports.find_and_hold(coroutine, self.id)
+        } else {
+            Found::Ended(None)
+        }
+    }
+
     /// Something happened on a link.
     pub(crate) fn input(&self, ticket: Ticket, input: Input<'_>) {
         self.with(|state| {
@@ -245,6 +264,16 @@ impl Peer {
                 state.input(input);
             }
         });
+    }
+
+    /// When the session wants to be told the time; `None` when it has ended.
+    pub(crate) fn deadline(&self, ticket: Ticket) -> Option<Instant> {
+        let state = self.lock();
+        let session = state.session.as_ref()?;
+        state
+            .rendezvous
+            .is_link(ticket)
+            .then(|| session.deadline())?
     }
 
     /// Queues an answer.
@@ -275,7 +304,7 @@ impl Peer {
                 Taken::Nothing if !session.is_open() => Next::Stop,
                 Taken::Nothing => {
                     state.writer_idle = true;
-                    Next::Wait(session.deadline())
+                    Next::Wait
                 }
             }
         });
@@ -347,7 +376,7 @@ impl Peer {
             match output {
                 // Whoever waited may have gone.
                 Output::Delivered(waiter, result) => drop(waiter.send(result)),
-                Output::Exited(on_exit, exit) => on_exit(exit),
+                Output::Exited(on_exit, exit) => tell(on_exit, exit),
                 Output::Ended(_) => self.room.notify_waiters(),
             }
         }
@@ -389,6 +418,13 @@ impl Peer {
             greeting::spawn_dial(peer);
         }
         result
+    }
+}
+
+/// Calls a watcher; a panic in one must not keep the others from being told.
+pub(crate) fn tell(on_exit: OnExit, exit: Exit) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_exit(exit))) {
+        tracing::error!("an exit handler panicked: {}", panic_text(&*panic));
     }
 }
 

@@ -2,39 +2,39 @@
 
 use std::time::Duration;
 
+use coros_core::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsStream;
 
+use crate::exports::Found;
 use crate::identity::DEFAULT_NETWORK;
 use crate::tls::Tls;
 use crate::wire::{self, Envelope, Goodbye, HEADER, Hello, Kind, Parsed};
-use crate::{Authority, HandshakeError, Location, Node, NodeId, PeerEvent, Secret};
+use crate::{Authority, Builder, HandshakeError, Location, Node, NodeId, PeerEvent, Secret};
 
 const ROGUE: NodeId = NodeId(7);
 
 struct Scene {
     events: mpsc::UnboundedReceiver<PeerEvent>,
     stream: TlsStream<TcpStream>,
-    _node: Node,
+    node: Node,
 }
 
 impl Scene {
     /// A node, and a rogue that has shaken hands with it.
     async fn set() -> Self {
-        Scene::set_with(Duration::from_secs(20)).await
+        Scene::set_with(|node| node).await
     }
 
-    async fn set_with(silence: Duration) -> Self {
+    async fn set_with(options: impl FnOnce(Builder) -> Builder) -> Self {
         let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
         let credentials = authority.issue("rogue", ROGUE).unwrap();
-        let node = Node::builder()
+        let builder = Node::builder()
             .authority(authority)
-            .silence(silence)
-            .build()
-            .await
-            .expect("it starts");
+            .silence(Duration::from_secs(20));
+        let node = options(builder).build().await.expect("it starts");
         let (sender, events) = mpsc::unbounded_channel();
         node.on_peer_event(move |event| drop(sender.send(event)));
         let endpoint = node.location().endpoint.unwrap();
@@ -43,7 +43,7 @@ impl Scene {
         Scene {
             events,
             stream,
-            _node: node,
+            node,
         }
     }
 
@@ -161,11 +161,68 @@ async fn nothing_counts_before_the_hello() {
 
 #[tokio::test]
 async fn a_peer_that_says_no_more_than_hello_is_lost() {
-    let mut scene = Scene::set_with(Duration::from_millis(200)).await;
+    let mut scene = Scene::set_with(|node| node.silence(Duration::from_millis(200))).await;
     scene.say(&hello(ROGUE, "rogue")).await;
     assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
     let PeerEvent::Lost(_, reason) = scene.event().await else {
         panic!("it is silent");
     };
     assert!(reason.contains("no sign of life"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_peer_that_asks_and_does_not_read_is_shown_out() {
+    let mut scene = Scene::set_with(|node| node.outbox(1)).await;
+    scene.say(&hello(ROGUE, "rogue")).await;
+    assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
+    let mut pings = Vec::new();
+    for correlation in 1..1000 {
+        let kind = Kind::Ping;
+        let envelope = Envelope {
+            correlation,
+            ..plain(kind)
+        };
+        wire::write(&mut pings, envelope, &[]);
+    }
+    let flood = async { while scene.stream.write_all(&pings).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), flood)
+        .await
+        .expect("the node closes the connection");
+    let PeerEvent::Lost(_, reason) = scene.event().await else {
+        panic!("it is lost");
+    };
+    assert!(reason.contains("does not read the answers"), "{reason}");
+    assert_eq!(scene.node.peers(), []);
+}
+
+#[tokio::test]
+async fn after_its_goodbye_a_peer_holds_nothing() {
+    let mut scene = Scene::set().await;
+    scene.say(&hello(ROGUE, "rogue")).await;
+    assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
+    let coro = coros_core::spawn(async |mut me: Context<()>| me.receive().await);
+    let address = coro.address();
+    // Somebody else has been told of it, so that it can be found.
+    scene.node.encode_for(NodeId(9), &address).unwrap();
+    let mut last_words = Vec::new();
+    wire::write_value(&mut last_words, plain(Kind::Goodbye), &Goodbye::Leaving);
+    for kind in [Kind::Message, Kind::Watch, Kind::Deliver] {
+        let envelope = Envelope {
+            target: address.id(),
+            ..plain(kind)
+        };
+        wire::write(&mut last_words, envelope, &[]);
+    }
+    scene.say(&last_words).await;
+    assert!(matches!(scene.event().await, PeerEvent::Left(_)));
+    scene.hear().await;
+    let exports = &scene.node.inner().exports;
+    drop(exports.release(NodeId(9)));
+    assert!(matches!(
+        exports.find(address.id(), ROGUE),
+        Some(Found::Ended(None))
+    ));
+    drop(address);
+    let joined = tokio::time::timeout(Duration::from_secs(10), coro.join());
+    assert_eq!(joined.await.expect("nobody holds it"), Ok(None));
 }

@@ -10,9 +10,10 @@
 //! taken for a passphrase that a person made up, and is stretched before use (see
 //! [`Authority`](crate::Authority)).
 
+mod file;
+
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
@@ -24,8 +25,6 @@ const PREFIX: &str = "coros1-";
 const RANDOM_BYTES: usize = 32;
 /// Shorter passphrases fall to guessing even after stretching.
 const MIN_PASSPHRASE: usize = 12;
-/// Far above any passphrase; a larger file is not a secret.
-const MAX_FILE: u64 = 4096;
 
 /// What the nodes of a network share and nobody else knows.
 ///
@@ -81,18 +80,20 @@ impl Secret {
     /// The file appears with its contents or not at all, so processes that start at the same
     /// time agree on one secret. It is made with mode 0600, missing folders with 0700.
     ///
+    /// On Unix a file is believed only if nobody but its owner can read or change it, the owner is
+    /// the user who runs this program or root, and the same is so for who can change the folder
+    /// that it is in. A symbolic link is followed, and what it leads to is looked at.
+    ///
     /// # Errors
-    /// When the file cannot be read or made, is readable by others, or holds no usable secret.
+    /// When the file cannot be read or made, is no regular file, is at the mercy of others, or
+    /// holds no usable secret.
     pub fn load_or_create(path: impl AsRef<Path>) -> Result<Self, SecretError> {
         let path = path.as_ref();
         match Secret::load(path) {
             Err(SecretError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
-        create(path, &Secret::random()).map_err(|source| SecretError::Create {
-            path: path.to_owned(),
-            source,
-        })?;
+        file::create(path, &Secret::random())?;
         // Read back rather than returned: another process may have been first.
         Secret::load(path)
     }
@@ -103,21 +104,7 @@ impl Secret {
     /// As [`load_or_create`](Secret::load_or_create), and when there is no such file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, SecretError> {
         let path = path.as_ref();
-        let read = |source| SecretError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let file = File::open(path).map_err(read)?;
-        refuse_if_others_can_read(path, &file)?;
-        let mut text = Zeroizing::new(String::new());
-        let length = file
-            .take(MAX_FILE + 1)
-            .read_to_string(&mut text)
-            .map_err(read)?;
-        if length as u64 > MAX_FILE {
-            let source = io::Error::new(io::ErrorKind::InvalidData, "too long for a secret");
-            return Err(read(source));
-        }
+        let text = file::read(path)?;
         Secret::from_text(&text).map_err(|source| SecretError::File {
             path: path.to_owned(),
             source: Box::new(source),
@@ -210,6 +197,39 @@ pub enum SecretError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Another user has the file or its folder.
+    #[error(
+        "{} belongs to another user (id {owner}), who could read or replace the secret: \
+         keep the secret in a file and a folder of your own", path.display()
+    )]
+    Foreign {
+        /// The file, or the folder that it is in.
+        path: PathBuf,
+        /// The user's number.
+        owner: u32,
+    },
+    /// Other users could put another file in the place of the secret's.
+    #[error(
+        "{} can be changed by other users (mode {mode:03o}), who could replace the secret in it: \
+         run `chmod go-w {}`", folder.display(), folder.display()
+    )]
+    OpenFolder {
+        /// The folder that the file is in.
+        folder: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// There is something that is not a file.
+    #[error(
+        "{} is {what}, not a regular file: remove it, or name a file that holds the secret",
+        path.display()
+    )]
+    NotAFile {
+        /// Where the file should be.
+        path: PathBuf,
+        /// What is there instead.
+        what: &'static str,
+    },
     /// The file cannot be read.
     #[error("cannot read the secret in {}: {source}", path.display())]
     Read {
@@ -229,64 +249,4 @@ pub enum SecretError {
     /// There is no folder for the user's secret.
     #[error("there is no home folder to keep the secret in: set HOME or XDG_CONFIG_HOME")]
     NoHome,
-}
-
-#[cfg(unix)]
-fn refuse_if_others_can_read(path: &Path, file: &File) -> Result<(), SecretError> {
-    use std::os::unix::fs::PermissionsExt;
-    let read = |source| SecretError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mode = file.metadata().map_err(read)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(SecretError::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    Ok(())
-}
-
-/// Elsewhere the user's configuration folder is protected by inherited access lists.
-#[cfg(not(unix))]
-fn refuse_if_others_can_read(_path: &Path, _file: &File) -> Result<(), SecretError> {
-    Ok(())
-}
-
-/// Makes the file with its contents in one step; one that is there already stays.
-fn create(path: &Path, secret: &Secret) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    make_folder(folder)?;
-    let mut suffix = [0; 8];
-    getrandom::fill(&mut suffix).map_err(io::Error::other)?;
-    let draft = folder.join(format!(".secret-{}", hex::encode(&suffix)));
-    let made = write_draft(&draft, secret).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
-    let removed = fs::remove_file(&draft);
-    made.and(removed)
-}
-
-fn write_draft(draft: &Path, secret: &Secret) -> io::Result<()> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(draft)?;
-    file.write_all(secret.reveal().as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }

@@ -28,10 +28,13 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use coros_core::Exit;
-use coros_core::remote::{CarryError, Request};
+use coros_core::remote::{CarryError, CodecError, Request};
 
 use crate::outbox::{Batch, NoRoom, Outbox};
 use crate::wire::{self, Envelope, Frame, Goodbye, Kind, WireError};
+
+/// The longest text in an answer, in bytes; at most three fit into a control frame.
+const MAX_TEXT: usize = 16 << 10;
 
 /// When a silent peer counts as lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,39 +224,52 @@ impl<D, W> Session<D, W> {
             .control(|buffer| wire::write_value(buffer, envelope, &request));
     }
 
-    /// Answers a deliver of the peer.
+    /// Answers a deliver of the peer. A long reason is shortened.
     pub fn answer_deliver(&mut self, correlation: u64, result: &Result<(), CarryError>) {
-        let envelope = Envelope {
-            kind: Kind::Delivered,
-            target: 0,
-            correlation,
-        };
-        self.outbox
-            .control(|buffer| wire::write_value(buffer, envelope, result));
+        let result = result.as_ref().copied().map_err(shortened_error);
+        self.answer(Kind::Delivered, 0, correlation, |buffer, envelope| {
+            wire::write_value(buffer, envelope, &result);
+        });
     }
 
-    /// Answers a watch of the peer.
+    /// Answers a watch of the peer. A long reason is shortened.
     pub fn answer_watch(&mut self, correlation: u64, exit: &Exit) {
-        let envelope = Envelope {
-            kind: Kind::Exited,
-            target: 0,
-            correlation,
-        };
-        self.outbox
-            .control(|buffer| wire::write_value(buffer, envelope, exit));
+        let exit = shortened_exit(exit);
+        self.answer(Kind::Exited, 0, correlation, |buffer, envelope| {
+            wire::write_value(buffer, envelope, &exit);
+        });
     }
 
     /// Says that a message of the peer could not be read, with what it lent.
     pub fn answer_unread(&mut self, target: u64, lent: &[u8]) {
-        let envelope = Envelope {
-            kind: Kind::Unread,
-            target,
-            correlation: 0,
-        };
         // As much as fits; the rest only matters to a message with thousands of questions.
         let lent = &lent[..lent.len().min(wire::MAX_CONTROL)];
-        self.outbox
-            .control(|buffer| wire::write(buffer, envelope, lent));
+        self.answer(Kind::Unread, target, 0, |buffer, envelope| {
+            wire::write(buffer, envelope, lent);
+        });
+    }
+
+    /// Queues an answer, unless the peer reads none: what it makes this node keep is bounded.
+    fn answer(
+        &mut self,
+        kind: Kind,
+        target: u64,
+        correlation: u64,
+        write: impl FnOnce(&mut Vec<u8>, Envelope),
+    ) {
+        if !self.is_open() {
+            return;
+        }
+        if self.outbox.is_unread() {
+            self.refuse("it does not read the answers to what it asks".into());
+            return;
+        }
+        let envelope = Envelope {
+            kind,
+            target,
+            correlation,
+        };
+        self.outbox.control(|buffer| write(buffer, envelope));
     }
 
     /// Takes note of an event.
@@ -274,15 +290,12 @@ impl<D, W> Session<D, W> {
             Input::Heard => self.heard(now),
             Input::Frame(frame) => {
                 if let Err(e) = self.frame(&frame) {
-                    self.handle(now, Input::Refuse(e.to_string()));
+                    self.refuse(e.to_string());
                 }
             }
             Input::Timeout => self.timeout(now),
             Input::Close => self.close(Goodbye::Leaving, End::Closed, "this node has closed"),
-            Input::Refuse(reason) => {
-                let text = format!("it broke the protocol: {reason}");
-                self.close(Goodbye::Refused(reason), End::Lost(text.clone()), &text);
-            }
+            Input::Refuse(reason) => self.refuse(reason),
             Input::Lost(reason) => self.end(Phase::Ended, End::Lost(reason.clone()), &reason),
         }
     }
@@ -387,10 +400,8 @@ impl<D, W> Session<D, W> {
             }
             // A heartbeat wants no answer: the other side has its own.
             Kind::Ping if correlation == 0 => {}
-            Kind::Ping => self.control(Envelope {
-                kind: Kind::Pong,
-                target: 0,
-                correlation,
+            Kind::Ping => self.answer(Kind::Pong, 0, correlation, |buffer, envelope| {
+                wire::write(buffer, envelope, &[]);
             }),
             Kind::Pong => {}
             Kind::Goodbye => match wire::read_value(frame)? {
@@ -418,9 +429,17 @@ impl<D, W> Session<D, W> {
             }
         }
         if now >= self.sent + self.timing.heartbeat {
-            self.control(plain(Kind::Ping));
+            // What waits is a sign of life as well, as soon as it can be written.
+            if self.outbox.is_empty() {
+                self.control(plain(Kind::Ping));
+            }
             self.sent = now;
         }
+    }
+
+    fn refuse(&mut self, reason: String) {
+        let text = format!("it broke the protocol: {reason}");
+        self.close(Goodbye::Refused(reason), End::Lost(text.clone()), &text);
     }
 
     fn close(&mut self, goodbye: Goodbye, end: End, reason: &str) {
@@ -446,6 +465,31 @@ impl<D, W> Session<D, W> {
                 .push_back(Output::Exited(watcher, Exit::Disconnected));
         }
         self.outputs.push_back(Output::Ended(end));
+    }
+}
+
+/// What users wrote may be longer than a control frame.
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT)]
+}
+
+fn shortened_exit(exit: &Exit) -> Exit {
+    match exit {
+        Exit::Failed(why) if why.len() > MAX_TEXT => Exit::Failed(shortened(why).into()),
+        Exit::Panicked(why) if why.len() > MAX_TEXT => Exit::Panicked(shortened(why).into()),
+        exit => exit.clone(),
+    }
+}
+
+fn shortened_error(error: &CarryError) -> CarryError {
+    match error {
+        CarryError::Disconnected(why) => CarryError::Disconnected(shortened(why).to_owned()),
+        CarryError::Codec(error) => CarryError::Codec(CodecError {
+            action: shortened(&error.action).to_owned(),
+            type_name: shortened(&error.type_name).to_owned(),
+            reason: shortened(&error.reason).to_owned(),
+        }),
+        error => error.clone(),
     }
 }
 

@@ -18,11 +18,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::server::{
     Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
 };
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, CommonState, Error, RootCertStore,
-    ServerConfig,
+    AlertDescription, CertificateError, ClientConfig, CommonState, ConfigBuilder, ConfigSide,
+    Error, RootCertStore, ServerConfig, WantsVerifier, WantsVersions,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
@@ -64,26 +64,24 @@ impl Tls {
         roots.add(CertificateDer::from(credentials.authority()).into_owned())?;
         let roots = Arc::new(roots);
 
-        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&TLS13])?
+        let shown = SingleCertAndKey::from(Arc::clone(&own));
+        let mut client = tls13(ClientConfig::builder_with_provider(Arc::clone(&provider)))?
             .with_root_certificates(Arc::clone(&roots))
-            .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::clone(
-                &own,
-            ))));
-        client.alpn_protocols = vec![protocol.into()];
+            .with_client_cert_resolver(Arc::new(shown));
         client.resumption = Resumption::disabled();
 
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
             .map_err(|e| Error::General(e.to_string()))?;
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])?
+        let mut server = tls13(ServerConfig::builder_with_provider(provider))?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(OfNetwork { name, own }));
-        server.alpn_protocols = vec![protocol.into()];
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
 
+        for alpn in [&mut client.alpn_protocols, &mut server.alpn_protocols] {
+            alpn.push(protocol.into());
+        }
         Ok(Tls {
             client: Arc::new(client),
             server: Arc::new(server),
@@ -239,6 +237,13 @@ impl Tls {
             other => HandshakeError::NotCoros(other.to_string()),
         }
     }
+}
+
+/// What the configurations of both sides begin with.
+fn tls13<Side: ConfigSide>(
+    builder: ConfigBuilder<Side, WantsVersions>,
+) -> Result<ConfigBuilder<Side, WantsVerifier>, Error> {
+    builder.with_protocol_versions(&[&TLS13])
 }
 
 /// Shows our certificate to those who ask for our network.

@@ -4,7 +4,6 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use common::*;
 use coros_core::{Address, AskError, Context, Exit, Reply, SendError};
@@ -74,8 +73,7 @@ async fn what_is_sent_after_a_delivery_that_waits_comes_after_it() {
     let remote = sent(&farm, &desk, &slow.address());
     soon(remote.deliver(1)).await.unwrap();
     let mut second = Box::pin(remote.deliver(2));
-    let none = std::future::poll_fn(|cx| std::task::Poll::Ready(second.as_mut().poll(cx))).await;
-    assert!(none.is_pending());
+    assert!(polled(&mut second).await.is_pending());
     remote.send(3).unwrap();
     remote.send(4).unwrap();
     let fifth = tokio::spawn({
@@ -104,19 +102,114 @@ async fn deliver_waits_for_room_and_holds_up_nobody_else() {
     let (other, mut received) = collector::<u32>();
     let [slow_remote, other] = [&slow.address(), &other].map(|a| sent(&farm, &desk, a));
     soon(slow_remote.deliver(1)).await.unwrap();
-    let mut second = tokio::spawn(async move { slow_remote.deliver(2).await });
+    let mut second = Box::pin(slow_remote.deliver(2));
+    assert!(polled(&mut second).await.is_pending());
     for n in 0..100 {
         soon(other.deliver(n)).await.unwrap();
         assert_eq!(next(&mut received).await, n);
     }
-    assert!(
-        tokio::time::timeout(Duration::from_millis(20), &mut second)
-            .await
-            .is_err()
-    );
+    assert!(polled(&mut second).await.is_pending());
     go.send(()).unwrap();
-    soon(second).await.unwrap().unwrap();
+    soon(second).await.unwrap();
     assert_eq!(soon(slow.join()).await.unwrap(), [Some(1), Some(2)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_that_wait_for_one_that_ends_come_back() {
+    let [desk, farm] = pair().await;
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let coro = coros_core::build()
+        .capacity(1)
+        .spawn(async move |me: Context<u32>| {
+            gone.await.unwrap();
+            drop(me);
+        });
+    let remote = sent(&farm, &desk, &coro.address());
+    soon(remote.deliver(1)).await.unwrap();
+    let deliver = |n| {
+        let remote = remote.clone();
+        async move { remote.deliver(n).await }
+    };
+    let (first, second) = (tokio::spawn(deliver(2)), tokio::spawn(deliver(2)));
+    // Another coroutine's delivery shows that both have come.
+    let (other, _received) = collector::<u32>();
+    tokio::task::yield_now().await;
+    soon(sent(&farm, &desk, &other).deliver(0)).await.unwrap();
+    go.send(()).unwrap();
+    for waiting in [first, second] {
+        assert_eq!(soon(waiting).await.unwrap(), Err(SendError::Closed(2)));
+    }
+    assert_eq!(soon(coro.join()).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_waits_counts_as_an_address() {
+    let [desk, farm] = pair().await;
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let coro = coros_core::build()
+        .capacity(1)
+        .spawn(async move |mut me: Context<u32>| {
+            gone.await.unwrap();
+            [me.receive().await, me.receive().await]
+        });
+    let remote = sent(&farm, &desk, &coro.address());
+    soon(remote.deliver(1)).await.unwrap();
+    let mut waiting = Box::pin(remote.deliver(2));
+    assert!(polled(&mut waiting).await.is_pending());
+    let (other, _received) = collector::<u32>();
+    soon(sent(&farm, &desk, &other).deliver(0)).await.unwrap();
+    // `join` gives up the last address on this side.
+    let joined = tokio::spawn(coro.join());
+    go.send(()).unwrap();
+    soon(waiting).await.unwrap();
+    assert_eq!(soon(joined).await.unwrap(), Ok([Some(1), Some(2)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_room_in_a_mailbox_is_bounded() {
+    let secret = Secret::random();
+    let desk = node("desk", &secret).await;
+    let farm = builder("farm", &secret)
+        .outbox(10_000)
+        .build()
+        .await
+        .unwrap();
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let slow = coros_core::build()
+        .capacity(1)
+        .spawn(async move |mut me: Context<Vec<u8>>| {
+            gone.await.unwrap();
+            let mut count = 0;
+            while me
+                .receive()
+                .await
+                .is_some_and(|message| !message.is_empty())
+            {
+                count += 1;
+            }
+            count
+        });
+    let remote = sent(&farm, &desk, &slow.address());
+    soon(remote.deliver(vec![1])).await.unwrap();
+    let mut deliveries = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let remote = remote.clone();
+        deliveries.spawn(async move { remote.deliver(vec![2; 1000]).await });
+    }
+    let (mut refused, mut arrived) = (0, 0);
+    while refused < 41 {
+        let back = soon(deliveries.join_next()).await.unwrap().unwrap();
+        assert!(matches!(back, Err(SendError::Full(_))), "{back:?}");
+        refused += 1;
+    }
+    go.send(()).unwrap();
+    while let Some(delivered) = soon(deliveries.join_next()).await {
+        delivered.unwrap().unwrap();
+        arrived += 1;
+    }
+    assert_eq!(arrived, 9, "as many as there is room for");
+    soon(remote.deliver(vec![])).await.unwrap();
+    assert_eq!(soon(slow.join()).await.unwrap(), 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,11 +327,14 @@ async fn coroutines_are_suspended_resumed_and_terminated_from_afar() {
     assert_eq!(next(&mut received).await, 1);
     remote.suspend();
     soon(remote.deliver(2)).await.unwrap();
-    assert!(
-        tokio::time::timeout(Duration::from_millis(20), received.recv())
-            .await
-            .is_err()
-    );
+    // It does not get on with its message while others do.
+    let (other, mut at_other) = collector::<u32>();
+    let other = sent(&farm, &desk, &other);
+    for n in 0..100 {
+        soon(other.deliver(n)).await.unwrap();
+        assert_eq!(next(&mut at_other).await, n);
+    }
+    assert!(received.try_recv().is_err());
     remote.resume();
     assert_eq!(next(&mut received).await, 2);
     remote.terminate();

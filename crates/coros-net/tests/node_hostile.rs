@@ -33,8 +33,9 @@ async fn strangers_disturb_nobody() {
     }
     let drip = tokio::spawn(async move {
         let mut tcp = TcpStream::connect(at).await.unwrap();
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
         while tcp.write_all(&[0x16]).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            pace.tick().await;
         }
     });
     let (address, mut received) = collector::<u32>();

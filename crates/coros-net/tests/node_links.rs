@@ -189,24 +189,6 @@ async fn a_node_that_does_not_listen_is_reached_over_its_own_link() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn links_work_over_ipv6() {
-    let secret = Secret::random();
-    let v6 = "[::1]:0".parse().unwrap();
-    let farm = match builder("farm", &secret).listen(v6).build().await {
-        Ok(farm) => farm,
-        Err(NodeError::Listen { .. }) if std::net::TcpListener::bind(v6).is_err() => {
-            eprintln!("this machine has no IPv6 loopback: nothing to test");
-            return;
-        }
-        Err(e) => panic!("{e}"),
-    };
-    let desk = node("desk", &secret).await;
-    let (address, mut received) = collector::<u32>();
-    soon(sent(&farm, &desk, &address).deliver(6)).await.unwrap();
-    assert_eq!(next(&mut received).await, 6);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crossing_dials_lose_nothing() {
     let secret = Secret::random();
     for round in 0..60 {
@@ -271,28 +253,88 @@ async fn a_cut_cable_is_known_at_once_and_ends_all_waits() {
     let remote = sent(&farm, &desk, &full.address());
     let (mut at_desk, mut at_farm) = (events(&desk), events(&farm));
     soon(remote.deliver(1)).await.unwrap();
-    let waiting = tokio::spawn({
-        let remote = remote.clone();
-        async move { remote.deliver(2).await }
-    });
-    let watching = tokio::spawn({
-        let remote = remote.clone();
-        async move { remote.exit().await }
-    });
+    let mut waiting = Box::pin(remote.deliver(2));
+    let mut watching = Box::pin(remote.exit());
+    assert!(polled(&mut waiting).await.is_pending());
+    assert!(polled(&mut watching).await.is_pending());
+    // What another coroutine has received shows that both have come.
+    let (other, _received) = collector::<u32>();
+    soon(sent(&farm, &desk, &other).deliver(0)).await.unwrap();
     assert_eq!(next(&mut at_desk).await, PeerEvent::Joined(farm.location()));
     assert_eq!(next(&mut at_farm).await, PeerEvent::Joined(desk.location()));
-    tokio::time::sleep(Duration::from_millis(20)).await;
     let start = Instant::now();
     cable.cut();
-    let SendError::Disconnected(2, why) = soon(waiting).await.unwrap().unwrap_err() else {
+    let SendError::Disconnected(2, why) = soon(waiting).await.unwrap_err() else {
         panic!("the link is lost");
     };
     assert!(why.starts_with("farm@"), "{why}");
-    assert_eq!(soon(watching).await.unwrap(), Exit::Disconnected);
+    assert_eq!(soon(watching).await, Exit::Disconnected);
     assert!(matches!(next(&mut at_desk).await, PeerEvent::Lost(..)));
     assert!(matches!(next(&mut at_farm).await, PeerEvent::Lost(..)));
     assert!(start.elapsed() < PATIENT / 4, "not by silence");
     full.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_room_ends_with_its_link() {
+    let ([desk, farm], cable) = cabled(PATIENT, 1 << 20).await;
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let slow = coros_core::build()
+        .capacity(1)
+        .spawn(async move |mut me: Context<u32>| {
+            gone.await.unwrap();
+            let mut all = Vec::new();
+            while let Some(message @ 1..) = me.receive().await {
+                all.push(message);
+            }
+            all
+        });
+    let (other, _received) = collector::<u32>();
+    let [remote, other] = [&slow.address(), &other].map(|a| sent(&farm, &desk, a));
+    let mut at_farm = events(&farm);
+    soon(remote.deliver(1)).await.unwrap();
+    assert!(matches!(next(&mut at_farm).await, PeerEvent::Joined(_)));
+    let mut second = Box::pin(remote.deliver(2));
+    assert!(polled(&mut second).await.is_pending());
+    remote.send(3).unwrap();
+    soon(other.deliver(0)).await.unwrap();
+    cable.cut();
+    soon(second).await.unwrap_err();
+    assert!(matches!(next(&mut at_farm).await, PeerEvent::Lost(..)));
+    // What its sender was told is lost must not come after what is sent later.
+    cable.release();
+    let fourth = tokio::spawn({
+        let remote = remote.clone();
+        async move { remote.deliver(4).await }
+    });
+    assert!(matches!(next(&mut at_farm).await, PeerEvent::Joined(_)));
+    go.send(()).unwrap();
+    soon(fourth).await.unwrap().unwrap();
+    soon(remote.deliver(0)).await.unwrap();
+    assert_eq!(soon(slow.join()).await.unwrap(), [1, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_panics_harms_no_other() {
+    let ([desk, farm], cable) = cabled(PATIENT, 1 << 20).await;
+    let (address, mut received) = collector::<u32>();
+    let remote = sent(&farm, &desk, &address);
+    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..8 {
+        remote.on_exit(|_| panic!("this watcher is out of order"));
+        let told = told.clone();
+        remote.on_exit(move |exit| drop(told.send(exit)));
+    }
+    soon(remote.deliver(1)).await.unwrap();
+    assert_eq!(next(&mut received).await, 1);
+    cable.cut();
+    for _ in 0..8 {
+        assert_eq!(next(&mut exits).await, Exit::Disconnected);
+    }
+    farm.close().await;
+    // Nor whoever sets it where there is no link to be had.
+    soon(remote.deliver(2)).await.unwrap_err();
+    remote.on_exit(|_| panic!("this watcher is out of order"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -319,6 +361,29 @@ async fn a_silent_peer_is_lost_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_peer_is_lost_in_time_also_while_something_is_written_to_it() {
+    let silence = Duration::from_millis(1000);
+    let ([desk, farm], cable) = cabled(silence, 64 << 20).await;
+    let (address, mut received) = collector::<Vec<u8>>();
+    let remote = sent(&farm, &desk, &address);
+    soon(remote.deliver(vec![])).await.unwrap();
+    assert_eq!(next(&mut received).await, []);
+    let mut at_desk = events(&desk);
+    assert!(matches!(next(&mut at_desk).await, PeerEvent::Joined(_)));
+    cable.hold();
+    let start = Instant::now();
+    // More than the sockets' buffers take: the write cannot end.
+    for _ in 0..3 {
+        remote.send(vec![1; 15 << 20]).unwrap();
+    }
+    let PeerEvent::Lost(_, why) = next(&mut at_desk).await else {
+        panic!()
+    };
+    assert!(why.contains("no sign of life"), "{why}");
+    assert!(start.elapsed() < 3 * silence, "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_peer_is_bounded() {
     let ([desk, farm], cable) = cabled(PATIENT, 100_000).await;
     let (address, mut received) = collector::<Vec<u8>>();
@@ -326,26 +391,18 @@ async fn what_waits_for_a_peer_is_bounded() {
     soon(remote.deliver(vec![])).await.unwrap();
     assert_eq!(next(&mut received).await, []);
     cable.hold();
-    // What the sockets' buffers take does not count.
-    let mut accepted = 0;
-    let back = loop {
-        match remote.send(vec![1; 50_000]) {
-            Ok(()) => accepted += 1,
-            Err(error) => break error,
-        }
-        assert!(accepted < 10_000, "it must end");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    };
+    // Longer than what the sockets' buffers take: it is being written until the cable is released.
+    let long = 15 << 20;
+    remote.send(vec![0; long]).unwrap();
+    let back = remote.send(vec![1; 50_000]).unwrap_err();
     assert!(matches!(&back, SendError::Full(message) if message.len() == 50_000));
-    let delivery = tokio::spawn({
-        let remote = remote.clone();
-        async move { remote.deliver(vec![2; 60_000]).await }
-    });
+    let mut delivery = Box::pin(remote.deliver(vec![2; 60_000]));
+    assert!(polled(&mut delivery).await.is_pending());
+    let back = remote.send(vec![1; 50_000]).unwrap_err();
+    assert!(matches!(back, SendError::Full(_)));
     cable.release();
-    soon(delivery).await.unwrap().unwrap();
-    for _ in 0..accepted {
-        assert_eq!(next(&mut received).await, vec![1; 50_000]);
-    }
+    soon(delivery).await.unwrap();
+    assert_eq!(next(&mut received).await.len(), long);
     assert_eq!(next(&mut received).await, vec![2; 60_000]);
 }
 
@@ -380,7 +437,7 @@ async fn dropping_the_last_handle_closes() {
     assert_eq!(next(&mut at_desk).await, PeerEvent::Left(gone));
     soon(async {
         while std::net::TcpListener::bind(listened).is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     })
     .await;

@@ -53,6 +53,61 @@ fn only_the_owner_can_read_it() {
     assert!(Secret::load(&path).unwrap() == made);
 }
 
+#[cfg(unix)]
+#[test]
+fn what_others_can_replace_is_refused() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("shared");
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("secret");
+    write_private(&path, b"correct horse battery staple");
+    let link = home.path().join("link");
+    symlink(&path, &link).unwrap();
+    let chmod = |mode| fs::set_permissions(&folder, PermissionsExt::from_mode(mode)).unwrap();
+    for open in [0o777, 0o757, 0o775] {
+        chmod(open);
+        for path in [&path, &link, &folder.join("new")] {
+            let error = Secret::load_or_create(path).unwrap_err();
+            assert!(matches!(error, SecretError::OpenFolder { .. }), "{error}");
+            let says = format!(
+                "chmod go-w {}",
+                fs::canonicalize(&folder).unwrap().display()
+            );
+            assert!(error.to_string().contains(&says), "{error}");
+        }
+    }
+    assert!(!folder.join("new").exists());
+    for closed in [0o1777, 0o755, 0o700] {
+        chmod(closed);
+        Secret::load(&path).unwrap();
+        Secret::load(&link).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name| folder.path().join(name);
+    nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    fs::create_dir(at("folder")).unwrap();
+    for (path, what) in [
+        (at("pipe"), "a named pipe"),
+        (at("socket"), "a socket"),
+        (at("folder"), "a folder"),
+        ("/dev/null".into(), "a device"),
+    ] {
+        let (told, error) = std::sync::mpsc::channel();
+        std::thread::spawn(move || told.send(Secret::load_or_create(path)));
+        let error = error.recv_timeout(std::time::Duration::from_secs(10));
+        let error = error.expect("it does not wait").unwrap_err();
+        assert!(matches!(&error, SecretError::NotAFile { what: is, .. } if *is == what));
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+    }
+}
+
 #[test]
 fn an_unusable_file_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use coros_core::Exit;
-use coros_core::remote::{CarryError, Request};
+use coros_core::remote::{CarryError, CodecError, Request};
 use coros_net::outbox::Batch;
 use coros_net::session::{End, Input, Output, Session, Taken, Timing};
 use coros_net::wire::{self, Envelope, Frame, Goodbye, Kind, Parsed};
@@ -430,5 +430,55 @@ proptest! {
         answers.sort_unstable();
         prop_assert_eq!(answers, (1..=asked).collect::<Vec<_>>());
         prop_assert_eq!(ends, 1);
+    }
+}
+
+#[test]
+fn a_peer_that_asks_and_does_not_read_is_refused_and_costs_no_more() {
+    let now = Instant::now();
+    let [mut link, mut other] = [connected(now), connected(now)];
+    let mut asked = 0;
+    while link.is_open() {
+        receive(&mut link, now, Kind::Ping, 1, &[]);
+        other.answer_deliver(1, &Ok(()));
+        asked += 1;
+        assert!(asked <= CAPACITY / wire::HEADER + 2, "there is an end");
+    }
+    assert!(!other.is_open(), "every answer counts");
+    let [Output::Ended(End::Lost(why))] = &outputs(&mut link)[..] else {
+        panic!("it is refused");
+    };
+    assert!(why.contains("does not read the answers"), "{why}");
+    receive(&mut link, now, Kind::Ping, 1, &[]);
+    let last = written(&mut link, now).pop();
+    assert_eq!(last.map(|(envelope, _)| envelope.kind), Some(Kind::Goodbye));
+
+    // Whoever reads may ask for ever.
+    let mut link = connected(now);
+    for _ in 0..asked {
+        receive(&mut link, now, Kind::Ping, 1, &[]);
+        receive(&mut link, now, Kind::Ping, 1, &[]);
+        assert_eq!(kinds(&mut link, now), [Kind::Pong, Kind::Pong]);
+    }
+}
+
+#[test]
+fn long_texts_are_shortened_to_what_a_frame_takes() {
+    let now = Instant::now();
+    let mut link = connected(now);
+    let long: String = "ä".repeat(100_000);
+    link.answer_watch(1, &Exit::Failed(long.as_str().into()));
+    link.answer_watch(2, &Exit::Panicked(long.as_str().into()));
+    let error = CodecError {
+        action: "decode".into(),
+        type_name: long.clone(),
+        reason: long.clone(),
+    };
+    link.answer_deliver(3, &Err(CarryError::Codec(error)));
+    link.answer_deliver(4, &Err(CarryError::Disconnected(long.clone())));
+    let frames = written(&mut link, now);
+    assert_eq!(frames.len(), 4);
+    for (envelope, payload) in frames {
+        assert!(payload.len() <= wire::MAX_CONTROL, "{envelope:?}");
     }
 }

@@ -1,12 +1,12 @@
 //! The slots: threads that run one call at a time, from one queue.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use coros_core::panic_text;
 use coros_core::remote::BoxFuture;
 use coros_net::Node;
 use tokio::runtime::Handle;
@@ -206,7 +206,7 @@ impl Shared {
             Ok(Ok(Invocation::Now(outcome))) => outcome,
             Ok(Ok(Invocation::Later(future))) => self.poll(slot, future)?,
             Ok(Err(why)) => return Some(CallResult::Refused(why.to_string())),
-            Err(panic) => Err(Failure::Panicked(panic_text(&*panic))),
+            Err(panic) => Err(Failure::Panicked(panic_text(&*panic).to_owned())),
         };
         Some(match outcome {
             Ok(value) => CallResult::Value(value.into()),
@@ -244,14 +244,6 @@ impl Shared {
             }
         };
         let polled = catch_unwind(AssertUnwindSafe(|| self.tasks.block_on(run)));
-        polled.unwrap_or_else(|panic| Some(Err(Failure::Panicked(panic_text(&*panic)))))
-    }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_owned(),
-        (_, Some(text)) => text.clone(),
-        _ => "a value that is not text".to_owned(),
+        polled.unwrap_or_else(|panic| Some(Err(Failure::Panicked(panic_text(&*panic).to_owned()))))
     }
 }

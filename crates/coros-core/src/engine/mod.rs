@@ -90,8 +90,17 @@ pub(crate) fn drop_guarded<T>(value: T) {
     }
 }
 
-/// The text of a panic.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+/// The text of a panic that was caught: what [`Exit::Panicked`] says.
+///
+/// `a value that is not text` for one that was raised with something else, as
+/// [`std::panic::panic_any`] can.
+///
+/// ```
+/// let panic = std::panic::catch_unwind(|| panic!("out of cheese")).unwrap_err();
+/// assert_eq!(coros_core::panic_text(&*panic), "out of cheese");
+/// ```
+#[must_use]
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     if let Some(text) = panic.downcast_ref::<&'static str>() {
         text
     } else if let Some(text) = panic.downcast_ref::<String>() {
