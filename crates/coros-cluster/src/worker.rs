@@ -21,7 +21,7 @@ mod slots;
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,7 +32,7 @@ use tracing::level_filters::LevelFilter;
 
 use self::lifeline::Lifeline;
 use self::slots::Slots;
-use crate::protocol::{Handover, SILENCE, ToScheduler};
+use crate::protocol::{CLIENT_SILENCE, Handover, ToScheduler};
 
 /// What makes a process a worker. An argument and not an environment variable, so that the
 /// processes that a worker starts do not inherit it.
@@ -53,7 +53,8 @@ pub fn enter() {
     let code = match run() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("{error}");
+            // It cannot be told where standard error is closed.
+            let _ = writeln!(std::io::stderr(), "{error}");
             1
         }
     };
@@ -134,7 +135,8 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
     let node = Node::builder()
         .name(handover.credentials.name())
         .credentials(handover.credentials)
-        .silence(SILENCE)
+        .silence(CLIENT_SILENCE)
+        .heartbeat(handover.heartbeat)
         .handshake_limit(handover.link_limit)
         .build()
         .await

@@ -1,6 +1,7 @@
 //! Starting a scheduler with workers on this machine.
 
 use std::fmt;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,8 +10,6 @@ use std::time::Duration;
 
 use coros_net::{Authority, Node, Secret};
 use tokio::sync::oneshot;
-
-use crate::protocol::SILENCE;
 
 use super::process::{Launcher, LineSink};
 use super::shell::{Settings, Shell};
@@ -24,6 +23,7 @@ pub struct LocalBuilder {
     retries: u32,
     start_limit: Duration,
     grace: Duration,
+    silence: Duration,
     program: Option<PathBuf>,
     stderr: LineSink,
     on_event: Option<EventSink>,
@@ -39,8 +39,12 @@ impl LocalBuilder {
             retries: 3,
             start_limit: Duration::from_secs(10),
             grace: Duration::from_secs(5),
+            silence: Duration::from_secs(2),
             program: None,
-            stderr: Arc::new(|worker, line| eprintln!("[{worker}] {line}")),
+            // Where standard error is closed, nobody wants to know.
+            stderr: Arc::new(|worker, line| {
+                let _ = writeln!(std::io::stderr(), "[{worker}] {line}");
+            }),
             on_event: None,
         }
     }
@@ -84,6 +88,16 @@ impl LocalBuilder {
     /// otherwise.
     pub fn grace(mut self, period: Duration) -> Self {
         self.grace = period;
+        self
+    }
+
+    /// How long a worker may give no sign of life: 2 s unless told otherwise. After that and a
+    /// tenth it is killed, and its calls run again elsewhere.
+    ///
+    /// A worker shows that it lives from a thread of its own, whatever its functions do, so this
+    /// is for processes that are stopped: by `SIGSTOP`, or by a debugger, which wants it longer.
+    pub fn silence(mut self, limit: Duration) -> Self {
+        self.silence = limit;
         self
     }
 
@@ -132,7 +146,7 @@ impl LocalBuilder {
             .name("client")
             .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
             .authority(authority.clone())
-            .silence(SILENCE)
+            .silence(self.silence)
             .handshake_limit(self.start_limit)
             .build()
             .await
@@ -153,6 +167,7 @@ impl LocalBuilder {
                 stderr: self.stderr,
             },
             authority,
+            heartbeat: self.silence / 2,
             on_event: self.on_event,
         };
         let shell = {
