@@ -44,8 +44,8 @@ pub(crate) struct Handover {
     pub(crate) link_limit: Duration,
     /// How often the worker shows the client that it lives.
     pub(crate) heartbeat: Duration,
-    /// The most verbose level that the client logs; the worker logs as much, to standard error.
-    pub(crate) log_level: String,
+    /// What the worker logs to standard error: directives as of `EnvFilter`.
+    pub(crate) log: String,
 }
 
 /// How long a client may be silent to its workers. Its end they see at once, by that of their

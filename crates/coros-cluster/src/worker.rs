@@ -29,6 +29,7 @@ use coros_core::Address;
 use coros_net::Node;
 use tokio::runtime::{Builder, Handle};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 use self::lifeline::Lifeline;
 use self::slots::Slots;
@@ -104,7 +105,7 @@ fn run() -> Result<(), WorkerError> {
         .watch()
         .map_err(|error| WorkerError::new("cannot start a thread", &error))?;
     let _ = NAME.set(handover.credentials.name().to_owned());
-    log(&handover.log_level);
+    log(&handover.log);
 
     // The main thread is the link's. Functions have their threads elsewhere.
     let link = Builder::new_current_thread()
@@ -120,12 +121,14 @@ fn run() -> Result<(), WorkerError> {
     link.block_on(serve(handover, tasks.handle()))
 }
 
-/// Logs what the client would log, to standard error.
-fn log(level: &str) {
-    let level = level.parse().unwrap_or(LevelFilter::OFF);
-    if level != LevelFilter::OFF {
+/// Logs what the client wants logged, to standard error, which is a pipe to the client.
+fn log(filter: &str) {
+    // The client has parsed it before. Another program that is started as worker may be older.
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("error"));
+    if filter.max_level_hint() != Some(LevelFilter::OFF) {
         tracing_subscriber::fmt()
-            .with_max_level(level)
+            .with_env_filter(filter)
+            .with_ansi(false)
             .with_writer(std::io::stderr)
             .init();
     }

@@ -430,6 +430,34 @@ async fn a_client_that_computes_loses_no_worker() {
         .unwrap();
 }
 
+async fn workers_log_what_they_are_told_to() {
+    let (to, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let scheduler = Scheduler::local()
+        .workers(1)
+        .log("coros_net=trace,coros_cluster=off")
+        .stderr(move |_, line| drop(to.send(line.to_owned())))
+        .start()
+        .await
+        .unwrap();
+    scheduler.run(nothing()).await.unwrap();
+    scheduler.close().await.unwrap();
+    drop(scheduler);
+    let mut seen = Vec::new();
+    while let Some(line) = lines.recv().await {
+        seen.push(line);
+    }
+    assert!(!seen.is_empty());
+    for line in seen {
+        assert!(line.contains("coros_net"), "{line}");
+        assert!(
+            !line.contains('\u{1b}'),
+            "colours do not belong here: {line}"
+        );
+    }
+    let error = Scheduler::local().log("a=b=c").start().await.unwrap_err();
+    assert!(error.to_string().contains("log makes no sense"), "{error}");
+}
+
 #[cfg(target_os = "linux")]
 fn signal(pid: u32, signal: Signal) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
@@ -493,6 +521,7 @@ fn main() {
         #[cfg(target_os = "linux")]
         a_frozen_worker_is_given_up_in_time,
         a_client_that_computes_loses_no_worker,
+        workers_log_what_they_are_told_to,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

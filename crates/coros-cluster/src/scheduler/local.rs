@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use coros_net::{Authority, Node, Secret};
 use tokio::sync::oneshot;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 use super::process::{Launcher, LineSink};
 use super::shell::{Settings, Shell};
@@ -24,6 +26,7 @@ pub struct LocalBuilder {
     start_limit: Duration,
     grace: Duration,
     silence: Duration,
+    log: Option<String>,
     program: Option<PathBuf>,
     stderr: LineSink,
     on_event: Option<EventSink>,
@@ -40,6 +43,7 @@ impl LocalBuilder {
             start_limit: Duration::from_secs(10),
             grace: Duration::from_secs(5),
             silence: Duration::from_secs(2),
+            log: None,
             program: None,
             // Where standard error is closed, nobody wants to know.
             stderr: Arc::new(|worker, line| {
@@ -101,6 +105,16 @@ impl LocalBuilder {
         self
     }
 
+    /// What workers log to standard error, in the words of `tracing_subscriber::EnvFilter`, such
+    /// as `info,coros_net=debug`; `off` for nothing. Unless told they log everything up to the
+    /// most verbose level that this process logs.
+    ///
+    /// A filter that makes no sense is an error of [`start`](Self::start).
+    pub fn log(mut self, filter: impl Into<String>) -> Self {
+        self.log = Some(filter.into());
+        self
+    }
+
     /// Starts another executable as worker, which must have the same remote functions.
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = Some(program.into());
@@ -130,14 +144,21 @@ impl LocalBuilder {
     /// Cancel safe: dropping the future ends the workers.
     ///
     /// # Errors
-    /// When this program cannot be its own worker, when there can be no node, and when no worker
-    /// could be started in three attempts.
+    /// When this program cannot be its own worker, when there can be no node, when no worker
+    /// could be started in three attempts, and when the [log filter](Self::log) makes no sense.
     pub async fn start(self) -> Result<Scheduler, StartError> {
         let program = match self.program {
             Some(program) => program,
             None if crate::worker::entered() => Launcher::this_program()
                 .map_err(|error| StartError::NoWorkers(format!("no executable: {error}")))?,
             None => return Err(StartError::NoEntry),
+        };
+        let log = match self.log {
+            Some(log) => match EnvFilter::try_new(&log) {
+                Ok(_) => log,
+                Err(error) => return Err(StartError::LogFilter(error.to_string())),
+            },
+            None => LevelFilter::current().to_string(),
         };
         let node_error = |error: &dyn fmt::Display| StartError::Node(error.to_string());
         let authority =
@@ -168,6 +189,7 @@ impl LocalBuilder {
             },
             authority,
             heartbeat: self.silence / 2,
+            log,
             on_event: self.on_event,
         };
         let shell = {

@@ -35,6 +35,8 @@ pub(super) struct Settings {
     pub(super) authority: Authority,
     /// How often workers show that they live.
     pub(super) heartbeat: Duration,
+    /// What they log.
+    pub(super) log: String,
     pub(super) on_event: Option<EventSink>,
 }
 
@@ -49,6 +51,7 @@ pub(super) struct Shell {
     launcher: Launcher,
     authority: Authority,
     heartbeat: Duration,
+    log: String,
     /// Who waits for the first worker.
     started: Option<oneshot::Sender<Result<(), String>>>,
     /// Who waits for the last one to end.
@@ -89,6 +92,7 @@ impl Shell {
             launcher: settings.launcher,
             authority: settings.authority,
             heartbeat: settings.heartbeat,
+            log: settings.log,
             started: Some(started),
             closing: Vec::new(),
             phase: Phase::Open,

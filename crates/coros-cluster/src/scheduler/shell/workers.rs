@@ -218,7 +218,7 @@ impl Shell {
             slots: self.slots,
             link_limit: self.link_limit,
             heartbeat: self.heartbeat,
-            log_level: tracing::level_filters::LevelFilter::current().to_string(),
+            log: self.log.clone(),
         };
         handover.to_bytes().map_err(|error| cannot_join(&error))
     }
