@@ -13,7 +13,8 @@
 //!    third place, a runtime for the functions' own tasks.
 //!
 //! It ends when told to, when the link is down, and when its standard input ends, which says that
-//! the client is gone, however it went. Then everything in its process group ends with it.
+//! the client is gone, however it went. Then everything in its process group ends with it. (On
+//! Linux even a worker that is stopped does: see `lifeline`.)
 
 mod control;
 mod lifeline;
