@@ -6,8 +6,11 @@
 //!     cargo run --release --example categories
 //!     cargo run --release --example categories -- 100
 
+mod say;
+
 use clap::Parser;
 use coros::{Categories, Context};
+use say::say;
 
 /// Sends parcels and alarms to a coroutine that handles alarms first.
 #[derive(Parser)]
@@ -46,7 +49,7 @@ async fn post_office(mut me: Context<Message>) -> u32 {
     // Whatever came before that is kept.
     inbox.receive(&Kind::Opening).await;
     let (parcels, alarms) = (inbox.len(&Kind::Parcel), inbox.len(&Kind::Alarm));
-    println!("open, with {parcels} parcels and {alarms} alarms waiting");
+    say!("open, with {parcels} parcels and {alarms} alarms waiting");
 
     let mut handled = 0;
     loop {
@@ -56,9 +59,9 @@ async fn post_office(mut me: Context<Message>) -> u32 {
             None => inbox.receive_any().await,
         };
         match message {
-            Some(Message::Alarm(what)) => println!("alarm: {what}"),
+            Some(Message::Alarm(what)) => say!("alarm: {what}"),
             Some(Message::Parcel(n)) => {
-                println!("parcel {n}");
+                say!("parcel {n}");
                 handled += 1;
             }
             Some(Message::Open) => {}
@@ -80,6 +83,6 @@ async fn main() -> anyhow::Result<()> {
     }
     office.send(Message::Open)?;
 
-    println!("{} parcels handled", office.await?);
+    say!("{} parcels handled", office.await?);
     Ok(())
 }

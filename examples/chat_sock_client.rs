@@ -4,7 +4,9 @@
 //! It waits for both at once. At the end of standard input it leaves.
 //!
 //!     cargo run --release --example chat_sock_client
-//!     cargo run --release --example chat_sock_client -- chat.example.org 1234
+//!     cargo run --release --example chat_sock_client -- 1234 --host chat.example.org
+
+mod say;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -12,19 +14,20 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use coros::io::MessageStream;
+use say::say;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
 /// Says the lines of standard input in a chat and prints what the others say.
 #[derive(Parser)]
 struct Args {
-    /// Where chat_sock_server listens.
-    #[arg(default_value = "127.0.0.1")]
-    host: String,
-
     /// The server's port.
     #[arg(default_value_t = 1234)]
     port: u16,
+
+    /// Where chat_sock_server listens.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
 }
 
 async fn chat(stream: TcpStream) -> anyhow::Result<()> {
@@ -42,7 +45,7 @@ async fn chat(stream: TcpStream) -> anyhow::Result<()> {
                 }
             },
             said = stream.receive_message() => match said? {
-                Some(line) => println!("{}", String::from_utf8_lossy(&line)),
+                Some(line) => say!("{}", String::from_utf8_lossy(&line)),
                 None if typing => anyhow::bail!("the server hung up"),
                 None => return Ok(()),
             },
@@ -52,7 +55,7 @@ async fn chat(stream: TcpStream) -> anyhow::Result<()> {
 
 #[coros::main]
 async fn main() -> anyhow::Result<()> {
-    let Args { host, port } = Args::parse();
+    let Args { port, host } = Args::parse();
     let connect = TcpStream::connect((&*host, port));
     let stream = tokio::time::timeout(Duration::from_secs(10), connect)
         .await

@@ -5,7 +5,9 @@
 //! client left, sent garbage, or was thrown out because it does not read.
 //!
 //!     cargo run --release --example chat_sock_server
-//!     cargo run --release --example chat_sock_server -- 0.0.0.0 1234
+//!     cargo run --release --example chat_sock_server -- 1234 --host 0.0.0.0
+
+mod say;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,18 +16,19 @@ use anyhow::Context as _;
 use clap::Parser;
 use coros::io::MessageStream;
 use coros::{Address, Context, Exit};
+use say::say;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Passes on what each client says to all others. Ends at Ctrl-C.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
-    #[arg(default_value = "127.0.0.1")]
-    host: String,
-
     /// 0 takes a free port.
     #[arg(default_value_t = 1234)]
     port: u16,
+
+    /// The address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
 }
 
 /// The largest line in bytes.
@@ -46,14 +49,14 @@ async fn room(mut me: Context<Event>) {
         match event {
             Event::Joined(id, guest) => {
                 me.monitor(&guest, move |exit| Event::Left(id, exit));
-                println!("guest {id} joined");
+                say!("guest {id} joined");
                 tell(&guests, None, &format!("guest {id} joined"));
                 guests.insert(id, guest);
                 tell_one(&guests, id, format!("you are guest {id}"));
             }
             Event::Said(id, line) => tell(&guests, Some(id), &format!("guest {id} says: {line}")),
             Event::Left(id, exit) => {
-                println!("guest {id} left: {exit}");
+                say!("guest {id} left: {exit}");
                 guests.remove(&id);
                 tell(&guests, None, &format!("guest {id} left"));
             }
@@ -102,11 +105,11 @@ async fn guest(
 
 #[coros::main]
 async fn main() -> anyhow::Result<()> {
-    let Args { host, port } = Args::parse();
+    let Args { port, host } = Args::parse();
     let listener = TcpListener::bind((&*host, port))
         .await
         .with_context(|| format!("cannot listen on {host}:{port}"))?;
-    println!("listening on {}", listener.local_addr()?);
+    say!("listening on {}", listener.local_addr()?);
 
     let room = coros::build().capacity(BACKLOG).spawn(room);
     for id in 1.. {

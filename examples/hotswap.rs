@@ -8,12 +8,14 @@
 //!     cargo run --release --example hotswap -- 1000000
 
 mod hotswap_funcs;
+mod say;
 
 use std::ops::RangeInclusive;
 
 use clap::Parser;
 use coros::{Address, SwapError};
 use hotswap_funcs::Request;
+use say::say;
 
 /// Swaps a server's function while requests are queued, and checks that each was handled once.
 #[derive(Parser)]
@@ -37,27 +39,27 @@ async fn main() -> anyhow::Result<()> {
 
     let server = coros::spawn(hotswap_funcs::sum);
     send(&server, 1..=numbers)?;
-    println!("sum: {}", server.ask(Request::Totals).await?);
+    say!("sum: {}", server.ask(Request::Totals).await?);
 
     // Not every function will do. Whoever offers it is told why.
     match server.swap(hotswap_funcs::forget_everything).await {
-        Err(SwapError::Refused(why)) => println!("refused: {why}"),
+        Err(SwapError::Refused(why)) => say!("refused: {why}"),
         other => anyhow::bail!("expected a refusal, not {other:?}"),
     }
 
     // These are still in the mailbox when the function is replaced, so that the new one gets them.
     send(&server, numbers + 1..=2 * numbers)?;
-    println!("{numbers} more numbers wait in the mailbox");
+    say!("{numbers} more numbers wait in the mailbox");
     server.swap(hotswap_funcs::sum_and_squares).await?;
 
     let totals = server.ask(Request::Totals).await?;
-    println!("sum_and_squares: {totals}");
+    say!("sum_and_squares: {totals}");
     anyhow::ensure!(
         totals.sum == (1..=2 * numbers).sum(),
         "a number was lost or added twice"
     );
 
     // Awaiting drops the last address, by which the server sees that no more will come.
-    println!("handled {} numbers in all", server.await?);
+    say!("handled {} numbers in all", server.await?);
     Ok(())
 }

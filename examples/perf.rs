@@ -5,10 +5,13 @@
 //!
 //! `bench/local` in the sources measures the same with care and beside other libraries.
 
+mod say;
+
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use coros::{Address, Context, Reply};
+use say::say;
 
 /// Measures message passing between the coroutines of one process.
 #[derive(Parser)]
@@ -64,7 +67,7 @@ async fn asker(_me: Context<()>, server: Address<Request>, times: u64) -> anyhow
 
 fn report(what: &str, count: u64, took: Duration) {
     let per_second = count as f64 / took.as_secs_f64();
-    println!("{what}: {count} in {took:.3?}, {per_second:.0}/s");
+    say!("{what}: {count} in {took:.3?}, {per_second:.0}/s");
 }
 
 #[coros::main]

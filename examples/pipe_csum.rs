@@ -6,6 +6,8 @@
 //!     cargo run --release --example pipe_csum -- Cargo.toml Cargo.lock
 //!     cargo run --release --example pipe_csum -- --program sha256sum README.md
 
+mod say;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use coros::Context;
 use coros::io::{Pipeline, command};
+use say::say;
 use tokio::fs::File;
 use tokio::process::ChildStdin;
 use tokio::sync::Semaphore;
@@ -80,7 +83,7 @@ async fn main() -> anyhow::Result<()> {
     let mut failed = 0;
     for (path, sum) in files.iter().zip(sums) {
         match sum.await? {
-            Ok(sum) => println!("{sum}  {}", path.display()),
+            Ok(sum) => say!("{sum}  {}", path.display()),
             Err(error) => {
                 eprintln!("{}: {error:#}", path.display());
                 failed += 1;

@@ -7,12 +7,15 @@
 //!     cargo run --release --example pipe_grep -- 'status installed' /var/log/dpkg.log
 //!     cargo run --release --example pipe_grep -- -i error /var/log/syslog
 
+mod say;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 use coros::io::{Pipeline, command};
+use say::say;
 
 /// Counts the lines of a file that match a pattern.
 #[derive(Parser)]
@@ -68,6 +71,6 @@ async fn main() -> anyhow::Result<()> {
         );
     }
     let count = String::from_utf8_lossy(&output.stdout);
-    println!("{}", count.trim());
+    say!("{}", count.trim());
     Ok(())
 }

@@ -6,6 +6,8 @@
 //!
 //!     cargo run --release --example socket_afile -- README.md
 
+mod say;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -13,6 +15,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use coros::io::LineFile;
 use coros::{Address, Context};
+use say::say;
 use tokio::fs::File;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
@@ -49,7 +52,7 @@ async fn server(_me: Context<()>, listener: TcpListener) -> anyhow::Result<u64> 
 /// Sends the lines, and tells `checker` what has to come back. Returns how many.
 async fn sender(
     _me: Context<()>,
-    file: File,
+    (path, file): (PathBuf, File),
     socket: OwnedWriteHalf,
     checker: Address<Vec<u8>>,
 ) -> anyhow::Result<u64> {
@@ -58,7 +61,7 @@ async fn sender(
     while let Some(line) = lines
         .read_line_bytes()
         .await
-        .context("cannot read the file")?
+        .with_context(|| format!("cannot read {}", path.display()))?
     {
         // Waits while the checker is behind: its mailbox is bounded.
         checker.deliver(line.to_ascii_uppercase()).await?;
@@ -71,10 +74,10 @@ async fn sender(
 
 #[coros::main]
 async fn main() -> anyhow::Result<()> {
-    let Args { file } = Args::parse();
-    let file = File::open(&file)
+    let Args { file: path } = Args::parse();
+    let file = File::open(&path)
         .await
-        .with_context(|| format!("cannot open {}", file.display()))?;
+        .with_context(|| format!("cannot open {}", path.display()))?;
 
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let stream = TcpStream::connect(listener.local_addr()?).await?;
@@ -98,11 +101,11 @@ async fn main() -> anyhow::Result<()> {
             Ok(count)
         });
     let address = checker.address();
-    let sender = coros::spawn(move |me| sender(me, file, to_server, address));
+    let sender = coros::spawn(move |me| sender(me, (path, file), to_server, address));
 
     let checked = checker.await??;
-    println!("the client sent {} lines", sender.await??);
-    println!("the server received {} lines", server.await??);
-    println!("{checked} lines came back as they should");
+    say!("the client sent {} lines", sender.await??);
+    say!("the server received {} lines", server.await??);
+    say!("{checked} lines came back as they should");
     Ok(())
 }

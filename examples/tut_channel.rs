@@ -6,10 +6,13 @@
 //!     cargo run --release --example tut_channel
 //!     cargo run --release --example tut_channel -- 1000
 
+mod say;
+
 use std::time::Duration;
 
 use clap::Parser;
 use coros::{Channel, Context};
+use say::say;
 
 /// Sends the numbers from 1 to N to a channel, where coroutines add them up.
 #[derive(Parser)]
@@ -74,23 +77,23 @@ async fn main() -> anyhow::Result<()> {
 
     // Three have subscribed, and the fourth does it when it runs.
     let reached = numbers.deliver(1, 4, Duration::from_secs(10)).await?;
-    println!("1 went to {reached} coroutines");
+    say!("1 went to {reached} coroutines");
     numbers.send(2)?;
     numbers.send(3)?;
-    println!("the first three are {:?}", first_three.await??);
+    say!("the first three are {:?}", first_three.await??);
     for n in 4..=last {
         let reached = numbers.send(n)?;
         if n == 4 {
-            println!("4 went to {reached} coroutines");
+            say!("4 went to {reached} coroutines");
         }
     }
 
     // Lets the subscribers go: they receive what is in their mailboxes, and then `None`.
     numbers.close();
     squares.close();
-    println!("sum {}", sum_of_all.await?);
-    println!("average {}", average.await?);
-    println!(
+    say!("sum {}", sum_of_all.await?);
+    say!("average {}", average.await?);
+    say!(
         "sum of squares up to {LARGEST_TO_SQUARE}² {}",
         sum_of_squares.await?
     );

@@ -7,10 +7,13 @@
 //!     cargo run --release --example tut_client_server
 //!     cargo run --release --example tut_client_server -- 3 2
 
+mod say;
+
 use std::time::Duration;
 
 use clap::Parser;
 use coros::{Address, Context, Reply, locate_timeout};
+use say::say;
 
 /// Starts a server and clients that have it square numbers.
 #[derive(Parser)]
@@ -71,7 +74,7 @@ async fn client(mut me: Context<Answer>, number: u32, requests: u32) -> anyhow::
         let Some(Answer { n, square }) = me.receive().await else {
             anyhow::bail!("the server has ended");
         };
-        println!("client {number}: the square of {n} is {square}");
+        say!("client {number}: the square of {n} is {square}");
     }
     Ok(())
 }
@@ -90,6 +93,6 @@ async fn main() -> anyhow::Result<()> {
     }
 
     let answered = server.ask(Request::Answered).await?;
-    println!("the server has answered {answered} requests");
+    say!("the server has answered {answered} requests");
     Ok(())
 }

@@ -6,10 +6,13 @@
 //!     cargo run --release --example tut_coros
 //!     cargo run --release --example tut_coros -- 1000000
 
+mod say;
+
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use coros::Context;
+use say::say;
 
 /// Creates coroutines, sends each a message, and adds up what they return.
 #[derive(Parser)]
@@ -40,7 +43,7 @@ async fn main() -> anyhow::Result<()> {
             coros::spawn(move |me| sleeper(me, sleep))
         })
         .collect();
-    println!("created {coroutines} coroutines in {:.2?}", start.elapsed());
+    say!("created {coroutines} coroutines in {:.2?}", start.elapsed());
 
     // What `spawn` returned is the coroutine's address as well. The message waits in the mailbox
     // while the coroutine sleeps.
@@ -48,7 +51,7 @@ async fn main() -> anyhow::Result<()> {
     for (n, coro) in (0..).zip(&all) {
         coro.send(n)?;
     }
-    println!("sent each a message in {:.2?}", start.elapsed());
+    say!("sent each a message in {:.2?}", start.elapsed());
 
     // And it can be awaited for the result.
     let start = Instant::now();
@@ -56,12 +59,12 @@ async fn main() -> anyhow::Result<()> {
     for coro in all {
         sum += coro.await?.unwrap_or_default();
     }
-    println!("all have returned after {:.2?} more", start.elapsed());
+    say!("all have returned after {:.2?} more", start.elapsed());
 
     anyhow::ensure!(
         sum == (0..coroutines).sum(),
         "a message was lost: the sum is {sum}"
     );
-    println!("the sum of what they returned is {sum}");
+    say!("the sum of what they returned is {sum}");
     Ok(())
 }

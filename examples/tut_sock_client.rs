@@ -4,7 +4,9 @@
 //! answer to the one before.
 //!
 //!     cargo run --release --example tut_sock_client
-//!     cargo run --release --example tut_sock_client -- localhost 8010 --ca ca.crt one two three
+//!     cargo run --release --example tut_sock_client -- 8010 one two three --host localhost --ca ca.crt
+
+mod say;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,16 +16,13 @@ use clap::Parser;
 use coros::Context;
 use coros::io::tls::{Authorities, TlsConnector};
 use coros::io::{MessageReader, MessageStream, MessageWriter};
+use say::say;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Sends messages to tut_sock_server and prints the answers.
 #[derive(Parser)]
 struct Args {
-    /// Where the server listens.
-    #[arg(default_value = "127.0.0.1")]
-    host: String,
-
     /// The server's port.
     #[arg(default_value_t = 8010)]
     port: u16,
@@ -31,6 +30,10 @@ struct Args {
     /// What to send.
     #[arg(default_values = ["hello", "how are you?", "good bye"])]
     messages: Vec<String>,
+
+    /// Where the server listens.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
 
     /// The certificate authority that vouches for the server, PEM: the connection is encrypted
     /// then.
@@ -56,7 +59,7 @@ async fn receive(
 ) -> anyhow::Result<usize> {
     let mut count = 0;
     while let Some(answer) = reader.receive_message().await? {
-        println!("{}", String::from_utf8_lossy(&answer));
+        say!("{}", String::from_utf8_lossy(&answer));
         count += 1;
     }
     Ok(count)

@@ -4,7 +4,9 @@
 //! an encrypted one. Try it with `tut_sock_client`:
 //!
 //!     cargo run --release --example tut_sock_server
-//!     cargo run --release --example tut_sock_server -- 0.0.0.0 8010 --cert server.crt --key server.key
+//!     cargo run --release --example tut_sock_server -- 8010 --host 0.0.0.0 --cert server.crt --key server.key
+
+mod say;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,19 +17,20 @@ use clap::Parser;
 use coros::Context;
 use coros::io::MessageStream;
 use coros::io::tls::{Identity, TlsAcceptor};
+use say::say;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Answers each message with how many bytes came and the text in upper case. Ends at Ctrl-C.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
-    #[arg(default_value = "127.0.0.1")]
-    host: String,
-
     /// 0 takes a free port.
     #[arg(default_value_t = 8010)]
     port: u16,
+
+    /// The address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
 
     /// The server's certificate, PEM: connections are encrypted then.
     #[arg(long, value_name = "FILE", requires = "key")]
@@ -65,8 +68,8 @@ async fn connection(
         }
     };
     match answered {
-        Ok(count) => println!("{peer} is done after {count} messages"),
-        Err(error) => println!("{peer} failed: {error:#}"),
+        Ok(count) => say!("{peer} is done after {count} messages"),
+        Err(error) => say!("{peer} failed: {error:#}"),
     }
 }
 
@@ -78,7 +81,7 @@ async fn answer(
     let mut count = 0;
     while let Some(message) = messages.receive_message().await? {
         count += 1;
-        println!("{peer} sent {} bytes", message.len());
+        say!("{peer} sent {} bytes", message.len());
         let text = String::from_utf8_lossy(&message).to_uppercase();
         let answer = format!("message {count}, {} bytes: {text}", message.len());
         messages.send_message(answer.as_bytes()).await?;
@@ -97,7 +100,7 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind((host, port))
         .await
         .with_context(|| format!("cannot listen on {host}:{port}"))?;
-    println!("listening on {}", listener.local_addr()?);
+    say!("listening on {}", listener.local_addr()?);
 
     loop {
         let Ok((stream, peer)) = listener.accept().await else {

@@ -7,12 +7,15 @@
 //!     cargo run --release --example udp -- --serve 0.0.0.0:9000
 //!     cargo run --release --example udp -- 50 --to 192.168.1.7:9000
 
+mod say;
+
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 use coros::Context;
+use say::say;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -42,12 +45,19 @@ async fn server(_me: Context<()>, socket: UdpSocket) -> anyhow::Result<()> {
     loop {
         let (length, from) = socket.recv_from(&mut buffer).await?;
         let text = String::from_utf8_lossy(&buffer[..length]);
-        println!("received \"{text}\" from {from}");
+        say!("received \"{text}\" from {from}");
         socket.send_to(text.to_uppercase().as_bytes(), from).await?;
     }
 }
 
 async fn client(_me: Context<()>, number: usize, server: SocketAddr) -> anyhow::Result<String> {
+    ask(&format!("client {number}"), server)
+        .await
+        .with_context(|| format!("cannot ask {server}"))
+}
+
+/// Sends a datagram until an answer comes.
+async fn ask(question: &str, server: SocketAddr) -> anyhow::Result<String> {
     let any: SocketAddr = if server.is_ipv4() {
         (Ipv4Addr::UNSPECIFIED, 0).into()
     } else {
@@ -57,19 +67,19 @@ async fn client(_me: Context<()>, number: usize, server: SocketAddr) -> anyhow::
     socket.connect(server).await?;
     let mut buffer = vec![0; 65_536];
     for _ in 0..ATTEMPTS {
-        socket.send(format!("client {number}").as_bytes()).await?;
+        socket.send(question.as_bytes()).await?;
         if let Ok(length) = timeout(PATIENCE, socket.recv(&mut buffer)).await {
             return Ok(String::from_utf8_lossy(&buffer[..length?]).into_owned());
         }
     }
-    anyhow::bail!("no answer from {server} after {ATTEMPTS} attempts")
+    anyhow::bail!("no answer after {ATTEMPTS} attempts")
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
-    println!("listening on {}", socket.local_addr()?);
+    say!("listening on {}", socket.local_addr()?);
     Ok(socket)
 }
 
@@ -95,7 +105,7 @@ async fn main() -> anyhow::Result<()> {
         .map(|number| coros::spawn(move |me| client(me, number, to)))
         .collect();
     for client in clients {
-        println!("answer: {}", client.await??);
+        say!("answer: {}", client.await??);
     }
     Ok(())
 }

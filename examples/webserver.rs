@@ -1,14 +1,17 @@
 //! A web server with a coroutine per connection.
 //!
 //! Everything of tokio's ecosystem works inside a coroutine, so the HTTP is hyper's. Coros adds
-//! the end: at Ctrl-C each connection is told, finishes the request that it is answering, and
-//! closes.
+//! the end: at Ctrl-C each connection is told, finishes the request that has begun to come, and
+//! closes. A client that does not finish its request is waited for for five seconds.
 //!
 //!     cargo run --release --example webserver
 //!     cargo run --release --example webserver -- 8080 --host 0.0.0.0
 //!     curl -i http://127.0.0.1:8010/
 
+mod say;
+
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use say::say;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Answers "Pong!" over HTTP/1.1 until Ctrl-C.
@@ -34,6 +38,12 @@ struct Args {
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
 }
+
+/// How long requests have to finish after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a connection without a request closes in.
+const MOMENT: Duration = Duration::from_millis(100);
 
 async fn pong(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (status, body) = match (request.method(), request.uri().path()) {
@@ -49,7 +59,7 @@ async fn pong(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
 }
 
 /// The coroutine of one connection.
-async fn connection(me: Context<()>, stream: TcpStream) -> hyper::Result<()> {
+async fn connection(me: Context<()>, stream: TcpStream, peer: SocketAddr) -> hyper::Result<()> {
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -61,6 +71,10 @@ async fn connection(me: Context<()>, stream: TcpStream) -> hyper::Result<()> {
         () = me.terminating() => {}
     }
     connection.as_mut().graceful_shutdown();
+    if let Ok(result) = tokio::time::timeout(MOMENT, &mut connection).await {
+        return result;
+    }
+    say!("waiting for {peer}, which is in the middle of a request, for at most {GRACE:?}");
     connection.await
 }
 
@@ -70,13 +84,14 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind((&*host, port))
         .await
         .with_context(|| format!("cannot listen on {host}:{port}"))?;
-    println!("listening on http://{}", listener.local_addr()?);
+    say!("listening on http://{}", listener.local_addr()?);
 
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
-                drop(coros::build().spawn_fallible(|me| connection(me, stream)));
+                let connections = coros::build().grace(GRACE);
+                drop(connections.spawn_fallible(move |me| connection(me, stream, peer)));
             }
             Err(error) => {
                 // Most likely too many open files: some will be closed.

@@ -30,35 +30,39 @@ use self::reduce::{Partial, Totals};
 use self::report::Report;
 use crate::USAGE;
 use crate::flags::DemoFlags;
+use crate::terminal::{Name, say};
 
 /// Some files, or the workers, failed.
 const TROUBLE: u8 = 1;
 const DIFFERENT: u8 = 3;
 
 /// Does what `coros demo` was asked for and gives the exit status.
-pub(crate) async fn run(flags: DemoFlags) -> ExitCode {
+///
+/// Workers log what the filter `log` lets through.
+pub(crate) async fn run(flags: DemoFlags, log: &str) -> ExitCode {
     let selection = match Selection::new(flags.path.clone(), flags.sources) {
         Ok(selection) => selection,
         Err(error) => {
-            eprintln!("coros demo: {error}");
+            say(&format!("coros demo: {error}"));
             return ExitCode::from(USAGE);
         }
     };
-    match demo(&flags, selection).await {
+    match demo(&flags, log, selection).await {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("coros demo: {error:#}");
+            say(&format!("coros demo: {error:#}"));
             ExitCode::from(TROUBLE)
         }
     }
 }
 
-async fn demo(flags: &DemoFlags, selection: Selection) -> anyhow::Result<ExitCode> {
+async fn demo(flags: &DemoFlags, log: &str, selection: Selection) -> anyhow::Result<ExitCode> {
     let progress = Progress::new();
     let jobs = JobCounts::default();
+    let root = Name(selection.root()).to_string();
     let (scheduler, corpus) = {
         // Both take a moment: at the same time.
-        let start = start(flags, &progress, &jobs);
+        let start = start(flags, log, &progress, &jobs);
         let find = tokio::task::spawn_blocking(move || Corpus::find(&selection));
         let (scheduler, corpus) = tokio::join!(start, find);
         (scheduler?, corpus?)
@@ -68,14 +72,18 @@ async fn demo(flags: &DemoFlags, selection: Selection) -> anyhow::Result<ExitCod
     let closed = scheduler.close().await;
     let (totals, failed, seconds) = counted?;
     if let Err(error) = closed {
-        eprintln!("{error}");
+        say(&error.to_string());
     }
 
     let mut unreadable = corpus.unreadable;
     unreadable.extend(failed);
     unreadable.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     for it in &unreadable {
-        eprintln!("coros demo: cannot count {it}");
+        say(&format!("coros demo: cannot count {it}"));
+    }
+    let nothing = corpus.files.is_empty() && unreadable.is_empty();
+    if nothing {
+        say(&format!("coros demo: no files below {root}"));
     }
     let report = Report {
         totals: &totals,
@@ -85,6 +93,8 @@ async fn demo(flags: &DemoFlags, selection: Selection) -> anyhow::Result<ExitCod
     };
     let written = if flags.json {
         report.write_json()
+    } else if nothing {
+        Ok(())
     } else {
         report.write_table(flags.top)
     };
@@ -106,12 +116,14 @@ async fn demo(flags: &DemoFlags, selection: Selection) -> anyhow::Result<ExitCod
 
 async fn start(
     flags: &DemoFlags,
+    log: &str,
     progress: &Progress,
     jobs: &JobCounts,
 ) -> anyhow::Result<Scheduler> {
     let (lines, events, jobs) = (progress.clone(), progress.clone(), jobs.clone());
     let scheduler = Scheduler::local()
         .workers(usize::from(flags.workers))
+        .log(log)
         .stderr(move |worker, line| lines.say(&format!("[{worker}] {line}")))
         .on_event(move |event| {
             if let Event::WorkerReady { name, .. } = event {
@@ -149,7 +161,9 @@ async fn count(
     jobs: &JobCounts,
 ) -> anyhow::Result<(Totals, Vec<Unreadable>, f64)> {
     let files = &corpus.files;
-    progress.start(files.len() as u64, files.iter().map(|file| file.size).sum());
+    if !files.is_empty() {
+        progress.start(files.len() as u64, files.iter().map(|file| file.size).sum());
+    }
     let begun = Instant::now();
     let reducer = reduce::spawn(files.len(), progress.clone());
     let address = reducer.address();
@@ -208,11 +222,13 @@ async fn verify(
         tokio::task::spawn_blocking(move || verify::differences(&paths, &totals)).await?;
     let seconds = begun.elapsed().as_secs_f64();
     if differences.is_empty() {
-        eprintln!("verified: counting in one thread gives the same result, in {seconds:.2} s");
+        say(&format!(
+            "verified: counting in one thread gives the same result, in {seconds:.2} s"
+        ));
     } else {
-        eprintln!("verified: counting in one thread gives a DIFFERENT result:");
+        say("verified: counting in one thread gives a DIFFERENT result:");
         for difference in &differences {
-            eprintln!("  {difference}");
+            say(&format!("  {difference}"));
         }
     }
     Ok(differences.is_empty())
@@ -248,6 +264,6 @@ impl JobCounts {
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.error)
+        write!(f, "{}: {}", Name(&self.path), self.error)
     }
 }

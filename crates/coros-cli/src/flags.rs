@@ -10,13 +10,14 @@ use clap::{Args, Parser, Subcommand};
 #[command(
     name = "coros",
     version,
+    verbatim_doc_comment,
     arg_required_else_help = true,
     after_help = "\
 Try it: `coros demo` counts the words of a folder in two worker processes that it starts on this
 machine. Nothing needs to be installed or configured.
 
-The environment variable COROS_LOG makes it talkative: COROS_LOG=debug, or by part of the program,
-COROS_LOG=coros_net=trace,coros_cluster=debug."
+The environment variable COROS_LOG makes it and its workers talkative, on standard error:
+COROS_LOG=debug, or by part of the program, COROS_LOG=coros_net=trace,coros_cluster=debug."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -38,7 +39,9 @@ pub(crate) enum Command {
 /// A word is a maximal run of ASCII letters; upper and lower case are the same. Everything else
 /// separates words, so any file will do, whatever its encoding.
 #[derive(Args, Debug)]
-#[command(after_long_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_long_help = "\
 What is counted:
   Every regular file below PATH, hidden ones too. Symbolic links to files are followed, those to
   folders are not, so nothing is counted for ever. Without PATH, the sources of the coros checkout
@@ -47,11 +50,12 @@ What is counted:
 
   What cannot be read, and what is no regular file (a named pipe, a socket, a device), is reported
   with its path and the reason; the rest is counted. A word of more than 1 MiB counts as
-  unreadable: that is no text.
+  unreadable: that is no text. A folder without files is counted too, and a message says so.
 
 Try this while it runs:
   kill -9 one of the workers, whose process ids are shown. Its jobs run again elsewhere, another
-  worker takes its place, and the answer is the same: --verify checks that.
+  worker takes its place, and the answer is the same: --verify checks that. kill -STOP does as
+  well: a worker that gives no sign of life for two seconds is killed.
 
 Output:
   Results go to standard output, everything else to standard error. With --json it is one object:
@@ -59,17 +63,22 @@ Output:
    \"jobs_by_worker\": {\"w1\": 5, ...}, \"unreadable\": [{\"path\": \"...\", \"error\": \"...\"}]}
   with all words, by count, then by word. Seconds are those from the first call to the last count.
 
+  Paths are printed such that they are one line, cannot control a terminal, and differ when the
+  names do, also in the JSON: a backslash is doubled (not on Windows), what cannot be seen is \\n,
+  \\t, \\r, \\0 or \\u{1b}, and a byte that is no part of UTF-8 is \\xe9.
+
 Exit status:
   0    all files were counted
   1    some were not, or the workers could not do their work
-  2    PATH does not exist, or the command line is wrong
+  2    PATH does not exist, or the command line or COROS_LOG is wrong
   3    --verify found another result
   130  interrupted by Ctrl-C
 
 Examples:
   coros demo
   coros demo /usr/share/doc --workers 4 --verify
-  coros demo . --sources --json | jq '.words[:10]'")]
+  coros demo . --sources --json | jq '.words[:10]'"
+)]
 pub(crate) struct DemoFlags {
     /// The folder, or the one file, whose words are counted [default: the sources in the checkout]
     pub(crate) path: Option<PathBuf>,

@@ -5,27 +5,29 @@
 
 mod demo;
 mod flags;
+mod log;
+mod terminal;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use crate::flags::{Cli, Command};
 
-/// Exit status for a command line or a path that makes no sense, as clap's.
+/// Exit status for a command line, an environment or a path that makes no sense, as clap's.
 const USAGE: u8 = 2;
 
 #[coros::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Quiet unless asked: what a person needs to know, commands say themselves.
-    let filter = EnvFilter::try_from_env("COROS_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let log = match log::start() {
+        Ok(filter) => filter,
+        Err(error) => {
+            terminal::say(&format!("coros: {error}"));
+            return ExitCode::from(USAGE);
+        }
+    };
     match cli.command {
-        Command::Demo(flags) => demo::run(flags).await,
+        Command::Demo(flags) => demo::run(flags, &log).await,
     }
 }

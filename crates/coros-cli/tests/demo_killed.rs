@@ -6,9 +6,8 @@ mod common;
 
 use std::fs::File;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use common::{Demo, LIMIT, assert_all_end, count_words, object, path_text, pid_in, signal, words};
+use common::{Demo, count_words, object, path_text, pid_in, signal, words};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -35,26 +34,20 @@ fn long_work() -> TempDir {
     folder
 }
 
-/// Waits until one of these processes reads the file.
-fn reader_of(path: &Path, pids: &[u32]) -> u32 {
-    let path = path.canonicalize().unwrap();
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        for pid in pids {
-            let open = std::fs::read_dir(format!("/proc/{pid}/fd"))
-                .into_iter()
-                .flatten()
-                .flatten();
-            if open
-                .filter_map(|fd| fd.path().read_link().ok())
-                .any(|target| target == path)
-            {
-                return *pid;
-            }
-        }
-        assert!(Instant::now() < deadline, "nobody reads {}", path.display());
-        std::thread::sleep(Duration::from_millis(1));
-    }
+/// Starts a demo whose workers tell which file they begin to count.
+fn start_telling(args: &[&str]) -> Demo {
+    Demo::start_with(args, |command| {
+        command.env("COROS_LOG", "coros::demo=debug")
+    })
+}
+
+/// Waits until a worker counts the file, and gives the worker's process.
+fn reader_of(demo: &mut Demo, path: &Path) -> u32 {
+    let wanted = format!("counting {}", path.display());
+    let line = demo.wait_for(|line| line.ends_with(&wanted));
+    let worker = line.split(['[', ']']).nth(1).unwrap();
+    let ready = format!("worker {worker} (pid ");
+    pid_in(demo.seen.iter().find(|line| line.contains(&ready)).unwrap())
 }
 
 #[test]
@@ -65,9 +58,9 @@ fn the_jobs_of_a_killed_worker_run_again_elsewhere() {
     std::fs::write(&path, "some more words").unwrap();
     texts.push(b"some more words".to_vec());
     let endless = make_endless(&path);
-    let mut demo = Demo::start(&["demo", &path_text(folder.path()), "--json", "--verify"]);
-    let workers = demo.workers(2);
-    let victim = reader_of(&path, &workers);
+    let mut demo = start_telling(&["demo", &path_text(folder.path()), "--json", "--verify"]);
+    demo.workers(2);
+    let victim = reader_of(&mut demo, &path);
     signal(victim, Signal::SIGKILL);
     let lost = demo.wait_for(|line| line.contains("was lost"));
     endless.set_len(15).unwrap();
@@ -114,6 +107,59 @@ fn counts_of_half_a_file_from_a_killed_worker_do_not_count() {
 }
 
 #[test]
+fn a_job_that_loses_every_worker_is_reported_and_the_rest_counted() {
+    let (folder, texts) = common::corpus(20, 3_000);
+    let path = folder.path().join("endless");
+    make_endless(&path);
+    let folder = path_text(folder.path());
+    let mut demo = start_telling(&["demo", &folder, "--json", "--workers", "1"]);
+    demo.workers(1);
+    let lost: Vec<_> = (0..4)
+        .map(|_| {
+            let victim = reader_of(&mut demo, &path);
+            signal(victim, Signal::SIGKILL);
+            demo.wait_for(|line| line.contains("was lost"))
+        })
+        .collect();
+    assert!(lost[0].contains(" again elsewhere"), "{lost:#?}");
+    assert!(lost[3].ends_with(" 1 job is given up"), "{lost:#?}");
+    assert!(
+        !lost.iter().any(|line| line.contains(" 0 jobs")),
+        "{lost:#?}"
+    );
+    let ended = demo.end();
+    assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.stderr);
+    let object = object(&ended.stdout);
+    assert_eq!(words(&object), count_words(&texts));
+    let error = object["unreadable"][0]["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("given up, because its worker was lost 4 times"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_frozen_worker_is_given_up_and_a_message_says_why() {
+    let (folder, mut texts) = common::corpus(50, 3_000);
+    let path = folder.path().join("endless");
+    std::fs::write(&path, "some more words").unwrap();
+    texts.push(b"some more words".to_vec());
+    let endless = make_endless(&path);
+    let mut demo = start_telling(&["demo", &path_text(folder.path()), "--json"]);
+    demo.workers(2);
+    let frozen = reader_of(&mut demo, &path);
+    signal(frozen, Signal::SIGSTOP);
+    let lost = demo.wait_for(|line| line.contains("was lost"));
+    endless.set_len(15).unwrap();
+    assert_eq!(pid_in(&lost), frozen);
+    assert!(lost.contains("(no sign of life for 2."), "{lost}");
+    assert!(lost.contains("s, so it was killed): "), "{lost}");
+    let ended = demo.end();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    assert_eq!(words(&object(&ended.stdout)), count_words(&texts));
+}
+
+#[test]
 fn no_worker_outlives_a_normal_end() {
     let (folder, _) = common::corpus(10, 1000);
     let mut demo = Demo::start(&["demo", &path_text(folder.path())]);
@@ -127,19 +173,32 @@ fn no_worker_outlives_a_normal_end() {
 fn no_worker_outlives_ctrl_c() {
     let folder = long_work();
     let mut demo = Demo::start(&["demo", &path_text(folder.path())]);
-    let workers = demo.workers(2);
+    demo.workers(2);
     signal(demo.pid(), Signal::SIGINT);
     let ended = demo.end();
     assert_eq!(ended.status.code(), Some(130), "{:#?}", ended.stderr);
     assert_eq!(ended.stdout, "");
-    assert_all_end(&workers);
 }
 
 #[test]
 fn no_worker_outlives_a_killed_client() {
     let folder = long_work();
     let mut demo = Demo::start(&["demo", &path_text(folder.path())]);
-    let workers = demo.workers(2);
+    demo.workers(2);
     signal(demo.pid(), Signal::SIGKILL);
-    assert_all_end(&workers);
+    demo.end();
+}
+
+#[test]
+fn not_even_a_stopped_worker_outlives_a_killed_client() {
+    // The workers become this process's children then. Were their new parent of another session,
+    // as it mostly is, the kernel would wake them by a rule of terminals.
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+    let folder = long_work();
+    let mut demo = Demo::start(&["demo", &path_text(folder.path())]);
+    for worker in demo.workers(2) {
+        signal(worker, Signal::SIGSTOP);
+    }
+    signal(demo.pid(), Signal::SIGKILL);
+    demo.end();
 }

@@ -82,6 +82,11 @@ fn empty_folders_and_files_are_fine() {
     let ended = run(&["demo", &path, "--json", "--verify"]);
     assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
     assert_eq!(object(&ended.stdout)["files"], 0);
+    let note = format!("coros demo: no files below {path}");
+    assert!(ended.stderr.contains(&note), "{:#?}", ended.stderr);
+    let ended = run(&["demo", &path]);
+    assert_eq!((ended.status.code(), &*ended.stdout), (Some(0), ""));
+    assert_eq!(ended.stderr.last(), Some(&note), "and no rate of nothing");
     std::fs::write(folder.path().join("empty"), "").unwrap();
     let ended = run(&["demo", &path, "--json", "--verify"]);
     assert_eq!(
@@ -121,7 +126,9 @@ fn names_and_texts_need_not_be_unicode() {
 #[test]
 fn without_a_path_the_sources_of_the_checkout_are_counted() {
     let checkout = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let ended = common::Demo::start_in(&checkout.join("crates"), &["demo", "--json"]).end();
+    let inside = checkout.join("crates");
+    let demo = common::Demo::start_with(&["demo", "--json"], |demo| demo.current_dir(inside));
+    let ended = demo.end();
     assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
     let object = object(&ended.stdout);
     assert!(words(&object).iter().any(|(word, _)| word == "coroutine"));

@@ -42,15 +42,17 @@ pub(crate) struct Handover {
     pub(crate) slots: usize,
     /// How long linking may take.
     pub(crate) link_limit: Duration,
-    /// The most verbose level that the client logs; the worker logs as much, to standard error.
-    pub(crate) log_level: String,
+    /// How often the worker shows the client that it lives.
+    pub(crate) heartbeat: Duration,
+    /// What the worker logs to standard error: directives as of `EnvFilter`.
+    pub(crate) log: String,
 }
 
-/// How long the link between a scheduler and a worker on the same machine may be silent. The end
-/// of either process is seen at once by other means, so this is for one that is frozen; it is
-/// long because a program may well compute for some seconds where its node should run, above all
-/// with a single thread.
-pub(crate) const SILENCE: Duration = Duration::from_secs(30);
+/// How long a client may be silent to its workers. Its end they see at once, by that of their
+/// standard input, so this is for a client that is frozen; it is long because a program may well
+/// compute for some seconds where its node should run, above all with a single thread. The other
+/// way it is short: see [`LocalBuilder::silence`](crate::scheduler::LocalBuilder::silence).
+pub(crate) const CLIENT_SILENCE: Duration = Duration::from_secs(30);
 
 /// A handover is small; whatever claims to be larger is none.
 const LARGEST_HANDOVER: u32 = 1024 * 1024;

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use coros_core::Address;
-use coros_core::remote::Message;
+use coros_core::remote::{Message, NodeId};
 use coros_net::Node;
 use tokio::sync::{mpsc, oneshot};
 
@@ -37,6 +37,7 @@ pub use self::map::{Map, Unordered};
 
 use self::core::{CallId, WorkerId};
 use self::job::{Completed, ReplyTo};
+use self::process::End;
 use crate::blob::Blob;
 use crate::function::Call;
 use crate::protocol::ToScheduler;
@@ -196,14 +197,13 @@ impl Drop for Inner {
 pub(crate) enum Command {
     Submit(Vec<Submission>),
     Cancel(CallId),
-    /// A worker's process has ended, or could not be started; its last lines on standard error.
+    /// A worker's process has ended, or could not be started.
     Ended {
         worker: WorkerId,
-        why: String,
-        last_words: Vec<String>,
+        end: End,
     },
-    /// The link to a worker is down.
-    Unlinked(WorkerId),
+    /// The link to a node is down, and why.
+    Unlinked(NodeId, String),
     Subscribe(mpsc::UnboundedSender<Event>),
     /// End all workers and say which had to be killed.
     Close(Option<oneshot::Sender<Vec<Arc<str>>>>),

@@ -13,7 +13,8 @@
 //!    third place, a runtime for the functions' own tasks.
 //!
 //! It ends when told to, when the link is down, and when its standard input ends, which says that
-//! the client is gone, however it went. Then everything in its process group ends with it.
+//! the client is gone, however it went. Then everything in its process group ends with it. (On
+//! Linux even a worker that is stopped does: see `lifeline`.)
 
 mod control;
 mod lifeline;
@@ -21,7 +22,7 @@ mod slots;
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,10 +30,11 @@ use coros_core::Address;
 use coros_net::Node;
 use tokio::runtime::{Builder, Handle};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 use self::lifeline::Lifeline;
 use self::slots::Slots;
-use crate::protocol::{Handover, SILENCE, ToScheduler};
+use crate::protocol::{CLIENT_SILENCE, Handover, ToScheduler};
 
 /// What makes a process a worker. An argument and not an environment variable, so that the
 /// processes that a worker starts do not inherit it.
@@ -53,7 +55,8 @@ pub fn enter() {
     let code = match run() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("{error}");
+            // It cannot be told where standard error is closed.
+            let _ = writeln!(std::io::stderr(), "{error}");
             1
         }
     };
@@ -103,7 +106,7 @@ fn run() -> Result<(), WorkerError> {
         .watch()
         .map_err(|error| WorkerError::new("cannot start a thread", &error))?;
     let _ = NAME.set(handover.credentials.name().to_owned());
-    log(&handover.log_level);
+    log(&handover.log);
 
     // The main thread is the link's. Functions have their threads elsewhere.
     let link = Builder::new_current_thread()
@@ -119,12 +122,14 @@ fn run() -> Result<(), WorkerError> {
     link.block_on(serve(handover, tasks.handle()))
 }
 
-/// Logs what the client would log, to standard error.
-fn log(level: &str) {
-    let level = level.parse().unwrap_or(LevelFilter::OFF);
-    if level != LevelFilter::OFF {
+/// Logs what the client wants logged, to standard error, which is a pipe to the client.
+fn log(filter: &str) {
+    // The client has parsed it before. Another program that is started as worker may be older.
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("error"));
+    if filter.max_level_hint() != Some(LevelFilter::OFF) {
         tracing_subscriber::fmt()
-            .with_max_level(level)
+            .with_env_filter(filter)
+            .with_ansi(false)
             .with_writer(std::io::stderr)
             .init();
     }
@@ -134,7 +139,8 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
     let node = Node::builder()
         .name(handover.credentials.name())
         .credentials(handover.credentials)
-        .silence(SILENCE)
+        .silence(CLIENT_SILENCE)
+        .heartbeat(handover.heartbeat)
         .handshake_limit(handover.link_limit)
         .build()
         .await

@@ -6,10 +6,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::time::Instant;
 
 use coros::cluster::{Event, worker};
 use coros::{Address, Context, JobError, Scheduler};
 use libtest_mimic::{Arguments, Failed, Trial};
+#[cfg(target_os = "linux")]
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -244,7 +248,10 @@ async fn a_call_that_kills_workers_is_given_up_and_hurts_no_other() {
     let (mut lost, mut ready) = (0, 0);
     while (lost, ready) != (3, 5) {
         match events.next().await.unwrap() {
-            Event::WorkerLost { .. } => lost += 1,
+            Event::WorkerLost { given_up, .. } => {
+                lost += 1;
+                assert_eq!(given_up, usize::from(lost == 3));
+            }
             Event::WorkerReady { .. } => ready += 1,
             _ => {}
         }
@@ -343,7 +350,7 @@ async fn nothing_is_left_of_a_worker() {
     let scheduler = two_workers().await;
     let (pid, _) = scheduler.run(where_am_i()).await.unwrap();
     started.push(scheduler.run(leaves_a_child()).await.unwrap());
-    kill(pid);
+    signal(pid, Signal::SIGKILL);
     started.push(scheduler.run(leaves_a_child()).await.unwrap());
     drop(scheduler);
     for pid in started.into_iter().chain([pid]) {
@@ -363,17 +370,103 @@ async fn closing_kills_a_worker_that_does_not_end() {
         .await
         .unwrap();
     let (pid, name) = scheduler.run(where_am_i()).await.unwrap();
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    signal(pid, Signal::SIGSTOP);
     let error = scheduler.close().await.unwrap_err();
     assert_eq!(error.killed, [Arc::from(name)]);
-    assert!(!is_running(u32::try_from(pid.as_raw()).unwrap()));
+    assert!(!is_running(pid));
+}
+
+/// A frozen worker is told from one that was killed, and does not hold up its calls for long.
+#[cfg(target_os = "linux")]
+async fn a_frozen_worker_is_given_up_in_time() {
+    let scheduler = two_workers().await;
+    let mut events = scheduler.events();
+    let (frozen, _) = scheduler.run(where_am_i()).await.unwrap();
+    let stopped = Instant::now();
+    signal(frozen, Signal::SIGSTOP);
+    // Both workers have some of these.
+    let mut pids = scheduler.map((0..100).map(|_| where_am_i()));
+    while let Some(value) = pids.next().await {
+        assert_ne!(value.unwrap().0, frozen);
+    }
+    let took = stopped.elapsed();
+    let (pid, reason, jobs) = loop {
+        if let Event::WorkerLost {
+            pid, reason, jobs, ..
+        } = events.next().await.unwrap()
+        {
+            break (pid, reason, jobs);
+        }
+    };
+    assert_eq!(pid, frozen);
+    assert!(
+        reason.starts_with("no sign of life for 2.") && reason.ends_with(", so it was killed"),
+        "{reason}"
+    );
+    assert!(jobs > 0);
+    // 2.4 s, and a machine that is busy.
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert!(!is_running(frozen));
+    scheduler.close().await.unwrap();
+}
+
+/// A client that stands still for longer than a worker may does not take that for the worker's
+/// silence.
+async fn a_client_that_computes_loses_no_worker() {
+    let client = async {
+        let scheduler = Scheduler::local()
+            .workers(1)
+            .silence(Duration::from_millis(500))
+            .start()
+            .await
+            .unwrap();
+        let (pid, _) = scheduler.run(where_am_i()).await.unwrap();
+        // It computes, and its runtime has but this thread.
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(scheduler.run(where_am_i()).await.unwrap().0, pid);
+        scheduler.close().await.unwrap();
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    tokio::task::spawn_blocking(move || runtime.block_on(client))
+        .await
+        .unwrap();
+}
+
+async fn workers_log_what_they_are_told_to() {
+    let (to, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let scheduler = Scheduler::local()
+        .workers(1)
+        .log("coros_net=trace,coros_cluster=off")
+        .stderr(move |_, line| drop(to.send(line.to_owned())))
+        .start()
+        .await
+        .unwrap();
+    scheduler.run(nothing()).await.unwrap();
+    scheduler.close().await.unwrap();
+    drop(scheduler);
+    let mut seen = Vec::new();
+    while let Some(line) = lines.recv().await {
+        seen.push(line);
+    }
+    assert!(!seen.is_empty());
+    for line in seen {
+        assert!(line.contains("coros_net"), "{line}");
+        assert!(
+            !line.contains('\u{1b}'),
+            "colours do not belong here: {line}"
+        );
+    }
+    let error = Scheduler::local().log("a=b=c").start().await.unwrap_err();
+    assert!(error.to_string().contains("log makes no sense"), "{error}");
 }
 
 #[cfg(target_os = "linux")]
-fn kill(pid: u32) {
+fn signal(pid: u32, signal: Signal) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(pid, signal).unwrap();
 }
 
 /// Whether a process runs. One that has ended and that nobody has waited for does not.
@@ -435,6 +528,10 @@ fn main() {
         nothing_is_left_of_a_worker,
         #[cfg(target_os = "linux")]
         closing_kills_a_worker_that_does_not_end,
+        #[cfg(target_os = "linux")]
+        a_frozen_worker_is_given_up_in_time,
+        a_client_that_computes_loses_no_worker,
+        workers_log_what_they_are_told_to,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -112,12 +112,29 @@ impl Builder {
     }
 
     /// How long a peer may be silent before it counts as lost, 2 s by default. Nodes that have
-    /// nothing to say say so twice in that time, by their own setting: set it alike on all.
+    /// nothing to say say so twice in that time, by their own setting: set it alike on all, or
+    /// [`heartbeat`](Builder::heartbeat) on those that are more patient than their peers.
     pub fn silence(mut self, limit: Duration) -> Self {
         self.config.timing = Timing {
             heartbeat: limit / 2,
             silence: limit,
         };
+        self
+    }
+
+    /// After how long a node that has nothing to say says so: half of
+    /// [`silence`](Builder::silence), which sets it too and so comes first.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// // Bears with peers that stand still for half a minute, and satisfies those that bear with
+    /// // two seconds.
+    /// let builder = coros_net::Node::builder()
+    ///     .silence(Duration::from_secs(30))
+    ///     .heartbeat(Duration::from_secs(1));
+    /// ```
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.config.timing.heartbeat = interval;
         self
     }
 

@@ -27,6 +27,11 @@ pub use coros_macros::remote;
 
 pub mod prelude;
 
+/// The sample in there is compiled and run like those in here.
+#[cfg(all(doctest, feature = "macros"))]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use crate::program::{LIMIT, Program, run};
 
 fn join(at: SocketAddr) -> Program {
-    Program::start("chat_sock_client", ["127.0.0.1", &at.port().to_string()])
+    Program::start("chat_sock_client", [at.port().to_string()])
 }
 
 /// A connection that the test itself speaks on.
@@ -33,7 +33,7 @@ fn receive_frame(stream: &mut TcpStream) -> String {
 
 #[test]
 fn what_one_says_the_two_others_hear() {
-    let (server, at) = Program::serve("chat_sock_server", &["127.0.0.1", "0"]);
+    let (server, at) = Program::serve("chat_sock_server", &["0"]);
     let mut anna = join(at);
     assert_eq!(anna.line(), "you are guest 1");
     let mut bert = join(at);
@@ -78,7 +78,7 @@ fn what_one_says_the_two_others_hear() {
 
 #[test]
 fn garbage_throws_out_only_whoever_sent_it() {
-    let (server, at) = Program::serve("chat_sock_server", &["127.0.0.1", "0"]);
+    let (server, at) = Program::serve("chat_sock_server", &["0"]);
     let mut anna = join(at);
     assert_eq!(anna.line(), "you are guest 1");
     let mut bert = join(at);
@@ -128,7 +128,7 @@ fn garbage_throws_out_only_whoever_sent_it() {
 
 #[test]
 fn who_does_not_read_is_thrown_out() {
-    let (server, at) = Program::serve("chat_sock_server", &["127.0.0.1", "0"]);
+    let (server, at) = Program::serve("chat_sock_server", &["0"]);
     let mut talker = connect(at);
     assert_eq!(receive_frame(&mut talker), "you are guest 1");
     let _sleeper = connect(at);
@@ -155,7 +155,7 @@ fn who_does_not_read_is_thrown_out() {
 
 #[test]
 fn a_server_that_goes_away_ends_its_clients() {
-    let (server, at) = Program::serve("chat_sock_server", &["127.0.0.1", "0"]);
+    let (server, at) = Program::serve("chat_sock_server", &["0"]);
     let client = join(at);
     assert_eq!(client.line(), "you are guest 1");
     drop(server);
@@ -166,7 +166,7 @@ fn a_server_that_goes_away_ends_its_clients() {
         "{stderr}"
     );
 
-    let error = run("chat_sock_client", ["127.0.0.1", "1"]).failure(1);
+    let error = run("chat_sock_client", ["1"]).failure(1);
     assert!(
         error.contains("cannot connect to 127.0.0.1:1; does chat_sock_server run?"),
         "{error}"

@@ -1,6 +1,6 @@
 //! The examples that have no input: coroutines and messages of one process.
 
-use crate::program::run;
+use crate::program::{run, unread};
 
 const NONE: [&str; 0] = [];
 
@@ -83,6 +83,26 @@ fn every_example_explains_itself() {
             "{name}: {lines:?}"
         );
     }
+}
+
+#[test]
+fn output_that_nobody_reads_ends_a_program_quietly() {
+    for (name, args) in [
+        ("categories", &[][..]),
+        ("hotswap", &[]),
+        ("perf", &["100", "10", "--round-trips", "10"]),
+        ("tut_channel", &[]),
+        ("tut_client_server", &[]),
+        ("tut_coros", &["10"]),
+        ("udp", &["2"]),
+        ("webserver", &["0"]),
+    ] {
+        let output = unread(name, args);
+        assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
+        assert_eq!(output.stderr, "", "{name}");
+    }
+    let help = unread("perf", &["--help"]);
+    assert!(help.status.success(), "{help:?}");
 }
 
 #[test]

@@ -69,8 +69,24 @@ where
     Program::start(name, args).wait()
 }
 
+/// Runs an example to its end while nobody reads what it prints, as after `| head -1`.
+pub(crate) fn unread(name: &str, args: &[&str]) -> Output {
+    let (reader, stdout) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut program = Program::start_into(name, args, stdout.into());
+    program.stdin = None;
+    program.wait_open()
+}
+
 impl Program {
     pub(crate) fn start<I>(name: &str, args: I) -> Self
+    where
+        I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
+    {
+        Self::start_into(name, args, Stdio::piped())
+    }
+
+    fn start_into<I>(name: &str, args: I, stdout: Stdio) -> Self
     where
         I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
     {
@@ -79,18 +95,19 @@ impl Program {
             // A backtrace would be part of what an error prints.
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
         let (line, lines) = channel();
-        std::thread::spawn(move || {
-            for text in stdout.lines() {
-                // Fails when the test no longer listens.
-                let _ = line.send(text.unwrap());
-            }
-        });
+        if let Some(stdout) = child.stdout.take() {
+            std::thread::spawn(move || {
+                for text in BufReader::new(stdout).lines() {
+                    // Fails when the test no longer listens.
+                    let _ = line.send(text.unwrap());
+                }
+            });
+        }
         let mut stderr = child.stderr.take().unwrap();
         let stderr = std::thread::spawn(move || {
             let mut bytes = Vec::new();

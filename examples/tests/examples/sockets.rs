@@ -7,9 +7,9 @@ use crate::program::{Program, run};
 
 #[test]
 fn tut_sock_answers_each_message() {
-    let (server, at) = Program::serve("tut_sock_server", &["127.0.0.1", "0"]);
+    let (server, at) = Program::serve("tut_sock_server", &["0"]);
     let port = at.port().to_string();
-    let lines = run("tut_sock_client", ["localhost", &port]).success();
+    let lines = run("tut_sock_client", [&*port, "--host", "localhost"]).success();
     assert_eq!(
         lines,
         [
@@ -33,7 +33,7 @@ fn tut_sock_answers_each_message() {
 
 #[test]
 fn tut_sock_serves_many_and_survives_garbage() {
-    let (server, at) = Program::serve("tut_sock_server", &["127.0.0.1", "0"]);
+    let (server, at) = Program::serve("tut_sock_server", &["0"]);
     let port = at.port().to_string();
 
     // As a frame, this announces more than a gigabyte.
@@ -48,7 +48,7 @@ fn tut_sock_serves_many_and_survives_garbage() {
     let long = "x".repeat(100_000);
     let clients: Vec<_> = (0..8)
         .map(|n| {
-            let args = ["127.0.0.1", &port, &format!("from {n}"), "", &long];
+            let args = [&*port, &format!("from {n}"), "", &long];
             Program::start("tut_sock_client", args)
         })
         .collect();
@@ -77,12 +77,12 @@ fn tut_sock_encrypts() {
     std::fs::write(&key, signing_key.serialize_pem()).unwrap();
     let (crt, key) = (crt.to_str().unwrap(), key.to_str().unwrap());
 
-    let args = ["127.0.0.1", "0", "--cert", crt, "--key", key];
+    let args = ["0", "--cert", crt, "--key", key];
     let (server, at) = Program::serve("tut_sock_server", &args);
     let port = at.port().to_string();
     let lines = run(
         "tut_sock_client",
-        ["localhost", &port, "--ca", crt, "a secret"],
+        [&*port, "a secret", "--host", "localhost", "--ca", crt],
     )
     .success();
     assert_eq!(lines, ["message 1, 8 bytes: A SECRET"]);
@@ -90,7 +90,7 @@ fn tut_sock_encrypts() {
     assert!(server.line().ends_with(" is done after 1 messages"));
 
     // Without encryption the two do not understand each other, and both say so.
-    let error = run("tut_sock_client", ["localhost", &port, "a secret"]).failure(1);
+    let error = run("tut_sock_client", [&*port, "a secret"]).failure(1);
     assert!(error.starts_with("Error: "), "{error}");
     let line = server.line();
     assert!(line.contains(" failed: "), "{line}");
@@ -98,15 +98,15 @@ fn tut_sock_encrypts() {
 
 #[test]
 fn what_cannot_be_reached_is_named() {
-    let error = run("tut_sock_client", ["127.0.0.1", "1"]).failure(1);
+    let error = run("tut_sock_client", ["1"]).failure(1);
     assert!(
         error.contains("cannot connect to 127.0.0.1:1; does tut_sock_server run?"),
         "{error}"
     );
-    let error = run("tut_sock_server", ["192.0.2.1", "0"]).failure(1);
+    let error = run("tut_sock_server", ["0", "--host", "192.0.2.1"]).failure(1);
     assert!(error.contains("cannot listen on 192.0.2.1:0"), "{error}");
     let args = ["0", "--cert", "/nowhere/a.crt", "--key", "/nowhere/a.key"];
-    let error = run("tut_sock_server", ["127.0.0.1"].into_iter().chain(args)).failure(1);
+    let error = run("tut_sock_server", args).failure(1);
     assert!(error.contains("/nowhere/a.crt"), "{error}");
 }
 
@@ -135,6 +135,9 @@ fn socket_afile_gets_every_line_back() {
         error.contains("cannot open") && error.contains("none"),
         "{error}"
     );
+    let error = run("socket_afile", [folder.path()]).failure(1);
+    let named = format!("cannot read {}", folder.path().display());
+    assert!(error.contains(&named), "{error}");
 }
 
 #[test]
@@ -167,4 +170,5 @@ fn udp_in_two_programs() {
         error.contains("refused") || error.contains("no answer"),
         "{error}"
     );
+    assert!(error.contains("cannot ask 127.0.0.1:1"), "{error}");
 }

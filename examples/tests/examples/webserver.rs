@@ -191,6 +191,13 @@ fn ctrl_c_lets_requests_finish() {
     server.interrupt();
     // An idle connection is closed at once, by which one sees that the server is ending.
     assert!(read_to_end(&mut idle).ends_with("Pong!"));
+    assert_eq!(
+        server.line(),
+        format!(
+            "waiting for {}, which is in the middle of a request, for at most 5s",
+            busy.local_addr().unwrap()
+        )
+    );
     busy.write_all(b"st: a\r\n\r\n").unwrap();
     let answer = read_to_end(&mut busy);
     assert!(

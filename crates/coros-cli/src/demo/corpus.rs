@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::terminal::Name;
+
 /// The signature that makes a file named `CACHEDIR.TAG` one: <https://bford.info/cachedir/>.
 const CACHE_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
@@ -55,8 +57,13 @@ impl Selection {
         // A link that leads nowhere can be reported, but not counted: as good as not there.
         match fs::metadata(&root) {
             Ok(_) => Ok(Selection { root, sources }),
-            Err(error) => Err(format!("{}: {error}", root.display())),
+            Err(error) => Err(format!("{}: {error}", Name(&root))),
         }
+    }
+
+    /// Where it begins.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 }
 

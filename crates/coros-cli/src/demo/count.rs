@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::corpus::kind;
 use super::reduce::{Chunk, Partial};
 use super::tally::{LONGEST_WORD, Splitter, Tally};
+use crate::terminal::Name;
 
 const SMALLEST_READ: usize = 4 * 1024;
 const LARGEST_READ: usize = 256 * 1024;
@@ -33,6 +34,7 @@ pub(super) async fn count_words(
     index: u64,
     reducer: Address<Partial>,
 ) -> Result<u64, String> {
+    tracing::debug!("counting {}", Name(&path.0));
     let (mut file, size) = open(&path.0).map_err(|error| error.to_string())?;
     let run = std::hash::RandomState::new().hash_one(index);
     let (mut splitter, mut tally) = (Splitter::default(), Tally::default());

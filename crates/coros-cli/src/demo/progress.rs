@@ -4,11 +4,17 @@ use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::terminal::{readable, say};
 
 /// A file costs as much time as so many bytes, besides its own: opening it, and the call. Large
 /// files come first, so by bytes alone the end would seem near for all of the small ones.
 const COST_OF_A_FILE: u64 = 16 * 1024;
+/// How long the rest takes is told once so much time has passed and so large a part of the work is
+/// done: before, there is no rate worth believing.
+const FIRST_ESTIMATE: Duration = Duration::from_secs(1);
+const FIRST_PART: f64 = 0.01;
 /// Plain lines are at least so far apart.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -54,11 +60,7 @@ impl Progress {
         (state.all_files, state.all_bytes) = (files, bytes);
         state.begun = Some(Instant::now());
         if state.bar.is_some() {
-            let bar = ProgressBar::new(cost(files, bytes));
-            let style = ProgressStyle::with_template("{wide_bar} {msg}, ETA {eta}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.enable_steady_tick(Duration::from_millis(200));
-            state.bar = Some(bar);
+            state.bar = Some(bar(cost(files, bytes), ProgressDrawTarget::stderr()));
         }
     }
 
@@ -80,8 +82,8 @@ impl Progress {
     /// Says something on a line of its own.
     pub(super) fn say(&self, line: &str) {
         match &self.lock().bar {
-            Some(bar) if !bar.is_hidden() => bar.println(line),
-            _ => eprintln!("{line}"),
+            Some(bar) if !bar.is_hidden() => bar.println(readable(line)),
+            _ => say(line),
         }
     }
 
@@ -107,7 +109,7 @@ impl State {
         };
         if let Some(bar) = &self.bar {
             bar.set_position(cost(self.files, self.bytes));
-            bar.set_message(self.so_far(begun.elapsed()));
+            bar.set_message(self.line(begun.elapsed()));
         } else if self
             .printed
             .is_none_or(|printed| printed.elapsed() >= INTERVAL)
@@ -123,24 +125,17 @@ impl State {
         };
         self.printed = Some(Instant::now());
         let elapsed = begun.elapsed();
-        eprintln!("{}", self.line(elapsed));
+        say(&self.line(elapsed));
     }
 
+    /// The important things first: a terminal may have no room for the rest.
     fn line(&self, elapsed: Duration) -> String {
-        let mut line = self.so_far(elapsed);
-        let done = cost(self.files, self.bytes);
-        let left = cost(self.all_files, self.all_bytes).saturating_sub(done);
-        if left > 0 && done > 0 {
-            let seconds = elapsed.as_secs_f64() * left as f64 / done as f64;
-            line.push_str(&format!(", about {seconds:.0} s left"));
-        }
-        line
-    }
-
-    fn so_far(&self, elapsed: Duration) -> String {
         let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        let left = self
+            .left(elapsed)
+            .map_or(String::new(), |left| format!(", about {left} left"));
         format!(
-            "{} of {} files, {:.1} of {:.1} MB, {:.1} MB/s",
+            "{} of {} files{left}, {:.1} of {:.1} MB, {:.1} MB/s",
             self.files,
             self.all_files,
             megabytes(self.bytes),
@@ -148,6 +143,30 @@ impl State {
             megabytes(self.bytes) / elapsed.as_secs_f64().max(1e-9),
         )
     }
+
+    /// How long the rest takes, when that can be told.
+    fn left(&self, elapsed: Duration) -> Option<String> {
+        let done = cost(self.files, self.bytes) as f64;
+        let all = cost(self.all_files, self.all_bytes) as f64;
+        if elapsed < FIRST_ESTIMATE || done < FIRST_PART * all || done >= all {
+            return None;
+        }
+        let seconds = elapsed.as_secs_f64() * (all - done) / done;
+        Some(match seconds {
+            ..120.0 => format!("{seconds:.0} s"),
+            ..7200.0 => format!("{:.0} min", seconds / 60.0),
+            _ => format!("{:.0} h", seconds / 3600.0),
+        })
+    }
+}
+
+/// A bar of one line, however wide the terminal is.
+fn bar(length: u64, target: ProgressDrawTarget) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), target);
+    let style = ProgressStyle::with_template("{bar:10} {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 /// So much work, in bytes.
@@ -157,23 +176,101 @@ fn cost(files: u64, bytes: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use indicatif::TermLike;
+
     use super::*;
 
-    #[test]
-    fn a_line_says_how_far_how_fast_and_how_long() {
-        let state = State {
+    fn state(files: u64, bytes: u64) -> State {
+        State {
             bar: None,
-            files: 3,
-            bytes: 5_000_000,
+            files,
+            bytes,
             all_files: 10,
             all_bytes: 20_000_000,
             begun: None,
             printed: None,
-        };
-        let line = state.line(Duration::from_secs(2));
+        }
+    }
+
+    #[test]
+    fn a_line_says_how_far_how_fast_and_how_long() {
+        let line = state(3, 5_000_000).line(Duration::from_secs(2));
         assert_eq!(
             line,
-            "3 of 10 files, 5.0 of 20.0 MB, 2.5 MB/s, about 6 s left"
+            "3 of 10 files, about 6 s left, 5.0 of 20.0 MB, 2.5 MB/s"
         );
+    }
+
+    #[test]
+    fn how_long_is_told_when_it_can_be_known() {
+        let left = |files, bytes, seconds| {
+            let elapsed = Duration::from_secs_f64(seconds);
+            state(files, bytes).left(elapsed)
+        };
+        assert_eq!(left(0, 0, 60.0), None);
+        assert_eq!(left(5, 10_000_000, 0.5), None, "too early");
+        assert_eq!(left(1, 1000, 2.0), None, "too little");
+        assert_eq!(left(10, 20_000_000, 2.0), None, "nothing is left");
+        assert_eq!(left(5, 10_000_000, 3.0).as_deref(), Some("3 s"));
+        assert_eq!(left(5, 10_000_000, 300.0).as_deref(), Some("5 min"));
+        assert_eq!(left(5, 10_000_000, 36_000.0).as_deref(), Some("10 h"));
+    }
+
+    /// A terminal that keeps what is drawn.
+    #[derive(Clone, Debug)]
+    struct Terminal(u16, Arc<Mutex<Vec<String>>>);
+
+    impl TermLike for Terminal {
+        fn width(&self) -> u16 {
+            self.0
+        }
+        fn move_cursor_up(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, line: &str) -> std::io::Result<()> {
+            self.write_str(line)
+        }
+        fn write_str(&self, text: &str) -> std::io::Result<()> {
+            self.1.lock().unwrap().push(text.to_owned());
+            Ok(())
+        }
+        fn clear_line(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_bar_fits_in_its_terminal() {
+        for (width, end) in [(40, "about 6 s left"), (100, "2.5 MB/s"), (20, "3 of 10 f")] {
+            let drawn = Arc::default();
+            let terminal = Terminal(width, Arc::clone(&drawn));
+            let target = ProgressDrawTarget::term_like(Box::new(terminal));
+            let bar = bar(100, target);
+            bar.set_message(state(3, 5_000_000).line(Duration::from_secs(2)));
+            bar.force_draw();
+            let drawn: Vec<String> = drawn.lock().unwrap().clone();
+            assert!(
+                drawn
+                    .iter()
+                    .all(|text| text.chars().count() <= width.into()),
+                "{drawn:?}"
+            );
+            assert!(
+                drawn.iter().any(|text| text.trim_end().ends_with(end)),
+                "{drawn:?}"
+            );
+        }
     }
 }

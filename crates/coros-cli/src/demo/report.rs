@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::corpus::Unreadable;
 use super::reduce::Totals;
+use crate::terminal::Name;
 
 /// What is shown.
 pub(super) struct Report<'a> {
@@ -67,7 +68,7 @@ impl Report<'_> {
                 .unreadable
                 .iter()
                 .map(|it| UnreadableObject {
-                    path: it.path.to_string_lossy().into_owned(),
+                    path: Name(&it.path).to_string(),
                     error: &it.error,
                 })
                 .collect(),

@@ -8,6 +8,7 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::reduce::Totals;
+use crate::terminal::Name;
 
 /// So many differences are told.
 const MOST: usize = 10;
@@ -20,7 +21,7 @@ pub(super) fn differences(paths: &[PathBuf], totals: &Totals) -> Vec<String> {
     for path in paths {
         match count(path, &mut words) {
             Ok(n) => bytes += n,
-            Err(error) => differences.push(format!("{}: {error}", path.display())),
+            Err(error) => differences.push(format!("{}: {error}", Name(path))),
         }
         files += 1;
     }

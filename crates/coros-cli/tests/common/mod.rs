@@ -1,11 +1,14 @@
 //! Running `coros demo` as a process, with an end to every wait.
+//!
+//! Everything that a worker is waited for by is an event: a line of its log, or the end of standard
+//! output, which it shares with its client, so that the end comes when the last of them is gone.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -13,9 +16,12 @@ use tempfile::TempDir;
 /// Nothing here takes so long unless it hangs.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// A running `coros`.
+/// A running `coros`; killed when it is dropped.
 pub struct Demo {
-    child: Child,
+    pid: u32,
+    /// How it ended, once it has.
+    status: Receiver<ExitStatus>,
+    /// All of it, when everyone who could write to it has ended.
     stdout: Receiver<String>,
     stderr: Receiver<String>,
     pub seen: Vec<String>,
@@ -30,23 +36,32 @@ pub struct Ended {
     pub stderr: Vec<String>,
 }
 
+/// `coros` with these arguments, not started yet: without a log, and without the configuration of
+/// whoever runs the tests.
+pub fn command(args: &[&str], config: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coros"));
+    command
+        .args(args)
+        .env("XDG_CONFIG_HOME", config.path())
+        .env_remove("COROS_LOG")
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null());
+    command
+}
+
 impl Demo {
     pub fn start(args: &[&str]) -> Self {
-        Self::start_in(Path::new("."), args)
+        Self::start_with(args, |command| command)
     }
 
-    pub fn start_in(folder: &Path, args: &[&str]) -> Self {
+    pub fn start_with(args: &[&str], set: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let config = tempfile::tempdir().expect("a folder for the configuration");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_coros"))
-            .args(args)
-            .current_dir(folder)
-            .env("XDG_CONFIG_HOME", config.path())
-            .env_remove("COROS_LOG")
-            .stdin(Stdio::null())
+        let mut child = set(&mut command(args, &config))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("coros starts");
+        let pid = child.id();
         let mut out = child.stdout.take().expect("piped");
         let err = child.stderr.take().expect("piped");
         let (to_stdout, stdout) = channel();
@@ -62,7 +77,8 @@ impl Demo {
             }
         });
         Demo {
-            child,
+            pid,
+            status: wait(child),
             stdout,
             stderr,
             seen: Vec::new(),
@@ -71,7 +87,7 @@ impl Demo {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     /// Waits for a line on standard error.
@@ -98,20 +114,16 @@ impl Demo {
             .collect()
     }
 
-    /// Waits for the end.
+    /// Waits for the end, also of the workers.
     pub fn end(mut self) -> Ended {
-        let deadline = Instant::now() + LIMIT;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it hangs: {:#?}", self.seen);
-            std::thread::sleep(Duration::from_millis(5));
+        let Ok(status) = self.status.recv_timeout(LIMIT) else {
+            panic!("it hangs: {:#?}", self.seen)
         };
-        let stdout = self
-            .stdout
-            .recv_timeout(LIMIT)
-            .expect("standard output ends");
+        let stdout = match self.stdout.recv_timeout(LIMIT) {
+            Ok(stdout) => stdout,
+            Err(RecvTimeoutError::Timeout) => panic!("a worker outlives it: {:#?}", self.seen),
+            Err(RecvTimeoutError::Disconnected) => panic!("standard output is no text"),
+        };
         while let Ok(line) = self.stderr.recv_timeout(LIMIT) {
             self.seen.push(line);
         }
@@ -125,9 +137,22 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Only while it has not been waited for: until then its number is its own.
+        #[cfg(unix)]
+        if let Err(std::sync::mpsc::TryRecvError::Empty) = self.status.try_recv() {
+            let pid = nix::unistd::Pid::from_raw(self.pid.try_into().expect("a small number"));
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
     }
+}
+
+/// Gives the status of a child when it has ended.
+pub fn wait(mut child: Child) -> Receiver<ExitStatus> {
+    let (to_status, status) = channel();
+    std::thread::spawn(move || {
+        let _ = to_status.send(child.wait().expect("a child can be waited for"));
+    });
+    status
 }
 
 pub fn run(args: &[&str]) -> Ended {
@@ -160,14 +185,6 @@ pub fn is_running(pid: u32) -> bool {
         .next()
         .and_then(|rest| rest.chars().next());
     !matches!(state, Some('Z' | 'X'))
-}
-
-pub fn assert_all_end(pids: &[u32]) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while let Some(pid) = pids.iter().find(|pid| is_running(**pid)) {
-        assert!(Instant::now() < deadline, "process {pid} still runs");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Counts words in the most simple way, as the issue defines them.

@@ -54,6 +54,9 @@ pub enum StartError {
     /// The node could not be started.
     #[error("cannot start a node: {0}")]
     Node(String),
+    /// What workers are to log is no filter: why.
+    #[error("the filter for what workers log makes no sense: {0}")]
+    LogFilter(String),
     /// Workers do not start: how the last one ended, with the last lines of its standard error.
     #[error("no worker could be started: {0}")]
     NoWorkers(String),

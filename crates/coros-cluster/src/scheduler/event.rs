@@ -24,10 +24,13 @@ pub enum Event {
         name: Arc<str>,
         /// Its process.
         pid: u32,
-        /// How it ended, as `killed by signal 9 (SIGKILL)`.
+        /// How it ended, as `killed by signal 9 (SIGKILL)`, or why it was killed, as `no sign of
+        /// life for 2.2s, so it was killed`.
         reason: String,
         /// How many calls that it had run again elsewhere.
         jobs: usize,
+        /// How many calls that it had are given up, because they lost too many workers.
+        given_up: usize,
     },
     /// A worker ended before it took calls. Another one is started in its place.
     WorkerFailed {
@@ -72,12 +75,20 @@ impl fmt::Display for Event {
                 pid,
                 reason,
                 jobs,
+                given_up,
             } => {
-                let s = if *jobs == 1 { "job runs" } else { "jobs run" };
-                write!(
-                    f,
-                    "worker {name} (pid {pid}) was lost ({reason}): {jobs} {s} again elsewhere"
-                )
+                write!(f, "worker {name} (pid {pid}) was lost ({reason})")?;
+                match jobs {
+                    0 => {}
+                    1 => write!(f, ": 1 job runs again elsewhere")?,
+                    n => write!(f, ": {n} jobs run again elsewhere")?,
+                }
+                let joint = if *jobs == 0 { ":" } else { "," };
+                match given_up {
+                    0 => Ok(()),
+                    1 => write!(f, "{joint} 1 job is given up"),
+                    n => write!(f, "{joint} {n} jobs are given up"),
+                }
             }
             Event::WorkerFailed { name, reason } => {
                 write!(f, "worker {name} could not be started: {reason}")
@@ -129,5 +140,33 @@ impl futures_util::Stream for Events {
 
     fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         Poll::Ready(ready!(self.from.poll_recv(cx)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_tells_only_of_jobs_that_there_were() {
+        let lost = |jobs, given_up| {
+            let event = Event::WorkerLost {
+                name: "w1".into(),
+                pid: 7,
+                reason: "gone".into(),
+                jobs,
+                given_up,
+            };
+            let text = event.to_string();
+            let rest = text.strip_prefix("worker w1 (pid 7) was lost (gone)");
+            rest.unwrap().to_owned()
+        };
+        assert_eq!(lost(0, 0), "");
+        assert_eq!(lost(1, 0), ": 1 job runs again elsewhere");
+        assert_eq!(lost(0, 1), ": 1 job is given up");
+        assert_eq!(
+            lost(3, 2),
+            ": 3 jobs run again elsewhere, 2 jobs are given up"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Starting a scheduler with workers on this machine.
 
 use std::fmt;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use coros_net::{Authority, Node, Secret};
 use tokio::sync::oneshot;
-
-use crate::protocol::SILENCE;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 use super::process::{Launcher, LineSink};
 use super::shell::{Settings, Shell};
@@ -24,6 +25,8 @@ pub struct LocalBuilder {
     retries: u32,
     start_limit: Duration,
     grace: Duration,
+    silence: Duration,
+    log: Option<String>,
     program: Option<PathBuf>,
     stderr: LineSink,
     on_event: Option<EventSink>,
@@ -39,8 +42,13 @@ impl LocalBuilder {
             retries: 3,
             start_limit: Duration::from_secs(10),
             grace: Duration::from_secs(5),
+            silence: Duration::from_secs(2),
+            log: None,
             program: None,
-            stderr: Arc::new(|worker, line| eprintln!("[{worker}] {line}")),
+            // Where standard error is closed, nobody wants to know.
+            stderr: Arc::new(|worker, line| {
+                let _ = writeln!(std::io::stderr(), "[{worker}] {line}");
+            }),
             on_event: None,
         }
     }
@@ -87,6 +95,26 @@ impl LocalBuilder {
         self
     }
 
+    /// How long a worker may give no sign of life: 2 s unless told otherwise. After that and a
+    /// tenth it is killed, and its calls run again elsewhere.
+    ///
+    /// A worker shows that it lives from a thread of its own, whatever its functions do, so this
+    /// is for processes that are stopped: by `SIGSTOP`, or by a debugger, which wants it longer.
+    pub fn silence(mut self, limit: Duration) -> Self {
+        self.silence = limit;
+        self
+    }
+
+    /// What workers log to standard error, in the words of `tracing_subscriber::EnvFilter`, such
+    /// as `info,coros_net=debug`; `off` for nothing. Unless told they log everything up to the
+    /// most verbose level that this process logs.
+    ///
+    /// A filter that makes no sense is an error of [`start`](Self::start).
+    pub fn log(mut self, filter: impl Into<String>) -> Self {
+        self.log = Some(filter.into());
+        self
+    }
+
     /// Starts another executable as worker, which must have the same remote functions.
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = Some(program.into());
@@ -116,14 +144,21 @@ impl LocalBuilder {
     /// Cancel safe: dropping the future ends the workers.
     ///
     /// # Errors
-    /// When this program cannot be its own worker, when there can be no node, and when no worker
-    /// could be started in three attempts.
+    /// When this program cannot be its own worker, when there can be no node, when no worker
+    /// could be started in three attempts, and when the [log filter](Self::log) makes no sense.
     pub async fn start(self) -> Result<Scheduler, StartError> {
         let program = match self.program {
             Some(program) => program,
             None if crate::worker::entered() => Launcher::this_program()
                 .map_err(|error| StartError::NoWorkers(format!("no executable: {error}")))?,
             None => return Err(StartError::NoEntry),
+        };
+        let log = match self.log {
+            Some(log) => match EnvFilter::try_new(&log) {
+                Ok(_) => log,
+                Err(error) => return Err(StartError::LogFilter(error.to_string())),
+            },
+            None => LevelFilter::current().to_string(),
         };
         let node_error = |error: &dyn fmt::Display| StartError::Node(error.to_string());
         let authority =
@@ -132,7 +167,7 @@ impl LocalBuilder {
             .name("client")
             .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
             .authority(authority.clone())
-            .silence(SILENCE)
+            .silence(self.silence)
             .handshake_limit(self.start_limit)
             .build()
             .await
@@ -153,6 +188,8 @@ impl LocalBuilder {
                 stderr: self.stderr,
             },
             authority,
+            heartbeat: self.silence / 2,
+            log,
             on_event: self.on_event,
         };
         let shell = {

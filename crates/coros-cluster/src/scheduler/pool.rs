@@ -6,8 +6,10 @@
 //! - There are `wanted` workers; one that is lost is replaced by a new one with a new number.
 //! - A worker has `start_limit` to report after its process was started, or it is killed.
 //! - A worker that is ready is lost when its process has ended *and* its link is down, so that
-//!   what it said last has been heard; after the first of the two, the second has `LINGER`. A
-//!   process whose link is down is of no use and is killed.
+//!   what it said last has been heard; after the end of the process, that of the link has
+//!   `LINGER`. A process whose link is down is of no use: it may be about to end and has `BREATH`
+//!   for that, so that one tells how it ended by itself; then it is killed, and what one tells is
+//!   why its link is down.
 //! - Starting backs off: a worker that is lost within `SETTLED` of becoming ready, or that never
 //!   becomes ready, delays its replacement, the longer the more there were in a row. After
 //!   `START_FAILURES` that never became ready in a row, with none left that is, the pool
@@ -19,8 +21,11 @@ use std::time::{Duration, Instant};
 
 use super::core::WorkerId;
 
-/// How long after its process ended or its link broke a worker may be half there.
+/// How long a worker may be half there: after its process ended, and after it was killed.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a process may take to end after its link did. A process that is frozen has been silent
+/// for long already, so it is short.
+const BREATH: Duration = Duration::from_millis(100);
 /// Who lives this long was started well.
 const SETTLED: Duration = Duration::from_secs(1);
 /// So many workers may fail to start in a row.
@@ -45,10 +50,15 @@ pub(crate) enum Input {
     Tick,
     /// A worker has reported.
     Ready { worker: WorkerId },
-    /// A worker's process has ended, or could not be started: how, and what it said last.
-    Ended { worker: WorkerId, why: String },
-    /// The link to a worker is down.
-    Unlinked { worker: WorkerId },
+    /// A worker's process has ended, or could not be started: how, and whether only because it was
+    /// [killed](Output::Kill).
+    Ended {
+        worker: WorkerId,
+        why: String,
+        killed: bool,
+    },
+    /// The link to a worker is down: why.
+    Unlinked { worker: WorkerId, why: String },
     /// All workers shall end.
     Close,
 }
@@ -76,9 +86,11 @@ pub(crate) enum Output {
 struct Process {
     /// Since when it is ready.
     ready: Option<Instant>,
+    /// How it ended by itself, or why it had to be killed.
     ended: Option<String>,
-    unlinked: bool,
-    /// It has been killed, for this reason.
+    /// Why its link is down.
+    unlinked: Option<String>,
+    /// It has been told to be killed, for this reason.
     killed: Option<String>,
     /// When something must have happened.
     deadline: Option<Instant>,
@@ -137,19 +149,23 @@ impl Pool {
                     }
                 }
             }
-            Input::Ended { worker, why } => {
+            Input::Ended {
+                worker,
+                why,
+                killed,
+            } => {
                 if let Some(process) = self.processes.get_mut(&worker) {
-                    process.ended = Some(why);
+                    let reason = process.killed.take().filter(|_| killed);
+                    process.ended = Some(reason.unwrap_or(why));
                     process.deadline = Some(now + LINGER);
                     self.bury(now, worker, false, out);
                 }
             }
-            Input::Unlinked { worker } => {
+            Input::Unlinked { worker, why } => {
                 if let Some(process) = self.processes.get_mut(&worker) {
-                    process.unlinked = true;
-                    if process.ended.is_none() {
-                        process.deadline = Some(now + LINGER);
-                        out.push(Output::Kill { worker });
+                    process.unlinked = Some(why);
+                    if process.ended.is_none() && process.killed.is_none() {
+                        process.deadline = Some(now + BREATH);
                     }
                     self.bury(now, worker, false, out);
                 }
@@ -175,7 +191,7 @@ impl Pool {
             let process = Process {
                 ready: None,
                 ended: None,
-                unlinked: false,
+                unlinked: None,
                 killed: None,
                 deadline: Some(now + self.config.start_limit),
             };
@@ -190,11 +206,13 @@ impl Pool {
             .processes
             .get_mut(&worker)
             .expect("the caller just saw it");
-        if process.ended.is_some() || process.unlinked || process.killed.is_some() {
+        if process.ended.is_some() || process.killed.is_some() {
             self.bury(now, worker, true, out);
             return;
         }
-        process.killed = Some(if self.closing {
+        process.killed = Some(if let Some(why) = &process.unlinked {
+            format!("{why}, so it was killed")
+        } else if self.closing {
             self.killed_by_closing.push(worker);
             "killed, because it did not end when told to".into()
         } else {
@@ -210,7 +228,7 @@ impl Pool {
         let process = self.processes.get(&worker).expect("the caller just saw it");
         let ended = process.ended.is_some();
         // Who never was ready has no link to wait for; when all end, nobody waits for last words.
-        let unlinked = process.unlinked || process.ready.is_none() || self.closing;
+        let unlinked = process.unlinked.is_some() || process.ready.is_none() || self.closing;
         let gone = ended && unlinked;
         if !(gone || anyway) {
             return;
@@ -219,10 +237,8 @@ impl Pool {
             .processes
             .remove(&worker)
             .expect("it was there a line ago");
-        let why = process
-            .killed
-            .or(process.ended)
-            .unwrap_or_else(|| "its link is down and its process does not end".into());
+        let why = process.ended.or(process.killed);
+        let why = why.expect("nobody is buried who has neither ended nor been killed");
         if let Some(since) = process.ready {
             let settled = now.saturating_duration_since(since) >= SETTLED;
             self.streak = if settled { 0 } else { self.streak + 1 };
@@ -273,6 +289,8 @@ impl Pool {
             .expect("the caller just saw it");
         if process.ended.is_some() {
             process.deadline = Some(now);
+        } else if process.unlinked.is_some() || process.killed.is_some() {
+            // It has a deadline, and nobody to say goodbye to.
         } else if process.ready.is_some() {
             process.deadline = Some(now + self.config.grace);
             out.push(Output::Goodbye { worker });

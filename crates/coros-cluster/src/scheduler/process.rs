@@ -37,6 +37,16 @@ pub(super) struct Launcher {
     pub(super) stderr: LineSink,
 }
 
+/// How a process ended.
+pub(crate) struct End {
+    /// By itself, in words.
+    pub(crate) why: String,
+    /// It did not: [`Process::kill`] ended it.
+    pub(crate) killed: bool,
+    /// Its last lines on standard error.
+    pub(crate) last_words: Vec<String>,
+}
+
 /// A running worker process. Dropping it kills the process and its group.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -63,13 +73,12 @@ impl Launcher {
         }
     }
 
-    /// Starts a worker, gives it `handover`, and calls `ended` once when it is gone: with how it
-    /// ended and its last lines on standard error.
+    /// Starts a worker, gives it `handover`, and calls `ended` once when it is gone.
     pub(super) fn launch(
         &self,
         name: &Arc<str>,
         handover: Vec<u8>,
-        ended: impl FnOnce(String, Vec<String>) + Send + 'static,
+        ended: impl FnOnce(End) + Send + 'static,
     ) -> io::Result<Process> {
         let mut command = Command::new(&self.program);
         command
@@ -102,8 +111,7 @@ impl Launcher {
             ended: false,
         };
         tokio::spawn(async move {
-            let (why, last) = watch(group, (stdin, handover), (stderr, lines), killed).await;
-            ended(why, last);
+            ended(watch(group, (stdin, handover), (stderr, lines), killed).await);
         });
         Ok(Process {
             pid,
@@ -117,20 +125,26 @@ async fn watch(
     mut group: Group,
     (mut stdin, handover): (ChildStdin, Vec<u8>),
     (mut stderr, mut lines): (ChildStderr, Lines),
-    mut killed: oneshot::Receiver<()>,
-) -> (String, Vec<String>) {
+    mut kill: oneshot::Receiver<()>,
+) -> End {
     // An error means that the process has ended, which is about to be seen. The pipe stays open
     // until then: its end would mean that this process is gone.
     let hand_over = async {
         let _ = stdin.write_all(&handover).await;
         std::future::pending::<()>().await;
     };
+    let mut killed = false;
     let status = {
         let process = async {
             tokio::select! {
                 status = group.child.wait() => return status,
-                _ = &mut killed => {}
+                _ = &mut kill => {}
             }
+            // Who has ended before is not said to have been killed.
+            if let Ok(Some(status)) = group.child.try_wait() {
+                return Ok(status);
+            }
+            killed = true;
             kill_group(group.pid);
             let _ = group.child.start_kill();
             group.child.wait().await
@@ -149,7 +163,11 @@ async fn watch(
         Ok(status) => how_it_ended(status),
         Err(error) => format!("its end could not be seen: {error}"),
     };
-    (why, lines.finish())
+    End {
+        why,
+        killed,
+        last_words: lines.finish(),
+    }
 }
 
 /// A process and its group, killed when dropped.

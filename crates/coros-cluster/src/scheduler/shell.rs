@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coros_core::{Address, Context};
-use coros_net::{Authority, Node};
+use coros_net::{Authority, Node, PeerEvent};
 use tokio::sync::{mpsc, oneshot};
 
 use self::workers::{Worker, name_of};
@@ -33,6 +33,10 @@ pub(super) struct Settings {
     pub(super) pool: pool::Config,
     pub(super) launcher: Launcher,
     pub(super) authority: Authority,
+    /// How often workers show that they live.
+    pub(super) heartbeat: Duration,
+    /// What they log.
+    pub(super) log: String,
     pub(super) on_event: Option<EventSink>,
 }
 
@@ -46,6 +50,8 @@ pub(super) struct Shell {
     link_limit: Duration,
     launcher: Launcher,
     authority: Authority,
+    heartbeat: Duration,
+    log: String,
     /// Who waits for the first worker.
     started: Option<oneshot::Sender<Result<(), String>>>,
     /// Who waits for the last one to end.
@@ -85,6 +91,8 @@ impl Shell {
             link_limit: settings.pool.start_limit,
             launcher: settings.launcher,
             authority: settings.authority,
+            heartbeat: settings.heartbeat,
+            log: settings.log,
             started: Some(started),
             closing: Vec::new(),
             phase: Phase::Open,
@@ -100,6 +108,7 @@ impl Shell {
         let mut terminating = me.terminating();
         let mut told = false;
         let mut inbox = Vec::with_capacity(BATCH);
+        self.watch_links();
         self.tell_pool(pool::Input::Tick);
         while !matches!(self.phase, Phase::Closed) {
             let deadline = self.deadline();
@@ -124,13 +133,27 @@ impl Shell {
                 () = tick => self.tell_pool(pool::Input::Tick),
             }
             for message in inbox.drain(..) {
-                self.take(&me, message);
+                self.take(message);
             }
             self.core.dispatch(&mut self.todo);
             self.act();
             self.flush();
             self.unstall();
         }
+    }
+
+    /// Has the ends of links come as commands, after all that came over the link.
+    fn watch_links(&self) {
+        let address = self.address.clone();
+        self.node.on_peer_event(move |event| {
+            let (peer, why) = match event {
+                PeerEvent::Lost(peer, why) => (peer, why.to_string()),
+                PeerEvent::Left(peer) => (peer, "it has closed its link".to_owned()),
+                _ => return,
+            };
+            let command = Command::Unlinked(peer.node, why);
+            drop(address.send(ToScheduler::Command(command)));
+        });
     }
 
     /// When there is something to do if nothing comes.
@@ -143,16 +166,16 @@ impl Shell {
         self.pool.deadline().into_iter().chain(retry).min()
     }
 
-    fn take(&mut self, me: &Context<ToScheduler>, message: ToScheduler) {
+    fn take(&mut self, message: ToScheduler) {
         match message {
-            ToScheduler::Report(worker, report) => self.report(me, worker, report),
+            ToScheduler::Report(worker, report) => self.report(worker, report),
             ToScheduler::Command(command) => self.command(command),
         }
     }
 
-    fn report(&mut self, me: &Context<ToScheduler>, worker: WorkerId, report: FromWorker) {
+    fn report(&mut self, worker: WorkerId, report: FromWorker) {
         match report {
-            FromWorker::Ready { control, slots } => self.ready(me, worker, control, slots),
+            FromWorker::Ready { control, slots } => self.ready(worker, control, slots),
             FromWorker::Done {
                 call,
                 attempt,
@@ -182,20 +205,10 @@ impl Shell {
         }
     }
 
-    fn ready(
-        &mut self,
-        me: &Context<ToScheduler>,
-        id: WorkerId,
-        control: Address<ToWorker>,
-        slots: usize,
-    ) {
+    fn ready(&mut self, id: WorkerId, control: Address<ToWorker>, slots: usize) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        let monitor = me.monitor(&control, move |_| {
-            ToScheduler::Command(Command::Unlinked(id))
-        });
-        drop(monitor);
         worker.control = Some(control);
         let event = Event::WorkerReady {
             name: Arc::clone(&worker.name),
@@ -219,17 +232,23 @@ impl Shell {
                 }
             }
             Command::Cancel(call) => self.tell_core(core::Input::Cancel { call }),
-            Command::Ended {
-                worker,
-                why,
-                last_words,
-            } => {
+            Command::Ended { worker, end } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.last_words = last_words;
+                    worker.last_words = end.last_words;
                 }
-                self.tell_pool(pool::Input::Ended { worker, why });
+                let (why, killed) = (end.why, end.killed);
+                self.tell_pool(pool::Input::Ended {
+                    worker,
+                    why,
+                    killed,
+                });
             }
-            Command::Unlinked(worker) => self.tell_pool(pool::Input::Unlinked { worker }),
+            Command::Unlinked(node, why) => {
+                let worker = self.workers.iter().find(|(_, it)| it.node == node);
+                if let Some((&worker, _)) = worker {
+                    self.tell_pool(pool::Input::Unlinked { worker, why });
+                }
+            }
             Command::Subscribe(to) => self.subscribe(to),
             Command::Close(tell) => self.close(tell),
         }

@@ -1,4 +1,11 @@
 //! Standard input as the sign that the client lives.
+//!
+//! A worker that is stopped (`SIGSTOP`, a debugger) cannot see that sign end. On Linux the kernel
+//! wakes it: the worker asks for `SIGCONT` when its parent dies. The kernel takes the *thread* that
+//! started the worker for the parent, and a thread of a runtime may end before its process does;
+//! that is why it is not `SIGKILL`, which would also leave behind what a job has started.
+//! `SIGCONT` means nothing to a process that runs, however often it comes: it finds out by its
+//! standard input whether anything has happened.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,6 +20,9 @@ impl Lifeline {
     #[cfg(unix)]
     pub(super) fn take() -> io::Result<Self> {
         use std::os::fd::AsFd;
+        // A client that is gone already is seen at the first read.
+        #[cfg(target_os = "linux")]
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGCONT)?;
         let pipe = io::stdin().as_fd().try_clone_to_owned()?;
         nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
         Ok(Lifeline { pipe: pipe.into() })

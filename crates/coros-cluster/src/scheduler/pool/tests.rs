@@ -44,6 +44,23 @@ impl Clock {
         self.tell(Input::Ended {
             worker: WorkerId(n),
             why: format!("end {n}"),
+            killed: false,
+        })
+    }
+
+    /// It has been killed as told.
+    fn end_killed(&mut self, n: u32) -> Vec<Output> {
+        self.tell(Input::Ended {
+            worker: WorkerId(n),
+            why: "SIGKILL".into(),
+            killed: true,
+        })
+    }
+
+    fn unlink(&mut self, n: u32) -> Vec<Output> {
+        self.tell(Input::Unlinked {
+            worker: WorkerId(n),
+            why: format!("silence {n}"),
         })
     }
 }
@@ -66,44 +83,73 @@ fn a_lost_worker_is_replaced_once_its_last_words_are_heard() {
         worker: WorkerId(1),
         why: "end 1".into(),
     };
-    assert_eq!(
-        clock.tell(Input::Unlinked {
-            worker: WorkerId(1)
-        }),
-        [lost]
-    );
+    assert_eq!(clock.unlink(1), [lost]);
     assert_eq!(clock.wait(), [launch(3)]);
 }
 
-#[test]
-fn a_process_without_a_link_is_killed_and_not_waited_for_longer_than_a_moment() {
+/// One ready worker whose link is down.
+fn unlinked() -> Clock {
     let mut clock = Clock::new(1);
     clock.wait();
     clock.tell(Input::Ready {
         worker: WorkerId(1),
     });
+    assert_eq!(clock.unlink(1), []);
+    clock
+}
+
+#[test]
+fn a_process_that_ends_after_its_link_tells_how_by_itself() {
+    let mut clock = unlinked();
+    let lost = Output::Lost {
+        worker: WorkerId(1),
+        why: "end 1".into(),
+    };
+    assert_eq!(clock.end(1), [lost]);
+}
+
+#[test]
+fn a_process_without_a_link_is_killed_and_the_link_is_the_reason() {
     let kill = Output::Kill {
         worker: WorkerId(1),
     };
-    assert_eq!(
-        clock.tell(Input::Unlinked {
-            worker: WorkerId(1)
-        }),
-        [kill]
-    );
+    let lost = |why: &str| Output::Lost {
+        worker: WorkerId(1),
+        why: why.into(),
+    };
+    let mut clock = unlinked();
     let before = clock.now;
-    assert!(matches!(
-        clock.wait()[..],
-        [
-            Output::Lost {
-                worker: WorkerId(1),
-                ..
-            },
-            ..
-        ]
-    ));
+    assert_eq!(clock.wait(), [kill]);
+    assert_eq!(clock.now - before, BREATH);
+    assert_eq!(
+        clock.end_killed(1),
+        [lost("silence 1, so it was killed")],
+        "and not that it was killed by a signal"
+    );
+
+    // It was about to end when it was told to be killed.
+    let mut clock = unlinked();
+    clock.wait();
+    assert_eq!(clock.end(1), [lost("end 1")]);
+
+    // Not even that ends it.
+    let mut clock = unlinked();
+    clock.wait();
+    let before = clock.now;
+    assert_eq!(clock.wait()[0], lost("silence 1, so it was killed"));
     assert_eq!(clock.now - before, LINGER);
     assert_eq!(clock.end(1), [], "its end comes too late to mean anything");
+}
+
+#[test]
+fn closing_waits_no_longer_for_who_has_no_link() {
+    let mut clock = unlinked();
+    assert_eq!(clock.tell(Input::Close), []);
+    let before = clock.now;
+    clock.wait();
+    assert_eq!(clock.now - before, BREATH);
+    let closed = Output::Closed { killed: vec![] };
+    assert_eq!(clock.end_killed(1).last(), Some(&closed));
 }
 
 #[test]
@@ -116,7 +162,7 @@ fn a_worker_that_does_not_report_is_killed() {
             worker: WorkerId(1)
         }]
     );
-    let [Output::Failed { why, .. }] = &clock.end(1)[..] else {
+    let [Output::Failed { why, .. }] = &clock.end_killed(1)[..] else {
         panic!("it failed to start")
     };
     assert!(why.contains("did not report within 10s"), "{why}");

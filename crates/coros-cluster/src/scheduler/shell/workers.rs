@@ -7,10 +7,10 @@ use std::time::Instant;
 use coros_core::remote::{CodecError, NodeId};
 use coros_core::{Address, SendError};
 
-use super::super::core::{self, WorkerId};
+use super::super::core::{self, Outcome, WorkerId};
 use super::super::error::end_of;
 use super::super::pool;
-use super::super::process::Process;
+use super::super::process::{End, Process};
 use super::super::{Command, Event};
 use super::{Phase, Shell};
 use crate::blob::Blob;
@@ -19,6 +19,7 @@ use crate::protocol::{CallResult, Handover, Run, ToScheduler, ToWorker};
 /// A worker as the shell knows it.
 pub(super) struct Worker {
     pub(super) name: Arc<str>,
+    pub(super) node: NodeId,
     pub(super) process: Option<Process>,
     pub(super) control: Option<Address<ToWorker>>,
     /// Calls that go out with the next message.
@@ -151,14 +152,14 @@ impl Shell {
 
     fn launch(&mut self, id: WorkerId) {
         let name = name_of(id);
-        let process = self.handover(id, &name).and_then(|handover| {
+        let mut node = [0; 16];
+        let random = getrandom::fill(&mut node).map_err(|error| cannot_join(&error));
+        let node = NodeId(u128::from_le_bytes(node));
+        let handover = random.and_then(|()| self.handover(id, node, &name));
+        let process = handover.and_then(|handover| {
             let address = self.address.clone();
-            let ended = move |why, last_words| {
-                let command = Command::Ended {
-                    worker: id,
-                    why,
-                    last_words,
-                };
+            let ended = move |end| {
+                let command = Command::Ended { worker: id, end };
                 let _ = address.send(ToScheduler::Command(command));
             };
             self.launcher
@@ -178,6 +179,7 @@ impl Shell {
             id,
             Worker {
                 name,
+                node,
                 process,
                 control: None,
                 batch: Vec::new(),
@@ -188,28 +190,26 @@ impl Shell {
             },
         );
         if let Some(why) = why {
-            let command = Command::Ended {
-                worker: id,
+            let end = End {
                 why,
+                killed: false,
                 last_words: Vec::new(),
             };
+            let command = Command::Ended { worker: id, end };
             let _ = self.address.send(ToScheduler::Command(command));
         }
     }
 
     /// What the worker reads from its standard input: the length, then the encoded handover.
-    fn handover(&self, worker: WorkerId, name: &str) -> Result<Vec<u8>, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("it cannot join: {error}");
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|error| failed(&error))?;
+    fn handover(&self, worker: WorkerId, node: NodeId, name: &str) -> Result<Vec<u8>, String> {
         let credentials = self
             .authority
-            .issue(name, NodeId(u128::from_le_bytes(id)))
-            .map_err(|error| failed(&error))?;
+            .issue(name, node)
+            .map_err(|error| cannot_join(&error))?;
         let scheduler = self
             .node
             .encode(&self.address)
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| cannot_join(&error))?;
         let handover = Handover {
             credentials,
             client: self.node.location(),
@@ -217,9 +217,10 @@ impl Shell {
             worker,
             slots: self.slots,
             link_limit: self.link_limit,
-            log_level: tracing::level_filters::LevelFilter::current().to_string(),
+            heartbeat: self.heartbeat,
+            log: self.log.clone(),
         };
-        handover.to_bytes().map_err(|error| failed(&error))
+        handover.to_bytes().map_err(|error| cannot_join(&error))
     }
 
     fn lost(&mut self, id: WorkerId, why: &str) {
@@ -232,10 +233,17 @@ impl Shell {
         let mut out = Vec::new();
         self.core
             .handle(core::Input::WorkerLost { worker: id }, &mut out);
-        let jobs = out
-            .iter()
-            .filter(|it| matches!(it, core::Output::Retry { .. }))
-            .count();
+        let (mut jobs, mut given_up) = (0, 0);
+        for output in &out {
+            match output {
+                core::Output::Retry { .. } => jobs += 1,
+                core::Output::Finished {
+                    outcome: Outcome::Abandoned { .. },
+                    ..
+                } => given_up += 1,
+                _ => {}
+            }
+        }
         if let Some(worker) = self.workers.get(&id) {
             let (name, pid) = (Arc::clone(&worker.name), worker.pid());
             self.emit(&if closing {
@@ -246,6 +254,7 @@ impl Shell {
                     pid,
                     reason: why.to_owned(),
                     jobs,
+                    given_up,
                 }
             });
         }
@@ -274,6 +283,10 @@ impl Shell {
         }
         self.tell_core(core::Input::Close);
     }
+}
+
+fn cannot_join(why: &dyn std::fmt::Display) -> String {
+    format!("it cannot join: {why}")
 }
 
 pub(super) fn name_of(worker: WorkerId) -> Arc<str> {

@@ -1,0 +1,87 @@
+//! What people read: standard error, and names in what is printed.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Prints lines on standard error, where they can do no more than be read: control characters,
+/// by which a terminal could be told to do something, are shown as escapes.
+///
+/// A standard error that is closed is no failure: nobody wants to know.
+pub(crate) fn say(text: &str) {
+    let text = readable(text) + "\n";
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// The text with escapes in the place of control characters other than the ends of its lines.
+pub(crate) fn readable(text: &str) -> String {
+    let mut readable = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '\n' => readable.push(char),
+            _ if char.is_control() => readable.extend(char.escape_default()),
+            _ => readable.push(char),
+        }
+    }
+    readable
+}
+
+/// A path, as it is printed everywhere: on one line, without anything that could move the cursor,
+/// and such that names which differ look different.
+///
+/// A backslash is doubled (but not on Windows, where it separates names); what cannot be seen is
+/// `\n`, `\t`, `\r`, `\0` or `\u{1b}`; a byte that is no part of UTF-8 is `\xe9`.
+pub(crate) struct Name<'a>(pub(crate) &'a Path);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let as_it_is: &[char] = if cfg!(windows) {
+            &['\'', '"', '\\']
+        } else {
+            &['\'', '"']
+        };
+        for chunk in self.0.as_os_str().as_encoded_bytes().utf8_chunks() {
+            for piece in chunk.valid().split_inclusive(as_it_is) {
+                let text = piece.trim_end_matches(as_it_is);
+                write!(f, "{}{}", text.escape_debug(), &piece[text.len()..])?;
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_cannot_command_a_terminal() {
+        let said = readable("a\x1b]0;title\x07\r\nb\u{9b}31m\té");
+        assert_eq!(said, "a\\u{1b}]0;title\\u{7}\\r\nb\\u{9b}31m\\té");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_are_shown_on_one_line_and_those_that_differ_look_different() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let shown = |bytes: &[u8]| Name(Path::new(OsStr::from_bytes(bytes))).to_string();
+        let names: [(&[u8], &str); 8] = [
+            (b"d/it's \"a\" name", "d/it's \"a\" name"),
+            ("e\u{301}té ✓".as_bytes(), "e\u{301}té ✓"),
+            (b"caf\xe9", r"caf\xe9"),
+            (br"caf\xe9", r"caf\\xe9"),
+            (b"caf\xe8", r"caf\xe8"),
+            (b"two\nlines\t\x1b[31m", r"two\nlines\t\u{1b}[31m"),
+            (br"two\nlines", r"two\\nlines"),
+            ("\u{202e}txt.exe".as_bytes(), r"\u{202e}txt.exe"),
+        ];
+        for (bytes, expected) in names {
+            assert_eq!(shown(bytes), expected);
+        }
+    }
+}
