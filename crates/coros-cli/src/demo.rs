@@ -102,7 +102,7 @@ async fn demo(flags: &DemoFlags, log: &str, selection: Selection) -> anyhow::Res
         // As after `coros demo | head`: whoever reads has enough.
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
-        return Err(error.into());
+        return Err(anyhow::Error::new(error).context("cannot print the result"));
     }
     if flags.verify && !verify(corpus.files, &unreadable, totals).await? {
         return Ok(ExitCode::from(DIFFERENT));

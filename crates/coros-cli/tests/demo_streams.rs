@@ -70,6 +70,21 @@ fn a_standard_output_that_nobody_reads_ends_it_quietly() {
             "{said}"
         );
     }
+    #[cfg(target_os = "linux")]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let full = command(&["demo", &path], &config)
+            .stdout(full.unwrap())
+            .stderr(Stdio::piped())
+            .spawn();
+        let output = full.unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("coros demo: cannot print the result: No space"),
+            "{said}"
+        );
+    }
     let help = command(&["--help"], &config)
         .stdout(nobody())
         .spawn()
