@@ -436,7 +436,7 @@ async fn a_client_that_computes_loses_no_worker() {
 }
 
 async fn workers_log_what_they_are_told_to() {
-    let (to, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let (to, mut lines) = mpsc::unbounded_channel();
     let scheduler = Scheduler::local()
         .workers(1)
         .log("coros_net=trace,coros_cluster=off")
