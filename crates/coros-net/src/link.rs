@@ -267,7 +267,6 @@ impl<'a> Reader<'a> {
         let Found::Here(inlet) = self.find(target) else {
             return self.unread(frame);
         };
-        // Only a bounded mailbox makes queues: the lock is free and the map empty otherwise.
         match self.queues.behind(frame) {
             Behind::Nobody => {}
             Behind::Queued => return,
