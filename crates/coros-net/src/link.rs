@@ -349,7 +349,10 @@ impl<'a> Reader<'a> {
             }
         };
         match self.find(target) {
-            Found::Here(inlet) => inlet.watch(Box::new(tell)),
+            Found::Here(_) => {
+                let exports = &self.peer.node().exports;
+                exports.watch(target, self.peer.id(), Box::new(tell));
+            }
             // That it has ended is certain; how is no longer known.
             Found::Ended(exit) => tell(exit.unwrap_or(Exit::Disconnected)),
         }
