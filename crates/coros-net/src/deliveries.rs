@@ -12,6 +12,8 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -25,6 +27,9 @@ use crate::wire::{Frame, Kind};
 /// What waits on one link, by coroutine.
 pub(crate) struct Queues {
     waiting: Mutex<Waiting>,
+    /// For how many coroutines something waits, seldom any: read for each message, without the
+    /// lock. Changed with the lock held, and only the reader, who asks, makes it larger.
+    targets: AtomicUsize,
     capacity: usize,
 }
 
@@ -65,12 +70,17 @@ impl Queues {
     pub(crate) fn new(capacity: usize) -> Self {
         Queues {
             waiting: Mutex::default(),
+            targets: AtomicUsize::new(0),
             capacity,
         }
     }
 
     /// Puts a frame behind the one that waits for the same coroutine, if there is one.
     pub(crate) fn behind(&self, frame: &Frame<'_>) -> Behind {
+        // Pairs with `next`: at zero what waited is in the mailbox.
+        if self.targets.load(Acquire) == 0 {
+            return Behind::Nobody;
+        }
         let mut waiting = self.lock();
         if !waiting.by_target.contains_key(&frame.envelope.target) {
             return Behind::Nobody;
@@ -92,6 +102,7 @@ impl Queues {
         let mut waiting = self.lock();
         let place = waiting.take_place(frame, self.capacity)?;
         waiting.by_target.entry(frame.envelope.target).or_default();
+        self.targets.store(waiting.by_target.len(), Release);
         Some(place)
     }
 
@@ -104,6 +115,7 @@ impl Queues {
         let next = queue.and_then(VecDeque::pop_front);
         if next.is_none() {
             waiting.by_target.remove(&target);
+            self.targets.store(waiting.by_target.len(), Release);
         }
         next
     }

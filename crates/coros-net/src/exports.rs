@@ -40,7 +40,13 @@ struct Entry {
     pinned: bool,
     /// Sorted.
     holders: Vec<NodeId>,
+    /// Peers who are to be told of the end. Kept here and not by the coroutine, which may live
+    /// long after their sessions.
+    watchers: Vec<(NodeId, Watcher)>,
 }
+
+/// Tells a peer how a coroutine ended.
+pub(crate) type Watcher = Box<dyn FnOnce(Exit) + Send + Sync>;
 
 /// What became of a coroutine.
 pub(crate) enum Found {
@@ -66,6 +72,7 @@ impl Exports {
             inlet: Arc::clone(inlet),
             pinned: false,
             holders: Vec::new(),
+            watchers: Vec::new(),
         });
         entry.hold(holder);
         let unwatched = table.watched.insert(id);
@@ -75,7 +82,7 @@ impl Exports {
             let exports = Arc::downgrade(self);
             inlet.watch(Box::new(move |exit| {
                 if let Some(exports) = exports.upgrade() {
-                    exports.ended(id, exit);
+                    exports.ended(id, &exit);
                 }
             }));
         }
@@ -135,6 +142,22 @@ impl Exports {
         Found::Here(Arc::clone(&entry.inlet))
     }
 
+    /// Tells `holder` of the end of a coroutine that it holds, unless its session is over before;
+    /// at once, and how if that is known, if there is no such coroutine.
+    pub(crate) fn watch(&self, id: u64, holder: NodeId, tell: Watcher) {
+        let mut table = self.write();
+        if let Some(entry) = table.entries.get_mut(&id)
+            && entry.is_held_by(Some(holder))
+        {
+            entry.watchers.push((holder, tell));
+            return;
+        }
+        let exit = table.exits.get(&id).cloned();
+        drop(table);
+        // That it has ended is certain; how is no longer known.
+        tell(exit.unwrap_or(Exit::Disconnected));
+    }
+
     /// Finds a coroutine whose address has come home.
     pub(crate) fn come_home(&self, id: u64) -> Option<Arc<dyn Inlet>> {
         self.read()
@@ -167,11 +190,11 @@ impl Exports {
         drop(entries);
     }
 
-    fn ended(&self, id: u64, exit: Exit) {
+    fn ended(&self, id: u64, exit: &Exit) {
         let mut table = self.write();
         let entry = table.entries.remove(&id);
         table.watched.remove(&id);
-        table.exits.insert(id, exit);
+        table.exits.insert(id, exit.clone());
         table.exits_in_order.push_back(id);
         if table.exits_in_order.len() > REMEMBERED
             && let Some(oldest) = table.exits_in_order.pop_front()
@@ -179,7 +202,9 @@ impl Exports {
             table.exits.remove(&oldest);
         }
         drop(table);
-        drop(entry);
+        for (_, tell) in entry.into_iter().flat_map(|entry| entry.watchers) {
+            tell(exit.clone());
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
@@ -205,6 +230,7 @@ impl Entry {
             return false;
         };
         self.holders.remove(at);
+        self.watchers.retain(|(watcher, _)| *watcher != holder);
         !self.pinned && self.holders.is_empty()
     }
 
@@ -299,5 +325,26 @@ mod tests {
             panic!("its end is remembered");
         };
         assert_eq!(exit, Exit::Finished);
+    }
+
+    #[test]
+    fn a_peer_that_has_left_is_not_told_and_leaves_nothing_behind() {
+        let exports = Arc::<Exports>::default();
+        let coroutine = Arc::new(Watched(7, Mutex::default()));
+        let inlet = Arc::clone(&coroutine) as Arc<dyn Inlet>;
+        let (told, exits) = std::sync::mpsc::channel();
+        for peer in 1..=3 {
+            exports.add(&inlet, Some(NodeId(peer)));
+            let told = told.clone();
+            let tell: Watcher = Box::new(move |exit| told.send((peer, exit)).unwrap());
+            exports.watch(7, NodeId(peer), tell);
+        }
+        drop(told);
+        assert!(exports.release(NodeId(2)).is_empty());
+        for watcher in std::mem::take(&mut *coroutine.1.lock().unwrap()) {
+            watcher(Exit::Terminated);
+        }
+        let told: Vec<_> = exits.iter().collect();
+        assert_eq!(told, [(1, Exit::Terminated), (3, Exit::Terminated)]);
     }
 }

@@ -267,7 +267,6 @@ impl<'a> Reader<'a> {
         let Found::Here(inlet) = self.find(target) else {
             return self.unread(frame);
         };
-        // Only a bounded mailbox makes queues: the lock is free and the map empty otherwise.
         match self.queues.behind(frame) {
             Behind::Nobody => {}
             Behind::Queued => return,
@@ -350,7 +349,10 @@ impl<'a> Reader<'a> {
             }
         };
         match self.find(target) {
-            Found::Here(inlet) => inlet.watch(Box::new(tell)),
+            Found::Here(_) => {
+                let exports = &self.peer.node().exports;
+                exports.watch(target, self.peer.id(), Box::new(tell));
+            }
             // That it has ended is certain; how is no longer known.
             Found::Ended(exit) => tell(exit.unwrap_or(Exit::Disconnected)),
         }

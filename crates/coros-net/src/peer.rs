@@ -405,11 +405,28 @@ impl Peer {
         })
     }
 
-    /// Calls `f` with an open session and its number, and starts a dial if that takes one.
+    /// Calls `f`, which queues something, with an open session and its number, and starts a dial
+    /// if that takes one.
     pub(crate) fn reach<T>(
         &self,
         f: impl FnOnce(&mut PeerSession, u64) -> T,
     ) -> Result<T, CarryError> {
+        let mut state = self.lock();
+        let epoch = state.epoch;
+        // Nearly always. What is queued in an open session neither ends it nor has other
+        // consequences than that the writer has something to do.
+        if let Some(session) = &mut state.session
+            && session.is_open()
+        {
+            let result = f(session, epoch);
+            let wake = state.must_wake();
+            drop(state);
+            if wake {
+                self.wake.notify_one();
+            }
+            return Ok(result);
+        }
+        drop(state);
         let (result, dial) = self.with(|state| match state.reach(&self.node) {
             Ok((session, epoch, dial)) => (Ok(f(session, epoch)), dial),
             Err(e) => (Err(e), false),

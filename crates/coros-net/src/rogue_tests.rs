@@ -226,3 +226,20 @@ async fn after_its_goodbye_a_peer_holds_nothing() {
     let joined = tokio::time::timeout(Duration::from_secs(10), coro.join());
     assert_eq!(joined.await.expect("nobody holds it"), Ok(None));
 }
+
+#[tokio::test]
+async fn a_peer_that_closes_its_half_is_lost_and_the_other_half_is_closed() {
+    for politely in [true, false] {
+        let mut scene = Scene::set().await;
+        scene.say(&hello(ROGUE, "rogue")).await;
+        assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
+        if politely {
+            scene.stream.shutdown().await.unwrap();
+        } else {
+            // Without a word of TLS.
+            scene.stream.get_mut().0.shutdown().await.unwrap();
+        }
+        assert!(matches!(scene.event().await, PeerEvent::Lost(..)));
+        scene.hear().await;
+    }
+}

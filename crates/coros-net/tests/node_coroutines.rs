@@ -126,18 +126,15 @@ async fn deliveries_that_wait_for_one_that_ends_come_back() {
         });
     let remote = sent(&farm, &desk, &coro.address());
     soon(remote.deliver(1)).await.unwrap();
-    let deliver = |n| {
-        let remote = remote.clone();
-        async move { remote.deliver(n).await }
-    };
-    let (first, second) = (tokio::spawn(deliver(2)), tokio::spawn(deliver(2)));
+    let [mut first, mut second] = [2, 2].map(|n| Box::pin(remote.deliver(n)));
+    assert!(polled(&mut first).await.is_pending());
+    assert!(polled(&mut second).await.is_pending());
     // Another coroutine's delivery shows that both have come.
     let (other, _received) = collector::<u32>();
-    tokio::task::yield_now().await;
     soon(sent(&farm, &desk, &other).deliver(0)).await.unwrap();
     go.send(()).unwrap();
     for waiting in [first, second] {
-        assert_eq!(soon(waiting).await.unwrap(), Err(SendError::Closed(2)));
+        assert_eq!(soon(waiting).await, Err(SendError::Closed(2)));
     }
     assert_eq!(soon(coro.join()).await, Ok(()));
 }

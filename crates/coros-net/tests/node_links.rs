@@ -362,8 +362,7 @@ async fn a_silent_peer_is_lost_in_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_peer_is_lost_in_time_also_while_something_is_written_to_it() {
-    let silence = Duration::from_millis(1000);
-    let ([desk, farm], cable) = cabled(silence, 64 << 20).await;
+    let ([desk, farm], cable) = cabled(Duration::from_secs(1), 64 << 20).await;
     let (address, mut received) = collector::<Vec<u8>>();
     let remote = sent(&farm, &desk, &address);
     soon(remote.deliver(vec![])).await.unwrap();
@@ -371,16 +370,13 @@ async fn a_silent_peer_is_lost_in_time_also_while_something_is_written_to_it() {
     let mut at_desk = events(&desk);
     assert!(matches!(next(&mut at_desk).await, PeerEvent::Joined(_)));
     cable.hold();
-    let start = Instant::now();
-    // More than the sockets' buffers take: the write cannot end.
-    for _ in 0..3 {
-        remote.send(vec![1; 15 << 20]).unwrap();
-    }
+    // More than the sockets' buffers take: the write cannot end, and TCP alone would be patient
+    // for a quarter of an hour.
+    remote.send(vec![1; 15 << 20]).unwrap();
     let PeerEvent::Lost(_, why) = next(&mut at_desk).await else {
         panic!()
     };
     assert!(why.contains("no sign of life"), "{why}");
-    assert!(start.elapsed() < 3 * silence, "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
