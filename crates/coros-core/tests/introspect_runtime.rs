@@ -3,8 +3,7 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::until;
@@ -88,15 +87,17 @@ fn named_coroutines_are_listed() {
 }
 
 fn a_program_ends_with_its_last_coroutine_and_cleans_up() {
-    let flags: [Arc<AtomicBool>; 2] = Default::default();
-    let (done, cleaned) = (Arc::clone(&flags[0]), Arc::clone(&flags[1]));
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let (done, cleaned) = (Arc::clone(&log), Arc::clone(&log));
     let (main_runs, main_returned) = tokio::sync::oneshot::channel::<()>();
     let outcome = run(runtime(), async move {
         let _dropped_at_the_end = main_runs;
         spawn(async move |_me: Context<()>| {
             let _ = main_returned.await;
-            take_a_while().await;
-            done.store(true, Ordering::SeqCst);
+            for _ in 0..10_000 {
+                tokio::task::yield_now().await;
+            }
+            done.lock().unwrap().push("done");
         });
         // Daemons are not waited for; one that asked for it cleans up.
         build()
@@ -107,20 +108,13 @@ fn a_program_ends_with_its_last_coroutine_and_cleans_up() {
             let stop = me.terminating();
             asked.send(()).unwrap();
             stop.await;
-            take_a_while().await;
-            cleaned.store(true, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            cleaned.lock().unwrap().push("cleaned");
         });
         has_asked.await.unwrap();
         "main"
     });
     assert_eq!(outcome, (Some("main"), Ended::ByItself));
-    assert_eq!(flags.map(|flag| flag.load(Ordering::SeqCst)), [true, true]);
+    assert_eq!(*log.lock().unwrap(), ["done", "cleaned"]);
     assert_eq!(live(), 0);
-}
-
-/// Lets everything else run that can.
-async fn take_a_while() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
 }

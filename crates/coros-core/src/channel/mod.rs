@@ -16,12 +16,12 @@ mod hierarchy;
 mod subscribe;
 mod subscribers;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use indexmap::IndexSet;
 use tokio::sync::Notify;
 
 pub use error::{ChannelClosed, SubscribeError};
@@ -102,7 +102,7 @@ struct State<M> {
     /// as were alive last time, so that it costs constant time on average.
     look_at: usize,
     /// Coroutines of other nodes whose end will be told, subscribed still or not.
-    watched: HashSet<Watched<M>>,
+    watched: IndexSet<Watched<M>>,
 }
 
 impl<M> Channel<M> {
@@ -124,7 +124,7 @@ impl<M> Channel<M> {
             transform: None,
             subscribers: Arc::default(),
             look_at: subscribers::LOOK_AT_LEAST,
-            watched: HashSet::new(),
+            watched: IndexSet::new(),
         };
         Channel {
             inner: Arc::new(Inner {

@@ -61,7 +61,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
     fn release(&self, ended: &Watched<M>) {
         let released = {
             let mut state = lock(&self.inner.state);
-            let watched = state.watched.take(ended);
+            let watched = state.watched.swap_take(ended);
             let subscribed = state.subscribers.addresses.get(&ended.0);
             let address = subscribed
                 .is_some_and(|it| it.has_same_way(&ended.0))

@@ -130,15 +130,13 @@ fn ask_policy<M: Send + 'static>(mailbox: &Arc<Mailbox<M>>) -> Result<(), Box<dy
     let Some(mut policy) = swap.take_policy() else {
         return Ok(());
     };
-    if let Some(taken) = swap.take_checked() {
+    let asked = swap.take_checked().map_or(Ok(()), |taken| {
         let offer = SwapOffer::new(Arc::clone(mailbox) as Arc<dyn super::Host>, taken);
-        let asked = catch_unwind(AssertUnwindSafe(|| policy(offer)));
-        // Even after a panic: an offer that the policy keeps is answered by the end.
-        swap.restore_policy(policy);
-        return asked;
-    }
+        catch_unwind(AssertUnwindSafe(|| policy(offer)))
+    });
+    // Also after a panic: an offer that the policy has kept is answered by the end.
     swap.restore_policy(policy);
-    Ok(())
+    asked
 }
 
 /// Carries out a hot swap: drops the old function and calls the new one with the same mailbox.

@@ -3,15 +3,25 @@
 //! `cargo xtask loom` runs them.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 
 use loom::future::block_on;
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
-use super::{Mailbox, Receiver};
-use crate::control::{Control, Flags};
+use super::{Bounds, Mailbox, Receiver};
+use crate::control::{Control, Extra, Flags};
+use crate::send::{SendError, deliver_local};
+use crate::{Address, WeakAddress};
+
+/// Runs a model with at least so many preemptions, if the number is limited at all.
+fn model_with(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.map(|most| most.max(preemptions));
+    builder.check(model);
+}
 
 /// Counts how often it is dropped, so that a model sees a message lost or handled twice.
 struct Counted(Arc<AtomicUsize>, u32);
@@ -61,7 +71,7 @@ async fn receive_elsewhere<M: Send + 'static>(receiver: &mut Receiver<M>) -> Opt
 
 #[test]
 fn loom_one_sender_in_order_then_none() {
-    loom::model(|| {
+    model_with(3, || {
         let (mailbox, mut receiver) = mailbox();
         mailbox.add_address();
         let sender = thread::spawn(move || {
@@ -138,7 +148,7 @@ fn loom_close_drops_every_message_once() {
         let (mailbox, mut receiver) = mailbox();
         mailbox.add_address();
         let sender = {
-            let drops = Arc::clone(&drops);
+            let (mailbox, drops) = (Arc::clone(&mailbox), Arc::clone(&drops));
             thread::spawn(move || {
                 // Taken, or given back: dropped here in the second case.
                 let _ = mailbox.push(Counted(Arc::clone(&drops), 0));
@@ -153,7 +163,9 @@ fn loom_close_drops_every_message_once() {
         });
         drop(receiver);
         sender.join().unwrap();
+        // Not only now, with the mailbox itself.
         assert_eq!(drops.load(Ordering::SeqCst), 2);
+        drop(mailbox);
     });
 }
 
@@ -177,5 +189,160 @@ fn loom_cancelled_receive_loses_nothing() {
             assert_eq!(expected.next(), None);
         });
         sender.join().unwrap();
+    });
+}
+
+/// Runs a future to its end, and polls it only when it has been woken.
+///
+/// For a future that waits in tokio's semaphore: that wakes while it holds a lock which is not
+/// loom's, so its waker must not be a point where loom changes threads.
+fn poll_when_woken<F: Future>(future: F) -> F::Output {
+    struct Woken(std::sync::atomic::AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    let woken = Arc::new(Woken(true.into()));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut future = pin!(future);
+    loop {
+        // A wake-up that is lost ends in loom's limit of steps.
+        if woken.0.swap(false, Ordering::SeqCst)
+            && let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker))
+        {
+            return output;
+        }
+        thread::yield_now();
+    }
+}
+
+/// A full mailbox is closed, or makes room first, while a delivery waits for room.
+fn close_against_a_delivery(makes_room: bool) {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let extra = Extra {
+        bounds: Some(Bounds::new(1)),
+        ..Extra::default()
+    };
+    let (mailbox, mut receiver) = Mailbox::new(Control::new(Flags::NONE, Some(extra)));
+    mailbox.add_address();
+    let first = Counted(Arc::clone(&drops), 0);
+    assert!(poll_when_woken(deliver_local(&mailbox, first)).is_ok());
+    let sender = {
+        let mailbox = Arc::clone(&mailbox);
+        let second = Counted(Arc::clone(&drops), 1);
+        thread::spawn(
+            move || match poll_when_woken(deliver_local(&mailbox, second)) {
+                Ok(()) => assert!(makes_room),
+                Err(SendError::Closed(message)) => assert_eq!(message.1, 1),
+                Err(error) => panic!("{error}"),
+            },
+        )
+    };
+    if makes_room {
+        assert_eq!(receiver.try_receive().map(|it| it.1), Some(0));
+    }
+    drop(receiver);
+    sender.join().unwrap();
+    // Not only now, with the mailbox itself.
+    assert_eq!(drops.load(Ordering::SeqCst), 2);
+    drop(mailbox);
+}
+
+#[test]
+fn loom_close_ends_a_delivery_that_waits_for_room() {
+    loom::model(|| close_against_a_delivery(false));
+}
+
+#[test]
+fn loom_close_drops_what_a_delivery_has_just_put_in() {
+    loom::model(|| close_against_a_delivery(true));
+}
+
+#[test]
+fn loom_a_swap_hands_over_everything_in_order() {
+    loom::model(|| {
+        let (mailbox, mut old) = mailbox::<u32>();
+        mailbox.add_address();
+        let sender = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || {
+                assert!(mailbox.push(1).is_ok());
+                assert!(mailbox.push(2).is_ok());
+                mailbox.drop_address();
+            })
+        };
+        block_on(async {
+            // Parks, in some interleavings.
+            let early = receive_now(&mut old).await;
+            mailbox.control().set(Flags::SWAPPING);
+            drop(old);
+            mailbox.control().clear(Flags::SWAPPING);
+            let successor = mailbox.control().extra().swap.take_receiver().unwrap();
+            let mut new = successor.downcast::<Receiver<u32>>().unwrap();
+            let mut expected = if early.is_some() { 2..3 } else { 1..3 };
+            while let Some(n) = receive(&mut new).await {
+                assert_eq!(Some(n), expected.next());
+            }
+            assert_eq!(expected.next(), None);
+        });
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_what_a_late_address_sends_comes_before_the_end() {
+    loom::model(|| {
+        let (mailbox, mut receiver) = mailbox();
+        let address = Address::local(mailbox);
+        let weak: WeakAddress<u32> = address.downgrade().unwrap();
+        let last = thread::spawn(move || drop(address));
+        let late = thread::spawn(move || match weak.upgrade() {
+            Some(address) => {
+                assert!(address.send(1).is_ok(), "the receiver is there");
+                1
+            }
+            None => 0,
+        });
+        let mut got = 0;
+        block_on(async {
+            while receive(&mut receiver).await.is_some() {
+                got += 1;
+            }
+        });
+        last.join().unwrap();
+        assert_eq!(late.join().unwrap(), got);
+    });
+}
+
+#[test]
+fn loom_try_receive_finds_what_was_sent_before() {
+    loom::model(|| {
+        let (mailbox, mut receiver) = mailbox();
+        mailbox.add_address();
+        // The receiver parks; whichever sender is first claims its slot.
+        assert!(block_on(receive_now(&mut receiver)).is_none());
+        let sent = Arc::new(AtomicBool::new(false));
+        let senders = [None, Some(Arc::clone(&sent))].map(|sent| {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || {
+                assert!(mailbox.push(1).is_ok());
+                if let Some(sent) = sent {
+                    sent.store(true, Ordering::Release);
+                }
+            })
+        });
+        let mut got = 0;
+        if sent.load(Ordering::Acquire) {
+            got += receiver.try_receive().expect("one has been sent");
+        }
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        while let Some(n) = receiver.try_receive() {
+            got += n;
+        }
+        assert_eq!(got, 2);
     });
 }
