@@ -39,15 +39,15 @@ enum Way<T> {
     Returned(Arc<ReplyInlet<T>>),
     /// Boxed, because a reply is part of messages that hardly ever come from another node.
     Remote(Box<RemoteReply<T>>),
-    /// Such a one, written into a message again: whoever reads it has the right, unless the
-    /// message comes back.
-    PassedOn(Box<RemoteReply<T>>, Ticket),
 }
 
 struct RemoteReply<T> {
     id: RemoteId,
     carrier: Arc<dyn Carrier>,
     encode: fn(&T, &mut Vec<u8>) -> Result<(), CodecError>,
+    /// Of the message into which it was last written: whoever reads it there has the right, unless
+    /// the message comes back.
+    passed_on: Option<Ticket>,
 }
 
 impl<T: Send + 'static> Reply<T> {
@@ -67,7 +67,7 @@ impl<T: Send + 'static> Reply<T> {
             Way::Used => {}
             Way::Local(sender) => drop(sender.send(answer)),
             Way::Lent(inlet) | Way::Returned(inlet) => inlet.finish(Some(answer)),
-            Way::Remote(remote) | Way::PassedOn(remote, _) => {
+            Way::Remote(remote) => {
                 let encode = &mut |buffer: &mut Vec<u8>| (remote.encode)(&answer, buffer);
                 if let Err(error) = remote.carrier.send(&remote.id, encode) {
                     tracing::warn!("a reply to {} was lost: {error}", remote.id.location);
@@ -97,6 +97,11 @@ impl<T> Reply<T> {
 }
 
 impl<T> RemoteReply<T> {
+    /// Whether the right to answer has not gone to somebody else.
+    fn is_mine(&self) -> bool {
+        self.passed_on.as_ref().is_none_or(Ticket::came_back)
+    }
+
     /// Tells the asking node that there will be no answer.
     fn refuse(&self) {
         self.carrier.request(&self.id, Request::Terminate);
@@ -107,10 +112,9 @@ impl<T> Drop for Reply<T> {
     #[inline]
     fn drop(&mut self) {
         match self.take() {
-            Way::Remote(remote) => remote.refuse(),
+            Way::Remote(remote) if remote.is_mine() => remote.refuse(),
             Way::Returned(inlet) => inlet.finish(None),
-            Way::PassedOn(remote, trip) if trip.came_back() => remote.refuse(),
-            Way::Used | Way::Local(_) | Way::Lent(_) | Way::PassedOn(..) => {}
+            Way::Used | Way::Local(_) | Way::Lent(_) | Way::Remote(_) => {}
         }
     }
 }
@@ -128,9 +132,10 @@ impl<T: Message> Serialize for Reply<T> {
         let inlet = match std::mem::replace(&mut *way, Way::Used) {
             Way::Local(sender) => Arc::new(ReplyInlet::new(sender)),
             Way::Lent(inlet) | Way::Returned(inlet) => inlet,
-            Way::Remote(remote) | Way::PassedOn(remote, _) => {
+            Way::Remote(mut remote) => {
                 let id = remote.id.clone();
-                *way = Way::PassedOn(remote, Ticket::take());
+                remote.passed_on = Some(Ticket::take());
+                *way = Way::Remote(remote);
                 return id.serialize(serializer);
             }
             Way::Used => return Err(S::Error::custom("the reply has been used")),
@@ -150,6 +155,7 @@ impl<'de, T: Message> Deserialize<'de> for Reply<T> {
                 id,
                 carrier,
                 encode: remote::encode::<T>,
+                passed_on: None,
             })),
             Imported::Local(inlet) => match inlet.as_any().downcast::<ReplyInlet<T>>() {
                 Ok(inlet) => Way::Returned(inlet),
