@@ -67,6 +67,8 @@ pub fn coroutines() -> Vec<CoroInfo> {
     NAMED
         .hosts()
         .iter()
+        // One that has ended may be in the table for a moment more.
+        .filter(|host| !host.control().is_ended())
         .map(|host| CoroInfo::of(&**host))
         .collect()
 }

@@ -24,7 +24,6 @@ pub mod swap;
 pub mod sync;
 mod terminate;
 mod thread_pool;
-mod trip;
 mod wire;
 
 pub use address::{Address, WeakAddress};

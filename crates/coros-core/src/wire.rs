@@ -12,7 +12,6 @@ use crate::remote::{
     self, Carrier, CarryError, CodecError, Imported, Inlet, Message, OnExit, RemoteId, Request,
 };
 use crate::send::SendError;
-use crate::trip::Trip;
 
 /// The way to a coroutine of another node.
 pub(crate) struct Remote<M> {
@@ -45,25 +44,19 @@ impl<M> Remote<M> {
     }
 
     pub(crate) fn send(&self, message: M) -> Result<(), SendError<M>> {
-        let mut trip = Trip::default();
-        let write = &mut |buffer: &mut Vec<u8>| trip.write(|| (self.encode)(&message, buffer));
-        let sent = self.carrier.send(&self.id, write);
-        sent.map_err(|error| {
-            trip.came_back();
-            SendError::from_carry(message, error)
-        })
+        let sent = self
+            .carrier
+            .send(&self.id, &mut |buffer| (self.encode)(&message, buffer));
+        sent.map_err(|error| SendError::from_carry(message, error))
     }
 
     pub(crate) async fn deliver(&self, message: M) -> Result<(), SendError<M>> {
-        let mut trip = Trip::default();
-        let delivery = {
-            let write = &mut |buffer: &mut Vec<u8>| trip.write(|| (self.encode)(&message, buffer));
-            self.carrier.deliver(&self.id, write)
-        };
-        delivery.await.map_err(|error| {
-            trip.came_back();
-            SendError::from_carry(message, error)
-        })
+        let delivery = self
+            .carrier
+            .deliver(&self.id, &mut |buffer| (self.encode)(&message, buffer));
+        delivery
+            .await
+            .map_err(|error| SendError::from_carry(message, error))
     }
 
     pub(crate) fn watch(&self, on_exit: OnExit) {

@@ -21,6 +21,7 @@ fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn counts_lists_and_whole_programs() {
     named_coroutines_are_listed();
+    one_that_is_known_to_have_ended_is_not_listed();
     a_program_ends_with_its_last_coroutine_and_cleans_up();
 }
 
@@ -84,6 +85,16 @@ fn named_coroutines_are_listed() {
     });
     // The runtime was dropped with the other two in it.
     assert_eq!((live(), coroutines().len()), (0, 0));
+}
+
+fn one_that_is_known_to_have_ended_is_not_listed() {
+    runtime().block_on(async {
+        for _ in 0..2_000 {
+            let coro = build().name("short").spawn(async |_: Context<()>| {});
+            coro.exit().await;
+            assert!(coroutines().is_empty());
+        }
+    });
 }
 
 fn a_program_ends_with_its_last_coroutine_and_cleans_up() {

@@ -1,45 +1,64 @@
-//! A reply that came from another node and is sent on to a third.
+//! Replies that come from other nodes, go there, and come home.
 #![allow(clippy::unwrap_used)] // in what the tests call
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use coros_core::remote::{
-    self, BoxFuture, Carrier, CarryError, Encode, Exchange, Imported, Inlet, Location, NodeId,
-    OnExit, RemoteId, Request,
+    self, BoxFuture, Carrier, CarryError, Encode, Exchange, Imported, Inlet, Location, Message,
+    NodeId, OnExit, RemoteId, Request,
 };
-use coros_core::{Address, Reply, SendError};
+use coros_core::{Address, AskError, Context, Reply, SendError, spawn};
+
+const HERE: NodeId = NodeId(0);
+const ASKER: NodeId = NodeId(1);
+const NEXT: NodeId = NodeId(2);
+const REFUSED: [Request; 1] = [Request::Terminate];
+
+/// What this node has told others of.
+type Exports = Arc<Mutex<HashMap<u64, Arc<dyn Inlet>>>>;
 
 /// The way to another node; notes what goes there.
 #[derive(Default)]
 struct Way {
-    broken: Mutex<bool>,
-    messages: Mutex<usize>,
+    exports: Exports,
+    broken: AtomicBool,
+    messages: Mutex<Vec<Vec<u8>>>,
     requests: Mutex<Vec<Request>>,
 }
 
 impl Way {
     fn set_broken(&self, broken: bool) {
-        *self.broken.lock().unwrap() = broken;
+        self.broken.store(broken, Ordering::SeqCst);
     }
 
-    /// Messages and requests that have gone there.
+    /// How many messages and what requests have gone there.
     fn traffic(&self) -> (usize, Vec<Request>) {
         let requests = self.requests.lock().unwrap().clone();
-        (*self.messages.lock().unwrap(), requests)
+        (self.messages.lock().unwrap().len(), requests)
     }
 }
 
 impl Carrier for Way {
     fn send(&self, _to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
-        encode(&mut Vec::new())?;
-        if *self.broken.lock().unwrap() {
+        let before: Vec<u64> = self.exports.lock().unwrap().keys().copied().collect();
+        let mut message = Vec::new();
+        encode(&mut message)?;
+        if self.broken.load(Ordering::SeqCst) {
+            // What the message lends is taken back.
+            let mut exports = self.exports.lock().unwrap();
+            let (kept, dropped): (Vec<_>, Vec<_>) =
+                exports.drain().partition(|(id, _)| before.contains(id));
+            exports.extend(kept);
+            drop(exports);
+            drop(dropped);
             return Err(CarryError::Disconnected("the cable is out".into()));
         }
-        *self.messages.lock().unwrap() += 1;
+        self.messages.lock().unwrap().push(message);
         Ok(())
     }
 
@@ -55,112 +74,234 @@ impl Carrier for Way {
     }
 }
 
-/// A node that knows the ways to others.
-#[derive(Default)]
-struct Node(HashMap<NodeId, Arc<Way>>);
-
-impl Exchange for Node {
-    fn export(&self, _inlet: Arc<dyn Inlet>) -> RemoteId {
-        unreachable!("nothing that lives here is sent")
-    }
-
-    fn import(&self, id: &RemoteId) -> Imported {
-        Imported::Remote(Arc::clone(&self.0[&id.location.node]) as Arc<dyn Carrier>)
-    }
-}
-
-/// What node 1 asks, and the way to node 2 on which it can be sent on.
-struct Forwarder {
-    node: Arc<dyn Exchange>,
+/// This node, between one that asks and one to which the question is passed on.
+struct Between {
+    exports: Exports,
     asker: Arc<Way>,
     next: Arc<Way>,
 }
 
-impl Forwarder {
-    fn new() -> Self {
-        let (asker, next) = (Arc::<Way>::default(), Arc::<Way>::default());
-        let ways = [(NodeId(1), &asker), (NodeId(2), &next)];
-        let node = Node(ways.map(|(id, way)| (id, Arc::clone(way))).into());
-        Forwarder {
-            node: Arc::new(node),
-            asker,
-            next,
-        }
+impl Exchange for Between {
+    fn export(&self, inlet: Arc<dyn Inlet>) -> RemoteId {
+        let id = inlet.id();
+        self.exports.lock().unwrap().insert(id, inlet);
+        name(HERE, id)
     }
 
-    fn read<T: remote::Message>(&self, node: NodeId) -> T {
-        let id = RemoteId {
-            location: Location {
-                node,
-                name: "elsewhere".into(),
-                endpoint: None,
+    fn import(&self, id: &RemoteId) -> Imported {
+        match id.location.node {
+            HERE => match self.exports.lock().unwrap().get(&id.coroutine) {
+                Some(inlet) => Imported::Local(Arc::clone(inlet)),
+                None => Imported::Gone,
             },
-            coroutine: 7,
-        };
-        let mut bytes = Vec::new();
-        remote::encode(&id, &mut bytes).unwrap();
-        remote::with_exchange(&self.node, || remote::decode(&bytes)).unwrap()
-    }
-
-    fn question(&self) -> Reply<u32> {
-        self.read(NodeId(1))
-    }
-
-    fn send_on(&self, question: Reply<u32>) -> Result<(), Reply<u32>> {
-        let to: Address<Reply<u32>> = self.read(NodeId(2));
-        remote::with_exchange(&self.node, || to.send(question)).map_err(SendError::into_message)
+            ASKER => Imported::Remote(Arc::clone(&self.asker) as Arc<dyn Carrier>),
+            _ => Imported::Remote(Arc::clone(&self.next) as Arc<dyn Carrier>),
+        }
     }
 }
 
-const REFUSED: [Request; 1] = [Request::Terminate];
+fn name(node: NodeId, coroutine: u64) -> RemoteId {
+    let location = Location {
+        node,
+        name: "somewhere".into(),
+        endpoint: None,
+    };
+    RemoteId {
+        location,
+        coroutine,
+    }
+}
+
+struct Node {
+    between: Arc<Between>,
+    exchange: Arc<dyn Exchange>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let exports = Exports::default();
+        let way = || {
+            let exports = Arc::clone(&exports);
+            Arc::new(Way {
+                exports,
+                ..Way::default()
+            })
+        };
+        let between = Arc::new(Between {
+            asker: way(),
+            next: way(),
+            exports,
+        });
+        Node {
+            exchange: Arc::clone(&between) as Arc<dyn Exchange>,
+            between,
+        }
+    }
+
+    /// An address or a reply that has come in a message.
+    fn read<T: Message>(&self, node: NodeId, coroutine: u64) -> T {
+        let mut bytes = Vec::new();
+        remote::encode(&name(node, coroutine), &mut bytes).unwrap();
+        remote::with_exchange(&self.exchange, || remote::decode(&bytes)).unwrap()
+    }
+
+    /// What the other node asks.
+    fn question(&self) -> Reply<u32> {
+        self.read(ASKER, 7)
+    }
+
+    /// Sends a question to the next node.
+    fn pass_on(&self, question: Reply<u32>) -> Result<(), Reply<u32>> {
+        let to: Address<Reply<u32>> = self.read(NEXT, 8);
+        remote::with_exchange(&self.exchange, || to.send(question)).map_err(SendError::into_message)
+    }
+
+    /// The one inlet that others have been told of.
+    fn lent(&self) -> Arc<dyn Inlet> {
+        let exports = self.between.exports.lock().unwrap();
+        assert_eq!(exports.len(), 1);
+        Arc::clone(exports.values().next().unwrap())
+    }
+
+    fn asker(&self) -> (usize, Vec<Request>) {
+        self.between.asker.traffic()
+    }
+
+    /// The session with the next node is over.
+    fn next_is_lost(&self) {
+        let dropped = std::mem::take(&mut *self.between.exports.lock().unwrap());
+        drop(dropped);
+    }
+}
 
 #[test]
-fn one_that_is_sent_on_is_no_longer_answered_for_here() {
-    let forwarder = Forwarder::new();
-    assert!(forwarder.send_on(forwarder.question()).is_ok());
-    assert_eq!(forwarder.next.traffic(), (1, vec![]));
-    assert_eq!(forwarder.asker.traffic(), (0, vec![]));
+fn an_answer_comes_back_by_way_of_who_passed_the_question_on() {
+    let node = Node::new();
+    assert!(node.pass_on(node.question()).is_ok());
+    assert_eq!(node.between.next.traffic(), (1, vec![]));
+    assert_eq!(node.asker(), (0, vec![]));
+
+    let mut answer = Vec::new();
+    remote::encode(&7_u32, &mut answer).unwrap();
+    let inlet = node.lent();
+    assert_eq!(inlet.receive(&answer), Ok(()));
+    assert_eq!(node.asker(), (1, vec![]));
+    assert_eq!(
+        *node.between.asker.messages.lock().unwrap(),
+        [answer.clone()]
+    );
+    // Once.
+    assert_eq!(inlet.receive(&answer), Err(CarryError::Closed));
+    node.next_is_lost();
+    assert_eq!(node.asker(), (1, vec![]));
+}
+
+#[test]
+fn whoever_asks_is_told_when_the_question_is_lost_behind_who_passed_it_on() {
+    let lose: [fn(&Node); 4] = [
+        // The next node drops it.
+        |node| node.lent().request(Request::Terminate),
+        // Nobody there has read it.
+        |node| node.lent().undelivered(),
+        |node| node.next_is_lost(),
+        // Its answer cannot be read.
+        |node| assert!(node.lent().receive(&[]).is_err()),
+    ];
+    for lose in lose {
+        let node = Node::new();
+        assert!(node.pass_on(node.question()).is_ok());
+        assert_eq!(node.asker(), (0, vec![]));
+        lose(&node);
+        assert_eq!(node.asker(), (0, REFUSED.to_vec()));
+        node.next_is_lost();
+        assert_eq!(node.asker(), (0, REFUSED.to_vec()), "once");
+    }
 }
 
 #[test]
 fn one_that_comes_back_is_refused_when_it_is_dropped() {
-    let forwarder = Forwarder::new();
-    forwarder.next.set_broken(true);
-    let back = forwarder.send_on(forwarder.question()).unwrap_err();
-    assert_eq!(forwarder.asker.traffic(), (0, vec![]));
+    let node = Node::new();
+    node.between.next.set_broken(true);
+    let back = node.pass_on(node.question()).unwrap_err();
+    assert_eq!(node.asker(), (0, vec![]));
     drop(back);
-    assert_eq!(forwarder.asker.traffic(), (0, REFUSED.to_vec()));
+    assert_eq!(node.asker(), (0, REFUSED.to_vec()));
 }
 
 #[test]
 fn one_that_comes_back_from_a_delivery_is_refused_when_it_is_dropped() {
-    let forwarder = Forwarder::new();
-    forwarder.next.set_broken(true);
-    let to: Address<Reply<u32>> = forwarder.read(NodeId(2));
-    let mut delivery = pin!(to.deliver(forwarder.question()));
-    let cx = &mut Context::from_waker(Waker::noop());
+    let node = Node::new();
+    node.between.next.set_broken(true);
+    let to: Address<Reply<u32>> = node.read(NEXT, 8);
+    let mut delivery = pin!(to.deliver(node.question()));
+    let cx = &mut TaskContext::from_waker(Waker::noop());
     let Poll::Ready(Err(error)) =
-        remote::with_exchange(&forwarder.node, || delivery.as_mut().poll(cx))
+        remote::with_exchange(&node.exchange, || delivery.as_mut().poll(cx))
     else {
         panic!("the way is broken");
     };
     assert!(matches!(error, SendError::Disconnected(..)), "{error}");
-    assert_eq!(forwarder.asker.traffic(), (0, vec![]));
+    assert_eq!(node.asker(), (0, vec![]));
     drop(error);
-    assert_eq!(forwarder.asker.traffic(), (0, REFUSED.to_vec()));
+    assert_eq!(node.asker(), (0, REFUSED.to_vec()));
 }
 
 #[test]
-fn one_that_comes_back_can_be_answered_or_sent_on_again() {
-    let forwarder = Forwarder::new();
-    forwarder.next.set_broken(true);
-    let back = forwarder.send_on(forwarder.question()).unwrap_err();
+fn one_that_comes_back_can_be_answered_or_passed_on_again() {
+    let node = Node::new();
+    node.between.next.set_broken(true);
+    let back = node.pass_on(node.question()).unwrap_err();
     back.send(7);
-    assert_eq!(forwarder.asker.traffic(), (1, vec![]));
+    assert_eq!(node.asker(), (1, vec![]));
 
-    let back = forwarder.send_on(forwarder.question()).unwrap_err();
-    forwarder.next.set_broken(false);
-    assert!(forwarder.send_on(back).is_ok());
-    assert_eq!(forwarder.next.traffic(), (1, vec![]));
-    assert_eq!(forwarder.asker.traffic(), (1, vec![]), "no refusal");
+    let back = node.pass_on(node.question()).unwrap_err();
+    node.between.next.set_broken(false);
+    assert!(node.pass_on(back).is_ok());
+    assert_eq!(node.between.next.traffic(), (1, vec![]));
+    assert_eq!(node.asker(), (1, vec![]), "no refusal");
+}
+
+#[test]
+fn a_reply_within_an_answer_that_is_lost_is_refused() {
+    let node = Node::new();
+    let outer: Reply<Reply<u32>> = node.read(NEXT, 9);
+    node.between.next.set_broken(true);
+    remote::with_exchange(&node.exchange, || outer.send(node.question()));
+    assert_eq!(node.asker(), (0, REFUSED.to_vec()));
+    assert_eq!(node.between.next.traffic(), (0, REFUSED.to_vec()));
+}
+
+/// A question from this process, and its reply.
+async fn ask_here() -> (tokio::task::JoinHandle<Result<u32, AskError>>, Reply<u32>) {
+    let (give, given) = tokio::sync::oneshot::channel();
+    let asked = spawn(async |mut me: Context<Reply<u32>>| {
+        let _ = give.send(me.receive().await.unwrap());
+    });
+    let asking = tokio::spawn(async move { asked.ask(|reply| reply).await });
+    (asking, given.await.unwrap())
+}
+
+#[tokio::test]
+async fn one_that_has_come_home_is_what_it_was() {
+    let node = Node::new();
+    for broken in [false, true] {
+        let (asking, reply) = ask_here().await;
+        assert!(node.pass_on(reply).is_ok());
+        // The next node sends it back in a message, and keeps what it knows of it.
+        let inlet = node.lent();
+        let home: Reply<u32> = node.read(HERE, inlet.id());
+        assert_eq!(inlet.receive(&[3]), Err(CarryError::Closed), "moved");
+        let again: Reply<u32> = node.read(HERE, inlet.id());
+        drop(again);
+        assert!(!home.is_closed());
+        if broken {
+            node.between.next.set_broken(true);
+            drop(node.pass_on(home).unwrap_err());
+            assert_eq!(asking.await.unwrap(), Err(AskError::NoReply));
+        } else {
+            home.send(5);
+            assert_eq!(asking.await.unwrap(), Ok(5));
+        }
+        node.next_is_lost();
+    }
 }

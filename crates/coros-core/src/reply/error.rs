@@ -1,0 +1,42 @@
+//! Why a question got no answer.
+
+use std::time::Duration;
+
+use crate::remote::CodecError;
+use crate::send::SendError;
+
+/// Why a question got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The coroutine has ended.
+    #[error("the coroutine has ended")]
+    Closed,
+    /// Its bounded mailbox is full.
+    #[error("the coroutine's mailbox is full")]
+    Full,
+    /// The coroutine dropped the [`Reply`]: it does not answer, has ended, or the link to its
+    /// node was lost.
+    #[error("the coroutine dropped the question without a reply")]
+    NoReply,
+    /// No answer came in time.
+    #[error("no reply within {0:?}")]
+    TimedOut(Duration),
+    /// There is no link to the coroutine's node.
+    #[error("no link to the coroutine's node: {0}")]
+    Disconnected(String),
+    /// The question cannot be encoded for another node.
+    #[error("the question cannot travel: {0}")]
+    Codec(CodecError),
+}
+
+impl AskError {
+    pub(crate) fn from_send<M>(error: SendError<M>) -> Self {
+        match error {
+            SendError::Full(_) => AskError::Full,
+            SendError::Closed(_) => AskError::Closed,
+            SendError::Disconnected(_, why) => AskError::Disconnected(why.into()),
+            SendError::Codec(_, why) => AskError::Codec(*why),
+        }
+    }
+}

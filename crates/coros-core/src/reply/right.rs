@@ -1,0 +1,58 @@
+//! The right to answer a question, here or on the node where it was asked, while nobody else has
+//! it.
+
+use std::sync::Arc;
+
+use crate::mailbox::oneshot;
+use crate::remote::{Carrier, CodecError, RemoteId, Request};
+
+/// Dropped unused, it tells whoever asks that there will be no answer.
+pub(super) enum Right<T> {
+    /// Whoever asks is in this process.
+    Here(oneshot::Sender<T>),
+    /// Boxed, because a reply is part of messages that hardly ever come from another node.
+    Elsewhere(Box<RemoteRight<T>>),
+}
+
+impl<T> Right<T> {
+    pub(super) fn answer(self, answer: T) {
+        match self {
+            // Whoever asked may have stopped waiting.
+            Right::Here(sender) => drop(sender.send(answer)),
+            Right::Elsewhere(remote) => remote.answer(&answer),
+        }
+    }
+
+    /// Whether nobody waits for the answer any more. Unknown, hence false, across nodes.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self, Right::Here(sender) if sender.is_closed())
+    }
+}
+
+/// The right to answer a question of another node.
+pub(super) struct RemoteRight<T> {
+    pub(super) id: RemoteId,
+    pub(super) carrier: Arc<dyn Carrier>,
+    pub(super) encode: fn(&T, &mut Vec<u8>) -> Result<(), CodecError>,
+    pub(super) answered: bool,
+}
+
+impl<T> RemoteRight<T> {
+    fn answer(mut self, answer: &T) {
+        let encode = &mut |buffer: &mut Vec<u8>| (self.encode)(answer, buffer);
+        match self.carrier.send(&self.id, encode) {
+            Ok(()) => self.answered = true,
+            Err(error) => {
+                tracing::warn!("a reply to {} was lost: {error}", self.id.location);
+            }
+        }
+    }
+}
+
+impl<T> Drop for RemoteRight<T> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.carrier.request(&self.id, Request::Terminate);
+        }
+    }
+}
