@@ -33,8 +33,11 @@ impl Carrier for Peer {
             let future: BoxFuture<Result<(), CarryError>> = match queued {
                 Ok(()) => Box::pin(await_answer(answer)),
                 Err(_) => {
-                    let (payload, lent) = (payload.to_vec(), lent.to_vec());
-                    Box::pin(this.deliver_later(target, payload, lent, epoch))
+                    let lent = Lent {
+                        peer: this,
+                        ids: lent.to_vec(),
+                    };
+                    Box::pin(deliver_later(lent, target, payload.to_vec(), epoch))
                 }
             };
             Ok(future)
@@ -69,47 +72,56 @@ impl Peer {
         encode: Encode<'_>,
         f: impl FnOnce(&[u8], &[u64]) -> Result<T, CarryError>,
     ) -> Result<T, CarryError> {
-        let take_back = |lent: &[u64]| {
-            if !lent.is_empty() {
-                self.node().exports.take_back(lent, self.id());
-            }
-        };
-        let encoded = scope::encoded(self.exchange(), encode, |payload, lent| {
-            let result = check_length(payload, lent).and_then(|()| f(payload, lent));
-            if result.is_err() {
-                take_back(lent);
-            }
-            result
-        });
-        encoded.unwrap_or_else(|(error, lent)| {
-            take_back(&lent);
-            Err(error.into())
+        let take_back = |lent: &[u64]| self.take_back(lent);
+        scope::encoded(self.exchange(), encode, take_back, |payload, lent| {
+            check_length(payload, lent)?;
+            f(payload, lent)
         })
     }
 
-    /// Waits for room, then queues a message to be delivered.
-    async fn deliver_later(
-        self: Arc<Self>,
-        target: u64,
-        payload: Vec<u8>,
-        lent: Vec<u64>,
-        epoch: u64,
-    ) -> Result<(), CarryError> {
-        let (mut waiter, answer) = oneshot::channel();
-        loop {
-            let mut room = std::pin::pin!(self.room());
-            room.as_mut().enable();
-            let queued = self.in_session(epoch, |session| {
-                session.deliver(target, &payload, &lent, waiter)
-            });
-            match queued {
-                Some(Ok(())) => return await_answer(answer).await,
-                Some(Err(back)) => waiter = back,
-                None => return Err(gone()),
-            }
-            room.await;
+    /// A message that would have told the peer of these was never sent.
+    fn take_back(&self, lent: &[u64]) {
+        if !lent.is_empty() {
+            self.node().exports.take_back(lent, self.id());
         }
     }
+}
+
+/// What a message lends that has not been queued yet: taken back if it never is.
+struct Lent {
+    peer: Arc<Peer>,
+    ids: Vec<u64>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.peer.take_back(&self.ids);
+    }
+}
+
+/// Waits for room, then queues a message to be delivered.
+async fn deliver_later(
+    mut lent: Lent,
+    target: u64,
+    payload: Vec<u8>,
+    epoch: u64,
+) -> Result<(), CarryError> {
+    let (mut waiter, answer) = oneshot::channel();
+    loop {
+        let mut room = std::pin::pin!(lent.peer.room());
+        room.as_mut().enable();
+        let queued = lent.peer.in_session(epoch, |session| {
+            session.deliver(target, &payload, &lent.ids, waiter)
+        });
+        match queued {
+            Some(Ok(())) => break,
+            Some(Err(back)) => waiter = back,
+            None => return Err(gone()),
+        }
+        room.await;
+    }
+    lent.ids.clear();
+    await_answer(answer).await
 }
 
 async fn await_answer(answer: oneshot::Receiver<Result<(), CarryError>>) -> Result<(), CarryError> {

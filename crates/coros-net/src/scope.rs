@@ -1,6 +1,7 @@
 //! What addresses go through while they are encoded and decoded.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use coros_core::remote::{self, CodecError, Encode, Exchange, Imported, Inlet, NodeId, RemoteId};
@@ -45,26 +46,36 @@ impl Exchange for Scope {
     }
 }
 
-/// Encodes a message and calls `f` with it and what it lends.
+/// Encodes a message and calls `f` with it and what it lends; whatever goes wrong, `take_back` is
+/// called with the latter.
 ///
 /// The message is built in scratch space of this thread and not in the link's buffer, since
 /// encoding runs the user's code: that must not hold up other senders, nor deadlock when it sends
 /// something itself.
-pub(crate) fn encoded<T>(
+pub(crate) fn encoded<T, E: From<CodecError>>(
     exchange: &Arc<dyn Exchange>,
     encode: Encode<'_>,
-    f: impl FnOnce(&[u8], &[u64]) -> T,
-) -> Result<T, (CodecError, Vec<u64>)> {
+    take_back: impl FnOnce(&[u64]),
+    f: impl FnOnce(&[u8], &[u64]) -> Result<T, E>,
+) -> Result<T, E> {
     // Encoding may nest: the inner one finds no scratch space and makes its own.
     let mut scratch = SCRATCH.take();
     scratch.clear();
     let outer = LENT.take();
-    let encoding = remote::with_exchange(exchange, || encode(&mut scratch));
+    let encoding = catch_unwind(AssertUnwindSafe(|| {
+        remote::with_exchange(exchange, || encode(&mut scratch))
+    }));
     let lent = LENT.replace(outer);
     let result = match encoding {
-        Ok(()) => Ok(f(&scratch, &lent)),
-        Err(e) => Err((e, lent)),
+        Ok(encoded) => encoded.map_err(E::from).and_then(|()| f(&scratch, &lent)),
+        Err(panic) => {
+            take_back(&lent);
+            resume_unwind(panic);
+        }
     };
+    if result.is_err() {
+        take_back(&lent);
+    }
     scratch.clear();
     scratch.shrink_to(KEEP);
     SCRATCH.set(scratch);
