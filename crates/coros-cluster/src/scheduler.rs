@@ -125,7 +125,8 @@ impl Scheduler {
         &self.inner.node
     }
 
-    /// Ends the workers and waits until their processes are gone.
+    /// Ends the workers, waits until their processes are gone, and closes
+    /// [the node](Self::node): an address that a call took along no longer keeps a mailbox open.
     ///
     /// Calls that have not ended give [`JobError::Closed`]. A worker has
     /// [a grace period](LocalBuilder::grace) to end by itself. Closing twice is fine.
@@ -138,9 +139,12 @@ impl Scheduler {
         let (tell, told) = oneshot::channel();
         self.inner.command(Command::Close(Some(tell)));
         // No answer means that the shell has ended, and its workers before it.
-        match told.await {
-            Ok(killed) if !killed.is_empty() => Err(CloseError { killed }),
-            _ => Ok(()),
+        let killed = told.await.unwrap_or_default();
+        self.inner.node.close().await;
+        if killed.is_empty() {
+            Ok(())
+        } else {
+            Err(CloseError { killed })
         }
     }
 }

@@ -222,6 +222,23 @@ async fn a_remote_coroutine_has_a_mailbox() {
     scheduler.close().await.unwrap();
 }
 
+async fn after_closing_no_address_is_left_that_a_call_took_along() {
+    let scheduler = two_workers().await;
+    let counter = coros::spawn(async |mut me: Context<Hello>| {
+        let mut received = 0;
+        while me.receive().await.is_some() {
+            received += 1;
+        }
+        received
+    });
+    let adder = scheduler.submit(adder(counter.address(), 10));
+    drop(adder);
+    scheduler.close().await.unwrap();
+    // The scheduler is still there.
+    assert!(counter.join().await.unwrap() <= 1);
+    drop(scheduler);
+}
+
 async fn a_call_that_kills_workers_is_given_up_and_hurts_no_other() {
     let scheduler = Scheduler::local()
         .workers(2)
@@ -519,6 +536,7 @@ fn main() {
         a_panic_is_an_error_and_costs_no_worker,
         a_map_keeps_order_and_window,
         a_remote_coroutine_has_a_mailbox,
+        after_closing_no_address_is_left_that_a_call_took_along,
         a_call_that_kills_workers_is_given_up_and_hurts_no_other,
         a_call_that_may_not_be_repeated_is_not,
         a_dropped_job_is_cancelled_where_it_runs,

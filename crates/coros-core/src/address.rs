@@ -25,7 +25,9 @@ use crate::{Context, Exit};
 /// A coroutine lives as long as its function runs, whether or not somebody has its address. But
 /// once the last address is gone nobody can send to it any more, so
 /// [`receive`](Context::receive) returns `None`, by which most coroutines end.
-/// [`downgrade`](Address::downgrade) gives an address that does not count.
+/// [`downgrade`](Address::downgrade) gives an address that does not count. One that has gone to
+/// another node counts, whatever becomes of it there, until the link with that node ends, or this
+/// node closes.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {

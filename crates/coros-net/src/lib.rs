@@ -14,9 +14,13 @@
 //!   connection is seen at once, a silent peer within [`Builder::silence`] and a tenth.
 //! - The next use of an address makes a new link. What was under way when the old one broke is
 //!   lost, and those who waited have been told.
+//! - A question that is passed on is answered by way of each node that it passed through.
+//! - An address that has gone to another node counts as one until the session with that node
+//!   ends, or this node closes, whether or not anybody there still has it: a coroutine that is to
+//!   end when nobody can send to it any more needs a message that says so.
 //! - What waits for one peer, and what of one peer waits for room in bounded mailboxes, is bounded
-//!   ([`Builder::outbox`]). What a peer sends to an unbounded
-//!   mailbox is not: that takes flow control, which is yet to come.
+//!   ([`Builder::outbox`]). What a peer sends to an unbounded mailbox is not: that takes flow
+//!   control, which is yet to come.
 //!
 //! # How it is made
 //!
