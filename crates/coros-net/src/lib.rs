@@ -22,6 +22,7 @@
 //!
 //! `wire` (the frames), `session` (what is owed to whom), `outbox` and `rendezvous` are plain state
 //! machines; `link`, `greeting` and `node` are the tasks around them, `peer` is where the two meet.
+//! All time is tokio's, so a test can pause it; bytes go over a [`Transport`].
 
 mod buffer;
 mod builder;
@@ -41,7 +42,9 @@ mod rendezvous;
 mod rogue_tests;
 mod scope;
 mod secret;
+mod tcp;
 mod tls;
+mod transport;
 
 // Public for tests, fuzzing and benchmarks; no part of the API.
 #[doc(hidden)]
@@ -52,9 +55,11 @@ pub mod session;
 pub mod wire;
 
 pub use builder::Builder;
-pub use coros_core::remote::{Location, NodeId};
+pub use coros_core::remote::{BoxFuture, Location, NodeId};
 pub use events::PeerEvent;
 pub use identity::{Authority, Credentials, DEFAULT_NETWORK, IdentityError};
 pub use node::{ConnectError, Node, NodeError};
 pub use secret::{Secret, SecretError};
+pub use tcp::TcpTransport;
 pub use tls::HandshakeError;
+pub use transport::{BoxListener, BoxStream, ByteStream, Listener, Transport};
