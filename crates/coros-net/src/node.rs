@@ -1,6 +1,6 @@
 //! A node: this process, or a part of it, on a network.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -83,7 +83,7 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     closing: AtomicBool,
     tickets: AtomicU64,
-    peers: Mutex<HashMap<NodeId, Weak<Peer>>>,
+    peers: Mutex<BTreeMap<NodeId, Weak<Peer>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -338,7 +338,7 @@ impl Inner {
         self.exports.close();
     }
 
-    fn lock_peers(&self) -> MutexGuard<'_, HashMap<NodeId, Weak<Peer>>> {
+    fn lock_peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Weak<Peer>>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
