@@ -51,6 +51,8 @@ mod transport;
 pub mod outbox;
 #[doc(hidden)]
 pub mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[doc(hidden)]
 pub mod wire;
 
