@@ -1,20 +1,22 @@
 //! Starting a node.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::future::poll_fn;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::remote::Location;
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::Secret;
 use crate::events::Events;
 use crate::greeting;
 use crate::identity::{self, Authority, Credentials, DEFAULT_NETWORK};
 use crate::node::{Config, Inner, Node, NodeError, Parts};
-use crate::pending::Pending;
+use crate::pending::{Pending, Place};
 use crate::session::Timing;
+use crate::tcp::TcpTransport;
 use crate::tls::Tls;
+use crate::transport::{BoxListener, BoxStream, Transport};
 
 /// How long the listener rests when the system is out of sockets.
 const REST: Duration = Duration::from_millis(100);
@@ -27,6 +29,7 @@ pub struct Builder {
     network: Option<String>,
     listen: Option<SocketAddr>,
     advertise: Option<SocketAddr>,
+    transport: Arc<dyn Transport>,
     trust: Trust,
     config: Config,
 }
@@ -46,6 +49,7 @@ impl Default for Builder {
             network: None,
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             advertise: None,
+            transport: Arc::new(TcpTransport),
             trust: Trust::OfUser,
             config: Config {
                 timing: Timing::default(),
@@ -89,6 +93,12 @@ impl Builder {
     /// leads outward.
     pub fn advertise(mut self, endpoint: SocketAddr) -> Self {
         self.advertise = Some(endpoint);
+        self
+    }
+
+    /// What carries the bytes, [`TcpTransport`] unless given. Links are TLS on whatever it is.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transport = Arc::new(transport);
         self
     }
 
@@ -167,14 +177,18 @@ impl Builder {
     pub async fn build(self) -> Result<Node, NodeError> {
         let config = self.config;
         let (listen, advertise) = (self.listen, self.advertise);
+        let transport = Arc::clone(&self.transport);
         let credentials = self.own_credentials().await?;
         let tls = Tls::new(&credentials)?;
         let listener = match listen {
-            Some(endpoint) => Some(bind(endpoint).await?),
+            Some(endpoint) => {
+                let listening = transport.listen(endpoint).await;
+                Some(listening.map_err(|source| NodeError::Listen { endpoint, source })?)
+            }
             None => None,
         };
-        let listening = listener.as_ref().map(|(_, endpoint)| *endpoint);
-        let endpoint = advertise.or(listening.map(outward));
+        let outward = listener.as_ref().map(|listener| listener.outward());
+        let endpoint = advertise.or(outward);
         let (events, dispatcher) = Events::new();
         let node = Node::start(Inner::new(Parts {
             location: Location {
@@ -182,7 +196,8 @@ impl Builder {
                 name: credentials.name().into(),
                 endpoint,
             },
-            listening,
+            listening: listener.as_ref().map(|listener| listener.endpoint()),
+            transport,
             network: credentials.network().to_owned(),
             tls,
             config,
@@ -190,7 +205,7 @@ impl Builder {
         }));
         let inner = node.inner();
         inner.tasks.spawn(dispatcher.run());
-        if let Some((listener, _)) = listener {
+        if let Some(listener) = listener {
             inner.tasks.spawn(listen_on(Arc::clone(inner), listener));
         }
         Ok(node)
@@ -217,26 +232,19 @@ impl Builder {
     }
 }
 
-async fn bind(endpoint: SocketAddr) -> Result<(TcpListener, SocketAddr), NodeError> {
-    let failed = |source| NodeError::Listen { endpoint, source };
-    let listener = TcpListener::bind(endpoint).await.map_err(failed)?;
-    let endpoint = listener.local_addr().map_err(failed)?;
-    Ok((listener, endpoint))
-}
-
 /// Accepts connections until the node leaves.
-async fn listen_on(node: Arc<Inner>, listener: TcpListener) {
+async fn listen_on(node: Arc<Inner>, mut listener: BoxListener) {
     let pending = Pending::default();
     loop {
         let accepted = tokio::select! {
             biased;
             () = node.leaving.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = poll_fn(|cx| listener.poll_accept(cx)) => accepted,
         };
         match accepted {
-            Ok((tcp, from)) => {
+            Ok((stream, from)) => {
                 let place = pending.enter(node.config.pending);
-                let handshake = handshake(Arc::clone(&node), tcp, from, place);
+                let handshake = handshake(Arc::clone(&node), stream, from, place);
                 node.tasks.spawn(handshake);
             }
             Err(error) => {
@@ -247,48 +255,14 @@ async fn listen_on(node: Arc<Inner>, listener: TcpListener) {
     }
 }
 
-async fn handshake(
-    node: Arc<Inner>,
-    tcp: TcpStream,
-    from: SocketAddr,
-    place: crate::pending::Place,
-) {
+async fn handshake(node: Arc<Inner>, stream: BoxStream, from: SocketAddr, place: Place) {
     let leaving = node.leaving.clone();
     tokio::select! {
         biased;
         () = leaving.cancelled() => {}
         () = place.lost() => tracing::debug!(%from, "too many connections without a handshake"),
-        () = greeting::accept(node, tcp, from) => {}
+        () = greeting::accept(node, stream, from) => {}
     }
-}
-
-/// Replaces an address that stands for all interfaces by that of the one which leads outward.
-fn outward(endpoint: SocketAddr) -> SocketAddr {
-    if !endpoint.ip().is_unspecified() {
-        return endpoint;
-    }
-    // Connecting a datagram socket sends nothing: it only looks up the route. The addresses are
-    // those reserved for documentation.
-    let (any, far, loopback): (IpAddr, IpAddr, IpAddr) = if endpoint.is_ipv4() {
-        let far = Ipv4Addr::new(192, 0, 2, 1);
-        (
-            Ipv4Addr::UNSPECIFIED.into(),
-            far.into(),
-            Ipv4Addr::LOCALHOST.into(),
-        )
-    } else {
-        let far = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-        (
-            Ipv6Addr::UNSPECIFIED.into(),
-            far.into(),
-            Ipv6Addr::LOCALHOST.into(),
-        )
-    };
-    let route = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect((far, 9))?;
-        socket.local_addr()
-    });
-    SocketAddr::new(route.map_or(loopback, |local| local.ip()), endpoint.port())
 }
 
 fn default_name() -> String {

@@ -4,7 +4,7 @@
 //! peers that are there already and then of each change, once and in order, and a slow or
 //! panicking subscriber holds up no link.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(crate) struct Events {
 /// The task's side.
 pub(crate) struct Dispatcher {
     commands: mpsc::UnboundedReceiver<Command>,
-    present: HashMap<NodeId, Location>,
+    present: BTreeMap<NodeId, Location>,
     subscribers: Vec<Subscriber>,
 }
 
@@ -55,7 +55,7 @@ impl Events {
         let (sender, commands) = mpsc::unbounded_channel();
         let dispatcher = Dispatcher {
             commands,
-            present: HashMap::new(),
+            present: BTreeMap::new(),
             subscribers: Vec::new(),
         };
         (Events { commands: sender }, dispatcher)

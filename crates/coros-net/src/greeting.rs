@@ -1,4 +1,4 @@
-//! From a TCP connection to a link: TLS, then a hello each way.
+//! From a transport's stream to a link: TLS, then a hello each way.
 //!
 //! The dialler speaks first. What the dialled side answers decides whether the connection becomes
 //! the link between the two; see [`rendezvous`](crate::rendezvous). All of it has one time limit.
@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use coros_core::remote::Location;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +20,7 @@ use crate::link::Link;
 use crate::node::{ConnectError, Inner};
 use crate::peer::Peer;
 use crate::rendezvous::{Greet, Ticket};
+use crate::transport::BoxStream;
 use crate::wire::{self, Envelope, Frame, Goodbye, Hello, Kind};
 
 /// Dials a peer that somebody wants to reach. The dial has been announced to the peer.
@@ -121,10 +121,10 @@ impl Drop for Dial {
 }
 
 /// Shakes hands as the dialled side, and starts the link.
-pub(crate) async fn accept(node: Arc<Inner>, tcp: TcpStream, from: SocketAddr) {
+pub(crate) async fn accept(node: Arc<Inner>, stream: BoxStream, from: SocketAddr) {
     use HandshakeError::{BadCertificate, Connection, NotCoros, TimedOut};
     let limit = node.config.handshake;
-    let accepted = tokio::time::timeout(limit, accepted(&node, tcp, from)).await;
+    let accepted = tokio::time::timeout(limit, accepted(&node, stream, from)).await;
     let error = match accepted {
         Ok(Ok(())) => return,
         Ok(Err(error)) => error,
@@ -141,10 +141,10 @@ pub(crate) async fn accept(node: Arc<Inner>, tcp: TcpStream, from: SocketAddr) {
 
 async fn accepted(
     node: &Arc<Inner>,
-    tcp: TcpStream,
+    stream: BoxStream,
     from: SocketAddr,
 ) -> Result<(), HandshakeError> {
-    let mut connection = Connection::accept(node, tcp).await?;
+    let mut connection = Connection::accept(node, stream).await?;
     let (mut location, last) = connection.read_hello(node).await?;
     if let Some(endpoint) = &mut location.endpoint
         && endpoint.ip().is_unspecified()
@@ -223,7 +223,7 @@ async fn settled(peer: &Peer, endpoint: SocketAddr) -> Result<(), ConnectError> 
 
 /// An authenticated connection that is not a link yet.
 struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<BoxStream>,
     buffer: ReadBuffer,
     identity: PeerIdentity,
 }
@@ -236,13 +236,14 @@ enum Answered {
 
 impl Connection {
     async fn dial(node: &Inner, endpoint: SocketAddr) -> Result<Self, ConnectError> {
-        let tcp = TcpStream::connect(endpoint)
+        let stream = node
+            .transport
+            .dial(endpoint)
             .await
             .map_err(|source| ConnectError::Unreachable { endpoint, source })?;
-        prepare(&tcp);
         let (stream, identity) = node
             .tls
-            .dial(tcp)
+            .dial(stream)
             .await
             .map_err(|source| ConnectError::Handshake { endpoint, source })?;
         Ok(Connection {
@@ -252,9 +253,8 @@ impl Connection {
         })
     }
 
-    async fn accept(node: &Inner, tcp: TcpStream) -> Result<Self, HandshakeError> {
-        prepare(&tcp);
-        let (stream, identity) = node.tls.accept(tcp).await?;
+    async fn accept(node: &Inner, stream: BoxStream) -> Result<Self, HandshakeError> {
+        let (stream, identity) = node.tls.accept(stream).await?;
         Ok(Connection {
             stream,
             buffer: ReadBuffer::new(),
@@ -314,7 +314,7 @@ impl Connection {
         ticket: Ticket,
         token: CancellationToken,
         greeting: Vec<u8>,
-    ) -> Link<TcpStream> {
+    ) -> Link {
         let Connection { stream, buffer, .. } = self;
         Link {
             peer,
@@ -336,13 +336,6 @@ impl Connection {
         let mut waste = [0; 256];
         while let Ok(1..) = self.stream.read(&mut waste).await {}
         Ok(())
-    }
-}
-
-/// Small frames are not to wait for more.
-fn prepare(tcp: &TcpStream) {
-    if let Err(error) = tcp.set_nodelay(true) {
-        tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
 }
 

@@ -26,6 +26,7 @@
 //!
 //! `wire` (the frames), `session` (what is owed to whom), `outbox` and `rendezvous` are plain state
 //! machines; `link`, `greeting` and `node` are the tasks around them, `peer` is where the two meet.
+//! All time is tokio's, so a test can pause it; bytes go over a [`Transport`].
 
 mod buffer;
 mod builder;
@@ -45,20 +46,26 @@ mod rendezvous;
 mod rogue_tests;
 mod scope;
 mod secret;
+mod tcp;
 mod tls;
+mod transport;
 
 // Public for tests, fuzzing and benchmarks; no part of the API.
 #[doc(hidden)]
 pub mod outbox;
 #[doc(hidden)]
 pub mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[doc(hidden)]
 pub mod wire;
 
 pub use builder::Builder;
-pub use coros_core::remote::{Location, NodeId};
+pub use coros_core::remote::{BoxFuture, Location, NodeId};
 pub use events::PeerEvent;
 pub use identity::{Authority, Credentials, DEFAULT_NETWORK, IdentityError};
 pub use node::{ConnectError, Node, NodeError};
 pub use secret::{Secret, SecretError};
+pub use tcp::TcpTransport;
 pub use tls::HandshakeError;
+pub use transport::{BoxListener, BoxStream, ByteStream, Listener, Transport};

@@ -24,7 +24,7 @@ use crate::outbox::Batch;
 use crate::peer::{Next, Peer};
 use crate::rendezvous::Ticket;
 use crate::session::Input;
-use crate::tls::Io;
+use crate::transport::BoxStream;
 use crate::wire::{self, Frame, Kind, WireError};
 
 /// How long the last frames may take, and the peer to close its side after them.
@@ -33,10 +33,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const WHY: Duration = Duration::from_millis(100);
 
 /// A connection that has become the link with a peer.
-pub(crate) struct Link<S> {
+pub(crate) struct Link {
     pub(crate) peer: Arc<Peer>,
     pub(crate) ticket: Ticket,
-    pub(crate) stream: TlsStream<S>,
+    pub(crate) stream: TlsStream<BoxStream>,
     /// What has been read beyond the greeting.
     pub(crate) buffer: ReadBuffer,
     /// To be written first.
@@ -44,7 +44,7 @@ pub(crate) struct Link<S> {
     pub(crate) token: CancellationToken,
 }
 
-impl<S: Io> Link<S> {
+impl Link {
     /// Starts the link's tasks. They end with the link, and the link with them.
     pub(crate) fn spawn(self) {
         let node = Arc::clone(self.peer.node());
@@ -128,14 +128,14 @@ async fn drain(io: &mut (impl AsyncReadExt + Unpin)) -> io::Result<()> {
     Ok(())
 }
 
-struct Writer<S> {
+struct Writer {
     peer: Arc<Peer>,
     ticket: Ticket,
-    io: WriteHalf<TlsStream<S>>,
+    io: WriteHalf<TlsStream<BoxStream>>,
     token: CancellationToken,
 }
 
-impl<S: Io> Writer<S> {
+impl Writer {
     /// Until the last frame is written, or the link ends otherwise.
     async fn run(mut self, greeting: Vec<u8>) -> io::Result<()> {
         let token = self.token.clone();
@@ -211,7 +211,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    async fn run<S: Io>(&mut self, io: &mut ReadHalf<TlsStream<S>>) -> Over {
+    async fn run(&mut self, io: &mut ReadHalf<TlsStream<BoxStream>>) -> Over {
         loop {
             if let Err(error) = self.frames() {
                 return Over::Broken(error);

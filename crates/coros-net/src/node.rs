@@ -1,6 +1,6 @@
 //! A node: this process, or a part of it, on a network.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +25,7 @@ use crate::rendezvous::Ticket;
 use crate::scope::Scope;
 use crate::session::Timing;
 use crate::tls::Tls;
+use crate::transport::Transport;
 use crate::{HandshakeError, IdentityError, SecretError};
 
 /// How long a link that closes may take to write what is queued, and [`Node::close`] waits for.
@@ -65,6 +66,7 @@ struct NodeHandle {
 pub(crate) struct Inner {
     pub(crate) location: Location,
     pub(crate) listening: Option<SocketAddr>,
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) network: String,
     pub(crate) tls: Tls,
     pub(crate) config: Config,
@@ -81,7 +83,7 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     closing: AtomicBool,
     tickets: AtomicU64,
-    peers: Mutex<HashMap<NodeId, Weak<Peer>>>,
+    peers: Mutex<BTreeMap<NodeId, Weak<Peer>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -246,6 +248,7 @@ impl Drop for NodeHandle {
 pub(crate) struct Parts {
     pub(crate) location: Location,
     pub(crate) listening: Option<SocketAddr>,
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) network: String,
     pub(crate) tls: Tls,
     pub(crate) config: Config,
@@ -257,6 +260,7 @@ impl Inner {
         Inner {
             location: parts.location,
             listening: parts.listening,
+            transport: parts.transport,
             network: parts.network,
             tls: parts.tls,
             config: parts.config,
@@ -334,7 +338,7 @@ impl Inner {
         self.exports.close();
     }
 
-    fn lock_peers(&self) -> MutexGuard<'_, HashMap<NodeId, Weak<Peer>>> {
+    fn lock_peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Weak<Peer>>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -203,7 +203,7 @@ impl Peer {
     pub(crate) fn dial_over(&self, ticket: Ticket, reason: &str) {
         self.with(|state| {
             if state.rendezvous.finish(ticket) {
-                let again = Instant::now() + DIAL_AGAIN;
+                let again = now() + DIAL_AGAIN;
                 state.failed = Some((again, reason.to_owned()));
                 state.input(Input::Lost(reason.to_owned()));
             }
@@ -298,7 +298,7 @@ impl Peer {
             let Some(session) = &mut state.session else {
                 return Next::Stop;
             };
-            match session.take(Instant::now(), batch) {
+            match session.take(now(), batch) {
                 Taken::Batch => Next::Write,
                 Taken::Last => Next::WriteLast,
                 Taken::Nothing if !session.is_open() => Next::Stop,
@@ -438,6 +438,11 @@ impl Peer {
     }
 }
 
+/// The time by tokio's clock, which tests can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Calls a watcher; a panic in one must not keep the others from being told.
 pub(crate) fn tell(on_exit: OnExit, exit: Exit) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_exit(exit))) {
@@ -459,7 +464,7 @@ impl State {
             *epoch += 1;
             let config = &node.config;
             let name = location.to_string();
-            Session::new(Instant::now(), name, config.timing, config.outbox)
+            Session::new(now(), name, config.timing, config.outbox)
         })
     }
 
@@ -478,7 +483,7 @@ impl State {
                     return refuse("this node has closed");
                 }
                 if let Some((again, why)) = &self.failed
-                    && Instant::now() < *again
+                    && now() < *again
                 {
                     return refuse(why);
                 }
@@ -508,7 +513,7 @@ impl State {
 
     fn input(&mut self, input: Input<'_>) {
         if let Some(session) = &mut self.session {
-            session.handle(Instant::now(), input);
+            session.handle(now(), input);
         }
     }
 

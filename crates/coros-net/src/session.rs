@@ -456,16 +456,23 @@ impl<D, W> Session<D, W> {
         }
         self.phase = phase;
         let lost = self.disconnected(reason);
-        for (_, waiter) in self.delivers.drain() {
-            self.outputs
-                .push_back(Output::Delivered(waiter, Err(lost.clone())));
-        }
-        for (_, watcher) in self.watches.drain() {
-            self.outputs
-                .push_back(Output::Exited(watcher, Exit::Disconnected));
-        }
+        let delivers = in_order(&mut self.delivers).map(|waiter| {
+            let lost = lost.clone();
+            Output::Delivered(waiter, Err(lost))
+        });
+        self.outputs.extend(delivers);
+        let watches = in_order(&mut self.watches);
+        self.outputs
+            .extend(watches.map(|watcher| Output::Exited(watcher, Exit::Disconnected)));
         self.outputs.push_back(Output::Ended(end));
     }
+}
+
+/// Takes out all that wait, in the order in which they came.
+fn in_order<T>(waiting: &mut HashMap<u64, T>) -> impl Iterator<Item = T> {
+    let mut all: Vec<_> = waiting.drain().collect();
+    all.sort_unstable_by_key(|(correlation, _)| *correlation);
+    all.into_iter().map(|(_, waiter)| waiter)
 }
 
 /// What users wrote may be longer than a control frame.

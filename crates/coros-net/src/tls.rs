@@ -24,21 +24,17 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, CommonState, ConfigBuilder, ConfigSide,
     Error, RootCertStore, ServerConfig, WantsVerifier, WantsVersions,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 
 use crate::Credentials;
 use crate::identity::{self, PeerIdentity};
+use crate::transport::ByteStream;
 
 /// The protocol version, as ALPN.
 const PROTOCOL: &str = "coros/1";
 /// How long the reason of a refusal is given to arrive before the connection is closed.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// What a byte stream must be able to do to carry a link.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for T {}
 
 /// One node's side of every handshake.
 pub(crate) struct Tls {
@@ -95,7 +91,7 @@ impl Tls {
     ///
     /// In TLS 1.3 this side is done before the other has checked its certificate: a refusal may
     /// only show in the first read.
-    pub(crate) async fn dial<S: Io>(
+    pub(crate) async fn dial<S: ByteStream>(
         &self,
         io: S,
     ) -> Result<(TlsStream<S>, PeerIdentity), HandshakeError> {
@@ -117,7 +113,7 @@ impl Tls {
     }
 
     /// Shakes hands as the side that was dialled.
-    pub(crate) async fn accept<S: Io>(
+    pub(crate) async fn accept<S: ByteStream>(
         &self,
         io: S,
     ) -> Result<(TlsStream<S>, PeerIdentity), HandshakeError> {
@@ -290,7 +286,7 @@ fn certificate_error(why: &CertificateError, network: &str) -> HandshakeError {
 }
 
 /// Lets the last bytes arrive: closing a socket that holds unread bytes would destroy them.
-async fn linger<S: Io>(mut io: S) {
+async fn linger<S: ByteStream>(mut io: S) {
     let drain = async {
         let mut waste = [0; 1024];
         io.shutdown().await?;
@@ -400,7 +396,10 @@ mod tests {
         [near, far]
     }
 
-    async fn exchange<S: Io>(tls: &Tls, stream: &mut TlsStream<S>) -> Result<(), HandshakeError> {
+    async fn exchange<S: ByteStream>(
+        tls: &Tls,
+        stream: &mut TlsStream<S>,
+    ) -> Result<(), HandshakeError> {
         let mut byte = [0];
         let explain = |e: io::Error| tls.explain(&e);
         stream.write_all(&[7]).await.map_err(explain)?;

@@ -125,6 +125,25 @@ fn frames_queue_up_until_there_is_a_link() {
 }
 
 #[test]
+fn an_end_answers_in_the_order_of_the_questions() {
+    let now = Instant::now();
+    let mut link = connected(now);
+    for n in 0..50 {
+        link.deliver(7, b"", &[], n).unwrap();
+        link.watch(7, "watch");
+    }
+    link.handle(now, Input::Lost("cut".into()));
+    let delivers: Vec<_> = outputs(&mut link)
+        .into_iter()
+        .filter_map(|output| match output {
+            Output::Delivered(n, Err(_)) => Some(n),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(delivers, (0..50).collect::<Vec<_>>());
+}
+
+#[test]
 fn an_end_answers_everything_once() {
     let now = Instant::now();
     let goodbye = value(&Goodbye::Leaving);

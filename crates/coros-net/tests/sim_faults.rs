@@ -1,0 +1,386 @@
+//! What nodes make of a network that fails, in virtual time.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{collector, events, next, polled, sent};
+use coros_core::{Address, Context, Exit, Reply, SendError};
+use coros_net::sim::{SimHost, SimNetwork};
+use coros_net::{ConnectError, Node, PeerEvent};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// The default; a peer is lost after a tenth more.
+const SILENCE: Duration = Duration::from_secs(2);
+const LATENCY: Duration = Duration::from_millis(20);
+/// Within this everything that waits for a silent peer ends. Timers are a millisecond late at most,
+/// and two of them run one after the other.
+const BOUND: Duration = Duration::from_millis(2200 + 20 + 2);
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Question {
+    Double(u32, Reply<u32>),
+    Never(Reply<u32>),
+}
+
+struct Scene {
+    network: SimNetwork,
+    hosts: [SimHost; 2],
+    /// The second has the coroutines.
+    nodes: [Node; 2],
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let network = SimNetwork::new(1);
+        network.latency(LATENCY..=LATENCY);
+        let hosts = ["desk", "farm"].map(|name| network.host(name));
+        let mut nodes = Vec::new();
+        for host in &hosts {
+            nodes.push(host.builder().build().await.expect("it starts"));
+        }
+        Scene {
+            network,
+            hosts,
+            nodes: nodes.try_into().expect("two"),
+        }
+    }
+
+    fn partition(&self) {
+        self.network.partition([&self.hosts[0]], [&self.hosts[1]]);
+    }
+
+    /// An address at the farm, as the desk sees it.
+    fn at_desk<M: coros_core::remote::Message>(&self, address: &Address<M>) -> Address<M> {
+        sent(&self.nodes[1], &self.nodes[0], address)
+    }
+}
+
+fn answering() -> Address<Question> {
+    let coro = coros_core::spawn(async |mut me: Context<Question>| {
+        let mut kept = Vec::new();
+        while let Some(question) = me.receive().await {
+            match question {
+                Question::Double(n, reply) => reply.send(2 * n),
+                Question::Never(reply) => kept.push(reply),
+            }
+        }
+    });
+    coro.address()
+}
+
+fn stuck() -> Address<u32> {
+    let coro = coros_core::build()
+        .capacity(1)
+        .spawn(async |me: Context<u32>| {
+            let () = std::future::pending().await;
+            drop(me);
+        });
+    coro.address()
+}
+
+/// Everything that can wait for a peer, each with how it ended and when.
+async fn wait_for_everything(
+    full: Address<u32>,
+    questions: Address<Question>,
+) -> tokio::task::JoinSet<(&'static str, String, Instant)> {
+    full.deliver(1).await.expect("there is room for one");
+    let mut waits = tokio::task::JoinSet::new();
+    let (watched, asked, told) = (full.clone(), questions.clone(), full.clone());
+    waits.spawn(async move {
+        let ended = full.deliver(2).await.expect_err("there is no room");
+        assert!(matches!(ended, SendError::Disconnected(2, _)), "{ended}");
+        ("deliver", ended.to_string(), Instant::now())
+    });
+    waits.spawn(async move {
+        let exit = watched.exit().await;
+        ("exit", exit.to_string(), Instant::now())
+    });
+    waits.spawn(async move {
+        let ended = asked.ask(Question::Never).await.expect_err("no answer");
+        ("ask", ended.to_string(), Instant::now())
+    });
+    let (tell, exits) = tokio::sync::oneshot::channel();
+    coros_core::spawn(async move |mut me: Context<Exit>| {
+        me.monitor(&told, |exit| exit);
+        tell.send(me.receive().await).expect("somebody waits");
+    });
+    waits.spawn(async move {
+        let exit = exits.await.expect("it lives").expect("one message");
+        ("monitor", exit.to_string(), Instant::now())
+    });
+    // That all of them have got through is certain when one asked later has.
+    questions
+        .ask(|reply| Question::Double(1, reply))
+        .await
+        .expect("the link is there");
+    waits
+}
+
+async fn all_end_by(
+    mut waits: tokio::task::JoinSet<(&'static str, String, Instant)>,
+    began: Instant,
+    bound: Duration,
+) {
+    let mut ended = Vec::new();
+    while let Some(wait) = waits.join_next().await {
+        let (what, how, at) = wait.expect("no panic");
+        assert!(at - began <= bound, "{what} after {:?}: {how}", at - began);
+        ended.push(what);
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, ["ask", "deliver", "exit", "monitor"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn minutes_pass_in_milliseconds() {
+    let real = std::time::Instant::now();
+    let scene = Scene::set().await;
+    let remote = scene.at_desk(&answering());
+    let began = Instant::now();
+    let answer = remote.ask(|reply| Question::Double(21, reply)).await;
+    assert_eq!(answer, Ok(42));
+    // TCP, TLS and greeting take a round trip each, the question another; timers round up.
+    let took = began.elapsed();
+    assert!(took >= 8 * LATENCY && took <= 10 * LATENCY, "{took:?}");
+    for n in 0..100 {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let began = Instant::now();
+        let answer = remote.ask(|reply| Question::Double(n, reply)).await;
+        assert_eq!(answer, Ok(2 * n));
+        assert!(began.elapsed() <= 3 * LATENCY, "the link is still there");
+    }
+    assert!(began.elapsed() > Duration::from_secs(600));
+    // Generous: what is meant is that it did not take ten minutes.
+    assert!(real.elapsed() < Duration::from_secs(20));
+    assert_eq!(scene.network.events().len(), 1, "one connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silence_shorter_than_the_limit_loses_nothing() {
+    let scene = Scene::set().await;
+    let (address, mut received) = collector::<u32>();
+    let remote = scene.at_desk(&address);
+    let questions = scene.at_desk(&answering());
+    let mut at_desk = events(&scene.nodes[0]);
+    remote.deliver(0).await.expect("the link is there");
+    assert!(matches!(next(&mut at_desk).await, PeerEvent::Joined(_)));
+    for round in 0..5 {
+        scene.partition();
+        for n in 1..=10 {
+            remote.send(round * 10 + n).expect("there is room");
+        }
+        let mut asked = Box::pin(questions.ask(|reply| Question::Double(round, reply)));
+        assert!(polled(&mut asked).await.is_pending());
+        // The last sign of life may be half the limit old.
+        tokio::time::sleep(SILENCE / 2).await;
+        assert!(polled(&mut asked).await.is_pending());
+        scene.network.heal();
+        assert_eq!(asked.await, Ok(2 * round));
+        tokio::time::sleep(SILENCE).await;
+    }
+    for n in 0..=50 {
+        assert_eq!(next(&mut received).await, n);
+    }
+    assert!(at_desk.try_recv().is_err(), "the link was never lost");
+}
+
+/// With everything that can wait for the farm waiting, and both sides linked.
+async fn waiting_scene() -> (
+    Scene,
+    tokio::task::JoinSet<(&'static str, String, Instant)>,
+    [tokio::sync::mpsc::UnboundedReceiver<PeerEvent>; 2],
+) {
+    let scene = Scene::set().await;
+    let mut events = scene.nodes.each_ref().map(events);
+    let waits = wait_for_everything(scene.at_desk(&stuck()), scene.at_desk(&answering())).await;
+    for events in &mut events {
+        assert!(matches!(next(events).await, PeerEvent::Joined(_)));
+    }
+    (scene, waits, events)
+}
+
+async fn lost(events: &mut tokio::sync::mpsc::UnboundedReceiver<PeerEvent>) -> String {
+    match next(events).await {
+        PeerEvent::Lost(_, why) => why.to_string(),
+        event => panic!("{event:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_silence_ends_every_wait_within_the_bound() {
+    let (scene, waits, mut events) = waiting_scene().await;
+    scene.partition();
+    let began = Instant::now();
+    all_end_by(waits, began, BOUND).await;
+    for events in &mut events {
+        let why = lost(events).await;
+        assert!(why.contains("no sign of life"), "{why}");
+    }
+    assert!(began.elapsed() <= BOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_one_way_is_noticed_on_both_sides() {
+    for deaf in [0, 1] {
+        let (scene, waits, mut events) = waiting_scene().await;
+        let [speaks, hears] = [&scene.hosts[1 - deaf], &scene.hosts[deaf]];
+        scene.network.partition_one_way([speaks], [hears]);
+        let began = Instant::now();
+        // Whoever hears nothing closes, and that gets through.
+        all_end_by(waits, began, BOUND + LATENCY).await;
+        let why = lost(&mut events[deaf]).await;
+        assert!(why.contains("no sign of life"), "{why}");
+        let why = lost(&mut events[1 - deaf]).await;
+        assert!(!why.contains("no sign of life"), "{why}");
+        assert!(began.elapsed() <= BOUND + LATENCY);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_is_noticed_at_once_and_the_next_use_makes_a_new_link() {
+    let (scene, waits, mut events) = waiting_scene().await;
+    scene.network.cut(&scene.hosts[0], &scene.hosts[1]);
+    all_end_by(waits, Instant::now(), Duration::ZERO).await;
+    for events in &mut events {
+        lost(events).await;
+    }
+    let remote = scene.at_desk(&answering());
+    let answer = remote.ask(|reply| Question::Double(4, reply)).await;
+    assert_eq!(answer, Ok(8));
+    for events in &mut events {
+        assert!(matches!(next(events).await, PeerEvent::Joined(_)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_there_is_no_link_for_ends_with_the_dial() {
+    let scene = Scene::set().await;
+    let remote = scene.at_desk(&collector::<u32>().0);
+    scene.partition();
+    let began = Instant::now();
+    let error = remote.deliver(1).await.expect_err("nobody can be reached");
+    assert!(matches!(error, SendError::Disconnected(1, _)), "{error}");
+    assert_eq!(began.elapsed(), HANDSHAKE);
+    // The next does not wait for another dial at once.
+    remote.deliver(2).await.expect_err("nobody can be reached");
+    assert_eq!(began.elapsed(), HANDSHAKE);
+    scene.network.heal();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    remote.deliver(3).await.expect("it is there again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_stands_still_for_less_than_the_limit_loses_nothing() {
+    let scene = Scene::set().await;
+    let remote = scene.at_desk(&answering());
+    let mut at_desk = events(&scene.nodes[0]);
+    assert_eq!(remote.ask(|r| Question::Double(1, r)).await, Ok(2));
+    assert!(matches!(next(&mut at_desk).await, PeerEvent::Joined(_)));
+    scene.hosts[1].freeze();
+    let began = Instant::now();
+    let asked = tokio::spawn(async move { remote.ask(|r| Question::Double(2, r)).await });
+    tokio::time::sleep(SILENCE / 2).await;
+    scene.hosts[1].thaw();
+    assert_eq!(asked.await.expect("no panic"), Ok(4));
+    // It had read nothing before.
+    assert!(began.elapsed() >= SILENCE / 2 + LATENCY);
+    assert!(at_desk.try_recv().is_err(), "the link was never lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_stands_still_for_longer_is_lost_and_linked_again() {
+    let (scene, waits, mut events) = waiting_scene().await;
+    scene.hosts[1].freeze();
+    let began = Instant::now();
+    all_end_by(waits, began, BOUND).await;
+    lost(&mut events[0]).await;
+    // It is dialled in vain: its system accepts, and nobody answers.
+    let endpoint = scene.nodes[1].location().endpoint.expect("it listens");
+    let error = scene.nodes[0].connect(endpoint).await.expect_err("stands");
+    assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    scene.hosts[1].thaw();
+    let remote = scene.at_desk(&answering());
+    assert_eq!(remote.ask(|r| Question::Double(2, r)).await, Ok(4));
+    lost(&mut events[1]).await;
+    for events in &mut events {
+        assert!(matches!(next(events).await, PeerEvent::Joined(_)));
+        assert!(events.try_recv().is_err(), "nothing else");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_host_is_noticed_at_once_and_another_life_is_another_node() {
+    let (scene, waits, mut events) = waiting_scene().await;
+    let [desk, farm] = &scene.nodes;
+    let endpoint = farm.location().endpoint.expect("it listens");
+    let stale = scene.at_desk(&collector::<u32>().0);
+    scene.hosts[1].kill();
+    all_end_by(waits, Instant::now(), LATENCY + Duration::from_millis(1)).await;
+    lost(&mut events[0]).await;
+    let error = desk.connect(endpoint).await.expect_err("it is dead");
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    let error = farm.connect(desk.location().endpoint.expect("it listens"));
+    error.await.expect_err("the dead reach nobody");
+
+    let again = scene.network.host("farm");
+    assert_eq!(again.ip(), scene.hosts[1].ip());
+    let again = again.builder().listen(endpoint).build().await;
+    let again = again.expect("the port is free");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let SendError::Disconnected(1, why) = stale.deliver(1).await.expect_err("stale") else {
+        panic!("it reaches nobody");
+    };
+    assert!(why.contains("another node, \"farm\", listens"), "{why}");
+    let peer = desk.connect(endpoint).await.expect("it lives");
+    assert_eq!(peer.node, again.location().node);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thin_line_takes_its_time_and_a_busy_one_is_not_silent() {
+    let scene = Scene::set().await;
+    let (address, mut received) = collector::<Vec<u8>>();
+    let remote = scene.at_desk(&address);
+    remote.deliver(vec![]).await.expect("the link is there");
+    scene.network.bandwidth(Some(100_000));
+    let began = Instant::now();
+    // Six times the limit of silence, one message after the other.
+    for _ in 0..12 {
+        remote.send(vec![0; 100_000]).expect("there is room");
+    }
+    remote
+        .deliver(vec![])
+        .await
+        .expect("the link is still there");
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(12), "{took:?}");
+    assert!(took < Duration::from_secs(13), "{took:?}");
+    for _ in 0..14 {
+        next(&mut received).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_is_told_even_over_a_long_line() {
+    let scene = Scene::set().await;
+    scene
+        .network
+        .latency(Duration::from_millis(300)..=Duration::from_millis(300));
+    let (address, mut received) = collector::<u32>();
+    let remote = scene.at_desk(&address);
+    let mut at_farm = events(&scene.nodes[1]);
+    remote.deliver(0).await.expect("the link is there");
+    for n in 1..1000 {
+        remote.send(n).expect("there is room");
+    }
+    let [desk, _farm] = &scene.nodes;
+    desk.close().await;
+    for n in 0..1000 {
+        assert_eq!(next(&mut received).await, n);
+    }
+    assert!(matches!(next(&mut at_farm).await, PeerEvent::Joined(_)));
+    assert_eq!(next(&mut at_farm).await, PeerEvent::Left(desk.location()));
+}
