@@ -204,9 +204,11 @@ fn loom_the_last_address_goes_during_the_first_poll() {
     loom::model(|| {
         let (mailbox, mut receiver) = mailbox::<u32>();
         mailbox.add_address();
-        let last = thread::spawn(move || mailbox.drop_address());
-        assert_eq!(block_on(receive(&mut receiver)), None);
-        last.join().unwrap();
+        // Not the other way round: where a coroutine keeps its waker is not loom's, so a thread
+        // that goes on would keep it there before loom lets the other one run.
+        let task = thread::spawn(move || assert_eq!(block_on(receive(&mut receiver)), None));
+        mailbox.drop_address();
+        task.join().unwrap();
     });
 }
 
