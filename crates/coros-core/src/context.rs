@@ -200,11 +200,9 @@ impl<M: Send + 'static> Context<M> {
     /// period to clean up and return. The result does not borrow the context, so that it can be
     /// a branch of `select!` beside a receive.
     ///
-    /// In a biased `select!` that receives first, as here, match `Some(n)` and not the `None` of a
-    /// receive: `join` drops the coroutine's last address, so after `terminate` and `join` both
-    /// are ready, and a loop that ended with `None` would not see that it is to clean up. Without
-    /// an address and without a request, such a loop ends only when it is terminated; one that
-    /// shall end with its addresses has the request first.
+    /// In a biased `select!` that receives first, match only `Some(n)`, as here: `terminate` and
+    /// then `join` drops the last address, and a loop that ended with `None` would not see that it
+    /// is to clean up. One that shall end with its addresses too has the request first.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
