@@ -28,6 +28,10 @@ use crate::blob::Blob;
 use crate::scheduler::Command;
 use crate::scheduler::core::{CallId, WorkerId};
 
+/// What to do about arguments or a result that no message has room for: the end of the error.
+pub(crate) const TOO_LARGE: &str =
+    "; hand over the path of a file instead, or send pieces to an address among the arguments";
+
 /// All that a worker process needs to join: comes on its standard input, whose end tells it that
 /// its client is gone.
 #[derive(Debug, Serialize, Deserialize)]

@@ -325,12 +325,14 @@ async fn what_is_too_large_is_refused_both_ways() {
     let (large, most) = (17 << 20, 15 << 20);
     let error = scheduler.run(length("x".repeat(large))).await.unwrap_err();
     assert!(
-        error.to_string().contains("arguments cannot be sent"),
+        error.to_string().contains("arguments cannot be sent")
+            && error.to_string().contains("path of a file"),
         "{error}"
     );
     let error = scheduler.run(text(large)).await.unwrap_err();
     assert!(
-        error.to_string().contains("result cannot be sent"),
+        error.to_string().contains("result cannot be sent")
+            && error.to_string().contains("path of a file"),
         "{error}"
     );
     // Below the limit of one message, but together far above what a link queues.

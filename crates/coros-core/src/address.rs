@@ -250,6 +250,9 @@ impl<M: Send + 'static> Address<M> {
     ///
     /// # Panics
     /// When polled outside of a tokio runtime with time enabled.
+    ///
+    /// # Cancel safety
+    /// As [`ask`](Self::ask).
     pub async fn ask_timeout<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -286,6 +289,9 @@ impl<M: Send + 'static> Address<M> {
     /// As [`swap`](Self::swap).
     ///
     /// # Panics
+    /// As [`swap`](Self::swap).
+    ///
+    /// # Cancel safety
     /// As [`swap`](Self::swap).
     pub async fn swap_timeout<F, Fut>(&self, limit: Duration, function: F) -> Result<(), SwapError>
     where

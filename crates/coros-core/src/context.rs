@@ -43,6 +43,9 @@ impl<M: Send + 'static> Context<M> {
     ///
     /// An address that the coroutine itself holds counts, and so does a
     /// [`monitor`](Self::monitor) that has not fired.
+    ///
+    /// # Cancel safety
+    /// No message is lost when the future is dropped: what it has not returned stays.
     // Not an `async fn`, whose state machine costs more than the receive itself.
     #[inline]
     pub fn receive(&mut self) -> impl Future<Output = Option<M>> + Send {
@@ -62,6 +65,9 @@ impl<M: Send + 'static> Context<M> {
     ///
     /// # Panics
     /// When polled outside of a tokio runtime with time enabled.
+    ///
+    /// # Cancel safety
+    /// No message is lost when the future is dropped: what it has not returned stays.
     pub async fn receive_timeout(&mut self, limit: Duration) -> Result<M, ReceiveTimeoutError> {
         match tokio::time::timeout(limit, self.receive()).await {
             Ok(Some(message)) => Ok(message),
@@ -88,6 +94,9 @@ impl<M: Send + 'static> Context<M> {
     /// assert_eq!(coro.join().await.unwrap(), (Some(20), Some(1), Some(2)));
     /// # }
     /// ```
+    ///
+    /// # Cancel safety
+    /// No message is lost when the future is dropped: all stay where they are in the order.
     pub async fn receive_where(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Option<M> {
         let mut seen = 0;
         poll_fn(|cx| self.receiver.poll_receive_where(cx, &mut seen, &mut wanted)).await
@@ -95,6 +104,9 @@ impl<M: Send + 'static> Context<M> {
 
     /// Appends up to `limit` messages to `into`, in order, and returns how many. Waits for the
     /// first only; zero when no address is left, or for a `limit` of zero.
+    ///
+    /// # Cancel safety
+    /// No message is lost when the future is dropped: it takes nothing before it is ready.
     pub async fn receive_many(&mut self, into: &mut Vec<M>, limit: usize) -> usize {
         poll_fn(|cx| self.receiver.poll_receive_many(cx, into, limit)).await
     }
@@ -128,6 +140,10 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// Stops here until somebody calls [`Address::resume`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, but not before its first poll, the suspension stands: the
+    /// coroutine stops at its next suspension point.
     pub async fn suspend(&mut self) {
         let control = self.receiver.mailbox().control();
         control.suspend();
@@ -183,6 +199,10 @@ impl<M: Send + 'static> Context<M> {
     /// From the first call on, the coroutine is not dropped at an await point but has its grace
     /// period to clean up and return. The result does not borrow the context, so that it can be
     /// a branch of `select!` beside a receive.
+    ///
+    /// In a biased `select!` that receives first, match only `Some(n)`, as here: `terminate` and
+    /// then `join` drops the last address, and a loop that ended with `None` would not see that it
+    /// is to clean up. One that shall end with its addresses too has the request first.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {

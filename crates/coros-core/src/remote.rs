@@ -117,8 +117,11 @@ pub enum CarryError {
     /// The coroutine has ended, or never was.
     #[error("the coroutine has ended")]
     Closed,
-    /// Its bounded mailbox has no room.
-    #[error("the mailbox is full")]
+    /// Its bounded mailbox has no room, or as much waits for its node as may.
+    #[error(
+        "no room now, in the coroutine's mailbox or in what waits for its node: `deliver` waits \
+         for room, `send` does not"
+    )]
     Full,
     /// There is no link to its node, and none could be made, or the link was lost.
     #[error("no link to the coroutine's node: {0}")]
@@ -267,7 +270,7 @@ pub fn encode<T: Serialize>(value: &T, buffer: &mut Vec<u8>) -> Result<(), Codec
         // Postcard drops the text of an error that a `Serialize` makes; ours is kept beside it.
         match REFUSAL.take() {
             Some(refusal) => codec_error::<T>("encode", &refusal),
-            None => codec_error::<T>("encode", &reason),
+            None => postcard_error::<T>("encode", &reason),
         }
     })
 }
@@ -318,7 +321,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
             let reason = format!("{} bytes are left over", rest.len());
             Err(codec_error::<T>("decode", &reason))
         }
-        Err(reason) => Err(codec_error::<T>("decode", &reason)),
+        Err(reason) => Err(postcard_error::<T>("decode", &reason)),
     }
 }
 
@@ -327,5 +330,61 @@ fn codec_error<T>(action: &str, reason: &dyn fmt::Display) -> CodecError {
         action: action.into(),
         type_name: std::any::type_name::<T>().into(),
         reason: reason.to_string(),
+    }
+}
+
+/// What postcard says; for what a type does that postcard is not made for, with the usual cause.
+fn postcard_error<T>(action: &str, reason: &postcard::Error) -> CodecError {
+    use postcard::Error;
+    let hint = match reason {
+        Error::WontImplement
+        | Error::NotYetImplemented
+        | Error::SerializeSeqLengthUnknown
+        | Error::DeserializeBadOption
+        | Error::DeserializeBadBool => {
+            "; the encoding (postcard) has no names of fields and types, which \
+             #[serde(untagged)], #[serde(tag)], #[serde(flatten)], \
+             #[serde(skip_serializing_if)] and serde_json::Value need"
+        }
+        _ => "",
+    };
+    codec_error::<T>(action, &format_args!("{reason}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u32),
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Skips {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        first: Option<u32>,
+        second: u32,
+    }
+
+    #[test]
+    fn a_type_that_needs_names_on_the_wire_is_told_so() {
+        let mut bytes = Vec::new();
+        encode(&Untagged::Number(7), &mut bytes).unwrap();
+        let error = decode::<Untagged>(&bytes).unwrap_err().to_string();
+        assert!(error.contains("#[serde(untagged)]"), "{error}");
+
+        bytes.clear();
+        let skips = Skips {
+            first: None,
+            second: 7,
+        };
+        encode(&skips, &mut bytes).unwrap();
+        let error = decode::<Skips>(&bytes).unwrap_err().to_string();
+        assert!(error.contains("#[serde(skip_serializing_if)]"), "{error}");
+
+        let error = decode::<u64>(&[]).unwrap_err().to_string();
+        assert!(!error.contains("serde"), "{error}");
     }
 }

@@ -9,7 +9,8 @@ use crate::remote::{CarryError, CodecError};
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError<M> {
-    /// The mailbox is bounded and has no room. Only [`send`](crate::Address::send) fails so;
+    /// The mailbox is bounded and has no room; or, for a coroutine of another node, as much waits
+    /// for that node as may. Only [`send`](crate::Address::send) fails so;
     /// [`deliver`](crate::Address::deliver) waits, unless more of this node's deliveries wait on
     /// another node than may.
     Full(M),
@@ -18,7 +19,8 @@ pub enum SendError<M> {
     /// There is no link to the coroutine's node, or it was lost before the answer came.
     // Boxed, as the next: the result of every send has room for the largest error.
     Disconnected(M, Box<str>),
-    /// The message cannot be encoded for another node.
+    /// The message cannot be encoded for another node, or is longer than the 16 MiB that a
+    /// message between nodes may have: send the path of a file, or pieces.
     Codec(M, Box<CodecError>),
 }
 
@@ -46,7 +48,7 @@ impl<M> SendError<M> {
 impl<M> fmt::Display for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SendError::Full(_) => f.write_str("the coroutine's mailbox is full"),
+            SendError::Full(_) => write!(f, "{}", CarryError::Full),
             SendError::Closed(_) => f.write_str("the coroutine has ended"),
             SendError::Disconnected(_, why) => {
                 write!(f, "no link to the coroutine's node: {why}")

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{on_both, until};
+use common::{counted_waker, on_both, until};
 use coros_core::{Context, Coro, CoroState, build, coroutines, spawn};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -182,5 +182,20 @@ fn a_receive_beside_an_accepted_offer_goes_on_when_that_is_withdrawn() {
         assert_eq!(given_back.await, Ok(40));
         coro.send(2).unwrap();
         assert_eq!(coro.join().await, Ok(42));
+    });
+}
+
+#[test]
+fn one_that_has_ended_keeps_no_waker_of_a_combinator() {
+    on_both(|| async {
+        let (count, waker) = counted_waker();
+        let coro = spawn(async move |mut me: Context<u32>| {
+            let mut cx = std::task::Context::from_waker(&waker);
+            assert!(me.receive().boxed().poll_unpin(&mut cx).is_pending());
+        });
+        let address = coro.address();
+        coro.join().await.unwrap();
+        assert_eq!(Arc::strong_count(&count), 1);
+        assert!(address.is_closed());
     });
 }

@@ -3,11 +3,13 @@
 
 mod common;
 
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{on_both, until};
+use common::{counted_waker, on_both, until};
 use coros_core::{Context, Exit, build, spawn};
 
 #[test]
@@ -237,5 +239,25 @@ fn whoever_waits_for_the_request_is_told_whatever_polls_it() {
         coro.terminate();
         assert_eq!(coro.join().await, Ok("clean"));
         elsewhere.await.unwrap();
+    });
+}
+
+#[test]
+fn whoever_stops_waiting_for_the_request_leaves_no_waker_behind() {
+    on_both(|| async {
+        let (give, take) = tokio::sync::oneshot::channel();
+        let coro = spawn(async move |mut me: Context<()>| {
+            let _ = give.send(me.terminating());
+            me.receive().await
+        });
+        let mut stop = take.await.unwrap();
+        let (count, waker) = counted_waker();
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(Pin::new(&mut stop).poll(&mut cx).is_pending());
+        drop(waker);
+        assert_eq!(Arc::strong_count(&count), 2, "it waits");
+        drop(stop);
+        assert_eq!(Arc::strong_count(&count), 1);
+        drop(coro);
     });
 }

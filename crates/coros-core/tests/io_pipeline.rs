@@ -272,6 +272,26 @@ async fn a_stage_that_cannot_be_started_is_named_and_the_others_are_killed() {
     assert_eq!(error.why.kind(), std::io::ErrorKind::PermissionDenied);
 }
 
+#[tokio::test]
+async fn a_folder_that_cannot_be_entered_is_named() {
+    let mut cat = Command::new("cat");
+    cat.current_dir("/coros-no-such-folder");
+    let error = Pipeline::new(cat).spawn().unwrap_err();
+    assert_eq!(error.why.kind(), std::io::ErrorKind::NotFound);
+    let text = error.to_string();
+    assert!(
+        text.starts_with(
+            "cannot start `cat` (stage 1 of 1): its folder /coros-no-such-folder cannot be entered"
+        ),
+        "{text}"
+    );
+
+    let mut missing = Command::new("coros-no-such-program");
+    missing.current_dir("/");
+    let text = Pipeline::new(missing).spawn().unwrap_err().to_string();
+    assert!(!text.contains("folder"), "{text}");
+}
+
 fn sleepers() -> (Pipeline, [LineFile<coros_core::io::Descriptor>; 2]) {
     let ((stdin, first), (stdout, last)) = (lifeline(), lifeline());
     let sleep = || command("sleep", ["1000"]);

@@ -145,7 +145,7 @@ async fn a_tree_passes_problems_up() {
         idle.terminate();
         idle.exit().await;
     }
-    let why = "child \"idle\" terminated, after 1 restarts within 1s";
+    let why = "child \"idle\" terminated, after 1 restart within 1s";
     assert_eq!(leaf.exit().await, Exit::Failed(why.into()));
     let again = SupervisorHandle::from(root.child("leaf").await.unwrap());
     assert_ne!(again, leaf);

@@ -114,6 +114,28 @@ fn a_panic_that_is_caught_leaves_the_offer_for_the_next_who_asks() {
 }
 
 #[test]
+fn a_panic_that_is_caught_leaves_the_offer_for_one_who_already_waits() {
+    on_both(|| async {
+        let coro = spawn(async |me: Context<u32>| {
+            let offers = me.swap_offers();
+            let offer = me.swap_offer().await;
+            let mut waits = std::pin::pin!(offers.next());
+            assert!(futures_util::poll!(&mut waits).is_pending());
+            let panics = std::panic::AssertUnwindSafe(|| {
+                let _offer = offer;
+                panic!("caught");
+            });
+            let _: Box<dyn std::any::Any + Send> = std::panic::catch_unwind(panics).unwrap_err();
+            waits.await.accept(0_u32).await
+        });
+        let limit = Duration::from_secs(5);
+        coro.swap_timeout(limit, successor).await.unwrap();
+        coro.send(5).unwrap();
+        assert_eq!(coro.join().await, Ok(5));
+    });
+}
+
+#[test]
 fn one_that_ends_before_an_accepted_swap_is_due_tells_both_sides() {
     on_both(|| async {
         let state = Arc::new(());

@@ -113,6 +113,24 @@ fn a_policy_decides_at_any_suspension_point() {
     });
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_policy_goes_with_the_function_that_set_it() {
+    async fn with_policy(mut me: Context<u32>) {
+        me.swappable(|offer| drop(offer.accept(())));
+        me.receive().await;
+    }
+    async fn without(mut me: Context<u32>) {
+        me.receive().await;
+    }
+    let coro = spawn(with_policy);
+    let limit = Duration::from_secs(1);
+    coro.swap_timeout(limit, without).await.unwrap();
+    assert_eq!(
+        coro.swap_timeout(limit, without).await,
+        Err(SwapError::NotTaken(limit))
+    );
+}
+
 #[test]
 fn an_offer_before_the_policy_is_decided_by_it() {
     on_both(|| async {

@@ -1,6 +1,7 @@
 //! What the macros' expansions name. No part of the API.
 
 use std::future::Future;
+use std::io::Write as _;
 
 use coros_core::runtime::{self, Ended};
 use tokio::runtime::Builder;
@@ -54,7 +55,8 @@ where
     let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("cannot start the runtime: {error}");
+            // Not `eprintln!`, which panics when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "cannot start the runtime: {error}");
             std::process::exit(1);
         }
     };

@@ -24,7 +24,8 @@ pub enum JobError {
         /// How the last one ended, with the last lines of its standard error.
         reason: String,
     },
-    /// The worker could not run the function or send its result: why.
+    /// The worker could not run the function, or its arguments or its result could not be sent,
+    /// as when they take more than 16 MiB: why.
     #[error("{0}")]
     Refused(String),
     /// The arguments or the result cannot travel.

@@ -3,7 +3,7 @@
 use coros_core::{Address, Context, SendError};
 
 use super::slots::{Revoked, Slots};
-use crate::protocol::{CallResult, FromWorker, ToScheduler, ToWorker};
+use crate::protocol::{CallResult, FromWorker, TOO_LARGE, ToScheduler, ToWorker};
 use crate::scheduler::core::WorkerId;
 
 /// Tells the scheduler that this worker takes calls, and passes them to the slots until told to
@@ -53,7 +53,8 @@ pub(super) fn send(scheduler: &Address<ToScheduler>, message: ToScheduler) -> Op
             let FromWorker::Done { call, attempt, .. } = report else {
                 return None;
             };
-            let result = CallResult::Refused(format!("the result cannot be sent: {why}"));
+            let result =
+                CallResult::Refused(format!("the result cannot be sent: {why}{TOO_LARGE}"));
             let report = FromWorker::Done {
                 call,
                 attempt,

@@ -71,6 +71,9 @@ impl<'a, M: Send + 'static, K: Eq + Hash + Clone> Categories<'a, M, K> {
 
     /// The oldest message of a category. Waits for one; `None` when there is none and no address
     /// is left.
+    ///
+    /// # Cancel safety
+    /// No message is lost when the future is dropped: what it has not returned stays.
     pub async fn receive(&mut self, category: &K) -> Option<M> {
         self.receive_of(std::slice::from_ref(category)).await
     }
@@ -79,6 +82,9 @@ impl<'a, M: Send + 'static, K: Eq + Hash + Clone> Categories<'a, M, K> {
     /// number. Waits for one; `None` when there is none and no address is left.
     ///
     /// Without a category it waits until no address is left.
+    ///
+    /// # Cancel safety
+    /// No message is lost when the future is dropped: what it has not returned stays.
     pub async fn receive_of(&mut self, categories: &[K]) -> Option<M> {
         poll_fn(|cx| {
             if self.me.receiver().must_yield(cx) {
@@ -102,6 +108,9 @@ impl<'a, M: Send + 'static, K: Eq + Hash + Clone> Categories<'a, M, K> {
 
     /// The oldest message of all. Waits for one; `None` when there is none and no address is
     /// left.
+    ///
+    /// # Cancel safety
+    /// No message is lost when the future is dropped: what it has not returned stays.
     pub async fn receive_any(&mut self) -> Option<M> {
         poll_fn(|cx| {
             let receiver = self.me.receiver();
@@ -127,6 +136,9 @@ impl<'a, M: Send + 'static, K: Eq + Hash + Clone> Categories<'a, M, K> {
     ///
     /// # Panics
     /// When polled outside of a tokio runtime with time enabled.
+    ///
+    /// # Cancel safety
+    /// No message is lost when the future is dropped: what it has not returned stays.
     pub async fn receive_timeout(
         &mut self,
         category: &K,

@@ -18,8 +18,9 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// Coroutines are counted as by [`subscribers`](Self::subscribers). When `limit` is over, the
     /// message goes to those that have subscribed by then; that it is fewer than `n` shows in the
     /// result. Within `limit` it also waits for room in bounded mailboxes, and for coroutines of
-    /// other nodes to confirm; those without room at the end do not get the message, and are not
-    /// counted. A full mailbox holds up no other subscriber. Zero when the
+    /// other nodes to confirm. A coroutine of this node without room at the end does not get the
+    /// message; one of another node that has not confirmed by then may get it all the same. Neither
+    /// is counted. A full mailbox holds up no other subscriber. Zero when the
     /// [transform](Self::set_transform) drops the message.
     ///
     /// ```

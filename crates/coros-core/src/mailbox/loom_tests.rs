@@ -1,6 +1,10 @@
 //! Models of the mailbox: every interleaving of a few senders with a receiver.
 //!
 //! `cargo xtask loom` runs them.
+//!
+//! A model that is to see a lost wake-up keeps an address until the receiver has everything: the
+//! drop of the last one wakes too, and would stand in for the one that is lost. A model that ends
+//! with `None` is about that drop.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -138,6 +142,73 @@ fn loom_foreign_waker_is_woken() {
             assert_eq!(receive_elsewhere(&mut receiver).await, None);
         });
         sender.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_every_message_wakes_by_itself() {
+    // Parked again, then claimed, while an earlier message is still being queued: that takes more
+    // preemptions than most.
+    model_with(5, || {
+        let (mailbox, mut receiver) = mailbox();
+        mailbox.add_address();
+        let sender = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || {
+                for n in 0..2 {
+                    assert!(mailbox.push(n).is_ok());
+                }
+            })
+        };
+        block_on(async {
+            for n in 0..2 {
+                assert_eq!(receive(&mut receiver).await, Some(n));
+            }
+        });
+        sender.join().unwrap();
+    });
+}
+
+/// The receiver parks for `first`, and is then polled with a foreign waker until it has the
+/// message: the only wake-up may be one that went to the earlier waker.
+fn another_waker(first: fn(&mut Receiver<u32>, &mut Context<'_>) -> Poll<Option<u32>>) {
+    model_with(3, move || {
+        let (mailbox, mut receiver) = mailbox();
+        mailbox.add_address();
+        let sender = thread::spawn(move || assert!(mailbox.push(1).is_ok()));
+        let message = match first(&mut receiver, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(message) => message,
+            Poll::Pending => block_on(poll_fn(|cx| {
+                // A receiver that asks to be polled again lets the sender go on.
+                thread::yield_now();
+                receiver.poll_receive(cx)
+            })),
+        };
+        assert_eq!(message, Some(1));
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_foreign_waker_after_another_is_woken() {
+    another_waker(Receiver::poll_receive);
+}
+
+#[test]
+fn loom_a_foreign_waker_after_the_own_one_is_woken() {
+    another_waker(poll_own);
+}
+
+#[test]
+fn loom_the_last_address_goes_during_the_first_poll() {
+    loom::model(|| {
+        let (mailbox, mut receiver) = mailbox::<u32>();
+        mailbox.add_address();
+        // Not the other way round: where a coroutine keeps its waker is not loom's, so a thread
+        // that goes on would keep it there before loom lets the other one run.
+        let task = thread::spawn(move || assert_eq!(block_on(receive(&mut receiver)), None));
+        mailbox.drop_address();
+        task.join().unwrap();
     });
 }
 

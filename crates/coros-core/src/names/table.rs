@@ -280,4 +280,20 @@ mod tests {
         assert_eq!(awaited(NAME), None);
         assert!(coro.unregister(NAME));
     }
+
+    #[tokio::test]
+    async fn a_name_taken_back_leaves_no_watcher_behind() {
+        let coro = crate::spawn(async |mut me: Context<u32>| me.receive().await);
+        let watchers = || {
+            let Ok(mailbox) = coro.place() else {
+                panic!("it is local")
+            };
+            lock(&mailbox.control().extra().end).watchers.len()
+        };
+        let before = watchers();
+        coro.register("names: no watcher").unwrap();
+        assert_eq!(watchers(), before + 1);
+        assert!(coro.unregister("names: no watcher"));
+        assert_eq!(watchers(), before);
+    }
 }

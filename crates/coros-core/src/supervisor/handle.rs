@@ -26,6 +26,9 @@ impl SupervisorHandle {
     ///
     /// # Errors
     /// [`ChildError`]: unknown, not running at the moment, or not receiving `M`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is harmless.
     pub async fn child<M: Send + 'static>(&self, id: &str) -> Result<Address<M>, ChildError> {
         let id: Arc<str> = id.into();
         let (address, receives) = self
@@ -45,6 +48,9 @@ impl SupervisorHandle {
     ///
     /// # Errors
     /// [`ChildError::SupervisorEnded`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future is harmless.
     pub async fn children(&self) -> Result<Vec<ChildInfo>, ChildError> {
         self.ask(Message::List).await
     }
@@ -56,6 +62,9 @@ impl SupervisorHandle {
     /// # Errors
     /// [`ChildError::Exists`] when the supervisor has a child of that name;
     /// [`ChildError::NotRunning`] when it cannot be started and is not to be started again.
+    ///
+    /// # Cancel safety
+    /// Once it has been polled, dropping the future does not take the request back.
     pub async fn start_child<M, R>(
         &self,
         id: impl Into<Arc<str>>,
@@ -77,6 +86,9 @@ impl SupervisorHandle {
     ///
     /// # Errors
     /// [`ChildError::Unknown`].
+    ///
+    /// # Cancel safety
+    /// Once it has been polled, dropping the future does not take the request back.
     pub async fn terminate_child(&self, id: &str) -> Result<(), ChildError> {
         self.ask(|reply| Message::Stop(id.into(), reply)).await?
     }
@@ -87,6 +99,9 @@ impl SupervisorHandle {
     /// # Errors
     /// [`ChildError::Unknown`]; [`ChildError::NotRunning`] when somebody else terminates it
     /// meanwhile.
+    ///
+    /// # Cancel safety
+    /// Once it has been polled, dropping the future does not take the request back.
     pub async fn restart_child(&self, id: &str) -> Result<(), ChildError> {
         self.ask(|reply| Message::Restart(id.into(), reply)).await?
     }
@@ -95,7 +110,7 @@ impl SupervisorHandle {
     /// ended.
     ///
     /// # Cancel safety
-    /// Dropping the future does not keep the supervisor running.
+    /// Once it has been polled, dropping the future does not keep the supervisor running.
     pub async fn stop(&self) -> Exit {
         self.address.terminate();
         self.exit().await
@@ -103,6 +118,9 @@ impl SupervisorHandle {
 
     /// Waits until the supervisor has ended, and says why: [`Exit::Finished`] when it was
     /// stopped, [`Exit::Failed`] when it gave up.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is harmless.
     pub async fn exit(&self) -> Exit {
         self.address.exit().await
     }

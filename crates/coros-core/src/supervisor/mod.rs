@@ -272,7 +272,10 @@ impl fmt::Debug for Supervision {
 
 /// Why a supervisor failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("child {child:?} {exit}, after {restarts} restarts within {period:?}")]
+#[error(
+    "child {child:?} {exit}, after {restarts} restart{} within {period:?}",
+    if *.restarts == 1 { "" } else { "s" }
+)]
 struct GaveUp {
     child: Arc<str>,
     exit: Exit,

@@ -3,6 +3,8 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::future::Future;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 /// No single wait in a test takes longer; a test that would hang fails here.
@@ -44,4 +46,15 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     })
     .await
     .expect("the condition does not come about");
+}
+
+/// A waker that wakes nobody, and whether anybody still has it: then the count is above one.
+pub(crate) fn counted_waker() -> (Arc<impl Wake>, Waker) {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+    let nobody = Arc::new(Nobody);
+    let waker = Waker::from(Arc::clone(&nobody));
+    (nobody, waker)
 }

@@ -14,7 +14,7 @@ use super::super::process::{End, Process};
 use super::super::{Command, Event};
 use super::{Phase, Shell};
 use crate::blob::Blob;
-use crate::protocol::{CallResult, Handover, Run, ToScheduler, ToWorker};
+use crate::protocol::{CallResult, Handover, Run, TOO_LARGE, ToScheduler, ToWorker};
 
 /// A worker as the shell knows it.
 pub(super) struct Worker {
@@ -83,7 +83,8 @@ impl Shell {
     /// together only as long as they are small.
     fn refuse(&mut self, worker: WorkerId, batch: Vec<Run>, why: &CodecError) {
         for Run { call, attempt, .. } in batch {
-            let result = CallResult::Refused(format!("the arguments cannot be sent: {why}"));
+            let result =
+                CallResult::Refused(format!("the arguments cannot be sent: {why}{TOO_LARGE}"));
             self.tell_core(core::Input::Done {
                 worker,
                 call,

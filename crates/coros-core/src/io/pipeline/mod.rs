@@ -165,7 +165,7 @@ impl Pipeline {
                         program,
                         position: index + 1,
                         of,
-                        why,
+                        why: folder_error(&command).unwrap_or(why),
                     });
                 }
             }
@@ -174,6 +174,16 @@ impl Pipeline {
         }
         Ok(RunningPipeline::new(children, self.stderr_kept))
     }
+}
+
+/// Why a command cannot be started in its folder, if that is it: the system's error does not tell
+/// a missing folder from a missing program.
+fn folder_error(command: &Command) -> Option<io::Error> {
+    let folder = command.as_std().get_current_dir()?;
+    // Inside of it: a folder that can be seen may still be one that cannot be entered.
+    let why = std::fs::metadata(folder.join(".")).err()?;
+    let text = format!("its folder {} cannot be entered: {why}", folder.display());
+    Some(io::Error::new(why.kind(), text))
 }
 
 /// A stage of a pipeline could not be started.

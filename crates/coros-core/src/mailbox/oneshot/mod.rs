@@ -62,6 +62,19 @@ pub(crate) fn channel<T: Send>() -> (Sender<T>, Receiver<T>) {
     (Sender(cell), Receiver(Some(cell)))
 }
 
+/// Takes the cell, to free it.
+///
+/// # Safety
+/// The other end is gone, and what it did last has been acquired.
+unsafe fn own<T>(cell: NonNull<Cell<T>>) -> Box<Cell<T>> {
+    // SAFETY: the caller's promise; the cell was a box.
+    let cell = unsafe { Box::from_raw(cell.as_ptr()) };
+    // So that a model sees that the cell goes: nothing else of a free is visible to it.
+    cell.waker.with_mut(|_| ());
+    cell.message.with_mut(|_| ());
+    cell
+}
+
 /// The sending end. Dropped unused it tells the receiver.
 pub(crate) struct Sender<T>(NonNull<Cell<T>>);
 
@@ -109,7 +122,7 @@ impl<T> Sender<T> {
                 cell.state.load(Acquire);
                 // SAFETY: the receiver's release of ABANDONED, acquired above, was the last it
                 // did; it left neither waker nor message there.
-                drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+                drop(unsafe { own(self.0) });
                 return message.map_or(Ok(()), Err);
             }
             match cell
@@ -167,7 +180,7 @@ impl<T> Receiver<T> {
     fn finish(&mut self, cell: NonNull<Cell<T>>, state: u8) -> Result<T, Refused> {
         self.0 = None;
         // SAFETY: the sender is gone and this end, which leaves now, is the only owner.
-        let cell = unsafe { Box::from_raw(cell.as_ptr()) };
+        let cell = unsafe { own(cell) };
         if state == REFUSED {
             return Err(Refused);
         }
