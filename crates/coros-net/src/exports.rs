@@ -178,6 +178,8 @@ impl Exports {
             }
             !unheld
         });
+        // Whoever asked first is told first that there will be no answer.
+        released.sort_unstable_by_key(|inlet| inlet.id());
         released
     }
 

@@ -1,0 +1,267 @@
+//! What is promised, held against what happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub(crate) const SILENCE: Duration = Duration::from_secs(2);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(3);
+pub(crate) const MAX_LATENCY: Duration = Duration::from_millis(200);
+
+/// Who hears nothing from a peer gives up by then: what is on its way comes, then the silence and
+/// a tenth, or the limit of a dial.
+const DEAF: Duration = Duration::from_millis(3000 + 200 + 5);
+/// A letter or a question is through or lost by then whatever happens: a dial, then silence for its way
+/// there and for the way back, each just before the limit.
+const EVER: Duration = Duration::from_millis(3000 + 2 * 2200 + 4 * 200);
+
+/// A node: its place, and which of its lives.
+pub(crate) type Who = (usize, u32);
+
+#[derive(Clone)]
+pub(crate) struct Checks {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    began: Instant,
+    trace: Vec<String>,
+    wrong: Vec<String>,
+    /// By sender and receiver: as many letters as were taken, and the last that came.
+    sent: BTreeMap<(Who, Who), u32>,
+    last: BTreeMap<(Who, Who), u32>,
+    received: BTreeSet<(Who, Who, u32)>,
+    /// Letters whose senders were told that they had come.
+    confirmed: Vec<(Who, Who, u32)>,
+    /// Who hears nothing from whom, and since when.
+    deaf: BTreeMap<(usize, usize), Instant>,
+    disturbed: BTreeSet<(usize, usize)>,
+    /// Nothing has been wrong for long, so nothing may fail.
+    well: bool,
+    waits: BTreeMap<u64, Wait>,
+    last_wait: u64,
+    /// Coroutines that have ended, and when.
+    ended: BTreeMap<u64, Instant>,
+}
+
+struct Wait {
+    what: String,
+    by: Who,
+    on: Who,
+    since: Instant,
+    /// Of a monitor: the coroutine that it is for.
+    watched: Option<u64>,
+}
+
+impl Checks {
+    pub(crate) fn new() -> Self {
+        let state = State {
+            began: Instant::now(),
+            trace: Vec::new(),
+            wrong: Vec::new(),
+            sent: BTreeMap::new(),
+            last: BTreeMap::new(),
+            received: BTreeSet::new(),
+            confirmed: Vec::new(),
+            deaf: BTreeMap::new(),
+            disturbed: BTreeSet::new(),
+            well: false,
+            waits: BTreeMap::new(),
+            last_wait: 0,
+            ended: BTreeMap::new(),
+        };
+        Checks {
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    pub(crate) fn note(&self, what: impl fmt::Display) {
+        self.lock().note(what);
+    }
+
+    /// The number of the next letter.
+    pub(crate) fn number(&self, from: Who, to: Who) -> u32 {
+        let mut state = self.lock();
+        let sent = state.sent.entry((from, to)).or_default();
+        *sent += 1;
+        *sent
+    }
+
+    /// A letter came to `here`.
+    pub(crate) fn received(&self, here: Who, from: Who, to: Who, number: u32) {
+        let mut state = self.lock();
+        state.note(format_args!("{here:?} has {number} from {from:?}"));
+        if here != to {
+            state.wrong(format_args!("{here:?} got what {from:?} sent to {to:?}"));
+        }
+        let last = state.last.insert((from, to), number).unwrap_or(0);
+        if number == last || state.received.contains(&(from, to, number)) {
+            state.wrong(format_args!("{number} from {from:?} came to {to:?} twice"));
+        } else if number < last {
+            state.wrong(format_args!(
+                "{number} from {from:?} came to {to:?} after {last}"
+            ));
+        }
+        state.received.insert((from, to, number));
+    }
+
+    /// Somebody begins to wait for a peer.
+    pub(crate) fn wait(&self, what: impl fmt::Display, by: Who, on: Who) -> u64 {
+        self.begin(what, by, on, None)
+    }
+
+    pub(crate) fn watch(&self, by: Who, on: Who, coroutine: u64) -> u64 {
+        let what = format_args!("monitor of {coroutine}");
+        self.begin(what, by, on, Some(coroutine))
+    }
+
+    fn begin(&self, what: impl fmt::Display, by: Who, on: Who, watched: Option<u64>) -> u64 {
+        let mut state = self.lock();
+        state.last_wait += 1;
+        let number = state.last_wait;
+        let wait = Wait {
+            what: what.to_string(),
+            by,
+            on,
+            since: Instant::now(),
+            watched,
+        };
+        state.waits.insert(number, wait);
+        number
+    }
+
+    /// A letter is through, or lost.
+    pub(crate) fn done(&self, wait: u64, number: u32, result: Result<(), String>) {
+        let mut state = self.lock();
+        let Some(wait) = state.over(wait, &result) else {
+            return;
+        };
+        let (by, on) = (wait.by, wait.on);
+        let undisturbed = state.well || !state.disturbed.contains(&(by.0, on.0));
+        match result {
+            Ok(()) => state.confirmed.push((by, on, number)),
+            Err(why) if undisturbed => {
+                state.wrong(format_args!("{} failed for no reason: {why}", wait.what));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// A monitor was told.
+    pub(crate) fn exited(&self, wait: u64, finished: bool, exit: impl fmt::Display) {
+        let mut state = self.lock();
+        let Some(wait) = state.over(wait, &exit.to_string()) else {
+            return;
+        };
+        let ended = wait.watched.and_then(|id| state.ended.get(&id)).is_some();
+        if finished && !ended {
+            state.wrong(format_args!("{}: the coroutine lives", wait.what));
+        }
+    }
+
+    /// A coroutine that may be watched has ended.
+    pub(crate) fn ended(&self, coroutine: u64) {
+        let mut state = self.lock();
+        state.note(format_args!("coroutine {coroutine} ends"));
+        state.ended.insert(coroutine, Instant::now());
+    }
+
+    /// Who hears nothing from whom now.
+    pub(crate) fn deaf(&self, now_deaf: &BTreeSet<(usize, usize)>) {
+        let mut state = self.lock();
+        state.deaf.retain(|pair, _| now_deaf.contains(pair));
+        for &pair in now_deaf {
+            state.deaf.entry(pair).or_insert_with(Instant::now);
+        }
+    }
+
+    /// From here on anything may get lost between two.
+    pub(crate) fn disturb(&self, one: usize, other: usize) {
+        let pairs = [(one, other), (other, one)];
+        self.lock().disturbed.extend(pairs);
+    }
+
+    /// From here on nothing may get lost.
+    pub(crate) fn all_is_well(&self) {
+        self.lock().well = true;
+    }
+
+    /// When all is over: everything that went wrong, and everything that happened.
+    pub(crate) fn finish(&self) -> (Vec<String>, Vec<String>) {
+        let mut state = self.lock();
+        for wait in std::mem::take(&mut state.waits).into_values() {
+            let (by, on) = (wait.by, wait.on);
+            state.wrong(format_args!("{}: {by:?} waits for {on:?}", wait.what));
+        }
+        for (from, to, number) in std::mem::take(&mut state.confirmed) {
+            if !state.received.contains(&(from, to, number)) {
+                state.wrong(format_args!(
+                    "{number} from {from:?} was confirmed and has not come to {to:?}"
+                ));
+            }
+        }
+        for ((from, to), sent) in std::mem::take(&mut state.sent) {
+            let of_pair = (from, to, 0)..=(from, to, u32::MAX);
+            let came = state.received.range(of_pair).count();
+            if !state.disturbed.contains(&(from.0, to.0)) && came != sent as usize {
+                state.wrong(format_args!(
+                    "nothing disturbed {from:?} and {to:?}, and {came} of {sent} letters came"
+                ));
+            }
+        }
+        let wrong = std::mem::take(&mut state.wrong);
+        (wrong, std::mem::take(&mut state.trace))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn note(&mut self, what: impl fmt::Display) {
+        let at = self.began.elapsed().as_secs_f64();
+        self.trace.push(format!("{at:9.3}s {what}"));
+    }
+
+    fn wrong(&mut self, what: impl fmt::Display) {
+        let what = what.to_string();
+        self.note(format_args!("WRONG: {what}"));
+        self.wrong.push(what);
+    }
+
+    /// A wait has ended: whether in time.
+    fn over(&mut self, wait: u64, how: &impl fmt::Debug) -> Option<Wait> {
+        let Some(wait) = self.waits.remove(&wait) else {
+            self.wrong("a wait ended twice");
+            return None;
+        };
+        let now = Instant::now();
+        let (by, on) = (wait.by, wait.on);
+        self.note(format_args!("{:?} has {}: {how:?}", by, wait.what));
+        if let Some(&deaf) = self.deaf.get(&(by.0, on.0)) {
+            let waited = now - wait.since.max(deaf);
+            if waited > DEAF {
+                self.wrong(format_args!(
+                    "{}: {by:?} heard nothing from {on:?} for {waited:?} of it",
+                    wait.what
+                ));
+            }
+        }
+        let from = match wait.watched {
+            None => Some(wait.since),
+            // Whether that is still under way or not: it has nothing to wait for any more.
+            Some(coroutine) => self.ended.get(&coroutine).map(|&at| at.max(wait.since)),
+        };
+        if let Some(from) = from
+            && now - from > EVER
+        {
+            let waited = now - from;
+            self.wrong(format_args!("{}: {by:?} waited {waited:?}", wait.what));
+        }
+        Some(wait)
+    }
+}

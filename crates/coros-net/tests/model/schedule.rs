@@ -1,0 +1,288 @@
+//! Who does what when, and what goes wrong meanwhile: all from a seed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use coros_net::sim::SimNetwork;
+
+use super::checks::{Checks, MAX_LATENCY};
+use super::site::{How, Site};
+
+const STEPS: usize = 90;
+/// Longer than anything may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a run leaves behind.
+pub(crate) struct Outcome {
+    pub(crate) wrong: Vec<String>,
+    pub(crate) trace: Vec<String>,
+}
+
+/// Runs the schedule of a seed in virtual time.
+pub(crate) fn run(seed: u64) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut schedule = Schedule::new(seed).await;
+        for _ in 0..STEPS {
+            schedule.step().await;
+        }
+        schedule.finish().await
+    })
+}
+
+struct Schedule {
+    random: Random,
+    network: SimNetwork,
+    checks: Checks,
+    sites: Vec<Site>,
+    /// From one to another.
+    blocked: BTreeSet<(usize, usize)>,
+    frozen: BTreeSet<usize>,
+    mortals: u64,
+}
+
+impl Schedule {
+    async fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let network = SimNetwork::new(random.next());
+        let latency = Duration::from_millis(1 + random.below(MAX_LATENCY.as_millis() as u64));
+        network.latency(Duration::ZERO..=latency);
+        let checks = Checks::new();
+        let mut sites = Vec::new();
+        for index in 0..3 + random.below(3) as usize {
+            sites.push(Site::start(&network, (index, 1), &checks).await);
+        }
+        Schedule {
+            random,
+            network,
+            checks,
+            sites,
+            blocked: BTreeSet::new(),
+            frozen: BTreeSet::new(),
+            mortals: 0,
+        }
+    }
+
+    async fn step(&mut self) {
+        match self.random.below(100) {
+            0..50 => self.letters().await,
+            50..60 => self.monitor(),
+            60..65 => self.end_one(),
+            65..85 => self.pass_time().await,
+            _ => self.fault().await,
+        }
+    }
+
+    fn two(&mut self) -> (usize, usize) {
+        let count = self.sites.len() as u64;
+        let one = self.random.below(count);
+        let other = (one + 1 + self.random.below(count - 1)) % count;
+        (one as usize, other as usize)
+    }
+
+    async fn letters(&mut self) {
+        let (from, to) = self.two();
+        let mut who = self.sites[to].who;
+        let [sender, receiver] = self
+            .sites
+            .get_disjoint_mut([from, to])
+            .expect("two different ones");
+        sender.meet(receiver);
+        if self.random.below(10) == 0 {
+            let known = self.sites[from].acquaintances();
+            who = known[self.random.below(known.len() as u64) as usize];
+        }
+        for _ in 0..1 + self.random.below(5) {
+            let how = match self.random.below(3) {
+                0 => How::Send,
+                1 => How::Deliver,
+                _ => How::Ask,
+            };
+            self.sites[from].write(who, how).await;
+        }
+    }
+
+    fn monitor(&mut self) {
+        let (by, on) = self.two();
+        let mut mortals = self.sites[on].mortals();
+        if mortals.is_empty() || self.random.below(2) == 0 {
+            self.mortals += 1;
+            self.sites[on].start_mortal(self.mortals);
+            mortals = vec![self.mortals];
+        }
+        let chosen = mortals[self.random.below(mortals.len() as u64) as usize];
+        self.sites[by].watch(&self.sites[on], chosen);
+    }
+
+    fn end_one(&mut self) {
+        let (at, _) = self.two();
+        if let Some(&first) = self.sites[at].mortals().first() {
+            self.sites[at].end_mortal(first);
+        }
+    }
+
+    async fn pass_time(&mut self) {
+        let longest = [20, 300, 2500, 8000][self.random.below(4) as usize];
+        let time = Duration::from_millis(self.random.below(longest));
+        tokio::time::sleep(time).await;
+    }
+
+    async fn fault(&mut self) {
+        let (one, other) = self.two();
+        let hosts = [one, other].map(|index| self.sites[index].host.clone());
+        self.checks.disturb(one, other);
+        match self.random.below(12) {
+            0..2 => self.split(),
+            2..4 => {
+                self.network.partition([&hosts[0]], [&hosts[1]]);
+                self.blocked.extend([(one, other), (other, one)]);
+            }
+            4 => {
+                self.network.partition_one_way([&hosts[0]], [&hosts[1]]);
+                self.blocked.insert((one, other));
+            }
+            5..7 => {
+                self.network.heal();
+                self.blocked.clear();
+            }
+            7 => self.network.cut(&hosts[0], &hosts[1]),
+            8 => {
+                self.disturb_all_with(one);
+                hosts[0].freeze();
+                self.frozen.insert(one);
+            }
+            9 => self.thaw(),
+            10 => self.kill(one).await,
+            _ => self.leave(one).await,
+        }
+        self.now_deaf();
+    }
+
+    /// Some against the rest.
+    fn split(&mut self) {
+        let sides: Vec<bool> = self
+            .sites
+            .iter()
+            .map(|_| self.random.below(2) == 0)
+            .collect();
+        let side = |which: bool| {
+            let sites = self.sites.iter().zip(&sides);
+            sites.filter(move |(_, side)| **side == which)
+        };
+        for (one, _) in side(true) {
+            for (other, _) in side(false) {
+                let (one, other) = (one.who.0, other.who.0);
+                self.checks.disturb(one, other);
+                self.blocked.extend([(one, other), (other, one)]);
+            }
+        }
+        self.network.partition(
+            side(true).map(|(site, _)| &site.host),
+            side(false).map(|(site, _)| &site.host),
+        );
+    }
+
+    fn thaw(&mut self) {
+        for &index in &self.frozen {
+            self.sites[index].host.thaw();
+        }
+        self.frozen.clear();
+    }
+
+    async fn kill(&mut self, index: usize) {
+        self.disturb_all_with(index);
+        self.sites[index].host.kill();
+        self.frozen.remove(&index);
+        self.restart(index).await;
+    }
+
+    async fn leave(&mut self, index: usize) {
+        self.disturb_all_with(index);
+        self.checks
+            .note(format_args!("{:?} leaves", self.sites[index].who));
+        self.sites[index].node.close().await;
+        self.restart(index).await;
+    }
+
+    async fn restart(&mut self, index: usize) {
+        let (_, life) = self.sites[index].who;
+        let again = Site::start(&self.network, (index, life + 1), &self.checks).await;
+        self.sites[index] = again;
+    }
+
+    fn disturb_all_with(&self, index: usize) {
+        for other in 0..self.sites.len() {
+            self.checks.disturb(index, other);
+        }
+    }
+
+    fn now_deaf(&self) {
+        let count = self.sites.len();
+        let pairs = (0..count).flat_map(|hears| (0..count).map(move |says| (hears, says)));
+        let deaf = pairs.filter(|&(hears, says)| {
+            let frozen = [hears, says]
+                .iter()
+                .any(|index| self.frozen.contains(index));
+            frozen || self.blocked.contains(&(says, hears))
+        });
+        self.checks.deaf(&deaf.collect());
+    }
+
+    /// Everything is well again: so everybody reaches everybody, and nothing waits any more.
+    async fn finish(mut self) -> Outcome {
+        self.checks.note("all is well again");
+        self.network.heal();
+        self.blocked.clear();
+        self.thaw();
+        self.now_deaf();
+        for site in &mut self.sites {
+            for number in site.mortals() {
+                site.end_mortal(number);
+            }
+        }
+        tokio::time::sleep(PATIENCE).await;
+        self.checks.all_is_well();
+        for from in 0..self.sites.len() {
+            for to in (0..self.sites.len()).filter(|&to| to != from) {
+                let who = self.sites[to].who;
+                let [sender, receiver] = self
+                    .sites
+                    .get_disjoint_mut([from, to])
+                    .expect("two different ones");
+                sender.meet(receiver);
+                self.sites[from].write(who, How::Deliver).await;
+            }
+        }
+        tokio::time::sleep(PATIENCE).await;
+        for site in &self.sites {
+            site.node.close().await;
+        }
+        drop(self.sites);
+        tokio::time::sleep(PATIENCE).await;
+        let (wrong, mut trace) = self.checks.finish();
+        trace.extend(self.network.events().iter().map(ToString::to_string));
+        trace.sort_by(|a, b| a[..9].cmp(&b[..9]));
+        Outcome { wrong, trace }
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}

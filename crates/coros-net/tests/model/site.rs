@@ -1,0 +1,164 @@
+//! A host with its node, and what that says to others.
+
+use std::collections::BTreeMap;
+
+use coros_core::{Address, Context, Exit, Reply};
+use coros_net::Node;
+use coros_net::sim::{SimHost, SimNetwork};
+use serde::{Deserialize, Serialize};
+
+use super::checks::{Checks, HANDSHAKE, SILENCE, Who};
+use crate::common::{polled, sent};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Letter {
+    from: Who,
+    to: Who,
+    number: u32,
+    reply: Option<Reply<u32>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    Send,
+    Deliver,
+    Ask,
+}
+
+pub(crate) struct Site {
+    pub(crate) who: Who,
+    pub(crate) host: SimHost,
+    pub(crate) node: Node,
+    inbox: Address<Letter>,
+    /// Inboxes of others, also of lives that are over.
+    known: BTreeMap<Who, Address<Letter>>,
+    /// Coroutines that end when they get a message.
+    mortals: BTreeMap<u64, Address<()>>,
+    checks: Checks,
+}
+
+impl Site {
+    pub(crate) async fn start(network: &SimNetwork, who: Who, checks: &Checks) -> Self {
+        let host = network.host(&format!("n{}", who.0));
+        let builder = host
+            .builder()
+            .listen((host.ip(), 7000).into())
+            .silence(SILENCE)
+            .handshake_limit(HANDSHAKE);
+        let node = builder.build().await.expect("the port is free");
+        let noted = checks.clone();
+        node.on_peer_event(move |event| {
+            let (what, peer) = match &event {
+                coros_net::PeerEvent::Joined(peer) => ("joined", peer),
+                coros_net::PeerEvent::Left(peer) => ("left", peer),
+                coros_net::PeerEvent::Lost(peer, _) => ("lost", peer),
+                other => panic!("{other:?}"),
+            };
+            noted.note(format_args!("{who:?}: {} {what}", peer.name));
+        });
+        let recorded = checks.clone();
+        let inbox = coros_core::spawn(async move |mut me: Context<Letter>| {
+            while let Some(letter) = me.receive().await {
+                recorded.received(who, letter.from, letter.to, letter.number);
+                if let Some(reply) = letter.reply {
+                    reply.send(letter.number);
+                }
+            }
+        });
+        Site {
+            who,
+            host,
+            node,
+            inbox: inbox.address(),
+            known: BTreeMap::new(),
+            mortals: BTreeMap::new(),
+            checks: checks.clone(),
+        }
+    }
+
+    /// Gets to know where another one gets letters.
+    pub(crate) fn meet(&mut self, other: &Site) {
+        let (home, abroad) = (&other.node, &self.node);
+        self.known
+            .entry(other.who)
+            .or_insert_with(|| sent(home, abroad, &other.inbox));
+    }
+
+    /// Those it can write to, dead or alive.
+    pub(crate) fn acquaintances(&self) -> Vec<Who> {
+        self.known.keys().copied().collect()
+    }
+
+    pub(crate) async fn write(&self, to: Who, how: How) {
+        let (from, checks) = (self.who, self.checks.clone());
+        let address = self.known[&to].clone();
+        let number = checks.number(from, to);
+        let letter = move |reply| Letter {
+            from,
+            to,
+            number,
+            reply,
+        };
+        let what = format!("{how:?} of {number} to {to:?}");
+        checks.note(format_args!("{from:?} begins {what}"));
+        if let How::Send = how {
+            if let Err(error) = address.send(letter(None)) {
+                checks.note(format_args!("{from:?} cannot: {error}"));
+                checks.disturb(from.0, to.0);
+            }
+            return;
+        }
+        let wait = checks.wait(what, from, to);
+        let mut waiting = Box::pin(async move {
+            let result = match how {
+                How::Ask => match address.ask(|reply| letter(Some(reply))).await {
+                    Ok(answer) => {
+                        assert_eq!(answer, number);
+                        Ok(())
+                    }
+                    Err(error) => Err(error.to_string()),
+                },
+                _ => address
+                    .deliver(letter(None))
+                    .await
+                    .map_err(|error| error.to_string()),
+            };
+            checks.done(wait, number, result);
+        });
+        // What is sent is sent now, in this order.
+        if polled(&mut waiting).await.is_pending() {
+            tokio::spawn(waiting);
+        }
+    }
+
+    /// Starts a coroutine that can be ended.
+    pub(crate) fn start_mortal(&mut self, number: u64) {
+        let checks = self.checks.clone();
+        let coro = coros_core::spawn(async move |mut me: Context<()>| {
+            me.receive().await;
+            checks.ended(number);
+        });
+        self.mortals.insert(number, coro.address());
+    }
+
+    pub(crate) fn mortals(&self) -> Vec<u64> {
+        self.mortals.keys().copied().collect()
+    }
+
+    pub(crate) fn end_mortal(&mut self, number: u64) {
+        if let Some(address) = self.mortals.remove(&number) {
+            // It may have ended by itself.
+            let _ = address.send(());
+        }
+    }
+
+    /// Watches one of another's coroutines.
+    pub(crate) fn watch(&self, home: &Site, number: u64) {
+        let address = sent(&home.node, &self.node, &home.mortals[&number]);
+        let checks = self.checks.clone();
+        let (by, on) = (self.who, home.who);
+        checks.note(format_args!("{by:?} begins monitor of {number} at {on:?}"));
+        let wait = checks.watch(by, on, number);
+        address.on_exit(move |exit| checks.exited(wait, exit == Exit::Finished, exit));
+    }
+}
