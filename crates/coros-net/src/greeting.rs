@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coros_core::remote::Location;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,9 @@ use crate::node::{ConnectError, Inner};
 use crate::peer::Peer;
 use crate::rendezvous::{Greet, Ticket};
 use crate::wire::{self, Envelope, Frame, Goodbye, Hello, Kind};
+
+/// How long a peer that broke the protocol is given to read so.
+const TELL: Duration = Duration::from_millis(500);
 
 /// Dials a peer that somebody wants to reach. The dial has been announced to the peer.
 pub(crate) fn spawn_dial(peer: Arc<Peer>) {
@@ -145,7 +149,10 @@ async fn accepted(
     from: SocketAddr,
 ) -> Result<(), HandshakeError> {
     let mut connection = Connection::accept(node, tcp).await?;
-    let (mut location, last) = connection.read_hello(node).await?;
+    let (mut location, last) = match connection.read_hello(node).await {
+        Ok(hello) => hello,
+        Err(error) => return Err(connection.protest(node, error).await),
+    };
     if let Some(endpoint) = &mut location.endpoint
         && endpoint.ip().is_unspecified()
     {
@@ -193,7 +200,11 @@ async fn greet(
         .write(&node, &hello(&node, &peer))
         .await
         .map_err(failed)?;
-    match connection.read_answer(&node).await.map_err(failed)? {
+    let answered = match connection.read_answer(&node).await {
+        Ok(answered) => answered,
+        Err(error) => return Err(failed(connection.protest(&node, error).await)),
+    };
+    match answered {
         Answered::Hello(mut location, last) => {
             location.endpoint = location.endpoint.or(Some(endpoint));
             if let Some(token) = peer.welcomed(ticket, &location, last) {
@@ -324,6 +335,15 @@ impl Connection {
             greeting,
             token,
         }
+    }
+
+    /// Tells a peer that broke the protocol, so that both sides know.
+    async fn protest(self, node: &Inner, error: HandshakeError) -> HandshakeError {
+        if let HandshakeError::Protocol(why) = &error {
+            let goodbye = Goodbye::Refused(why.clone());
+            let _ = tokio::time::timeout(TELL, self.refuse(node, &goodbye)).await;
+        }
+        error
     }
 
     /// Says why there is no link, and waits until the dialler has read it and closed.

@@ -54,7 +54,9 @@ pub mod wire;
 pub use builder::Builder;
 pub use coros_core::remote::{Location, NodeId};
 pub use events::PeerEvent;
-pub use identity::{Authority, Credentials, DEFAULT_NETWORK, IdentityError};
+pub use identity::{
+    Authority, Credentials, DEFAULT_NETWORK, IdentityError, NodeCertificate, Validity,
+};
 pub use node::{ConnectError, Node, NodeError};
 pub use secret::{Secret, SecretError};
 pub use tls::HandshakeError;

@@ -12,14 +12,15 @@ use crate::exports::Found;
 use crate::identity::DEFAULT_NETWORK;
 use crate::tls::Tls;
 use crate::wire::{self, Envelope, Goodbye, HEADER, Hello, Kind, Parsed};
-use crate::{Authority, Builder, HandshakeError, Location, Node, NodeId, PeerEvent, Secret};
-
-const ROGUE: NodeId = NodeId(7);
+use crate::{
+    Authority, Builder, Credentials, HandshakeError, Location, Node, NodeId, PeerEvent, Secret,
+};
 
 struct Scene {
     events: mpsc::UnboundedReceiver<PeerEvent>,
     stream: TlsStream<TcpStream>,
     node: Node,
+    rogue: Credentials,
 }
 
 impl Scene {
@@ -30,7 +31,7 @@ impl Scene {
 
     async fn set_with(options: impl FnOnce(Builder) -> Builder) -> Self {
         let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
-        let credentials = authority.issue("rogue", ROGUE).unwrap();
+        let credentials = authority.issue("rogue").unwrap();
         let builder = Node::builder()
             .authority(authority)
             .silence(Duration::from_secs(20));
@@ -44,12 +45,17 @@ impl Scene {
             events,
             stream,
             node,
+            rogue: credentials,
         }
     }
 
     async fn say(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
         self.stream.flush().await.unwrap();
+    }
+
+    fn hello(&self) -> Vec<u8> {
+        hello(self.rogue.node(), "rogue")
     }
 
     async fn event(&mut self) -> PeerEvent {
@@ -70,6 +76,20 @@ impl Scene {
             bytes.drain(..length);
         }
         frames
+    }
+}
+
+impl Scene {
+    /// What the node says last: why it refuses.
+    async fn refused(&mut self) -> String {
+        let heard = self.hear().await;
+        let Some((Kind::Goodbye, payload)) = heard.last() else {
+            panic!("{heard:?}");
+        };
+        match postcard::from_bytes(payload) {
+            Ok(Goodbye::Refused(why)) => why,
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -106,7 +126,8 @@ async fn a_broken_frame_ends_the_link_and_says_so() {
     unknown[4] = 99;
     let mut bad_request = Vec::new();
     wire::write(&mut bad_request, plain(Kind::Request), &[200, 1, 1]);
-    let second_hello = hello(ROGUE, "rogue");
+    let mut second_hello = Vec::new();
+    wire::write(&mut second_hello, plain(Kind::Hello), &[]);
     for (frame, says) in [
         (&too_long[..], "4294967295 bytes is too long"),
         (&unknown, "unknown kind 99"),
@@ -114,34 +135,34 @@ async fn a_broken_frame_ends_the_link_and_says_so() {
         (&second_hello, "Hello frame that nobody may send"),
     ] {
         let mut scene = Scene::set().await;
-        scene.say(&hello(ROGUE, "rogue")).await;
+        scene.say(&scene.hello()).await;
         assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
         scene.say(frame).await;
         let PeerEvent::Lost(_, reason) = scene.event().await else {
             panic!("{says}");
         };
         assert!(reason.contains(says), "{reason}");
-        let heard = scene.hear().await;
-        let Some((Kind::Goodbye, payload)) = heard.last() else {
-            panic!("{heard:?}");
-        };
-        let Ok(Goodbye::Refused(told)) = postcard::from_bytes(payload) else {
-            panic!("{payload:?}");
-        };
+        let told = scene.refused().await;
         assert!(told.contains(says), "{told}");
     }
 }
 
 #[tokio::test]
 async fn nobody_gets_in_under_another_id_or_name() {
-    for lie in [hello(NodeId(8), "rogue"), hello(ROGUE, "desk")] {
+    for another_id in [true, false] {
         let mut scene = Scene::set().await;
+        let own = scene.rogue.node();
+        let lie = if another_id {
+            hello(NodeId(own.0 ^ 1), "rogue")
+        } else {
+            hello(own, "desk")
+        };
         scene.say(&lie).await;
         let PeerEvent::Refused(_, HandshakeError::Protocol(why)) = scene.event().await else {
             panic!("it must be refused");
         };
         assert!(why.contains("does not agree with its certificate"), "{why}");
-        assert_eq!(scene.hear().await, []);
+        assert_eq!(scene.refused().await, why);
     }
 }
 
@@ -152,17 +173,17 @@ async fn nothing_counts_before_the_hello() {
         let mut frame = Vec::new();
         wire::write(&mut frame, plain(kind), &[]);
         scene.say(&frame).await;
-        let PeerEvent::Refused(_, HandshakeError::Protocol(_)) = scene.event().await else {
+        let PeerEvent::Refused(_, HandshakeError::Protocol(why)) = scene.event().await else {
             panic!("{kind:?} must be refused");
         };
-        assert_eq!(scene.hear().await, []);
+        assert_eq!(scene.refused().await, why);
     }
 }
 
 #[tokio::test]
 async fn a_peer_that_says_no_more_than_hello_is_lost() {
     let mut scene = Scene::set_with(|node| node.silence(Duration::from_millis(200))).await;
-    scene.say(&hello(ROGUE, "rogue")).await;
+    scene.say(&scene.hello()).await;
     assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
     let PeerEvent::Lost(_, reason) = scene.event().await else {
         panic!("it is silent");
@@ -173,7 +194,7 @@ async fn a_peer_that_says_no_more_than_hello_is_lost() {
 #[tokio::test]
 async fn a_peer_that_asks_and_does_not_read_is_shown_out() {
     let mut scene = Scene::set_with(|node| node.outbox(1)).await;
-    scene.say(&hello(ROGUE, "rogue")).await;
+    scene.say(&scene.hello()).await;
     assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
     let mut pings = Vec::new();
     for correlation in 1..1000 {
@@ -198,7 +219,7 @@ async fn a_peer_that_asks_and_does_not_read_is_shown_out() {
 #[tokio::test]
 async fn after_its_goodbye_a_peer_holds_nothing() {
     let mut scene = Scene::set().await;
-    scene.say(&hello(ROGUE, "rogue")).await;
+    scene.say(&scene.hello()).await;
     assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
     let coro = coros_core::spawn(async |mut me: Context<()>| me.receive().await);
     let address = coro.address();
@@ -219,7 +240,7 @@ async fn after_its_goodbye_a_peer_holds_nothing() {
     let exports = &scene.node.inner().exports;
     drop(exports.release(NodeId(9)));
     assert!(matches!(
-        exports.find(address.id(), ROGUE),
+        exports.find(address.id(), scene.rogue.node()),
         Some(Found::Ended(None))
     ));
     drop(address);
@@ -231,7 +252,7 @@ async fn after_its_goodbye_a_peer_holds_nothing() {
 async fn a_peer_that_closes_its_half_is_lost_and_the_other_half_is_closed() {
     for politely in [true, false] {
         let mut scene = Scene::set().await;
-        scene.say(&hello(ROGUE, "rogue")).await;
+        scene.say(&scene.hello()).await;
         assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
         if politely {
             scene.stream.shutdown().await.unwrap();
