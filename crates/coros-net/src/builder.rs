@@ -258,7 +258,7 @@ async fn listen_on(node: Arc<Inner>, listener: TcpListener) {
         };
         match accepted {
             Ok((tcp, from)) => {
-                let place = pending.enter(node.config.pending);
+                let place = pending.enter(from.ip(), node.config.pending);
                 let handshake = handshake(Arc::clone(&node), tcp, from, place);
                 node.tasks.spawn(handshake);
             }

@@ -409,3 +409,65 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
         kind => Err(protocol(wire::WireError::Unexpected(kind))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use coros_core::remote::NodeId;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn identity() -> PeerIdentity {
+        PeerIdentity {
+            network: "default".into(),
+            node: NodeId(7),
+            name: "desk".into(),
+        }
+    }
+
+    fn understood(kind: Kind, payload: &[u8]) -> Result<Answered, HandshakeError> {
+        let frame = Frame {
+            envelope: plain(kind),
+            payload,
+            lent: &[],
+        };
+        understand(&identity(), &frame)
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_makes_it_panic_or_lets_a_liar_in(
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+            kind in prop::sample::select(vec![Kind::Hello, Kind::Goodbye, Kind::Message]),
+        ) {
+            if let Ok(Answered::Hello(location, _)) = understood(kind, &payload) {
+                prop_assert_eq!((location.node, &*location.name), (NodeId(7), "desk"));
+            }
+        }
+
+        #[test]
+        fn no_changed_hello_makes_it_panic_or_lets_a_liar_in(
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            length in any::<prop::sample::Index>(),
+        ) {
+            let hello = Hello {
+                network: "default".into(),
+                location: Location {
+                    node: NodeId(7),
+                    name: "desk".into(),
+                    endpoint: Some(([127, 0, 0, 1], 7).into()),
+                },
+                last: 3,
+            };
+            let mut payload = postcard::to_allocvec(&hello).unwrap();
+            prop_assert!(understood(Kind::Hello, &payload).is_ok());
+            let at = at.index(payload.len());
+            payload[at] = byte;
+            payload.truncate(length.index(payload.len() + 1));
+            if let Ok(Answered::Hello(location, _)) = understood(Kind::Hello, &payload) {
+                prop_assert_eq!((location.node, &*location.name), (NodeId(7), "desk"));
+            }
+        }
+    }
+}

@@ -21,6 +21,7 @@ struct Scene {
     stream: TlsStream<TcpStream>,
     node: Node,
     rogue: Credentials,
+    authority: Authority,
 }
 
 impl Scene {
@@ -33,20 +34,23 @@ impl Scene {
         let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
         let credentials = authority.issue("rogue").unwrap();
         let builder = Node::builder()
-            .authority(authority)
+            .authority(authority.clone())
             .silence(Duration::from_secs(20));
         let node = options(builder).build().await.expect("it starts");
         let (sender, events) = mpsc::unbounded_channel();
         node.on_peer_event(move |event| drop(sender.send(event)));
-        let endpoint = node.location().endpoint.unwrap();
-        let tcp = TcpStream::connect(endpoint).await.unwrap();
-        let (stream, _) = Tls::new(&credentials).unwrap().dial(tcp).await.unwrap();
+        let stream = dial(&node, &credentials).await;
         Scene {
             events,
             stream,
             node,
             rogue: credentials,
+            authority,
         }
+    }
+
+    async fn dial(&self) -> TlsStream<TcpStream> {
+        dial(&self.node, &self.rogue).await
     }
 
     async fn say(&mut self, bytes: &[u8]) {
@@ -79,6 +83,13 @@ impl Scene {
     }
 }
 
+async fn dial(node: &Node, rogue: &Credentials) -> TlsStream<TcpStream> {
+    let endpoint = node.location().endpoint.unwrap();
+    let tcp = TcpStream::connect(endpoint).await.unwrap();
+    let (stream, _) = Tls::new(rogue).unwrap().dial(tcp).await.unwrap();
+    stream
+}
+
 impl Scene {
     /// What the node says last: why it refuses.
     async fn refused(&mut self) -> String {
@@ -102,6 +113,10 @@ fn plain(kind: Kind) -> Envelope {
 }
 
 fn hello(node: NodeId, name: &str) -> Vec<u8> {
+    hello_after(node, name, 0)
+}
+
+fn hello_after(node: NodeId, name: &str, last: u64) -> Vec<u8> {
     let hello = Hello {
         network: DEFAULT_NETWORK.into(),
         location: Location {
@@ -109,7 +124,7 @@ fn hello(node: NodeId, name: &str) -> Vec<u8> {
             name: name.into(),
             endpoint: None,
         },
-        last: 0,
+        last,
     };
     let mut bytes = Vec::new();
     wire::write_value(&mut bytes, plain(Kind::Hello), &hello);
@@ -163,6 +178,77 @@ async fn nobody_gets_in_under_another_id_or_name() {
         };
         assert!(why.contains("does not agree with its certificate"), "{why}");
         assert_eq!(scene.refused().await, why);
+    }
+}
+
+#[tokio::test]
+async fn a_live_session_is_not_to_be_had_by_those_who_claim_to_be_its_peer() {
+    let mut scene = Scene::set().await;
+    let desk = Node::builder()
+        .name("rogue")
+        .authority(scene.authority.clone());
+    let desk = desk.silence(Duration::from_secs(20)).build().await.unwrap();
+    desk.connect(scene.node.location().endpoint.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(scene.event().await, PeerEvent::Joined(desk.location()));
+    // Another of the same name is another node.
+    scene.rogue = scene.authority.issue("rogue").unwrap();
+    scene.stream = scene.dial().await;
+    scene.say(&scene.hello()).await;
+    assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
+    assert_eq!(scene.node.peers().len(), 2);
+    // The id of the peer, with a certificate of one's own; also as the newest of its links.
+    let mut linked = Vec::new();
+    for last in [0, u64::MAX] {
+        let stream = scene.dial().await;
+        linked.push(std::mem::replace(&mut scene.stream, stream));
+        let lie = hello_after(desk.location().node, "rogue", last);
+        scene.say(&lie).await;
+        let PeerEvent::Refused(_, HandshakeError::Protocol(_)) = scene.event().await else {
+            panic!("it must be refused");
+        };
+        scene.refused().await;
+    }
+    let (sender, mut received) = mpsc::unbounded_channel();
+    let coro = coros_core::spawn(async move |mut me: Context<u32>| {
+        while let Some(n) = me.receive().await {
+            let _ = sender.send(n);
+        }
+    });
+    let there = desk.encode(&coro.address()).unwrap();
+    let there: coros_core::Address<u32> = scene.node.decode(&there).unwrap();
+    there.deliver(7).await.unwrap();
+    assert_eq!(received.recv().await, Some(7));
+    desk.close().await;
+    while scene.event().await != PeerEvent::Left(desk.location()) {}
+}
+
+#[tokio::test]
+async fn a_greeting_that_is_cut_anywhere_harms_nobody() {
+    let mut scene = Scene::set().await;
+    let hello = scene.hello();
+    for cut in 0..hello.len() {
+        scene.stream = scene.dial().await;
+        scene.say(&hello[..cut]).await;
+        if cut % 2 == 0 {
+            scene.stream.shutdown().await.unwrap();
+        } else {
+            scene.stream.get_mut().0.shutdown().await.unwrap();
+        }
+        assert_eq!(scene.hear().await, [], "cut after {cut} bytes");
+    }
+    // In two pieces it is as good as in one.
+    for cut in [1, HEADER, hello.len() - 1] {
+        scene.stream = scene.dial().await;
+        scene.say(&hello[..cut]).await;
+        scene.say(&hello[cut..]).await;
+        assert!(
+            matches!(scene.event().await, PeerEvent::Joined(_)),
+            "the first event"
+        );
+        scene.stream.shutdown().await.unwrap();
+        assert!(matches!(scene.event().await, PeerEvent::Lost(..)));
     }
 }
 

@@ -193,6 +193,12 @@ impl Secret {
         &self.text
     }
 
+    /// Whether it was made by [`Secret::random`]; if not, it is a passphrase.
+    #[must_use]
+    pub fn is_random(&self) -> bool {
+        self.random_bits().is_some()
+    }
+
     /// The 256 bits of a secret that was made by [`Secret::random`]; `None` for a passphrase.
     pub(crate) fn random_bits(&self) -> Option<Zeroizing<[u8; RANDOM_BYTES]>> {
         let mut digits = hex::decode(self.text.strip_prefix(PREFIX)?)?;
