@@ -1,5 +1,7 @@
 //! The command line, as written.
 
+pub(crate) mod secret;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -27,6 +29,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(DemoFlags),
+    Secret(secret::SecretFlags),
 }
 
 /// Count the words of a folder in several processes
@@ -119,7 +122,9 @@ mod tests {
     #[test]
     fn demo_takes_its_options() {
         let cli = Cli::try_parse_from(["coros", "demo", "x", "--workers", "3", "--json"]).unwrap();
-        let Command::Demo(flags) = cli.command;
+        let Command::Demo(flags) = cli.command else {
+            panic!("{:?}", cli.command);
+        };
         assert_eq!(
             (flags.path, flags.workers, flags.json),
             (Some("x".into()), 3, true)

@@ -6,6 +6,7 @@
 mod demo;
 mod flags;
 mod log;
+mod secret;
 mod terminal;
 
 use std::process::ExitCode;
@@ -29,5 +30,6 @@ async fn main() -> ExitCode {
     };
     match cli.command {
         Command::Demo(flags) => demo::run(flags, &log).await,
+        Command::Secret(flags) => secret::run(flags).await,
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use coros_core::{Address, Context, Reply, SendError};
-use coros_net::{Authority, Credentials, Node, NodeId, Secret};
+use coros_net::{Authority, Credentials, Node, Secret};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -74,7 +74,7 @@ async fn receive() -> Result<(), Error> {
 
 async fn send(senders: usize, time: Duration) -> Result<(), Error> {
     let authority = Authority::derive(&Secret::random(), "default")?;
-    let credentials = authority.issue("receiver", NodeId(1))?;
+    let credentials = authority.issue("receiver")?;
     let node = Node::builder()
         .name("sender")
         .authority(authority)

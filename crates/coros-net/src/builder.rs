@@ -10,7 +10,7 @@ use coros_core::remote::Location;
 use crate::Secret;
 use crate::events::Events;
 use crate::greeting;
-use crate::identity::{self, Authority, Credentials, DEFAULT_NETWORK};
+use crate::identity::{Authority, Credentials, DEFAULT_NETWORK, NodeCertificate};
 use crate::node::{Config, Inner, Node, NodeError, Parts};
 use crate::pending::{Pending, Place};
 use crate::session::Timing;
@@ -39,6 +39,7 @@ enum Trust {
     OfUser,
     Secret(Secret),
     Authority(Authority),
+    Certificate(NodeCertificate),
     Credentials(Credentials),
 }
 
@@ -62,13 +63,15 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// What people see; by default the program's name and process id. Names need not differ.
+    /// What people see; by default that of the [certificate](Builder::certificate), or the
+    /// program's name and process id. Names need not differ.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The network to join, `default` unless given. An authority or credentials name their own.
+    /// The network to join, `default` unless given. An authority, a certificate and credentials
+    /// name their own.
     pub fn network(mut self, network: impl Into<String>) -> Self {
         self.network = Some(network.into());
         self
@@ -111,6 +114,22 @@ impl Builder {
     /// The authority that vouches for the nodes of the network.
     pub fn authority(mut self, authority: Authority) -> Self {
         self.trust = Trust::Authority(authority);
+        self
+    }
+
+    /// A certificate for this node, from an authority that is somebody's own. See
+    /// [`Authority`](crate::Authority) for how to come by one.
+    ///
+    /// ```no_run
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// use coros_net::{Node, NodeCertificate};
+    ///
+    /// let certificate = NodeCertificate::load("/etc/coros/desk")?;
+    /// let node = Node::builder().certificate(certificate).build().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn certificate(mut self, certificate: NodeCertificate) -> Self {
+        self.trust = Trust::Certificate(certificate);
         self
     }
 
@@ -223,12 +242,16 @@ impl Builder {
         };
         let authority = match self.trust {
             Trust::Credentials(credentials) => return Ok(credentials),
+            Trust::Certificate(certificate) => {
+                let name = self.name.as_deref().unwrap_or(certificate.name());
+                return Ok(certificate.issue(name)?);
+            }
             Trust::Authority(authority) => authority,
             Trust::Secret(secret) => derive(secret).await?,
             Trust::OfUser => derive(Secret::of_user()?).await?,
         };
         let name = self.name.unwrap_or_else(default_name);
-        Ok(authority.issue(&name, identity::new_node_id())?)
+        Ok(authority.issue(&name)?)
     }
 }
 
@@ -243,7 +266,7 @@ async fn listen_on(node: Arc<Inner>, mut listener: BoxListener) {
         };
         match accepted {
             Ok((stream, from)) => {
-                let place = pending.enter(node.config.pending);
+                let place = pending.enter(from.ip(), node.config.pending);
                 let handshake = handshake(Arc::clone(&node), stream, from, place);
                 node.tasks.spawn(handshake);
             }

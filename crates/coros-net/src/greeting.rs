@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coros_core::remote::Location;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,9 @@ use crate::peer::Peer;
 use crate::rendezvous::{Greet, Ticket};
 use crate::transport::BoxStream;
 use crate::wire::{self, Envelope, Frame, Goodbye, Hello, Kind};
+
+/// How long a peer that broke the protocol is given to read so.
+const TELL: Duration = Duration::from_millis(500);
 
 /// Dials a peer that somebody wants to reach. The dial has been announced to the peer.
 pub(crate) fn spawn_dial(peer: Arc<Peer>) {
@@ -145,7 +149,10 @@ async fn accepted(
     from: SocketAddr,
 ) -> Result<(), HandshakeError> {
     let mut connection = Connection::accept(node, stream).await?;
-    let (mut location, last) = connection.read_hello(node).await?;
+    let (mut location, last) = match connection.read_hello(node).await {
+        Ok(hello) => hello,
+        Err(error) => return Err(connection.protest(node, error).await),
+    };
     if let Some(endpoint) = &mut location.endpoint
         && endpoint.ip().is_unspecified()
     {
@@ -193,7 +200,11 @@ async fn greet(
         .write(&node, &hello(&node, &peer))
         .await
         .map_err(failed)?;
-    match connection.read_answer(&node).await.map_err(failed)? {
+    let answered = match connection.read_answer(&node).await {
+        Ok(answered) => answered,
+        Err(error) => return Err(failed(connection.protest(&node, error).await)),
+    };
+    match answered {
         Answered::Hello(mut location, last) => {
             location.endpoint = location.endpoint.or(Some(endpoint));
             if let Some(token) = peer.welcomed(ticket, &location, last) {
@@ -326,6 +337,15 @@ impl Connection {
         }
     }
 
+    /// Tells a peer that broke the protocol, so that both sides know.
+    async fn protest(self, node: &Inner, error: HandshakeError) -> HandshakeError {
+        if let HandshakeError::Protocol(why) = &error {
+            let goodbye = Goodbye::Refused(why.clone());
+            let _ = tokio::time::timeout(TELL, self.refuse(node, &goodbye)).await;
+        }
+        error
+    }
+
     /// Says why there is no link, and waits until the dialler has read it and closed.
     async fn refuse(mut self, node: &Inner, why: &Goodbye) -> Result<(), HandshakeError> {
         let mut frame = Vec::new();
@@ -380,5 +400,67 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
             Goodbye::Refused(why) => Err(HandshakeError::Refused(why)),
         },
         kind => Err(protocol(wire::WireError::Unexpected(kind))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coros_core::remote::NodeId;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn identity() -> PeerIdentity {
+        PeerIdentity {
+            network: "default".into(),
+            node: NodeId(7),
+            name: "desk".into(),
+        }
+    }
+
+    fn understood(kind: Kind, payload: &[u8]) -> Result<Answered, HandshakeError> {
+        let frame = Frame {
+            envelope: plain(kind),
+            payload,
+            lent: &[],
+        };
+        understand(&identity(), &frame)
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_makes_it_panic_or_lets_a_liar_in(
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+            kind in prop::sample::select(vec![Kind::Hello, Kind::Goodbye, Kind::Message]),
+        ) {
+            if let Ok(Answered::Hello(location, _)) = understood(kind, &payload) {
+                prop_assert_eq!((location.node, &*location.name), (NodeId(7), "desk"));
+            }
+        }
+
+        #[test]
+        fn no_changed_hello_makes_it_panic_or_lets_a_liar_in(
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            length in any::<prop::sample::Index>(),
+        ) {
+            let hello = Hello {
+                network: "default".into(),
+                location: Location {
+                    node: NodeId(7),
+                    name: "desk".into(),
+                    endpoint: Some(([127, 0, 0, 1], 7).into()),
+                },
+                last: 3,
+            };
+            let mut payload = postcard::to_allocvec(&hello).unwrap();
+            prop_assert!(understood(Kind::Hello, &payload).is_ok());
+            let at = at.index(payload.len());
+            payload[at] = byte;
+            payload.truncate(length.index(payload.len() + 1));
+            if let Ok(Answered::Hello(location, _)) = understood(Kind::Hello, &payload) {
+                prop_assert_eq!((location.node, &*location.name), (NodeId(7), "desk"));
+            }
+        }
     }
 }

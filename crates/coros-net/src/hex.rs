@@ -30,7 +30,21 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn it_decodes_what_it_encodes_and_nothing_else(text in "[0-9a-f]{0,9}|.{0,9}") {
+            if let Some(bytes) = decode(&text) {
+                prop_assert_eq!(encode(&bytes), text);
+            } else {
+                let plain = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+                prop_assert!(text.len() % 2 == 1 || !text.bytes().all(plain));
+            }
+        }
+    }
 
     #[test]
     fn there_and_back() {

@@ -63,7 +63,9 @@ pub mod wire;
 pub use builder::Builder;
 pub use coros_core::remote::{BoxFuture, Location, NodeId};
 pub use events::PeerEvent;
-pub use identity::{Authority, Credentials, DEFAULT_NETWORK, IdentityError};
+pub use identity::{
+    Authority, Credentials, DEFAULT_NETWORK, IdentityError, NodeCertificate, Validity,
+};
 pub use node::{ConnectError, Node, NodeError};
 pub use secret::{Secret, SecretError};
 pub use tcp::TcpTransport;

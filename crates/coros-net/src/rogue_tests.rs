@@ -12,14 +12,16 @@ use crate::exports::Found;
 use crate::identity::DEFAULT_NETWORK;
 use crate::tls::Tls;
 use crate::wire::{self, Envelope, Goodbye, HEADER, Hello, Kind, Parsed};
-use crate::{Authority, Builder, HandshakeError, Location, Node, NodeId, PeerEvent, Secret};
-
-const ROGUE: NodeId = NodeId(7);
+use crate::{
+    Authority, Builder, Credentials, HandshakeError, Location, Node, NodeId, PeerEvent, Secret,
+};
 
 struct Scene {
     events: mpsc::UnboundedReceiver<PeerEvent>,
     stream: TlsStream<TcpStream>,
     node: Node,
+    rogue: Credentials,
+    authority: Authority,
 }
 
 impl Scene {
@@ -30,26 +32,34 @@ impl Scene {
 
     async fn set_with(options: impl FnOnce(Builder) -> Builder) -> Self {
         let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
-        let credentials = authority.issue("rogue", ROGUE).unwrap();
+        let credentials = authority.issue("rogue").unwrap();
         let builder = Node::builder()
-            .authority(authority)
+            .authority(authority.clone())
             .silence(Duration::from_secs(20));
         let node = options(builder).build().await.expect("it starts");
         let (sender, events) = mpsc::unbounded_channel();
         node.on_peer_event(move |event| drop(sender.send(event)));
-        let endpoint = node.location().endpoint.unwrap();
-        let tcp = TcpStream::connect(endpoint).await.unwrap();
-        let (stream, _) = Tls::new(&credentials).unwrap().dial(tcp).await.unwrap();
+        let stream = dial(&node, &credentials).await;
         Scene {
             events,
             stream,
             node,
+            rogue: credentials,
+            authority,
         }
+    }
+
+    async fn dial(&self) -> TlsStream<TcpStream> {
+        dial(&self.node, &self.rogue).await
     }
 
     async fn say(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
         self.stream.flush().await.unwrap();
+    }
+
+    fn hello(&self) -> Vec<u8> {
+        hello(self.rogue.node(), "rogue")
     }
 
     async fn event(&mut self) -> PeerEvent {
@@ -73,6 +83,27 @@ impl Scene {
     }
 }
 
+async fn dial(node: &Node, rogue: &Credentials) -> TlsStream<TcpStream> {
+    let endpoint = node.location().endpoint.unwrap();
+    let tcp = TcpStream::connect(endpoint).await.unwrap();
+    let (stream, _) = Tls::new(rogue).unwrap().dial(tcp).await.unwrap();
+    stream
+}
+
+impl Scene {
+    /// What the node says last: why it refuses.
+    async fn refused(&mut self) -> String {
+        let heard = self.hear().await;
+        let Some((Kind::Goodbye, payload)) = heard.last() else {
+            panic!("{heard:?}");
+        };
+        match postcard::from_bytes(payload) {
+            Ok(Goodbye::Refused(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 fn plain(kind: Kind) -> Envelope {
     Envelope {
         kind,
@@ -82,6 +113,10 @@ fn plain(kind: Kind) -> Envelope {
 }
 
 fn hello(node: NodeId, name: &str) -> Vec<u8> {
+    hello_after(node, name, 0)
+}
+
+fn hello_after(node: NodeId, name: &str, last: u64) -> Vec<u8> {
     let hello = Hello {
         network: DEFAULT_NETWORK.into(),
         location: Location {
@@ -89,7 +124,7 @@ fn hello(node: NodeId, name: &str) -> Vec<u8> {
             name: name.into(),
             endpoint: None,
         },
-        last: 0,
+        last,
     };
     let mut bytes = Vec::new();
     wire::write_value(&mut bytes, plain(Kind::Hello), &hello);
@@ -106,7 +141,8 @@ async fn a_broken_frame_ends_the_link_and_says_so() {
     unknown[4] = 99;
     let mut bad_request = Vec::new();
     wire::write(&mut bad_request, plain(Kind::Request), &[200, 1, 1]);
-    let second_hello = hello(ROGUE, "rogue");
+    let mut second_hello = Vec::new();
+    wire::write(&mut second_hello, plain(Kind::Hello), &[]);
     for (frame, says) in [
         (&too_long[..], "4294967295 bytes is too long"),
         (&unknown, "unknown kind 99"),
@@ -114,34 +150,105 @@ async fn a_broken_frame_ends_the_link_and_says_so() {
         (&second_hello, "Hello frame that nobody may send"),
     ] {
         let mut scene = Scene::set().await;
-        scene.say(&hello(ROGUE, "rogue")).await;
+        scene.say(&scene.hello()).await;
         assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
         scene.say(frame).await;
         let PeerEvent::Lost(_, reason) = scene.event().await else {
             panic!("{says}");
         };
         assert!(reason.contains(says), "{reason}");
-        let heard = scene.hear().await;
-        let Some((Kind::Goodbye, payload)) = heard.last() else {
-            panic!("{heard:?}");
-        };
-        let Ok(Goodbye::Refused(told)) = postcard::from_bytes(payload) else {
-            panic!("{payload:?}");
-        };
+        let told = scene.refused().await;
         assert!(told.contains(says), "{told}");
     }
 }
 
 #[tokio::test]
 async fn nobody_gets_in_under_another_id_or_name() {
-    for lie in [hello(NodeId(8), "rogue"), hello(ROGUE, "desk")] {
+    for another_id in [true, false] {
         let mut scene = Scene::set().await;
+        let own = scene.rogue.node();
+        let lie = if another_id {
+            hello(NodeId(own.0 ^ 1), "rogue")
+        } else {
+            hello(own, "desk")
+        };
         scene.say(&lie).await;
         let PeerEvent::Refused(_, HandshakeError::Protocol(why)) = scene.event().await else {
             panic!("it must be refused");
         };
         assert!(why.contains("does not agree with its certificate"), "{why}");
-        assert_eq!(scene.hear().await, []);
+        assert_eq!(scene.refused().await, why);
+    }
+}
+
+#[tokio::test]
+async fn a_live_session_is_not_to_be_had_by_those_who_claim_to_be_its_peer() {
+    let mut scene = Scene::set().await;
+    let desk = Node::builder()
+        .name("rogue")
+        .authority(scene.authority.clone());
+    let desk = desk.silence(Duration::from_secs(20)).build().await.unwrap();
+    desk.connect(scene.node.location().endpoint.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(scene.event().await, PeerEvent::Joined(desk.location()));
+    // Another of the same name is another node.
+    scene.rogue = scene.authority.issue("rogue").unwrap();
+    scene.stream = scene.dial().await;
+    scene.say(&scene.hello()).await;
+    assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
+    assert_eq!(scene.node.peers().len(), 2);
+    // The id of the peer, with a certificate of one's own; also as the newest of its links.
+    let mut linked = Vec::new();
+    for last in [0, u64::MAX] {
+        let stream = scene.dial().await;
+        linked.push(std::mem::replace(&mut scene.stream, stream));
+        let lie = hello_after(desk.location().node, "rogue", last);
+        scene.say(&lie).await;
+        let PeerEvent::Refused(_, HandshakeError::Protocol(_)) = scene.event().await else {
+            panic!("it must be refused");
+        };
+        scene.refused().await;
+    }
+    let (sender, mut received) = mpsc::unbounded_channel();
+    let coro = coros_core::spawn(async move |mut me: Context<u32>| {
+        while let Some(n) = me.receive().await {
+            let _ = sender.send(n);
+        }
+    });
+    let there = desk.encode(&coro.address()).unwrap();
+    let there: coros_core::Address<u32> = scene.node.decode(&there).unwrap();
+    there.deliver(7).await.unwrap();
+    assert_eq!(received.recv().await, Some(7));
+    desk.close().await;
+    while scene.event().await != PeerEvent::Left(desk.location()) {}
+}
+
+#[tokio::test]
+async fn a_greeting_that_is_cut_anywhere_harms_nobody() {
+    let mut scene = Scene::set().await;
+    let hello = scene.hello();
+    for cut in 0..hello.len() {
+        scene.stream = scene.dial().await;
+        scene.say(&hello[..cut]).await;
+        if cut % 2 == 0 {
+            scene.stream.shutdown().await.unwrap();
+        } else {
+            scene.stream.get_mut().0.shutdown().await.unwrap();
+        }
+        assert_eq!(scene.hear().await, [], "cut after {cut} bytes");
+    }
+    // In two pieces it is as good as in one.
+    for cut in [1, HEADER, hello.len() - 1] {
+        scene.stream = scene.dial().await;
+        scene.say(&hello[..cut]).await;
+        scene.say(&hello[cut..]).await;
+        assert!(
+            matches!(scene.event().await, PeerEvent::Joined(_)),
+            "the first event"
+        );
+        scene.stream.shutdown().await.unwrap();
+        assert!(matches!(scene.event().await, PeerEvent::Lost(..)));
     }
 }
 
@@ -152,17 +259,17 @@ async fn nothing_counts_before_the_hello() {
         let mut frame = Vec::new();
         wire::write(&mut frame, plain(kind), &[]);
         scene.say(&frame).await;
-        let PeerEvent::Refused(_, HandshakeError::Protocol(_)) = scene.event().await else {
+        let PeerEvent::Refused(_, HandshakeError::Protocol(why)) = scene.event().await else {
             panic!("{kind:?} must be refused");
         };
-        assert_eq!(scene.hear().await, []);
+        assert_eq!(scene.refused().await, why);
     }
 }
 
 #[tokio::test]
 async fn a_peer_that_says_no_more_than_hello_is_lost() {
     let mut scene = Scene::set_with(|node| node.silence(Duration::from_millis(200))).await;
-    scene.say(&hello(ROGUE, "rogue")).await;
+    scene.say(&scene.hello()).await;
     assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
     let PeerEvent::Lost(_, reason) = scene.event().await else {
         panic!("it is silent");
@@ -173,7 +280,7 @@ async fn a_peer_that_says_no_more_than_hello_is_lost() {
 #[tokio::test]
 async fn a_peer_that_asks_and_does_not_read_is_shown_out() {
     let mut scene = Scene::set_with(|node| node.outbox(1)).await;
-    scene.say(&hello(ROGUE, "rogue")).await;
+    scene.say(&scene.hello()).await;
     assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
     let mut pings = Vec::new();
     for correlation in 1..1000 {
@@ -198,7 +305,7 @@ async fn a_peer_that_asks_and_does_not_read_is_shown_out() {
 #[tokio::test]
 async fn after_its_goodbye_a_peer_holds_nothing() {
     let mut scene = Scene::set().await;
-    scene.say(&hello(ROGUE, "rogue")).await;
+    scene.say(&scene.hello()).await;
     assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
     let coro = coros_core::spawn(async |mut me: Context<()>| me.receive().await);
     let address = coro.address();
@@ -219,7 +326,7 @@ async fn after_its_goodbye_a_peer_holds_nothing() {
     let exports = &scene.node.inner().exports;
     drop(exports.release(NodeId(9)));
     assert!(matches!(
-        exports.find(address.id(), ROGUE),
+        exports.find(address.id(), scene.rogue.node()),
         Some(Found::Ended(None))
     ));
     drop(address);
@@ -231,7 +338,7 @@ async fn after_its_goodbye_a_peer_holds_nothing() {
 async fn a_peer_that_closes_its_half_is_lost_and_the_other_half_is_closed() {
     for politely in [true, false] {
         let mut scene = Scene::set().await;
-        scene.say(&hello(ROGUE, "rogue")).await;
+        scene.say(&scene.hello()).await;
         assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
         if politely {
             scene.stream.shutdown().await.unwrap();

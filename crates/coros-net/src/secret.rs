@@ -10,8 +10,9 @@
 //! taken for a passphrase that a person made up, and is stretched before use (see
 //! [`Authority`](crate::Authority)).
 
-mod file;
+pub(crate) mod file;
 
+use std::env;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,9 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use zeroize::{Zeroize, Zeroizing};
 
+use self::file::Made;
 use crate::hex;
+use crate::identity::{self, IdentityError};
 
 const PREFIX: &str = "coros1-";
 const RANDOM_BYTES: usize = 32;
@@ -93,7 +96,7 @@ impl Secret {
             Err(SecretError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
-        file::create(path, &Secret::random())?;
+        file::create(path, Secret::random().reveal(), file::PRIVATE)?;
         // Read back rather than returned: another process may have been first.
         Secret::load(path)
     }
@@ -111,30 +114,89 @@ impl Secret {
         })
     }
 
+    /// Writes the secret to a new file, as [`load_or_create`](Secret::load_or_create) does.
+    ///
+    /// # Errors
+    /// [`SecretError::Exists`] when there is something already; when the file cannot be made; when
+    /// its folder is at the mercy of others.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), SecretError> {
+        let path = path.as_ref();
+        match file::create(path, self.reveal(), file::PRIVATE)? {
+            Made::New => Ok(()),
+            Made::WasThere => Err(SecretError::Exists {
+                path: path.to_owned(),
+            }),
+        }
+    }
+
+    /// Writes the secret to a file, in the place of the one that is there.
+    ///
+    /// In one step: whoever reads the file reads the old secret or the new one.
+    ///
+    /// # Errors
+    /// As [`save`](Secret::save), but for `Exists`.
+    pub fn replace(&self, path: impl AsRef<Path>) -> Result<(), SecretError> {
+        file::replace(path.as_ref(), self.reveal())
+    }
+
     /// The secret of the user who runs this program, made at first use.
     ///
     /// It is in the user's configuration folder: `$XDG_CONFIG_HOME/coros/secret`, by default
-    /// `~/.config/coros/secret` (on Windows in `%APPDATA%\coros`).
+    /// `~/.config/coros/secret` (on Windows in `%APPDATA%\coros`). The environment variable
+    /// [`COROS_SECRET_FILE`](Secret::VARIABLE) can name another file, which has to be there. (A
+    /// variable with the secret itself would be handed down to every child process.)
     ///
     /// # Errors
     /// As [`load_or_create`](Secret::load_or_create), and when the user has no home folder.
     pub fn of_user() -> Result<Self, SecretError> {
-        Secret::load_or_create(Secret::path_of_user()?)
+        let path = Secret::path_of_user()?;
+        if env::var_os(Secret::VARIABLE).is_none() {
+            return Secret::load_or_create(path);
+        }
+        // One that is not there is a mistake: a new one would be shared with nobody.
+        Secret::load(path)
     }
+
+    /// The environment variable that names the file of the user's secret.
+    pub const VARIABLE: &str = "COROS_SECRET_FILE";
 
     /// Where [`of_user`](Secret::of_user) looks.
     ///
     /// # Errors
     /// [`SecretError::NoHome`] when the user has no home folder.
     pub fn path_of_user() -> Result<PathBuf, SecretError> {
+        if let Some(path) = env::var_os(Secret::VARIABLE) {
+            return Ok(path.into());
+        }
         let folders = etcetera::choose_base_strategy().map_err(|_| SecretError::NoHome)?;
         Ok(folders.config_dir().join("coros").join("secret"))
+    }
+
+    /// Sixteen hexadecimal digits that differ when the secrets do, for people to compare.
+    ///
+    /// It does not lead back to the secret, and helps those who guess a passphrase no more than
+    /// what a node of the network shows to everybody: each guess costs the same tenth of a second.
+    /// Takes as long itself for a passphrase: in async code call it by `spawn_blocking`.
+    ///
+    /// # Errors
+    /// [`IdentityError::Derive`] when a passphrase cannot be stretched for lack of memory.
+    pub fn fingerprint(&self) -> Result<String, IdentityError> {
+        // No network has an empty name, so this gives nothing away of any network's key.
+        let seed = identity::stretched(self, "")?;
+        let hash = blake3::derive_key("coros 1 fingerprint of a secret", &*seed);
+        Ok(hex::encode(&hash[..8]))
     }
 
     /// The secret itself, to be shown to its owner or written to a protected file.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it was made by [`Secret::random`]; if not, it is a passphrase.
+    #[must_use]
+    pub fn is_random(&self) -> bool {
+        self.random_bits().is_some()
     }
 
     /// The 256 bits of a secret that was made by [`Secret::random`]; `None` for a passphrase.
@@ -188,7 +250,7 @@ pub enum SecretError {
     /// Other users could have read the secret.
     #[error(
         "{} can be read by other users (mode {mode:03o}): run `chmod 600 {}`, \
-         and make a new secret if others may have seen it",
+         and make a new one if others may have seen it",
         path.display(), path.display()
     )]
     Exposed {
@@ -199,8 +261,8 @@ pub enum SecretError {
     },
     /// Another user has the file or its folder.
     #[error(
-        "{} belongs to another user (id {owner}), who could read or replace the secret: \
-         keep the secret in a file and a folder of your own", path.display()
+        "{} belongs to another user (id {owner}), who could read or replace it: \
+         keep it in a file and a folder of your own", path.display()
     )]
     Foreign {
         /// The file, or the folder that it is in.
@@ -210,7 +272,7 @@ pub enum SecretError {
     },
     /// Other users could put another file in the place of the secret's.
     #[error(
-        "{} can be changed by other users (mode {mode:03o}), who could replace the secret in it: \
+        "{} can be changed by other users (mode {mode:03o}), who could replace what is in it: \
          run `chmod go-w {}`", folder.display(), folder.display()
     )]
     OpenFolder {
@@ -231,7 +293,7 @@ pub enum SecretError {
         what: &'static str,
     },
     /// The file cannot be read.
-    #[error("cannot read the secret in {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -239,14 +301,23 @@ pub enum SecretError {
         source: io::Error,
     },
     /// The file cannot be made.
-    #[error("cannot make the secret {}: {source}", path.display())]
+    #[error("cannot make {}: {source}", path.display())]
     Create {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
     },
+    /// There is a file already, perhaps one that nodes use.
+    #[error("{} is there already, and is left as it is", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no folder for the user's secret.
-    #[error("there is no home folder to keep the secret in: set HOME or XDG_CONFIG_HOME")]
+    #[error(
+        "there is no home folder to keep the secret in: set HOME, XDG_CONFIG_HOME, \
+         or COROS_SECRET_FILE to a file that holds it"
+    )]
     NoHome,
 }

@@ -8,6 +8,8 @@
 //!
 //! There is no session resumption: links are few and long, and tickets would cost memory.
 
+mod error;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +23,14 @@ use rustls::server::{
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, CommonState, ConfigBuilder, ConfigSide,
-    Error, RootCertStore, ServerConfig, WantsVerifier, WantsVersions,
+    ClientConfig, CommonState, ConfigBuilder, ConfigSide, Error, RootCertStore, ServerConfig,
+    WantsVerifier, WantsVersions,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 
+pub use self::error::HandshakeError;
+use self::error::Own;
 use crate::Credentials;
 use crate::identity::{self, PeerIdentity};
 use crate::transport::ByteStream;
@@ -41,8 +45,7 @@ pub(crate) struct Tls {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     server_name: ServerName<'static>,
-    network: Arc<str>,
-    protocol: &'static str,
+    own: Own,
 }
 
 impl Tls {
@@ -82,8 +85,13 @@ impl Tls {
             client: Arc::new(client),
             server: Arc::new(server),
             server_name,
-            network: credentials.network().into(),
-            protocol,
+            own: Own {
+                network: credentials.network().into(),
+                protocol,
+                origin: credentials.origin(),
+                authority: identity::fingerprint(credentials.authority()),
+                valid: credentials.validity(),
+            },
         })
     }
 
@@ -149,13 +157,13 @@ impl Tls {
     /// Whether a client asks for another version or network than ours.
     fn foreign(&self, hello: &ClientHello<'_>) -> Option<HandshakeError> {
         let names: Vec<&[u8]> = hello.alpn().into_iter().flatten().collect();
-        if !names.contains(&self.protocol.as_bytes()) {
+        if !names.contains(&self.own.protocol.as_bytes()) {
             let coros = names.iter().find(|name| name.starts_with(b"coros/"));
             return Some(match coros {
                 Some(name) => {
                     let theirs = Some(String::from_utf8_lossy(name).into_owned());
                     HandshakeError::OtherVersion {
-                        ours: self.protocol,
+                        ours: self.own.protocol,
                         theirs,
                     }
                 }
@@ -163,10 +171,10 @@ impl Tls {
             });
         }
         let wanted = hello.server_name().unwrap_or_default();
-        if wanted.strip_suffix(".coros") != Some(&*self.network) {
+        if wanted.strip_suffix(".coros") != Some(&*self.own.network) {
             let theirs = wanted.strip_suffix(".coros").map(str::to_owned);
             return Some(HandshakeError::OtherNetwork {
-                ours: self.network.to_string(),
+                ours: self.own.network.to_string(),
                 theirs,
             });
         }
@@ -174,21 +182,18 @@ impl Tls {
     }
 
     fn identify(&self, connection: &CommonState) -> Result<PeerIdentity, HandshakeError> {
-        if connection.alpn_protocol() != Some(self.protocol.as_bytes()) {
+        if connection.alpn_protocol() != Some(self.own.protocol.as_bytes()) {
             return Err(HandshakeError::OtherVersion {
-                ours: self.protocol,
+                ours: self.own.protocol,
                 theirs: None,
             });
         }
-        let leaf = connection
-            .peer_certificates()
-            .and_then(|chain| chain.first());
-        let peer = leaf.and_then(PeerIdentity::of).ok_or_else(|| {
-            HandshakeError::BadCertificate("it does not say which node it is for".into())
-        })?;
-        if peer.network != self.network {
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let peer = PeerIdentity::of(chain)
+            .map_err(|why| HandshakeError::BadCertificate(why.to_string()))?;
+        if peer.network != self.own.network {
             return Err(HandshakeError::OtherNetwork {
-                ours: self.network.to_string(),
+                ours: self.own.network.to_string(),
                 theirs: Some(peer.network.to_string()),
             });
         }
@@ -197,41 +202,7 @@ impl Tls {
 
     /// Finds the reason in what a stream says; also for the first reads after the handshake.
     pub(crate) fn explain(&self, error: &io::Error) -> HandshakeError {
-        let Some(tls) = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<Error>())
-        else {
-            return HandshakeError::Connection {
-                kind: error.kind(),
-                reason: error.to_string(),
-            };
-        };
-        match tls {
-            Error::InvalidCertificate(why) => certificate_error(why, &self.network),
-            Error::AlertReceived(alert) => match alert {
-                AlertDescription::UnknownCA | AlertDescription::DecryptError => {
-                    HandshakeError::OtherSecret
-                }
-                AlertDescription::CertificateExpired => HandshakeError::OwnExpired,
-                AlertDescription::NoApplicationProtocol => HandshakeError::OtherVersion {
-                    ours: self.protocol,
-                    theirs: None,
-                },
-                AlertDescription::AccessDenied => HandshakeError::OtherNetwork {
-                    ours: self.network.to_string(),
-                    theirs: None,
-                },
-                other => HandshakeError::NotCoros(format!("it answered with TLS alert {other:?}")),
-            },
-            Error::NoApplicationProtocol => HandshakeError::OtherVersion {
-                ours: self.protocol,
-                theirs: None,
-            },
-            Error::NoCertificatesPresented => {
-                HandshakeError::BadCertificate("it shows none".into())
-            }
-            other => HandshakeError::NotCoros(other.to_string()),
-        }
+        self.own.explain(error)
     }
 }
 
@@ -260,29 +231,7 @@ fn certified_key(
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, Error> {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(credentials.key().to_vec()));
-    let chain = vec![CertificateDer::from(credentials.certificate()).into_owned()];
-    CertifiedKey::from_der(chain, key, provider)
-}
-
-fn certificate_error(why: &CertificateError, network: &str) -> HandshakeError {
-    match why {
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            HandshakeError::OtherSecret
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            HandshakeError::PeerExpired
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            HandshakeError::PeerNotYetValid
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            HandshakeError::OtherNetwork {
-                ours: network.into(),
-                theirs: None,
-            }
-        }
-        other => HandshakeError::BadCertificate(other.to_string()),
-    }
+    CertifiedKey::from_der(credentials.chain(), key, provider)
 }
 
 /// Lets the last bytes arrive: closing a socket that holds unread bytes would destroy them.
@@ -296,252 +245,5 @@ async fn linger<S: ByteStream>(mut io: S) {
     let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
-/// Why two nodes do not talk to each other. Both sides get to know it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HandshakeError {
-    /// The two certificates come from different authorities.
-    #[error("the two nodes have different secrets: give both the same one")]
-    OtherSecret,
-    /// The peer is on another network.
-    #[error(
-        "the peer is on {}, this node on network {ours:?}",
-        named(theirs, "another network", "network")
-    )]
-    OtherNetwork {
-        /// This node's network.
-        ours: String,
-        /// The peer's, if it said so.
-        theirs: Option<String>,
-    },
-    /// The peer speaks another version of the protocol.
-    #[error(
-        "the peer speaks {}, this node {ours}: run the same version of coros on both",
-        named(theirs, "another version of the protocol", "version")
-    )]
-    OtherVersion {
-        /// This node's version.
-        ours: &'static str,
-        /// The peer's, if it said so.
-        theirs: Option<String>,
-    },
-    /// The peer's certificate has run out.
-    #[error("the peer's certificate has expired, or this machine's clock is wrong")]
-    PeerExpired,
-    /// The peer's certificate is not valid yet.
-    #[error("the peer's certificate is not valid yet: one of the two machines' clocks is wrong")]
-    PeerNotYetValid,
-    /// The peer says that our certificate is out of its time.
-    #[error(
-        "the peer finds this node's certificate expired or not valid yet: \
-         issue a new one, or set the clocks right"
-    )]
-    OwnExpired,
-    /// The peer's certificate is not one of a node.
-    #[error("the peer's certificate is not a node's: {0}")]
-    BadCertificate(String),
-    /// Whatever listens there is no coros node.
-    #[error("not a coros node: {0}")]
-    NotCoros(String),
-    /// The peer refused, and why.
-    #[error("the peer refused: {0}")]
-    Refused(String),
-    /// The peer did not keep to the protocol.
-    #[error("the peer broke the protocol: {0}")]
-    Protocol(String),
-    /// The connection broke.
-    #[error("the connection broke during the handshake: {reason}")]
-    Connection {
-        /// What kind of failure.
-        kind: io::ErrorKind,
-        /// What the operating system said.
-        reason: String,
-    },
-    /// The peer did not finish the handshake in time.
-    #[error("no handshake within {0:.1?}")]
-    TimedOut(Duration),
-}
-
-fn named(theirs: &Option<String>, unknown: &str, what: &str) -> String {
-    match theirs {
-        Some(theirs) => format!("{what} {theirs:?}"),
-        None => unknown.to_owned(),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use coros_core::remote::NodeId;
-
-    use super::*;
-    use crate::{Authority, Secret};
-
-    type Ends = [Result<PeerIdentity, HandshakeError>; 2];
-
-    /// What the dialler and the dialled make of each other, with one byte each way after the
-    /// handshake.
-    async fn meet(dialler: &Tls, dialled: &Tls) -> Ends {
-        let (near, far) = tokio::io::duplex(1 << 16);
-        let far_end = async {
-            let (mut stream, peer) = dialled.accept(far).await?;
-            exchange(dialled, &mut stream).await.map(|()| peer)
-        };
-        let near_end = async {
-            let (mut stream, peer) = dialler.dial(near).await?;
-            exchange(dialler, &mut stream).await.map(|()| peer)
-        };
-        let (near, far) = tokio::join!(near_end, far_end);
-        [near, far]
-    }
-
-    async fn exchange<S: ByteStream>(
-        tls: &Tls,
-        stream: &mut TlsStream<S>,
-    ) -> Result<(), HandshakeError> {
-        let mut byte = [0];
-        let explain = |e: io::Error| tls.explain(&e);
-        stream.write_all(&[7]).await.map_err(explain)?;
-        stream.flush().await.map_err(explain)?;
-        stream.read_exact(&mut byte).await.map_err(explain)?;
-        Ok(())
-    }
-
-    fn authority() -> Authority {
-        Authority::derive(&Secret::random(), "default").unwrap()
-    }
-
-    fn node(authority: &Authority, id: u128) -> Tls {
-        Tls::new(&authority.issue("desk", NodeId(id)).unwrap()).unwrap()
-    }
-
-    fn both(ends: Ends) -> [HandshakeError; 2] {
-        ends.map(|end| end.expect_err("they must not talk"))
-    }
-
-    #[tokio::test]
-    async fn the_same_secret_lets_in() {
-        let authority = authority();
-        let [near, far] = meet(&node(&authority, 1), &node(&authority, 2)).await;
-        assert_eq!(near.unwrap().node, NodeId(2));
-        assert_eq!(far.unwrap().node, NodeId(1));
-    }
-
-    #[tokio::test]
-    async fn another_secret_is_named_on_both_sides() {
-        let errors = both(meet(&node(&authority(), 1), &node(&authority(), 2)).await);
-        assert_eq!(
-            errors,
-            [HandshakeError::OtherSecret, HandshakeError::OtherSecret]
-        );
-        assert!(errors[0].to_string().contains("different secrets"));
-    }
-
-    #[tokio::test]
-    async fn another_network_is_named_on_both_sides() {
-        let secret = Secret::random();
-        let [a, b] = ["desk", "farm"].map(|network| Authority::derive(&secret, network).unwrap());
-        let [near, far] = both(meet(&node(&a, 1), &node(&b, 2)).await);
-        assert_eq!(
-            near.to_string(),
-            "the peer is on another network, this node on network \"desk\""
-        );
-        assert_eq!(
-            far.to_string(),
-            "the peer is on network \"desk\", this node on network \"farm\""
-        );
-    }
-
-    #[tokio::test]
-    async fn another_version_is_named_on_both_sides() {
-        let authority = authority();
-        let newer = authority.issue("desk", NodeId(1)).unwrap();
-        let newer = Tls::speaking("coros/2", &newer).unwrap();
-        let [near, far] = both(meet(&newer, &node(&authority, 2)).await);
-        assert!(matches!(
-            near,
-            HandshakeError::OtherVersion {
-                ours: "coros/2",
-                theirs: None
-            }
-        ));
-        assert!(
-            far.to_string()
-                .contains("version \"coros/2\", this node coros/1"),
-            "{far}"
-        );
-        let [near, far] = both(meet(&node(&authority, 2), &newer).await);
-        assert!(matches!(
-            near,
-            HandshakeError::OtherVersion {
-                ours: "coros/1",
-                theirs: None
-            }
-        ));
-        assert!(
-            far.to_string()
-                .contains("version \"coros/1\", this node coros/2"),
-            "{far}"
-        );
-    }
-
-    #[tokio::test]
-    async fn certificates_out_of_their_time_are_named_on_both_sides() {
-        let authority = authority();
-        let now = SystemTime::now();
-        let day = Duration::from_secs(24 * 3600);
-        let issue = |from, to| {
-            Tls::new(&authority.issue_for("desk", NodeId(1), from, to).unwrap()).unwrap()
-        };
-        let good = node(&authority, 2);
-        for (bad, says) in [
-            (issue(now - 3 * day, now - day), HandshakeError::PeerExpired),
-            (
-                issue(now + day, now + 3 * day),
-                HandshakeError::PeerNotYetValid,
-            ),
-        ] {
-            assert_eq!(
-                both(meet(&good, &bad).await),
-                [says.clone(), HandshakeError::OwnExpired]
-            );
-            assert_eq!(
-                both(meet(&bad, &good).await),
-                [HandshakeError::OwnExpired, says]
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn an_authority_of_the_same_name_gains_nothing() {
-        // A certificate that an outsider made for our network, checked against our roots.
-        let ours = authority();
-        let forged = authority().issue("desk", NodeId(2)).unwrap();
-        let [near, far] = both(meet(&node(&ours, 1), &Tls::new(&forged).unwrap()).await);
-        assert_eq!(
-            [near, far],
-            [HandshakeError::OtherSecret, HandshakeError::OtherSecret]
-        );
-    }
-
-    #[tokio::test]
-    async fn garbage_is_no_coros_node() {
-        let tls = node(&authority(), 1);
-        let (near, mut far) = tokio::io::duplex(1 << 16);
-        far.write_all(b"GET / HTTP/1.1\r\nhost: example.org\r\n\r\n")
-            .await
-            .unwrap();
-        far.shutdown().await.unwrap();
-        let error = tls.accept(near).await.map(|_| ()).unwrap_err();
-        assert!(matches!(error, HandshakeError::NotCoros(_)), "{error}");
-
-        let (near, mut far) = tokio::io::duplex(1 << 16);
-        far.write_all(b"220 mail.example.org ESMTP, at your service\r\n")
-            .await
-            .unwrap();
-        far.shutdown().await.unwrap();
-        let error = tls.dial(near).await.map(|_| ()).unwrap_err();
-        assert!(matches!(error, HandshakeError::NotCoros(_)), "{error}");
-    }
-}
+mod tests;

@@ -64,3 +64,111 @@ async fn closing_does_not_wait_for_strangers() {
         .expect("at once");
     drop(stranger);
 }
+
+/// What one of the strangers does until it is shown out or has had enough.
+async fn stranger(n: usize, tcp: TcpStream) {
+    let (mut read, mut write) = tcp.into_split();
+    let act = async {
+        match n % 4 {
+            0 => drop(write.write_all(&[n as u8; 300]).await),
+            1 => drop(write.write_all(b"GET / HTTP/1.1\r\n\r\n").await),
+            2 => {
+                let mut pace = tokio::time::interval(Duration::from_secs(1));
+                while write.write_all(&[0x16]).await.is_ok() {
+                    pace.tick().await;
+                }
+            }
+            _ => {}
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut waste = [0; 256];
+    let shown_out = async { while let Ok(1..) = read.read(&mut waste).await {} };
+    // Some stay as long as they can, most make room for the next.
+    let patience = Duration::from_millis(if n % 16 < 4 { 10_000 } else { 40 });
+    tokio::select! {
+        () = shown_out => {}
+        () = act => {}
+        () = tokio::time::sleep(patience) => {}
+    }
+}
+
+/// As many strangers at once as the limit on descriptors allows of any process by default, with
+/// room to spare: both ends are in this one.
+const AT_ONCE: usize = 300;
+
+/// Ten thousand strangers, one after the other, `AT_ONCE` at a time.
+async fn crowd(from: [u8; 4], to: std::net::SocketAddr) {
+    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+    for n in 0..10_000 {
+        let place = std::sync::Arc::clone(&room).acquire_owned().await.unwrap();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        tokio::spawn(async move {
+            if let Ok(tcp) = socket.connect(to).await {
+                stranger(n, tcp).await;
+            }
+            drop(place);
+        });
+    }
+    drop(room.acquire_many(AT_ONCE as u32).await.unwrap());
+}
+
+/// How many descriptors and how many bytes of memory this process has, where that can be found out.
+fn in_use() -> (usize, usize) {
+    let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = pages.split(' ').nth(1).and_then(|it| it.parse().ok());
+    (descriptors, pages.unwrap_or(0_usize) * 4096)
+}
+
+/// A friend that comes again and again while the crowd is there. How often it was turned away.
+async fn friend_among(crowd_from: [u8; 4]) -> usize {
+    let secret = Secret::random();
+    let farm = node("farm", &secret).await;
+    let old = node("old", &secret).await;
+    soon(old.connect(endpoint(&farm))).await.unwrap();
+    let (address, mut received) = collector::<u32>();
+    let known = sent(&farm, &old, &address);
+    let (descriptors, memory) = in_use();
+    let crowd = tokio::spawn(crowd(crowd_from, endpoint(&farm)));
+    let (mut visits, mut turned_away) = (0, 0);
+    while !crowd.is_finished() {
+        let desk = node("desk", &secret).await;
+        let arrived = async {
+            while let Err(error) = desk.connect(endpoint(&farm)).await {
+                turned_away += 1;
+                drop(error);
+            }
+            sent(&farm, &desk, &address).deliver(1).await.unwrap();
+            known.deliver(2).await.unwrap();
+        };
+        tokio::time::timeout(Duration::from_secs(10), arrived)
+            .await
+            .expect("a friend gets in, and friends talk");
+        assert_eq!(
+            [next(&mut received).await, next(&mut received).await],
+            [1, 2]
+        );
+        desk.close().await;
+        visits += 1;
+        let (now, memory_now) = in_use();
+        assert!(now < descriptors + AT_ONCE + 256 + 128, "{now} descriptors");
+        assert!(memory_now < memory + (128 << 20), "{memory_now} bytes");
+    }
+    crowd.await.unwrap();
+    assert!(visits > 10, "{visits} visits");
+    turned_away
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_strangers_on_another_machine_are_not_even_noticed() {
+    // All of 127.0.0.0/8 is this machine, and each a source of its own.
+    assert_eq!(friend_among([127, 0, 0, 2]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_strangers_on_the_same_machine_keep_no_friend_out() {
+    friend_among([127, 0, 0, 1]).await;
+}

@@ -244,7 +244,7 @@ impl Shell {
                 });
             }
             Command::Unlinked(node, why) => {
-                let worker = self.workers.iter().find(|(_, it)| it.node == node);
+                let worker = self.workers.iter().find(|(_, it)| it.node == Some(node));
                 if let Some((&worker, _)) = worker {
                     self.tell_pool(pool::Input::Unlinked { worker, why });
                 }

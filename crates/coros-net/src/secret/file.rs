@@ -1,4 +1,4 @@
-//! A secret in a file: read with care, made in one step.
+//! A secret in a file, or a private key: read with care, made in one step.
 //!
 //! A file says something only about those who can write it, and keeps a secret only from those
 //! who cannot read it. So what is opened must be a regular file of the user's own (or of root)
@@ -11,14 +11,14 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::{Secret, SecretError};
+use super::SecretError;
 use crate::hex;
 
-/// Far above any passphrase; a larger file is not a secret.
+/// Far above any passphrase or key; a larger file is neither.
 const MAX_LENGTH: u64 = 4096;
 
 /// The text in a file that deserves trust.
-pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, SecretError> {
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let failed = |source| SecretError::Read {
         path: path.to_owned(),
         source,
@@ -39,8 +39,37 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     Ok(text)
 }
 
+/// For the owner's eyes only.
+pub(crate) const PRIVATE: u32 = 0o600;
+/// For everybody to read.
+pub(crate) const PUBLIC: u32 = 0o644;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Made {
+    New,
+    /// Something was there, and has not changed.
+    WasThere,
+}
+
 /// Makes the file with its contents in one step; one that is there already stays.
-pub(super) fn create(path: &Path, secret: &Secret) -> Result<(), SecretError> {
+pub(crate) fn create(path: &Path, text: &str, mode: u32) -> Result<Made, SecretError> {
+    make(path, text, mode, |draft| match fs::hard_link(draft, path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Made::WasThere),
+        other => other.map(|()| Made::New),
+    })
+}
+
+/// Makes the file with its contents in one step, in the place of one that is there already.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), SecretError> {
+    make(path, text, PRIVATE, |draft| fs::rename(draft, path))
+}
+
+fn make<T>(
+    path: &Path,
+    text: &str,
+    mode: u32,
+    put: impl FnOnce(&Path) -> io::Result<T>,
+) -> Result<T, SecretError> {
     let failed = |source| SecretError::Create {
         path: path.to_owned(),
         source,
@@ -52,12 +81,15 @@ pub(super) fn create(path: &Path, secret: &Secret) -> Result<(), SecretError> {
     let mut suffix = [0; 8];
     getrandom::fill(&mut suffix).map_err(|e| failed(io::Error::other(e)))?;
     let draft = folder.join(format!(".secret-{}", hex::encode(&suffix)));
-    let made = write_draft(&draft, secret).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+    let made = write_draft(&draft, text, mode).and_then(|()| put(&draft));
+    let removed = match fs::remove_file(&draft) {
+        // It is the file now.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && made.is_ok() => Ok(()),
         other => other,
-    });
-    let removed = fs::remove_file(&draft);
-    made.and(removed).map_err(failed)
+    };
+    let made = made.map_err(failed)?;
+    removed.map_err(failed)?;
+    Ok(made)
 }
 
 /// What was found, or that nothing could be found out.
@@ -196,14 +228,18 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn write_draft(draft: &Path, secret: &Secret) -> io::Result<()> {
+fn write_draft(draft: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mut options = File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
     let mut file = options.open(draft)?;
-    file.write_all(secret.reveal().as_bytes())?;
-    file.write_all(b"\n")?;
+    file.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        file.write_all(b"\n")?;
+    }
     file.sync_all()
 }
 

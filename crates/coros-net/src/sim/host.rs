@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use coros_core::remote::{BoxFuture, NodeId};
+use coros_core::remote::BoxFuture;
 
 use super::listener::SimListener;
 use super::stream::SimStream;
@@ -70,8 +70,13 @@ impl SimHost {
     /// When the host's name is none for a node: empty, longer than 128 bytes, with control
     /// characters.
     pub fn builder(&self) -> Builder {
-        let id = NodeId(self.shared.with(|world| world.random.wide()));
-        let credentials = self.shared.authority.issue(&self.name, id);
+        let mut seed = [0; 32];
+        self.shared.with(|world| {
+            for half in seed.chunks_exact_mut(16) {
+                half.copy_from_slice(&world.random.wide().to_le_bytes());
+            }
+        });
+        let credentials = self.shared.authority.issue_from_seed(&self.name, &seed);
         Node::builder()
             .credentials(credentials.expect("the name of a host can be that of a node"))
             .listen(SocketAddr::from((self.ip, 0)))

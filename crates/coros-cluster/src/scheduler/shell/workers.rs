@@ -19,7 +19,8 @@ use crate::protocol::{CallResult, Handover, Run, TOO_LARGE, ToScheduler, ToWorke
 /// A worker as the shell knows it.
 pub(super) struct Worker {
     pub(super) name: Arc<str>,
-    pub(super) node: NodeId,
+    /// None if it could not be started.
+    pub(super) node: Option<NodeId>,
     pub(super) process: Option<Process>,
     pub(super) control: Option<Address<ToWorker>>,
     /// Calls that go out with the next message.
@@ -153,11 +154,7 @@ impl Shell {
 
     fn launch(&mut self, id: WorkerId) {
         let name = name_of(id);
-        let mut node = [0; 16];
-        let random = getrandom::fill(&mut node).map_err(|error| cannot_join(&error));
-        let node = NodeId(u128::from_le_bytes(node));
-        let handover = random.and_then(|()| self.handover(id, node, &name));
-        let process = handover.and_then(|handover| {
+        let process = self.handover(id, &name).and_then(|(node, handover)| {
             let address = self.address.clone();
             let ended = move |end| {
                 let command = Command::Ended { worker: id, end };
@@ -165,6 +162,7 @@ impl Shell {
             };
             self.launcher
                 .launch(&name, handover, ended)
+                .map(|process| (node, process))
                 .map_err(|error| {
                     format!(
                         "{} cannot be started: {error}",
@@ -172,9 +170,9 @@ impl Shell {
                     )
                 })
         });
-        let (process, why) = match process {
-            Ok(process) => (Some(process), None),
-            Err(why) => (None, Some(why)),
+        let (node, process, why) = match process {
+            Ok((node, process)) => (Some(node), Some(process), None),
+            Err(why) => (None, None, Some(why)),
         };
         self.workers.insert(
             id,
@@ -202,15 +200,16 @@ impl Shell {
     }
 
     /// What the worker reads from its standard input: the length, then the encoded handover.
-    fn handover(&self, worker: WorkerId, node: NodeId, name: &str) -> Result<Vec<u8>, String> {
+    fn handover(&self, worker: WorkerId, name: &str) -> Result<(NodeId, Vec<u8>), String> {
         let credentials = self
             .authority
-            .issue(name, node)
+            .issue(name)
             .map_err(|error| cannot_join(&error))?;
         let scheduler = self
             .node
             .encode(&self.address)
             .map_err(|error| cannot_join(&error))?;
+        let node = credentials.node();
         let handover = Handover {
             credentials,
             client: self.node.location(),
@@ -221,7 +220,8 @@ impl Shell {
             heartbeat: self.heartbeat,
             log: self.log.clone(),
         };
-        handover.to_bytes().map_err(|error| cannot_join(&error))
+        let bytes = handover.to_bytes().map_err(|error| cannot_join(&error))?;
+        Ok((node, bytes))
     }
 
     fn lost(&mut self, id: WorkerId, why: &str) {

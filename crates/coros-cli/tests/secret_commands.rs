@@ -1,0 +1,192 @@
+//! `coros secret` as a process.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Home(tempfile::tempdir().unwrap())
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.run_with(args, None)
+    }
+
+    fn run_with(&self, args: &[&str], variable: Option<&Path>) -> Output {
+        let mut command = common::command(args, &self.0);
+        command.current_dir(&self.0).env_remove("COROS_SECRET_FILE");
+        if let Some(path) = variable {
+            command.env("COROS_SECRET_FILE", path);
+        }
+        command.output().unwrap()
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let args = [args, &["--json"]].concat();
+        let ended = self.run(&args);
+        assert!(ended.status.success(), "{}", text(&ended.stderr));
+        serde_json::from_slice(&ended.stdout).unwrap()
+    }
+
+    /// What it says when it fails.
+    fn refused(&self, args: &[&str]) -> String {
+        let ended = self.run(args);
+        assert_eq!(ended.status.code(), Some(1));
+        assert!(ended.stdout.is_empty(), "{}", text(&ended.stdout));
+        text(&ended.stderr)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_secret_is_made_shown_and_replaced() {
+    let home = Home::new();
+    let error = home.refused(&["secret", "show"]);
+    assert!(
+        error.contains("no secret yet") && error.contains("coros secret new"),
+        "{error}"
+    );
+    let made = home.json(&["secret", "new"]);
+    let path = home.0.path().join("coros/secret");
+    assert_eq!(made["path"], path.to_str().unwrap());
+    assert_eq!(made["replaced"], false);
+    let secret = fs::read_to_string(&path).unwrap();
+    let secret = secret.trim();
+
+    let shown = home.json(&["secret", "show"]);
+    assert_eq!(shown["fingerprint"], made["fingerprint"]);
+    assert_eq!(
+        (&shown["kind"], &shown["from"]),
+        (&"random".into(), &"configuration".into())
+    );
+    assert_eq!(shown["authority"]["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(shown["authority"]["valid_until"], 67_090_118_400_u64);
+    assert_eq!(shown.get("secret"), None);
+    let other = home.json(&["secret", "show", "--network", "other"]);
+    assert_eq!(other["fingerprint"], shown["fingerprint"]);
+    assert_ne!(other["authority"]["sha256"], shown["authority"]["sha256"]);
+    let people = text(&home.run(&["secret", "show"]).stdout);
+    assert!(
+        people.contains("valid 2020-01-01 00:00 to 4096-01-01 00:00 UTC"),
+        "{people}"
+    );
+    assert!(
+        people.contains(&format!("< {}", path.display())),
+        "{people}"
+    );
+    assert!(!people.contains(secret), "it is not shown unasked");
+    let people = text(&home.run(&["secret", "show", "--reveal"]).stdout);
+    assert!(people.contains(secret), "{people}");
+    assert_eq!(home.json(&["secret", "show", "--reveal"])["secret"], secret);
+
+    let error = home.refused(&["secret", "new"]);
+    assert!(
+        error.contains("--force") && error.contains("cannot link"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap().trim(), secret);
+    let people = text(&home.run(&["secret", "new", "--force"]).stdout);
+    assert!(people.contains("The old secret is gone"), "{people}");
+    assert_ne!(fs::read_to_string(&path).unwrap().trim(), secret);
+}
+
+#[test]
+fn the_environment_names_another_file() {
+    let home = Home::new();
+    let path = home.0.path().join("elsewhere");
+    let missing = home.run_with(&["secret", "show"], Some(&path));
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("COROS_SECRET_FILE names a file that is not there"));
+    let made = home.run_with(&["secret", "new"], Some(&path));
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let shown = home.run_with(&["secret", "show"], Some(&path));
+    assert!(text(&shown.stdout).contains("named by COROS_SECRET_FILE"));
+    assert!(!home.0.path().join("coros").exists());
+    // By its path as well.
+    let shown = home.json(&["secret", "show", "elsewhere"]);
+    assert_eq!(shown["from"], "argument");
+}
+
+#[test]
+fn an_authority_issues_certificates() {
+    let home = Home::new();
+    let error = home.refused(&["secret", "issue", "desk", "--ca", "safe", "--out", "desk"]);
+    assert!(error.contains("coros secret new-ca safe"), "{error}");
+    let made = home.json(&[
+        "secret",
+        "new-ca",
+        "safe",
+        "--network",
+        "weather",
+        "--valid",
+        "30",
+    ]);
+    assert_eq!(
+        (&made["kind"], &made["network"]),
+        (&"authority".into(), &"weather".into())
+    );
+    assert_eq!(home.json(&["secret", "show", "safe"]), made);
+    let issue = ["secret", "issue", "desk", "--ca", "safe", "--out", "desk"];
+    let issued = home.json(&issue);
+    assert_eq!(
+        (&issued["kind"], &issued["name"]),
+        (&"node".into(), &"desk".into())
+    );
+    assert_eq!(issued["authority"]["sha256"], made["authority"]["sha256"]);
+    assert_eq!(
+        issued["valid_until"], made["valid_until"],
+        "no longer than the authority"
+    );
+    assert_eq!(home.json(&["secret", "show", "desk"]), issued);
+    let mut files: Vec<_> = fs::read_dir(home.0.path().join("desk"))
+        .unwrap()
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort_unstable();
+    assert_eq!(files, ["node.key", "node.pem"]);
+    let error = home.refused(&issue);
+    assert!(error.contains("is there already"), "{error}");
+    let error = home.refused(&["secret", "new-ca", "safe"]);
+    assert!(error.contains("is there already"), "{error}");
+    let error = home.refused(&["secret", "show", "."]);
+    assert!(error.contains("neither an authority"), "{error}");
+    let error = home.refused(&["secret", "issue", "", "--ca", "safe", "--out", "x"]);
+    assert!(error.contains("cannot name a node"), "{error}");
+    let error = home.refused(&["secret", "new-ca", "x", "--network", "A B"]);
+    assert!(error.contains("cannot name a network"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_can_read_what_is_made() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new();
+    home.json(&["secret", "new"]);
+    home.json(&["secret", "new-ca", "safe"]);
+    home.json(&["secret", "issue", "desk", "--ca", "safe", "--out", "desk"]);
+    for file in ["coros/secret", "safe/ca.key", "desk/node.key"] {
+        let mode = fs::metadata(home.0.path().join(file))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    fs::set_permissions(
+        home.0.path().join("coros/secret"),
+        PermissionsExt::from_mode(0o644),
+    )
+    .unwrap();
+    let error = home.refused(&["secret", "show"]);
+    assert!(error.contains("chmod 600"), "{error}");
+}

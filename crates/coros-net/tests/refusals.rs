@@ -1,0 +1,220 @@
+//! What real nodes say to each other, and to others, when they do not talk.
+
+mod common;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use common::*;
+use coros_net::{
+    Authority, ConnectError, HandshakeError, Node, NodeCertificate, PeerEvent, Secret,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::error::TryRecvError;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What the dialler and the dialled node say about each other.
+async fn refusals(dialler: &Node, dialled: &Node) -> [HandshakeError; 2] {
+    let mut events = events(dialled);
+    let error = soon(dialler.connect(endpoint(dialled))).await.unwrap_err();
+    let ConnectError::Handshake { source, .. } = error else {
+        panic!("{error}");
+    };
+    let event = next(&mut events).await;
+    let PeerEvent::Refused(_, refused) = event else {
+        panic!("{event:?}");
+    };
+    [source, refused]
+}
+
+async fn with_certificate(certificate: NodeCertificate) -> Node {
+    let node = Node::builder().certificate(certificate).silence(PATIENT);
+    node.build().await.expect("it starts")
+}
+
+async fn certified(authority: &Authority, name: &str) -> Node {
+    with_certificate(authority.certify(name, DAY).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_with_certificates_talk_under_the_names_in_them() {
+    let authority = Authority::generate("weather", DAY).unwrap();
+    let [desk, farm] = [
+        certified(&authority, "desk").await,
+        certified(&authority, "farm").await,
+    ];
+    let (address, mut received) = collector::<u32>();
+    soon(sent(&farm, &desk, &address).deliver(7)).await.unwrap();
+    assert_eq!(next(&mut received).await, 7);
+    assert_eq!(&*desk.peers()[0].name, "farm");
+    let error = Node::builder()
+        .name("farm")
+        .certificate(authority.certify("desk", DAY).unwrap())
+        .build()
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("is for \"desk\""), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_authority_is_refused_on_both_sides() {
+    let [ours, theirs] = [(); 2].map(|()| Authority::generate("default", DAY).unwrap());
+    let [desk, farm] = [
+        certified(&ours, "desk").await,
+        certified(&theirs, "farm").await,
+    ];
+    let [near, far] = refusals(&desk, &farm).await;
+    for (error, authority) in [(near, ours), (far, theirs)] {
+        let ours = authority.fingerprint();
+        assert_eq!(error, HandshakeError::OtherAuthority { ours });
+    }
+    let shared = node("shared", &Secret::random()).await;
+    let [near, far] = refusals(&desk, &shared).await;
+    assert!(
+        matches!(near, HandshakeError::OtherAuthority { .. }),
+        "{near}"
+    );
+    assert_eq!(far, HandshakeError::OtherSecret);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_out_of_their_time_are_refused_on_both_sides() {
+    let authority = Authority::derive(&Secret::random(), "default").unwrap();
+    let now = SystemTime::now();
+    let start = async |from, to| {
+        let credentials = authority.issue_for("desk", from, to).unwrap();
+        Node::builder()
+            .credentials(credentials)
+            .build()
+            .await
+            .unwrap()
+    };
+    let good = start(now - DAY, now + DAY).await;
+    let past = start(now - 3 * DAY, now - 2 * DAY - Duration::from_secs(9)).await;
+    let future = start(now + 2 * DAY + Duration::from_secs(99), now + 3 * DAY).await;
+    let [near, far] = refusals(&past, &good).await;
+    let says = "this node's certificate expired 2 days ago, on 2";
+    assert!(near.to_string().starts_with(says), "{near}");
+    let says = "the peer's certificate expired 2 days ago";
+    assert!(far.to_string().starts_with(says), "{far}");
+    let [near, far] = refusals(&good, &future).await;
+    assert!(
+        near.to_string().contains("at least 2 days ahead of"),
+        "{near}"
+    );
+    assert!(matches!(far, HandshakeError::ClocksDiffer { .. }), "{far}");
+    assert!(far.to_string().contains("set both right"), "{far}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_are_no_nodes_are_shown_out_and_nobody_is_bothered() {
+    let farm = node("farm", &Secret::random()).await;
+    let mut events = events(&farm);
+    for first_words in [
+        &b"GET / HTTP/1.1\r\nhost: farm\r\n\r\n"[..],
+        b"SSH-2.0-x\r\n",
+        &[0; 64],
+    ] {
+        let mut tcp = TcpStream::connect(endpoint(&farm)).await.unwrap();
+        tcp.write_all(first_words).await.unwrap();
+        tcp.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        soon(tcp.read_to_end(&mut answer)).await.unwrap();
+        // Nothing but a TLS alert.
+        assert!(matches!(answer[..], [0x15, 3, 3, 0, 2, 2, _]), "{answer:?}");
+    }
+    assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
+}
+
+/// Passes on what two sides say, at most so many bytes of the dialler's, and keeps those.
+async fn tap(to: SocketAddr, limit: usize) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&kept);
+    tokio::spawn(async move {
+        let (near, _) = listener.accept().await.unwrap();
+        let far = TcpStream::connect(to).await.unwrap();
+        let (mut near_read, mut near_write) = near.into_split();
+        let (mut far_read, mut far_write) = far.into_split();
+        let there = async {
+            let mut buffer = [0; 4096];
+            let mut left = limit;
+            while left > 0 {
+                let room = left.min(buffer.len());
+                let Ok(read @ 1..) = near_read.read(&mut buffer[..room]).await else {
+                    return;
+                };
+                keep.lock().unwrap().extend_from_slice(&buffer[..read]);
+                left -= read;
+                if far_write.write_all(&buffer[..read]).await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Either way both connections end, as both halves are dropped.
+        tokio::select! {
+            () = there => {}
+            _ = tokio::io::copy(&mut far_read, &mut near_write) => {}
+        }
+    });
+    (endpoint, kept)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replayed_connection_is_refused() {
+    let [desk, farm] = pair().await;
+    let mut events = events(&farm);
+    let (address, mut received) = collector::<u32>();
+    let (tapped, kept) = tap(endpoint(&farm), usize::MAX).await;
+    soon(desk.connect(tapped)).await.unwrap();
+    soon(sent(&farm, &desk, &address).deliver(7)).await.unwrap();
+    assert_eq!(next(&mut received).await, 7);
+    assert_eq!(next(&mut events).await, PeerEvent::Joined(desk.location()));
+    let whole = kept.lock().unwrap().clone();
+    for _ in 0..3 {
+        let mut replay = TcpStream::connect(endpoint(&farm)).await.unwrap();
+        replay.write_all(&whole).await.unwrap();
+        let mut answer = Vec::new();
+        match soon(replay.read_to_end(&mut answer)).await {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+    // The link that it was taken from is as it was, and nothing came by the others.
+    soon(sent(&farm, &desk, &address).deliver(8)).await.unwrap();
+    assert_eq!(next(&mut received).await, 8);
+    assert_eq!(received.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(farm.peers().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_is_cut_anywhere_ends_on_both_sides() {
+    let [desk, farm] = pair().await;
+    let (tapped, kept) = tap(endpoint(&farm), usize::MAX).await;
+    soon(desk.connect(tapped)).await.unwrap();
+    let whole = kept.lock().unwrap().len();
+    assert!(whole > 500, "{whole}");
+    desk.close().await;
+    let secret = Secret::random();
+    let [desk, farm] = [node("desk", &secret).await, node("farm", &secret).await];
+    // The dialler's last flight, certificate and greeting, ends before this.
+    let least = whole / 2;
+    for cut in (0..whole).step_by(3) {
+        let (tapped, _) = tap(endpoint(&farm), cut).await;
+        let begun = tokio::time::Instant::now();
+        let linked = soon(desk.connect(tapped)).await;
+        assert!(linked.is_err() || cut > least, "{cut} of {whole} bytes");
+        assert!(
+            begun.elapsed() < Duration::from_secs(4),
+            "{cut}: at once, not by its limit"
+        );
+    }
+    soon(farm.connect(endpoint(&desk))).await.unwrap();
+    assert_eq!(&*farm.peers()[0].name, "desk");
+}
