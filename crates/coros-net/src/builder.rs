@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::Secret;
 use crate::events::Events;
+use crate::files::Folder;
 use crate::greeting;
 use crate::identity::{self, Authority, Credentials, DEFAULT_NETWORK};
 use crate::node::{Config, Inner, Node, NodeError, Parts};
@@ -29,6 +30,7 @@ pub struct Builder {
     advertise: Option<SocketAddr>,
     trust: Trust,
     config: Config,
+    folder: Option<Folder>,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,7 @@ impl Default for Builder {
                 pending: 256,
                 outbox: 64 << 20,
             },
+            folder: None,
         }
     }
 }
@@ -154,6 +157,13 @@ impl Builder {
         self
     }
 
+    /// Lets peers send files to a folder of this machine, and more if it says so. Without one
+    /// all files are refused.
+    pub fn files(mut self, folder: Folder) -> Self {
+        self.folder = Some(folder);
+        self
+    }
+
     /// Starts the node on the present tokio runtime.
     ///
     /// # Errors
@@ -164,8 +174,9 @@ impl Builder {
     ///
     /// # Cancel safety
     /// Dropping the future starts nothing.
-    pub async fn build(self) -> Result<Node, NodeError> {
+    pub async fn build(mut self) -> Result<Node, NodeError> {
         let config = self.config;
+        let store = self.folder.take().map(Folder::open).transpose()?;
         let (listen, advertise) = (self.listen, self.advertise);
         let credentials = self.own_credentials().await?;
         let tls = Tls::new(&credentials)?;
@@ -187,6 +198,7 @@ impl Builder {
             tls,
             config,
             events,
+            store,
         }));
         let inner = node.inner();
         inner.tasks.spawn(dispatcher.run());

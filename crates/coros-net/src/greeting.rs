@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::HandshakeError;
 use crate::buffer::ReadBuffer;
 use crate::events::PeerEvent;
+use crate::files;
 use crate::identity::{MAX_NAME, PeerIdentity};
 use crate::link::Link;
 use crate::node::{ConnectError, Inner};
@@ -89,6 +90,34 @@ pub(crate) async fn connect(
     .await
 }
 
+/// Dials a peer for a connection that will carry files and never be a link.
+pub(crate) async fn dial_files(
+    node: &Arc<Inner>,
+    peer: &Location,
+) -> Result<files::Stream, ConnectError> {
+    let Some(endpoint) = peer.endpoint else {
+        let name = peer.name.to_string();
+        return Err(ConnectError::NotListening { name });
+    };
+    limited(node, endpoint, async {
+        let mut connection = Connection::dial(node, endpoint).await?;
+        if connection.identity.node != peer.node {
+            let name = connection.identity.name.to_string();
+            return Err(ConnectError::Restarted { endpoint, name });
+        }
+        let greeted = async {
+            connection.write(node, &hello_for_files(node)).await?;
+            match connection.read_hello(node).await? {
+                (.., wire::FILES) => Ok(connection.stream),
+                _ => Err(HandshakeError::Protocol("it knows of no files".into())),
+            }
+        };
+        let failed = |source| ConnectError::Handshake { endpoint, source };
+        greeted.await.map_err(failed)
+    })
+    .await
+}
+
 async fn limited<T>(
     node: &Inner,
     endpoint: SocketAddr,
@@ -145,11 +174,23 @@ async fn accepted(
     from: SocketAddr,
 ) -> Result<(), HandshakeError> {
     let mut connection = Connection::accept(node, tcp).await?;
-    let (mut location, last) = connection.read_hello(node).await?;
+    let (mut location, last, purpose) = connection.read_hello(node).await?;
     if let Some(endpoint) = &mut location.endpoint
         && endpoint.ip().is_unspecified()
     {
         endpoint.set_ip(from.ip());
+    }
+    match purpose {
+        0 => {}
+        wire::FILES => {
+            connection.write(node, &hello_for_files(node)).await?;
+            files::serve(node, connection.stream, location);
+            return Ok(());
+        }
+        other => {
+            let why = format!("a connection for unknown purpose {other}");
+            return Err(HandshakeError::Protocol(why));
+        }
     }
     let peer = node.peer(&location);
     let ticket = node.ticket();
@@ -194,7 +235,7 @@ async fn greet(
         .await
         .map_err(failed)?;
     match connection.read_answer(&node).await.map_err(failed)? {
-        Answered::Hello(mut location, last) => {
+        Answered::Hello(mut location, last, _) => {
             location.endpoint = location.endpoint.or(Some(endpoint));
             if let Some(token) = peer.welcomed(ticket, &location, last) {
                 connection
@@ -229,8 +270,8 @@ struct Connection {
 }
 
 enum Answered {
-    /// With the number of the last link.
-    Hello(Location, u64),
+    /// With the number of the last link, and what the connection is for.
+    Hello(Location, u64, u64),
     Duplicate,
 }
 
@@ -277,9 +318,9 @@ impl Connection {
         }
     }
 
-    async fn read_hello(&mut self, node: &Inner) -> Result<(Location, u64), HandshakeError> {
+    async fn read_hello(&mut self, node: &Inner) -> Result<(Location, u64, u64), HandshakeError> {
         match self.read_answer(node).await? {
-            Answered::Hello(location, last) => Ok((location, last)),
+            Answered::Hello(location, last, purpose) => Ok((location, last, purpose)),
             Answered::Duplicate => Err(HandshakeError::Protocol(
                 "it did not begin with a hello".into(),
             )),
@@ -357,6 +398,21 @@ fn hello(node: &Inner, peer: &Peer) -> Vec<u8> {
     frame
 }
 
+fn hello_for_files(node: &Inner) -> Vec<u8> {
+    let hello = Hello {
+        network: node.network.clone(),
+        location: node.location.clone(),
+        last: 0,
+    };
+    let envelope = Envelope {
+        target: wire::FILES,
+        ..plain(Kind::Hello)
+    };
+    let mut frame = Vec::new();
+    wire::write_value(&mut frame, envelope, &hello);
+    frame
+}
+
 fn plain(kind: Kind) -> Envelope {
     Envelope {
         kind,
@@ -379,7 +435,7 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
                 let why = "its hello does not agree with its certificate";
                 return Err(HandshakeError::Protocol(why.into()));
             }
-            Ok(Answered::Hello(location, hello.last))
+            Ok(Answered::Hello(location, hello.last, frame.envelope.target))
         }
         Kind::Goodbye => match wire::read_value(frame).map_err(protocol)? {
             Goodbye::Duplicate => Ok(Answered::Duplicate),

@@ -29,6 +29,7 @@ mod carrier;
 mod deliveries;
 mod events;
 mod exports;
+mod files;
 mod greeting;
 mod hex;
 mod identity;
@@ -54,6 +55,10 @@ pub mod wire;
 pub use builder::Builder;
 pub use coros_core::remote::{Location, NodeId};
 pub use events::PeerEvent;
+pub use files::{
+    DeleteFileError, FetchFile, FetchFileError, Folder, NameError, Progress, Refusal, SendFile,
+    SendFileError, Transferred,
+};
 pub use identity::{Authority, Credentials, DEFAULT_NETWORK, IdentityError};
 pub use node::{ConnectError, Node, NodeError};
 pub use secret::{Secret, SecretError};
