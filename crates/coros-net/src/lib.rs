@@ -17,6 +17,8 @@
 //! - What waits for one peer, and what of one peer waits for room in bounded mailboxes, is bounded
 //!   ([`Builder::outbox`]). What a peer sends to an unbounded
 //!   mailbox is not: that takes flow control, which is yet to come.
+//! - A file is whole in its place, compared by hash, or not there; it delays no message, and no name
+//!   leads out of the folder that a node has opened for files ([`Builder::files`]).
 //!
 //! # How it is made
 //!

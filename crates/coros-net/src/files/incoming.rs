@@ -156,14 +156,10 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
+        let Incoming { place, file, .. } = self;
+        let empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
         // Nothing came that would be worth keeping. The file may have its final name by now.
-        let Incoming {
-            place,
-            hidden,
-            file,
-            ..
-        } = self;
-        if self.length == 0 && is_at(&place.folder, hidden, file).unwrap_or(false) {
+        if empty && is_at(&place.folder, &self.hidden, file).unwrap_or(false) {
             self.discard();
         }
     }
@@ -201,12 +197,14 @@ fn open_hidden(folder: &Dir, hidden: &str) -> Result<File, Refusal> {
 
 /// Whether a file is the one that has that name.
 fn is_at(folder: &Dir, name: &str, file: &File) -> io::Result<bool> {
+    // Only what is open has a number on every system.
+    let there = match folder.open_with(name, careful(OpenOptions::new().read(true))) {
+        Ok(there) => there.metadata()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
     let file = cap_std::fs::File::from_std(file.try_clone()?).metadata()?;
-    match folder.symlink_metadata(name) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (file.dev(), file.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok((there.dev(), there.ino()) == (file.dev(), file.ino()))
 }
 
 /// Renames; an error if the new name is taken.

@@ -49,7 +49,7 @@ use options::Report;
 /// What carries a connection for files.
 pub(crate) type Stream = TlsStream<TcpStream>;
 
-/// How many connections for files a node serves at a time.
+/// How many operations of its peers a node works at, at a time; others wait.
 const PLACES: usize = 64;
 /// How many idle connections to one peer are kept.
 const KEPT: usize = 4;
@@ -60,7 +60,7 @@ const IDLE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Files {
     store: Option<Arc<Store>>,
-    places: Arc<Semaphore>,
+    places: Semaphore,
     idle: Mutex<Idle>,
 }
 
@@ -75,7 +75,7 @@ impl Files {
     pub(crate) fn new(store: Option<Store>) -> Self {
         Files {
             store: store.map(Arc::new),
-            places: Arc::new(Semaphore::new(PLACES)),
+            places: Semaphore::new(PLACES),
             idle: Mutex::default(),
         }
     }

@@ -52,9 +52,6 @@ pub enum Refusal {
     /// The same content is on its way to the same folder.
     #[error("the same content is on its way there already: wait until it is there")]
     Busy,
-    /// Too many transfers at a time.
-    #[error("it serves {0} connections for files already: try again later")]
-    TooMany(u64),
     /// The file changed while it was read.
     #[error("the file changed while it was read: try again when nobody writes to it")]
     Changed,

@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use super::store::Store;
 use super::transfer::{Failed, blocking, give, ready, take};
 use super::wire::{Heard, Say};
-use super::{IDLE, PLACES, Report, Stream};
+use super::{IDLE, Report, Stream};
 use crate::node::Inner;
 
 /// Serves a connection until it is idle, broken, or the node leaves.
@@ -42,14 +42,9 @@ struct Server {
 
 impl Server {
     async fn run(&self, mut line: Line) -> Result<(), Lost> {
-        let Ok(_place) = self.node.files.places.try_acquire() else {
-            line.asked(2 * IDLE).await?;
-            line.say(&Say::Refused(Refusal::TooMany(PLACES as u64)))
-                .await?;
-            line.part().await;
-            return Ok(());
-        };
         while let Some(asked) = line.asked(2 * IDLE).await? {
+            // Others are served first; who waits is told that this goes on.
+            let place = line.working(self.node.files.places.acquire()).await?;
             let left = match asked {
                 Heard::Say(Say::Send {
                     replace,
@@ -76,6 +71,7 @@ impl Server {
                     None
                 }
             };
+            drop(place);
             let Some(left) = left else { break };
             line = left;
         }
