@@ -9,6 +9,7 @@ use coros_core::remote::Location;
 
 use crate::Secret;
 use crate::events::Events;
+use crate::files::Folder;
 use crate::greeting;
 use crate::identity::{Authority, Credentials, DEFAULT_NETWORK, NodeCertificate};
 use crate::node::{Config, Inner, Node, NodeError, Parts};
@@ -32,6 +33,7 @@ pub struct Builder {
     transport: Arc<dyn Transport>,
     trust: Trust,
     config: Config,
+    folder: Option<Folder>,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl Default for Builder {
                 pending: 256,
                 outbox: 64 << 20,
             },
+            folder: None,
         }
     }
 }
@@ -183,6 +186,13 @@ impl Builder {
         self
     }
 
+    /// Lets peers send files to a folder of this machine, and more if it says so. Without one
+    /// all files are refused.
+    pub fn files(mut self, folder: Folder) -> Self {
+        self.folder = Some(folder);
+        self
+    }
+
     /// Starts the node on the present tokio runtime.
     ///
     /// # Errors
@@ -193,8 +203,9 @@ impl Builder {
     ///
     /// # Cancel safety
     /// Dropping the future starts nothing.
-    pub async fn build(self) -> Result<Node, NodeError> {
+    pub async fn build(mut self) -> Result<Node, NodeError> {
         let config = self.config;
+        let store = self.folder.take().map(Folder::open).transpose()?;
         let (listen, advertise) = (self.listen, self.advertise);
         let transport = Arc::clone(&self.transport);
         let credentials = self.own_credentials().await?;
@@ -221,6 +232,7 @@ impl Builder {
             tls,
             config,
             events,
+            store,
         }));
         let inner = node.inner();
         inner.tasks.spawn(dispatcher.run());

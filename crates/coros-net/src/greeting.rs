@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::HandshakeError;
 use crate::buffer::ReadBuffer;
 use crate::events::PeerEvent;
+use crate::files;
 use crate::identity::{MAX_NAME, PeerIdentity};
 use crate::link::Link;
 use crate::node::{ConnectError, Inner};
@@ -93,6 +94,34 @@ pub(crate) async fn connect(
     .await
 }
 
+/// Dials a peer for a connection that will carry files and never be a link.
+pub(crate) async fn dial_files(
+    node: &Arc<Inner>,
+    peer: &Location,
+) -> Result<files::Stream, ConnectError> {
+    let Some(endpoint) = peer.endpoint else {
+        let name = peer.name.to_string();
+        return Err(ConnectError::NotListening { name });
+    };
+    limited(node, endpoint, async {
+        let mut connection = Connection::dial(node, endpoint).await?;
+        if connection.identity.node != peer.node {
+            let name = connection.identity.name.to_string();
+            return Err(ConnectError::Restarted { endpoint, name });
+        }
+        let greeted = async {
+            connection.write(node, &hello_for_files(node)).await?;
+            match connection.read_hello(node).await? {
+                (.., wire::FILES) => Ok(connection.stream),
+                _ => Err(HandshakeError::Protocol("it knows of no files".into())),
+            }
+        };
+        let failed = |source| ConnectError::Handshake { endpoint, source };
+        greeted.await.map_err(failed)
+    })
+    .await
+}
+
 async fn limited<T>(
     node: &Inner,
     endpoint: SocketAddr,
@@ -149,7 +178,7 @@ async fn accepted(
     from: SocketAddr,
 ) -> Result<(), HandshakeError> {
     let mut connection = Connection::accept(node, stream).await?;
-    let (mut location, last) = match connection.read_hello(node).await {
+    let (mut location, last, purpose) = match connection.read_hello(node).await {
         Ok(hello) => hello,
         Err(error) => return Err(connection.protest(node, error).await),
     };
@@ -157,6 +186,18 @@ async fn accepted(
         && endpoint.ip().is_unspecified()
     {
         endpoint.set_ip(from.ip());
+    }
+    match purpose {
+        0 => {}
+        wire::FILES => {
+            connection.write(node, &hello_for_files(node)).await?;
+            files::serve(node, connection.stream, location);
+            return Ok(());
+        }
+        other => {
+            let why = format!("a connection for unknown purpose {other}");
+            return Err(HandshakeError::Protocol(why));
+        }
     }
     let peer = node.peer(&location);
     let ticket = node.ticket();
@@ -205,7 +246,7 @@ async fn greet(
         Err(error) => return Err(failed(connection.protest(&node, error).await)),
     };
     match answered {
-        Answered::Hello(mut location, last) => {
+        Answered::Hello(mut location, last, _) => {
             location.endpoint = location.endpoint.or(Some(endpoint));
             if let Some(token) = peer.welcomed(ticket, &location, last) {
                 connection
@@ -240,8 +281,8 @@ struct Connection {
 }
 
 enum Answered {
-    /// With the number of the last link.
-    Hello(Location, u64),
+    /// With the number of the last link, and what the connection is for.
+    Hello(Location, u64, u64),
     Duplicate,
 }
 
@@ -288,9 +329,9 @@ impl Connection {
         }
     }
 
-    async fn read_hello(&mut self, node: &Inner) -> Result<(Location, u64), HandshakeError> {
+    async fn read_hello(&mut self, node: &Inner) -> Result<(Location, u64, u64), HandshakeError> {
         match self.read_answer(node).await? {
-            Answered::Hello(location, last) => Ok((location, last)),
+            Answered::Hello(location, last, purpose) => Ok((location, last, purpose)),
             Answered::Duplicate => Err(HandshakeError::Protocol(
                 "it did not begin with a hello".into(),
             )),
@@ -370,6 +411,21 @@ fn hello(node: &Inner, peer: &Peer) -> Vec<u8> {
     frame
 }
 
+fn hello_for_files(node: &Inner) -> Vec<u8> {
+    let hello = Hello {
+        network: node.network.clone(),
+        location: node.location.clone(),
+        last: 0,
+    };
+    let envelope = Envelope {
+        target: wire::FILES,
+        ..plain(Kind::Hello)
+    };
+    let mut frame = Vec::new();
+    wire::write_value(&mut frame, envelope, &hello);
+    frame
+}
+
 fn plain(kind: Kind) -> Envelope {
     Envelope {
         kind,
@@ -392,7 +448,7 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
                 let why = "its hello does not agree with its certificate";
                 return Err(HandshakeError::Protocol(why.into()));
             }
-            Ok(Answered::Hello(location, hello.last))
+            Ok(Answered::Hello(location, hello.last, frame.envelope.target))
         }
         Kind::Goodbye => match wire::read_value(frame).map_err(protocol)? {
             Goodbye::Duplicate => Ok(Answered::Duplicate),
@@ -433,7 +489,7 @@ mod tests {
             payload in prop::collection::vec(any::<u8>(), 0..200),
             kind in prop::sample::select(vec![Kind::Hello, Kind::Goodbye, Kind::Message]),
         ) {
-            if let Ok(Answered::Hello(location, _)) = understood(kind, &payload) {
+            if let Ok(Answered::Hello(location, ..)) = understood(kind, &payload) {
                 prop_assert_eq!((location.node, &*location.name), (NodeId(7), "desk"));
             }
         }
@@ -458,7 +514,7 @@ mod tests {
             let at = at.index(payload.len());
             payload[at] = byte;
             payload.truncate(length.index(payload.len() + 1));
-            if let Ok(Answered::Hello(location, _)) = understood(Kind::Hello, &payload) {
+            if let Ok(Answered::Hello(location, ..)) = understood(Kind::Hello, &payload) {
                 prop_assert_eq!((location.node, &*location.name), (NodeId(7), "desk"));
             }
         }

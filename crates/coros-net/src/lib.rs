@@ -21,6 +21,8 @@
 //! - What waits for one peer, and what of one peer waits for room in bounded mailboxes, is bounded
 //!   ([`Builder::outbox`]). What a peer sends to an unbounded mailbox is not: that takes flow
 //!   control, which is yet to come.
+//! - A file is whole in its place, compared by hash, or not there; it delays no message, and no name
+//!   leads out of the folder that a node has opened for files ([`Builder::files`]).
 //!
 //! # How it is made
 //!
@@ -34,6 +36,7 @@ mod carrier;
 mod deliveries;
 mod events;
 mod exports;
+mod files;
 mod greeting;
 mod hex;
 mod identity;
@@ -63,6 +66,10 @@ pub mod wire;
 pub use builder::Builder;
 pub use coros_core::remote::{BoxFuture, Location, NodeId};
 pub use events::PeerEvent;
+pub use files::{
+    DeleteFileError, FetchFile, FetchFileError, Folder, NameError, Progress, Refusal, SendFile,
+    SendFileError, Transferred,
+};
 pub use identity::{
     Authority, Credentials, DEFAULT_NETWORK, IdentityError, NodeCertificate, Validity,
 };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::builder::Builder;
 use crate::events::{Events, PeerEvent};
 use crate::exports::Exports;
+use crate::files::{Files, Store};
 use crate::greeting;
 use crate::peer::Peer;
 use crate::rendezvous::Ticket;
@@ -72,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) exports: Arc<Exports>,
     pub(crate) events: Events,
+    pub(crate) files: Files,
     pub(crate) runtime: Handle,
     /// Readers and writers.
     pub(crate) links: TaskTracker,
@@ -253,6 +256,8 @@ pub(crate) struct Parts {
     pub(crate) tls: Tls,
     pub(crate) config: Config,
     pub(crate) events: Events,
+    /// Where peers put files.
+    pub(crate) store: Option<Store>,
 }
 
 impl Inner {
@@ -266,6 +271,7 @@ impl Inner {
             config: parts.config,
             exports: Arc::default(),
             events: parts.events,
+            files: Files::new(parts.store),
             runtime: Handle::current(),
             links: TaskTracker::new(),
             tasks: TaskTracker::new(),
@@ -364,6 +370,14 @@ pub enum NodeError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// Its folder for files cannot be opened.
+    #[error("cannot use {} as the folder for files: {source}; it has to exist", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
 }
 
 fn listen_advice(source: &io::Error) -> String {
@@ -416,6 +430,12 @@ pub enum ConnectError {
         /// What was dialled.
         endpoint: SocketAddr,
         /// Who answered.
+        name: String,
+    },
+    /// The peer cannot be dialled.
+    #[error("{name:?} listens nowhere, so it can only dial itself: let it begin")]
+    NotListening {
+        /// The peer's name.
         name: String,
     },
     /// This node has closed, or is about to.

@@ -12,7 +12,7 @@
 //!
 //! | kind | name      | lane | target    | correlation        | payload                            |
 //! |------|-----------|------|-----------|--------------------|------------------------------------|
-//! | 1    | hello     | 0    | 0         | 0                  | [`Hello`]                          |
+//! | 1    | hello     | 0    | 0 or [`FILES`] | 0             | [`Hello`]                          |
 //! | 2    | message   | 1    | coroutine | 0                  | the message                        |
 //! | 3    | deliver   | 1    | coroutine | chosen by asker    | the message                        |
 //! | 4    | delivered | 0    | 0         | of the deliver     | `Result<(), CarryError>`           |
@@ -44,6 +44,8 @@ use serde::{Deserialize, Serialize};
 pub const HEADER: usize = 24;
 /// The longest message, in bytes as encoded.
 pub const MAX_MESSAGE: usize = 16 << 20;
+/// The target of a hello on a connection for files, which will not be a link; see `files`.
+pub const FILES: u64 = 1;
 /// The longest payload of a frame that is not a message.
 pub const MAX_CONTROL: usize = 64 << 10;
 

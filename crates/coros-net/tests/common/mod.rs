@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod files;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;

@@ -1,0 +1,340 @@
+//! The side that asks: dials, or takes up an idle connection, and sends, fetches or deletes.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use coros_core::remote::Location;
+
+use super::IDLE;
+use super::error::{DeleteFileError, FetchFileError, SendFileError, Trouble};
+use super::incoming::{Announced, Prepared, prepare};
+use super::line::{Line, Lost};
+use super::name::FileName;
+use super::options::{FetchFile, SendFile, Transferred};
+use super::outgoing::{Outgoing, Unreadable};
+use super::refusal::Refusal;
+use super::store::Place;
+use super::transfer::{Arrived, Failed, blocking, give, ready, take};
+use super::wire::{Heard, Say};
+use crate::greeting;
+use crate::node::{Inner, Node};
+
+impl Node {
+    /// Sends a file to a peer that has a [`Folder`](crate::Folder) for files.
+    ///
+    /// It is in its place when this returns, compared by blake3, or it is not there at all. A file
+    /// of that name with the same content is left as it is and nothing is sent; with another
+    /// content it is replaced only by [`SendFile::replace`]. What an attempt has brought over
+    /// before it was cut is not sent again.
+    ///
+    /// The file is read twice: to know its hash, and to send it. Memory use does not depend on
+    /// its size.
+    ///
+    /// # Errors
+    /// [`SendFileError`]: the file cannot be read or changes meanwhile, the peer cannot be
+    /// reached, refuses it, or is silent for as long as [`Builder::silence`](crate::Builder::silence).
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the transfer; the next one goes on from there.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folders = [tempfile::tempdir()?, tempfile::tempdir()?];
+    /// # let [inbox, home] = [folders[0].path(), folders[1].path()];
+    /// use coros_net::{FetchFile, Folder, Node, Secret, SendFile};
+    ///
+    /// let secret = Secret::random();
+    /// let folder = Folder::new(inbox).allow_fetch();
+    /// let farm = Node::builder().secret(secret.clone()).files(folder).build().await?;
+    /// let desk = Node::builder().secret(secret).build().await?;
+    ///
+    /// let path = home.join("numbers");
+    /// std::fs::write(&path, "1 2 3")?;
+    /// let options = SendFile::new()
+    ///     .name("today/numbers")
+    ///     .progress(|at| println!("{} of {} bytes", at.done, at.total));
+    /// let sent = desk.send_file(&farm.location(), &path, options).await?;
+    /// assert_eq!((sent.size, sent.moved), (5, 5));
+    ///
+    /// let copy = home.join("copy");
+    /// desk.fetch_file(&farm.location(), "today/numbers", &copy, FetchFile::new()).await?;
+    /// assert_eq!(std::fs::read(copy)?, b"1 2 3");
+    /// # desk.close().await; farm.close().await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn send_file(
+        &self,
+        peer: &Location,
+        path: impl AsRef<Path>,
+        options: SendFile,
+    ) -> Result<Transferred, SendFileError> {
+        let path = path.as_ref();
+        tokio::select! {
+            biased;
+            () = self.inner().leaving.cancelled() => Err(SendFileError::Closed),
+            sent = send(self.inner(), peer, path, options) => sent,
+        }
+    }
+
+    /// Fetches a file of a peer whose [`Folder`](crate::Folder) allows it, and puts it at `path`,
+    /// in a folder that exists.
+    ///
+    /// All else is as with [`send_file`](Node::send_file), with the two sides exchanged.
+    ///
+    /// # Errors
+    /// [`FetchFileError`]: the peer cannot be reached, refuses, or is silent for as long as
+    /// [`Builder::silence`](crate::Builder::silence); the file cannot be put there.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the transfer; the next one goes on from there.
+    pub async fn fetch_file(
+        &self,
+        peer: &Location,
+        name: &str,
+        path: impl AsRef<Path>,
+        options: FetchFile,
+    ) -> Result<Transferred, FetchFileError> {
+        let path = path.as_ref();
+        tokio::select! {
+            biased;
+            () = self.inner().leaving.cancelled() => Err(FetchFileError::Closed),
+            fetched = fetch(self.inner(), peer, name, path, options) => fetched,
+        }
+    }
+
+    /// Deletes a file at a peer whose [`Folder`](crate::Folder) allows it. Folders stay.
+    ///
+    /// # Errors
+    /// [`DeleteFileError`]: the peer cannot be reached, refuses, or is silent for as long as
+    /// [`Builder::silence`](crate::Builder::silence).
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, the file may be deleted or not.
+    pub async fn delete_file(&self, peer: &Location, name: &str) -> Result<(), DeleteFileError> {
+        FileName::new(name)?;
+        tokio::select! {
+            biased;
+            () = self.inner().leaving.cancelled() => Err(DeleteFileError::Closed),
+            deleted = delete(self.inner(), peer, name) => {
+                deleted.map_err(|e| DeleteFileError::of(e, name, &peer.to_string()))
+            }
+        }
+    }
+}
+
+async fn send(
+    node: &Arc<Inner>,
+    peer: &Location,
+    path: &Path,
+    options: SendFile,
+) -> Result<Transferred, SendFileError> {
+    let name = match &options.name {
+        Some(name) => name.clone(),
+        // What is lost of a name that is not UTF-8 makes a worse name, but none that is unsafe.
+        None => path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+    };
+    FileName::new(&name)?;
+    let to = peer.to_string();
+    let unreadable = |why| match why {
+        Unreadable::NotAFile => SendFileError::NotAFile { path: path.into() },
+        Unreadable::Changed => SendFileError::Changed {
+            path: path.into(),
+            peer: to.clone(),
+        },
+        Unreadable::Io(source) => SendFileError::Read {
+            path: path.into(),
+            source,
+        },
+    };
+    let opened = open(path.to_owned()).await;
+    let file = opened.map_err(unreadable)?;
+    let size = file.size();
+    let offered = async {
+        let mut line = reach(node, peer).await?;
+        let offer = Say::Send {
+            replace: options.replace,
+            size,
+            hash: file.hash,
+            name: name.clone(),
+        };
+        line.say(&offer).await?;
+        Ok(line)
+    };
+    let offered = offered.await;
+    let line = offered.map_err(|e| SendFileError::of(e, &name, &to))?;
+    let (given, line) = give(line, file, &name, options.report).await;
+    keep(node, peer, line);
+    match given {
+        Ok(arrived) => Ok(transferred(size, arrived)),
+        Err(Failed::Unreadable(why)) => Err(unreadable(why)),
+        // It changed such that its length and time did not show it.
+        Err(Failed::There(Refusal::Mismatch)) => Err(unreadable(Unreadable::Changed)),
+        Err(Failed::There(why) | Failed::Here(why)) => {
+            Err(SendFileError::of(Trouble::Refused(why), &name, &to))
+        }
+        Err(Failed::Lost(lost)) => Err(SendFileError::of(Trouble::Lost(lost), &name, &to)),
+    }
+}
+
+async fn open(path: PathBuf) -> Result<Outgoing, Unreadable> {
+    blocking(move |cancelled| {
+        // A pipe would keep the open waiting.
+        if !std::fs::metadata(&path)?.is_file() {
+            return Err(Unreadable::NotAFile);
+        }
+        Outgoing::new(File::open(path)?, cancelled)
+    })
+    .await
+}
+
+async fn fetch(
+    node: &Arc<Inner>,
+    peer: &Location,
+    name: &str,
+    path: &Path,
+    options: FetchFile,
+) -> Result<Transferred, FetchFileError> {
+    FileName::new(name)?;
+    let from = peer.to_string();
+    let trouble = |trouble| FetchFileError::of(trouble, name, &from);
+    let failed = |failed| match failed {
+        Failed::Lost(lost) => trouble(Trouble::Lost(lost)),
+        Failed::There(why) => trouble(Trouble::Refused(why)),
+        Failed::Here(why) => FetchFileError::Write {
+            name: name.into(),
+            peer: from.clone(),
+            path: path.into(),
+            why,
+        },
+        Failed::Unreadable(why) => trouble(Trouble::Refused(why.refusal(name))),
+    };
+    let (mut line, size, hash) = offer(node, peer, name).await.map_err(trouble)?;
+    let announced = Announced {
+        size,
+        hash,
+        replace: options.replace,
+    };
+    let prepared = match options.largest {
+        Some(largest) if size > largest => Err(Refusal::TooLarge { largest }),
+        _ => {
+            let path = path.to_owned();
+            let look =
+                move |cancelled: &_| prepare(place(&path)?, announced, cancelled, |_| Ok(None));
+            let patience = 2 * node.config.timing.silence;
+            let prepared = ready(&mut line, patience, look).await;
+            prepared.map_err(|lost| trouble(lost.into()))?
+        }
+    };
+    let mut report = options.report;
+    match prepared {
+        Ok(Prepared::Ready(file)) => {
+            let (taken, line) = take(line, *file, size, report).await;
+            keep(node, peer, line);
+            taken.map(|a| transferred(size, a)).map_err(failed)
+        }
+        Ok(Prepared::Have) => {
+            report.at(size, size);
+            let told = line.say(&Say::Have).await.is_ok();
+            keep(node, peer, told.then_some(line));
+            Ok(transferred(size, Arrived::Already))
+        }
+        Err(why) => {
+            let told = line.say(&Say::Refused(why.clone())).await.is_ok();
+            keep(node, peer, told.then_some(line));
+            Err(failed(Failed::Here(why)))
+        }
+    }
+}
+
+/// Asks for a file: its size and hash.
+async fn offer(
+    node: &Arc<Inner>,
+    peer: &Location,
+    name: &str,
+) -> Result<(Line, u64, [u8; 32]), Trouble> {
+    let mut line = reach(node, peer).await?;
+    line.say(&Say::Fetch { name: name.into() }).await?;
+    match line.hear().await? {
+        Heard::Say(Say::Offer { size, hash }) => Ok((line, size, hash)),
+        heard => Err(refused(node, peer, line, &heard)),
+    }
+}
+
+/// A place here, in a folder that whoever fetches has chosen.
+fn place(path: &Path) -> Result<Place, Refusal> {
+    let not_a_name = || Refusal::Name(format!("{} has no file name in UTF-8", path.display()));
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(not_a_name)?.to_owned();
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = Dir::open_ambient_dir(folder, ambient_authority());
+    let folder = folder.map_err(|e| Refusal::Disk(format!("its folder: {e}")))?;
+    Ok(Place { folder, name })
+}
+
+async fn delete(node: &Arc<Inner>, peer: &Location, name: &str) -> Result<(), Trouble> {
+    let mut line = reach(node, peer).await?;
+    line.say(&Say::Delete { name: name.into() }).await?;
+    match line.hear().await? {
+        Heard::Say(Say::Done) => {
+            keep(node, peer, Some(line));
+            Ok(())
+        }
+        heard => Err(refused(node, peer, line, &heard)),
+    }
+}
+
+fn refused(node: &Arc<Inner>, peer: &Location, line: Line, heard: &Heard) -> Trouble {
+    match heard {
+        Heard::Say(Say::Refused(why)) => {
+            keep(node, peer, Some(line));
+            Trouble::Refused(why.clone())
+        }
+        _ => Trouble::Lost(Lost("it broke the protocol".into())),
+    }
+}
+
+fn transferred(size: u64, arrived: Arrived) -> Transferred {
+    let moved = match arrived {
+        Arrived::Already => 0,
+        Arrived::From(offset) => size - offset,
+    };
+    Transferred { size, moved }
+}
+
+/// A connection to a peer: one that is idle, or a new one.
+async fn reach(node: &Arc<Inner>, peer: &Location) -> Result<Line, Trouble> {
+    while let Some(mut line) = node.files.take_idle(peer.node) {
+        if line.is_alive().await {
+            return Ok(line);
+        }
+    }
+    let stream = greeting::dial_files(node, peer).await;
+    let stream = stream.map_err(Trouble::Unreachable)?;
+    Ok(Line::new(stream, node.config.timing))
+}
+
+/// Keeps a connection for the next operation, for a while.
+fn keep(node: &Arc<Inner>, peer: &Location, line: Option<Line>) {
+    let peer = peer.node;
+    let Some(number) = line.and_then(|line| node.files.keep_idle(peer, line)) else {
+        return;
+    };
+    let weary = Arc::clone(node);
+    let close = async move {
+        tokio::select! {
+            () = weary.leaving.cancelled() => {}
+            () = tokio::time::sleep(IDLE) => {}
+        }
+        weary.files.drop_idle(peer, number);
+    };
+    node.tasks.spawn_on(close, &node.runtime);
+}

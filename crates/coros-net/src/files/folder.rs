@@ -1,0 +1,86 @@
+//! What a node lets its peers do with files.
+
+use std::path::PathBuf;
+
+use super::store::Store;
+use crate::NodeError;
+
+/// The folder in which a node keeps the files that its peers send it, and what they may do there.
+///
+/// Without one a node refuses all files; see [`Builder::files`](crate::Builder::files). Peers may
+/// put files into it, and folders, and replace the files if they ask for that; they may fetch and
+/// delete only what [`allow_fetch`](Folder::allow_fetch) and
+/// [`allow_delete`](Folder::allow_delete) let them. Nothing outside of it can be reached by any
+/// name, and no link in it is followed.
+///
+/// What is still incomplete lies beside its place under a hidden name that begins with
+/// `.coros-part-`, and stays there for the next attempt when a transfer is cut.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?; let folder = folder.path();
+/// use coros_net::{Folder, Node, Secret};
+///
+/// let inbox = Folder::new(folder).largest(1 << 30).total(20 << 30).allow_fetch();
+/// let node = Node::builder().secret(Secret::random()).files(inbox).build().await?;
+/// # node.close().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a folder is for `Builder::files`"]
+pub struct Folder {
+    path: PathBuf,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limits {
+    pub(super) largest: Option<u64>,
+    pub(super) total: Option<u64>,
+    pub(super) fetch: bool,
+    pub(super) delete: bool,
+}
+
+impl Folder {
+    /// A folder that exists. It has no limits but the disk's, and nothing in it can be fetched or
+    /// deleted.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Folder {
+            path: path.into(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// The most bytes that a file may have. What counts is the bytes that come, not what was
+    /// announced.
+    pub fn largest(mut self, bytes: u64) -> Self {
+        self.limits.largest = Some(bytes);
+        self
+    }
+
+    /// The most bytes that all files in the folder may have together, incomplete ones too. The
+    /// folder is measured for each file that is sent to it: not for folders of many thousands.
+    pub fn total(mut self, bytes: u64) -> Self {
+        self.limits.total = Some(bytes);
+        self
+    }
+
+    /// Lets peers fetch whatever is in the folder, whoever put it there.
+    pub fn allow_fetch(mut self) -> Self {
+        self.limits.fetch = true;
+        self
+    }
+
+    /// Lets peers delete whatever is in the folder, whoever put it there.
+    pub fn allow_delete(mut self) -> Self {
+        self.limits.delete = true;
+        self
+    }
+
+    pub(crate) fn open(self) -> Result<Store, NodeError> {
+        Store::open(&self.path, self.limits).map_err(|source| NodeError::Folder {
+            path: self.path,
+            source,
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! Why a node will not do what it was asked to do with a file.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest text that travels, in bytes.
+const MAX_TEXT: usize = 2 << 10;
+
+/// Why one side of a transfer will not go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The node was started without a folder for files.
+    #[error("it has no folder for files: start it with `Builder::files`")]
+    NoFolder,
+    /// Its folder does not allow this.
+    #[error(
+        "its folder does not allow to {0}: see `Folder::allow_fetch` and `Folder::allow_delete`"
+    )]
+    NotAllowed(String),
+    /// The name could lead out of the folder.
+    #[error("{0}")]
+    Name(String),
+    /// A symbolic link is on the way.
+    #[error("{0:?} is a symbolic link there, and those are not followed: name the file itself")]
+    Symlink(String),
+    /// There is no such file.
+    #[error("there is no such file: check the name")]
+    Missing,
+    /// The name is that of a folder, a device, …
+    #[error("{0:?} is not what it should be there: a file, and folders before it")]
+    NotAFile(String),
+    /// A file with another content has that name.
+    #[error("a file with another content has that name: choose another, or allow to replace it")]
+    Exists,
+    /// Larger than files may be.
+    #[error("it is too large: files may have {largest} bytes")]
+    TooLarge {
+        /// The limit, in bytes.
+        largest: u64,
+    },
+    /// More than there may be in the folder.
+    #[error("the folder may hold {total} bytes, too little for it: delete files, or allow more")]
+    FolderFull {
+        /// The limit, in bytes.
+        total: u64,
+    },
+    /// The disk is full, or a quota is used up.
+    #[error("the disk has no room for it ({0}): free some, and send it again")]
+    DiskFull(String),
+    /// The same content is on its way to the same folder.
+    #[error("the same content is on its way there already: wait until it is there")]
+    Busy,
+    /// The file changed while it was read.
+    #[error("the file changed while it was read: try again when nobody writes to it")]
+    Changed,
+    /// The content that came is not what was announced.
+    #[error("what came is not what was announced, and was thrown away: try again")]
+    Mismatch,
+    /// The other side does not keep to the protocol.
+    #[error("the other side broke the protocol: {0}")]
+    Protocol(String),
+    /// Reading or writing failed.
+    #[error("the disk failed: {0}")]
+    Disk(String),
+}
+
+impl Refusal {
+    /// What an error of the file system means to the other side.
+    pub(super) fn io(error: &io::Error) -> Self {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => Refusal::DiskFull(text(error)),
+            io::ErrorKind::NotFound => Refusal::Missing,
+            _ => Refusal::Disk(text(error)),
+        }
+    }
+
+    pub(super) fn protocol(why: &impl ToString) -> Self {
+        Refusal::Protocol(text(why))
+    }
+}
+
+fn text(of: &impl ToString) -> String {
+    let mut text = of.to_string();
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    text
+}

@@ -1,0 +1,480 @@
+//! Peers that have a certificate, speak about files, and do not keep to the rules.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::Stream;
+use super::refusal::Refusal;
+use super::wire::{self, HEADER, Hash, Heard, Kind, MAX_PIECE, Say};
+use crate::identity::DEFAULT_NETWORK;
+use crate::tls::Tls;
+use crate::transport::BoxStream;
+use crate::wire::{Envelope, FILES, Hello, Parsed};
+use crate::{
+    Authority, Credentials, FetchFile, FetchFileError, Folder, Location, Node, NodeId, Secret,
+    SendFile, SendFileError,
+};
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .expect("it must not hang")
+}
+
+fn hello(name: &str, node: NodeId, purpose: u64) -> Vec<u8> {
+    let hello = Hello {
+        network: DEFAULT_NETWORK.into(),
+        location: Location {
+            node,
+            name: name.into(),
+            endpoint: None,
+        },
+        last: 0,
+    };
+    let envelope = Envelope {
+        kind: crate::wire::Kind::Hello,
+        target: purpose,
+        correlation: 0,
+    };
+    let mut bytes = Vec::new();
+    crate::wire::write_value(&mut bytes, envelope, &hello);
+    bytes
+}
+
+fn send(name: &str, content: &[u8]) -> Say {
+    Say::Send {
+        replace: false,
+        size: content.len() as u64,
+        hash: *blake3::hash(content).as_bytes(),
+        name: name.into(),
+    }
+}
+
+fn piece(bytes: &[u8]) -> Vec<u8> {
+    let mut frame = [&[0; HEADER], bytes].concat();
+    wire::frame(Kind::Piece, &mut frame);
+    frame
+}
+
+/// A connection of a rogue, greeted.
+struct Rogue(Stream);
+
+impl Rogue {
+    async fn dial(node: &Node, credentials: &Credentials) -> Self {
+        let endpoint = node.location().endpoint.expect("it listens");
+        let tcp = TcpStream::connect(endpoint).await.expect("it listens");
+        let tls = Tls::new(credentials).expect("it is a certificate");
+        let (stream, _) = tls
+            .dial(Box::new(tcp) as BoxStream)
+            .await
+            .expect("it belongs to the network");
+        let mut rogue = Rogue(stream);
+        rogue.raw(&hello("rogue", credentials.node(), FILES)).await;
+        rogue.greeted().await;
+        rogue
+    }
+
+    async fn greeted(&mut self) {
+        let mut bytes = Vec::new();
+        loop {
+            if let Ok(Parsed::Frame(frame, _)) = crate::wire::parse(&bytes) {
+                assert_eq!(frame.envelope.target, FILES);
+                return;
+            }
+            let byte = soon(self.0.read_u8()).await.expect("it is greeted");
+            bytes.push(byte);
+        }
+    }
+
+    async fn raw(&mut self, bytes: &[u8]) {
+        soon(self.0.write_all(bytes)).await.expect("it listens");
+        soon(self.0.flush()).await.expect("it listens");
+    }
+
+    async fn say(&mut self, say: &Say) {
+        self.raw(&wire::encode(say)).await;
+    }
+
+    /// What is said next; none if the connection ends.
+    async fn hear(&mut self) -> Option<Heard> {
+        loop {
+            let mut header = [0; HEADER];
+            soon(self.0.read_exact(&mut header)).await.ok()?;
+            let (kind, length) = wire::header(header).expect("nodes keep to the protocol");
+            let mut payload = vec![0; length];
+            soon(self.0.read_exact(&mut payload)).await.ok()?;
+            match wire::decode(kind, payload).expect("nodes keep to the protocol") {
+                Heard::Say(Say::Working) => {}
+                heard => return Some(heard),
+            }
+        }
+    }
+
+    async fn refused(&mut self) -> Refusal {
+        match self.hear().await {
+            Some(Heard::Say(Say::Refused(why))) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn wanted(&mut self) -> u64 {
+        match self.hear().await {
+            Some(Heard::Say(Say::Want { kept, .. })) => kept,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A node with a folder inside of a folder, and a rogue.
+struct Scene {
+    node: Node,
+    rogue: Rogue,
+    credentials: Credentials,
+    outer: TempDir,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        Scene::with(|folder| folder.allow_fetch().allow_delete()).await
+    }
+
+    async fn with(limits: impl FnOnce(Folder) -> Folder) -> Self {
+        let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
+        let credentials = authority.issue("rogue").unwrap();
+        let outer = tempfile::tempdir().unwrap();
+        fs::create_dir(outer.path().join("inbox")).unwrap();
+        fs::write(outer.path().join("secret"), b"secret").unwrap();
+        let folder = limits(Folder::new(outer.path().join("inbox")));
+        let node = Node::builder().authority(authority).files(folder);
+        let node = node.silence(Duration::from_secs(1)).build().await.unwrap();
+        Scene {
+            rogue: Rogue::dial(&node, &credentials).await,
+            node,
+            credentials,
+            outer,
+        }
+    }
+
+    fn inbox(&self) -> Vec<String> {
+        names(&self.outer.path().join("inbox"))
+    }
+
+    /// Nothing is left, and the node goes on.
+    async fn unharmed(self) {
+        let inbox = self.outer.path().join("inbox");
+        soon(async {
+            while !names(&inbox).is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        assert_eq!(names(self.outer.path()), ["inbox", "secret"]);
+        let mut next = Rogue::dial(&self.node, &self.credentials).await;
+        next.say(&send("fine", b"fine")).await;
+        assert_eq!(next.wanted().await, 0);
+        next.say(&Say::From { offset: 0 }).await;
+        next.raw(&piece(b"fine")).await;
+        next.say(&Say::End).await;
+        assert_eq!(next.hear().await, Some(Heard::Say(Say::Done)));
+        assert_eq!(fs::read(inbox.join("fine")).unwrap(), b"fine");
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn no_name_leads_out_of_the_folder() {
+    let mut scene = Scene::set().await;
+    let absolute = scene.outer.path().join("secret");
+    for name in [
+        "../secret",
+        "..",
+        ".",
+        "a/../../secret",
+        absolute.to_str().unwrap(),
+        "",
+        "a//b",
+        "c:/secret",
+        "..\\secret",
+        "a\0b",
+        ".coros-part-x",
+    ] {
+        for ask in [
+            send(name, b"stolen"),
+            Say::Fetch { name: name.into() },
+            Say::Delete { name: name.into() },
+        ] {
+            scene.rogue.say(&ask).await;
+            let why = scene.rogue.refused().await;
+            assert!(matches!(why, Refusal::Name(_)), "{ask:?}: {why}");
+        }
+    }
+    let secret = fs::read(scene.outer.path().join("secret")).unwrap();
+    assert_eq!(secret, b"secret");
+    scene.unharmed().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_planted_while_a_file_comes_is_not_followed() {
+    use std::os::unix::fs::symlink;
+    let mut scene = Scene::set().await;
+    let inbox = scene.outer.path().join("inbox");
+    // The folder on the way and the file itself, after both were looked at.
+    scene.rogue.say(&send("way/x", b"stolen")).await;
+    assert_eq!(scene.rogue.wanted().await, 0);
+    fs::rename(inbox.join("way"), inbox.join("moved")).unwrap();
+    symlink(scene.outer.path(), inbox.join("way")).unwrap();
+    symlink(scene.outer.path().join("secret"), inbox.join("moved/x")).unwrap();
+    scene.rogue.say(&Say::From { offset: 0 }).await;
+    scene.rogue.raw(&piece(b"stolen")).await;
+    scene.rogue.say(&Say::End).await;
+    assert_eq!(scene.rogue.refused().await, Refusal::Symlink("x".into()));
+    assert_eq!(names(scene.outer.path()), ["inbox", "secret"]);
+    assert_eq!(
+        fs::read(scene.outer.path().join("secret")).unwrap(),
+        b"secret"
+    );
+    fs::remove_file(inbox.join("way")).unwrap();
+    fs::remove_dir_all(inbox.join("moved")).unwrap();
+    scene.unharmed().await;
+}
+
+#[tokio::test]
+async fn more_or_less_than_announced_is_thrown_away() {
+    for (pieces, says) in [
+        (&[&b"four"[..], b"+"][..], "more than the 4 bytes"),
+        (&[b"fou"], "3 of the 4 bytes"),
+    ] {
+        let mut scene = Scene::set().await;
+        scene.rogue.say(&send("x", b"four")).await;
+        scene.rogue.wanted().await;
+        scene.rogue.say(&Say::From { offset: 0 }).await;
+        for bytes in pieces {
+            scene.rogue.raw(&piece(bytes)).await;
+        }
+        scene.rogue.say(&Say::End).await;
+        let Refusal::Protocol(why) = scene.rogue.refused().await else {
+            panic!("{says}");
+        };
+        assert!(why.contains(says), "{why}");
+        scene.unharmed().await;
+    }
+}
+
+#[tokio::test]
+async fn an_endless_file_ends_at_the_announced_length() {
+    let mut scene = Scene::with(|folder| folder.largest(1 << 20)).await;
+    // What is announced beyond the limit is not even begun.
+    scene
+        .rogue
+        .say(&Say::Send {
+            replace: false,
+            size: u64::MAX,
+            hash: [0; 32],
+            name: "x".into(),
+        })
+        .await;
+    let largest = 1 << 20;
+    assert_eq!(scene.rogue.refused().await, Refusal::TooLarge { largest });
+
+    scene.rogue.say(&send("x", &vec![0; 1 << 20])).await;
+    scene.rogue.wanted().await;
+    scene.rogue.say(&Say::From { offset: 0 }).await;
+    let endless = piece(&vec![0; MAX_PIECE]);
+    let (mut read, mut write) = tokio::io::split(scene.rogue.0);
+    let pouring = async {
+        // Until the node has closed, or stops reading.
+        while write.write_all(&endless).await.is_ok() {
+            write.flush().await.ok();
+        }
+    };
+    let hearing = async {
+        let mut heard = Vec::new();
+        while let Ok(1..) = read.read_buf(&mut heard).await {}
+        heard
+    };
+    let ((), heard) = soon(async { tokio::join!(pouring, hearing) }).await;
+    let text = String::from_utf8_lossy(&heard);
+    assert!(text.contains("more than the 1048576 bytes"), "{text}");
+    let rogue = Rogue::dial(&scene.node, &scene.credentials).await;
+    Scene { rogue, ..scene }.unharmed().await;
+}
+
+#[tokio::test]
+async fn another_content_than_announced_is_thrown_away() {
+    let mut scene = Scene::set().await;
+    scene.rogue.say(&send("x", b"good")).await;
+    scene.rogue.wanted().await;
+    scene.rogue.say(&Say::From { offset: 0 }).await;
+    scene.rogue.raw(&piece(b"evil")).await;
+    scene.rogue.say(&Say::End).await;
+    assert_eq!(scene.rogue.refused().await, Refusal::Mismatch);
+    scene.unharmed().await;
+}
+
+#[tokio::test]
+async fn what_is_out_of_turn_ends_the_connection() {
+    for bytes in [
+        piece(b"x"),
+        wire::encode(&Say::End),
+        wire::encode(&Say::Done),
+        wire::encode(&Say::From { offset: 0 }),
+        wire::encode(&Say::Offer {
+            size: 1,
+            hash: [0; 32],
+        }),
+    ] {
+        let mut scene = Scene::set().await;
+        scene.rogue.raw(&bytes).await;
+        let why = scene.rogue.refused().await;
+        assert!(matches!(why, Refusal::Protocol(_)), "{why}");
+        assert_eq!(scene.rogue.hear().await, None);
+        scene.unharmed().await;
+    }
+    // No frames at all, and lengths that nobody may claim.
+    for bytes in [[0xff; HEADER], [0, 0, 16, 0, 0], [0, 0, 1, 0, 1]] {
+        let mut scene = Scene::set().await;
+        scene.rogue.raw(&bytes).await;
+        assert_eq!(scene.rogue.hear().await, None);
+        scene.unharmed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_for_something_else_is_refused() {
+    let scene = Scene::set().await;
+    let endpoint = scene.node.location().endpoint.unwrap();
+    let tcp = TcpStream::connect(endpoint).await.unwrap();
+    let tls = Tls::new(&scene.credentials).unwrap();
+    let (stream, _) = tls.dial(Box::new(tcp) as BoxStream).await.unwrap();
+    let mut rogue = Rogue(stream);
+    rogue
+        .raw(&hello("rogue", scene.credentials.node(), 2))
+        .await;
+    assert_eq!(rogue.hear().await, None);
+    scene.unharmed().await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_more_is_given_up_and_what_came_is_kept() {
+    let mut scene = Scene::set().await;
+    scene.rogue.say(&send("x", b"four")).await;
+    scene.rogue.wanted().await;
+    scene.rogue.say(&Say::From { offset: 0 }).await;
+    scene.rogue.raw(&piece(b"fo")).await;
+    assert_eq!(scene.rogue.hear().await, None, "within the silence bound");
+    let hidden = scene.inbox();
+    assert!(
+        hidden.len() == 1 && hidden[0].starts_with(".coros-part-"),
+        "{hidden:?}"
+    );
+    let mut next = Rogue::dial(&scene.node, &scene.credentials).await;
+    next.say(&send("x", b"four")).await;
+    assert_eq!(next.wanted().await, 2);
+}
+
+/// A rogue that gives files, to one that asks; says what it heard last.
+async fn giver(offer: (u64, Hash), then: Vec<u8>) -> (Node, Location, JoinHandle<Option<Heard>>) {
+    let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
+    let credentials = authority.issue("rogue").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let location = Location {
+        node: credentials.node(),
+        name: "rogue".into(),
+        endpoint: Some(listener.local_addr().unwrap()),
+    };
+    let serving = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let tls = Tls::new(&credentials).unwrap();
+        let (stream, _) = tls.accept(Box::new(tcp) as BoxStream).await.unwrap();
+        let mut rogue = Rogue(stream);
+        rogue.greeted().await;
+        rogue.raw(&hello("rogue", credentials.node(), FILES)).await;
+        let asked = rogue.hear().await;
+        assert!(matches!(
+            asked,
+            Some(Heard::Say(Say::Fetch { .. } | Say::Send { .. }))
+        ));
+        let (size, hash) = offer;
+        if matches!(asked, Some(Heard::Say(Say::Fetch { .. }))) {
+            rogue.say(&Say::Offer { size, hash }).await;
+            rogue.wanted().await;
+        }
+        rogue.raw(&then).await;
+        rogue.hear().await
+    });
+    let node = Node::builder()
+        .authority(authority)
+        .silence(Duration::from_secs(1));
+    (node.build().await.unwrap(), location, serving)
+}
+
+#[tokio::test]
+async fn who_fetches_is_as_careful() {
+    let hash = *blake3::hash(b"four").as_bytes();
+    let from = wire::encode(&Say::From { offset: 0 });
+    let end = wire::encode(&Say::End);
+    let script = |bytes: &[u8]| [&from[..], &piece(bytes), &end].concat();
+    for (then, says) in [
+        (script(b"evil"), "is not what was announced"),
+        (script(b"fours"), "more than the 4 bytes"),
+        (script(b"fou"), "3 of the 4 bytes"),
+        (wire::encode(&Say::From { offset: 2 }), "at this point"),
+    ] {
+        let (node, rogue, serving) = giver((4, hash), then).await;
+        let home = tempfile::tempdir().unwrap();
+        let copy = home.path().join("copy");
+        let fetched = soon(node.fetch_file(&rogue, "x", &copy, FetchFile::new())).await;
+        let Err(error @ FetchFileError::Write { .. }) = fetched else {
+            panic!("{fetched:?}");
+        };
+        assert!(error.to_string().contains(says), "{error}");
+        soon(serving).await.unwrap();
+        soon(async {
+            while !names(home.path()).is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn who_sends_does_not_believe_everything() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("x");
+    fs::write(&path, b"four").unwrap();
+    for say in [
+        Say::Want {
+            kept: 5,
+            hash: [0; 32],
+        },
+        Say::Done,
+        Say::Offer {
+            size: 1,
+            hash: [0; 32],
+        },
+    ] {
+        let (node, rogue, serving) = giver((0, [0; 32]), wire::encode(&say)).await;
+        let sent = soon(node.send_file(&rogue, &path, SendFile::new())).await;
+        let Err(error @ SendFileError::Lost { .. }) = sent else {
+            panic!("{sent:?}");
+        };
+        assert!(error.to_string().contains("broke the protocol"), "{error}");
+        assert_eq!(soon(serving).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,276 @@
+//! Transfers that are cut, dropped, or fail on the way, and what is left of them.
+
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::files::*;
+use common::*;
+use coros_net::{
+    DeleteFileError, FetchFile, FetchFileError, Folder, Location, Progress, Secret, SendFile,
+    SendFileError,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_cut_left_is_not_sent_again() {
+    let scene = Scene::set().await;
+    let content = noise(24 * MIB);
+    let path = scene.here("big", &content);
+    let (cable, to) = cabled(&scene).await;
+    let options = SendFile::new().progress(at_half(move || cable.cut()));
+    let cut = soon(scene.desk.send_file(&to, &path, options)).await;
+    let error = cut.unwrap_err();
+    assert!(matches!(error, SendFileError::Lost { .. }), "{error}");
+    assert!(
+        error.to_string().contains("it goes on from there"),
+        "{error}"
+    );
+    assert!(
+        !scene.there("big").exists(),
+        "nothing incomplete has the name"
+    );
+
+    let sent = soon(scene.desk.send_file(&scene.to, &path, SendFile::new())).await;
+    let sent = sent.unwrap();
+    assert!(fs::read(scene.there("big")).unwrap() == content);
+    assert_eq!(names(scene.inbox.path()), ["big"]);
+    // At most what was in buffers when it was cut is lost.
+    let lost = 10 * MIB as u64;
+    assert!(sent.moved < sent.size / 2 + lost, "{sent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_cut_left_is_not_fetched_again() {
+    let scene = Scene::set().await;
+    let content = noise(24 * MIB);
+    fs::write(scene.there("big"), &content).unwrap();
+    let copy = scene.home.path().join("copy");
+    let (cable, to) = cabled(&scene).await;
+    let options = FetchFile::new().progress(at_half(move || cable.cut()));
+    let cut = soon(scene.desk.fetch_file(&to, "big", &copy, options)).await;
+    assert!(matches!(cut, Err(FetchFileError::Lost { .. })), "{cut:?}");
+    assert!(!copy.exists(), "nothing incomplete has the name");
+    let fetch = scene
+        .desk
+        .fetch_file(&scene.to, "big", &copy, FetchFile::new());
+    let fetched = soon(fetch).await.unwrap();
+    assert!(fs::read(&copy).unwrap() == content);
+    assert!(fetched.moved <= fetched.size / 2, "{fetched:?}");
+    assert_eq!(names(scene.home.path()), ["copy"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_is_compared_before_it_is_continued() {
+    let scene = Scene::set().await;
+    let content = noise(MIB);
+    let hash = blake3::hash(&content).to_hex();
+    let hidden = scene.there(&format!(".coros-part-{hash}"));
+    // Honest, spoilt, longer than the file, complete.
+    let half = MIB / 2;
+    let mut spoilt = content[..half].to_vec();
+    spoilt[7] ^= 1;
+    let longer = [&content[..], b"x"].concat();
+    for (kept, moved) in [
+        (&content[..half], MIB - half),
+        (&spoilt, MIB),
+        (&longer, MIB),
+        (&content, 0),
+    ] {
+        fs::write(&hidden, kept).unwrap();
+        assert_eq!(scene.send("x", &content).await.unwrap(), moved as u64);
+        assert!(fs::read(scene.there("x")).unwrap() == content);
+        assert_eq!(names(scene.inbox.path()), ["x"]);
+        fs::remove_file(scene.there("x")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_transfer_stops_and_can_be_continued() {
+    let scene = Scene::set().await;
+    let content = noise(24 * MIB);
+    let path = scene.here("big", &content);
+    let (half, mut reached) = tokio::sync::mpsc::unbounded_channel();
+    let options = SendFile::new().progress(at_half(move || half.send(()).unwrap()));
+    let to = scene.to.clone();
+    tokio::select! {
+        sent = scene.desk.send_file(&to, &path, options) => panic!("{sent:?}"),
+        () = next(&mut reached) => {}
+    }
+    let sent = soon(scene.desk.send_file(&to, &path, SendFile::new())).await;
+    let sent = sent.unwrap();
+    assert!(sent.moved < sent.size, "{sent:?}");
+    assert!(fs::read(scene.there("big")).unwrap() == content);
+}
+
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Two nodes that are not patient.
+async fn impatient() -> Scene {
+    let secret = Secret::random();
+    let [inbox, home] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let folder = Folder::new(inbox.path()).allow_fetch();
+    let farm = builder("farm", &secret).silence(SILENCE).files(folder);
+    let desk = builder("desk", &secret).silence(SILENCE);
+    let farm = farm.build().await.unwrap();
+    Scene {
+        desk: desk.build().await.unwrap(),
+        to: farm.location(),
+        farm,
+        inbox,
+        home,
+    }
+}
+
+/// Holds the cable when half is through, and says when that was.
+fn held(
+    cable: Cable,
+) -> (
+    impl FnMut(Progress) + Send + 'static,
+    impl FnOnce() -> Duration,
+) {
+    let at = Arc::new(Mutex::new(None));
+    let held = Arc::clone(&at);
+    // Stays laid as long as somebody wants to know.
+    let cable = Arc::new(cable);
+    let holding = Arc::clone(&cable);
+    let hold = at_half(move || {
+        holding.hold();
+        *held.lock().unwrap() = Some(Instant::now());
+    });
+    let took = move || {
+        let at: Option<Instant> = at.lock().unwrap().take();
+        drop(cable);
+        at.unwrap().elapsed()
+    };
+    (hold, took)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_vanishes_is_noticed_in_time() {
+    let scene = impatient().await;
+    let content = noise(24 * MIB);
+    let path = scene.here("big", &content);
+    let (cable, to) = cabled(&scene).await;
+    let (hold, took) = held(cable);
+    let options = SendFile::new().progress(hold);
+    let error = soon(scene.desk.send_file(&to, &path, options)).await;
+    let error = error.unwrap_err().to_string();
+    let took = took();
+    assert!(error.contains("no sign of life for 1.0s"), "{error}");
+    assert!(took < SILENCE + Duration::from_secs(2), "{took:?}");
+    // The receiver has found it out too, or is about to: the next attempt gets through.
+    let sent = soon(scene.desk.send_file(&scene.to, &path, SendFile::new())).await;
+    assert!(sent.unwrap().moved < content.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_vanishes_is_noticed_in_time() {
+    let scene = impatient().await;
+    fs::write(scene.there("big"), noise(24 * MIB)).unwrap();
+    let copy = scene.home.path().join("copy");
+    let (cable, to) = cabled(&scene).await;
+    let (hold, took) = held(cable);
+    let options = FetchFile::new().progress(hold);
+    let error = soon(scene.desk.fetch_file(&to, "big", &copy, options)).await;
+    let error = error.unwrap_err().to_string();
+    let took = took();
+    assert!(error.contains("no sign of life for 1.0s"), "{error}");
+    assert!(took < SILENCE + Duration::from_secs(2), "{took:?}");
+    assert!(partial(scene.home.path()).is_some_and(|kept| kept > 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_serves_one_operation_after_the_other() {
+    let scene = Scene::set().await;
+    let (cable, to) = cabled(&scene).await;
+    let path = scene.here("x", b"x");
+    soon(scene.desk.send_file(&to, &path, SendFile::new()))
+        .await
+        .unwrap();
+    // Nobody could be dialled for these.
+    let idle = Location {
+        endpoint: None,
+        ..to.clone()
+    };
+    let again = SendFile::new().name("y");
+    soon(scene.desk.send_file(&idle, &path, again))
+        .await
+        .unwrap();
+    soon(scene.desk.delete_file(&idle, "y")).await.unwrap();
+    soon(scene.desk.delete_file(&idle, "y")).await.unwrap_err();
+    let copy = scene.home.path().join("copy");
+    let fetch = scene.desk.fetch_file(&idle, "x", &copy, FetchFile::new());
+    soon(fetch).await.unwrap();
+    // One that has broken meanwhile is not used.
+    cable.cut();
+    soon(async {
+        while let Err(DeleteFileError::Refused { .. }) = scene.desk.delete_file(&idle, "y").await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    soon(scene.desk.delete_file(&scene.to, "x")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_changes_meanwhile_is_not_sent() {
+    let scene = Scene::set().await;
+    let path = scene.here("log", &noise(8 * MIB));
+    for change in [append as fn(&Path), shorten] {
+        let changed = path.clone();
+        let options = SendFile::new().progress(at_half(move || change(&changed)));
+        let sent = soon(scene.desk.send_file(&scene.to, &path, options)).await;
+        let Err(error @ SendFileError::Changed { .. }) = sent else {
+            panic!("{sent:?}");
+        };
+        let said = error.to_string();
+        assert!(
+            said.contains("log changed while it was sent to farm@"),
+            "{said}"
+        );
+        // That the receiver is told takes a moment.
+        soon(async {
+            while !names(scene.inbox.path()).is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+}
+
+fn append(path: &Path) {
+    use std::io::Write;
+    let mut log = fs::OpenOptions::new().append(true).open(path).unwrap();
+    log.write_all(b"more").unwrap();
+}
+
+fn shorten(path: &Path) {
+    let log = fs::OpenOptions::new().write(true).open(path).unwrap();
+    log.set_len(MIB as u64).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_ends_what_is_under_way() {
+    let scene = Scene::set().await;
+    let path = scene.here("big", &noise(24 * MIB));
+    let closing = scene.desk.clone();
+    let (closed, mut done) = tokio::sync::mpsc::unbounded_channel();
+    let close = at_half(move || {
+        tokio::spawn(async move {
+            closing.close().await;
+            closed.send(()).unwrap();
+        });
+    });
+    let options = SendFile::new().progress(close);
+    let sent = soon(scene.desk.send_file(&scene.to, &path, options)).await;
+    assert!(matches!(sent, Err(SendFileError::Closed)), "{sent:?}");
+    next(&mut done).await;
+    let late = soon(scene.desk.send_file(&scene.to, &path, SendFile::new())).await;
+    assert!(matches!(late, Err(SendFileError::Closed)), "{late:?}");
+    soon(scene.farm.close()).await;
+}

@@ -1,0 +1,142 @@
+//! Files from one node to another, with real files.
+
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use common::files::*;
+use common::*;
+use coros_net::{FetchFile, FetchFileError, Progress, Refusal, SendFile};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_arrives_as_it_is() {
+    let scene = Scene::set().await;
+    for (name, length) in [
+        ("empty", 0),
+        ("one", 1),
+        ("piece", 256 << 10),
+        ("deep/er/more", (256 << 10) + 1),
+        ("many", 3 * MIB + 17),
+    ] {
+        let content = noise(length);
+        assert_eq!(scene.send(name, &content).await.unwrap(), length as u64);
+        assert!(fs::read(scene.there(name)).unwrap() == content, "{name}");
+
+        let copy = scene.home.path().join("copy");
+        let fetch = scene
+            .desk
+            .fetch_file(&scene.to, name, &copy, FetchFile::new().replace());
+        let fetched = soon(fetch).await.unwrap();
+        assert_eq!(
+            (fetched.size, fetched.moved),
+            (length as u64, length as u64)
+        );
+        assert!(fs::read(&copy).unwrap() == content, "{name}");
+    }
+    assert_eq!(
+        names(scene.inbox.path()),
+        ["deep", "empty", "many", "one", "piece"]
+    );
+    assert_eq!(names(scene.home.path()), ["copy", "source"]);
+    assert_eq!(scene.desk.peers(), [], "no link was needed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_has_its_own_name_unless_told_otherwise() {
+    let scene = Scene::set().await;
+    let path = scene.here("ünlike.txt", b"x");
+    let sending = scene.desk.send_file(&scene.to, path, SendFile::new());
+    soon(sending).await.unwrap();
+    assert_eq!(names(scene.inbox.path()), ["ünlike.txt"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_content_is_not_sent_again() {
+    let scene = Scene::set().await;
+    let content = noise(MIB);
+    assert_eq!(scene.send("x", &content).await.unwrap(), MIB as u64);
+    let before = fs::metadata(scene.there("x")).unwrap().modified().unwrap();
+    assert_eq!(scene.send("x", &content).await.unwrap(), 0);
+    let after = fs::metadata(scene.there("x")).unwrap().modified().unwrap();
+    assert_eq!(before, after);
+
+    let copy = scene.here("copy", &content);
+    let fetch = scene
+        .desk
+        .fetch_file(&scene.to, "x", copy, FetchFile::new());
+    assert_eq!(soon(fetch).await.unwrap().moved, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_content_is_replaced_only_when_asked() {
+    let scene = Scene::set().await;
+    scene.send("x", b"one").await.unwrap();
+    assert_eq!(scene.refused("x", b"two").await, Refusal::Exists);
+    assert_eq!(fs::read(scene.there("x")).unwrap(), b"one");
+    let replace = SendFile::new().name("x").replace();
+    assert_eq!(scene.send_with(b"three", replace).await.unwrap(), 5);
+    assert_eq!(fs::read(scene.there("x")).unwrap(), b"three");
+    assert_eq!(names(scene.inbox.path()), ["x"]);
+
+    let copy = scene.here("copy", b"mine");
+    let to = scene.to.clone();
+    let fetch = scene.desk.fetch_file(&to, "x", &copy, FetchFile::new());
+    let Err(FetchFileError::Write { why, .. }) = soon(fetch).await else {
+        panic!("it must not be replaced");
+    };
+    assert_eq!(why, Refusal::Exists);
+    assert_eq!(fs::read(&copy).unwrap(), b"mine");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_goes_from_the_start_to_the_end() {
+    let scene = Scene::set().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&seen);
+    let tell = move |Progress { done, total, .. }| told.lock().unwrap().push((done, total));
+    let content = noise(MIB);
+    let options = SendFile::new().name("x").progress(tell);
+    scene.send_with(&content, options).await.unwrap();
+    let quarters: Vec<_> = (0..=4).map(|n| (n * MIB as u64 / 4, MIB as u64)).collect();
+    assert_eq!(*seen.lock().unwrap(), quarters);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_with_the_same_name_one_wins_whole() {
+    let scene = Scene::set().await;
+    let contents = [noise(4 * MIB), vec![7; 4 * MIB]];
+    let paths = [scene.here("a", &contents[0]), scene.here("b", &contents[1])];
+    let to = scene.to.clone();
+    let send = |path| scene.desk.send_file(&to, path, SendFile::new().name("x"));
+    let (first, second) = soon(async { tokio::join!(send(&paths[0]), send(&paths[1])) }).await;
+    let winner = match (first, second) {
+        (Ok(_), Err(error)) => {
+            assert_eq!(refusal(error), Refusal::Exists);
+            0
+        }
+        (Err(error), Ok(_)) => {
+            assert_eq!(refusal(error), Refusal::Exists);
+            1
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(fs::read(scene.there("x")).unwrap() == contents[winner]);
+    assert_eq!(names(scene.inbox.path()), ["x"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_with_the_same_content_one_is_sent() {
+    let scene = Scene::set().await;
+    let content = noise(4 * MIB);
+    let path = scene.here("a", &content);
+    let to = scene.to.clone();
+    let send = || scene.desk.send_file(&to, &path, SendFile::new().name("x"));
+    let (first, second) = soon(async { tokio::join!(send(), send()) }).await;
+    let moved = first.unwrap().moved + second.unwrap().moved;
+    assert_eq!(moved, content.len() as u64);
+    assert!(fs::read(scene.there("x")).unwrap() == content);
+    assert_eq!(names(scene.inbox.path()), ["x"]);
+}
