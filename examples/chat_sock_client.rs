@@ -45,7 +45,7 @@ async fn chat(stream: TcpStream) -> anyhow::Result<()> {
                 }
             },
             said = stream.receive_message() => match said? {
-                Some(line) => say!("{}", String::from_utf8_lossy(&line)),
+                Some(line) => say!("{}", say::readable(&line)),
                 None if typing => anyhow::bail!("the server hung up"),
                 None => return Ok(()),
             },

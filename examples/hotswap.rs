@@ -21,7 +21,7 @@ use say::say;
 #[derive(Parser)]
 struct Args {
     /// How many numbers to send to each version of the server.
-    #[arg(default_value_t = 5, value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
+    #[arg(default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     numbers: u64,
 }
 

@@ -38,7 +38,9 @@ pub(crate) async fn sum(mut me: Context<Request>) -> u64 {
             biased;
             offer = offers.next() => {
                 if offer.function().ends_with("::forget_everything") {
-                    offer.refuse(format_args!("{} numbers would be lost", totals.count));
+                    let n = totals.count;
+                    let s = if n == 1 { "" } else { "s" };
+                    offer.refuse(format_args!("{n} number{s} would be lost"));
                 } else {
                     // Returns only if the offer was withdrawn meanwhile.
                     totals = offer.accept(totals).await;

@@ -13,6 +13,21 @@ macro_rules! say {
 
 pub(crate) use say;
 
+/// What somebody else has written, with escapes in the place of control characters: by those it
+/// could tell the terminal to do something.
+#[allow(dead_code, reason = "not every example prints what others write")]
+pub(crate) fn readable(text: &[u8]) -> String {
+    let mut readable = String::new();
+    for char in String::from_utf8_lossy(text).chars() {
+        if char.is_control() {
+            readable.extend(char.escape_default());
+        } else {
+            readable.push(char);
+        }
+    }
+    readable
+}
+
 pub(crate) fn line(line: fmt::Arguments<'_>) {
     if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
         if error.kind() == io::ErrorKind::BrokenPipe {

@@ -59,7 +59,7 @@ async fn receive(
 ) -> anyhow::Result<usize> {
     let mut count = 0;
     while let Some(answer) = reader.receive_message().await? {
-        say!("{}", String::from_utf8_lossy(&answer));
+        say!("{}", say::readable(&answer));
         count += 1;
     }
     Ok(count)

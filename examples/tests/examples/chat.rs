@@ -56,6 +56,12 @@ fn what_one_says_the_two_others_hear() {
     // Nobody hears what he says himself.
     assert_eq!(anna.line(), "guest 2 says: héllo");
 
+    // Nor can anybody command another one's terminal.
+    bert.say("\x1b[2J\u{9b}31m");
+    for other in [&anna, &cleo] {
+        assert_eq!(other.line(), r"guest 2 says: \u{1b}[2J\u{9b}31m");
+    }
+
     // The last words of one who leaves are heard.
     bert.say("bye");
     assert_eq!(bert.wait().success(), [""; 0]);

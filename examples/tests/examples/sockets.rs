@@ -32,6 +32,14 @@ fn tut_sock_answers_each_message() {
 }
 
 #[test]
+fn tut_sock_client_prints_no_control_characters() {
+    let (_server, at) = Program::serve("tut_sock_server", &["0"]);
+    let port = at.port().to_string();
+    let lines = run("tut_sock_client", [&*port, "a\x1b[2J\nb"]).success();
+    assert_eq!(lines, [r"message 1, 7 bytes: A\u{1b}[2J\nB"]);
+}
+
+#[test]
 fn tut_sock_serves_many_and_survives_garbage() {
     let (server, at) = Program::serve("tut_sock_server", &["0"]);
     let port = at.port().to_string();

@@ -11,8 +11,8 @@ use crate::terminal::{readable, say};
 /// A file costs as much time as so many bytes, besides its own: opening it, and the call. Large
 /// files come first, so by bytes alone the end would seem near for all of the small ones.
 const COST_OF_A_FILE: u64 = 16 * 1024;
-/// How long the rest takes is told once so much time has passed and so large a part of the work is
-/// done: before, there is no rate worth believing.
+/// How fast it goes is told once so much time has passed, or at the end; how long the rest takes,
+/// once so large a part of the work is done too: before, there is no rate worth believing.
 const FIRST_ESTIMATE: Duration = Duration::from_secs(1);
 const FIRST_PART: f64 = 0.01;
 /// Plain lines are at least so far apart.
@@ -134,13 +134,18 @@ impl State {
         let left = self
             .left(elapsed)
             .map_or(String::new(), |left| format!(", about {left} left"));
+        let rate = megabytes(self.bytes) / elapsed.as_secs_f64().max(1e-9);
+        let rate = if elapsed >= FIRST_ESTIMATE || self.files == self.all_files {
+            format!(", {rate:.1} MB/s")
+        } else {
+            String::new()
+        };
         format!(
-            "{} of {} files{left}, {:.1} of {:.1} MB, {:.1} MB/s",
+            "{} of {} files{left}, {:.1} of {:.1} MB{rate}",
             self.files,
             self.all_files,
             megabytes(self.bytes),
             megabytes(self.all_bytes),
-            megabytes(self.bytes) / elapsed.as_secs_f64().max(1e-9),
         )
     }
 
@@ -199,6 +204,15 @@ mod tests {
             line,
             "3 of 10 files, about 6 s left, 5.0 of 20.0 MB, 2.5 MB/s"
         );
+    }
+
+    #[test]
+    fn a_rate_is_told_when_it_is_worth_something() {
+        let soon = Duration::from_millis(5);
+        let line = state(0, 65_536).line(soon);
+        assert_eq!(line, "0 of 10 files, 0.1 of 20.0 MB");
+        let line = state(10, 20_000_000).line(soon);
+        assert_eq!(line, "10 of 10 files, 20.0 of 20.0 MB, 4000.0 MB/s");
     }
 
     #[test]

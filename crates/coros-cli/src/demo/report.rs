@@ -1,5 +1,6 @@
 //! The result on standard output: a table for people, or one JSON object for programs.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
@@ -31,14 +32,16 @@ impl Report<'_> {
 
     fn table(&self, top: usize, out: &mut impl Write) -> io::Result<()> {
         let words = self.totals.words.sorted();
-        writeln!(out, "{:>12}  word", "count")?;
-        for (word, count) in words.iter().take(top) {
-            writeln!(out, "{:>12}  {word}", grouped(*count))?;
+        if !words.is_empty() {
+            writeln!(out, "{:>12}  word", "count")?;
+            for (word, count) in words.iter().take(top) {
+                writeln!(out, "{:>12}  {}", grouped(*count), shortened(word))?;
+            }
+            writeln!(out)?;
         }
         let Totals { files, bytes, .. } = self.totals;
         let megabytes = *bytes as f64 / 1e6;
         let rate = megabytes / self.seconds.max(1e-9);
-        writeln!(out)?;
         writeln!(out, "{:>12}  different words", grouped(words.len() as u64))?;
         writeln!(out, "{:>12}  files", grouped(*files))?;
         writeln!(
@@ -119,6 +122,17 @@ impl Serialize for Jobs<'_> {
     }
 }
 
+/// So many characters of a word are shown: a "word" may be a megabyte of base64.
+const LONGEST: usize = 40;
+
+/// The beginning of a word that is longer, with an ellipsis in the place of the rest.
+fn shortened(word: &str) -> Cow<'_, str> {
+    match word.char_indices().nth(LONGEST) {
+        None => Cow::Borrowed(word),
+        Some(_) => Cow::Owned(word.chars().take(LONGEST - 1).chain(['…']).collect()),
+    }
+}
+
 /// `1,234,567`.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
@@ -165,6 +179,27 @@ mod tests {
             "\n"
         );
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_long_word_is_shortened() {
+        let forty = "ä".repeat(40);
+        assert_eq!(shortened(&forty), forty);
+        assert_eq!(shortened(&(forty + "z")), "ä".repeat(39) + "…");
+    }
+
+    #[test]
+    fn without_a_word_there_is_no_table_of_words() {
+        let report = Report {
+            totals: &Totals::default(),
+            seconds: 0.5,
+            jobs: Vec::new(),
+            unreadable: &[],
+        };
+        let mut out = Vec::new();
+        report.table(10, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().next(), Some("           0  different words"));
     }
 
     #[test]
