@@ -8,9 +8,9 @@ use coros_net::sim::SimNetwork;
 use super::checks::{Checks, MAX_LATENCY};
 use super::site::{How, Site};
 
-const STEPS: usize = 90;
+const STEPS: usize = 60;
 /// Longer than anything may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(12);
 
 /// What a run leaves behind.
 pub(crate) struct Outcome {
