@@ -13,7 +13,7 @@ struct Home(TempDir);
 
 impl Home {
     fn new() -> Self {
-        Home(tempfile::tempdir().unwrap())
+        Home(tempfile::tempdir().expect("a folder"))
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -26,14 +26,14 @@ impl Home {
         if let Some(path) = variable {
             command.env("COROS_SECRET_FILE", path);
         }
-        command.output().unwrap()
+        command.output().expect("coros starts")
     }
 
     fn json(&self, args: &[&str]) -> Value {
         let args = [args, &["--json"]].concat();
         let ended = self.run(&args);
         assert!(ended.status.success(), "{}", text(&ended.stderr));
-        serde_json::from_slice(&ended.stdout).unwrap()
+        serde_json::from_slice(&ended.stdout).expect("one JSON object")
     }
 
     /// What it says when it fails.
@@ -46,7 +46,7 @@ impl Home {
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+    String::from_utf8(bytes.to_vec()).expect("it prints UTF-8")
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Builder {
     }
 
     /// A certificate for this node, from an authority that is somebody's own. See
-    /// [`Authority`](crate::Authority) for how to come by one.
+    /// [`Authority`] for how to come by one.
     ///
     /// ```no_run
     /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
 use coros_net::{PeerEvent, Secret};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_disturb_nobody() {
@@ -98,12 +101,17 @@ async fn stranger(n: usize, tcp: TcpStream) {
 const AT_ONCE: usize = 300;
 
 /// Ten thousand strangers, one after the other, `AT_ONCE` at a time.
-async fn crowd(from: [u8; 4], to: std::net::SocketAddr) {
-    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+async fn crowd(from: [u8; 4], to: SocketAddr) {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
     for n in 0..10_000 {
-        let place = std::sync::Arc::clone(&room).acquire_owned().await.unwrap();
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind((from, 0).into()).unwrap();
+        let place = Arc::clone(&room)
+            .acquire_owned()
+            .await
+            .expect("it stays open");
+        let socket = TcpSocket::new_v4().expect("there are descriptors");
+        socket
+            .bind((from, 0).into())
+            .expect("it is of this machine");
         tokio::spawn(async move {
             if let Ok(tcp) = socket.connect(to).await {
                 stranger(n, tcp).await;
@@ -111,7 +119,11 @@ async fn crowd(from: [u8; 4], to: std::net::SocketAddr) {
             drop(place);
         });
     }
-    drop(room.acquire_many(AT_ONCE as u32).await.unwrap());
+    drop(
+        room.acquire_many(AT_ONCE as u32)
+            .await
+            .expect("it stays open"),
+    );
 }
 
 /// How many descriptors and how many bytes of memory this process has, where that can be found out.
@@ -127,7 +139,8 @@ async fn friend_among(crowd_from: [u8; 4]) -> usize {
     let secret = Secret::random();
     let farm = node("farm", &secret).await;
     let old = node("old", &secret).await;
-    soon(old.connect(endpoint(&farm))).await.unwrap();
+    let linked = soon(old.connect(endpoint(&farm))).await;
+    linked.expect("nobody is in the way yet");
     let (address, mut received) = collector::<u32>();
     let known = sent(&farm, &old, &address);
     let (descriptors, memory) = in_use();
@@ -140,8 +153,9 @@ async fn friend_among(crowd_from: [u8; 4]) -> usize {
                 turned_away += 1;
                 drop(error);
             }
-            sent(&farm, &desk, &address).deliver(1).await.unwrap();
-            known.deliver(2).await.unwrap();
+            let delivered = sent(&farm, &desk, &address).deliver(1).await;
+            delivered.expect("the link is there");
+            known.deliver(2).await.expect("nothing happens to a link");
         };
         tokio::time::timeout(Duration::from_secs(10), arrived)
             .await
@@ -156,7 +170,7 @@ async fn friend_among(crowd_from: [u8; 4]) -> usize {
         assert!(now < descriptors + AT_ONCE + 256 + 128, "{now} descriptors");
         assert!(memory_now < memory + (128 << 20), "{memory_now} bytes");
     }
-    crowd.await.unwrap();
+    crowd.await.expect("it does not panic");
     assert!(visits > 10, "{visits} visits");
     turned_away
 }

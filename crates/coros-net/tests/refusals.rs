@@ -20,9 +20,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What the dialler and the dialled node say about each other.
 async fn refusals(dialler: &Node, dialled: &Node) -> [HandshakeError; 2] {
     let mut events = events(dialled);
-    let error = soon(dialler.connect(endpoint(dialled))).await.unwrap_err();
-    let ConnectError::Handshake { source, .. } = error else {
-        panic!("{error}");
+    let connected = soon(dialler.connect(endpoint(dialled))).await;
+    let Err(ConnectError::Handshake { source, .. }) = connected else {
+        panic!("{connected:?}");
     };
     let event = next(&mut events).await;
     let PeerEvent::Refused(_, refused) = event else {
@@ -37,7 +37,7 @@ async fn with_certificate(certificate: NodeCertificate) -> Node {
 }
 
 async fn certified(authority: &Authority, name: &str) -> Node {
-    with_certificate(authority.certify(name, DAY).unwrap()).await
+    with_certificate(authority.certify(name, DAY).expect("it is a name")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,13 +132,15 @@ async fn those_who_are_no_nodes_are_shown_out_and_nobody_is_bothered() {
 
 /// Passes on what two sides say, at most so many bytes of the dialler's, and keeps those.
 async fn tap(to: SocketAddr, limit: usize) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let endpoint = listener.local_addr().expect("it listens");
     let kept = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&kept);
     tokio::spawn(async move {
-        let (near, _) = listener.accept().await.unwrap();
-        let far = TcpStream::connect(to).await.unwrap();
+        let (near, _) = listener.accept().await.expect("it listens");
+        let far = TcpStream::connect(to).await.expect("the node listens");
         let (mut near_read, mut near_write) = near.into_split();
         let (mut far_read, mut far_write) = far.into_split();
         let there = async {
@@ -149,7 +151,9 @@ async fn tap(to: SocketAddr, limit: usize) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) 
                 let Ok(read @ 1..) = near_read.read(&mut buffer[..room]).await else {
                     return;
                 };
-                keep.lock().unwrap().extend_from_slice(&buffer[..read]);
+                keep.lock()
+                    .expect("nobody panics with it")
+                    .extend_from_slice(&buffer[..read]);
                 left -= read;
                 if far_write.write_all(&buffer[..read]).await.is_err() {
                     return;

@@ -63,8 +63,8 @@ impl fmt::Display for SecretFile {
         }
         write!(
             f,
-            "\nNodes whose fingerprints are the same can talk to each other. To let in those of \
-             another machine,\ncopy the file to the same place there, readable for you alone:\n  \
+            "\nNodes of one network whose secrets have the same fingerprint can talk to each other. \
+             To let in\nthose of another machine, copy the file to the same place there, readable for you alone:\n  \
              ssh HOST 'umask 077; mkdir -p ~/.config/coros; cat > ~/.config/coros/secret' < {}",
             quoted(path)
         )
