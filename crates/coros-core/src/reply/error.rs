@@ -12,11 +12,11 @@ pub enum AskError {
     /// The coroutine has ended.
     #[error("the coroutine has ended")]
     Closed,
-    /// Its bounded mailbox is full.
-    #[error("the coroutine's mailbox is full")]
+    /// Its bounded mailbox has no room, or as much waits for its node as may.
+    #[error("{}", crate::remote::CarryError::Full)]
     Full,
-    /// The coroutine dropped the [`Reply`]: it does not answer, has ended, or the link to its
-    /// node was lost.
+    /// The coroutine dropped the [`Reply`](crate::Reply): it does not answer, has ended, or the
+    /// link to its node was lost.
     #[error("the coroutine dropped the question without a reply")]
     NoReply,
     /// No answer came in time.
