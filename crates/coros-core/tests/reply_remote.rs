@@ -174,6 +174,13 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    /// As a node does when it closes: the table holds replies, and they the ways to other nodes.
+    fn drop(&mut self) {
+        self.next_is_lost();
+    }
+}
+
 #[test]
 fn an_answer_comes_back_by_way_of_who_passed_the_question_on() {
     let node = Node::new();
