@@ -126,15 +126,14 @@ impl Authority {
         let valid = leaf::from_now(lifetime);
         let params = made_params(network, &key, valid)?;
         let certificate = params.self_signed(&key)?.der().clone();
-        Ok(Authority {
-            inner: Arc::new(AuthorityInner {
-                network: network.into(),
-                origin: Origin::Owned,
-                certificate,
-                valid,
-                issuer: Issuer::new(params, key),
-            }),
-        })
+        let issuer = Issuer::new(params, key);
+        Ok(Authority::assemble(
+            network,
+            Origin::Owned,
+            certificate,
+            valid,
+            issuer,
+        ))
     }
 
     /// Writes the authority's key (`ca.key`, for its owner's eyes only) and certificate (`ca.pem`)
@@ -167,15 +166,32 @@ impl Authority {
         let valid = found.validity(&certificate)?;
         let network = subject.network;
         let params = made_params(&network, &key, valid)?;
-        Ok(Authority {
+        let issuer = Issuer::new(params, key);
+        Ok(Authority::assemble(
+            &network,
+            Origin::Owned,
+            certificate,
+            valid,
+            issuer,
+        ))
+    }
+
+    fn assemble(
+        network: &str,
+        origin: Origin,
+        certificate: CertificateDer<'static>,
+        valid: Validity,
+        issuer: Issuer<'static, KeyPair>,
+    ) -> Self {
+        Authority {
             inner: Arc::new(AuthorityInner {
                 network: network.into(),
-                origin: Origin::Owned,
+                origin,
                 certificate,
                 valid,
-                issuer: Issuer::new(params, key),
+                issuer,
             }),
-        })
+        }
     }
 
     fn from_seed(seed: &[u8; 32], network: &str) -> Result<Self, IdentityError> {
@@ -193,15 +209,14 @@ impl Authority {
         params.not_after = date_time_ymd(4096, 1, 1);
         let certificate = params.self_signed(&key)?.der().clone();
         let valid = Validity::new(params.not_before.into(), params.not_after.into());
-        Ok(Authority {
-            inner: Arc::new(AuthorityInner {
-                network: network.into(),
-                origin: Origin::Secret,
-                certificate,
-                valid,
-                issuer: Issuer::new(params, key),
-            }),
-        })
+        let issuer = Issuer::new(params, key);
+        Ok(Authority::assemble(
+            network,
+            Origin::Secret,
+            certificate,
+            valid,
+            issuer,
+        ))
     }
 
     /// Issues credentials with a new key for one launch of a node, valid from a day ago for ten
