@@ -36,27 +36,28 @@ impl<T> ReplyInlet<T> {
         }
     }
 
-    /// Takes the right back, unless it has been used, and ends.
-    pub(super) fn end(&self, exit: &Exit) -> Option<Right<T>> {
+    /// Ends: hands the right, unless it has been used, to `f`, and tells those who watch.
+    fn end<U>(&self, exit: &Exit, f: impl FnOnce(Option<Right<T>>) -> U) -> U {
         let (right, watchers) = {
             let mut state = lock(&self.state);
             (state.right.take(), std::mem::take(&mut state.watchers))
         };
+        let result = f(right);
         for watcher in watchers {
             watcher(exit.clone());
         }
-        right
+        result
     }
 
     /// Answers, or ends without an answer. Only the first call counts.
     pub(super) fn finish(&self, answer: Option<T>) {
-        let exit = if answer.is_some() {
-            Exit::Finished
-        } else {
-            Exit::Terminated
-        };
-        if let (Some(right), Some(answer)) = (self.end(&exit), answer) {
-            right.answer(answer);
+        match answer {
+            Some(answer) => self.end(&Exit::Finished, |right| {
+                if let Some(right) = right {
+                    right.answer(answer);
+                }
+            }),
+            None => self.end(&Exit::Terminated, drop),
         }
     }
 }
@@ -65,7 +66,7 @@ impl<T: Message> ReplyInlet<T> {
     /// The right behind an inlet of this process, whose name has come in a message.
     pub(super) fn come_home<E: Error>(inlet: Arc<dyn Inlet>) -> Result<Option<Right<T>>, E> {
         match inlet.as_any().downcast::<ReplyInlet<T>>() {
-            Ok(inlet) => Ok(inlet.end(&Exit::Finished)),
+            Ok(inlet) => Ok(inlet.end(&Exit::Finished, |right| right)),
             Err(_) => Err(E::custom(format_args!(
                 "no {} is awaited there",
                 type_name::<T>()
