@@ -24,7 +24,7 @@ use crate::files::{Files, Store};
 use crate::greeting;
 use crate::peer::Peer;
 use crate::rendezvous::Ticket;
-use crate::scope::Scope;
+use crate::scope::{self, Scope};
 use crate::session::Timing;
 use crate::tls::Tls;
 use crate::transport::Transport;
@@ -455,7 +455,8 @@ impl ConnectError {
 }
 
 fn encode<T: Serialize>(exchange: &Arc<dyn Exchange>, value: &T) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = Vec::new();
-    remote::with_exchange(exchange, || remote::encode(value, &mut bytes))?;
-    Ok(bytes)
+    // It is told to whoever gets the bytes, and nobody knows whether anybody does.
+    let keep = |_: &[u64]| {};
+    let encode = &mut |buffer: &mut Vec<u8>| remote::encode(value, buffer);
+    scope::encoded(exchange, encode, keep, |bytes, _| Ok(bytes.to_vec()))
 }

@@ -81,3 +81,23 @@ pub(crate) fn encoded<T, E: From<CodecError>>(
     SCRATCH.set(scratch);
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use coros_core::{Address, Context, spawn};
+
+    use super::*;
+    use crate::{Node, Secret};
+
+    #[tokio::test]
+    async fn values_that_are_no_messages_leave_nothing_to_take_back() {
+        let node = Node::builder().secret(Secret::random()).no_listen();
+        let node = node.build().await.unwrap();
+        let coro = spawn(async |mut me: Context<u32>| me.receive().await);
+        let address: Address<u32> = coro.address();
+        node.encode(&address).unwrap();
+        node.encode_for(NodeId(7), &address).unwrap();
+        assert_eq!(LENT.take(), [0; 0]);
+        node.close().await;
+    }
+}
