@@ -117,6 +117,11 @@ fn hello(node: NodeId, name: &str) -> Vec<u8> {
 }
 
 fn hello_after(node: NodeId, name: &str, last: u64) -> Vec<u8> {
+    hello_for(0, node, name, last)
+}
+
+/// The greeting on a connection for another purpose than a link, if that is not 0.
+pub(crate) fn hello_for(purpose: u64, node: NodeId, name: &str, last: u64) -> Vec<u8> {
     let hello = Hello {
         network: DEFAULT_NETWORK.into(),
         location: Location {
@@ -127,7 +132,11 @@ fn hello_after(node: NodeId, name: &str, last: u64) -> Vec<u8> {
         last,
     };
     let mut bytes = Vec::new();
-    wire::write_value(&mut bytes, plain(Kind::Hello), &hello);
+    let envelope = Envelope {
+        target: purpose,
+        ..plain(Kind::Hello)
+    };
+    wire::write_value(&mut bytes, envelope, &hello);
     bytes
 }
 

@@ -13,38 +13,19 @@ use super::Stream;
 use super::refusal::Refusal;
 use super::wire::{self, HEADER, Hash, Heard, Kind, MAX_PIECE, Say};
 use crate::identity::DEFAULT_NETWORK;
+use crate::rogue_tests::hello_for;
 use crate::tls::Tls;
 use crate::transport::BoxStream;
-use crate::wire::{Envelope, FILES, Hello, Parsed};
+use crate::wire::{FILES, Parsed};
 use crate::{
-    Authority, Credentials, FetchFile, FetchFileError, Folder, Location, Node, NodeId, Secret,
-    SendFile, SendFileError,
+    Authority, Credentials, FetchFile, FetchFileError, Folder, Location, Node, Secret, SendFile,
+    SendFileError,
 };
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future)
         .await
         .expect("it must not hang")
-}
-
-fn hello(name: &str, node: NodeId, purpose: u64) -> Vec<u8> {
-    let hello = Hello {
-        network: DEFAULT_NETWORK.into(),
-        location: Location {
-            node,
-            name: name.into(),
-            endpoint: None,
-        },
-        last: 0,
-    };
-    let envelope = Envelope {
-        kind: crate::wire::Kind::Hello,
-        target: purpose,
-        correlation: 0,
-    };
-    let mut bytes = Vec::new();
-    crate::wire::write_value(&mut bytes, envelope, &hello);
-    bytes
 }
 
 fn send(name: &str, content: &[u8]) -> Say {
@@ -75,7 +56,9 @@ impl Rogue {
             .await
             .expect("it belongs to the network");
         let mut rogue = Rogue(stream);
-        rogue.raw(&hello("rogue", credentials.node(), FILES)).await;
+        rogue
+            .raw(&hello_for(FILES, credentials.node(), "rogue", 0))
+            .await;
         rogue.greeted().await;
         rogue
     }
@@ -363,7 +346,7 @@ async fn a_connection_for_something_else_is_refused() {
     let (stream, _) = tls.dial(Box::new(tcp) as BoxStream).await.unwrap();
     let mut rogue = Rogue(stream);
     rogue
-        .raw(&hello("rogue", scene.credentials.node(), 2))
+        .raw(&hello_for(2, scene.credentials.node(), "rogue", 0))
         .await;
     assert_eq!(rogue.hear().await, None);
     scene.unharmed().await;
@@ -403,7 +386,9 @@ async fn giver(offer: (u64, Hash), then: Vec<u8>) -> (Node, Location, JoinHandle
         let (stream, _) = tls.accept(Box::new(tcp) as BoxStream).await.unwrap();
         let mut rogue = Rogue(stream);
         rogue.greeted().await;
-        rogue.raw(&hello("rogue", credentials.node(), FILES)).await;
+        rogue
+            .raw(&hello_for(FILES, credentials.node(), "rogue", 0))
+            .await;
         let asked = rogue.hear().await;
         assert!(matches!(
             asked,
