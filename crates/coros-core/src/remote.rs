@@ -26,7 +26,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Exit;
+use crate::{Address, Exit};
 
 /// A message that can go to another node: any type that serde can write and read.
 ///
@@ -96,6 +96,23 @@ pub struct RemoteId {
     pub location: Location,
     /// Its number there, never used twice within a run of the node.
     pub coroutine: u64,
+}
+
+/// Coroutines are numbered from here on. The numbers below are for the parts of a node that all its
+/// peers may reach without having been told of an address.
+pub const RESERVED: u64 = 1024;
+
+/// The outside of a local coroutine, for the networking layer's own use; `None` for a coroutine of
+/// another node. It counts as an address.
+#[must_use]
+pub fn inlet<M: Message>(address: &Address<M>) -> Option<Arc<dyn Inlet>> {
+    crate::wire::inlet(address)
+}
+
+/// The address of a coroutine of another node, by its number.
+#[must_use]
+pub fn address<M: Message>(id: RemoteId, carrier: Arc<dyn Carrier>) -> Address<M> {
+    crate::wire::remote(id, carrier)
 }
 
 /// What can be asked of a coroutine besides taking a message.

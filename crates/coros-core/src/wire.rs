@@ -101,6 +101,15 @@ impl<'de, M: Message> Deserialize<'de> for Address<M> {
     }
 }
 
+pub(crate) fn inlet<M: Message>(address: &Address<M>) -> Option<Arc<dyn Inlet>> {
+    let exported = || Arc::new(Exported(address.clone())) as Arc<dyn Inlet>;
+    address.place().is_ok().then(exported)
+}
+
+pub(crate) fn remote<M: Message>(id: RemoteId, carrier: Arc<dyn Carrier>) -> Address<M> {
+    Address::remote(Remote::new(id, carrier))
+}
+
 /// The outside of a local coroutine whose messages can travel. It holds an address, since a peer
 /// that has one may send.
 struct Exported<M>(Address<M>);

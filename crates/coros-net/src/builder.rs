@@ -12,7 +12,7 @@ use crate::events::Events;
 use crate::files::Folder;
 use crate::greeting;
 use crate::identity::{Authority, Credentials, DEFAULT_NETWORK, NodeCertificate};
-use crate::node::{Config, Inner, Node, NodeError, Parts};
+use crate::node::{Config, Inner, Node, NodeError, Start};
 use crate::pending::{Pending, Place};
 use crate::session::Timing;
 use crate::tcp::TcpTransport;
@@ -220,7 +220,7 @@ impl Builder {
         let outward = listener.as_ref().map(|listener| listener.outward());
         let endpoint = advertise.or(outward);
         let (events, dispatcher) = Events::new();
-        let node = Node::start(Inner::new(Parts {
+        let node = Node::start(Inner::new(Start {
             location: Location {
                 node: credentials.node(),
                 name: credentials.name().into(),

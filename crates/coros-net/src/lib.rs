@@ -42,6 +42,7 @@ mod hex;
 mod identity;
 mod link;
 mod node;
+mod parts;
 mod peer;
 mod pending;
 mod rendezvous;

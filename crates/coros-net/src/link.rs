@@ -248,6 +248,10 @@ impl<'a> Reader<'a> {
                     guarded("a request", || inlet.request(request));
                 }
             }
+            Kind::Notice => {
+                let parts = &self.peer.node().parts;
+                parts.notice(self.peer, target, frame.payload);
+            }
             Kind::Unread => {
                 for id in wire::ids(frame.payload) {
                     self.peer.node().exports.unread(id, self.peer.id());

@@ -22,6 +22,7 @@ use crate::events::{Events, PeerEvent};
 use crate::exports::Exports;
 use crate::files::{Files, Store};
 use crate::greeting;
+use crate::parts::Parts;
 use crate::peer::Peer;
 use crate::rendezvous::Ticket;
 use crate::scope::{self, Scope};
@@ -73,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) tls: Tls,
     pub(crate) config: Config,
     pub(crate) exports: Arc<Exports>,
+    pub(crate) parts: Parts,
     pub(crate) events: Events,
     pub(crate) files: Files,
     pub(crate) runtime: Handle,
@@ -247,8 +249,8 @@ impl Drop for NodeHandle {
     }
 }
 
-/// All that a node is made of.
-pub(crate) struct Parts {
+/// What a node starts with.
+pub(crate) struct Start {
     pub(crate) location: Location,
     pub(crate) listening: Option<SocketAddr>,
     pub(crate) transport: Arc<dyn Transport>,
@@ -261,17 +263,18 @@ pub(crate) struct Parts {
 }
 
 impl Inner {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(start: Start) -> Self {
         Inner {
-            location: parts.location,
-            listening: parts.listening,
-            transport: parts.transport,
-            network: parts.network,
-            tls: parts.tls,
-            config: parts.config,
+            location: start.location,
+            listening: start.listening,
+            transport: start.transport,
+            network: start.network,
+            tls: start.tls,
+            config: start.config,
             exports: Arc::default(),
-            events: parts.events,
-            files: Files::new(parts.store),
+            parts: Parts::default(),
+            events: start.events,
+            files: Files::new(start.store),
             runtime: Handle::current(),
             links: TaskTracker::new(),
             tasks: TaskTracker::new(),
@@ -342,6 +345,7 @@ impl Inner {
         self.tasks.close();
         self.tasks.wait().await;
         self.exports.close();
+        self.parts.close();
     }
 
     fn lock_peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Weak<Peer>>> {

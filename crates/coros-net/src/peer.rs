@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit};
+use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit, RESERVED};
 use coros_core::{Exit, panic_text};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
@@ -22,9 +22,11 @@ use crate::exports::Found;
 use crate::greeting;
 use crate::node::Inner;
 use crate::outbox::Batch;
+use crate::parts::Part;
 use crate::rendezvous::{Answer, Greet, Rendezvous, Ticket};
 use crate::scope::Scope;
 use crate::session::{End, Input, Output, Session, Taken};
+use crate::wire;
 
 /// After a failed dial the next is not tried for this long: senders get the reason at once.
 const DIAL_AGAIN: Duration = Duration::from_secs(1);
@@ -243,6 +245,10 @@ impl Peer {
 
     /// Finds a coroutine that the peer wants to reach over a link.
     pub(crate) fn find(&self, ticket: Ticket, coroutine: u64) -> Found {
+        if coroutine < RESERVED {
+            let inlet = self.node.parts.inlet(coroutine);
+            return inlet.map_or(Found::Ended(None), Found::Here);
+        }
         let exports = &self.node.exports;
         if let Some(found) = exports.find(coroutine, self.id) {
             return found;
@@ -380,6 +386,15 @@ impl Peer {
                 Output::Ended(_) => self.room.notify_waiters(),
             }
         }
+    }
+
+    // ---- for the parts of the node
+
+    /// Sends a notice to a part of the peer, over the link there is or a new one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the parts to come"))]
+    pub(crate) fn notify(&self, part: Part, payload: &[u8]) -> Result<(), CarryError> {
+        debug_assert!(payload.len() <= wire::MAX_CONTROL);
+        self.reach(|session, _| session.notice(part as u64, payload))
     }
 
     // ---- for whoever carries messages

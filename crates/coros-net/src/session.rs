@@ -224,6 +224,17 @@ impl<D, W> Session<D, W> {
             .control(|buffer| wire::write_value(buffer, envelope, &request));
     }
 
+    /// Sends to a part of the peer.
+    pub fn notice(&mut self, part: u64, payload: &[u8]) {
+        let envelope = Envelope {
+            kind: Kind::Notice,
+            target: part,
+            correlation: 0,
+        };
+        self.outbox
+            .control(|buffer| wire::write(buffer, envelope, payload));
+    }
+
     /// Answers a deliver of the peer. A long reason is shortened.
     pub fn answer_deliver(&mut self, correlation: u64, result: &Result<(), CarryError>) {
         let result = result.as_ref().copied().map_err(shortened_error);

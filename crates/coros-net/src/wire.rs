@@ -23,6 +23,7 @@
 //! | 9    | pong      | 0    | 0         | of the ping        | none                               |
 //! | 10   | goodbye   | 0    | 0         | 0                  | [`Goodbye`]                        |
 //! | 11   | unread    | 0    | coroutine | 0                  | the ids lent in a message, u64 each |
+//! | 12   | notice    | 0    | part of the node | 0           | what its counterpart sends, at most 64 KiB |
 //!
 //! Lane 0 is control and overtakes lane 1, messages; lane 2 is reserved for bulk. Within a lane
 //! frames keep their order. Payloads other than messages are in postcard and at most 64 KiB long;
@@ -76,6 +77,8 @@ pub enum Kind {
     Goodbye = 10,
     /// A message could not be read.
     Unread = 11,
+    /// From one part of a node to the same part of the peer.
+    Notice = 12,
 }
 
 impl Kind {
@@ -92,6 +95,7 @@ impl Kind {
             9 => Kind::Pong,
             10 => Kind::Goodbye,
             11 => Kind::Unread,
+            12 => Kind::Notice,
             _ => return None,
         })
     }

@@ -10,7 +10,7 @@ use coros_net::wire::{
 };
 use proptest::prelude::*;
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::Hello,
     Kind::Message,
     Kind::Deliver,
@@ -22,6 +22,7 @@ const KINDS: [Kind; 11] = [
     Kind::Pong,
     Kind::Goodbye,
     Kind::Unread,
+    Kind::Notice,
 ];
 
 fn frames() -> impl Strategy<Value = Owned> {

@@ -26,7 +26,7 @@ use crate::engine::Host;
 use crate::introspect;
 use crate::mailbox::Bounds;
 use crate::primitives::{fence, lock};
-use crate::remote::OnExit;
+use crate::remote::{OnExit, RESERVED};
 
 /// The state of one coroutine.
 pub(crate) struct Control {
@@ -274,7 +274,7 @@ impl Control {
 
 /// A number for a coroutine or a pending reply, never used twice in a process.
 pub(crate) fn next_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
+    static NEXT: AtomicU64 = AtomicU64::new(RESERVED);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
