@@ -1,29 +1,35 @@
-//! What happens to a node's links, told in order to whoever wants to know.
+//! What happens to a node's peers, told in order to whoever wants to know.
 //!
-//! Events are handed to one task, which knows who is linked. So a subscriber first hears of the
-//! peers that are there already and then of each change, once and in order, and a slow or
-//! panicking subscriber holds up no link.
+//! Links and membership [tell](Events::tell) facts; the [`Roster`] makes events of them, which go
+//! to one task. So a subscriber first hears of the peers that are there already and then of each
+//! change, once and in order, and a slow or panicking subscriber holds up no link.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coros_core::remote::{Location, NodeId};
 use tokio::sync::mpsc;
 
 use crate::HandshakeError;
+use crate::roster::{Fact, Roster};
 
-/// A change in who is linked to a node.
+/// A change in who is there.
+///
+/// Of each peer, that is of each launch of a node, they come in this order: `Joined`, then `Lost` and
+/// `Returned` any number of times, then perhaps `Left`. A peer that is linked again after it has
+/// left, as after [`close_peer`](crate::Node::close_peer), begins anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerEvent {
-    /// There is a link to this peer now.
+    /// The peer is known for the first time: there is a link to it, or others have told of it.
     Joined(Location),
-    /// The peer has shut down, and said so.
+    /// One of the two has said goodbye: the peer has shut down, or this node has.
     Left(Location),
-    /// The link broke, or the peer was silent for too long.
+    /// No sign of life from the peer, or the link to it broke; and why.
     Lost(Location, Arc<str>),
+    /// The same launch of the peer can be reached again.
+    Returned(Location),
     /// Somebody who belongs to coros tried to link and could not, such as a node with another
     /// secret.
     Refused(SocketAddr, HandshakeError),
@@ -33,20 +39,26 @@ type Subscriber = Box<dyn FnMut(PeerEvent) + Send>;
 
 enum Command {
     Event(PeerEvent),
-    Subscribe(Subscriber),
+    /// With those who are there already.
+    Subscribe(Subscriber, Vec<Location>),
     Close,
 }
 
-/// Where events go in.
+/// Where facts go in.
 #[derive(Clone)]
 pub(crate) struct Events {
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    roster: Roster,
+    /// Under the same lock, so that events are in the order of the facts.
     commands: mpsc::UnboundedSender<Command>,
 }
 
 /// The task's side.
 pub(crate) struct Dispatcher {
     commands: mpsc::UnboundedReceiver<Command>,
-    present: BTreeMap<NodeId, Location>,
     subscribers: Vec<Subscriber>,
 }
 
@@ -55,25 +67,51 @@ impl Events {
         let (sender, commands) = mpsc::unbounded_channel();
         let dispatcher = Dispatcher {
             commands,
-            present: BTreeMap::new(),
             subscribers: Vec::new(),
         };
-        (Events { commands: sender }, dispatcher)
+        let shared = Shared {
+            roster: Roster::default(),
+            commands: sender,
+        };
+        let shared = Arc::new(Mutex::new(shared));
+        (Events { shared }, dispatcher)
     }
 
     // After closing nobody listens: that is no failure of whoever tells.
 
-    pub(crate) fn tell(&self, event: PeerEvent) {
-        let _ = self.commands.send(Command::Event(event));
+    /// Something is known of a peer. Takes no lock but its own, and calls nobody.
+    pub(crate) fn tell(&self, fact: Fact) {
+        let mut shared = self.lock();
+        if let Some(event) = shared.roster.handle(fact) {
+            let _ = shared.commands.send(Command::Event(event));
+        }
     }
 
     pub(crate) fn subscribe(&self, subscriber: Subscriber) {
-        let _ = self.commands.send(Command::Subscribe(subscriber));
+        let shared = self.lock();
+        let present = shared.roster.present().cloned().collect();
+        let _ = shared
+            .commands
+            .send(Command::Subscribe(subscriber, present));
     }
 
     /// Lets the dispatcher end after what has been told so far.
     pub(crate) fn close(&self) {
-        let _ = self.commands.send(Command::Close);
+        let _ = self.lock().commands.send(Command::Close);
+    }
+
+    /// The peers that are there, with or without a link.
+    pub(crate) fn present(&self) -> Vec<Location> {
+        self.lock().roster.present().cloned().collect()
+    }
+
+    #[allow(dead_code, reason = "for those who look for peers")]
+    pub(crate) fn is_present(&self, peer: NodeId) -> bool {
+        self.lock().roster.is_present(peer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,12 +120,9 @@ impl Dispatcher {
         while let Some(command) = self.commands.recv().await {
             match command {
                 Command::Event(event) => self.event(&event),
-                Command::Subscribe(mut subscriber) => {
-                    let present = self.present.values().cloned().map(PeerEvent::Joined);
-                    if present
-                        .into_iter()
-                        .all(|event| call(&mut subscriber, event))
-                    {
+                Command::Subscribe(mut subscriber, present) => {
+                    let mut present = present.into_iter().map(PeerEvent::Joined);
+                    if present.all(|event| call(&mut subscriber, event)) {
                         self.subscribers.push(subscriber);
                     }
                 }
@@ -98,18 +133,10 @@ impl Dispatcher {
 
     fn event(&mut self, event: &PeerEvent) {
         match event {
-            PeerEvent::Joined(peer) => {
-                tracing::debug!(%peer, "linked");
-                self.present.insert(peer.node, peer.clone());
-            }
-            PeerEvent::Left(peer) => {
-                tracing::debug!(%peer, "left");
-                self.present.remove(&peer.node);
-            }
-            PeerEvent::Lost(peer, reason) => {
-                tracing::warn!(%peer, %reason, "lost");
-                self.present.remove(&peer.node);
-            }
+            PeerEvent::Joined(peer) => tracing::debug!(%peer, "joined"),
+            PeerEvent::Returned(peer) => tracing::info!(%peer, "returned"),
+            PeerEvent::Left(peer) => tracing::debug!(%peer, "left"),
+            PeerEvent::Lost(peer, reason) => tracing::warn!(%peer, %reason, "lost"),
             PeerEvent::Refused(from, error) => tracing::warn!(%from, %error, "refused"),
         }
         self.subscribers

@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::HandshakeError;
 use crate::buffer::ReadBuffer;
-use crate::events::PeerEvent;
 use crate::files;
 use crate::identity::{MAX_NAME, PeerIdentity};
 use crate::link::Link;
 use crate::node::{ConnectError, Inner};
 use crate::peer::Peer;
 use crate::rendezvous::{Greet, Ticket};
+use crate::roster::Fact;
 use crate::transport::BoxStream;
 use crate::wire::{self, Envelope, Frame, Goodbye, Hello, Kind};
 
@@ -168,7 +168,7 @@ pub(crate) async fn accept(node: Arc<Inner>, stream: BoxStream, from: SocketAddr
         NotCoros(_) | Connection { .. } | TimedOut(_) | BadCertificate(_) => {
             tracing::debug!(%from, %error, "no handshake");
         }
-        error => node.events.tell(PeerEvent::Refused(from, error)),
+        error => node.events.tell(Fact::Refused(from, error)),
     }
 }
 

@@ -48,6 +48,7 @@ mod pending;
 mod rendezvous;
 #[cfg(test)]
 mod rogue_tests;
+mod roster;
 mod scope;
 mod secret;
 mod tcp;

@@ -149,9 +149,26 @@ impl Node {
         greeting::connect(self.inner(), endpoint).await
     }
 
-    /// The nodes that this one has a link with now.
+    /// The nodes that are there, as far as this one knows: those that it has a link with, or a
+    /// session whose link was idle, and those that others have told of.
+    ///
+    /// ```
+    /// # async fn list(node: coros_net::Node) {
+    /// for peer in node.peers() {
+    ///     let link = if node.links().contains(&peer) { "a link" } else { "no link" };
+    ///     println!("{peer}: {link}");
+    /// }
+    /// # }
+    /// ```
     #[must_use]
     pub fn peers(&self) -> Vec<Location> {
+        self.inner().events.present()
+    }
+
+    /// The nodes that this one has a link with now. Links open at first use and close when they
+    /// are idle, so these are mostly a few of the [`peers`](Node::peers).
+    #[must_use]
+    pub fn links(&self) -> Vec<Location> {
         let peers = self.inner().all_peers();
         peers.iter().filter_map(|peer| peer.linked()).collect()
     }

@@ -17,13 +17,13 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::events::PeerEvent;
 use crate::exports::Found;
 use crate::greeting;
 use crate::node::Inner;
 use crate::outbox::Batch;
 use crate::parts::Part;
 use crate::rendezvous::{Answer, Greet, Rendezvous, Ticket};
+use crate::roster::Fact;
 use crate::scope::Scope;
 use crate::session::{End, Input, Output, Session, Taken};
 use crate::wire;
@@ -520,7 +520,7 @@ impl State {
         self.writer_idle = false;
         self.open(node);
         self.input(Input::Connected);
-        node.events.tell(PeerEvent::Joined(location.clone()));
+        node.events.tell(Fact::Linked(location.clone()));
         let token = node.stop.child_token();
         self.link = Some(token.clone());
         token
@@ -546,8 +546,8 @@ impl State {
             if self.link.is_some() {
                 let location = self.location.clone();
                 peer.node.events.tell(match end {
-                    End::Left | End::Closed => PeerEvent::Left(location),
-                    End::Lost(why) => PeerEvent::Lost(location, why.as_str().into()),
+                    End::Left | End::Closed => Fact::Left(location),
+                    End::Lost(why) => Fact::Lost(location, why.as_str().into()),
                 });
             }
         }

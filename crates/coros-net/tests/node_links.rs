@@ -307,7 +307,7 @@ async fn what_waits_for_room_ends_with_its_link() {
         let remote = remote.clone();
         async move { remote.deliver(4).await }
     });
-    assert!(matches!(next(&mut at_farm).await, PeerEvent::Joined(_)));
+    assert!(matches!(next(&mut at_farm).await, PeerEvent::Returned(_)));
     go.send(()).unwrap();
     soon(fourth).await.unwrap().unwrap();
     soon(remote.deliver(0)).await.unwrap();

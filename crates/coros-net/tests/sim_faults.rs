@@ -251,7 +251,7 @@ async fn a_cut_is_noticed_at_once_and_the_next_use_makes_a_new_link() {
     let answer = remote.ask(|reply| Question::Double(4, reply)).await;
     assert_eq!(answer, Ok(8));
     for events in &mut events {
-        assert!(matches!(next(events).await, PeerEvent::Joined(_)));
+        assert!(matches!(next(events).await, PeerEvent::Returned(_)));
     }
 }
 
@@ -307,7 +307,7 @@ async fn a_host_that_stands_still_for_longer_is_lost_and_linked_again() {
     assert_eq!(remote.ask(|r| Question::Double(2, r)).await, Ok(4));
     lost(&mut events[1]).await;
     for events in &mut events {
-        assert!(matches!(next(events).await, PeerEvent::Joined(_)));
+        assert!(matches!(next(events).await, PeerEvent::Returned(_)));
         assert!(events.try_recv().is_err(), "nothing else");
     }
 }

@@ -52,6 +52,7 @@ impl Site {
                 coros_net::PeerEvent::Joined(peer) => ("joined", peer),
                 coros_net::PeerEvent::Left(peer) => ("left", peer),
                 coros_net::PeerEvent::Lost(peer, _) => ("lost", peer),
+                coros_net::PeerEvent::Returned(peer) => ("returned", peer),
                 other => panic!("{other:?}"),
             };
             noted.note(format_args!("{who:?}: {} {what}", peer.name));

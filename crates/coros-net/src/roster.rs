@@ -1,0 +1,302 @@
+//! Who is there: made of what the links tell and what the membership tells.
+//!
+//! Both see the same peers, each in its own way and at its own time. Links tell raw facts: there is
+//! one, it broke, its session is over, it was idle and has been closed. The membership tells who
+//! belongs to the network without any link to here. [`Roster`] merges the two into the
+//! [`PeerEvent`]s that users get: each change once, in order for each peer.
+//!
+//! ```text
+//!              Linked | Up                     Broke | Over(lost) | Down
+//!   (unknown) ────────────> present: Joined ─────────────────────────────> lost: Lost
+//!       ^                      │   ^                                       │     │
+//!       │  Over(left) | Gone   │   └─────────── Linked | Up: Returned ─────┘     │
+//!       └──────────────────────┴──────────────────── Over(left) | Gone: Left ────┘
+//! ```
+//!
+//! A live link outweighs the membership: as long as there is one, its peer is present, whatever
+//! others say of it. A peer that was lost is remembered for its return, up to [`MAX_LOST`] of them:
+//! beyond that the one that was lost first would be told as a stranger.
+//!
+//! Sans-io: facts go in, events come out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use coros_core::remote::{Location, NodeId};
+
+use crate::HandshakeError;
+use crate::events::PeerEvent;
+
+/// So many lost peers are remembered.
+const MAX_LOST: usize = 4096;
+
+/// What a part of the node knows of a peer.
+#[derive(Clone, Debug)]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the membership, grace and idle links are to come")
+)]
+pub(crate) enum Fact {
+    /// There is a link.
+    Linked(Location),
+    /// The link broke; what is under way waits for the next.
+    Broke(Location, Arc<str>),
+    /// The link was idle, and has been closed.
+    Idle(NodeId),
+    /// One of the two has said goodbye: there is neither link nor session.
+    Left(Location),
+    /// There is neither link nor session any more, and nobody has said why.
+    Lost(Location, Arc<str>),
+    /// The membership has heard of the peer.
+    Up(Location),
+    /// The membership has heard no sign of life from the peer.
+    Down(Location, Arc<str>),
+    /// The membership has heard that the peer has shut down.
+    Gone(Location),
+    /// Somebody who belongs to coros tried to link and could not.
+    Refused(SocketAddr, HandshakeError),
+}
+
+#[derive(Debug)]
+struct Known {
+    location: Location,
+    linked: bool,
+    lost: bool,
+}
+
+/// Who is there; see the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    known: BTreeMap<NodeId, Known>,
+    /// Those that are lost, in that order, and perhaps some that are not any more.
+    lost: VecDeque<NodeId>,
+}
+
+impl Roster {
+    /// The peers that are there, with or without a link.
+    pub(crate) fn present(&self) -> impl Iterator<Item = &Location> {
+        let present = self.known.values().filter(|known| !known.lost);
+        present.map(|known| &known.location)
+    }
+
+    pub(crate) fn is_present(&self, peer: NodeId) -> bool {
+        self.known.get(&peer).is_some_and(|known| !known.lost)
+    }
+
+    /// Takes a fact; the event that it makes, if it is news.
+    pub(crate) fn handle(&mut self, fact: Fact) -> Option<PeerEvent> {
+        match fact {
+            Fact::Linked(peer) => self.appears(peer, true),
+            Fact::Up(peer) => self.appears(peer, false),
+            Fact::Idle(peer) => {
+                if let Some(known) = self.known.get_mut(&peer) {
+                    known.linked = false;
+                }
+                None
+            }
+            Fact::Broke(peer, why) | Fact::Lost(peer, why) => {
+                self.known.get_mut(&peer.node)?.linked = false;
+                self.vanishes(peer, why)
+            }
+            Fact::Down(peer, why) => self.vanishes(peer, why),
+            Fact::Left(peer) => {
+                self.known.remove(&peer.node)?;
+                Some(PeerEvent::Left(peer))
+            }
+            Fact::Gone(peer) => {
+                // Whoever has a link hears it over that.
+                if self.known.get(&peer.node)?.linked {
+                    return None;
+                }
+                self.known.remove(&peer.node);
+                Some(PeerEvent::Left(peer))
+            }
+            Fact::Refused(from, error) => Some(PeerEvent::Refused(from, error)),
+        }
+    }
+
+    fn appears(&mut self, peer: Location, linked: bool) -> Option<PeerEvent> {
+        let Some(known) = self.known.get_mut(&peer.node) else {
+            let known = Known {
+                location: peer.clone(),
+                linked,
+                lost: false,
+            };
+            self.known.insert(peer.node, known);
+            return Some(PeerEvent::Joined(peer));
+        };
+        if linked {
+            // What the peer says of itself counts more than what others say.
+            known.location = peer.clone();
+            known.linked = true;
+        }
+        let returned = std::mem::replace(&mut known.lost, false);
+        returned.then_some(PeerEvent::Returned(peer))
+    }
+
+    fn vanishes(&mut self, peer: Location, why: Arc<str>) -> Option<PeerEvent> {
+        let known = self.known.get_mut(&peer.node)?;
+        if known.linked || known.lost {
+            return None;
+        }
+        known.lost = true;
+        self.lost.push_back(peer.node);
+        self.forget_oldest();
+        Some(PeerEvent::Lost(peer, why))
+    }
+
+    fn forget_oldest(&mut self) {
+        while self.lost.len() > MAX_LOST {
+            let Some(oldest) = self.lost.pop_front() else {
+                return;
+            };
+            // It may have been lost again since, and is forgotten a little early then.
+            if self.known.get(&oldest).is_some_and(|known| known.lost) {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(id: u128) -> Location {
+        Location {
+            node: NodeId(id),
+            name: format!("n{id}").into(),
+            endpoint: None,
+        }
+    }
+
+    /// The events of a series of facts in short: `J`, `L`, `R`, `X` for joined, lost, returned, left.
+    fn told(facts: impl IntoIterator<Item = Fact>) -> String {
+        let mut roster = Roster::default();
+        let events = facts.into_iter().filter_map(|fact| roster.handle(fact));
+        let short = events.map(|event| match event {
+            PeerEvent::Joined(_) => 'J',
+            PeerEvent::Lost(..) => 'L',
+            PeerEvent::Returned(_) => 'R',
+            PeerEvent::Left(_) => 'X',
+            PeerEvent::Refused(..) => '?',
+        });
+        short.collect()
+    }
+
+    #[test]
+    fn what_links_and_membership_tell_is_one_story() {
+        use Fact::*;
+        let why = || Arc::from("why");
+        let p = || at(1);
+        // Heard of, then linked; the link breaks, and is back.
+        assert_eq!(
+            told([Up(p()), Linked(p()), Broke(p(), why()), Linked(p())]),
+            "JLR"
+        );
+        // Breaks, is given up, and the membership agrees later.
+        assert_eq!(
+            told([
+                Linked(p()),
+                Broke(p(), why()),
+                Lost(p(), why()),
+                Down(p(), why())
+            ]),
+            "JL"
+        );
+        // Others take it for dead, but the link lives.
+        assert_eq!(told([Linked(p()), Down(p(), why()), Up(p())]), "J");
+        // Idle is no event, and leaves what the membership says.
+        assert_eq!(
+            told([Linked(p()), Idle(p().node), Down(p(), why()), Up(p())]),
+            "JLR"
+        );
+        // A goodbye is told once, by whoever hears it first.
+        assert_eq!(
+            told([Up(p()), Linked(p()), Gone(p()), Left(p()), Gone(p())]),
+            "JX"
+        );
+        assert_eq!(told([Up(p()), Gone(p()), Left(p())]), "JX");
+        assert_eq!(told([Up(p()), Down(p(), why()), Gone(p())]), "JLX");
+        // Nothing is told of those that were never there.
+        assert_eq!(
+            told([
+                Down(p(), why()),
+                Lost(p(), why()),
+                Gone(p()),
+                Left(p()),
+                Idle(p().node)
+            ]),
+            ""
+        );
+    }
+
+    #[test]
+    fn so_many_lost_peers_are_remembered() {
+        let mut roster = Roster::default();
+        let crowd = MAX_LOST as u128 + 10;
+        for id in 0..crowd {
+            roster.handle(Fact::Up(at(id)));
+            roster.handle(Fact::Down(at(id), "gone".into()));
+        }
+        assert_eq!(roster.known.len(), MAX_LOST);
+        let event = roster.handle(Fact::Up(at(crowd - 1)));
+        assert_eq!(event, Some(PeerEvent::Returned(at(crowd - 1))));
+        let event = roster.handle(Fact::Up(at(0)));
+        assert_eq!(event, Some(PeerEvent::Joined(at(0))));
+    }
+
+    fn facts() -> impl Strategy<Value = Vec<Fact>> {
+        let fact = (0..7_u8, 0..3_u128).prop_map(|(kind, id)| {
+            let (peer, why) = (at(id), Arc::from("why"));
+            match kind {
+                0 => Fact::Linked(peer),
+                1 => Fact::Broke(peer, why),
+                2 => Fact::Idle(peer.node),
+                3 => Fact::Left(peer),
+                4 => Fact::Lost(peer, why),
+                5 => Fact::Up(peer),
+                6 => Fact::Down(peer, why),
+                _ => Fact::Gone(peer),
+            }
+        });
+        prop::collection::vec(fact, 0..60)
+    }
+
+    proptest! {
+        /// Per peer: Joined (Lost Returned)* Lost? Left, again and again; and who is listed as
+        /// present is whoever the events say is present.
+        #[test]
+        fn each_change_is_told_once_and_in_order(facts in facts()) {
+            let mut roster = Roster::default();
+            // Absent, present, lost.
+            let mut seen = BTreeMap::<u128, char>::new();
+            for fact in facts {
+                let linked = match &fact {
+                    Fact::Linked(peer) => Some(peer.node),
+                    _ => None,
+                };
+                if let Some(event) = roster.handle(fact) {
+                    let (peer, from, to) = match &event {
+                        PeerEvent::Joined(peer) => (peer, "a", 'p'),
+                        PeerEvent::Lost(peer, _) => (peer, "p", 'l'),
+                        PeerEvent::Returned(peer) => (peer, "l", 'p'),
+                        PeerEvent::Left(peer) => (peer, "pl", 'a'),
+                        PeerEvent::Refused(..) => unreachable!("no such fact"),
+                    };
+                    let was = seen.insert(peer.node.0, to).unwrap_or('a');
+                    prop_assert!(from.contains(was), "{event:?} of a peer that was {was}");
+                }
+                let listed: Vec<_> = roster.present().map(|peer| peer.node.0).collect();
+                let told: Vec<_> = seen.iter().filter(|(_, is)| **is == 'p').map(|(id, _)| *id).collect();
+                prop_assert_eq!(listed, told);
+                if let Some(peer) = linked {
+                    prop_assert!(roster.is_present(peer));
+                }
+            }
+        }
+    }
+}
