@@ -13,7 +13,7 @@ use crate::files::Folder;
 use crate::greeting;
 use crate::identity::{Authority, Credentials, DEFAULT_NETWORK, NodeCertificate};
 use crate::node::{Config, Inner, Node, NodeError, Start};
-use crate::pending::{Pending, Place};
+use crate::pending::Place;
 use crate::session::Timing;
 use crate::tcp::TcpTransport;
 use crate::tls::Tls;
@@ -269,7 +269,6 @@ impl Builder {
 
 /// Accepts connections until the node leaves.
 async fn listen_on(node: Arc<Inner>, mut listener: BoxListener) {
-    let pending = Pending::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -278,7 +277,7 @@ async fn listen_on(node: Arc<Inner>, mut listener: BoxListener) {
         };
         match accepted {
             Ok((stream, from)) => {
-                let place = pending.enter(from.ip(), node.config.pending);
+                let place = node.pending.enter(from.ip(), node.config.pending);
                 let handshake = handshake(Arc::clone(&node), stream, from, place);
                 node.tasks.spawn(handshake);
             }

@@ -192,6 +192,11 @@ impl Exports {
         drop(entries);
     }
 
+    /// How many coroutines peers have been told of.
+    pub(crate) fn len(&self) -> usize {
+        self.read().entries.len()
+    }
+
     fn ended(&self, id: u64, exit: &Exit) {
         let mut table = self.write();
         let entry = table.entries.remove(&id);

@@ -33,6 +33,7 @@
 mod buffer;
 mod builder;
 mod carrier;
+mod census;
 mod deliveries;
 mod events;
 mod exports;
@@ -66,6 +67,8 @@ pub mod sim;
 pub mod wire;
 
 pub use builder::Builder;
+#[doc(hidden)]
+pub use census::Census;
 pub use coros_core::remote::{BoxFuture, Location, NodeId};
 pub use events::PeerEvent;
 pub use files::{

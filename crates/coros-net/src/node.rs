@@ -24,6 +24,7 @@ use crate::files::{Files, Store};
 use crate::greeting;
 use crate::parts::Parts;
 use crate::peer::Peer;
+use crate::pending::Pending;
 use crate::rendezvous::Ticket;
 use crate::scope::{self, Scope};
 use crate::session::Timing;
@@ -77,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) parts: Parts,
     pub(crate) events: Events,
     pub(crate) files: Files,
+    /// Connections that have not shown yet who they are.
+    pub(crate) pending: Pending,
     pub(crate) runtime: Handle,
     /// Readers and writers.
     pub(crate) links: TaskTracker,
@@ -292,6 +295,7 @@ impl Inner {
             parts: Parts::default(),
             events: start.events,
             files: Files::new(start.store),
+            pending: Pending::default(),
             runtime: Handle::current(),
             links: TaskTracker::new(),
             tasks: TaskTracker::new(),
@@ -333,7 +337,7 @@ impl Inner {
         Ticket(self.tickets.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn all_peers(&self) -> Vec<Arc<Peer>> {
+    pub(crate) fn all_peers(&self) -> Vec<Arc<Peer>> {
         // Collected first: dropping a peer under the lock would take it twice.
         self.lock_peers()
             .values()

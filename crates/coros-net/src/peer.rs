@@ -126,6 +126,10 @@ impl Peer {
         state.rendezvous.is_linked().then(|| state.location.clone())
     }
 
+    pub(crate) fn has_session(&self) -> bool {
+        self.lock().session.is_some()
+    }
+
     /// Somebody knows where the peer listens.
     pub(crate) fn learn(&self, location: &Location) {
         let mut state = self.lock();

@@ -71,6 +71,12 @@ impl Pending {
             token,
         }
     }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.places.len()
+    }
 }
 
 impl Waiting {
