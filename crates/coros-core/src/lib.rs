@@ -18,6 +18,7 @@ mod primitives;
 pub mod remote;
 mod reply;
 pub mod runtime;
+pub mod schema;
 mod send;
 mod supervisor;
 pub mod swap;
