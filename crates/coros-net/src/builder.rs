@@ -9,7 +9,7 @@ use coros_core::remote::Location;
 
 use crate::Secret;
 use crate::events::Events;
-use crate::files::Folder;
+use crate::files::{self, Folder};
 use crate::greeting;
 use crate::identity::{Authority, Credentials, DEFAULT_NETWORK, NodeCertificate};
 use crate::node::{Config, Inner, Node, NodeError, Start};
@@ -236,6 +236,7 @@ impl Builder {
         }));
         let inner = node.inner();
         inner.tasks.spawn(dispatcher.run());
+        inner.tasks.spawn(files::keep_clean(Arc::clone(inner)));
         if let Some(listener) = listener {
             inner.tasks.spawn(listen_on(Arc::clone(inner), listener));
         }

@@ -20,6 +20,7 @@ use crate::identity::{MAX_NAME, PeerIdentity};
 use crate::link::Link;
 use crate::node::{ConnectError, Inner};
 use crate::peer::Peer;
+use crate::read_ahead::{Carried, ReadAhead};
 use crate::rendezvous::{Greet, Ticket};
 use crate::roster::Fact;
 use crate::transport::BoxStream;
@@ -275,7 +276,7 @@ async fn settled(peer: &Peer, endpoint: SocketAddr) -> Result<(), ConnectError> 
 
 /// An authenticated connection that is not a link yet.
 struct Connection {
-    stream: TlsStream<BoxStream>,
+    stream: TlsStream<Carried>,
     buffer: ReadBuffer,
     identity: PeerIdentity,
 }
@@ -295,7 +296,7 @@ impl Connection {
             .map_err(|source| ConnectError::Unreachable { endpoint, source })?;
         let (stream, identity) = node
             .tls
-            .dial(stream)
+            .dial(ReadAhead::new(stream))
             .await
             .map_err(|source| ConnectError::Handshake { endpoint, source })?;
         Ok(Connection {
@@ -306,7 +307,7 @@ impl Connection {
     }
 
     async fn accept(node: &Inner, stream: BoxStream) -> Result<Self, HandshakeError> {
-        let (stream, identity) = node.tls.accept(stream).await?;
+        let (stream, identity) = node.tls.accept(ReadAhead::new(stream)).await?;
         Ok(Connection {
             stream,
             buffer: ReadBuffer::new(),

@@ -46,6 +46,7 @@ mod node;
 mod parts;
 mod peer;
 mod pending;
+mod read_ahead;
 mod rendezvous;
 #[cfg(test)]
 mod rogue_tests;
@@ -57,6 +58,8 @@ mod tls;
 mod transport;
 
 // Public for tests, fuzzing and benchmarks; no part of the API.
+#[doc(hidden)]
+pub use files::fuzz as files_fuzz;
 #[doc(hidden)]
 pub mod outbox;
 #[doc(hidden)]

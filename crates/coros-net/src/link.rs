@@ -22,9 +22,9 @@ use crate::exports::Found;
 use crate::node::FLUSH;
 use crate::outbox::Batch;
 use crate::peer::{Next, Peer};
+use crate::read_ahead::Carried;
 use crate::rendezvous::Ticket;
 use crate::session::Input;
-use crate::transport::BoxStream;
 use crate::wire::{self, Frame, Kind, WireError};
 
 /// How long the last frames may take, and the peer to close its side after them.
@@ -36,7 +36,7 @@ const WHY: Duration = Duration::from_millis(100);
 pub(crate) struct Link {
     pub(crate) peer: Arc<Peer>,
     pub(crate) ticket: Ticket,
-    pub(crate) stream: TlsStream<BoxStream>,
+    pub(crate) stream: TlsStream<Carried>,
     /// What has been read beyond the greeting.
     pub(crate) buffer: ReadBuffer,
     /// To be written first.
@@ -131,7 +131,7 @@ async fn drain(io: &mut (impl AsyncReadExt + Unpin)) -> io::Result<()> {
 struct Writer {
     peer: Arc<Peer>,
     ticket: Ticket,
-    io: WriteHalf<TlsStream<BoxStream>>,
+    io: WriteHalf<TlsStream<Carried>>,
     token: CancellationToken,
 }
 
@@ -211,7 +211,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    async fn run(&mut self, io: &mut ReadHalf<TlsStream<BoxStream>>) -> Over {
+    async fn run(&mut self, io: &mut ReadHalf<TlsStream<Carried>>) -> Over {
         loop {
             if let Err(error) = self.frames() {
                 return Over::Broken(error);

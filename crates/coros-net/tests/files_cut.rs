@@ -67,26 +67,48 @@ async fn what_a_cut_left_is_not_fetched_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_kept_is_compared_before_it_is_continued() {
     let scene = Scene::set().await;
-    let content = noise(MIB);
-    let hash = blake3::hash(&content).to_hex();
-    let hidden = scene.there(&format!(".coros-part-{hash}"));
+    let content = noise(24 * MIB);
+    let path = scene.here("x", &content);
+    let send = async || soon(scene.desk.send_file(&scene.to, &path, SendFile::new())).await;
+    // What an attempt leaves says under which name it is kept.
+    let (cable, to) = cabled(&scene).await;
+    let options = SendFile::new().progress(at_half(move || cable.cut()));
+    soon(scene.desk.send_file(&to, &path, options))
+        .await
+        .unwrap_err();
+    let hidden = soon(async {
+        loop {
+            match partial_name(scene.inbox.path()) {
+                Some(name) => break scene.there(&name),
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    })
+    .await;
     // Honest, spoilt, longer than the file, complete.
-    let half = MIB / 2;
+    let half = content.len() / 2;
     let mut spoilt = content[..half].to_vec();
     spoilt[7] ^= 1;
     let longer = [&content[..], b"x"].concat();
     for (kept, moved) in [
-        (&content[..half], MIB - half),
-        (&spoilt, MIB),
-        (&longer, MIB),
+        (&content[..half], half),
+        (&spoilt, 2 * half),
+        (&longer, 2 * half),
         (&content, 0),
     ] {
         fs::write(&hidden, kept).unwrap();
-        assert_eq!(scene.send("x", &content).await.unwrap(), moved as u64);
+        assert_eq!(send().await.unwrap().moved, moved as u64);
         assert!(fs::read(scene.there("x")).unwrap() == content);
         assert_eq!(names(scene.inbox.path()), ["x"]);
         fs::remove_file(scene.there("x")).unwrap();
     }
+    // What is kept of another version is not for this one.
+    fs::write(&hidden, &content[..half]).unwrap();
+    let file = fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(send().await.unwrap().moved, 2 * half as u64);
+    assert_eq!(names(scene.inbox.path()).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

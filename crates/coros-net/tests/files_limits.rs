@@ -93,8 +93,19 @@ async fn a_full_disk_is_told_to_both_sides_and_leaves_nothing() {
     let sent = soon(scene.desk.send_file(&scene.to, &big, options)).await;
     let error = sent.unwrap_err();
     let said = error.to_string();
-    assert!(said.contains("the disk has no room for it"), "{said}");
-    assert!(matches!(refusal(error), Refusal::DiskFull(_)));
+    assert!(said.contains("there is no room for it in /"), "{said}");
+    let Refusal::DiskFull {
+        folder, missing, ..
+    } = refusal(error)
+    else {
+        panic!("{said}");
+    };
+    assert_eq!(folder, scene.inbox.path().to_str().unwrap());
+    // What is beyond the limit is missing, give or take a piece.
+    let beyond = fs::metadata(&big).unwrap().len() - missing;
+    let limit = [1, 2].map(|limit| limit * MIB as u64);
+    let near = limit.map(|limit| beyond.abs_diff(limit) <= 256 << 10);
+    assert!(near.contains(&true), "{missing} missing, {beyond} written");
     assert!(names(scene.inbox.path()).is_empty());
 
     // The other way round: who fetches has no room.
@@ -109,6 +120,6 @@ async fn a_full_disk_is_told_to_both_sides_and_leaves_nothing() {
     let Err(FetchFileError::Write { why, .. }) = soon(fetch).await else {
         panic!("there is no room");
     };
-    assert!(matches!(why, Refusal::DiskFull(_)), "{why}");
+    assert!(matches!(why, Refusal::DiskFull { .. }), "{why}");
     assert!(names(scene.home.path()).is_empty());
 }

@@ -10,14 +10,16 @@ use coros_core::remote::Location;
 
 use super::IDLE;
 use super::error::{DeleteFileError, FetchFileError, SendFileError, Trouble};
-use super::incoming::{Announced, Prepared, prepare};
+use super::incoming::{Announced, prepare};
 use super::line::{Line, Lost};
 use super::name::FileName;
 use super::options::{FetchFile, SendFile, Transferred};
 use super::outgoing::{Outgoing, Unreadable};
 use super::refusal::Refusal;
+use super::room;
 use super::store::Place;
-use super::transfer::{Arrived, Failed, blocking, give, ready, take};
+use super::transfer::{Arrived, Failed, Taker, blocking, give, take};
+use super::turns::Entered;
 use super::wire::{Heard, Say};
 use crate::greeting;
 use crate::node::{Inner, Node};
@@ -30,8 +32,9 @@ impl Node {
     /// content it is replaced only by [`SendFile::replace`]. What an attempt has brought over
     /// before it was cut is not sent again.
     ///
-    /// The file is read twice: to know its hash, and to send it. Memory use does not depend on
-    /// its size.
+    /// It is read once, and hashed on the way, unless the receiver has a file of that name and size
+    /// already. Memory use does not depend on its size. At most 8 operations on files of one peer
+    /// go on at a time; others wait for their turn.
     ///
     /// # Errors
     /// [`SendFileError`]: the file cannot be read or changes meanwhile, the peer cannot be
@@ -140,6 +143,8 @@ async fn send(
             .unwrap_or_default(),
     };
     FileName::new(&name)?;
+    let entered = enter(node, peer);
+    let _turn = node.files.asked.turn(&entered).await;
     let to = peer.to_string();
     let unreadable = |why| match why {
         Unreadable::NotAFile => SendFileError::NotAFile { path: path.into() },
@@ -160,7 +165,7 @@ async fn send(
         let offer = Say::Send {
             replace: options.replace,
             size,
-            hash: file.hash,
+            stamp: file.stamp(),
             name: name.clone(),
         };
         line.say(&offer).await?;
@@ -173,8 +178,6 @@ async fn send(
     match given {
         Ok(arrived) => Ok(transferred(size, arrived)),
         Err(Failed::Unreadable(why)) => Err(unreadable(why)),
-        // It changed such that its length and time did not show it.
-        Err(Failed::There(Refusal::Mismatch)) => Err(unreadable(Unreadable::Changed)),
         Err(Failed::There(why) | Failed::Here(why)) => {
             Err(SendFileError::of(Trouble::Refused(why), &name, &to))
         }
@@ -183,12 +186,12 @@ async fn send(
 }
 
 async fn open(path: PathBuf) -> Result<Outgoing, Unreadable> {
-    blocking(move |cancelled| {
+    blocking(move |_| {
         // A pipe would keep the open waiting.
         if !std::fs::metadata(&path)?.is_file() {
             return Err(Unreadable::NotAFile);
         }
-        Outgoing::new(File::open(path)?, cancelled)
+        Outgoing::new(File::open(path)?)
     })
     .await
 }
@@ -201,6 +204,8 @@ async fn fetch(
     options: FetchFile,
 ) -> Result<Transferred, FetchFileError> {
     FileName::new(name)?;
+    let entered = enter(node, peer);
+    let _turn = node.files.asked.turn(&entered).await;
     let from = peer.to_string();
     let trouble = |trouble| FetchFileError::of(trouble, name, &from);
     let failed = |failed| match failed {
@@ -214,54 +219,49 @@ async fn fetch(
         },
         Failed::Unreadable(why) => trouble(Trouble::Refused(why.refusal(name))),
     };
-    let (mut line, size, hash) = offer(node, peer, name).await.map_err(trouble)?;
+    let (mut line, size, stamp) = offer(node, peer, name).await.map_err(trouble)?;
+    if let Some(largest) = options.largest.filter(|largest| size > *largest) {
+        let why = Refusal::TooLarge { largest };
+        let told = line.say(&Say::Refused(why.clone())).await.is_ok();
+        keep(node, peer, told.then_some(line));
+        return Err(failed(Failed::Here(why)));
+    }
     let announced = Announced {
         size,
-        hash,
+        stamp,
         replace: options.replace,
+        durable: options.durable,
     };
-    let prepared = match options.largest {
-        Some(largest) if size > largest => Err(Refusal::TooLarge { largest }),
-        _ => {
-            let path = path.to_owned();
-            let look =
-                move |cancelled: &_| prepare(place(&path)?, announced, cancelled, |_| Ok(None));
-            let patience = 2 * node.config.timing.silence;
-            let prepared = ready(&mut line, patience, look).await;
-            prepared.map_err(|lost| trouble(lost.into()))?
-        }
+    let path = path.to_owned();
+    let prepare = move |differs, cancelled: &_| {
+        let place = place(&path)?;
+        let here = (place.folder.try_clone(), Arc::clone(&place.label));
+        prepare(place, announced, differs, cancelled, |bytes| {
+            let folder = here.0.map_err(|e| Refusal::io(&e))?;
+            room::check(bytes, 0, (&folder, &here.1)).map(|()| None)
+        })
     };
-    let mut report = options.report;
-    match prepared {
-        Ok(Prepared::Ready(file)) => {
-            let (taken, line) = take(line, *file, size, report).await;
-            keep(node, peer, line);
-            taken.map(|a| transferred(size, a)).map_err(failed)
-        }
-        Ok(Prepared::Have) => {
-            report.at(size, size);
-            let told = line.say(&Say::Have).await.is_ok();
-            keep(node, peer, told.then_some(line));
-            Ok(transferred(size, Arrived::Already))
-        }
-        Err(why) => {
-            let told = line.say(&Say::Refused(why.clone())).await.is_ok();
-            keep(node, peer, told.then_some(line));
-            Err(failed(Failed::Here(why)))
-        }
-    }
+    let taker = Taker {
+        size,
+        patience: 2 * node.config.timing.silence,
+        prepare: Arc::new(prepare),
+        report: options.report,
+    };
+    let (taken, line) = take(line, taker).await;
+    keep(node, peer, line);
+    taken.map(|a| transferred(size, a)).map_err(failed)
 }
 
-/// Asks for a file: its size and hash.
+/// Asks for a file: its size and stamp.
 async fn offer(
     node: &Arc<Inner>,
     peer: &Location,
     name: &str,
-) -> Result<(Line, u64, [u8; 32]), Trouble> {
+) -> Result<(Line, u64, u64), Trouble> {
     let mut line = reach(node, peer).await?;
     line.say(&Say::Fetch { name: name.into() }).await?;
     match line.hear().await? {
-        Heard::Say(Say::Offer { size, hash }) => Ok((line, size, hash)),
+        Heard::Say(Say::Offer { size, stamp }) => Ok((line, size, stamp)),
         heard => Err(refused(node, peer, line, &heard)),
     }
 }
@@ -275,12 +275,17 @@ fn place(path: &Path) -> Result<Place, Refusal> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let folder = Dir::open_ambient_dir(folder, ambient_authority());
-    let folder = folder.map_err(|e| Refusal::Disk(format!("its folder: {e}")))?;
-    Ok(Place { folder, name })
+    let opened = Dir::open_ambient_dir(folder, ambient_authority());
+    Ok(Place {
+        label: folder.to_string_lossy().into(),
+        folder: opened.map_err(|e| Refusal::Disk(format!("its folder: {e}")))?,
+        name,
+    })
 }
 
 async fn delete(node: &Arc<Inner>, peer: &Location, name: &str) -> Result<(), Trouble> {
+    let entered = enter(node, peer);
+    let _turn = node.files.asked.turn(&entered).await;
     let mut line = reach(node, peer).await?;
     line.say(&Say::Delete { name: name.into() }).await?;
     match line.hear().await? {
@@ -308,6 +313,11 @@ fn transferred(size: u64, arrived: Arrived) -> Transferred {
         Arrived::From(offset) => size - offset,
     };
     Transferred { size, moved }
+}
+
+fn enter(node: &Inner, peer: &Location) -> Entered {
+    let entered = node.files.asked.enter(peer.node, usize::MAX);
+    entered.expect("there is no limit")
 }
 
 /// A connection to a peer: one that is idle, or a new one.

@@ -1,6 +1,7 @@
 //! What a node lets its peers do with files.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::store::Store;
 use crate::NodeError;
@@ -14,7 +15,11 @@ use crate::NodeError;
 /// name, and no link in it is followed.
 ///
 /// What is still incomplete lies beside its place under a hidden name that begins with
-/// `.coros-part-`, and stays there for the next attempt when a transfer is cut.
+/// `.coros-part-`, and stays there for the next attempt when a transfer is cut. When it has not
+/// been gone on with for a week, it is removed, see [`keep_partial`](Folder::keep_partial).
+///
+/// A node works at 8 operations of a peer at a time, and 64 of all peers together; others wait for
+/// their turn.
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,12 +38,17 @@ pub struct Folder {
     limits: Limits,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// How long what is incomplete is kept, unless told otherwise.
+const KEEP_PARTIAL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) largest: Option<u64>,
     pub(super) total: Option<u64>,
     pub(super) fetch: bool,
     pub(super) delete: bool,
+    pub(super) durable: bool,
+    pub(super) keep_partial: Duration,
 }
 
 impl Folder {
@@ -47,7 +57,14 @@ impl Folder {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Folder {
             path: path.into(),
-            limits: Limits::default(),
+            limits: Limits {
+                largest: None,
+                total: None,
+                fetch: false,
+                delete: false,
+                durable: false,
+                keep_partial: KEEP_PARTIAL,
+            },
         }
     }
 
@@ -74,6 +91,21 @@ impl Folder {
     /// Lets peers delete whatever is in the folder, whoever put it there.
     pub fn allow_delete(mut self) -> Self {
         self.limits.delete = true;
+        self
+    }
+
+    /// A file counts as sent only when it and its name are on the disk, so that a power cut cannot
+    /// take it. By default it is with the operating system then, which writes it within some
+    /// seconds; that is several times faster.
+    pub fn durable(mut self) -> Self {
+        self.limits.durable = true;
+        self
+    }
+
+    /// How long what was left incomplete is kept for another attempt, 7 days by default. What is
+    /// older is removed when the node starts, and once a day.
+    pub fn keep_partial(mut self, age: Duration) -> Self {
+        self.limits.keep_partial = age;
         self
     }
 

@@ -1,10 +1,11 @@
 //! A file on its way in: a hidden file beside its place, until all of it is there and is what was
 //! announced.
 //!
-//! The hidden file is named after the content's hash and locked, so that a later attempt finds
-//! what came, and two at once do not write to the same. At the end its bytes are flushed to the
-//! disk before it gets its name: even after a power cut the name has the whole content or is not
-//! there. That the name itself is on the disk is not waited for.
+//! The hidden file is named after the file's name, size and stamp, and locked, so that a later
+//! attempt finds what came, and two at once do not write to the same. It gets its name when its
+//! hash is the one that was told. Whether bytes and name are on the disk by then, and not only
+//! with the operating system, is waited for when that is asked: a power cut soon after may else
+//! leave a file under its name without its content.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,21 +16,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::name::HIDDEN;
 use super::refusal::Refusal;
-use super::store::{Place, Promise, careful, explain};
+use super::room::{Promise, available};
+use super::store::{Place, careful, explain};
 use super::wire::{Hash, MAX_PIECE};
 
-/// What is announced.
+/// What is announced, and how it is to be put into its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Announced {
     pub(super) size: u64,
-    pub(super) hash: Hash,
+    pub(super) stamp: u64,
     pub(super) replace: bool,
+    pub(super) durable: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum Prepared {
-    /// The same content has that name already.
-    Have,
+    /// A file of that size has the name already, and this hash.
+    Has(Hash),
     /// Whatever came earlier is kept.
     Ready(Box<Incoming>),
 }
@@ -45,35 +48,41 @@ pub(super) struct Incoming {
     promise: Option<Promise>,
 }
 
-/// Looks at what is there. `room` sets aside room for so many bytes.
+/// Looks at what is there. A file of the same size is hashed, unless it is known to be another;
+/// `room` sets aside room for so many bytes.
 pub(super) fn prepare(
     place: Place,
     announced: Announced,
+    differs: bool,
     cancelled: &CancellationToken,
     room: impl FnOnce(u64) -> Result<Option<Promise>, Refusal>,
 ) -> Result<Prepared, Refusal> {
-    if let Some(existing) = place.existing()? {
-        if is_content(existing, &announced, cancelled)? {
-            return Ok(Prepared::Have);
+    let label = place.label.clone();
+    let look = || {
+        if let Some(mut existing) = place.existing()? {
+            if !differs && length(&existing)? == announced.size {
+                return Ok(Prepared::Has(hash_of(&mut existing, cancelled)?));
+            }
+            if !announced.replace {
+                return Err(Refusal::Exists);
+            }
         }
-        if !announced.replace {
-            return Err(Refusal::Exists);
-        }
-    }
-    let hidden = format!("{HIDDEN}{}", blake3::Hash::from(announced.hash).to_hex());
-    let file = open_hidden(&place.folder, &hidden)?;
-    let mut incoming = Incoming {
-        place,
-        announced,
-        hidden,
-        file,
-        length: 0,
-        hasher: blake3::Hasher::new(),
-        promise: None,
+        let hidden = hidden_name(&place.name, &announced);
+        let file = open_hidden(&place.folder, &hidden)?;
+        let mut incoming = Incoming {
+            place,
+            announced,
+            hidden,
+            file,
+            length: 0,
+            hasher: blake3::Hasher::new(),
+            promise: None,
+        };
+        let kept = incoming.read_kept(cancelled).map_err(|e| Refusal::io(&e))?;
+        incoming.promise = room(announced.size - kept)?;
+        Ok(Prepared::Ready(Box::new(incoming)))
     };
-    let kept = incoming.read_kept(cancelled).map_err(|e| Refusal::io(&e))?;
-    incoming.promise = room(announced.size - kept)?;
-    Ok(Prepared::Ready(Box::new(incoming)))
+    look().map_err(|why| why.within(&label, announced.size))
 }
 
 impl Incoming {
@@ -83,15 +92,13 @@ impl Incoming {
     }
 
     /// Forgets what is there.
-    pub(super) fn start_over(&mut self) -> io::Result<()> {
-        self.hasher.reset();
-        self.length = 0;
-        self.file.set_len(0)?;
-        self.file.rewind()
+    pub(super) fn start_over(&mut self) -> Result<(), Refusal> {
+        self.empty().map_err(|e| self.explain(&e))
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let written = self.file.write_all(bytes);
+        written.map_err(|e| self.explain(&e))?;
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
         if let Some(promise) = &mut self.promise {
@@ -100,28 +107,30 @@ impl Incoming {
         Ok(())
     }
 
-    /// Gives the file its name, if it is what was announced.
-    pub(super) fn finish(self, cancelled: &CancellationToken) -> Result<(), Refusal> {
-        if self.kept() != (self.announced.size, self.announced.hash) {
+    /// Gives the file its name, if it is what the other side has sent.
+    pub(super) fn finish(self, hash: Hash, cancelled: &CancellationToken) -> Result<(), Refusal> {
+        if self.kept() != (self.announced.size, hash) {
             self.discard();
             return Err(Refusal::Mismatch);
         }
-        let named = self.file.sync_data().and_then(|()| self.rename());
-        match named {
+        match self.put() {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // Somebody else was faster.
                 let existing = self.place.existing();
                 self.discard();
                 let same = match existing? {
-                    Some(file) => is_content(file, &self.announced, cancelled)?,
+                    Some(mut file) => {
+                        length(&file)? == self.announced.size
+                            && hash_of(&mut file, cancelled)? == hash
+                    }
                     None => false,
                 };
                 if same { Ok(()) } else { Err(Refusal::Exists) }
             }
             Err(error) => {
                 self.discard();
-                Err(Refusal::io(&error))
+                Err(self.explain(&error))
             }
         }
     }
@@ -133,24 +142,47 @@ impl Incoming {
         }
     }
 
-    fn rename(&self) -> io::Result<()> {
-        let Place { folder, name } = &self.place;
-        if self.announced.replace {
-            folder.rename(&self.hidden, folder, name)
-        } else {
-            rename_new(folder, &self.hidden, name)
+    fn put(&self) -> io::Result<()> {
+        let Place { folder, name, .. } = &self.place;
+        if self.announced.durable {
+            self.file.sync_data()?;
         }
+        if self.announced.replace {
+            folder.rename(&self.hidden, folder, name)?;
+        } else {
+            rename_new(folder, &self.hidden, name)?;
+        }
+        if self.announced.durable && cfg!(unix) {
+            folder.try_clone()?.into_std_file().sync_all()?;
+        }
+        Ok(())
     }
 
     /// Leaves the file's position behind what is kept.
     fn read_kept(&mut self, cancelled: &CancellationToken) -> io::Result<u64> {
         // Longer is impossible, unless somebody else writes to it.
         if self.file.metadata()?.len() > self.announced.size {
-            self.start_over()?;
+            self.empty()?;
         }
         self.length = hash(&mut self.file, &mut self.hasher, u64::MAX, cancelled)?;
         self.file.seek(SeekFrom::Start(self.length))?;
         Ok(self.length)
+    }
+
+    fn empty(&mut self) -> io::Result<()> {
+        self.hasher.reset();
+        self.length = 0;
+        self.file.set_len(0)?;
+        self.file.rewind()
+    }
+
+    /// What an error means; of a full disk, how much it lacks.
+    fn explain(&self, error: &io::Error) -> Refusal {
+        let rest = self.announced.size.saturating_sub(self.length);
+        let free = available(&self.place.folder).unwrap_or(0);
+        // A quota or a limit of the process is not seen in what is free.
+        let missing = if free < rest { rest - free } else { rest };
+        Refusal::io(error).within(&self.place.label, missing)
     }
 }
 
@@ -163,6 +195,15 @@ impl Drop for Incoming {
             self.discard();
         }
     }
+}
+
+/// The same for every attempt at the same file.
+fn hidden_name(name: &str, announced: &Announced) -> String {
+    let mut key = blake3::Hasher::new();
+    key.update(&announced.size.to_le_bytes());
+    key.update(&announced.stamp.to_le_bytes());
+    key.update(name.as_bytes());
+    format!("{HIDDEN}{}", key.finalize().to_hex())
 }
 
 /// Opens or makes a hidden file, for this transfer alone.
@@ -224,20 +265,16 @@ fn rename_new(folder: &Dir, from: &str, to: &str) -> io::Result<()> {
     folder.rename(from, folder, to)
 }
 
-fn is_content(
-    mut file: File,
-    announced: &Announced,
-    cancelled: &CancellationToken,
-) -> Result<bool, Refusal> {
-    let mut compare = || {
-        if file.metadata()?.len() != announced.size {
-            return Ok(false);
-        }
-        let mut hasher = blake3::Hasher::new();
-        hash(&mut file, &mut hasher, u64::MAX, cancelled)?;
-        Ok(*hasher.finalize().as_bytes() == announced.hash)
-    };
-    compare().map_err(|e| Refusal::io(&e))
+fn length(file: &File) -> Result<u64, Refusal> {
+    let metadata = file.metadata().map_err(|e| Refusal::io(&e))?;
+    Ok(metadata.len())
+}
+
+fn hash_of(file: &mut File, cancelled: &CancellationToken) -> Result<Hash, Refusal> {
+    let mut hasher = blake3::Hasher::new();
+    let hashed = hash(file, &mut hasher, u64::MAX, cancelled);
+    hashed.map_err(|e| Refusal::io(&e))?;
+    Ok(*hasher.finalize().as_bytes())
 }
 
 /// Hashes what comes next, at most so many bytes; how many there were.

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio_rustls::TlsStream;
 
 use super::Stream;
 use super::refusal::Refusal;
-use super::wire::{self, HEADER, Heard, Say};
+use super::wire::{self, HEADER, Heard, MAX_PIECE, Say};
 use crate::session::Timing;
+
+/// Bytes that are taken from the transport in one read.
+const AHEAD: usize = 256 << 10;
 
 /// The connection cannot be used any more, and why.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +40,13 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(stream: Stream, timing: Timing) -> Self {
+    pub(super) fn new(mut stream: Stream, timing: Timing) -> Self {
+        stream.get_mut().0.read_ahead(AHEAD);
+        // As much is encrypted before it is written in one go.
+        match &mut stream {
+            TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(MAX_PIECE)),
+            TlsStream::Server(stream) => stream.get_mut().1.set_buffer_limit(Some(MAX_PIECE)),
+        }
         let (read, write) = tokio::io::split(stream);
         Line {
             write,
@@ -71,6 +81,13 @@ impl Line {
                 Some(heard) => return Ok(heard),
                 None => return Err(closed()),
             }
+        }
+    }
+
+    /// Takes a piece's memory back, for the next one.
+    pub(super) fn reuse(&mut self, piece: Vec<u8>) {
+        if self.read.got == 0 {
+            self.read.payload = piece;
         }
     }
 

@@ -12,6 +12,8 @@
 mod client;
 mod error;
 mod folder;
+#[doc(hidden)]
+pub mod fuzz;
 mod incoming;
 mod line;
 mod name;
@@ -21,16 +23,20 @@ mod protocol;
 mod refusal;
 #[cfg(test)]
 mod rogue_tests;
+mod room;
 mod server;
 mod store;
+mod sweep;
 mod transfer;
+mod turns;
 mod wire;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::transport::BoxStream;
+use crate::node::Inner;
+use crate::read_ahead::Carried;
 use coros_core::remote::NodeId;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsStream;
@@ -45,12 +51,18 @@ pub(crate) use store::Store;
 
 use line::Line;
 use options::Report;
+use transfer::blocking;
+use turns::Turns;
 
 /// What carries a connection for files.
-pub(crate) type Stream = TlsStream<BoxStream>;
+pub(crate) type Stream = TlsStream<Carried>;
 
 /// How many operations of its peers a node works at, at a time; others wait.
 const PLACES: usize = 64;
+/// How many connections one peer may have: those at work, those that it keeps, and then some.
+const CONNECTIONS: usize = 4 * turns::EACH;
+/// How often what was left incomplete long ago is looked for.
+const SWEEP: Duration = Duration::from_secs(24 * 3600);
 /// How many idle connections to one peer are kept.
 const KEPT: usize = 4;
 /// How long a dialler keeps an idle connection; who was dialled, twice as long.
@@ -59,7 +71,10 @@ const IDLE: Duration = Duration::from_secs(5);
 /// What a node has to do with files.
 pub(crate) struct Files {
     store: Option<Arc<Store>>,
-    places: Semaphore,
+    /// Of those that ask here.
+    served: Turns,
+    /// Of this node, at others.
+    asked: Turns,
     idle: Mutex<Idle>,
 }
 
@@ -70,11 +85,36 @@ struct Idle {
     lines: HashMap<NodeId, Vec<(u64, Line)>>,
 }
 
+/// Removes what was left incomplete long ago, now and once a day, until the node leaves.
+pub(crate) async fn keep_clean(node: Arc<Inner>) {
+    let Some(store) = node.files.store.clone() else {
+        return;
+    };
+    let clean = async {
+        loop {
+            let store = Arc::clone(&store);
+            let swept = blocking(move |cancelled| store.sweep(cancelled)).await;
+            match swept {
+                Ok(0) => {}
+                Ok(files) => tracing::info!(files, "removed old incomplete files"),
+                Err(error) => tracing::warn!(%error, "cannot look for old incomplete files"),
+            }
+            tokio::time::sleep(SWEEP).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = node.leaving.cancelled() => {}
+        () = clean => {}
+    }
+}
+
 impl Files {
     pub(crate) fn new(store: Option<Store>) -> Self {
         Files {
             store: store.map(Arc::new),
-            places: Semaphore::new(PLACES),
+            served: Turns::new(PLACES),
+            asked: Turns::new(Semaphore::MAX_PERMITS),
             idle: Mutex::default(),
         }
     }

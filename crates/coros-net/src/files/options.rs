@@ -85,6 +85,7 @@ impl SendFile {
 #[must_use = "options are for `fetch_file`"]
 pub struct FetchFile {
     pub(super) replace: bool,
+    pub(super) durable: bool,
     pub(super) largest: Option<u64>,
     pub(super) report: Report,
 }
@@ -98,6 +99,13 @@ impl FetchFile {
     /// Replaces a file here which has another content. That is refused by default.
     pub fn replace(mut self) -> Self {
         self.replace = true;
+        self
+    }
+
+    /// Resolves only when the file and its name are on the disk; see
+    /// [`Folder::durable`](crate::Folder::durable).
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
         self
     }
 

@@ -1,7 +1,7 @@
-//! A file on its way out: hashed, then read, and watched for changes all the time.
+//! A file on its way out: hashed while it is read, and watched for changes all the time.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
@@ -56,56 +56,79 @@ impl Stamp {
 pub(super) struct Outgoing {
     file: File,
     stamp: Stamp,
-    pub(super) hash: Hash,
+    /// Of what lies before the file's position.
+    hasher: blake3::Hasher,
 }
 
 impl Outgoing {
-    /// Hashes a file. What is returned after a cancellation is of no use.
-    pub(super) fn new(mut file: File, cancelled: &CancellationToken) -> Result<Self, Unreadable> {
+    pub(super) fn new(file: File) -> Result<Self, Unreadable> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(Unreadable::NotAFile);
         }
-        let stamp = Stamp::of(&metadata);
-        let mut hasher = blake3::Hasher::new();
-        hash(&mut file, &mut hasher, stamp.length, cancelled)?;
-        let hash = *hasher.finalize().as_bytes();
-        let outgoing = Outgoing { file, stamp, hash };
-        outgoing.check()?;
-        Ok(outgoing)
+        Ok(Outgoing {
+            file,
+            stamp: Stamp::of(&metadata),
+            hasher: blake3::Hasher::new(),
+        })
     }
 
     pub(super) fn size(&self) -> u64 {
         self.stamp.length
     }
 
-    /// Whether its first bytes have that hash.
+    /// A number that is another one when the file has been written to.
+    pub(super) fn stamp(&self) -> u64 {
+        let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let modified = self.stamp.modified.and_then(since);
+        modified.map_or(0, |since| since.as_nanos() as u64)
+    }
+
+    /// Whether all of it has that hash.
+    pub(super) fn is(
+        &mut self,
+        expected: Hash,
+        cancelled: &CancellationToken,
+    ) -> Result<bool, Unreadable> {
+        let same = self.begins_with(self.size(), expected, cancelled)?;
+        self.check()?;
+        Ok(same)
+    }
+
+    /// Whether its first bytes have that hash. If so, [`read`](Outgoing::read) goes on behind
+    /// them, otherwise it begins at the start.
     pub(super) fn begins_with(
         &mut self,
         length: u64,
         expected: Hash,
         cancelled: &CancellationToken,
     ) -> io::Result<bool> {
-        if length == self.size() {
-            return Ok(expected == self.hash);
+        self.rewind()?;
+        let hashed = hash(&mut self.file, &mut self.hasher, length, cancelled)?;
+        let same = hashed == length && *self.hasher.finalize().as_bytes() == expected;
+        if !same {
+            self.rewind()?;
         }
-        self.file.rewind()?;
-        let mut hasher = blake3::Hasher::new();
-        hash(&mut self.file, &mut hasher, length, cancelled)?;
-        Ok(*hasher.finalize().as_bytes() == expected)
+        Ok(same)
     }
 
-    /// Reads it as frames ready to be written, until it is over or nobody takes them any more.
+    fn rewind(&mut self) -> io::Result<()> {
+        self.hasher.reset();
+        self.file.rewind()
+    }
+
+    /// Reads the rest as frames ready to be written, until it is over or nobody takes them any
+    /// more; the hash of the whole file. Frames that come back are used again.
     pub(super) fn read(
         mut self,
-        offset: u64,
-        pieces: &mpsc::Sender<Vec<u8>>,
-    ) -> Result<(), Unreadable> {
-        self.file.seek(SeekFrom::Start(offset))?;
-        let mut left = self.size() - offset;
+        frames: &mpsc::Sender<Vec<u8>>,
+        spare: &mut mpsc::Receiver<Vec<u8>>,
+    ) -> Result<Hash, Unreadable> {
+        let mut left = self.size() - self.file.stream_position()?;
         while left > 0 {
             let length = left.min(MAX_PIECE as u64) as usize;
-            let mut frame = vec![0; HEADER + length];
+            let mut frame = spare.try_recv().unwrap_or_default();
+            frame.resize(HEADER + length, 0);
             match self.file.read_exact(&mut frame[HEADER..]) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
@@ -113,13 +136,15 @@ impl Outgoing {
                 }
                 Err(error) => return Err(error.into()),
             }
+            self.hasher.update(&frame[HEADER..]);
             wire::frame(Kind::Piece, &mut frame);
             left -= length as u64;
-            if pieces.blocking_send(frame).is_err() {
-                return Ok(());
+            if frames.blocking_send(frame).is_err() {
+                break;
             }
         }
-        self.check()
+        self.check()?;
+        Ok(*self.hasher.finalize().as_bytes())
     }
 
     fn check(&self) -> Result<(), Unreadable> {

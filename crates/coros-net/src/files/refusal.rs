@@ -47,10 +47,19 @@ pub enum Refusal {
         total: u64,
     },
     /// The disk is full, or a quota is used up.
-    #[error("the disk has no room for it ({0}): free some, and send it again")]
-    DiskFull(String),
-    /// The same content is on its way to the same folder.
-    #[error("the same content is on its way there already: wait until it is there")]
+    #[error(
+        "there is no room for it in {folder} ({why}): it needs {missing} bytes more, free as many and try again"
+    )]
+    DiskFull {
+        /// The folder, as that side calls it.
+        folder: String,
+        /// How many bytes are missing for what is still to be written.
+        missing: u64,
+        /// What its operating system says.
+        why: String,
+    },
+    /// The same file is on its way to the same place.
+    #[error("the same file is on its way there already: wait until it is there")]
     Busy,
     /// The file changed while it was read.
     #[error("the file changed while it was read: try again when nobody writes to it")]
@@ -71,10 +80,27 @@ impl Refusal {
     pub(super) fn io(error: &io::Error) -> Self {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         match error.kind() {
-            StorageFull | QuotaExceeded | FileTooLarge => Refusal::DiskFull(text(error)),
+            StorageFull | QuotaExceeded | FileTooLarge => Refusal::DiskFull {
+                folder: String::new(),
+                missing: 0,
+                why: text(error),
+            },
             io::ErrorKind::NotFound => Refusal::Missing,
             _ => Refusal::Disk(text(error)),
         }
+    }
+
+    /// Says where there is no room, and for how much, if that is it and nobody has said so.
+    pub(super) fn within(mut self, label: &str, bytes: u64) -> Self {
+        if let Refusal::DiskFull {
+            folder, missing, ..
+        } = &mut self
+            && folder.is_empty()
+        {
+            *folder = text(&label);
+            *missing = bytes;
+        }
+        self
     }
 
     pub(super) fn protocol(why: &impl ToString) -> Self {

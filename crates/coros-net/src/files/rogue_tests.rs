@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 
 use super::Stream;
 use super::refusal::Refusal;
-use super::wire::{self, HEADER, Hash, Heard, Kind, MAX_PIECE, Say};
+use super::wire::{self, HEADER, Heard, Kind, MAX_PIECE, Say};
 use crate::identity::DEFAULT_NETWORK;
+use crate::read_ahead::ReadAhead;
 use crate::rogue_tests::hello_for;
 use crate::tls::Tls;
 use crate::transport::BoxStream;
@@ -32,9 +33,14 @@ fn send(name: &str, content: &[u8]) -> Say {
     Say::Send {
         replace: false,
         size: content.len() as u64,
-        hash: *blake3::hash(content).as_bytes(),
+        stamp: 7,
         name: name.into(),
     }
+}
+
+fn end(content: &[u8]) -> Say {
+    let hash = *blake3::hash(content).as_bytes();
+    Say::End { hash }
 }
 
 fn piece(bytes: &[u8]) -> Vec<u8> {
@@ -52,7 +58,7 @@ impl Rogue {
         let tcp = TcpStream::connect(endpoint).await.expect("it listens");
         let tls = Tls::new(credentials).expect("it is a certificate");
         let (stream, _) = tls
-            .dial(Box::new(tcp) as BoxStream)
+            .dial(ReadAhead::new(Box::new(tcp) as BoxStream))
             .await
             .expect("it belongs to the network");
         let mut rogue = Rogue(stream);
@@ -163,7 +169,7 @@ impl Scene {
         assert_eq!(next.wanted().await, 0);
         next.say(&Say::From { offset: 0 }).await;
         next.raw(&piece(b"fine")).await;
-        next.say(&Say::End).await;
+        next.say(&end(b"fine")).await;
         assert_eq!(next.hear().await, Some(Heard::Say(Say::Done)));
         assert_eq!(fs::read(inbox.join("fine")).unwrap(), b"fine");
     }
@@ -224,7 +230,7 @@ async fn a_link_planted_while_a_file_comes_is_not_followed() {
     symlink(scene.outer.path().join("secret"), inbox.join("moved/x")).unwrap();
     scene.rogue.say(&Say::From { offset: 0 }).await;
     scene.rogue.raw(&piece(b"stolen")).await;
-    scene.rogue.say(&Say::End).await;
+    scene.rogue.say(&end(b"stolen")).await;
     assert_eq!(scene.rogue.refused().await, Refusal::Symlink("x".into()));
     assert_eq!(names(scene.outer.path()), ["inbox", "secret"]);
     assert_eq!(
@@ -249,7 +255,7 @@ async fn more_or_less_than_announced_is_thrown_away() {
         for bytes in pieces {
             scene.rogue.raw(&piece(bytes)).await;
         }
-        scene.rogue.say(&Say::End).await;
+        scene.rogue.say(&end(b"four")).await;
         let Refusal::Protocol(why) = scene.rogue.refused().await else {
             panic!("{says}");
         };
@@ -267,7 +273,7 @@ async fn an_endless_file_ends_at_the_announced_length() {
         .say(&Say::Send {
             replace: false,
             size: u64::MAX,
-            hash: [0; 32],
+            stamp: 7,
             name: "x".into(),
         })
         .await;
@@ -304,8 +310,37 @@ async fn another_content_than_announced_is_thrown_away() {
     scene.rogue.wanted().await;
     scene.rogue.say(&Say::From { offset: 0 }).await;
     scene.rogue.raw(&piece(b"evil")).await;
-    scene.rogue.say(&Say::End).await;
+    scene.rogue.say(&end(b"good")).await;
     assert_eq!(scene.rogue.refused().await, Refusal::Mismatch);
+    scene.unharmed().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_there_is_not_replaced_by_a_lie() {
+    let mut scene = Scene::set().await;
+    let there = scene.outer.path().join("inbox/x");
+    fs::write(&there, b"mine").unwrap();
+    // It has to be compared, and to another content the answer is that the name is taken.
+    scene.rogue.say(&send("x", b"evil")).await;
+    let hash = *blake3::hash(b"mine").as_bytes();
+    let heard = scene.rogue.hear().await;
+    assert_eq!(heard, Some(Heard::Say(Say::Have { hash })));
+    scene.rogue.say(&Say::Same(false)).await;
+    assert_eq!(scene.rogue.refused().await, Refusal::Exists);
+    // Nothing can be sent in place of the answer.
+    scene.rogue.say(&send("x", b"evil")).await;
+    scene.rogue.hear().await;
+    scene.rogue.say(&Say::From { offset: 0 }).await;
+    let why = scene.rogue.refused().await;
+    assert!(matches!(why, Refusal::Protocol(_)), "{why}");
+    // Whoever says that it is the same changes nothing.
+    scene.rogue = Rogue::dial(&scene.node, &scene.credentials).await;
+    scene.rogue.say(&send("x", b"evil")).await;
+    scene.rogue.hear().await;
+    scene.rogue.say(&Say::Same(true)).await;
+    assert_eq!(scene.rogue.hear().await, Some(Heard::Say(Say::Done)));
+    assert_eq!(fs::read(&there).unwrap(), b"mine");
+    fs::remove_file(there).unwrap();
     scene.unharmed().await;
 }
 
@@ -313,13 +348,12 @@ async fn another_content_than_announced_is_thrown_away() {
 async fn what_is_out_of_turn_ends_the_connection() {
     for bytes in [
         piece(b"x"),
-        wire::encode(&Say::End),
+        wire::encode(&end(b"")),
+        wire::encode(&Say::Same(true)),
+        wire::encode(&Say::Have { hash: [0; 32] }),
         wire::encode(&Say::Done),
         wire::encode(&Say::From { offset: 0 }),
-        wire::encode(&Say::Offer {
-            size: 1,
-            hash: [0; 32],
-        }),
+        wire::encode(&Say::Offer { size: 1, stamp: 7 }),
     ] {
         let mut scene = Scene::set().await;
         scene.rogue.raw(&bytes).await;
@@ -343,7 +377,10 @@ async fn a_connection_for_something_else_is_refused() {
     let endpoint = scene.node.location().endpoint.unwrap();
     let tcp = TcpStream::connect(endpoint).await.unwrap();
     let tls = Tls::new(&scene.credentials).unwrap();
-    let (stream, _) = tls.dial(Box::new(tcp) as BoxStream).await.unwrap();
+    let (stream, _) = tls
+        .dial(ReadAhead::new(Box::new(tcp) as BoxStream))
+        .await
+        .unwrap();
     let mut rogue = Rogue(stream);
     rogue
         .raw(&hello_for(2, scene.credentials.node(), "rogue", 0))
@@ -371,7 +408,7 @@ async fn who_says_nothing_more_is_given_up_and_what_came_is_kept() {
 }
 
 /// A rogue that gives files, to one that asks; says what it heard last.
-async fn giver(offer: (u64, Hash), then: Vec<u8>) -> (Node, Location, JoinHandle<Option<Heard>>) {
+async fn giver(size: u64, then: Vec<u8>) -> (Node, Location, JoinHandle<Option<Heard>>) {
     let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
     let credentials = authority.issue("rogue").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -383,7 +420,10 @@ async fn giver(offer: (u64, Hash), then: Vec<u8>) -> (Node, Location, JoinHandle
     let serving = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.unwrap();
         let tls = Tls::new(&credentials).unwrap();
-        let (stream, _) = tls.accept(Box::new(tcp) as BoxStream).await.unwrap();
+        let (stream, _) = tls
+            .accept(ReadAhead::new(Box::new(tcp) as BoxStream))
+            .await
+            .unwrap();
         let mut rogue = Rogue(stream);
         rogue.greeted().await;
         rogue
@@ -394,9 +434,8 @@ async fn giver(offer: (u64, Hash), then: Vec<u8>) -> (Node, Location, JoinHandle
             asked,
             Some(Heard::Say(Say::Fetch { .. } | Say::Send { .. }))
         ));
-        let (size, hash) = offer;
         if matches!(asked, Some(Heard::Say(Say::Fetch { .. }))) {
-            rogue.say(&Say::Offer { size, hash }).await;
+            rogue.say(&Say::Offer { size, stamp: 7 }).await;
             rogue.wanted().await;
         }
         rogue.raw(&then).await;
@@ -410,9 +449,8 @@ async fn giver(offer: (u64, Hash), then: Vec<u8>) -> (Node, Location, JoinHandle
 
 #[tokio::test]
 async fn who_fetches_is_as_careful() {
-    let hash = *blake3::hash(b"four").as_bytes();
     let from = wire::encode(&Say::From { offset: 0 });
-    let end = wire::encode(&Say::End);
+    let end = wire::encode(&end(b"four"));
     let script = |bytes: &[u8]| [&from[..], &piece(bytes), &end].concat();
     for (then, says) in [
         (script(b"evil"), "is not what was announced"),
@@ -420,7 +458,7 @@ async fn who_fetches_is_as_careful() {
         (script(b"fou"), "3 of the 4 bytes"),
         (wire::encode(&Say::From { offset: 2 }), "at this point"),
     ] {
-        let (node, rogue, serving) = giver((4, hash), then).await;
+        let (node, rogue, serving) = giver(4, then).await;
         let home = tempfile::tempdir().unwrap();
         let copy = home.path().join("copy");
         let fetched = soon(node.fetch_file(&rogue, "x", &copy, FetchFile::new())).await;
@@ -449,12 +487,9 @@ async fn who_sends_does_not_believe_everything() {
             hash: [0; 32],
         },
         Say::Done,
-        Say::Offer {
-            size: 1,
-            hash: [0; 32],
-        },
+        Say::Offer { size: 1, stamp: 7 },
     ] {
-        let (node, rogue, serving) = giver((0, [0; 32]), wire::encode(&say)).await;
+        let (node, rogue, serving) = giver(0, wire::encode(&say)).await;
         let sent = soon(node.send_file(&rogue, &path, SendFile::new())).await;
         let Err(error @ SendFileError::Lost { .. }) = sent else {
             panic!("{sent:?}");

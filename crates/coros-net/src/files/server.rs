@@ -4,22 +4,28 @@ use std::sync::Arc;
 
 use coros_core::remote::Location;
 
-use super::incoming::{Announced, Prepared, prepare};
+use super::incoming::{Announced, prepare};
 use super::line::{Line, Lost};
 use super::name::FileName;
 use super::outgoing::Outgoing;
 use super::refusal::Refusal;
 use super::store::Store;
-use super::transfer::{Failed, blocking, give, ready, take};
+use super::transfer::{Failed, Taker, blocking, give, take};
+use super::turns::Entered;
 use super::wire::{Heard, Say};
-use super::{IDLE, Report, Stream};
+use super::{CONNECTIONS, IDLE, Report, Stream};
 use crate::node::Inner;
 
 /// Serves a connection until it is idle, broken, or the node leaves.
 pub(crate) fn serve(node: &Arc<Inner>, stream: Stream, peer: Location) {
+    let Some(entered) = node.files.served.enter(peer.node, CONNECTIONS) else {
+        tracing::debug!(%peer, "too many connections for files");
+        return;
+    };
     let server = Server {
         node: Arc::clone(node),
         peer,
+        entered,
     };
     let line = Line::new(stream, node.config.timing);
     let leaving = node.leaving.clone();
@@ -38,24 +44,27 @@ pub(crate) fn serve(node: &Arc<Inner>, stream: Stream, peer: Location) {
 struct Server {
     node: Arc<Inner>,
     peer: Location,
+    entered: Entered,
 }
 
 impl Server {
     async fn run(&self, mut line: Line) -> Result<(), Lost> {
         while let Some(asked) = line.asked(2 * IDLE).await? {
             // Others are served first; who waits is told that this goes on.
-            let place = line.working(self.node.files.places.acquire()).await?;
+            let turn = self.node.files.served.turn(&self.entered);
+            let turn = line.working(turn).await?;
             let left = match asked {
                 Heard::Say(Say::Send {
                     replace,
                     size,
-                    hash,
+                    stamp,
                     name,
                 }) => {
                     let announced = Announced {
                         size,
-                        hash,
+                        stamp,
                         replace,
+                        durable: false,
                     };
                     self.receive(line, &name, announced).await?
                 }
@@ -71,7 +80,7 @@ impl Server {
                     None
                 }
             };
-            drop(place);
+            drop(turn);
             let Some(left) = left else { break };
             line = left;
         }
@@ -86,35 +95,33 @@ impl Server {
         &self,
         mut line: Line,
         name: &str,
-        announced: Announced,
+        mut announced: Announced,
     ) -> Result<Option<Line>, Lost> {
         let size = announced.size;
-        let prepared = match self.acceptable(name, size) {
-            Err(refusal) => Err(refusal),
-            Ok((store, name)) => {
-                let look = move |cancelled: &_| {
-                    let place = store.place(&name)?;
-                    prepare(place, announced, cancelled, |bytes| {
-                        store.promise(bytes).map(Some)
-                    })
-                };
-                // The attempt before may have broken without a word.
-                let patience = 2 * self.node.config.timing.silence;
-                ready(&mut line, patience, look).await?
+        let (store, file) = match self.acceptable(name, size) {
+            Ok(acceptable) => acceptable,
+            Err(refusal) => {
+                line.say(&Say::Refused(refusal)).await?;
+                return Ok(Some(line));
             }
         };
-        match prepared {
-            Ok(Prepared::Have) => line.say(&Say::Have).await?,
-            Err(refusal) => line.say(&Say::Refused(refusal)).await?,
-            Ok(Prepared::Ready(file)) => {
-                let (taken, line) = take(line, *file, size, Report::default()).await;
-                if let Err(Failed::Here(why)) = taken {
-                    tracing::warn!(peer = %self.peer, file = name, %why, "a file was not taken");
-                }
-                return Ok(line);
-            }
+        announced.durable = store.limits.durable;
+        let prepare = move |differs, cancelled: &_| {
+            let place = store.place(&file, size)?;
+            let room = |bytes| store.promise(bytes).map(Some);
+            prepare(place, announced, differs, cancelled, room)
+        };
+        let taker = Taker {
+            size,
+            patience: 2 * self.node.config.timing.silence,
+            prepare: Arc::new(prepare),
+            report: Report::default(),
+        };
+        let (taken, line) = take(line, taker).await;
+        if let Err(Failed::Here(why)) = taken {
+            tracing::warn!(peer = %self.peer, file = name, %why, "a file was not taken");
         }
-        Ok(Some(line))
+        Ok(line)
     }
 
     fn acceptable(&self, name: &str, size: u64) -> Result<(Arc<Store>, FileName), Refusal> {
@@ -132,8 +139,8 @@ impl Server {
             Err(refusal) => Err(refusal),
             Ok((store, file)) => {
                 let told = name.to_owned();
-                let open = blocking(move |cancelled| {
-                    let file = Outgoing::new(store.find(&file)?, cancelled);
+                let open = blocking(move |_| {
+                    let file = Outgoing::new(store.find(&file)?);
                     file.map_err(|why| why.refusal(&told))
                 });
                 line.working(open).await?
@@ -141,8 +148,8 @@ impl Server {
         };
         match opened {
             Ok(file) => {
-                let (size, hash) = (file.size(), file.hash);
-                line.say(&Say::Offer { size, hash }).await?;
+                let (size, stamp) = (file.size(), file.stamp());
+                line.say(&Say::Offer { size, stamp }).await?;
                 let (given, line) = give(line, file, name, Report::default()).await;
                 if let Err(why) = given {
                     tracing::debug!(peer = %self.peer, file = name, ?why, "a file was not given");

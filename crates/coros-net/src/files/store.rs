@@ -7,37 +7,49 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
+use tokio_util::sync::CancellationToken;
 
 use super::folder::Limits;
 use super::name::FileName;
 use super::refusal::Refusal;
+use super::room::{Promise, Room};
+use super::sweep::{self, visit};
 
 /// The folder of a node, open.
 #[derive(Debug)]
 pub(crate) struct Store {
     root: Dir,
+    /// What people call it.
+    label: Arc<str>,
     pub(super) limits: Limits,
-    /// Bytes that transfers under way have still to write.
-    promised: Mutex<u64>,
+    room: Arc<Room>,
 }
 
 impl Store {
     pub(super) fn open(path: &Path, limits: Limits) -> io::Result<Self> {
         Ok(Store {
             root: Dir::open_ambient_dir(path, ambient_authority())?,
+            label: std::path::absolute(path)?.to_string_lossy().into(),
             limits,
-            promised: Mutex::default(),
+            room: Arc::default(),
         })
     }
 
-    /// Where a file of that name goes. Folders on the way are made.
-    pub(super) fn place(&self, name: &FileName) -> Result<Place, Refusal> {
-        self.walk(name, true)
+    /// Where a file of that name and size goes. Folders on the way are made, if the disk has room.
+    pub(super) fn place(&self, name: &FileName, size: u64) -> Result<Place, Refusal> {
+        match self.walk(name, false) {
+            Err(Refusal::Missing) => {
+                // Nothing came earlier into a folder that is not there: all of it needs room.
+                drop(self.promise(size)?);
+                self.walk(name, true)
+            }
+            walked => walked,
+        }
     }
 
     /// The file of that name.
@@ -77,76 +89,28 @@ impl Store {
         }
         Ok(Place {
             folder,
+            label: Arc::clone(&self.label),
             name: name.last().to_owned(),
         })
     }
 
-    /// Sets bytes aside, if there is a limit in all and room for so many within it.
-    pub(super) fn promise(self: &Arc<Self>, bytes: u64) -> Result<Promise, Refusal> {
-        if let Some(total) = self.limits.total {
-            // Held while the folder is measured, so that two do not get the same room.
-            let mut promised = self.promised();
-            let used = measure(&self.root).map_err(|e| Refusal::io(&e))?;
-            if used.saturating_add(*promised).saturating_add(bytes) > total {
-                return Err(Refusal::FolderFull { total });
-            }
-            *promised += bytes;
-        }
-        Ok(Promise {
-            store: self.limits.total.map(|_| Arc::clone(self)),
-            left: bytes,
-        })
-    }
-
-    fn promised(&self) -> MutexGuard<'_, u64> {
-        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The bytes of all files below a folder; links are not followed.
-fn measure(folder: &Dir) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in folder.entries()? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        // What has gone since it was listed counts nothing.
-        let more = if kind.is_dir() {
-            folder
-                .open_dir_nofollow(entry.file_name())
-                .and_then(|below| measure(&below))
-        } else {
-            folder.symlink_metadata(entry.file_name()).map(|m| m.len())
+    /// Sets bytes aside, if the disk and the limit in all have room for so many.
+    pub(super) fn promise(&self, bytes: u64) -> Result<Promise, Refusal> {
+        let used = || {
+            let mut used = 0;
+            visit(&self.root, |folder, name| {
+                used += folder.symlink_metadata(name)?.len();
+                Ok(())
+            })?;
+            Ok(used)
         };
-        match more {
-            Ok(more) => bytes += more,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+        let folder = (&self.root, &*self.label);
+        self.room.promise(bytes, folder, self.limits.total, used)
     }
-    Ok(bytes)
-}
 
-/// Room that is set aside; what is not used is given back when dropped.
-#[derive(Debug)]
-pub(super) struct Promise {
-    store: Option<Arc<Store>>,
-    left: u64,
-}
-
-impl Promise {
-    /// So much of it is on the disk now.
-    pub(super) fn used(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.left);
-        self.left -= bytes;
-        if let Some(store) = &self.store {
-            *store.promised() -= bytes;
-        }
-    }
-}
-
-impl Drop for Promise {
-    fn drop(&mut self) {
-        self.used(self.left);
+    /// Removes incomplete files that nobody has gone on with for as long as the limit says.
+    pub(super) fn sweep(&self, cancelled: &CancellationToken) -> io::Result<usize> {
+        sweep::sweep(&self.root, self.limits.keep_partial, cancelled)
     }
 }
 
@@ -154,6 +118,8 @@ impl Drop for Promise {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) folder: Dir,
+    /// What people call the folder that peers have been given.
+    pub(super) label: Arc<str>,
     pub(super) name: String,
 }
 

@@ -14,7 +14,7 @@ use super::line::{Line, Lost, Stopped};
 use super::outgoing::{Outgoing, Unreadable};
 use super::protocol::{Give, Giving, Take, Taking};
 use super::refusal::Refusal;
-use super::wire::{Heard, Say};
+use super::wire::{Hash, Heard, Say};
 
 /// Pieces between the connection and the disk.
 const QUEUE: usize = 4;
@@ -102,44 +102,36 @@ async fn give_all(
 ) -> Result<Arrived, Failed> {
     let size = file.size();
     let mut giving = Giving::new(size);
-    let mut offset = 0;
-    match heard(&mut giving, &line.hear().await?)? {
-        Give::Skip => {
+    let mut give = heard(&mut giving, &line.hear().await?)?;
+    if let Give::Compare(hash) = give {
+        let compare = move |file: &mut Outgoing, cancelled: &_| file.is(hash, cancelled);
+        let same;
+        (file, same) = file_work(line, file, compare).await?;
+        line.say(&Say::Same(same)).await?;
+        giving.compared(same);
+        give = heard(&mut giving, &line.hear().await?)?;
+    }
+    let offset = match give {
+        Give::All => 0,
+        Give::Behind(kept, hash) => {
+            let compare = move |file: &mut Outgoing, cancelled: &_| {
+                Ok(file.begins_with(kept, hash, cancelled)?)
+            };
+            let same;
+            (file, same) = file_work(line, file, compare).await?;
+            if same { kept } else { 0 }
+        }
+        Give::Arrived => {
             report.at(size, size);
             return Ok(Arrived::Already);
         }
-        Give::Compare(kept, hash) => {
-            let compare = blocking(move |cancelled| {
-                let same = file.begins_with(kept, hash, cancelled);
-                (file, same)
-            });
-            let same;
-            (file, same) = line.working(compare).await?;
-            if same.map_err(|e| Failed::Unreadable(e.into()))? {
-                offset = kept;
-            }
-        }
-        Give::All => {}
-        Give::Arrived => return Err(Lost("it has what nobody sent".into()).into()),
+        Give::Compare(_) => return Err(Lost("it compares twice".into()).into()),
         Give::Stop(why) => return Err(Failed::There(why)),
-    }
+    };
     line.say(&Say::From { offset }).await?;
     *sent = true;
-    report.at(offset, size);
-    let (sender, mut pieces) = mpsc::channel(QUEUE);
-    let reading = tokio::task::spawn_blocking(move || file.read(offset, &sender));
-    let mut done = offset;
-    while let Some(frame) = line.working(pieces.recv()).await? {
-        match line.piece(&frame).await {
-            Ok(()) => {}
-            Err(Stopped::Lost(lost)) => return Err(lost.into()),
-            Err(Stopped::Refused(why)) => return Err(Failed::There(why)),
-        }
-        done += (frame.len() - super::wire::HEADER) as u64;
-        report.at(done, size);
-    }
-    joined(reading).await.map_err(Failed::Unreadable)?;
-    line.say(&Say::End).await?;
+    let hash = pour(line, file, offset, &mut report).await?;
+    line.say(&Say::End { hash }).await?;
     giving.ended();
     match heard(&mut giving, &line.hear().await?)? {
         Give::Stop(why) => Err(Failed::There(why)),
@@ -147,71 +139,171 @@ async fn give_all(
     }
 }
 
+/// Does something with the file in a thread of its own.
+async fn file_work<T: Send + 'static>(
+    line: &mut Line,
+    mut file: Outgoing,
+    f: impl FnOnce(&mut Outgoing, &CancellationToken) -> Result<T, Unreadable> + Send + 'static,
+) -> Result<(Outgoing, T), Failed> {
+    let done = blocking(move |cancelled| {
+        let done = f(&mut file, cancelled)?;
+        Ok((file, done))
+    });
+    line.working(done).await?.map_err(Failed::Unreadable)
+}
+
+/// Sends what is behind `offset`; the hash of the whole file.
+async fn pour(
+    line: &mut Line,
+    file: Outgoing,
+    offset: u64,
+    report: &mut Report,
+) -> Result<Hash, Failed> {
+    let size = file.size();
+    let mut done = offset;
+    report.at(done, size);
+    let (sender, mut frames) = mpsc::channel(QUEUE);
+    let (spare, mut returned) = mpsc::channel(QUEUE);
+    let reading = tokio::task::spawn_blocking(move || file.read(&sender, &mut returned));
+    while let Some(frame) = line.working(frames.recv()).await? {
+        match line.piece(&frame).await {
+            Ok(()) => {}
+            Err(Stopped::Lost(lost)) => return Err(lost.into()),
+            Err(Stopped::Refused(why)) => return Err(Failed::There(why)),
+        }
+        done += (frame.len() - super::wire::HEADER) as u64;
+        report.at(done, size);
+        // When the reader has enough of them, it is dropped.
+        let _ = spare.try_send(frame);
+    }
+    joined(reading).await.map_err(Failed::Unreadable)
+}
+
 fn heard(giving: &mut Giving, heard: &Heard) -> Result<Give, Lost> {
     let give = giving.heard(heard);
     give.map_err(|e| Lost(format!("it broke the protocol: {e}")))
 }
 
+/// How to make ready for a file that has been offered.
+pub(super) struct Taker<F> {
+    pub(super) size: u64,
+    /// How long the same file may be on its way from somebody else. That may be an attempt whose
+    /// connection has broken without a word, which is found out within the time that counts as
+    /// silence.
+    pub(super) patience: Duration,
+    /// Looks at what is there; whether a file of the same size is known to be another.
+    pub(super) prepare: Arc<F>,
+    pub(super) report: Report,
+}
+
+/// Takes a file that has been offered.
+pub(super) async fn take<F>(mut line: Line, taker: Taker<F>) -> Outcome
+where
+    F: Fn(bool, &CancellationToken) -> Result<Prepared, Refusal> + Send + Sync + 'static,
+{
+    let mut begun = false;
+    let result = take_all(&mut line, taker, &mut begun).await;
+    let answer = match &result {
+        Ok(_) => Say::Done,
+        Err(Failed::Here(why)) => Say::Refused(why.clone()),
+        Err(_) => return (result, None),
+    };
+    // That it cannot be said changes nothing here.
+    if line.say(&answer).await.is_err() {
+        return (result, None);
+    }
+    if result.is_err() && begun {
+        line.part().await;
+        return (result, None);
+    }
+    (result, Some(line))
+}
+
+async fn take_all<F>(line: &mut Line, taker: Taker<F>, begun: &mut bool) -> Result<Arrived, Failed>
+where
+    F: Fn(bool, &CancellationToken) -> Result<Prepared, Refusal> + Send + Sync + 'static,
+{
+    let Taker {
+        size,
+        patience,
+        prepare,
+        mut report,
+    } = taker;
+    let mut taking = Taking::new(size);
+    let file = match ready(line, &prepare, patience, false).await? {
+        Prepared::Ready(file) => file,
+        Prepared::Has(hash) => {
+            line.say(&Say::Have { hash }).await?;
+            taking.has();
+            let (take, _) = next(line, &mut taking).await?.map_err(Failed::There)?;
+            if take == Take::Keep {
+                report.at(size, size);
+                return Ok(Arrived::Already);
+            }
+            match ready(line, &prepare, patience, true).await? {
+                Prepared::Ready(file) => file,
+                Prepared::Has(_) => return Err(Failed::Here(Refusal::Exists)),
+            }
+        }
+    };
+    let (kept, hash) = file.kept();
+    line.say(&Say::Want { kept, hash }).await?;
+    taking.wants(kept);
+    *begun = true;
+    fill(line, *file, &mut taking, &mut report).await
+}
+
 /// Finds out what is there of a file that has been offered, and makes ready for the rest.
-///
-/// The content may be on its way from an attempt whose connection has broken without a word; that
-/// is found out within the time that counts as silence, so as much is waited.
-pub(super) async fn ready(
+async fn ready<F>(
     line: &mut Line,
+    prepare: &Arc<F>,
     patience: Duration,
-    prepare: impl Fn(&CancellationToken) -> Result<Prepared, Refusal> + Send + Sync + 'static,
-) -> Result<Result<Prepared, Refusal>, Lost> {
+    differs: bool,
+) -> Result<Prepared, Failed>
+where
+    F: Fn(bool, &CancellationToken) -> Result<Prepared, Refusal> + Send + Sync + 'static,
+{
     let deadline = Instant::now() + patience;
-    let prepare = Arc::new(prepare);
     loop {
-        let prepare = Arc::clone(&prepare);
-        let prepared = blocking(move |cancelled| prepare(cancelled));
+        let prepare = Arc::clone(prepare);
+        let prepared = blocking(move |cancelled| prepare(differs, cancelled));
         match line.working(prepared).await? {
             Err(Refusal::Busy) if Instant::now() < deadline => {
                 line.working(sleep(AGAIN)).await?;
             }
-            prepared => return Ok(prepared),
+            prepared => return prepared.map_err(Failed::Here),
         }
     }
 }
 
-/// Takes a file for which there is a place now.
-pub(super) async fn take(mut line: Line, file: Incoming, size: u64, report: Report) -> Outcome {
-    let result = take_all(&mut line, file, size, report).await;
-    match &result {
-        Ok(_) => {}
-        Err(Failed::Here(why)) => {
-            if line.say(&Say::Refused(why.clone())).await.is_ok() {
-                line.part().await;
-            }
-            return (result, None);
-        }
-        Err(_) => return (result, None),
-    }
-    match line.say(&Say::Done).await {
-        Ok(()) => (result, Some(line)),
-        // The file is in its place all the same.
-        Err(_) => (result, None),
+/// What comes next; the inner error is what the other side says.
+async fn next(
+    line: &mut Line,
+    taking: &mut Taking,
+) -> Result<Result<(Take, Heard), Refusal>, Failed> {
+    let heard = line.hear().await?;
+    match taking.heard(&heard) {
+        Ok(take) => Ok(take.map(|take| (take, heard))),
+        Err(violation) => Err(Failed::Here(Refusal::protocol(&violation))),
     }
 }
 
-async fn take_all(
+/// Writes what comes, and puts the file in its place at the end.
+async fn fill(
     line: &mut Line,
     file: Incoming,
-    size: u64,
-    mut report: Report,
+    taking: &mut Taking,
+    report: &mut Report,
 ) -> Result<Arrived, Failed> {
-    let (kept, hash) = file.kept();
-    line.say(&Say::Want { kept, hash }).await?;
-    let mut taking = Taking::new(size, kept);
-    let mut from = kept;
-    let mut done = kept;
+    let size = taking.size();
+    let (mut from, _) = file.kept();
+    let mut done = from;
     let (orders, queue) = mpsc::channel(QUEUE);
-    let writing = tokio::task::spawn_blocking(move || write(file, queue));
+    let (spare, mut returned) = mpsc::channel(QUEUE);
+    let writing = tokio::task::spawn_blocking(move || write(file, queue, &spare));
     loop {
-        let heard = line.hear().await?;
-        let take = match taking.heard(&heard) {
-            Ok(Ok(take)) => take,
+        let (take, heard) = match next(line, taking).await {
+            Ok(Ok(next)) => next,
             Ok(Err(why)) => {
                 // What is kept is part of a content that is no more.
                 if why == Refusal::Changed {
@@ -221,9 +313,11 @@ async fn take_all(
                 let _ = line.working(joined(writing)).await;
                 return Err(Failed::There(why));
             }
-            Err(violation) => {
-                let _ = orders.send(Order::Discard).await;
-                return Err(Failed::Here(Refusal::protocol(&violation)));
+            Err(failed) => {
+                if matches!(failed, Failed::Here(_)) {
+                    let _ = orders.send(Order::Discard).await;
+                }
+                return Err(failed);
             }
         };
         let order = match (take, heard) {
@@ -235,15 +329,14 @@ async fn take_all(
                 done += piece.len() as u64;
                 Order::Write(piece)
             }
-            (Take::Finish, _) => {
-                let _ = orders.send(Order::Finish).await;
+            (Take::Finish(hash), _) => {
+                let _ = orders.send(Order::Finish(hash)).await;
                 drop(orders);
-                return match line.working(joined(writing)).await? {
-                    Ok(()) => Ok(Arrived::From(from)),
-                    Err(why) => Err(Failed::Here(why)),
-                };
+                let written = line.working(joined(writing)).await?;
+                return written
+                    .map_or_else(|why| Err(Failed::Here(why)), |()| Ok(Arrived::From(from)));
             }
-            (Take::Continue | Take::Write, _) => {
+            _ => {
                 report.at(done, size);
                 continue;
             }
@@ -253,6 +346,9 @@ async fn take_all(
             return Err(Failed::Here(why.err().unwrap_or(Refusal::Mismatch)));
         }
         report.at(done, size);
+        if let Ok(piece) = returned.try_recv() {
+            line.reuse(piece);
+        }
     }
 }
 
@@ -261,24 +357,33 @@ enum Order {
     StartOver,
     Write(Vec<u8>),
     Discard,
-    Finish,
+    Finish(Hash),
 }
 
-fn write(mut file: Incoming, mut queue: mpsc::Receiver<Order>) -> Result<(), Refusal> {
+fn write(
+    mut file: Incoming,
+    mut queue: mpsc::Receiver<Order>,
+    spare: &mpsc::Sender<Vec<u8>>,
+) -> Result<(), Refusal> {
     while let Some(order) = queue.blocking_recv() {
         let written = match order {
             Order::StartOver => file.start_over(),
-            Order::Write(piece) => file.write(&piece),
+            Order::Write(piece) => {
+                let written = file.write(&piece);
+                // When there are enough of them, it is dropped.
+                let _ = spare.try_send(piece);
+                written
+            }
             Order::Discard => {
                 file.discard();
                 break;
             }
-            Order::Finish => return file.finish(&CancellationToken::new()),
+            Order::Finish(hash) => return file.finish(hash, &CancellationToken::new()),
         };
-        if let Err(error) = written {
+        if let Err(why) = written {
             // A full disk is in trouble enough.
             file.discard();
-            return Err(Refusal::io(&error));
+            return Err(why);
         }
     }
     Ok(())

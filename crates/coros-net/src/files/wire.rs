@@ -18,17 +18,18 @@
 //!
 //! | byte | say     | fields                                       | said by                     |
 //! |------|---------|----------------------------------------------|-----------------------------|
-//! | 0    | send    | replace: bool, size: u64, hash, name: text   | the dialler                 |
+//! | 0    | send    | replace: bool, size: u64, stamp: u64, name: text | the dialler             |
 //! | 1    | fetch   | name: text                                   | the dialler                 |
 //! | 2    | delete  | name: text                                   | the dialler                 |
-//! | 3    | offer   | size: u64, hash                              | the dialled, to a fetch     |
-//! | 4    | have    |                                              | who gets the file           |
-//! | 5    | want    | kept: u64, hash of what is kept              | who gets the file           |
-//! | 6    | from    | offset: u64, `kept` or 0                     | who has the file            |
-//! | 7    | end     |                                              | who has the file            |
-//! | 8    | done    |                                              | who gets the file, or deleted |
-//! | 9    | refused | [`Refusal`]: a byte which, and its fields    | whoever cannot go on        |
-//! | 10   | working |                                              | whoever keeps the other waiting |
+//! | 3    | offer   | size: u64, stamp: u64                        | the dialled, to a fetch     |
+//! | 4    | have    | hash of the file that is there               | who gets the file           |
+//! | 5    | same    | whether the file has that hash: bool         | who has the file            |
+//! | 6    | want    | kept: u64, hash of what is kept              | who gets the file           |
+//! | 7    | from    | offset: u64, `kept` or 0                     | who has the file            |
+//! | 8    | end     | hash of the whole file                       | who has the file            |
+//! | 9    | done    |                                              | who gets the file, or deleted |
+//! | 10   | refused | [`Refusal`]: a byte which, and its fields    | whoever cannot go on        |
+//! | 11   | working |                                              | whoever keeps the other waiting |
 //!
 //! ```text
 //!   send a file                 fetch a file                delete a file
@@ -42,13 +43,16 @@
 //!                               done      ->
 //! ```
 //!
-//! `have` in place of `want` says that the same content is there already; `refused` in place of
-//! anything says why there is no more. After a `refused` once pieces were under way the
+//! Nobody hashes a file before it is sent: who has it does so while it reads, and tells the hash
+//! at the end. The exception is a file of the same name and size at who gets it: that one says
+//! `have` first, and to `same` either `done`, or `want` as if there were none. `refused` in place
+//! of anything says why there is no more. After a `refused` once pieces were under way the
 //! connection ends; otherwise the next operation may follow.
 //!
 //! Who gets a file keeps what came when the connection breaks, and says at the next attempt how
 //! much that is and what its hash is. Who has the file goes on from there if its own bytes up to
-//! there have that hash, otherwise from 0.
+//! there have that hash, otherwise from 0. The stamp is whatever changes when the file is written
+//! to; what came of a file with another stamp, name or size is not looked at.
 //!
 //! Whoever keeps the other waiting says `working` twice within the time that counts as silence.
 
@@ -71,7 +75,7 @@ pub(super) enum Say {
     Send {
         replace: bool,
         size: u64,
-        hash: Hash,
+        stamp: u64,
         name: String,
     },
     Fetch {
@@ -82,9 +86,12 @@ pub(super) enum Say {
     },
     Offer {
         size: u64,
+        stamp: u64,
+    },
+    Have {
         hash: Hash,
     },
-    Have,
+    Same(bool),
     Want {
         kept: u64,
         hash: Hash,
@@ -92,7 +99,9 @@ pub(super) enum Say {
     From {
         offset: u64,
     },
-    End,
+    End {
+        hash: Hash,
+    },
     Done,
     Refused(Refusal),
     Working,
@@ -160,29 +169,25 @@ mod tests {
         let say = Say::Send {
             replace: true,
             size: 300,
-            hash: [7; 32],
+            stamp: 129,
             name: "a/b".into(),
         };
-        let mut expected = vec![40, 0, 0, 0, 1, 0, 1, 0xac, 2];
-        expected.extend([7; 32]);
-        expected.extend([3, b'a', b'/', b'b']);
+        let expected = [10, 0, 0, 0, 1, 0, 1, 0xac, 2, 0x81, 1, 3, b'a', b'/', b'b'];
         let bytes = encode(&say);
         assert_eq!(bytes, expected);
-        assert_eq!(header(*bytes.first_chunk().unwrap()), Ok((Kind::Say, 40)));
+        assert_eq!(header(*bytes.first_chunk().unwrap()), Ok((Kind::Say, 10)));
         assert_eq!(
             decode(Kind::Say, bytes[HEADER..].to_vec()),
             Ok(Heard::Say(say))
         );
-        for (number, say) in [
-            (4, Say::Have),
-            (7, Say::End),
-            (8, Say::Done),
-            (10, Say::Working),
-        ] {
+        for (number, say) in [(9, Say::Done), (11, Say::Working)] {
             assert_eq!(encode(&say)[HEADER..], [number]);
         }
+        assert_eq!(encode(&Say::Same(true))[HEADER..], [5, 1]);
+        let end = encode(&Say::End { hash: [7; 32] });
+        assert_eq!(end[HEADER..], [&[8][..], &[7; 32]].concat());
         let refused = encode(&Say::Refused(Refusal::TooLarge { largest: 5 }));
-        assert_eq!(refused[HEADER..HEADER + 1], [9]);
+        assert_eq!(refused[HEADER..HEADER + 1], [10]);
     }
 
     #[test]
@@ -202,8 +207,8 @@ mod tests {
             bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
             assert_eq!(header(bytes).is_ok(), ok, "{length} {kind}");
         }
-        assert!(decode(Kind::Say, vec![4, 0]).is_err(), "left over");
-        assert!(decode(Kind::Say, vec![11]).is_err(), "unknown");
+        assert!(decode(Kind::Say, vec![9, 0]).is_err(), "left over");
+        assert!(decode(Kind::Say, vec![12]).is_err(), "unknown");
         assert!(decode(Kind::Say, vec![1, 5, b'x']).is_err(), "too short");
     }
 }

@@ -99,10 +99,15 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
 
 /// The incomplete file in a folder, and its length.
 pub(crate) fn partial(folder: &Path) -> Option<u64> {
-    let name = names(folder)
-        .into_iter()
-        .find(|name| name.starts_with(".coros-part-"))?;
+    let name = partial_name(folder)?;
     Some(fs::metadata(folder.join(name)).unwrap().len())
+}
+
+pub(crate) fn partial_name(folder: &Path) -> Option<String> {
+    let names = names(folder);
+    names
+        .into_iter()
+        .find(|name| name.starts_with(".coros-part-"))
 }
 
 /// A connection through a cable that can be held and cut.
