@@ -119,6 +119,13 @@ impl<M> Address<M> {
         }
     }
 
+    /// Takes back the watcher of a local coroutine, if there is one.
+    pub(crate) fn unwatch(&self, key: Option<u64>) {
+        if let (Place::Local(mailbox), Some(key)) = (&self.place, key) {
+            mailbox.control().unwatch(key);
+        }
+    }
+
     /// Whether the coroutine takes no more messages: it has ended, or dropped its context. For a
     /// coroutine of another node always false, since only an answer could tell.
     #[must_use]

@@ -30,7 +30,7 @@ mod wire;
 pub use address::{Address, WeakAddress};
 pub use builder::{Builder, build, spawn};
 pub use categories::Categories;
-pub use channel::{Channel, ChannelClosed, SubscribeError};
+pub use channel::{Channel, ChannelError, SubscribeError};
 pub use context::{Context, ReceiveTimeoutError};
 pub use coro::{Coro, Join};
 pub use engine::panic_text;

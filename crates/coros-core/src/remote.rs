@@ -239,6 +239,12 @@ pub trait Exchange: Send + Sync {
 
     /// Finds the way to a coroutine.
     fn import(&self, id: &RemoteId) -> Imported;
+
+    /// The node whose messages are read in this exchange, if it is for one alone: a channel
+    /// believes a node only what it says of itself.
+    fn peer(&self) -> Option<NodeId> {
+        None
+    }
 }
 
 /// The way to a coroutine whose address came over the wire.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coros_core::{Channel, ChannelClosed, Context, Coro, build, spawn};
+use coros_core::{Channel, ChannelError, Context, Coro, build, spawn};
 use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -109,7 +109,7 @@ async fn closing_ends_a_delivery_that_waits() {
     };
     let start = Instant::now();
     let (delivered, ()) = tokio::join!(channel.deliver(7, 1, HOUR), close);
-    assert_eq!(delivered, Err(ChannelClosed(7)));
+    assert_eq!(delivered, Err(ChannelError::Closed(7)));
     assert_eq!(start.elapsed(), SECOND);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use coros_core::{Address, Channel, ChannelClosed, Context, Coro, Exit, SubscribeError, spawn};
+use coros_core::{Address, Channel, ChannelError, Context, Coro, Exit, SubscribeError, spawn};
 
 async fn bounded<T>(f: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), f)
@@ -305,7 +305,10 @@ async fn a_closed_channel_refuses_and_gives_the_message_back() {
     channel.close();
     channel.close();
     assert!(channel.is_closed());
-    assert_eq!(channel.send("x".into()), Err(ChannelClosed("x".into())));
+    assert_eq!(
+        channel.send("x".into()),
+        Err(ChannelError::Closed("x".into()))
+    );
     let error = channel.subscribe(&reader).unwrap_err();
     assert_eq!(
         error.to_string(),

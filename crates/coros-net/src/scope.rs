@@ -44,6 +44,10 @@ impl Exchange for Scope {
         }
         Imported::Remote(self.node.peer(&id.location))
     }
+
+    fn peer(&self) -> Option<NodeId> {
+        self.peer
+    }
 }
 
 /// Encodes a message and calls `f` with it and what it lends; whatever goes wrong, `take_back` is

@@ -3,8 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::remote::{Home, RelayEntry};
 use super::subscribers::Subscribers;
-use super::{Channel, ChannelClosed, Transform};
+use super::{Channel, ChannelError, Transform};
+use crate::primitives::lock;
 use crate::{Address, SendError};
 
 /// What a send needs of a channel, at one moment.
@@ -30,16 +32,50 @@ impl Put {
     }
 }
 
-/// Sends one subscriber its copy.
-#[inline]
-fn put<M: Send + 'static>(address: &Address<M>, message: M) -> Put {
-    match address.place() {
-        // What nearly all subscribers are: no error is made that would be thrown away.
-        Ok(mailbox) if !mailbox.is_bounded() => match mailbox.push(message) {
-            Ok(()) => Put::Reached,
-            Err(_) => Put::Ended,
-        },
-        _ => Put::of(&address.send(message)),
+/// How subscribers get their copies. Those of other nodes get one for the node, by reference: it
+/// is written from there.
+pub(super) trait Courier<M> {
+    fn coroutine(&mut self, coroutine: &Address<M>, message: M) -> Put;
+
+    /// How many coroutines have been reached so far.
+    fn relay(&mut self, relay: &RelayEntry<M>, message: &M) -> usize;
+
+    /// As [`relay`](Self::relay), for a channel of another node.
+    fn home(&mut self, channel: &Channel<M>, home: &Home<M>, message: &M) -> usize;
+}
+
+/// Puts the message where there is room.
+pub(super) struct Sending;
+
+impl<M: Clone + Send + 'static> Courier<M> for Sending {
+    #[inline]
+    fn coroutine(&mut self, coroutine: &Address<M>, message: M) -> Put {
+        match coroutine.place() {
+            // What nearly all subscribers are: no error is made that would be thrown away.
+            Ok(mailbox) if !mailbox.is_bounded() => match mailbox.push(message) {
+                Ok(()) => Put::Reached,
+                Err(_) => Put::Ended,
+            },
+            _ => Put::of(&coroutine.send(message)),
+        }
+    }
+
+    fn relay(&mut self, relay: &RelayEntry<M>, message: &M) -> usize {
+        if relay.send(message) {
+            relay.coroutines()
+        } else {
+            0
+        }
+    }
+
+    fn home(&mut self, channel: &Channel<M>, home: &Home<M>, message: &M) -> usize {
+        match channel.pass_home(home, message) {
+            Ok(()) => home.total(),
+            Err(error) => {
+                tracing::warn!("a message does not go to channel {channel}: {error}");
+                0
+            }
+        }
     }
 }
 
@@ -47,52 +83,78 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// Sends a message to all subscribers, and returns how many coroutines it went to.
     ///
     /// Does not wait: a subscriber whose bounded mailbox is full misses the message and is not
-    /// counted; [`deliver`](Self::deliver) waits. Zero when the [transform](Self::set_transform)
-    /// drops the message.
+    /// counted; [`deliver`](Self::deliver) waits. So do all subscribers of a node for which too
+    /// much waits. Zero when the [transform](Self::set_transform) drops the message.
+    ///
+    /// Coroutines of other nodes are counted when the message is on its way to them, as
+    /// [`subscribers`](Self::subscribers) counts them. When the channel is one of another node, the
+    /// message is on its way there, and the number is what `subscribers` says.
     ///
     /// # Errors
-    /// [`ChannelClosed`], with the message, when the channel is closed.
-    pub fn send(&self, message: M) -> Result<usize, ChannelClosed<M>> {
-        self.broadcast(message, put)
+    /// [`ChannelError::Closed`], with the message, when the channel is closed. For a channel of
+    /// another node the further reasons.
+    pub fn send(&self, message: M) -> Result<usize, ChannelError<M>> {
+        match &self.inner.home {
+            None => self.broadcast(message, &mut Sending),
+            Some(_) if self.is_closed() => Err(ChannelError::Closed(message)),
+            Some(home) => self.send_home(home, message),
+        }
     }
 
-    /// Walks over the subscribers, and those of subscribed channels; `put` gives each coroutine
-    /// its copy.
+    /// Walks over the subscribers, and those of subscribed channels.
     pub(super) fn broadcast(
         &self,
         message: M,
-        mut put: impl FnMut(&Address<M>, M) -> Put,
-    ) -> Result<usize, ChannelClosed<M>> {
-        let Some(view) = self.view() else {
-            return Err(ChannelClosed(message));
-        };
-        let mut further = Vec::new();
-        let mut reached = self.fan_out(&view, message, &mut put, &mut further);
-        drop(view);
-        while let Some((channel, message)) = further.pop() {
-            if let Some(view) = channel.view() {
-                reached += channel.fan_out(&view, message, &mut put, &mut further);
-            }
+        courier: &mut impl Courier<M>,
+    ) -> Result<usize, ChannelError<M>> {
+        match self.view() {
+            Some(view) => Ok(self.walk(view, message, courier)),
+            None => Err(ChannelError::Closed(message)),
         }
-        Ok(reached)
     }
 
-    /// The part of [`broadcast`](Self::broadcast) for one channel; leaves the work for its
-    /// channels in `further`.
+    /// Gives a message that has come from the home of the channel to its subscribers here.
+    pub(super) fn spread(&self, message: M, courier: &mut impl Courier<M>) -> usize {
+        let view = lock(&self.inner.state).view();
+        self.walk(view, message, courier)
+    }
+
+    fn walk(&self, view: View<M>, message: M, courier: &mut impl Courier<M>) -> usize {
+        let mut further = Vec::new();
+        let mut reached = self.fan_out(&view, message, courier, &mut further);
+        drop(view);
+        while let Some((channel, message)) = further.pop() {
+            let more = match &channel.inner.home {
+                Some(home) => courier.home(&channel, home, &message),
+                None => match channel.view() {
+                    Some(view) => channel.fan_out(&view, message, courier, &mut further),
+                    None => 0,
+                },
+            };
+            reached = usize::saturating_add(reached, more);
+        }
+        reached
+    }
+
+    /// The part of [`walk`](Self::walk) for one channel; leaves the work for its channels in
+    /// `further`.
     fn fan_out(
         &self,
         view: &View<M>,
         message: M,
-        put: &mut impl FnMut(&Address<M>, M) -> Put,
+        courier: &mut impl Courier<M>,
         further: &mut Vec<(Channel<M>, M)>,
     ) -> usize {
         let Some(message) = self.apply_transform(view, message) else {
             return 0;
         };
         let list = &*view.subscribers;
-        let (mut reached, mut ended) = (0, Vec::new());
-        let mut count = |address: &Address<M>, message| match put(address, message) {
-            Put::Reached => reached += 1,
+        let (mut reached, mut ended) = (0_usize, Vec::new());
+        for relay in list.relays.values().filter(|it| it.wants_messages()) {
+            reached = reached.saturating_add(courier.relay(relay, &message));
+        }
+        let mut count = |address: &Address<M>, message| match courier.coroutine(address, message) {
+            Put::Reached => reached = reached.saturating_add(1),
             Put::Missed => {}
             Put::Ended => ended.push(address.clone()),
         };

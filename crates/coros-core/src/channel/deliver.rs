@@ -1,15 +1,33 @@
 //! Delivering to a number of subscribers, waiting for them and for room in their mailboxes.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 
-use super::broadcast::Put;
-use super::{Channel, ChannelClosed};
+use super::broadcast::{Courier, Put};
+use super::count::Changes;
+use super::remote::{Home, RelayEntry};
+use super::{Channel, ChannelError};
+use crate::remote::BoxFuture;
 use crate::{Address, SendError};
+
+/// Answers of other nodes take their time as well. A delivery that may need some keeps an eighth of
+/// its time for them, at most so much.
+const FOR_ANSWERS: Duration = Duration::from_secs(1);
+
+fn for_answers(limit: Duration) -> Duration {
+    (limit / 8).min(FOR_ANSWERS)
+}
+
+/// The end of a time limit; one that is longer than time is a year.
+pub(super) fn deadline(limit: Duration) -> Instant {
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let now = Instant::now();
+    now + limit.min(year)
+}
 
 impl<M: Clone + Send + 'static> Channel<M> {
     /// Waits until the message can go to at least `n` coroutines, at most `limit`; then sends it
@@ -18,9 +36,11 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// Coroutines are counted as by [`subscribers`](Self::subscribers). When `limit` is over, the
     /// message goes to those that have subscribed by then; that it is fewer than `n` shows in the
     /// result. Within `limit` it also waits for room in bounded mailboxes, and for coroutines of
-    /// other nodes to confirm. A coroutine of this node without room at the end does not get the
-    /// message; one of another node that has not confirmed by then may get it all the same. Neither
-    /// is counted. A full mailbox holds up no other subscriber. Zero when the
+    /// other nodes to confirm, for which it keeps an eighth of `limit`, at most a second: so much
+    /// earlier it stops waiting for more subscribers when there are other nodes among them. A
+    /// coroutine of this node without room at the end does not get the message; one of another node
+    /// that has not confirmed by then may get it all the same. Neither is counted. A full mailbox,
+    /// or a node that does not answer, holds up no other subscriber. Zero when the
     /// [transform](Self::set_transform) drops the message.
     ///
     /// ```
@@ -40,8 +60,9 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// ```
     ///
     /// # Errors
-    /// [`ChannelClosed`], with the message, when the channel is closed, also while waiting for
-    /// subscribers.
+    /// [`ChannelError::Closed`], with the message, when the channel is closed, also while waiting for
+    /// subscribers. For a channel of another node the further reasons; without an answer within
+    /// `limit` the result is zero.
     ///
     /// # Panics
     /// When polled outside of a tokio runtime with time enabled.
@@ -54,57 +75,52 @@ impl<M: Clone + Send + 'static> Channel<M> {
         message: M,
         n: usize,
         limit: Duration,
-    ) -> Result<usize, ChannelClosed<M>> {
-        let mut limit = pin!(tokio::time::sleep(limit));
-        tokio::select! {
-            biased;
-            () = self.has_subscribers(n) => {}
-            () = &mut limit => {}
-        }
-        let mut waiting = FuturesUnordered::new();
-        let mut reached = self.broadcast(message, |address, message| {
-            let message = if address.remote_id().is_some() {
-                message
-            } else {
-                match address.send(message) {
-                    Err(SendError::Full(message)) => message,
-                    result => return Put::of(&result),
+    ) -> Result<usize, ChannelError<M>> {
+        match &self.inner.home {
+            None => self.deliver_here(message, n, limit).await,
+            Some(_) if self.is_closed() => Err(ChannelError::Closed(message)),
+            Some(home) => {
+                if let Err(error) = self.reach_home(home) {
+                    return Err(ChannelError::from_carry(message, error));
                 }
-            };
-            waiting.push(put_in(address.clone(), message));
-            Put::Missed
-        })?;
-        loop {
-            tokio::select! {
-                biased;
-                delivered = waiting.next() => match delivered {
-                    Some(delivered) => reached += usize::from(delivered),
-                    None => return Ok(reached),
-                },
-                () = &mut limit => return Ok(reached),
+                let delivery = home.deliver(&message, n, limit - for_answers(limit));
+                match tokio::time::timeout(limit, delivery).await {
+                    Ok(Ok(reached)) => Ok(reached),
+                    Ok(Err(error)) => Err(ChannelError::from_carry(message, error)),
+                    Err(_) => Ok(0),
+                }
             }
         }
     }
 
+    async fn deliver_here(
+        &self,
+        message: M,
+        n: usize,
+        limit: Duration,
+    ) -> Result<usize, ChannelError<M>> {
+        let end = deadline(limit);
+        let mut enough = pin!(self.has_subscribers(n));
+        tokio::select! {
+            biased;
+            () = &mut enough => {}
+            () = tokio::time::sleep_until(end - for_answers(limit)) => {
+                if !self.reaches_elsewhere() {
+                    let _ = tokio::time::timeout_at(end, enough).await;
+                }
+            }
+        }
+        let mut delivering = Delivering::until(end);
+        let reached = self.broadcast(message, &mut delivering)?;
+        Ok(reached.saturating_add(delivering.finish().await))
+    }
+
     /// Resolves when at least `n` coroutines have subscribed, or the channel is closed.
     async fn has_subscribers(&self, n: usize) {
-        while n > 0 && self.subscribers() < n {
-            // A subscription from here on is noticed; one before it is counted below.
-            let mut changes = FuturesUnordered::new();
-            let mut count = 0;
-            let mut open = vec![self.clone()];
-            while let Some(channel) = open.pop() {
-                changes.push(Arc::clone(&channel.inner.changed).notified_owned());
-                let Some(view) = channel.view() else {
-                    if channel == *self {
-                        return;
-                    }
-                    continue;
-                };
-                count += view.subscribers.alive();
-                open.extend(view.subscribers.channels.iter().cloned());
-            }
-            if count >= n {
+        while n > 0 && self.subscribers() < n && !self.is_closed() {
+            // A subscription from here on is noticed; one before it is counted.
+            let mut changes = Changes::new();
+            if self.count(false, Some(&mut changes)) >= n || self.is_closed() {
                 return;
             }
             changes.next().await;
@@ -112,7 +128,76 @@ impl<M: Clone + Send + 'static> Channel<M> {
     }
 }
 
-/// Whether the message got into the mailbox.
-async fn put_in<M: Send + 'static>(address: Address<M>, message: M) -> bool {
-    address.deliver(message).await.is_ok()
+/// Puts the message where there is room, and waits where there is none and for other nodes.
+pub(super) struct Delivering {
+    end: Instant,
+    waiting: FuturesUnordered<BoxFuture<usize>>,
+}
+
+impl Delivering {
+    pub(super) fn until(end: Instant) -> Self {
+        Delivering {
+            end,
+            waiting: FuturesUnordered::new(),
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// How many more coroutines get it in time.
+    pub(super) async fn finish(mut self) -> usize {
+        let mut end = pin!(tokio::time::sleep_until(self.end));
+        let mut reached: usize = 0;
+        loop {
+            tokio::select! {
+                biased;
+                delivered = self.waiting.next() => match delivered {
+                    Some(delivered) => reached = reached.saturating_add(delivered),
+                    None => return reached,
+                },
+                () = &mut end => return reached,
+            }
+        }
+    }
+
+    /// What another node gets of the time: the rest is for its answer.
+    fn time_afar(&self) -> Duration {
+        let left = self.end.saturating_duration_since(Instant::now());
+        left - for_answers(left)
+    }
+}
+
+impl<M: Clone + Send + 'static> Courier<M> for Delivering {
+    fn coroutine(&mut self, coroutine: &Address<M>, message: M) -> Put {
+        let message = if coroutine.remote_id().is_some() {
+            message
+        } else {
+            match coroutine.send(message) {
+                Err(SendError::Full(message)) => message,
+                result => return Put::of(&result),
+            }
+        };
+        let coroutine = coroutine.clone();
+        self.waiting.push(Box::pin(async move {
+            usize::from(coroutine.deliver(message).await.is_ok())
+        }));
+        Put::Missed
+    }
+
+    fn relay(&mut self, relay: &RelayEntry<M>, message: &M) -> usize {
+        let delivery = relay.deliver(message, self.time_afar());
+        self.waiting.push(delivery);
+        0
+    }
+
+    fn home(&mut self, channel: &Channel<M>, home: &Home<M>, message: &M) -> usize {
+        if channel.reach_home(home).is_ok() {
+            let delivery = home.deliver(message, 0, self.time_afar());
+            self.waiting
+                .push(Box::pin(async move { delivery.await.unwrap_or(0) }));
+        }
+        0
+    }
 }

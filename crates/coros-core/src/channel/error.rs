@@ -2,28 +2,73 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::Channel;
+use crate::remote::{CarryError, CodecError};
 
-/// The channel has been closed; the message comes back.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the channel has been closed")]
-pub struct ChannelClosed<M>(pub M);
+/// A message that a channel did not take, with the reason; the message comes back.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChannelError<M> {
+    /// The channel has been closed.
+    Closed(M),
+    /// As much waits for the channel's node as may, or as many deliveries of this node wait there.
+    Full(M),
+    /// There is no link to the channel's node, or it was lost before the answer came.
+    Disconnected(M, Box<str>),
+    /// The message cannot be encoded for another node, or is longer than the 16 MiB that a
+    /// message between nodes may have.
+    Codec(M, Box<CodecError>),
+}
 
-impl<M> ChannelClosed<M> {
+impl<M> ChannelError<M> {
     /// The message.
     pub fn into_message(self) -> M {
-        self.0
+        match self {
+            ChannelError::Closed(message)
+            | ChannelError::Full(message)
+            | ChannelError::Disconnected(message, _)
+            | ChannelError::Codec(message, _) => message,
+        }
+    }
+
+    pub(super) fn from_carry(message: M, error: CarryError) -> Self {
+        match error {
+            CarryError::Closed => ChannelError::Closed(message),
+            CarryError::Full => ChannelError::Full(message),
+            CarryError::Disconnected(why) => ChannelError::Disconnected(message, why.into()),
+            CarryError::Codec(why) => ChannelError::Codec(message, why.into()),
+        }
     }
 }
 
-impl<M> fmt::Debug for ChannelClosed<M> {
+impl<M> fmt::Display for ChannelError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ChannelClosed")
+        match self {
+            ChannelError::Closed(_) => f.write_str("the channel has been closed"),
+            ChannelError::Full(_) => f.write_str(
+                "as much waits for the channel's node as may: `deliver` waits for room, `send` \
+                 does not",
+            ),
+            ChannelError::Disconnected(_, why) => {
+                write!(f, "no link to the channel's node: {why}")
+            }
+            ChannelError::Codec(_, why) => write!(f, "the message cannot travel: {why}"),
+        }
     }
 }
+
+impl<M> fmt::Debug for ChannelError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChannelError({self})")
+    }
+}
+
+impl<M> std::error::Error for ChannelError<M> {}
 
 /// Why a channel does not take a subscriber.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SubscribeError {
     /// The channel has been closed.
@@ -42,6 +87,25 @@ pub enum SubscribeError {
         /// The channel that would subscribe.
         subscriber: String,
     },
+    /// The channel's home, or the way to it, does not allow it, or it could not be made sure that
+    /// messages would not go round and round.
+    #[error("channel {channel} does not take {subscriber} as a subscriber: {reason}")]
+    Refused {
+        /// The channel.
+        channel: String,
+        /// Who would subscribe.
+        subscriber: String,
+        /// Why not.
+        reason: String,
+    },
+    /// There is no link to the channel's node.
+    #[error("no link to the node of channel {channel}: {reason}")]
+    Disconnected {
+        /// The channel.
+        channel: String,
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl SubscribeError {
@@ -55,6 +119,35 @@ impl SubscribeError {
         SubscribeError::Cycle {
             channel: channel.to_string(),
             subscriber: subscriber.to_string(),
+        }
+    }
+
+    pub(super) fn refused<M>(
+        channel: &Channel<M>,
+        subscriber: &impl fmt::Display,
+        reason: &str,
+    ) -> Self {
+        SubscribeError::Refused {
+            channel: channel.to_string(),
+            subscriber: subscriber.to_string(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    pub(super) fn from_carry<M>(
+        channel: &Channel<M>,
+        subscriber: &impl fmt::Display,
+        error: &CarryError,
+    ) -> Self {
+        match error {
+            CarryError::Closed => SubscribeError::closed(channel),
+            CarryError::Disconnected(reason) => SubscribeError::Disconnected {
+                channel: channel.to_string(),
+                reason: reason.clone(),
+            },
+            CarryError::Full | CarryError::Codec(_) => {
+                SubscribeError::refused(channel, subscriber, &error.to_string())
+            }
         }
     }
 }

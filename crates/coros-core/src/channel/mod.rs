@@ -10,25 +10,30 @@
 //! count) and then let go.
 
 mod broadcast;
+mod count;
 mod deliver;
 mod error;
 mod hierarchy;
+mod life;
+mod remote;
 mod subscribe;
 mod subscribers;
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 
 use indexmap::IndexSet;
 use tokio::sync::Notify;
 
-pub use error::{ChannelClosed, SubscribeError};
+pub use error::{ChannelError, SubscribeError};
 
+use self::remote::Home;
 use crate::control::next_id;
 use crate::primitives::{Mutex, lock};
-use crate::{Address, names};
+use crate::remote::{NodeId, OnExit, RemoteId};
 use broadcast::View;
 use subscribe::Watched;
 use subscribers::Subscribers;
@@ -91,6 +96,8 @@ struct Inner<M> {
     /// Written under the lock of `state`.
     closed: AtomicBool,
     state: Mutex<State<M>>,
+    /// Of a channel of another node: then this is the relay for its subscribers here.
+    home: Option<Home<M>>,
 }
 
 struct State<M> {
@@ -103,94 +110,92 @@ struct State<M> {
     look_at: usize,
     /// Coroutines of other nodes whose end will be told, subscribed still or not.
     watched: IndexSet<Watched<M>>,
+    afar: Afar,
+}
+
+/// What a channel keeps on behalf of other nodes.
+#[derive(Default)]
+struct Afar {
+    /// Told of the end.
+    watchers: Vec<OnExit>,
+    /// The nodes of relays, each of them watched.
+    watched: HashSet<NodeId>,
+    /// For how many things that they have asked for nodes wait.
+    turns: HashMap<Option<NodeId>, usize>,
+    /// Whether a task tells relays how many subscribers there are.
+    telling: bool,
+}
+
+impl<M> State<M> {
+    fn view(&self) -> View<M> {
+        View {
+            transform: self.transform.clone(),
+            subscribers: Arc::clone(&self.subscribers),
+        }
+    }
 }
 
 impl<M> Channel<M> {
     /// A channel without subscribers.
     #[must_use]
     pub fn new() -> Self {
-        Self::make(None)
+        Self::make(next_id(), None, None)
     }
 
     /// A channel with a name for people: in errors, logs and `Display`. It need not be unique.
     #[must_use]
     pub fn named(name: impl Into<Arc<str>>) -> Self {
-        Self::make(Some(name.into()))
+        Self::make(next_id(), Some(name.into()), None)
     }
 
-    fn make(name: Option<Arc<str>>) -> Self {
+    /// The relay of a channel of another node.
+    fn relay(home: Home<M>) -> Self {
+        Self::make(home.id().coroutine, None, Some(home))
+    }
+
+    fn make(id: u64, name: Option<Arc<str>>, home: Option<Home<M>>) -> Self {
         let state = State {
             registered: false,
             transform: None,
             subscribers: Arc::default(),
             look_at: subscribers::LOOK_AT_LEAST,
             watched: IndexSet::new(),
+            afar: Afar::default(),
         };
         Channel {
             inner: Arc::new(Inner {
-                id: next_id(),
+                id,
                 name,
                 changed: Arc::default(),
                 closed: AtomicBool::new(false),
                 state: Mutex::new(state),
+                home,
             }),
         }
     }
 
-    /// The channel's number, unique within a run of the process.
+    /// The channel's number, unique within a run of its node.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.inner.id
     }
 
-    /// The name given by [`named`](Self::named).
+    /// The name given by [`named`](Self::named). Unknown for a channel of another node.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.inner.name.as_deref()
     }
 
-    /// Whether the channel has been closed.
+    /// Where the channel lives, if that is not in this process.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.inner.closed.load(Relaxed)
-    }
-
-    /// Closes the channel for all its handles: later sends fail, deliveries that wait for
-    /// subscribers end, all subscribers are released, and its [names](Self::register) are free.
-    /// Closing twice is closing once.
-    ///
-    /// A send that is under way on another thread still goes to all.
-    pub fn close(&self) {
-        let (dropped, registered) = {
-            let mut state = lock(&self.inner.state);
-            self.inner.closed.store(true, Relaxed);
-            let subscribers = std::mem::take(&mut state.subscribers);
-            let watched = std::mem::take(&mut state.watched);
-            (
-                (subscribers, watched, state.transform.take()),
-                state.registered,
-            )
-        };
-        // Dropping addresses wakes coroutines: not under the lock.
-        drop(dropped);
-        self.inner.changed.notify_waiters();
-        if registered {
-            names::forget_channel(self.id());
-        }
-    }
-
-    /// From now on, closing the channel takes its names back.
-    pub(crate) fn note_registered(&self) {
-        lock(&self.inner.state).registered = true;
+    pub fn remote_id(&self) -> Option<&RemoteId> {
+        self.inner.home.as_ref().map(Home::id)
     }
 
     /// What a send needs, unless the channel is closed.
     fn view(&self) -> Option<View<M>> {
         let state = lock(&self.inner.state);
-        (!self.is_closed()).then(|| View {
-            transform: state.transform.clone(),
-            subscribers: Arc::clone(&state.subscribers),
-        })
+        (!self.is_closed()).then(|| state.view())
     }
 }
 
@@ -215,52 +220,29 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// assert_eq!(coro.join().await, Ok(Some(42)));
     /// # }
     /// ```
-    pub fn set_transform(&self, transform: impl Fn(M) -> Option<M> + Send + Sync + 'static) {
+    ///
+    /// False, and nothing has been done, for a channel of another node: it runs at home, and a
+    /// function does not travel.
+    pub fn set_transform(
+        &self,
+        transform: impl Fn(M) -> Option<M> + Send + Sync + 'static,
+    ) -> bool {
+        if self.inner.home.is_some() {
+            return false;
+        }
         let old = {
             let mut state = lock(&self.inner.state);
             state.transform.replace(Arc::new(transform))
         };
         drop(old);
+        true
     }
 
-    /// Lets messages through as they are again.
-    pub fn clear_transform(&self) {
+    /// Lets messages through as they are again. False for a channel of another node.
+    pub fn clear_transform(&self) -> bool {
         let old = lock(&self.inner.state).transform.take();
         drop(old);
-    }
-
-    /// How many coroutines a message sent now would go to: those subscribed to this channel, and
-    /// those subscribed to channels subscribed to it, once for each way there.
-    #[must_use]
-    pub fn subscribers(&self) -> usize {
-        let mut count = 0;
-        let mut open = vec![self.clone()];
-        while let Some(channel) = open.pop() {
-            let Some(view) = channel.view() else { continue };
-            let list = &view.subscribers;
-            let alive = list.alive();
-            if alive < list.addresses.len() {
-                channel.let_go(&[]);
-            }
-            count += alive;
-            open.extend(list.channels.iter().cloned());
-        }
-        count
-    }
-
-    /// Drops the addresses given, of coroutines that have ended, and others known to have ended.
-    #[cold]
-    fn let_go(&self, ended: &[Address<M>]) {
-        let dropped = {
-            let mut state = lock(&self.inner.state);
-            let list = Arc::make_mut(&mut state.subscribers);
-            let mut dropped = list.take_ended();
-            dropped.extend(ended.iter().filter_map(|it| list.addresses.swap_take(it)));
-            let closed = list.take_closed();
-            state.look_at = subscribers::next_look(list.addresses.len());
-            (dropped, closed)
-        };
-        drop(dropped);
+        self.inner.home.is_none()
     }
 }
 
@@ -293,10 +275,14 @@ impl<M> Hash for Channel<M> {
     }
 }
 
-/// `name#12`, or `#12`.
+/// `name#12`, `#12`, or `#12@node@127.0.0.1:4000`.
 impl<M> fmt::Display for Channel<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.name().unwrap_or(""), self.id())
+        write!(f, "{}#{}", self.name().unwrap_or(""), self.id())?;
+        match self.remote_id() {
+            Some(id) => write!(f, "@{}", id.location),
+            None => Ok(()),
+        }
     }
 }
 

@@ -3,6 +3,9 @@
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 
+use indexmap::Equivalent;
+
+use super::remote::Home;
 use super::{Channel, SubscribeError, subscribers};
 use crate::Address;
 use crate::primitives::lock;
@@ -11,12 +14,45 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// Subscribes a coroutine: it gets every message sent from now on. False when it had
     /// subscribed before, or has ended.
     ///
+    /// To a channel of another node a coroutine of this node subscribes by way of a relay, which
+    /// all of this node's subscribers share: so a message comes here once. It gets every message
+    /// that the channel's home sends after the request has arrived there, and those that are sent
+    /// from here after this call. When the session with the home's node ends, the subscription ends
+    /// with it, and the coroutine is released. For a coroutine of a third node the request goes to
+    /// the home, which sends to it directly; then true says no more than that it is on its way.
+    ///
     /// # Errors
-    /// [`SubscribeError::Closed`] when the channel is closed.
+    /// [`SubscribeError::Closed`] when the channel is closed; for a channel of another node
+    /// [`SubscribeError::Disconnected`] when that cannot be reached.
     pub fn subscribe(&self, coroutine: &Address<M>) -> Result<bool, SubscribeError> {
-        if coroutine.is_closed() {
+        let afar = coroutine.remote_id().is_some();
+        if let Some(home) = &self.inner.home
+            && afar
+        {
+            if self.is_closed() {
+                return Err(SubscribeError::closed(self));
+            }
+            let sent = home.subscribe(coroutine, true);
+            return match sent {
+                Ok(()) => Ok(true),
+                Err(error) => Err(SubscribeError::from_carry(self, coroutine, &error)),
+            };
+        }
+        if coroutine.is_closed() || !self.enter(coroutine)? {
             return Ok(false);
         }
+        if let Some(home) = &self.inner.home {
+            self.release_at_end(home, coroutine);
+            if let Err(error) = self.reach_home_anew(home) {
+                self.unsubscribe(coroutine);
+                return Err(SubscribeError::from_carry(self, coroutine, &error));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Enters a subscriber in the list here. False when it is there.
+    fn enter(&self, coroutine: &Address<M>) -> Result<bool, SubscribeError> {
         let (ended, unwatched) = {
             let mut state = lock(&self.inner.state);
             if self.is_closed() {
@@ -45,6 +81,43 @@ impl<M: Clone + Send + 'static> Channel<M> {
             self.release_at_exit(Watched(coroutine.clone()));
         }
         Ok(true)
+    }
+
+    /// At a relay: the home has to know when the last subscriber has ended.
+    fn release_at_end(&self, home: &Home<M>, coroutine: &Address<M>) {
+        let (relay, id) = (Arc::downgrade(&self.inner), coroutine.id());
+        let key = coroutine.watch(Box::new(move |_| {
+            if let Some(inner) = Weak::upgrade(&relay) {
+                Channel { inner }.let_go_of(id);
+            }
+        }));
+        if let Some(key) = key {
+            home.keep_watch(id, key);
+            if coroutine.is_closed() {
+                home.take_watch(id);
+            }
+        }
+    }
+
+    /// At a relay: a coroutine of this node has ended.
+    fn let_go_of(&self, id: u64) {
+        let ended = {
+            let mut state = lock(&self.inner.state);
+            let list = Arc::make_mut(&mut state.subscribers);
+            list.addresses.swap_take(&Number(id))
+        };
+        if let Some(home) = &self.inner.home {
+            home.take_watch(id);
+        }
+        drop(ended);
+        self.subscriber_gone();
+    }
+
+    /// The count has changed; a home may have to know at once.
+    pub(super) fn subscriber_gone(&self) {
+        self.inner.changed.notify_waiters();
+        // A home that cannot be reached forgets its relays.
+        let _ = self.report();
     }
 
     /// Nothing but its monitor tells that a coroutine of another node has ended.
@@ -76,8 +149,14 @@ impl<M: Clone + Send + 'static> Channel<M> {
 
     /// Takes a coroutine's subscription back and releases it. False when it had none.
     ///
-    /// A send that is under way on another thread may still reach it.
+    /// A send that is under way on another thread may still reach it. When the channel and the
+    /// coroutine are both of other nodes, true says that the request is on its way.
     pub fn unsubscribe(&self, coroutine: &Address<M>) -> bool {
+        if let Some(home) = &self.inner.home
+            && coroutine.remote_id().is_some()
+        {
+            return home.subscribe(coroutine, false).is_ok();
+        }
         let removed = {
             let mut state = lock(&self.inner.state);
             if !state.subscribers.addresses.contains(coroutine) {
@@ -87,7 +166,28 @@ impl<M: Clone + Send + 'static> Channel<M> {
                 .addresses
                 .swap_take(coroutine)
         };
-        removed.is_some()
+        if let Some(home) = &self.inner.home {
+            coroutine.unwatch(home.take_watch(coroutine.id()));
+        }
+        let was_subscribed = removed.is_some();
+        drop(removed);
+        self.subscriber_gone();
+        was_subscribed
+    }
+}
+
+/// Finds a coroutine of this node in the list by its number.
+struct Number(u64);
+
+impl Hash for Number {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl<M> Equivalent<Address<M>> for Number {
+    fn equivalent(&self, address: &Address<M>) -> bool {
+        address.id() == self.0 && address.remote_id().is_none()
     }
 }
 

@@ -1,9 +1,13 @@
 //! The list of subscribers of one channel.
 
-use indexmap::IndexSet;
+use std::sync::Arc;
+
+use indexmap::{IndexMap, IndexSet};
 
 use super::Channel;
+use super::remote::RelayEntry;
 use crate::Address;
+use crate::remote::NodeId;
 
 /// Fewer addresses than this are not looked through at a subscription.
 pub(super) const LOOK_AT_LEAST: usize = 64;
@@ -12,6 +16,10 @@ pub(super) const LOOK_AT_LEAST: usize = 64;
 pub(super) struct Subscribers<M> {
     pub(super) addresses: IndexSet<Address<M>>,
     pub(super) channels: IndexSet<Channel<M>>,
+    /// Channels that get no messages yet: it is not certain that there would be no cycle.
+    pub(super) unchecked: IndexSet<Channel<M>>,
+    /// Those of other nodes, together.
+    pub(super) relays: IndexMap<NodeId, Arc<RelayEntry<M>>>,
 }
 
 /// How many addresses there should be for the next look, with `alive` left after this one.
@@ -20,6 +28,14 @@ pub(super) fn next_look(alive: usize) -> usize {
 }
 
 impl<M> Subscribers<M> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && !self.has_channels()
+    }
+
+    pub(super) fn has_channels(&self) -> bool {
+        !self.channels.is_empty() || !self.unchecked.is_empty()
+    }
+
     /// How many coroutines have not ended.
     pub(super) fn alive(&self) -> usize {
         self.addresses.iter().filter(|it| !it.is_closed()).count()
@@ -57,6 +73,8 @@ impl<M> Default for Subscribers<M> {
         Subscribers {
             addresses: IndexSet::new(),
             channels: IndexSet::new(),
+            unchecked: IndexSet::new(),
+            relays: IndexMap::new(),
         }
     }
 }
@@ -66,6 +84,8 @@ impl<M> Clone for Subscribers<M> {
         Subscribers {
             addresses: self.addresses.clone(),
             channels: self.channels.clone(),
+            unchecked: self.unchecked.clone(),
+            relays: self.relays.clone(),
         }
     }
 }

@@ -23,8 +23,8 @@ pub enum RegisterError {
         /// Who would have it.
         holder: String,
     },
-    /// The coroutine lives on another node.
-    #[error("a coroutine of another node cannot be registered here as {name:?}: register it there")]
+    /// The coroutine or channel lives on another node.
+    #[error("what lives on another node cannot be registered here as {name:?}: register it there")]
     Remote {
         /// The name.
         name: Arc<str>,

@@ -162,8 +162,12 @@ impl<M: Send + 'static> Channel<M> {
     /// # Errors
     /// [`RegisterError`]; nothing when this channel has the name already.
     pub fn register(&self, name: impl Into<Arc<str>>) -> Result<(), RegisterError> {
+        let name = name.into();
+        if self.remote_id().is_some() {
+            return Err(RegisterError::Remote { name });
+        }
         self.note_registered();
-        CHANNELS.register(&name.into(), self.clone())?;
+        CHANNELS.register(&name, self.clone())?;
         if self.is_closed() {
             // It may have been closed before the name was there to be forgotten.
             forget_channel(self.id());

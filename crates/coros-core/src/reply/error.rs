@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::remote::CodecError;
+use crate::remote::{CarryError, CodecError};
 use crate::send::SendError;
 
 /// Why a question got no answer.
@@ -31,6 +31,10 @@ pub enum AskError {
 }
 
 impl AskError {
+    pub(crate) fn from_carry(error: CarryError) -> Self {
+        AskError::from_send(SendError::from_carry((), error))
+    }
+
     pub(crate) fn from_send<M>(error: SendError<M>) -> Self {
         match error {
             SendError::Full(_) => AskError::Full,

@@ -1,0 +1,173 @@
+//! The end of a channel.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Channel, Inner};
+use crate::primitives::lock;
+use crate::remote::{NodeId, OnExit};
+use crate::{Exit, names};
+
+/// For how many things that it has asked for one node may wait at a channel.
+const MAX_TURNS: usize = 256;
+
+/// How many coroutines of third nodes, and channels, other nodes may subscribe.
+const MAX_FROM_AFAR: usize = 65_536;
+
+impl<M> Channel<M> {
+    /// Whether the channel has been closed. For a channel of another node, as far as that has been
+    /// told here, which it is to a node that has subscribed or sent.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.closed.load(Relaxed)
+    }
+
+    /// Closes the channel for all its handles: later sends fail, deliveries that wait for
+    /// subscribers end, all subscribers are released, and its [names](Self::register) are free.
+    /// Closing twice is closing once.
+    ///
+    /// A send that is under way on another thread still goes to all that are on this node. A
+    /// channel of another node is closed when the request arrives there; what has been sent from
+    /// here before comes first.
+    pub fn close(&self) {
+        if let Some(home) = &self.inner.home {
+            if !self.inner.closed.swap(true, Relaxed) {
+                home.close();
+                self.inner.changed.notify_waiters();
+            }
+            return;
+        }
+        self.inner.end();
+    }
+
+    /// From now on, closing the channel takes its names back.
+    pub(crate) fn note_registered(&self) {
+        lock(&self.inner.state).registered = true;
+    }
+
+    /// Calls `on_exit` once: when the channel is closed, or its last handle dropped.
+    pub(super) fn watch_end(&self, on_exit: OnExit) {
+        {
+            let mut state = lock(&self.inner.state);
+            if !self.is_closed() {
+                state.afar.watchers.push(on_exit);
+                return;
+            }
+        }
+        on_exit(Exit::Finished);
+    }
+}
+
+impl<M> Inner<M> {
+    fn end(&self) {
+        let (dropped, watchers, registered) = {
+            let mut state = lock(&self.state);
+            self.closed.store(true, Relaxed);
+            let subscribers = std::mem::take(&mut state.subscribers);
+            let watched = std::mem::take(&mut state.watched);
+            (
+                (subscribers, watched, state.transform.take()),
+                std::mem::take(&mut state.afar.watchers),
+                state.registered,
+            )
+        };
+        for relay in dropped.0.relays.values() {
+            relay.tell_closed();
+        }
+        // Dropping addresses wakes coroutines: not under the lock.
+        drop(dropped);
+        self.changed.notify_waiters();
+        for watcher in watchers {
+            watcher(Exit::Finished);
+        }
+        if registered {
+            names::forget_channel(self.id);
+        }
+    }
+
+    /// Lets go of all who have subscribed at a relay.
+    pub(super) fn release_all(&self) {
+        let dropped = {
+            let mut state = lock(&self.state);
+            let watched = std::mem::take(&mut state.watched);
+            (std::mem::take(&mut state.subscribers), watched)
+        };
+        if let Some(home) = &self.home {
+            for coroutine in &dropped.0.addresses {
+                coroutine.unwatch(home.take_watch(coroutine.id()));
+            }
+        }
+        drop(dropped);
+        self.changed.notify_waiters();
+    }
+}
+
+impl<M> Drop for Inner<M> {
+    fn drop(&mut self) {
+        match &self.home {
+            Some(home) => home.relay_dropped(),
+            None => self.end(),
+        }
+    }
+}
+
+/// One thing that another node waits for.
+pub(super) struct Turn<M> {
+    channel: Channel<M>,
+    node: Option<NodeId>,
+}
+
+impl<M> Drop for Turn<M> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.channel.inner.state);
+        let turns: &mut HashMap<_, _> = &mut state.afar.turns;
+        if let Some(taken) = turns.get_mut(&self.node) {
+            *taken -= 1;
+            if *taken == 0 {
+                turns.remove(&self.node);
+            }
+        }
+    }
+}
+
+impl<M> Channel<M> {
+    /// One more thing for a node to wait for, if it does not wait for too many.
+    pub(super) fn take_turn(&self, node: Option<NodeId>) -> Option<Turn<M>> {
+        let mut state = lock(&self.inner.state);
+        let taken = state.afar.turns.entry(node).or_default();
+        if *taken == MAX_TURNS {
+            return None;
+        }
+        *taken += 1;
+        drop(state);
+        Some(Turn {
+            channel: self.clone(),
+            node,
+        })
+    }
+
+    /// Whether other nodes may subscribe one more that is not theirs.
+    pub(super) fn has_room_for_afar(&self) -> bool {
+        let state = lock(&self.inner.state);
+        let channels = state.subscribers.channels.len() + state.subscribers.unchecked.len();
+        state.watched.len() < MAX_FROM_AFAR && channels < MAX_FROM_AFAR
+    }
+}
+
+impl<M: Clone + Send + 'static> Channel<M> {
+    /// Drops the addresses given, of coroutines that have ended, and others known to have ended.
+    #[cold]
+    pub(super) fn let_go(&self, ended: &[crate::Address<M>]) {
+        let dropped = {
+            let mut state = lock(&self.inner.state);
+            let list = Arc::make_mut(&mut state.subscribers);
+            let mut dropped = list.take_ended();
+            dropped.extend(ended.iter().filter_map(|it| list.addresses.swap_take(it)));
+            let closed = list.take_closed();
+            state.look_at = super::subscribers::next_look(list.addresses.len());
+            (dropped, closed)
+        };
+        drop(dropped);
+    }
+}

@@ -1,0 +1,51 @@
+//! How a channel becomes bytes and back.
+
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::inlet::ChannelInlet;
+use super::relays;
+use crate::channel::Channel;
+use crate::remote::{self, Imported, Inlet, Message, RemoteId};
+
+impl<M: Message + Clone> Serialize for Channel<M> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.inner.home {
+            None => {
+                let exchange = remote::require_exchange().map_err(S::Error::custom)?;
+                exchange.export(inlet(self)).serialize(serializer)
+            }
+            Some(home) => home.id().serialize(serializer),
+        }
+    }
+}
+
+impl<'de, M: Message + Clone> Deserialize<'de> for Channel<M> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = RemoteId::deserialize(deserializer)?;
+        let exchange = remote::require_exchange().map_err(D::Error::custom)?;
+        match exchange.import(&id) {
+            Imported::Remote(carrier) => Ok(relays::find(id, carrier)),
+            Imported::Local(inlet) => match inlet.as_any().downcast::<ChannelInlet<M>>() {
+                Ok(inlet) => Ok(inlet.0.clone()),
+                Err(_) => Err(D::Error::custom(format_args!(
+                    "{} is no channel of {}",
+                    id.coroutine,
+                    std::any::type_name::<M>()
+                ))),
+            },
+            Imported::Gone => {
+                let channel = Channel::new();
+                channel.close();
+                Ok(channel)
+            }
+        }
+    }
+}
+
+fn inlet<M: Message + Clone>(channel: &Channel<M>) -> Arc<dyn Inlet> {
+    Arc::new(ChannelInlet(channel.clone()))
+}
