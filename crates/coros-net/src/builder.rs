@@ -12,6 +12,7 @@ use crate::events::Events;
 use crate::files::{self, Folder};
 use crate::greeting;
 use crate::identity::{Authority, Credentials, DEFAULT_NETWORK, NodeCertificate};
+use crate::names::gossip;
 use crate::node::{Config, Inner, Node, NodeError, Start};
 use crate::pending::Place;
 use crate::session::Timing;
@@ -235,6 +236,7 @@ impl Builder {
             store,
         }));
         let inner = node.inner();
+        gossip::open(inner);
         inner.tasks.spawn(dispatcher.run());
         inner.tasks.spawn(files::keep_clean(Arc::clone(inner)));
         if let Some(listener) = listener {

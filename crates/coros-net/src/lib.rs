@@ -42,6 +42,7 @@ mod greeting;
 mod hex;
 mod identity;
 mod link;
+mod names;
 mod node;
 mod parts;
 mod peer;
@@ -81,6 +82,7 @@ pub use files::{
 pub use identity::{
     Authority, Credentials, DEFAULT_NETWORK, IdentityError, NodeCertificate, Validity,
 };
+pub use names::{LocateError, Named, RegisterError};
 pub use node::{ConnectError, Node, NodeError};
 pub use secret::{Secret, SecretError};
 pub use tcp::TcpTransport;

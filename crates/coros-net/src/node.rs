@@ -22,6 +22,7 @@ use crate::events::{Events, PeerEvent};
 use crate::exports::Exports;
 use crate::files::{Files, Store};
 use crate::greeting;
+use crate::names::Names;
 use crate::parts::Parts;
 use crate::peer::Peer;
 use crate::pending::Pending;
@@ -78,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) parts: Parts,
     pub(crate) events: Events,
     pub(crate) files: Files,
+    pub(crate) names: Names,
     /// Connections that have not shown yet who they are.
     pub(crate) pending: Pending,
     pub(crate) runtime: Handle,
@@ -285,6 +287,7 @@ pub(crate) struct Start {
 impl Inner {
     pub(crate) fn new(start: Start) -> Self {
         Inner {
+            names: Names::new(start.location.clone()),
             location: start.location,
             listening: start.listening,
             transport: start.transport,
@@ -363,6 +366,7 @@ impl Inner {
         self.stop.cancel();
         self.links.wait().await;
         self.events.close();
+        self.names.close();
         self.tasks.close();
         self.tasks.wait().await;
         self.exports.close();

@@ -56,7 +56,6 @@ struct Table {
 }
 
 impl Parts {
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the parts to come"))]
     /// From now on `to` gets the notices of its counterparts.
     pub(crate) fn on_notice(&self, part: Part, to: Arc<dyn Notices>) {
         self.write(|table| table.notices.insert(part as u64, to));
@@ -68,6 +67,11 @@ impl Parts {
         if let Some(inlet) = remote::inlet(coroutine) {
             self.write(|table| table.inlets.insert(part as u64, inlet));
         }
+    }
+
+    /// From now on peers reach this under the part's number.
+    pub(crate) fn serve(&self, part: Part, inlet: Arc<dyn Inlet>) {
+        self.write(|table| table.inlets.insert(part as u64, inlet));
     }
 
     /// A notice has come; one for a part that this node does not have is for a newer version.
@@ -103,7 +107,6 @@ impl Parts {
 
 impl Inner {
     /// The coroutine of a part of another node.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the parts to come"))]
     pub(crate) fn part_of<M: Message>(
         self: &Arc<Self>,
         location: &Location,

@@ -395,7 +395,6 @@ impl Peer {
     // ---- for the parts of the node
 
     /// Sends a notice to a part of the peer, over the link there is or a new one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the parts to come"))]
     pub(crate) fn notify(&self, part: Part, payload: &[u8]) -> Result<(), CarryError> {
         debug_assert!(payload.len() <= wire::MAX_CONTROL);
         self.reach(|session, _| session.notice(part as u64, payload))

@@ -1,0 +1,200 @@
+//! The registry on the network: the task that talks to peers, and what comes from them.
+//!
+//! Links are used that are there anyway; only a node without any opens one. So that the known names
+//! of two parts of the network that no link joins come together, now and then the partner is any peer at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coros_core::remote::Location;
+use tokio::time::Instant;
+
+use super::notice::Notice;
+use super::question::Answers;
+use crate::PeerEvent;
+use crate::node::Inner;
+use crate::parts::{Notices, Part};
+use crate::peer::Peer;
+
+/// How often digests are compared ...
+pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
+/// ... but no sooner than this after the last time, when much is learned ...
+const PAUSE: Duration = Duration::from_millis(20);
+/// ... and with how many linked peers.
+const PARTNERS: usize = 3;
+/// Every so often with any peer.
+const ANYBODY: u64 = 10;
+/// How many linked peers are told of news.
+const TELL: usize = 4;
+
+/// A node starts: it answers from now on.
+pub(crate) fn open(node: &Arc<Inner>) {
+    node.parts.on_notice(Part::Names, Arc::new(Hear));
+    node.parts
+        .serve(Part::Names, Arc::new(Answers(Arc::downgrade(node))));
+    let names = Arc::downgrade(node);
+    node.events.subscribe(Box::new(move |event| {
+        if let Some(node) = names.upgrade() {
+            on_event(&node, &event);
+        }
+    }));
+}
+
+/// There is a name: it wants to be told.
+pub(super) fn start(node: &Arc<Inner>) {
+    if node.names.is_first() && !node.is_closing() {
+        node.tasks.spawn_on(run(Arc::clone(node)), &node.runtime);
+    }
+}
+
+fn on_event(node: &Arc<Inner>, event: &PeerEvent) {
+    let now = Instant::now();
+    match event {
+        PeerEvent::Joined(peer) | PeerEvent::Returned(peer) => {
+            let digests = {
+                let mut state = node.names.lock();
+                let appeared = state.registry.present(now, peer);
+                for name in &appeared {
+                    state.waiting.wake(name);
+                }
+                if state.registry.is_empty() {
+                    Vec::new()
+                } else {
+                    state.registry.digests(now)
+                }
+            };
+            let peer = node.peer(peer);
+            if peer.linked().is_some() {
+                tell(&peer, &digests);
+            }
+        }
+        PeerEvent::Lost(peer, _) => node.names.lock().registry.lost(now, peer.node),
+        PeerEvent::Left(peer) => node.names.lock().registry.left(peer.node),
+        PeerEvent::Refused(..) => {}
+    }
+}
+
+struct Hear;
+
+impl Notices for Hear {
+    fn notice(&self, from: &Arc<Peer>, payload: &[u8]) {
+        let node = from.node();
+        let location = from.location();
+        let notice = match Notice::read(payload) {
+            Ok(notice) => notice,
+            Err(error) => {
+                tracing::warn!(peer = %location, error, "a notice about names was dropped");
+                return;
+            }
+        };
+        let replies = {
+            let mut state = node.names.lock();
+            let reaction = state.registry.handle(Instant::now(), &location, &notice);
+            for name in &reaction.appeared {
+                state.waiting.wake(name);
+            }
+            reaction.replies
+        };
+        tell(from, &replies);
+        start(node);
+        node.names.news.notify_one();
+    }
+}
+
+fn tell(peer: &Peer, notices: &[Notice]) {
+    for notice in notices {
+        if let Err(error) = peer.notify(Part::Names, &notice.write()) {
+            tracing::debug!(peer = %peer.location(), %error, "a notice about names was lost");
+            return;
+        }
+    }
+}
+
+async fn run(node: Arc<Inner>) {
+    // Any sequence that differs from node to node will do.
+    let mut random = Random(node.location.node.0 as u64);
+    let mut round = 0;
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            () = node.leaving.cancelled() => return,
+            () = node.names.news.notified() => {
+                spread_news(&node, &mut random);
+                if node.names.lock().registry.take_learned() {
+                    // What this node lacked others may lack too.
+                    next = next.min(Instant::now() + PAUSE);
+                }
+            }
+            () = tokio::time::sleep_until(next) => {
+                round += 1;
+                compare(&node, &mut random, round);
+                next = Instant::now() + INTERVAL;
+            }
+        }
+    }
+}
+
+fn spread_news(node: &Arc<Inner>, random: &mut Random) {
+    let news = node.names.lock().registry.news(Instant::now());
+    if news.is_empty() {
+        return;
+    }
+    for peer in random.some(linked(node), TELL) {
+        tell(&peer, &news);
+    }
+}
+
+fn compare(node: &Arc<Inner>, random: &mut Random, round: u64) {
+    let now = Instant::now();
+    let digests = {
+        let mut state = node.names.lock();
+        state.registry.expire(now);
+        if state.registry.is_empty() {
+            Vec::new()
+        } else {
+            state.registry.digests(now)
+        }
+    };
+    if digests.is_empty() {
+        return;
+    }
+    let mut partners = random.some(linked(node), PARTNERS);
+    if partners.is_empty() || round % ANYBODY == 0 {
+        let present: Vec<Location> = node.events.present();
+        let anybody = random.some(present, 1);
+        partners.extend(anybody.iter().map(|peer| node.peer(peer)));
+    }
+    for peer in partners {
+        tell(&peer, &digests);
+    }
+}
+
+fn linked(node: &Inner) -> Vec<Arc<Peer>> {
+    let mut peers = node.all_peers();
+    peers.retain(|peer| peer.linked().is_some());
+    peers
+}
+
+/// SplitMix64: good enough to choose partners.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// At most so many of them.
+    fn some<T>(&mut self, mut all: Vec<T>, most: usize) -> Vec<T> {
+        for chosen in 0..most.min(all.len()) {
+            let left = (all.len() - chosen) as u64;
+            all.swap(chosen, chosen + (self.next() % left) as usize);
+        }
+        all.truncate(most);
+        all
+    }
+}
