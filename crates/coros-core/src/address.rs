@@ -11,7 +11,7 @@ use crate::engine::Host;
 use crate::mailbox::Mailbox;
 use crate::remote::{OnExit, RemoteId, Request};
 use crate::reply::{AskError, Reply};
-use crate::send::{SendError, deliver_local, send_local};
+use crate::send::{SendError, deliver_local, deliver_local_timeout, send_local};
 use crate::swap::{Replacement, SWAP_TIME_LIMIT, SwapError};
 use crate::wire::Remote;
 use crate::{Context, Exit};
@@ -216,6 +216,39 @@ impl<M: Send + 'static> Address<M> {
         }
     }
 
+    /// [`deliver`](Self::deliver) with a time limit.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use std::time::Duration;
+    /// use coros_core::{Context, SendError};
+    ///
+    /// let busy = coros_core::build().capacity(1).spawn(async |me: Context<u32>| {
+    ///     std::future::pending::<()>().await;
+    ///     drop(me);
+    /// });
+    /// let limit = Duration::from_millis(10);
+    /// assert_eq!(busy.deliver_timeout(limit, 1).await, Ok(()));
+    /// assert_eq!(busy.deliver_timeout(limit, 2).await, Err(SendError::TimedOut(2, limit)));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver), and [`SendError::TimedOut`]: the message has not been sent, or,
+    /// to a coroutine of another node, may arrive nevertheless.
+    ///
+    /// # Panics
+    /// When polled outside of a tokio runtime with time enabled.
+    ///
+    /// # Cancel safety
+    /// As [`deliver`](Self::deliver).
+    pub async fn deliver_timeout(&self, limit: Duration, message: M) -> Result<(), SendError<M>> {
+        match &self.place {
+            Place::Local(mailbox) => deliver_local_timeout(mailbox, message, limit).await,
+            Place::Remote(remote) => remote.deliver_timeout(message, limit).await,
+        }
+    }
+
     /// Sends a message with a [`Reply`] in it and waits for the reply, as long as the coroutine
     /// has it.
     ///
@@ -271,7 +304,7 @@ impl<M: Send + 'static> Address<M> {
         }
     }
 
-    /// Offers the coroutine a new function and waits, at most [`SWAP_TIME_LIMIT`], until it has
+    /// Offers a coroutine of this process a new function and waits, at most [`SWAP_TIME_LIMIT`], until it has
     /// taken over. See the [module](crate::swap) for the whole protocol.
     ///
     /// # Errors
@@ -318,6 +351,69 @@ impl<M: Send + 'static> Address<M> {
             limit,
         )
         .await
+    }
+
+    /// Offers the coroutine, wherever it lives, a function that its process has under this name
+    /// ([`swap::publish`](crate::swap::publish); a node's `offer_swap`), and waits, at most
+    /// [`SWAP_TIME_LIMIT`], until it has taken over. All else is as with [`swap`](Self::swap).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use coros_core::{Context, Reply};
+    /// use coros_core::swap::{SwapFunction, publish};
+    ///
+    /// async fn french(mut me: Context<Reply<&'static str>>) {
+    ///     while let Some(reply) = me.receive().await {
+    ///         reply.send("bonjour");
+    ///     }
+    /// }
+    ///
+    /// let _published = publish("french", SwapFunction::new(french));
+    /// let greeter = coros_core::spawn(async |mut me: Context<Reply<&'static str>>| {
+    ///     me.swappable(|offer| drop(offer.accept(())));
+    ///     while let Some(reply) = me.receive().await {
+    ///         reply.send("hello");
+    ///     }
+    /// });
+    /// greeter.swap_to("french").await.unwrap();
+    /// assert_eq!(greeter.ask(|reply| reply).await.unwrap(), "bonjour");
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SwapError`]: whatever keeps the old function running; among them
+    /// [`UnknownFunction`](SwapError::UnknownFunction), [`WrongMessages`](SwapError::WrongMessages)
+    /// and, across nodes, [`Disconnected`](SwapError::Disconnected).
+    ///
+    /// # Panics
+    /// When polled outside of a tokio runtime with time enabled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future withdraws the offer, unless the new function has taken over; one to a
+    /// coroutine of another node stands until its time limit.
+    pub async fn swap_to(&self, function: &str) -> Result<(), SwapError> {
+        self.swap_to_timeout(SWAP_TIME_LIMIT, function).await
+    }
+
+    /// [`swap_to`](Self::swap_to) with another time limit.
+    ///
+    /// # Errors
+    /// As [`swap_to`](Self::swap_to).
+    ///
+    /// # Panics
+    /// As [`swap_to`](Self::swap_to).
+    ///
+    /// # Cancel safety
+    /// As [`swap_to`](Self::swap_to).
+    pub async fn swap_to_timeout(&self, limit: Duration, function: &str) -> Result<(), SwapError> {
+        match &self.place {
+            Place::Local(mailbox) => {
+                let function = crate::swap::find_published::<M>(function)?;
+                let host = Arc::clone(mailbox) as Arc<dyn Host>;
+                function.offer_to::<M>(&host, limit).await
+            }
+            Place::Remote(remote) => remote.swap(function, limit).await,
+        }
     }
 
     /// Waits until the coroutine has ended, and says why. Resolves at once if it has.
@@ -444,6 +540,13 @@ impl<M> WeakAddress<M> {
 
     pub(crate) fn control(&self) -> &Control {
         self.mailbox.control()
+    }
+}
+
+impl<M: Send + 'static> WeakAddress<M> {
+    /// [`Address::terminate`], also when no address is left.
+    pub fn terminate(&self) {
+        crate::terminate::terminate(Arc::clone(&self.mailbox) as Arc<dyn Host>);
     }
 }
 

@@ -22,11 +22,15 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::swap::{SwapError, SwapFunction};
 use crate::{Address, Exit};
+
+pub use crate::reply::{Answer, answer, question};
 
 /// A message that can go to another node: any type that serde can write and read.
 ///
@@ -197,6 +201,22 @@ pub trait Carrier: Send + Sync + 'static {
 
     /// Passes on a request; lost without a word when the node cannot be reached.
     fn request(&self, to: &RemoteId, request: Request);
+
+    /// Offers the coroutine a function that its node has under this name, and resolves when it
+    /// has taken over, or with what keeps it from that; within `limit` and the time that it takes
+    /// to find that the link is lost.
+    ///
+    /// # Errors
+    /// As [`Address::swap_to`]. [`SwapError::Remote`] by a carrier that cannot pass on such offers.
+    fn swap(
+        &self,
+        to: &RemoteId,
+        function: &str,
+        limit: Duration,
+    ) -> BoxFuture<Result<(), SwapError>> {
+        let _ = (to, function, limit);
+        Box::pin(async { Err(SwapError::Remote) })
+    }
 }
 
 /// The outside of a local coroutine or pending reply: takes messages that come as bytes.
@@ -223,6 +243,19 @@ pub trait Inlet: Send + Sync + 'static {
 
     /// Carries out a request.
     fn request(&self, request: Request);
+
+    /// Offers the coroutine a function of this process.
+    ///
+    /// # Errors
+    /// As [`Address::swap_to`]; a pending reply has no function, and counts as one that has ended.
+    fn swap(
+        &self,
+        function: Arc<SwapFunction>,
+        limit: Duration,
+    ) -> BoxFuture<Result<(), SwapError>> {
+        let _ = (function, limit);
+        Box::pin(async { Err(SwapError::Ended(Exit::Finished)) })
+    }
 
     /// A message in which this inlet was named did not get into a mailbox, and nobody has read
     /// it. A pending reply ends without an answer; a coroutine does not mind.
@@ -346,6 +379,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         }
         Err(reason) => Err(postcard_error::<T>("decode", &reason)),
     }
+}
+
+/// Reads a value at the start of `bytes`; what follows it.
+///
+/// # Errors
+/// When the bytes do not begin with a `T`.
+pub fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
+    postcard::take_from_bytes(bytes).map_err(|reason| postcard_error::<T>("decode", &reason))
 }
 
 fn codec_error<T>(action: &str, reason: &dyn fmt::Display) -> CodecError {

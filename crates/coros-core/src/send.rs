@@ -1,6 +1,7 @@
 //! Putting a message into a local mailbox, and why that may fail.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::mailbox::{Mailbox, NoRoom};
 use crate::remote::{CarryError, CodecError};
@@ -22,6 +23,10 @@ pub enum SendError<M> {
     /// The message cannot be encoded for another node, or is longer than the 16 MiB that a
     /// message between nodes may have: send the path of a file, or pieces.
     Codec(M, Box<CodecError>),
+    /// It was not in the mailbox within the time limit of
+    /// [`deliver_timeout`](crate::Address::deliver_timeout). To a coroutine of another node it may
+    /// be on its way.
+    TimedOut(M, Duration),
 }
 
 impl<M> SendError<M> {
@@ -31,7 +36,8 @@ impl<M> SendError<M> {
             SendError::Full(message)
             | SendError::Closed(message)
             | SendError::Disconnected(message, _)
-            | SendError::Codec(message, _) => message,
+            | SendError::Codec(message, _)
+            | SendError::TimedOut(message, _) => message,
         }
     }
 
@@ -54,6 +60,7 @@ impl<M> fmt::Display for SendError<M> {
                 write!(f, "no link to the coroutine's node: {why}")
             }
             SendError::Codec(_, why) => write!(f, "the message cannot travel: {why}"),
+            SendError::TimedOut(_, limit) => write!(f, "not in the mailbox within {limit:?}"),
         }
     }
 }
@@ -85,6 +92,22 @@ pub(crate) async fn deliver_local<M>(mailbox: &Mailbox<M>, message: M) -> Result
         && bounds.enter().await.is_err()
     {
         return Err(SendError::Closed(message));
+    }
+    mailbox.push(message).map_err(SendError::Closed)
+}
+
+/// [`deliver_local`] with a time limit, after which the message has not been sent.
+pub(crate) async fn deliver_local_timeout<M>(
+    mailbox: &Mailbox<M>,
+    message: M,
+    limit: Duration,
+) -> Result<(), SendError<M>> {
+    if let Some(bounds) = mailbox.control().bounds() {
+        match tokio::time::timeout(limit, bounds.enter()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(SendError::Closed(message)),
+            Err(_) => return Err(SendError::TimedOut(message, limit)),
+        }
     }
     mailbox.push(message).map_err(SendError::Closed)
 }

@@ -1,18 +1,21 @@
 //! Addresses of coroutines on other nodes, and how an address becomes bytes and back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Address;
+use crate::engine::Host;
 use crate::mailbox::Mailbox;
 use crate::remote::{
     self, Carrier, CarryError, CodecError, Imported, Inlet, Message, OnExit, RemoteId, Request,
 };
 use crate::schema;
 use crate::send::SendError;
+use crate::swap::{SwapError, SwapFunction};
 
 /// The way to a coroutine of another node.
 pub(crate) struct Remote<M> {
@@ -60,12 +63,31 @@ impl<M> Remote<M> {
             .map_err(|error| SendError::from_carry(message, error))
     }
 
+    /// [`deliver`](Remote::deliver) with a time limit.
+    pub(crate) async fn deliver_timeout(
+        &self,
+        message: M,
+        limit: Duration,
+    ) -> Result<(), SendError<M>> {
+        let delivery = self
+            .carrier
+            .deliver(&self.id, &mut |buffer| (self.encode)(&message, buffer));
+        match tokio::time::timeout(limit, delivery).await {
+            Ok(delivered) => delivered.map_err(|error| SendError::from_carry(message, error)),
+            Err(_) => Err(SendError::TimedOut(message, limit)),
+        }
+    }
+
     pub(crate) fn watch(&self, on_exit: OnExit) {
         self.carrier.watch(&self.id, on_exit);
     }
 
     pub(crate) fn request(&self, request: Request) {
         self.carrier.request(&self.id, request);
+    }
+
+    pub(crate) async fn swap(&self, function: &str, limit: Duration) -> Result<(), SwapError> {
+        self.carrier.swap(&self.id, function, limit).await
     }
 }
 
@@ -159,6 +181,15 @@ impl<M: Message> Inlet for Exported<M> {
         }
     }
 
+    fn swap(
+        &self,
+        function: Arc<SwapFunction>,
+        limit: Duration,
+    ) -> remote::BoxFuture<Result<(), SwapError>> {
+        let host = Arc::clone(self.mailbox()) as Arc<dyn Host>;
+        Box::pin(async move { function.offer_to::<M>(&host, limit).await })
+    }
+
     fn as_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync> {
         self
     }
@@ -170,5 +201,6 @@ fn carry_error<M>(error: &SendError<M>) -> CarryError {
         SendError::Closed(_) => CarryError::Closed,
         SendError::Disconnected(_, why) => CarryError::Disconnected(why.to_string()),
         SendError::Codec(_, why) => CarryError::Codec((**why).clone()),
+        SendError::TimedOut(..) => CarryError::Full,
     }
 }

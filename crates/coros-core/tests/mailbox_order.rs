@@ -327,6 +327,31 @@ fn a_bounded_mailbox_never_holds_more_than_its_capacity() {
 }
 
 #[test]
+fn delivery_with_a_time_limit_gives_the_message_back_and_leaves_no_trace() {
+    on_both(|| async {
+        let limit = Duration::from_millis(20);
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let coro = build()
+            .capacity(1)
+            .spawn(async move |mut me: Context<u32>| {
+                gone.await.unwrap();
+                (me.receive().await, me.receive().await)
+            });
+        assert_eq!(coro.deliver_timeout(limit, 1).await, Ok(()));
+        let late = coro.deliver_timeout(limit, 2).await;
+        assert_eq!(late, Err(SendError::TimedOut(2, limit)));
+        let mut waiting = Box::pin(coro.deliver_timeout(Duration::MAX, 3));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        go.send(()).unwrap();
+        waiting.await.unwrap();
+        let address = coro.address();
+        assert_eq!(coro.join().await, Ok((Some(1), Some(3))));
+        let closed = address.deliver_timeout(limit, 4).await;
+        assert_eq!(closed, Err(SendError::Closed(4)));
+    });
+}
+
+#[test]
 fn delivery_to_a_coroutine_that_is_terminated_gives_the_message_back() {
     on_both(|| async {
         let coro = build().capacity(1).spawn(async |me: Context<u32>| {

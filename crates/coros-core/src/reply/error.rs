@@ -41,6 +41,7 @@ impl AskError {
             SendError::Closed(_) => AskError::Closed,
             SendError::Disconnected(_, why) => AskError::Disconnected(why.into()),
             SendError::Codec(_, why) => AskError::Codec(*why),
+            SendError::TimedOut(_, limit) => AskError::TimedOut(limit),
         }
     }
 }

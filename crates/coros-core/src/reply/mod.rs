@@ -6,6 +6,7 @@
 //! passed on to a third node is lent in the same way, so an answer goes back the way the question
 //! came, each node on it answers for the next, and none has to know of more than its neighbours.
 
+mod answer;
 mod error;
 mod inlet;
 mod right;
@@ -24,6 +25,7 @@ use crate::primitives::{Mutex, lock};
 use crate::remote::{self, Imported, Message, RemoteId};
 use crate::schema;
 
+pub use answer::{Answer, answer, question};
 pub use error::AskError;
 
 /// The right to answer one question: part of a message sent with

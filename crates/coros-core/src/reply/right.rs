@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::mailbox::oneshot;
-use crate::remote::{Carrier, CodecError, RemoteId, Request};
+use crate::remote::{Carrier, CarryError, CodecError, RemoteId, Request};
 
 /// Dropped unused, it tells whoever asks that there will be no answer.
 pub(super) enum Right<T> {
@@ -46,6 +46,17 @@ impl<T> RemoteRight<T> {
                 tracing::warn!("a reply to {} was lost: {error}", self.id.location);
             }
         }
+    }
+
+    /// Answers and waits until the answer has arrived. After an error the right is still there.
+    pub(super) async fn deliver(&mut self, answer: T) -> Result<(), CarryError> {
+        let encode = &mut |buffer: &mut Vec<u8>| (self.encode)(&answer, buffer);
+        let delivery = self.carrier.deliver(&self.id, encode);
+        // Dropped first: it may own anything, and has been written.
+        drop(answer);
+        delivery.await?;
+        self.answered = true;
+        Ok(())
     }
 }
 

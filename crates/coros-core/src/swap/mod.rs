@@ -13,6 +13,10 @@
 //! [`Context::take_state`](crate::Context::take_state). The mailbox stays: what is queued, and
 //! what a selective receive has passed over, is received by the new function in the same order.
 //!
+//! A closure goes to coroutines of this process. A function that is [published](publish) under a
+//! name can be offered by that name ([`Address::swap_to`](crate::Address::swap_to)), and, when a
+//! node publishes it, from other nodes too.
+//!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
 //! use coros_core::{Context, Reply};
@@ -53,9 +57,11 @@
 //! # }
 //! ```
 
+mod named;
 mod state;
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -63,10 +69,14 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::Flags;
 use crate::engine::Host;
 use crate::{Context, Exit};
 
+pub(crate) use named::find_published;
+pub use named::{Published, SwapFunction, publish};
 pub(crate) use state::{Due, SwapState, Taken};
 
 /// How long [`Address::swap`](crate::Address::swap) waits for the coroutine to take the offer.
@@ -77,7 +87,7 @@ pub(crate) type Replacement<M, O> =
     Box<dyn FnOnce(Context<M>) -> Pin<Box<dyn Future<Output = O> + Send>> + Send>;
 
 /// Why a coroutine still runs its old function.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SwapError {
     /// The running function refused, with this reason.
@@ -96,16 +106,34 @@ pub enum SwapError {
     #[error("the new function returns `{offered}`, the coroutine's function `{running}`")]
     WrongResult {
         /// What the running function returns.
-        running: &'static str,
+        running: Cow<'static, str>,
         /// What the offered function returns.
-        offered: &'static str,
+        offered: Cow<'static, str>,
     },
+    /// The new function receives other messages than the coroutine.
+    #[error("the new function receives `{offered}`, the coroutine `{running}`")]
+    WrongMessages {
+        /// What the coroutine receives.
+        running: Cow<'static, str>,
+        /// What the offered function receives.
+        offered: Cow<'static, str>,
+    },
+    /// The process in which the coroutine lives has published no function of this name.
+    #[error("no function {0:?} has been published, by `offer_swap`, where the coroutine lives")]
+    UnknownFunction(String),
     /// The coroutine has ended.
     #[error("the coroutine has ended: {0}")]
     Ended(Exit),
     /// The coroutine lives on another node, where a function of this process cannot run.
-    #[error("the coroutine lives on another node: a function of this process cannot run there")]
+    #[error(
+        "the coroutine lives on another node, where a function of this process cannot run: \
+         `swap_to` names one of that node's"
+    )]
     Remote,
+    /// There is no link to the coroutine's node, or it was lost before the answer came: whether
+    /// the new function has taken over is unknown.
+    #[error("no link to the coroutine's node: {0}")]
+    Disconnected(String),
 }
 
 /// A function that somebody wants a coroutine to go on with.

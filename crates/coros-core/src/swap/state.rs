@@ -169,9 +169,10 @@ impl SwapState {
             Stage::Offered(offer) => {
                 drop(inner);
                 let offered = offer.result;
-                let _ = offer
-                    .answer
-                    .send(Err(SwapError::WrongResult { running, offered }));
+                let _ = offer.answer.send(Err(SwapError::WrongResult {
+                    running: running.into(),
+                    offered: offered.into(),
+                }));
                 drop_guarded(offer.function);
             }
             other => inner.stage = other,

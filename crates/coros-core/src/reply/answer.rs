@@ -1,0 +1,58 @@
+//! Questions that a networking layer asks on its own account, and answers that have to arrive.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::right::Right;
+use super::{Reply, Way};
+use crate::mailbox::oneshot;
+use crate::remote::{CarryError, CodecError, Message};
+
+/// The right to answer a question, and the answer to come.
+#[must_use]
+pub fn question<T: Send + 'static>() -> (Reply<T>, Answer<T>) {
+    let (reply, answer) = Reply::new();
+    (reply, Answer(answer))
+}
+
+/// The answer to a question: `None` when there will be none, because the [`Reply`] was dropped, or
+/// the link to whoever has it was lost.
+#[must_use = "futures do nothing unless polled"]
+pub struct Answer<T>(oneshot::Receiver<T>);
+
+impl<T> Future for Answer<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        Pin::new(&mut self.0).poll(cx).map(Result::ok)
+    }
+}
+
+impl<T> fmt::Debug for Answer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer")
+    }
+}
+
+/// Answers, and resolves when the answer is with whoever asks, or the link there is lost. Waits
+/// for room on the link, where [`Reply::send`] does not. For an answer that cannot travel, because it is too
+/// long or its `Serialize` fails, `instead` makes another.
+pub async fn answer<T: Message>(
+    mut reply: Reply<T>,
+    answer: T,
+    instead: impl FnOnce(CodecError) -> T,
+) {
+    match reply.take() {
+        Way::Used => {}
+        Way::Lent(inlet) => inlet.finish(Some(answer)),
+        Way::Mine(here @ Right::Here(_)) => here.answer(answer),
+        Way::Mine(Right::Elsewhere(mut remote)) => {
+            if let Err(CarryError::Codec(why)) = remote.deliver(answer).await {
+                // The right has not been used if that fails as well, and ends when it is dropped.
+                let _ = remote.deliver(instead(why)).await;
+            }
+        }
+    }
+}
