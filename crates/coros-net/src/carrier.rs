@@ -1,13 +1,15 @@
 //! A peer as core sees it: what takes bytes to the coroutines of another node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use coros_core::Exit;
 use coros_core::remote::{
     BoxFuture, Carrier, CarryError, CodecError, Encode, OnExit, RemoteId, Request,
 };
+use coros_core::{Exit, SwapError};
 use tokio::sync::oneshot;
 
+use crate::functions;
 use crate::peer::{Peer, tell};
 use crate::scope;
 use crate::wire;
@@ -63,6 +65,15 @@ impl Carrier for Peer {
         if let Err(error) = self.reach(|session, _| session.request(to.coroutine, request)) {
             tracing::debug!(peer = %to.location, %error, "a request was lost");
         }
+    }
+
+    fn swap(
+        &self,
+        to: &RemoteId,
+        function: &str,
+        limit: Duration,
+    ) -> BoxFuture<Result<(), SwapError>> {
+        functions::swap_at(self, to, function, limit)
     }
 }
 

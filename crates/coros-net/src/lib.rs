@@ -2,7 +2,8 @@
 //!
 //! A [`Node`] puts this process on a network. From then on the addresses of its coroutines can be
 //! part of messages to other nodes, and work there as they do here: send, deliver, ask, monitor,
-//! terminate. Links between nodes are mutual TLS 1.3, always; whoever has the network's [`Secret`]
+//! terminate, suspend, swap. Functions that a node offers can be started from others by name
+//! ([`Node::offer`], [`Rci`]). Links between nodes are mutual TLS 1.3, always; whoever has the network's [`Secret`]
 //! belongs to it, and with nothing configured that is the user's own.
 //!
 //! # What holds
@@ -21,6 +22,8 @@
 //! - What waits for one peer, and what of one peer waits for room in bounded mailboxes, is bounded
 //!   ([`Builder::outbox`]). What a peer sends to an unbounded mailbox is not: that takes flow
 //!   control, which is yet to come.
+//! - A function is started at most once; how many run for a peer is bounded, and, unless it was
+//!   offered otherwise, they end with its session.
 //! - A file is whole in its place, compared by hash, or not there; it delays no message, and no name
 //!   leads out of the folder that a node has opened for files ([`Builder::files`]).
 //!
@@ -38,6 +41,7 @@ mod deliveries;
 mod events;
 mod exports;
 mod files;
+mod functions;
 mod greeting;
 mod hex;
 mod identity;
@@ -78,6 +82,9 @@ pub use events::PeerEvent;
 pub use files::{
     DeleteFileError, FetchFile, FetchFileError, Folder, NameError, Progress, Refusal, SendFile,
     SendFileError, Transferred,
+};
+pub use functions::{
+    LimitReached, NotStarted, Offer, OfferError, Rci, RemoteCoro, RemoteJoin, StartError, Types,
 };
 pub use identity::{
     Authority, Credentials, DEFAULT_NETWORK, IdentityError, NodeCertificate, Validity,

@@ -21,9 +21,10 @@ use crate::builder::Builder;
 use crate::events::{Events, PeerEvent};
 use crate::exports::Exports;
 use crate::files::{Files, Store};
+use crate::functions::{Functions, FunctionsInlet};
 use crate::greeting;
 use crate::names::Names;
-use crate::parts::Parts;
+use crate::parts::{Part, Parts};
 use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::rendezvous::Ticket;
@@ -77,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) exports: Arc<Exports>,
     pub(crate) parts: Parts,
+    pub(crate) functions: Arc<Functions>,
     pub(crate) events: Events,
     pub(crate) files: Files,
     pub(crate) names: Names,
@@ -286,6 +288,12 @@ pub(crate) struct Start {
 
 impl Inner {
     pub(crate) fn new(start: Start) -> Self {
+        let runtime = Handle::current();
+        let exports = Arc::<Exports>::default();
+        let functions = Arc::new(Functions::new(runtime.clone()));
+        let parts = Parts::default();
+        let inlet = FunctionsInlet::new(Arc::clone(&functions), Arc::clone(&exports));
+        parts.serve(Part::Functions, Arc::new(inlet));
         Inner {
             names: Names::new(start.location.clone()),
             location: start.location,
@@ -294,12 +302,13 @@ impl Inner {
             network: start.network,
             tls: start.tls,
             config: start.config,
-            exports: Arc::default(),
-            parts: Parts::default(),
+            exports,
+            parts,
+            functions,
             events: start.events,
             files: Files::new(start.store),
             pending: Pending::default(),
-            runtime: Handle::current(),
+            runtime,
             links: TaskTracker::new(),
             tasks: TaskTracker::new(),
             leaving: CancellationToken::new(),
@@ -371,6 +380,7 @@ impl Inner {
         self.tasks.wait().await;
         self.exports.close();
         self.parts.close();
+        self.functions.close();
     }
 
     fn lock_peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Weak<Peer>>> {

@@ -65,7 +65,7 @@ impl Parts {
     /// From now on peers reach the part's coroutine.
     pub(crate) fn open<M: Message>(&self, part: Part, coroutine: &Address<M>) {
         if let Some(inlet) = remote::inlet(coroutine) {
-            self.write(|table| table.inlets.insert(part as u64, inlet));
+            self.serve(part, inlet);
         }
     }
 

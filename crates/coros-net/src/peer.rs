@@ -387,7 +387,10 @@ impl Peer {
                 // Whoever waited may have gone.
                 Output::Delivered(waiter, result) => drop(waiter.send(result)),
                 Output::Exited(on_exit, exit) => tell(on_exit, exit),
-                Output::Ended(_) => self.room.notify_waiters(),
+                Output::Ended(_) => {
+                    self.room.notify_waiters();
+                    self.node.functions.session_ended(self.id);
+                }
             }
         }
     }

@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use coros_core::remote::{self, CodecError, Encode, Exchange, Imported, Inlet, NodeId, RemoteId};
+use coros_core::remote::{
+    self, CodecError, Encode, Exchange, Imported, Inlet, NodeId, RESERVED, RemoteId,
+};
 
 use crate::node::Inner;
 
@@ -37,7 +39,12 @@ impl Exchange for Scope {
 
     fn import(&self, id: &RemoteId) -> Imported {
         if id.location.node == self.node.location.node {
-            return match self.node.exports.come_home(id.coroutine) {
+            let inlet = if id.coroutine < RESERVED {
+                self.node.parts.inlet(id.coroutine)
+            } else {
+                self.node.exports.come_home(id.coroutine)
+            };
+            return match inlet {
                 Some(inlet) => Imported::Local(inlet),
                 None => Imported::Gone,
             };

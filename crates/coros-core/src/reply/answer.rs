@@ -37,22 +37,25 @@ impl<T> fmt::Debug for Answer<T> {
 }
 
 /// Answers, and resolves when the answer is with whoever asks, or the link there is lost. Waits
-/// for room on the link, where [`Reply::send`] does not. For an answer that cannot travel, because it is too
-/// long or its `Serialize` fails, `instead` makes another.
+/// for room on the link, where [`Reply::send`] does not. For an answer that cannot travel, because
+/// it is too long or its `Serialize` fails, `instead` makes another.
+///
+/// # Errors
+/// When whoever asks, on another node, does not get the answer: `Closed` when it no longer waits
+/// there, `Disconnected`, …
 pub async fn answer<T: Message>(
     mut reply: Reply<T>,
     answer: T,
     instead: impl FnOnce(CodecError) -> T,
-) {
+) -> Result<(), CarryError> {
     match reply.take() {
-        Way::Used => {}
+        Way::Used => return Err(CarryError::Closed),
         Way::Lent(inlet) => inlet.finish(Some(answer)),
         Way::Mine(here @ Right::Here(_)) => here.answer(answer),
-        Way::Mine(Right::Elsewhere(mut remote)) => {
-            if let Err(CarryError::Codec(why)) = remote.deliver(answer).await {
-                // The right has not been used if that fails as well, and ends when it is dropped.
-                let _ = remote.deliver(instead(why)).await;
-            }
-        }
+        Way::Mine(Right::Elsewhere(mut remote)) => match remote.deliver(answer).await {
+            Err(CarryError::Codec(why)) => remote.deliver(instead(why)).await?,
+            delivered => delivered?,
+        },
     }
+    Ok(())
 }

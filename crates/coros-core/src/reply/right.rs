@@ -50,10 +50,12 @@ impl<T> RemoteRight<T> {
 
     /// Answers and waits until the answer has arrived. After an error the right is still there.
     pub(super) async fn deliver(&mut self, answer: T) -> Result<(), CarryError> {
-        let encode = &mut |buffer: &mut Vec<u8>| (self.encode)(&answer, buffer);
-        let delivery = self.carrier.deliver(&self.id, encode);
-        // Dropped first: it may own anything, and has been written.
-        drop(answer);
+        let delivery = {
+            // Not kept while this waits: it has been written.
+            let answer = answer;
+            let encode = &mut |buffer: &mut Vec<u8>| (self.encode)(&answer, buffer);
+            self.carrier.deliver(&self.id, encode)
+        };
         delivery.await?;
         self.answered = true;
         Ok(())

@@ -1,0 +1,261 @@
+//! The name of a function at a node, by which it is started.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use coros_core::remote::{
+    self, Carrier, CarryError, Exchange, Imported, Inlet, Location, Message, NodeId, RemoteId,
+};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::error::{NotStarted, StartError};
+use super::inlet::FunctionsInlet;
+use super::offered::Offered;
+use super::protocol::{Head, Replies, Types};
+use super::remote_coro::RemoteCoro;
+use super::swap::functions_of;
+use super::table::Functions;
+
+/// A function that a node [offers](crate::Node::offer): called there with `Args` it is a coroutine
+/// that receives `M` and returns `R`.
+///
+/// It may be part of messages, as an address; and it is the same whether the node is this one
+/// or another.
+pub struct Rci<Args, M, R> {
+    home: Location,
+    name: Arc<str>,
+    way: Way,
+    types: PhantomData<fn(Args) -> (M, R)>,
+}
+
+#[derive(Clone)]
+enum Way {
+    Here(Arc<Functions>),
+    There(Arc<dyn Carrier>),
+    /// It was this node's, which has closed.
+    Gone,
+}
+
+impl<Args, M, R> Rci<Args, M, R> {
+    pub(super) fn here(home: Location, name: &str, functions: Arc<Functions>) -> Self {
+        Rci::new(home, name, Way::Here(functions))
+    }
+
+    pub(super) fn there(home: Location, name: &str, carrier: Arc<dyn Carrier>) -> Self {
+        Rci::new(home, name, Way::There(carrier))
+    }
+
+    fn new(home: Location, name: &str, way: Way) -> Self {
+        Rci {
+            home,
+            name: name.into(),
+            way,
+            types: PhantomData,
+        }
+    }
+
+    /// The function's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The node that offers it.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.home
+    }
+
+    fn error(&self, args: Args, why: NotStarted) -> StartError<Args> {
+        StartError {
+            args,
+            name: self.name.to_string(),
+            node: self.home.to_string(),
+            why,
+        }
+    }
+}
+
+impl<Args: Message, M: Message, R: Message> Rci<Args, M, R> {
+    /// Has the function called at its node, once, as a new coroutine, and resolves when there is
+    /// one. Waits for room on the link, and as long as the session with the node lasts.
+    ///
+    /// # Errors
+    /// [`StartError`], which gives the arguments back: no such function, of other types, as many run as
+    /// may, arguments that cannot travel; when the link is lost it may have been started.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, the coroutine may have been started; it is detached then.
+    pub async fn start(&self, args: Args) -> Result<RemoteCoro<M, R>, StartError<Args>> {
+        match &self.way {
+            Way::Here(functions) => self.start_here(functions, args),
+            Way::There(carrier) => self.start_there(&**carrier, args).await,
+            Way::Gone => Err(self.error(args, NotStarted::Unknown)),
+        }
+    }
+
+    fn start_here(
+        &self,
+        functions: &Arc<Functions>,
+        args: Args,
+    ) -> Result<RemoteCoro<M, R>, StartError<Args>> {
+        let Some(function) = functions.find(&self.name) else {
+            return Err(self.error(args, NotStarted::Unknown));
+        };
+        let offered = function.types();
+        let Ok(function) = function.as_any().downcast::<Offered<Args, M, R>>() else {
+            let asked = Types::of::<Args, M, R>();
+            return Err(self.error(args, NotStarted::WrongTypes { asked, offered }));
+        };
+        match function.start_here(functions, args) {
+            Ok((address, answer)) => Ok(RemoteCoro::new(address, answer)),
+            Err((args, limit)) => Err(self.error(args, NotStarted::Limit(limit))),
+        }
+    }
+
+    async fn start_there(
+        &self,
+        carrier: &dyn Carrier,
+        args: Args,
+    ) -> Result<RemoteCoro<M, R>, StartError<Args>> {
+        let (started, answer) = remote::question();
+        let (result, outcome) = remote::question();
+        let lent = Arc::<Lent>::default();
+        let delivery = {
+            let head = Head::Start {
+                name: self.name.to_string(),
+                types: Types::of::<Args, M, R>(),
+            };
+            let replies = Replies { started, result };
+            carrier.deliver(&functions_of(&self.home), &mut |buffer| {
+                remote::encode(&head, buffer)?;
+                remote::encode(&replies, buffer)?;
+                lent.while_encoding(|| remote::encode(&args, buffer))
+            })
+        };
+        if let Err(error) = delivery.await {
+            return Err(self.error(args, not_delivered(error)));
+        }
+        let why = match answer.await {
+            Some(Ok(address)) => return Ok(RemoteCoro::new(address, outcome)),
+            Some(Err(why)) => why,
+            None => NotStarted::Disconnected("it was lost before the answer came".to_owned()),
+        };
+        lent.undelivered();
+        Err(self.error(args, why))
+    }
+}
+
+fn not_delivered(error: CarryError) -> NotStarted {
+    match error {
+        CarryError::Codec(error) => NotStarted::Codec(error),
+        CarryError::Disconnected(why) => NotStarted::Disconnected(why),
+        CarryError::Closed => NotStarted::Unknown,
+        _ => NotStarted::Busy,
+    }
+}
+
+/// What arguments have lent to the node that was to call a function with them. If that does not
+/// know the function it cannot read them, so whoever sent them tells those who wait for a reply in them.
+#[derive(Default)]
+struct Lent {
+    inlets: Mutex<Vec<Arc<dyn Inlet>>>,
+}
+
+impl Lent {
+    /// Takes note of what `encode` exports.
+    fn while_encoding<T>(self: &Arc<Self>, encode: impl FnOnce() -> T) -> T {
+        let Some(exchange) = remote::exchange() else {
+            return encode();
+        };
+        let noting = Noting {
+            exchange,
+            lent: Arc::clone(self),
+        };
+        remote::with_exchange(&(Arc::new(noting) as Arc<dyn Exchange>), encode)
+    }
+
+    fn undelivered(&self) {
+        let mut inlets = self.inlets.lock().unwrap_or_else(PoisonError::into_inner);
+        let inlets = std::mem::take(&mut *inlets);
+        for inlet in inlets {
+            inlet.undelivered();
+        }
+    }
+}
+
+struct Noting {
+    exchange: Arc<dyn Exchange>,
+    lent: Arc<Lent>,
+}
+
+impl Exchange for Noting {
+    fn export(&self, inlet: Arc<dyn Inlet>) -> RemoteId {
+        let mut inlets = self
+            .lent
+            .inlets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        inlets.push(Arc::clone(&inlet));
+        drop(inlets);
+        self.exchange.export(inlet)
+    }
+
+    fn import(&self, id: &RemoteId) -> Imported {
+        self.exchange.import(id)
+    }
+
+    fn peer(&self) -> Option<NodeId> {
+        self.exchange.peer()
+    }
+}
+
+impl<Args: Message, M: Message, R: Message> Serialize for Rci<Args, M, R> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.home, &*self.name).serialize(serializer)
+    }
+}
+
+impl<'de, Args: Message, M: Message, R: Message> Deserialize<'de> for Rci<Args, M, R> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (home, name) = <(Location, String)>::deserialize(deserializer)?;
+        let exchange = remote::exchange().ok_or_else(|| {
+            D::Error::custom("a function of a node can only be part of a message between nodes")
+        })?;
+        let way = match exchange.import(&functions_of(&home)) {
+            Imported::Remote(carrier) => Way::There(carrier),
+            Imported::Local(inlet) => match FunctionsInlet::of(inlet) {
+                Some(inlet) => Way::Here(Arc::clone(inlet.functions())),
+                None => Way::Gone,
+            },
+            Imported::Gone => Way::Gone,
+        };
+        Ok(Rci::new(home, &name, way))
+    }
+}
+
+impl<Args, M, R> Clone for Rci<Args, M, R> {
+    fn clone(&self) -> Self {
+        Rci {
+            home: self.home.clone(),
+            name: Arc::clone(&self.name),
+            way: self.way.clone(),
+            types: PhantomData,
+        }
+    }
+}
+
+/// `name@node@127.0.0.1:4000`.
+impl<Args, M, R> fmt::Display for Rci<Args, M, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.home)
+    }
+}
+
+impl<Args, M, R> fmt::Debug for Rci<Args, M, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rci({self})")
+    }
+}

@@ -1,0 +1,141 @@
+//! What a node offers, by name.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use coros_core::remote::NodeId;
+use coros_core::swap::{Published, SwapFunction, publish};
+use tokio::runtime::Handle;
+
+use super::error::OfferError;
+use super::linked::{Linked, Terminate};
+use super::offered::Function;
+
+/// The functions of one node.
+pub(crate) struct Functions {
+    runtime: Handle,
+    table: RwLock<Table>,
+    linked: Mutex<Linked>,
+}
+
+#[derive(Default)]
+struct Table {
+    functions: HashMap<String, Arc<dyn Function>>,
+    swaps: HashMap<String, Swap>,
+    closed: bool,
+}
+
+struct Swap {
+    function: Arc<SwapFunction>,
+    /// For local addresses.
+    _published: Published,
+}
+
+impl Functions {
+    pub(crate) fn new(runtime: Handle) -> Self {
+        Functions {
+            runtime,
+            table: RwLock::default(),
+            linked: Mutex::default(),
+        }
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(super) fn offer(&self, function: Arc<dyn Function>) -> Result<(), OfferError> {
+        let mut table = self.write();
+        table.check(
+            function.name(),
+            table.functions.contains_key(function.name()),
+        )?;
+        table.functions.insert(function.name().to_owned(), function);
+        Ok(())
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<Arc<dyn Function>> {
+        self.read().functions.get(name).cloned()
+    }
+
+    pub(super) fn withdraw(&self, name: &str) -> bool {
+        let withdrawn = self.write().functions.remove(name);
+        // Dropped without the lock, as all that users own.
+        withdrawn.is_some()
+    }
+
+    pub(super) fn offer_swap(
+        &self,
+        name: &str,
+        function: Arc<SwapFunction>,
+    ) -> Result<(), OfferError> {
+        let mut table = self.write();
+        table.check(name, table.swaps.contains_key(name))?;
+        let swap = Swap {
+            _published: publish(name, Arc::clone(&function)),
+            function,
+        };
+        table.swaps.insert(name.to_owned(), swap);
+        Ok(())
+    }
+
+    pub(super) fn find_swap(&self, name: &str) -> Option<Arc<SwapFunction>> {
+        let table = self.read();
+        table.swaps.get(name).map(|swap| Arc::clone(&swap.function))
+    }
+
+    pub(super) fn withdraw_swap(&self, name: &str) -> bool {
+        let withdrawn = self.write().swaps.remove(name);
+        withdrawn.is_some()
+    }
+
+    /// From now on the coroutine ends with the session of a peer.
+    pub(super) fn link(&self, peer: NodeId, coroutine: u64, terminate: Terminate) {
+        self.lock_linked().add(peer, coroutine, terminate);
+    }
+
+    pub(super) fn unlink(&self, peer: NodeId, coroutine: u64) {
+        let removed = self.lock_linked().remove(peer, coroutine);
+        drop(removed);
+    }
+
+    /// The session with a peer is over.
+    pub(crate) fn session_ended(&self, peer: NodeId) {
+        let ended = self.lock_linked().take(peer);
+        ended.for_each(|terminate| terminate());
+    }
+
+    /// The node closes: offers nothing any more.
+    pub(crate) fn close(&self) {
+        let closed = Table {
+            closed: true,
+            ..Table::default()
+        };
+        let table = std::mem::replace(&mut *self.write(), closed);
+        drop(table);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_linked(&self) -> MutexGuard<'_, Linked> {
+        self.linked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn check(&self, name: &str, taken: bool) -> Result<(), OfferError> {
+        if self.closed {
+            return Err(OfferError::Closed);
+        }
+        if taken {
+            return Err(OfferError::Taken(name.to_owned()));
+        }
+        Ok(())
+    }
+}
