@@ -1,5 +1,6 @@
 //! The command line, as written.
 
+pub(crate) mod files;
 pub(crate) mod secret;
 
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Demo(DemoFlags),
     Secret(secret::SecretFlags),
+    Send(files::SendFlags),
+    Receive(files::ReceiveFlags),
 }
 
 /// Count the words of a folder in several processes

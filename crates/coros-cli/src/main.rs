@@ -4,6 +4,7 @@
 //! command has a module that does what was asked.
 
 mod demo;
+mod files;
 mod flags;
 mod log;
 mod secret;
@@ -31,5 +32,7 @@ async fn main() -> ExitCode {
     match cli.command {
         Command::Demo(flags) => demo::run(flags, &log).await,
         Command::Secret(flags) => secret::run(flags).await,
+        Command::Send(flags) => files::send(flags).await,
+        Command::Receive(flags) => files::receive(flags).await,
     }
 }

@@ -80,8 +80,8 @@ pub use census::Census;
 pub use coros_core::remote::{BoxFuture, Location, NodeId};
 pub use events::PeerEvent;
 pub use files::{
-    DeleteFileError, FetchFile, FetchFileError, Folder, NameError, Progress, Refusal, SendFile,
-    SendFileError, Transferred,
+    DeleteFileError, FetchFile, FetchFileError, Folder, NameError, Progress, Received, Refusal,
+    SendFile, SendFileError, Transferred,
 };
 pub use functions::{
     LimitReached, NotStarted, Offer, OfferError, Rci, RemoteCoro, RemoteJoin, StartError, Types,

@@ -308,11 +308,11 @@ fn refused(node: &Arc<Inner>, peer: &Location, line: Line, heard: &Heard) -> Tro
 }
 
 fn transferred(size: u64, arrived: Arrived) -> Transferred {
-    let moved = match arrived {
-        Arrived::Already => 0,
-        Arrived::From(offset) => size - offset,
-    };
-    Transferred { size, moved }
+    Transferred {
+        size,
+        moved: arrived.moved(size),
+        already: matches!(arrived, Arrived::Already),
+    }
 }
 
 fn enter(node: &Inner, peer: &Location) -> Entered {

@@ -1,7 +1,11 @@
 //! What a node lets its peers do with files.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use coros_core::remote::Location;
 
 use super::store::Store;
 use crate::NodeError;
@@ -36,6 +40,39 @@ use crate::NodeError;
 pub struct Folder {
     path: PathBuf,
     limits: Limits,
+    told: Told,
+}
+
+/// A file that a peer has sent is in its place.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Received {
+    /// Who sent it.
+    pub from: Location,
+    /// Its name in the folder.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The bytes of it that crossed the network this time; none when it was there already.
+    pub moved: u64,
+}
+
+/// Whom to tell of files.
+#[derive(Clone, Default)]
+pub(super) struct Told(Option<Arc<dyn Fn(Received) + Send + Sync>>);
+
+impl Told {
+    pub(super) fn of(&self, received: Received) {
+        if let Some(f) = &self.0 {
+            f(received);
+        }
+    }
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "set" } else { "nobody" })
+    }
 }
 
 /// How long what is incomplete is kept, unless told otherwise.
@@ -65,6 +102,7 @@ impl Folder {
                 durable: false,
                 keep_partial: KEEP_PARTIAL,
             },
+            told: Told::default(),
         }
     }
 
@@ -109,8 +147,17 @@ impl Folder {
         self
     }
 
+    /// Calls `f` for each file that a peer has sent, when it is in its place and the peer has been
+    /// told so; also for one that was there already.
+    ///
+    /// `f` runs on a task of the node and holds up that peer's next file: it must not block.
+    pub fn on_received(mut self, f: impl Fn(Received) + Send + Sync + 'static) -> Self {
+        self.told = Told(Some(Arc::new(f)));
+        self
+    }
+
     pub(crate) fn open(self) -> Result<Store, NodeError> {
-        Store::open(&self.path, self.limits).map_err(|source| NodeError::Folder {
+        Store::open(&self.path, self.limits, self.told).map_err(|source| NodeError::Folder {
             path: self.path,
             source,
         })

@@ -153,7 +153,8 @@ impl Incoming {
             rename_new(folder, &self.hidden, name)?;
         }
         if self.announced.durable && cfg!(unix) {
-            folder.try_clone()?.into_std_file().sync_all()?;
+            // The handle itself is for looking up names, and no more.
+            folder.open(".")?.sync_all()?;
         }
         Ok(())
     }

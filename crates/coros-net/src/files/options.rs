@@ -21,6 +21,8 @@ pub struct Transferred {
     /// The bytes of it that crossed the network this time: less than its size when an earlier
     /// attempt was continued, none when the same content was there already.
     pub moved: u64,
+    /// The same content was there already, under that name.
+    pub already: bool,
 }
 
 type Callback = Box<dyn FnMut(Progress) + Send>;

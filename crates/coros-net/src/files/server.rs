@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use coros_core::remote::Location;
 
+use super::folder::Received;
 use super::incoming::{Announced, prepare};
 use super::line::{Line, Lost};
 use super::name::FileName;
@@ -106,6 +107,7 @@ impl Server {
             }
         };
         announced.durable = store.limits.durable;
+        let told = store.told.clone();
         let prepare = move |differs, cancelled: &_| {
             let place = store.place(&file, size)?;
             let room = |bytes| store.promise(bytes).map(Some);
@@ -118,8 +120,17 @@ impl Server {
             report: Report::default(),
         };
         let (taken, line) = take(line, taker).await;
-        if let Err(Failed::Here(why)) = taken {
-            tracing::warn!(peer = %self.peer, file = name, %why, "a file was not taken");
+        match taken {
+            Ok(arrived) => told.of(Received {
+                from: self.peer.clone(),
+                name: name.to_owned(),
+                size,
+                moved: arrived.moved(size),
+            }),
+            Err(Failed::Here(why)) => {
+                tracing::warn!(peer = %self.peer, file = name, %why, "a file was not taken");
+            }
+            Err(_) => {}
         }
         Ok(line)
     }

@@ -14,7 +14,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::folder::Limits;
+use super::folder::{Limits, Told};
 use super::name::FileName;
 use super::refusal::Refusal;
 use super::room::{Promise, Room};
@@ -27,15 +27,17 @@ pub(crate) struct Store {
     /// What people call it.
     label: Arc<str>,
     pub(super) limits: Limits,
+    pub(super) told: Told,
     room: Arc<Room>,
 }
 
 impl Store {
-    pub(super) fn open(path: &Path, limits: Limits) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, limits: Limits, told: Told) -> io::Result<Self> {
         Ok(Store {
             root: Dir::open_ambient_dir(path, ambient_authority())?,
             label: std::path::absolute(path)?.to_string_lossy().into(),
             limits,
+            told,
             room: Arc::default(),
         })
     }

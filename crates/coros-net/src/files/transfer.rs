@@ -49,6 +49,16 @@ pub(super) enum Arrived {
     From(u64),
 }
 
+impl Arrived {
+    /// How many bytes crossed the network.
+    pub(super) fn moved(self, size: u64) -> u64 {
+        match self {
+            Arrived::Already => 0,
+            Arrived::From(offset) => size - offset,
+        }
+    }
+}
+
 /// What a transfer leaves: how it went, and the connection if it can be used on.
 pub(super) type Outcome = (Result<Arrived, Failed>, Option<Line>);
 

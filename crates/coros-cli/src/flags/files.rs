@@ -1,0 +1,160 @@
+//! `coros send` and `coros receive`, as written.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Send files to a node that takes them, such as `coros receive`
+///
+/// Over mutual TLS, verified by hash at the other end. A file that is there already is skipped,
+/// one that an earlier attempt has begun is gone on with. Files arrive whole or not at all.
+#[derive(Args, Debug)]
+#[command(
+    verbatim_doc_comment,
+    after_long_help = "\
+NODE is HOST:PORT, or the name of a node that one of the --peer is or knows.
+
+Output:
+  A line for each file on standard output, everything else on standard error. With --json it is one
+  object: {\"node\": {\"name\": \"desk\", \"endpoint\": \"10.0.0.7:7340\"}, \"seconds\": 0.1,
+   \"files\": [{\"path\": \"a\", \"name\": \"in/a\", \"result\": \"sent\", \"size\": 9, \"moved\": 9, \"seconds\": 0.1}]}
+  The result is sent, resumed, skipped, or failed; then there is an \"error\" in place of the numbers.
+
+Exit status:
+  0    all files are there
+  1    some are not, or the node cannot be reached
+  2    the command line or COROS_LOG is wrong
+  130  interrupted by Ctrl-C; the same command goes on from there
+
+Examples:
+  coros send 127.0.0.1:7340 report.pdf
+  coros send desk *.csv --to today --peer 10.0.0.7:7340 --json"
+)]
+pub(crate) struct SendFlags {
+    /// To whom: HOST:PORT, or a name
+    #[arg(value_name = "NODE|HOST:PORT")]
+    pub(crate) node: String,
+
+    /// What to send
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Into which folder there, a relative path with `/`; it is made if need be
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: Option<String>,
+
+    /// Replace files there that have the same name and another content
+    #[arg(long)]
+    pub(crate) replace: bool,
+
+    /// A node that is, or knows, the one with that name; more than once for several
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) peer: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) identity: Identity,
+
+    /// Print one JSON object, as --help says, instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Take files that others send, into a folder
+///
+/// Runs until it is interrupted. Nothing outside of the folder can be written, nothing in it can be
+/// fetched or deleted from afar, and only nodes of the same network get in: with nothing configured
+/// the programs of the same user; `coros secret` says how to let in others.
+#[derive(Args, Debug)]
+#[command(
+    verbatim_doc_comment,
+    after_long_help = "\
+Output:
+  A line for each file that has come on standard output, everything else on standard error. With
+  --json each is an object: {\"from\": \"desk\", \"name\": \"in/a\", \"size\": 9, \"moved\": 9}
+  where moved is how many bytes crossed the network: 0 when the file was there already.
+
+Exit status:
+  0    --once, and a file has come
+  1    it cannot listen, or cannot use the folder
+  2    the command line or COROS_LOG is wrong
+  130  interrupted by Ctrl-C
+
+Examples:
+  coros receive ~/inbox --name desk
+  coros receive /srv/in --listen 0.0.0.0:7340 --max-size 20G"
+)]
+pub(crate) struct ReceiveFlags {
+    /// Where files go; it has to exist
+    pub(crate) folder: PathBuf,
+
+    /// Where to listen; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7340")]
+    pub(crate) listen: SocketAddr,
+
+    /// The most that a file may have: bytes, or with K, M, G, T (powers of 1024)
+    #[arg(long, value_name = "N", value_parser = size)]
+    pub(crate) max_size: Option<u64>,
+
+    /// Count a file as received only when it is on the disk, safe from a power cut; slower
+    #[arg(long)]
+    pub(crate) durable: bool,
+
+    /// End after one file
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    #[command(flatten)]
+    pub(crate) identity: Identity,
+
+    /// Print a JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who one is on which network.
+#[derive(Args, Debug)]
+pub(crate) struct Identity {
+    /// What others see, and may ask for [default: coros and the process id, or the certificate's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// The network to join; with --certificate it is the certificate's
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) network: String,
+
+    /// A folder that `coros secret issue` made, in place of the shared secret
+    #[arg(long, value_name = "FOLDER", conflicts_with = "network")]
+    pub(crate) certificate: Option<PathBuf>,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(['K', 'M', 'G', 'T']);
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err("one letter is enough".into()),
+    };
+    let number: u64 = digits.parse().map_err(|e| format!("{e}"))?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "that is more than can be counted".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_letters() {
+        assert_eq!(size("7"), Ok(7));
+        assert_eq!(size("3K"), Ok(3 << 10));
+        assert_eq!(size("20G"), Ok(20 << 30));
+        for wrong in ["", "G", "1KK", "1k", "-1", "1.5G", "99999999T"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! `coros send` and `coros receive` as processes, also when they are killed.
+
+mod common;
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Output;
+use std::time::Instant;
+
+use common::{Demo, LIMIT};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with a secret, one with files to send, and one where they go.
+struct Scene {
+    config: TempDir,
+    home: TempDir,
+    inbox: TempDir,
+}
+
+impl Scene {
+    fn set() -> Self {
+        let [config, home, inbox] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+        Scene {
+            config,
+            home,
+            inbox,
+        }
+    }
+
+    /// A receiver, and where it listens.
+    fn receive(&self, listen: &str, args: &[&str]) -> (Demo, String) {
+        let inbox = common::path_text(self.inbox.path());
+        let args = [&["receive", &*inbox, "--listen", listen], args].concat();
+        let mut receiver = self.start(&args);
+        let line = receiver.wait_for(|line| line.starts_with("files for "));
+        let at = line.split(' ').nth(2).expect("it says where");
+        (receiver, at.to_owned())
+    }
+
+    fn start(&self, args: &[&str]) -> Demo {
+        Demo::start_with(args, |command| {
+            command
+                .env("XDG_CONFIG_HOME", self.config.path())
+                .env_remove("COROS_SECRET_FILE")
+                .current_dir(&self.home)
+        })
+    }
+
+    fn send(&self, args: &[&str]) -> Output {
+        let args = [&["send"], args].concat();
+        let mut command = common::command(&args, &self.config);
+        command
+            .current_dir(&self.home)
+            .env_remove("COROS_SECRET_FILE");
+        command.output().expect("coros starts")
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let sent = self.send(&[args, &["--json"]].concat());
+        assert!(sent.status.success(), "{}", text(&sent.stderr));
+        serde_json::from_slice(&sent.stdout).expect("one JSON object")
+    }
+
+    fn here(&self, name: &str, content: &[u8]) {
+        fs::write(self.home.path().join(name), content).expect("it is a folder");
+    }
+
+    /// A file that takes a while.
+    fn large(&self, name: &str) {
+        let file = File::create(self.home.path().join(name)).expect("it is a folder");
+        file.set_len(256 << 20).expect("it may be sparse");
+    }
+
+    fn there(&self, name: &str) -> Vec<u8> {
+        fs::read(self.inbox.path().join(name)).expect("it has come")
+    }
+
+    /// Waits until something of a file has come.
+    fn half_way(&self) {
+        let began = Instant::now();
+        while !parts(self.inbox.path()).iter().any(|length| *length > 0) {
+            assert!(began.elapsed() < LIMIT, "nothing comes");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+fn parts(folder: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(folder).expect("it is a folder").flatten();
+    let hidden = entries.filter(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().starts_with(".coros-part-")
+    });
+    hidden
+        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+        .collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("it prints UTF-8")
+}
+
+#[test]
+fn files_arrive_are_skipped_and_refused() {
+    let scene = Scene::set();
+    scene.here("a", b"one");
+    scene.here("b", b"other");
+    let (receiver, at) = scene.receive("127.0.0.1:0", &["--name", "desk", "--max-size", "1K"]);
+
+    let sent = scene.send(&[&at, "a", "b", "--to", "today/in"]);
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    assert!(sent.stderr.is_empty(), "quiet when it is no terminal");
+    let lines = text(&sent.stdout);
+    assert!(
+        lines.starts_with("sent     a as today/in/a, 3 B, "),
+        "{lines}"
+    );
+    assert_eq!(lines.lines().count(), 2);
+    assert_eq!(scene.there("today/in/b"), b"other");
+
+    let again = scene.json(&["desk", "a", "--to", "today/in", "--peer", &at]);
+    assert_eq!(again["node"]["name"], "desk");
+    let file = &again["files"][0];
+    assert_eq!(
+        (&file["result"], &file["moved"]),
+        (&"skipped".into(), &0.into())
+    );
+
+    scene.here("a", b"two");
+    scene.here("large", &[0; 1025]);
+    let sent = scene.send(&[&at, "large", "a", "missing", "b", "--to", "today/in"]);
+    assert_eq!(sent.status.code(), Some(1));
+    let said = text(&sent.stderr);
+    assert!(said.contains("coros send: large: desk@"), "{said}");
+    assert!(said.contains("files may have 1024 bytes"), "{said}");
+    assert!(said.contains("another content has that name"), "{said}");
+    assert!(said.contains("cannot read missing"), "{said}");
+    let lines = text(&sent.stdout);
+    assert_eq!(lines.matches("failed ").count(), 3, "{lines}");
+    assert_eq!(scene.there("today/in/a"), b"one");
+
+    let replaced = scene.json(&[&at, "a", "--to", "today/in", "--replace"]);
+    assert_eq!(replaced["files"][0]["result"], "sent");
+    assert_eq!(scene.there("today/in/a"), b"two");
+    drop(receiver);
+}
+
+#[test]
+fn a_receiver_says_what_came_and_ends_after_one() {
+    let scene = Scene::set();
+    scene.here("a", b"one");
+    let (receiver, at) = scene.receive("127.0.0.1:0", &["--once", "--json", "--durable"]);
+    let sent = scene.send(&[&at, "a"]);
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    let ended = receiver.end();
+    assert!(ended.status.success());
+    let came: Value = serde_json::from_str(&ended.stdout).expect("one object");
+    assert_eq!(
+        (&came["name"], &came["size"], &came["moved"]),
+        (&"a".into(), &3.into(), &3.into())
+    );
+}
+
+#[test]
+fn who_cannot_be_reached_is_told_of_with_what_to_do() {
+    let scene = Scene::set();
+    scene.here("a", b"one");
+    // Nobody listens on a port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("there are ports");
+    let at = free.local_addr().expect("it is bound").to_string();
+    drop(free);
+    for (args, says) in [
+        (vec![&*at, "a"], "does `coros receive` run there"),
+        (vec!["desk", "a"], "give HOST:PORT in its place"),
+        (
+            vec!["desk", "a", "--peer", &at],
+            "does `coros receive` run there",
+        ),
+    ] {
+        let sent = scene.send(&args);
+        assert_eq!(sent.status.code(), Some(1));
+        let said = text(&sent.stderr);
+        assert!(said.contains(says), "{said}");
+    }
+    let (_receiver, at) = scene.receive("127.0.0.1:0", &[]);
+    let sent = scene.send(&["nobody", "a", "--peer", &at]);
+    let said = text(&sent.stderr);
+    assert!(said.contains("no node is called \"nobody\""), "{said}");
+    // Another network, by another secret.
+    let stranger = Scene::set();
+    stranger.here("a", b"one");
+    let sent = stranger.send(&[&at, "a"]);
+    assert_eq!(sent.status.code(), Some(1));
+    let said = text(&sent.stderr);
+    assert!(said.contains("secret"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_sender_that_is_killed_goes_on_where_it_was() {
+    let scene = Scene::set();
+    scene.large("big");
+    let (_receiver, at) = scene.receive("127.0.0.1:0", &[]);
+    let sender = scene.start(&["send", &at, "big"]);
+    scene.half_way();
+    common::signal(sender.pid(), nix::sys::signal::Signal::SIGKILL);
+    assert!(!sender.end().status.success());
+    goes_on(&scene, &at);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_receiver_that_is_killed_goes_on_where_it_was() {
+    let scene = Scene::set();
+    scene.large("big");
+    let (receiver, at) = scene.receive("127.0.0.1:0", &[]);
+    let sender = scene.start(&["send", &at, "big"]);
+    scene.half_way();
+    common::signal(receiver.pid(), nix::sys::signal::Signal::SIGKILL);
+    receiver.end();
+    let ended = sender.end();
+    assert_eq!(ended.status.code(), Some(1));
+    let said = ended.stderr.join("\n");
+    assert!(said.contains("it goes on from there"), "{said}");
+    assert!(!scene.inbox.path().join("big").exists());
+    let (_receiver, at) = scene.receive("127.0.0.1:0", &[]);
+    goes_on(&scene, &at);
+}
+
+fn goes_on(scene: &Scene, at: &str) {
+    let sent = scene.json(&[at, "big"]);
+    let file = &sent["files"][0];
+    assert_eq!(file["result"], "resumed", "{sent}");
+    assert!(file["moved"].as_u64() < file["size"].as_u64(), "{sent}");
+    assert_eq!(scene.there("big").len(), 256 << 20);
+    assert!(parts(scene.inbox.path()).is_empty(), "nothing is left over");
+}
