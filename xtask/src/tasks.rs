@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod ci;
 pub(crate) mod deny;
 pub(crate) mod doc;
+pub(crate) mod faults;
 pub(crate) mod features;
 pub(crate) mod lint;
 pub(crate) mod loom;

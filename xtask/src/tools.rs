@@ -65,6 +65,36 @@ pub(crate) const TEST_PROGRAMS: &[Program] = &[
         why: "the tests look for processes that stayed behind",
     },
     Program {
+        name: "ip",
+        package: "iproute2",
+        why: "two machines with a cable between them, for links whose network fails",
+    },
+    Program {
+        name: "tc",
+        package: "iproute2",
+        why: "frames are delayed and lost on that cable",
+    },
+    Program {
+        name: "nft",
+        package: "nftables",
+        why: "frames are lost one way on that cable",
+    },
+    Program {
+        name: "unshare",
+        package: "util-linux",
+        why: "such a machine is a network namespace",
+    },
+    Program {
+        name: "nsenter",
+        package: "util-linux",
+        why: "processes are started in such a machine",
+    },
+    Program {
+        name: "mount",
+        package: "mount",
+        why: "a disk that is soon full",
+    },
+    Program {
         name: "git",
         package: "git",
         why: "the checkout itself",

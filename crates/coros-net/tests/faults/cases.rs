@@ -1,0 +1,362 @@
+//! The faults on one machine, and what is to come of each.
+
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::check::{Outcome, exit_after};
+use crate::log::{between, now};
+use crate::netns;
+use crate::process::{Setup, Site};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// What a machine that does other things too may add to each bound.
+pub(crate) const BUSY: Duration = Duration::from_secs(2);
+
+/// A fault that can be run.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// As people call it.
+    pub(crate) fault: &'static str,
+    /// Why it cannot be run here, if it cannot.
+    pub(crate) missing: Option<String>,
+    /// Runs for a minute and more: not as a test.
+    pub(crate) is_long: bool,
+    pub(crate) run: fn() -> Outcome,
+}
+
+impl Case {
+    pub(crate) fn new(name: &'static str, fault: &'static str, run: fn() -> Outcome) -> Self {
+        Case {
+            name,
+            fault,
+            missing: None,
+            is_long: false,
+            run,
+        }
+    }
+
+    fn long(self) -> Self {
+        Case {
+            is_long: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn unless(self, missing: Option<String>) -> Self {
+        Case { missing, ..self }
+    }
+
+    pub(crate) fn into_trial(self) -> Trial {
+        let ignored = self.is_long || self.missing.is_some();
+        if let Some(why) = self.missing {
+            eprintln!("{} is ignored: {why}", self.name);
+        }
+        let test = move || {
+            let outcome = (self.run)();
+            println!("{outcome:#?}");
+            if outcome.wrong.is_empty() {
+                Ok(())
+            } else {
+                Err(Failed::from(outcome.wrong.join("\n")))
+            }
+        };
+        Trial::test(self.name, test).with_ignored_flag(ignored)
+    }
+}
+
+pub(crate) fn all() -> Vec<Case> {
+    let mut cases = vec![
+        Case::new("none", "none, for comparison", none),
+        Case::new("killed", "kill -9", killed),
+        Case::new("exits", "exit without close", exits),
+        Case::new("closes", "close", closes),
+        Case::new(
+            "stopped_briefly",
+            "SIGSTOP, shorter than silence",
+            stopped_briefly,
+        ),
+        Case::new(
+            "stopped_for_long",
+            "SIGSTOP 3 s, longer than all limits",
+            stopped_for_long,
+        ),
+        Case::new(
+            "stopped_again_and_again",
+            "SIGSTOP of both, again and again",
+            stopped_again_and_again,
+        ),
+        Case::new(
+            "slow_receiver",
+            "slow receiver, 1,000 senders",
+            slow_receiver,
+        ),
+        Case::new(
+            "full_disk",
+            "full disk at the receiver of a file",
+            full_disk,
+        )
+        .unless(netns::no_mounts()),
+        Case::new(
+            "stopped_for_a_minute",
+            "SIGSTOP 60 s, default limits",
+            stopped_for_a_minute,
+        )
+        .long(),
+    ];
+    cases.extend(netns::cases());
+    cases
+}
+
+/// Limits that are over soon.
+fn impatient() -> Setup {
+    Setup::new(300 * MS, 500 * MS)
+}
+
+/// Two sites that talk to each other, and have got through.
+pub(crate) fn talking(pair: &mut [Site; 2]) {
+    pair[0].tell("talk farm");
+    pair[1].tell("talk desk");
+    for site in pair {
+        site.gets_through(20);
+    }
+}
+
+/// Lets them get through again, ends it, and checks all that was said.
+pub(crate) fn checked(pair: &mut [Site; 2], setup: &Setup, patient: &[&str]) -> Outcome {
+    for site in &mut *pair {
+        site.gets_through(20);
+    }
+    for site in &mut *pair {
+        site.quiet();
+    }
+    // What was sent without a word has the time to come.
+    settle(pair);
+    let mut outcome = Outcome::of(pair, patient);
+    within(&mut outcome, setup);
+    outcome
+}
+
+/// A question after everything else shows that all that was sent before has come.
+fn settle(pair: &mut [Site; 2]) {
+    for (to, site) in ["farm", "desk"].into_iter().zip(&mut *pair) {
+        site.tell(&format!("probe {to} last 1"));
+        site.hears("probed");
+    }
+    for site in pair {
+        site.tell("memory");
+        site.hears("memory");
+    }
+}
+
+fn within(outcome: &mut Outcome, setup: &Setup) {
+    let (longest, bound) = (outcome.longest, setup.bound());
+    if longest > bound + BUSY {
+        outcome.wrong(format_args!(
+            "somebody waited {longest:?}, the bound is {bound:?}"
+        ));
+    }
+}
+
+pub(crate) fn nothing_lost(mut outcome: Outcome) -> Outcome {
+    let (lost, fired) = (outcome.lost, outcome.fired);
+    if lost > 0 {
+        outcome.wrong(format_args!("{lost} letters are lost"));
+    }
+    if fired > 0 {
+        outcome.wrong(format_args!("{fired} monitors fired"));
+    }
+    outcome
+}
+
+fn none() -> Outcome {
+    let setup = Setup::new(20_000 * MS, Duration::ZERO);
+    let mut pair = setup.pair();
+    talking(&mut pair);
+    nothing_lost(checked(&mut pair, &setup, &["desk", "farm"]))
+}
+
+/// The farm goes away; what the desk makes of it. The bound on how soon it has to know.
+fn gone(go: impl FnOnce(&mut Site) -> u64, setup: &Setup) -> Outcome {
+    let mut pair = setup.pair();
+    talking(&mut pair);
+    let at = go(&mut pair[1]);
+    let [desk, _] = &mut pair;
+    desk.hears_where("exited", |line| line.what() == "exited" && line.at >= at);
+    desk.hears_where("failed", |line| {
+        line.what() == "failed" && line.number(3) >= at
+    });
+    desk.quiet();
+    let mut outcome = Outcome::of(&pair, &["desk"]);
+    let known = exit_after(&pair[0], at).map(|line| between(at, line.at));
+    outcome.known = known;
+    within(&mut outcome, setup);
+    outcome
+}
+
+/// A process that has gone has closed its connections: nobody waits until it has been silent for long, nor for
+/// its return.
+fn known_at_once(mut outcome: Outcome, setup: &Setup) -> Outcome {
+    match outcome.known {
+        Some(known) if known < setup.silence / 4 => {}
+        other => outcome.wrong(format_args!("known after {other:?}, not at once")),
+    }
+    outcome
+}
+
+fn killed() -> Outcome {
+    let setup = Setup::new(20_000 * MS, 20_000 * MS);
+    known_at_once(gone(Site::kill, &setup), &setup)
+}
+
+fn exits() -> Outcome {
+    let setup = Setup::new(20_000 * MS, 20_000 * MS);
+    let go = |farm: &mut Site| {
+        let at = now();
+        farm.tell("exit");
+        farm.end();
+        at
+    };
+    known_at_once(gone(go, &setup), &setup)
+}
+
+fn closes() -> Outcome {
+    let setup = Setup::new(20_000 * MS, 20_000 * MS);
+    let go = |farm: &mut Site| {
+        let at = now();
+        farm.tell("close");
+        farm.end();
+        at
+    };
+    known_at_once(gone(go, &setup), &setup)
+}
+
+fn stopped_briefly() -> Outcome {
+    let setup = Setup::new(20_000 * MS, Duration::ZERO);
+    let mut pair = setup.pair();
+    talking(&mut pair);
+    pair[1].stop_for(1000 * MS);
+    nothing_lost(checked(&mut pair, &setup, &["desk"]))
+}
+
+/// The farm stands still beyond all limits, and is back: those who wait for it are told in time.
+fn stopped(setup: &Setup, time: Duration) -> Outcome {
+    let mut pair = setup.pair();
+    talking(&mut pair);
+    let at = now();
+    let back = pair[1].stop_for(time);
+    let mut outcome = checked(&mut pair, setup, &["desk"]);
+    let bound = setup.silence.mul_f64(1.1) + setup.grace;
+    match exit_after(&pair[0], at) {
+        Some(line) if line.at < back => {
+            let known = between(at, line.at);
+            outcome.known = Some(known);
+            if known > bound + BUSY {
+                outcome.wrong(format_args!(
+                    "known after {known:?}, the bound is {bound:?}"
+                ));
+            }
+        }
+        other => outcome.wrong(format_args!("the monitor did not fire in time: {other:?}")),
+    }
+    outcome
+}
+
+fn stopped_for_long() -> Outcome {
+    stopped(&impatient(), 3000 * MS)
+}
+
+fn stopped_for_a_minute() -> Outcome {
+    stopped(&Setup::new(2000 * MS, 5000 * MS), 60_000 * MS)
+}
+
+/// Around the limits, where a break may or may not be one.
+fn stopped_again_and_again() -> Outcome {
+    let setup = impatient();
+    let mut pair = setup.pair();
+    talking(&mut pair);
+    for (round, ms) in [150, 310, 340, 420, 800, 900].into_iter().enumerate() {
+        pair[round % 2].stop_for(ms * MS);
+        pair[0].gets_through(2);
+        pair[1].gets_through(2);
+    }
+    // Everybody was stopped, so nobody's waits count; that none is stuck does.
+    checked(&mut pair, &setup, &[])
+}
+
+fn slow_receiver() -> Outcome {
+    const PROBES: usize = 100;
+    let setup = Setup::new(20_000 * MS, Duration::ZERO);
+    let mut pair = setup.pair();
+    let [desk, farm] = &mut pair;
+    for (label, senders) in [("alone", 0), ("beside", 1000)] {
+        if senders > 0 {
+            desk.tell(&format!("flood farm {senders}"));
+        }
+        desk.tell(&format!("probe farm {label} {PROBES}"));
+        desk.hears("probed");
+    }
+    let memory = [desk.memory(), farm.memory()];
+    desk.quiet();
+    let mut outcome = Outcome::of(&pair, &[]);
+    let p99 = |label: &str| {
+        let probes = pair[0].said.iter();
+        let probes = probes.filter(|line| line.what() == "probe" && line.word(1) == label);
+        let mut took: Vec<u64> = probes.map(|line| line.number(2)).collect();
+        took.sort_unstable();
+        let at = (took.len() * 99 / 100).min(took.len().saturating_sub(1));
+        (
+            took.len(),
+            Duration::from_micros(took.get(at).copied().unwrap_or(0)),
+        )
+    };
+    let [(_, alone), (through, beside)] = ["alone", "beside"].map(p99);
+    outcome.letters = 2 * PROBES;
+    outcome.longest = beside;
+    outcome.note = format!(
+        "p99 of another receiver {beside:.1?}, without the flood {alone:.1?}; \
+         {} and {} MiB of memory",
+        memory[0] >> 10,
+        memory[1] >> 10
+    );
+    if through != PROBES {
+        outcome.wrong(format_args!("{through} of {PROBES} got through"));
+    }
+    // What may wait for one peer on either side, twice over, and the programs themselves.
+    if memory.iter().any(|kib| *kib > 400 << 10) {
+        outcome.wrong(format_args!("{memory:?} KiB of memory"));
+    }
+    outcome
+}
+
+fn full_disk() -> Outcome {
+    let setup = Setup::new(20_000 * MS, Duration::ZERO);
+    let folder = setup.path("folder");
+    std::fs::create_dir(&folder).unwrap();
+    let mount = "mount -t tmpfs -o size=1m coros-test \"$0\" && exec \"$@\"";
+    let folder_name = folder.to_str().expect("it has a plain name");
+    let prefix = ["unshare", "--mount", "sh", "-c", mount, folder_name];
+    let mut pair = [
+        setup.site("desk"),
+        setup.site_by(&prefix, "farm", "127.0.0.1:0", Some(&folder)),
+    ];
+    crate::process::introduce(&mut pair);
+    let [desk, _] = &mut pair;
+    let mut outcome = Outcome::default();
+    for (size, fits) in [(100 << 10, true), (3 << 20, false), (200 << 10, true)] {
+        let path = setup.path(&format!("of-{size}"));
+        std::fs::write(&path, vec![7; size]).unwrap();
+        let began = now();
+        desk.tell(&format!("put farm {}", path.display()));
+        let line = desk.hears_where("put or unput", |line| line.what().ends_with("put"));
+        outcome.longest = outcome.longest.max(between(began, line.at));
+        if (line.what() == "put") != fits {
+            outcome.wrong(format_args!("{size} bytes: {:?}", line.words));
+        }
+        if !fits {
+            outcome.note = line.words[1..].join(" ");
+        }
+    }
+    outcome
+}

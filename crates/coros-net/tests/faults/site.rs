@@ -1,0 +1,317 @@
+//! A node in a process of its own. It does what it is told on standard input, and says what happens on
+//! standard output; see [`log`](crate::log).
+//!
+//! ```text
+//! know NAME HEX       the addresses at another site, from its `ready HEX`
+//! talk NAME           letters, confirmed letters, questions and monitors to it, until
+//! quiet               whatever waits may end; `quiet` when all has
+//! flood NAME N        N senders to what is slow there
+//! probe NAME LABEL N  N confirmed letters to what is quick there: `probe LABEL MICROS` for each
+//! put NAME PATH       a file
+//! memory              `memory KIB`
+//! close | exit        with goodbye, or without
+//! ```
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process;
+use std::time::Duration;
+
+use coros_core::{Address, Context, Exit, Reply};
+use coros_net::{Folder, Node, Secret, SendFile};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::flood;
+use crate::log::{now, say};
+
+/// How long after `quiet` something may still wait before it counts as stuck.
+const STUCK: Duration = Duration::from_secs(20);
+const PACE: Duration = Duration::from_millis(2);
+/// After something failed.
+const AGAIN: Duration = Duration::from_millis(20);
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Letter {
+    Numbered(String, u64),
+    Question(Reply<()>),
+    Freight(Vec<u8>),
+}
+
+/// What can be reached at a site.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Book {
+    pub(crate) sink: Address<Letter>,
+    pub(crate) slow: Address<Letter>,
+    pub(crate) quick: Address<Letter>,
+    pub(crate) node: coros_net::Location,
+}
+
+/// `NAME LISTEN SECRET-FILE SILENCE-MS GRACE-MS HANDSHAKE-MS [FOLDER]`
+pub(crate) fn run(args: &[String]) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime
+        .expect("threads can be started")
+        .block_on(Site::live(args));
+    // Not what waits for standard input.
+    process::exit(0);
+}
+
+struct Site {
+    name: String,
+    node: Node,
+    others: HashMap<String, Book>,
+    quiet: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Site {
+    async fn live(args: &[String]) {
+        let [name, listen, secret, silence, grace, handshake, folder @ ..] = args else {
+            panic!("{args:?}");
+        };
+        let ms = |text: &str| Duration::from_millis(text.parse().expect("milliseconds"));
+        let mut builder = Node::builder()
+            .name(name)
+            .listen(listen.parse().expect("an endpoint"))
+            .secret(Secret::load(secret).expect("it was written"))
+            .silence(ms(silence))
+            .handshake_limit(ms(handshake));
+        builder = with_grace(builder, ms(grace));
+        if let [folder] = folder {
+            builder = builder.files(Folder::new(folder));
+        }
+        let node = builder.build().await.expect("it starts");
+        node.on_peer_event(|event| say(format_args!("peer {event:?}")));
+        let book = Book {
+            sink: sink(),
+            slow: flood::slow(),
+            quick: flood::quick(),
+            node: node.location(),
+        };
+        say(format_args!("ready {}", hex(&node.encode(&book).unwrap())));
+        let mut site = Site {
+            name: name.clone(),
+            node,
+            others: HashMap::new(),
+            quiet: watch::Sender::new(false),
+            tasks: JoinSet::new(),
+        };
+        let mut lines = BufReader::new(tokio::io::stdin()).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            site.obey(&line).await;
+        }
+    }
+
+    async fn obey(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["know", name, hex] => {
+                let book = self.node.decode(&unhex(hex)).expect("an address book");
+                self.others.insert(name.to_owned(), book);
+            }
+            ["talk", name] => self.talk(name),
+            ["quiet"] => self.be_quiet().await,
+            ["flood", name, senders] => {
+                let to = self.others[name].slow.clone();
+                flood::flood(&mut self.tasks, &to, senders.parse().unwrap(), &self.quiet);
+            }
+            ["probe", name, label, count] => {
+                flood::probe(&self.others[name].quick, label, count.parse().unwrap()).await;
+            }
+            ["put", name, path] => {
+                let to = &self.others[name].node;
+                match self
+                    .node
+                    .send_file(to, &PathBuf::from(path), SendFile::new())
+                    .await
+                {
+                    Ok(_) => say("put"),
+                    Err(error) => say(format_args!("unput {error}")),
+                }
+            }
+            ["memory"] => say(format_args!("memory {}", memory())),
+            ["close"] => {
+                self.node.close().await;
+                say("closed");
+                process::exit(0);
+            }
+            ["exit"] => process::exit(0),
+            _ => panic!("{line:?}"),
+        }
+    }
+
+    fn talk(&mut self, name: &str) {
+        self.quiet.send_replace(false);
+        let to = self.others[name].sink.clone();
+        let from = &self.name;
+        let quiet = || self.quiet.subscribe();
+        self.tasks
+            .spawn(send(format!("{from}>{name}:send"), to.clone(), quiet()));
+        self.tasks.spawn(deliver(
+            format!("{from}>{name}:deliver"),
+            to.clone(),
+            quiet(),
+        ));
+        self.tasks
+            .spawn(ask(format!("{from}>{name}:ask"), to.clone(), quiet()));
+        self.tasks.spawn(watch(to, quiet()));
+    }
+
+    async fn be_quiet(&mut self) {
+        self.quiet.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                say(format_args!("panicked {error}"));
+            }
+        }
+        say("quiet");
+    }
+}
+
+/// What a builder that knows of no grace period makes of one.
+fn with_grace(builder: coros_net::Builder, _grace: Duration) -> coros_net::Builder {
+    builder
+}
+
+/// Says what letters come.
+fn sink() -> Address<Letter> {
+    let coro = coros_core::spawn(async |mut me: Context<Letter>| {
+        while let Some(letter) = me.receive().await {
+            match letter {
+                Letter::Numbered(pair, n) => say(format_args!("got {pair} {n}")),
+                Letter::Question(reply) => reply.send(()),
+                Letter::Freight(_) => {}
+            }
+        }
+    });
+    coro.address()
+}
+
+/// Whether to go on: false when it is to be quiet.
+fn goes_on(quiet: &watch::Receiver<bool>) -> bool {
+    !*quiet.borrow()
+}
+
+/// Letters that nobody confirms.
+async fn send(pair: String, to: Address<Letter>, quiet: watch::Receiver<bool>) {
+    for n in 1.. {
+        if !goes_on(&quiet) {
+            return;
+        }
+        match to.send(Letter::Numbered(pair.clone(), n)) {
+            Ok(()) => say(format_args!("sent {pair} {n}")),
+            Err(error) => {
+                say(format_args!("unsent {pair} {n} {error}"));
+                sleep(AGAIN).await;
+            }
+        }
+        sleep(PACE).await;
+    }
+}
+
+/// Letters whose arrival is confirmed.
+async fn deliver(pair: String, to: Address<Letter>, quiet: watch::Receiver<bool>) {
+    for n in 1.. {
+        if !goes_on(&quiet) {
+            return;
+        }
+        let began = now();
+        let delivering = to.deliver(Letter::Numbered(pair.clone(), n));
+        match ended(delivering, quiet.clone()).await {
+            None => return say(format_args!("stuck {pair} {n} {began}")),
+            Some(Ok(())) => say(format_args!("through {pair} {n} {began}")),
+            Some(Err(error)) => {
+                say(format_args!("failed {pair} {n} {began} {error}"));
+                sleep(AGAIN).await;
+            }
+        }
+        sleep(PACE).await;
+    }
+}
+
+async fn ask(pair: String, to: Address<Letter>, quiet: watch::Receiver<bool>) {
+    for n in 1.. {
+        if !goes_on(&quiet) {
+            return;
+        }
+        let began = now();
+        match ended(to.ask(Letter::Question), quiet.clone()).await {
+            None => return say(format_args!("stuck {pair} {n} {began}")),
+            Some(Ok(())) => say(format_args!("through {pair} {n} {began}")),
+            Some(Err(error)) => {
+                say(format_args!("failed {pair} {n} {began} {error}"));
+                sleep(AGAIN).await;
+            }
+        }
+        sleep(PACE).await;
+    }
+}
+
+/// One monitor after the other, each as soon as the last has fired.
+async fn watch(to: Address<Letter>, mut quiet: watch::Receiver<bool>) {
+    let (over, ended) = tokio::sync::oneshot::channel::<()>();
+    let watcher = coros_core::spawn(async move |mut me: Context<(u64, Exit)>| {
+        let mut monitors = Vec::new();
+        for k in 1_u64.. {
+            say(format_args!("watch {k}"));
+            monitors.push(me.monitor(&to, move |exit| (k, exit)));
+            while let Some((fired, exit)) = me.receive().await {
+                say(format_args!("exited {fired} {exit}"));
+                if fired == k {
+                    break;
+                }
+            }
+            sleep(AGAIN).await;
+        }
+        drop(over);
+    });
+    tokio::select! {
+        _ = quiet.wait_for(|quiet| *quiet) => {}
+        _ = ended => say("panicked a watcher"),
+    }
+    watcher.terminate();
+}
+
+/// What came of something that may go on for a while after all is quiet, and not for ever.
+async fn ended<T>(future: impl Future<Output = T>, mut quiet: watch::Receiver<bool>) -> Option<T> {
+    let enough = async {
+        let _ = quiet.wait_for(|quiet| *quiet).await;
+        sleep(STUCK).await;
+    };
+    tokio::select! {
+        ended = future => Some(ended),
+        () = enough => None,
+    }
+}
+
+/// The resident memory of this process, in KiB.
+pub(crate) fn memory() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = pages
+        .split(' ')
+        .nth(1)
+        .and_then(|it| it.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);
+    digits.map(|pair| byte(pair).unwrap()).collect()
+}
+
+/// Nothing that a site does on command takes longer.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
+    timeout(STUCK, future).await.ok()
+}
