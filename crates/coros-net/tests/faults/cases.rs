@@ -5,6 +5,7 @@ use std::time::Duration;
 use libtest_mimic::{Failed, Trial};
 
 use crate::check::{Outcome, exit_after};
+use crate::crowd;
 use crate::log::{between, now};
 use crate::netns;
 use crate::process::{Setup, Site};
@@ -92,6 +93,14 @@ pub(crate) fn all() -> Vec<Case> {
             "slow receiver, 1,000 senders",
             slow_receiver,
         ),
+        Case::new("crowd_of_few", "10,000 strangers from 3 addresses", || {
+            crowd::besieged(3)
+        })
+        .unless(crowd::missing()),
+        Case::new("crowd_of_many", "10,000 strangers from as many", || {
+            crowd::besieged(10_000)
+        })
+        .unless(crowd::missing()),
         Case::new(
             "full_disk",
             "full disk at the receiver of a file",
@@ -297,7 +306,7 @@ fn slow_receiver() -> Outcome {
         desk.tell(&format!("probe farm {label} {PROBES}"));
         desk.hears("probed");
     }
-    let memory = [desk.memory(), farm.memory()];
+    let memory = [desk.memory().kib, farm.memory().kib];
     desk.quiet();
     let mut outcome = Outcome::of(&pair, &[]);
     let p99 = |label: &str| {

@@ -1,7 +1,7 @@
 //! Faults of processes and of networks, as they happen: nodes in processes of their own are killed, stopped,
 //! left without a network, and what they say of it is held against what is promised.
 //!
-//! This executable is the nodes, too: `site` makes it one. As a test it runs a short version of each
+//! This executable is the nodes, too: `site` makes it one, `crowd` many strangers. As a test it runs a short version of each
 //! fault; `cargo xtask faults` runs them more often and prints a table. What a machine lacks is said,
 //! and counted as ignored.
 
@@ -11,6 +11,8 @@
 mod cases;
 #[cfg(unix)]
 mod check;
+#[cfg(unix)]
+mod crowd;
 #[cfg(unix)]
 mod flood;
 #[cfg(unix)]
@@ -32,6 +34,10 @@ fn main() -> std::process::ExitCode {
     match args.next().as_deref() {
         Some("site") => {
             site::run(&args.collect::<Vec<_>>());
+            ExitCode::SUCCESS
+        }
+        Some("crowd") => {
+            crowd::run(&args.collect::<Vec<_>>());
             ExitCode::SUCCESS
         }
         Some("--table") => table::run(&args.collect::<Vec<_>>()),

@@ -90,10 +90,12 @@ impl Setup {
             lines,
             said: Vec::new(),
             book: String::new(),
+            endpoint: String::new(),
             gone: false,
         };
         let ready = site.hears("ready");
         site.book = ready.word(1).to_owned();
+        site.endpoint = ready.word(2).to_owned();
         site
     }
 
@@ -111,6 +113,12 @@ pub(crate) fn introduce([one, other]: &mut [Site; 2]) {
     other.tell(&format!("know {} {}", one.name, one.book));
 }
 
+/// What a process has taken of the system.
+pub(crate) struct InUse {
+    pub(crate) kib: u64,
+    pub(crate) descriptors: u64,
+}
+
 pub(crate) struct Site {
     pub(crate) name: String,
     child: Child,
@@ -118,6 +126,7 @@ pub(crate) struct Site {
     lines: Receiver<Line>,
     pub(crate) said: Vec<Line>,
     book: String,
+    pub(crate) endpoint: String,
     /// It was killed, or went away by itself: what it said last may have been about to be said.
     pub(crate) gone: bool,
 }
@@ -204,10 +213,13 @@ impl Site {
         at
     }
 
-    /// In KiB.
-    pub(crate) fn memory(&mut self) -> u64 {
+    pub(crate) fn memory(&mut self) -> InUse {
         self.tell("memory");
-        self.hears("memory").number(1)
+        let line = self.hears("memory");
+        InUse {
+            kib: line.number(1),
+            descriptors: line.number(2),
+        }
     }
 }
 

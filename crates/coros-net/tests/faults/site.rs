@@ -2,13 +2,13 @@
 //! standard output; see [`log`](crate::log).
 //!
 //! ```text
-//! know NAME HEX       the addresses at another site, from its `ready HEX`
+//! know NAME HEX       the addresses at another site, from its `ready HEX ENDPOINT`
 //! talk NAME           letters, confirmed letters, questions and monitors to it, until
 //! quiet               whatever waits may end; `quiet` when all has
 //! flood NAME N        N senders to what is slow there
 //! probe NAME LABEL N  N confirmed letters to what is quick there: `probe LABEL MICROS` for each
 //! put NAME PATH       a file
-//! memory              `memory KIB`
+//! memory              `memory KIB DESCRIPTORS`
 //! close | exit        with goodbye, or without
 //! ```
 
@@ -95,7 +95,11 @@ impl Site {
             quick: flood::quick(),
             node: node.location(),
         };
-        say(format_args!("ready {}", hex(&node.encode(&book).unwrap())));
+        let at = node.listening_on().expect("it listens");
+        say(format_args!(
+            "ready {} {at}",
+            hex(&node.encode(&book).unwrap())
+        ));
         let mut site = Site {
             name: name.clone(),
             node,
@@ -136,7 +140,7 @@ impl Site {
                     Err(error) => say(format_args!("unput {error}")),
                 }
             }
-            ["memory"] => say(format_args!("memory {}", memory())),
+            ["memory"] => say(format_args!("memory {} {}", memory(), descriptors())),
             ["close"] => {
                 self.node.close().await;
                 say("closed");
@@ -299,6 +303,10 @@ pub(crate) fn memory() -> u64 {
         .nth(1)
         .and_then(|it| it.parse::<u64>().ok());
     pages.unwrap_or(0) * 4
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

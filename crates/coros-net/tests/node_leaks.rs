@@ -1,0 +1,115 @@
+//! Sessions come and go, and nothing is left of them.
+
+mod common;
+
+use std::time::Duration;
+
+use common::meddler::{Harm, Meddler, Of};
+use common::*;
+use coros_core::{Address, Context, Reply};
+use coros_net::{Node, Secret};
+use serde::{Deserialize, Serialize};
+
+const SESSIONS: usize = 1000;
+/// Allocators and the runtime have had what they keep by then.
+const WARM: usize = 300;
+
+#[derive(Serialize, Deserialize)]
+struct Question(Address<u32>, Reply<()>);
+
+/// Answers, and leaves nothing: neither of what it was told of nor of what it watches.
+fn answering() -> Address<Question> {
+    let coro = coros_core::spawn(async |mut me: Context<Question>| {
+        while let Some(Question(address, reply)) = me.receive().await {
+            let _ = address.send(7);
+            address.on_exit(drop);
+            reply.send(());
+        }
+    });
+    coro.address()
+}
+
+/// A session that ends in one of several ways. What the visitor lends dies with it.
+async fn visit(n: usize, farm: &Node, secret: &Secret, to: &Address<Question>) {
+    let other = Secret::random();
+    let refused = n % 5 == 4;
+    let secret = if refused { &other } else { secret };
+    let desk = builder("desk", secret).no_listen().build().await.unwrap();
+    // Some of them are cut in the middle, without a word.
+    let harm = match n % 5 {
+        3 => Harm::Cut(1000 + n),
+        _ => Harm::None,
+    };
+    let cable = Meddler::between(endpoint(farm), Of::Dialler, harm).await;
+    let linked = soon(desk.connect(cable.endpoint)).await;
+    assert_eq!(linked.is_err(), refused, "{n}: {linked:?}");
+    if linked.is_ok() {
+        let there = sent(farm, &desk, to);
+        let (mine, _received) = collector::<u32>();
+        there.on_exit(drop);
+        loop {
+            let question = |reply| Question(mine.clone(), reply);
+            let asked = there.ask_timeout(LIMIT, question).await;
+            // Until it is cut, if it is.
+            if asked.is_err() || harm == Harm::None {
+                break;
+            }
+        }
+    }
+    if n % 2 == 0 {
+        soon(desk.close()).await;
+    }
+}
+
+/// In bytes, where that can be found out.
+fn memory() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = pages.split(' ').nth(1).and_then(|it| it.parse().ok());
+    pages.unwrap_or(0_usize) * 4096
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_sessions_leave_nothing() {
+    let secret = Secret::random();
+    let farm = node("farm", &secret).await;
+    let address = answering();
+    visit(0, &farm, &secret, &address).await;
+    let kept = |farm: &Node| {
+        let census = farm.census();
+        let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        (census, descriptors)
+    };
+    let settled = async |before| {
+        let settled = async {
+            while kept(&farm) != before {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let settled = tokio::time::timeout(LIMIT, settled).await;
+        assert!(settled.is_ok(), "{:?} is more than {before:?}", kept(&farm));
+    };
+    let empty = async {
+        while farm.census().sessions + farm.census().links > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(empty).await;
+    let before = kept(&farm);
+    assert_eq!((before.0.peers, before.0.pending), (0, 0), "{before:?}");
+    let mut warm = 0;
+    for n in 1..=SESSIONS {
+        visit(n, &farm, &secret, &address).await;
+        if n == WARM {
+            settled(before).await;
+            warm = memory();
+        }
+    }
+    settled(before).await;
+    let more = memory().saturating_sub(warm);
+    // Less than four KiB a session, which is a fraction of what each has had.
+    let sessions = SESSIONS - WARM;
+    assert!(
+        more < sessions * 4096,
+        "{more} bytes after {sessions} sessions"
+    );
+}
