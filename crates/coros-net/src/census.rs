@@ -32,7 +32,7 @@ impl Node {
         let peers = inner.all_peers();
         Census {
             sessions: peers.iter().filter(|peer| peer.has_session()).count(),
-            peers: peers.len(),
+            peers: inner.known(),
             exports: inner.exports.len(),
             pending: inner.pending.len(),
             links: inner.links.len(),

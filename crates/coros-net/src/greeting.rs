@@ -156,7 +156,7 @@ impl Drop for Dial {
 
 /// Shakes hands as the dialled side, and starts the link.
 pub(crate) async fn accept(node: Arc<Inner>, stream: BoxStream, from: SocketAddr) {
-    use HandshakeError::{BadCertificate, Connection, NotCoros, TimedOut};
+    use HandshakeError::{BadCertificate, Connection, NoCertificate, NotCoros, TimedOut};
     let limit = node.config.handshake;
     let accepted = tokio::time::timeout(limit, accepted(&node, stream, from)).await;
     let error = match accepted {
@@ -166,7 +166,7 @@ pub(crate) async fn accept(node: Arc<Inner>, stream: BoxStream, from: SocketAddr
     };
     match error {
         // Whoever can reach the port can cause these: not worth anybody's attention.
-        NotCoros(_) | Connection { .. } | TimedOut(_) | BadCertificate(_) => {
+        NotCoros(_) | Connection { .. } | TimedOut(_) | BadCertificate(_) | NoCertificate => {
             tracing::debug!(%from, %error, "no handshake");
         }
         error => node.events.tell(Fact::Refused(from, error)),

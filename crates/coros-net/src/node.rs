@@ -349,6 +349,11 @@ impl Inner {
         Ticket(self.tickets.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// How many peers the table has, also of those that nobody refers to any more.
+    pub(crate) fn known(&self) -> usize {
+        self.lock_peers().len()
+    }
+
     pub(crate) fn all_peers(&self) -> Vec<Arc<Peer>> {
         // Collected first: dropping a peer under the lock would take it twice.
         self.lock_peers()

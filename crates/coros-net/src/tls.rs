@@ -246,4 +246,6 @@ async fn linger<S: ByteStream>(mut io: S) {
 }
 
 #[cfg(test)]
+mod stranger_tests;
+#[cfg(test)]
 mod tests;

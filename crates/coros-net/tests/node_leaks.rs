@@ -34,7 +34,8 @@ async fn visit(n: usize, farm: &Node, secret: &Secret, to: &Address<Question>) {
     let other = Secret::random();
     let refused = n % 5 == 4;
     let secret = if refused { &other } else { secret };
-    let desk = builder("desk", secret).no_listen().build().await.unwrap();
+    let desk = builder("desk", secret).no_listen().build().await;
+    let desk = desk.expect("it starts");
     // Some of them are cut in the middle, without a word.
     let harm = match n % 5 {
         3 => Harm::Cut(1000 + n),
@@ -56,7 +57,7 @@ async fn visit(n: usize, farm: &Node, secret: &Secret, to: &Address<Question>) {
             }
         }
     }
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         soon(desk.close()).await;
     }
 }

@@ -481,3 +481,47 @@ fn a_runtime_that_is_dropped_takes_its_node_along() {
     assert!(remote.send(2).is_ok_and(|()| true) || remote.send(2).is_err());
     drop((desk, farm));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_dials_that_cross_one_becomes_the_link() {
+    let secret = Secret::random();
+    for round in 0..200 {
+        let nodes = [node("desk", &secret).await, node("farm", &secret).await];
+        let [desk, farm] = &nodes;
+        let mut told = [events(desk), events(farm)];
+        // Now and then more than one of each at a time, too.
+        let mut dials = tokio::task::JoinSet::new();
+        for _ in 0..=round % 3 {
+            for (from, to) in [(desk, farm), (farm, desk)] {
+                let (from, to) = (from.clone(), to.location());
+                dials.spawn(async move {
+                    let linked = soon(from.connect(to.endpoint.unwrap())).await;
+                    assert_eq!(linked.unwrap().node, to.node);
+                });
+            }
+        }
+        while let Some(dialled) = dials.join_next().await {
+            dialled.unwrap();
+        }
+        // Everything goes over the one that both have.
+        let (on_desk, mut at_desk) = collector::<u32>();
+        let (on_farm, mut at_farm) = collector::<u32>();
+        soon(sent(desk, farm, &on_desk).deliver(1)).await.unwrap();
+        soon(sent(farm, desk, &on_farm).deliver(2)).await.unwrap();
+        assert_eq!((next(&mut at_desk).await, next(&mut at_farm).await), (1, 2));
+        for (of, other) in [(0, 1), (1, 0)] {
+            let joined = PeerEvent::Joined(nodes[other].location());
+            assert_eq!(next(&mut told[of]).await, joined, "round {round}");
+            assert!(
+                told[of].try_recv().is_err(),
+                "round {round}: no other event"
+            );
+            let census = nodes[of].census();
+            // A link has two tasks.
+            assert_eq!((census.sessions, census.links), (1, 2), "round {round}");
+        }
+        for node in &nodes {
+            soon(node.close()).await;
+        }
+    }
+}

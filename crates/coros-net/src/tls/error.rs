@@ -36,9 +36,7 @@ impl Own {
             Error::InvalidCertificate(why) => self.bad_certificate(why),
             Error::AlertReceived(alert) => self.alerted(*alert),
             Error::NoApplicationProtocol => self.other_version(),
-            Error::NoCertificatesPresented => {
-                HandshakeError::BadCertificate("it shows none".into())
-            }
+            Error::NoCertificatesPresented => HandshakeError::NoCertificate,
             Error::InvalidMessage(_) => not_coros("it does not speak TLS"),
             Error::PeerIncompatible(_) => not_coros("it does not speak TLS 1.3 as nodes do"),
             Error::DecryptError => not_coros("it does not know the key of its own connection"),
@@ -218,6 +216,12 @@ pub enum HandshakeError {
         /// If the peer's clock is ahead, so much.
         ahead: Duration,
     },
+    /// The peer has no certificate.
+    #[error(
+        "the peer shows no certificate, as every node has one by the network's secret or from its \
+         authority: it is no node"
+    )]
+    NoCertificate,
     /// The peer's certificate is not one of a node.
     #[error("the peer's certificate is not a node's: {0}")]
     BadCertificate(String),

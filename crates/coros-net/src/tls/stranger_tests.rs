@@ -47,9 +47,12 @@ impl Scene {
         let near = async {
             let connector = TlsConnector::from(Arc::new(client));
             let name = node.server_name.clone();
-            let mut stream = connector.connect(name, tcp).await.map_err(own_words)?;
+            let mut stream = connector
+                .connect(name, tcp)
+                .await
+                .map_err(|e| own_words(&e))?;
             // In TLS 1.3 a refusal only shows here.
-            let read = stream.read(&mut [0]).await.map_err(own_words)?;
+            let read = stream.read(&mut [0]).await.map_err(|e| own_words(&e))?;
             assert_eq!(read, 0, "a node says nothing to those who have not greeted");
             Ok(())
         };
@@ -87,7 +90,7 @@ impl Scene {
     }
 }
 
-fn own_words(error: io::Error) -> String {
+fn own_words(error: &io::Error) -> String {
     let tls = error.get_ref().and_then(|it| it.downcast_ref::<Error>());
     format!("{:?}", tls.expect("it is of TLS"))
 }
@@ -162,7 +165,7 @@ async fn a_server_of_an_older_tls_is_named() {
     };
     let says = "not a coros node: it does not speak TLS 1.3";
     assert!(source.to_string().starts_with(says), "{source}");
-    assert!(own_words(served).contains("PeerIncompatible"));
+    assert!(own_words(&served).contains("PeerIncompatible"));
     node.close().await;
 }
 

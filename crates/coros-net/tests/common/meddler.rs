@@ -56,6 +56,9 @@ impl Meddler {
             // Nobody else: whoever comes again is to see that it is closed.
             drop(listener);
             let far = TcpStream::connect(to).await.expect("the node listens");
+            for tcp in [&near, &far] {
+                tcp.set_nodelay(true).expect("it is a socket");
+            }
             meddle(near, far, of, harm, &keep).await;
             tell.send_replace(true);
         });
