@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::swap::{SwapError, SwapFunction};
-use crate::{Address, Exit};
+use crate::{Address, Channel, Exit};
 
 pub use crate::reply::{Answer, answer, question};
 
@@ -117,6 +117,19 @@ pub fn inlet<M: Message>(address: &Address<M>) -> Option<Arc<dyn Inlet>> {
 #[must_use]
 pub fn address<M: Message>(id: RemoteId, carrier: Arc<dyn Carrier>) -> Address<M> {
     crate::wire::remote(id, carrier)
+}
+
+/// The outside of a local channel, for the networking layer's own use; `None` for a channel of
+/// another node. It counts as a handle.
+#[must_use]
+pub fn channel_inlet<M: Message + Clone>(channel: &Channel<M>) -> Option<Arc<dyn Inlet>> {
+    crate::channel::channel_inlet(channel)
+}
+
+/// The handle of a channel of another node, by its number.
+#[must_use]
+pub fn channel<M: Message + Clone>(id: RemoteId, carrier: Arc<dyn Carrier>) -> Channel<M> {
+    crate::channel::channel(id, carrier)
 }
 
 /// What can be asked of a coroutine besides taking a message.

@@ -1,4 +1,4 @@
-//! Channels and subscribers of other nodes.
+//! Channels with subscribers of other nodes, and their relays there.
 #![allow(clippy::unwrap_used)] // in what the tests call
 
 use std::sync::{Arc, Mutex};
@@ -119,4 +119,346 @@ fn a_closed_channel_releases_those_it_watches() {
     way.tell(&Exit::Finished);
     drop(channel);
     assert_eq!(Arc::strong_count(&way), 1, "no address is left");
+}
+
+// ---- two nodes, between which messages go when the test says so
+
+/// What a node has told others of.
+type Exports = Arc<Mutex<std::collections::BTreeMap<u64, Arc<dyn Inlet>>>>;
+
+/// One of two nodes, and what is under way to it.
+#[derive(Clone)]
+struct Side {
+    id: NodeId,
+    exports: Exports,
+    queue: Arc<Mutex<Vec<(u64, Vec<u8>)>>>,
+    watchers: Arc<Mutex<Vec<(u64, OnExit)>>>,
+    full: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Side {
+    fn new(id: u128) -> Self {
+        Side {
+            id: NodeId(id),
+            exports: Exports::default(),
+            queue: Arc::default(),
+            watchers: Arc::default(),
+            full: Arc::default(),
+        }
+    }
+
+    fn location(&self) -> Location {
+        Location {
+            node: self.id,
+            name: "side".into(),
+            endpoint: None,
+        }
+    }
+}
+
+/// The way to a side from the other.
+struct Wire {
+    from: Side,
+    to: Side,
+}
+
+struct View(Arc<Wire>);
+
+impl Exchange for View {
+    fn export(&self, inlet: Arc<dyn Inlet>) -> RemoteId {
+        let coroutine = inlet.id();
+        let mut exports = self.0.from.exports.lock().unwrap();
+        exports.entry(coroutine).or_insert(inlet);
+        RemoteId {
+            location: self.0.from.location(),
+            coroutine,
+        }
+    }
+
+    fn import(&self, id: &RemoteId) -> Imported {
+        if id.location.node != self.0.from.id {
+            return Imported::Remote(Arc::clone(&self.0) as Arc<dyn Carrier>);
+        }
+        let exports = self.0.from.exports.lock().unwrap();
+        match exports.get(&id.coroutine) {
+            Some(inlet) => Imported::Local(Arc::clone(inlet)),
+            None => Imported::Gone,
+        }
+    }
+
+    fn peer(&self) -> Option<NodeId> {
+        Some(self.0.to.id)
+    }
+}
+
+impl Carrier for Wire {
+    fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
+        if self.to.full.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(CarryError::Full);
+        }
+        let exchange: Arc<dyn Exchange> = Arc::new(View(Arc::new(Wire {
+            from: self.from.clone(),
+            to: self.to.clone(),
+        })));
+        let mut bytes = Vec::new();
+        remote::with_exchange(&exchange, || encode(&mut bytes))?;
+        let mut queue = self.to.queue.lock().unwrap();
+        queue.push((to.coroutine, bytes));
+        Ok(())
+    }
+
+    fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
+        let sent = self.send(to, encode);
+        Box::pin(async move { sent })
+    }
+
+    fn watch(&self, to: &RemoteId, on_exit: OnExit) {
+        let mut watchers = self.to.watchers.lock().unwrap();
+        watchers.push((to.coroutine, on_exit));
+    }
+
+    fn request(&self, _to: &RemoteId, _request: Request) {}
+}
+
+struct Pair {
+    home: Side,
+    away: Side,
+    at_home: Arc<dyn Exchange>,
+    at_away: Arc<dyn Exchange>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (home, away) = (Side::new(1), Side::new(2));
+        let view = |from: &Side, to: &Side| {
+            Arc::new(View(Arc::new(Wire {
+                from: from.clone(),
+                to: to.clone(),
+            }))) as Arc<dyn Exchange>
+        };
+        Pair {
+            at_home: view(&home, &away),
+            at_away: view(&away, &home),
+            home,
+            away,
+        }
+    }
+
+    /// A channel of the home as the other sees it.
+    fn remote(&self, channel: &Channel<u32>) -> Channel<u32> {
+        let mut bytes = Vec::new();
+        remote::with_exchange(&self.at_home, || remote::encode(channel, &mut bytes)).unwrap();
+        remote::with_exchange(&self.at_away, || remote::decode(&bytes)).unwrap()
+    }
+
+    /// Lets everything arrive that is under way, both ways; how many messages came to the home and
+    /// to the other.
+    async fn flow(&self) -> (usize, usize) {
+        let mut count = (0, 0);
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let to_home = std::mem::take(&mut *self.home.queue.lock().unwrap());
+            let to_away = std::mem::take(&mut *self.away.queue.lock().unwrap());
+            if to_home.is_empty() && to_away.is_empty() {
+                return count;
+            }
+            count.0 += to_home.len();
+            count.1 += to_away.len();
+            arrive(&self.home, &self.at_home, to_home);
+            arrive(&self.away, &self.at_away, to_away);
+        }
+    }
+}
+
+fn arrive(side: &Side, exchange: &Arc<dyn Exchange>, messages: Vec<(u64, Vec<u8>)>) {
+    for (target, bytes) in messages {
+        let inlet = side.exports.lock().unwrap().get(&target).cloned();
+        if let Some(inlet) = inlet {
+            let _ = remote::with_exchange(exchange, || inlet.receive(&bytes));
+        }
+    }
+}
+
+fn reader() -> coros_core::Coro<u32, Vec<u32>> {
+    coros_core::spawn(async |mut me: coros_core::Context<u32>| {
+        let mut all = Vec::new();
+        while let Some(n) = me.receive().await {
+            all.push(n);
+        }
+        all
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_are_told_in_batches_and_messages_come_once() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    let readers: Vec<_> = (0..1000).map(|_| reader()).collect();
+    for reader in &readers {
+        assert_eq!(remote.subscribe(reader), Ok(true));
+    }
+    assert_eq!(
+        pair.flow().await,
+        (2, 0),
+        "the first, and the rest together"
+    );
+    assert_eq!(channel.subscribers(), 1000);
+    assert_eq!(pair.home.watchers.lock().unwrap().len(), 1);
+    assert_eq!(pair.away.watchers.lock().unwrap().len(), 1);
+    assert_eq!(channel.send(1), Ok(1000));
+    assert_eq!(pair.flow().await, (0, 1));
+    for reader in &readers[1..] {
+        assert!(remote.unsubscribe(reader));
+    }
+    assert_eq!(pair.flow().await, (1, 0));
+    assert_eq!(channel.send(2), Ok(1));
+    channel.close();
+    assert_eq!(pair.flow().await, (0, 2));
+    for (index, reader) in readers.into_iter().enumerate() {
+        let all = reader.join().await.unwrap();
+        assert_eq!(all, if index == 0 { vec![1, 2] } else { vec![1] });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_under_way_does_not_reach_one_that_has_unsubscribed() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    let (leaves, stays) = (reader(), reader());
+    remote.subscribe(&leaves).unwrap();
+    remote.subscribe(&stays).unwrap();
+    pair.flow().await;
+    channel.send(1).unwrap();
+    assert!(remote.unsubscribe(&leaves));
+    pair.flow().await;
+    assert_eq!(leaves.join().await, Ok(vec![]));
+    // Nor when it was the last, and another has subscribed meanwhile.
+    channel.send(2).unwrap();
+    assert!(remote.unsubscribe(&stays));
+    let late = reader();
+    remote.subscribe(&late).unwrap();
+    pair.flow().await;
+    assert_eq!(stays.join().await, Ok(vec![1]));
+    channel.send(3).unwrap();
+    channel.close();
+    pair.flow().await;
+    let all = late.join().await.unwrap();
+    assert!(all == [3], "{all:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_session_releases_both_sides() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    let readers = [reader(), reader()];
+    for reader in &readers {
+        remote.subscribe(reader).unwrap();
+    }
+    pair.flow().await;
+    assert_eq!(channel.subscribers(), 2);
+    // Each side lets go of what it has lent, and tells those who watch.
+    let lent = std::mem::take(&mut *pair.away.exports.lock().unwrap());
+    drop(lent);
+    for side in [&pair.home, &pair.away] {
+        let watchers = std::mem::take(&mut *side.watchers.lock().unwrap());
+        for (_, watcher) in watchers {
+            watcher(Exit::Disconnected);
+        }
+    }
+    assert_eq!(channel.subscribers(), 0);
+    for reader in readers {
+        assert_eq!(reader.join().await, Ok(vec![]), "released");
+    }
+    // And anew.
+    let again = reader();
+    assert_eq!(remote.subscribe(&again), Ok(true));
+    pair.flow().await;
+    assert_eq!(channel.send(7), Ok(1));
+    assert_eq!(pair.home.watchers.lock().unwrap().len(), 1);
+    assert_eq!(pair.away.watchers.lock().unwrap().len(), 1);
+    channel.close();
+    pair.flow().await;
+    assert_eq!(again.join().await, Ok(vec![7]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_comes_and_goes_is_watched_once() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    for _ in 0..200 {
+        let reader = reader();
+        remote.subscribe(&reader).unwrap();
+        pair.flow().await;
+        assert!(remote.unsubscribe(&reader));
+        assert_eq!(reader.join().await, Ok(vec![]));
+    }
+    assert_eq!(pair.away.watchers.lock().unwrap().len(), 1);
+    assert_eq!(pair.home.watchers.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handles_and_relays_leave_nothing_behind() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    assert_eq!(remote, pair.remote(&channel), "one relay for all handles");
+    let reader = reader();
+    remote.subscribe(&reader).unwrap();
+    pair.flow().await;
+    drop(remote);
+    channel.send(1).unwrap();
+    pair.flow().await;
+    assert!(
+        pair.remote(&channel).unsubscribe(&reader),
+        "still the same relay"
+    );
+    assert_eq!(reader.join().await, Ok(vec![1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_means_nothing_without_a_node() {
+    let mut bytes = Vec::new();
+    let error = remote::encode(&Channel::<u32>::new(), &mut bytes).unwrap_err();
+    assert!(error.to_string().contains("no node in scope"), "{error}");
+    // An address of something else is no channel.
+    let pair = Pair::new();
+    let reader = reader();
+    remote::with_exchange(&pair.at_home, || {
+        remote::encode(&reader.address(), &mut bytes)
+    })
+    .unwrap();
+    let read = remote::with_exchange(&pair.at_home, || remote::decode::<Channel<u32>>(&bytes));
+    assert!(read.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_home_with_too_much_to_send_says_so() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    let reader = reader();
+    remote.subscribe(&reader).unwrap();
+    pair.flow().await;
+    pair.away
+        .full
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(channel.send(1), Ok(0), "they miss it");
+    pair.away
+        .full
+        .store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(channel.send(2), Ok(1));
+    pair.home
+        .full
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(remote.send(3), Err(coros_core::ChannelError::Full(3)));
+    pair.home
+        .full
+        .store(false, std::sync::atomic::Ordering::SeqCst);
+    channel.close();
+    pair.flow().await;
+    assert_eq!(reader.join().await, Ok(vec![2]));
 }

@@ -8,6 +8,8 @@
 //!
 //! A subscriber that has ended is noticed when it is next looked at (by a send, a delivery or a
 //! count) and then let go.
+//!
+//! How a channel has subscribers on other nodes is in [`remote`].
 
 mod broadcast;
 mod count;
@@ -28,6 +30,7 @@ use std::sync::atomic::AtomicBool;
 use indexmap::IndexSet;
 use tokio::sync::Notify;
 
+pub(crate) use self::remote::serde::{channel, channel_inlet};
 pub use error::{ChannelError, SubscribeError};
 
 use self::remote::Home;
@@ -46,6 +49,12 @@ type Transform<M> = Arc<dyn Fn(M) -> Option<M> + Send + Sync>;
 /// message is put into the subscribers' mailboxes by whoever sends it. The message is cloned for
 /// all subscribers but one: put large payloads into an [`Arc`] or `Bytes`.
 ///
+/// A channel can be part of a message to another node, as an [`Address`](crate::Address) can, and
+/// works there the same. It stays where it was made, its home: there its
+/// [transform](Self::set_transform) runs, and from there a message goes to each other node once,
+/// however many subscribers it has there. What only the home can tell, a handle elsewhere
+/// tells as far as it has been told; each method says what that means.
+///
 /// - **Subscribers** are coroutines, here or on other nodes, and channels. A channel that is
 ///   subscribed to another passes on what it gets; a cycle is refused. A coroutine that can be
 ///   reached by two ways gets a message twice, one for each way. Subscribing to the same channel
@@ -56,7 +65,8 @@ type Transform<M> = Arc<dyn Fn(M) -> Option<M> + Send + Sync>;
 /// - **Lifetime**: a subscription holds an address, so a subscriber's
 ///   [`receive`](crate::Context::receive) does not return `None` while the channel exists. When
 ///   the channel is [closed](Self::close), or its last handle dropped, its subscribers are
-///   released. (A coroutine that keeps a handle of a channel to which it has subscribed itself
+///   released; on another node also when the session with the channel's home ends. A handle that
+///   has gone to another node counts until the session with that node ends. (A coroutine that keeps a handle of a channel to which it has subscribed itself
 ///   keeps its own mailbox open.)
 /// - A subscriber that has **ended**, in whatever way, is not counted any more. Its address is
 ///   dropped by the next operation that comes across it: any send, delivery or count, and

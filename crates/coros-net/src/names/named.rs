@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use coros_core::remote::{self, Inlet, Location, Message, RemoteId};
 use coros_core::schema::Schema;
-use coros_core::{Address, Exit};
+use coros_core::{Address, Channel, Exit};
 use serde::de::DeserializeOwned;
 
 use crate::node::Inner;
@@ -74,6 +74,34 @@ impl<M: Message> Handle for Address<M> {
             coroutine: number,
         };
         remote::address(id, node.0.peer(home))
+    }
+}
+
+impl<M: Message + Clone> Handle for Channel<M> {
+    fn inlet(&self) -> Result<Arc<dyn Inlet>, Unfit> {
+        if self.remote_id().is_some() {
+            return Err(Unfit::Remote);
+        }
+        if self.is_closed() {
+            return Err(Unfit::Ended);
+        }
+        remote::channel_inlet(self).ok_or(Unfit::Remote)
+    }
+
+    fn text(&self) -> String {
+        format!("channel {self}")
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn import(node: &Access<'_>, home: &Location, number: u64) -> Self {
+        let id = RemoteId {
+            location: home.clone(),
+            coroutine: number,
+        };
+        remote::channel(id, node.0.peer(home))
     }
 }
 

@@ -217,7 +217,8 @@ impl<M: Message + Clone> Inlet for RelayInlet<M> {
     }
 
     fn receive(&self, payload: &[u8]) -> Result<(), CarryError> {
-        let Some(inner) = self.relay.upgrade() else {
+        let ended = self.ended.load(Relaxed);
+        let Some(inner) = self.relay.upgrade().filter(|_| !ended) else {
             return Err(CarryError::Closed);
         };
         let home = inner.home.as_ref().map(|home| home.id().location.node);

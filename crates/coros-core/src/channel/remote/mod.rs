@@ -36,7 +36,7 @@ mod inlet;
 mod line;
 pub(super) mod relay;
 mod relays;
-mod serde;
+pub(super) mod serde;
 mod wire;
 
 pub(super) use home::Home;
