@@ -1,11 +1,12 @@
 //! The bars that coros has to reach with a tokio task per coroutine, judged from this run alone.
 
-use serde::Serialize;
+use harness::bars::Bar;
+use harness::results;
+use harness::run::Outcome;
 
 use crate::peers::Peer;
-use crate::results::{self, Column, Measure};
-use crate::run::Outcome;
-use crate::table::short;
+use crate::results::{Column, Measure};
+use crate::run::Local;
 use crate::workloads::Workload;
 
 /// At most so many bytes per idle coroutine.
@@ -26,36 +27,7 @@ const RATES: [(Workload, f64); 7] = [
 const ACTORS: [Peer; 2] = [Peer::Ractor, Peer::Kameo];
 const TIMES_ACTORS: f64 = 3.0;
 
-#[derive(Debug, Serialize)]
-pub(crate) struct Bar {
-    pub(crate) what: String,
-    pub(crate) bar: f64,
-    /// `None` if this run did not measure what it takes.
-    pub(crate) measured: Option<f64>,
-    pub(crate) reached: Option<bool>,
-}
-
-impl Bar {
-    fn at_most(what: String, bar: f64, measured: Option<f64>) -> Self {
-        Bar {
-            what,
-            bar,
-            measured,
-            reached: measured.map(|measured| measured <= bar),
-        }
-    }
-
-    fn at_least(what: String, bar: f64, measured: Option<f64>) -> Self {
-        Bar {
-            what,
-            bar,
-            measured,
-            reached: measured.map(|measured| measured >= bar),
-        }
-    }
-}
-
-pub(crate) fn judge(outcome: &Outcome, columns: &[Column]) -> Vec<Bar> {
+pub(crate) fn judge(outcome: &Outcome<Local>, columns: &[Column]) -> Vec<Bar> {
     let largest = |workload: Workload, measure: Measure| {
         let same = columns
             .iter()
@@ -69,7 +41,7 @@ pub(crate) fn judge(outcome: &Outcome, columns: &[Column]) -> Vec<Bar> {
 
     let mut bars = Vec::new();
     let idle = largest(Workload::W1, Measure::BytesPerIdle)
-        .and_then(|column| results::cell(outcome, Peer::Coros, column));
+        .and_then(|column| results::cell(outcome, Peer::Coros, Peer::Tokio, column));
     let what = "bytes per idle coroutine, at most".to_owned();
     bars.push(Bar::at_most(
         what,
@@ -98,21 +70,4 @@ pub(crate) fn judge(outcome: &Outcome, columns: &[Column]) -> Vec<Bar> {
         }
     }
     bars
-}
-
-pub(crate) fn render(bars: &[Bar]) -> String {
-    let line = |bar: &Bar| {
-        let verdict = if bar.reached? { "reached" } else { "MISSED" };
-        let (limit, measured) = (short(bar.bar), short(bar.measured?));
-        Some(format!(
-            "  {:<40} bar {limit:>5}   measured {measured:>6}   {verdict}\n",
-            bar.what
-        ))
-    };
-    let mut text: String = bars.iter().filter_map(line).collect();
-    let others = bars.iter().filter(|bar| bar.reached.is_none()).count();
-    if others > 0 {
-        text += &format!("  {others} others need what this run did not measure\n");
-    }
-    text
 }

@@ -1,18 +1,14 @@
 //! Coroutines on one machine: coros beside its peers, in one table.
 
 mod bars;
-mod machine;
-mod noise;
 mod peers;
-mod progress;
 mod report;
 mod results;
 mod run;
-mod table;
 mod workloads;
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
@@ -165,46 +161,11 @@ fn cases(args: &Args) -> Vec<Case> {
     cases
 }
 
-/// Fetches what is not there yet; as root, or through sudo.
+/// Fetches what is not there yet.
 fn install() -> Result<()> {
     let missing = Peer::value_variants()
         .iter()
         .filter(|peer| peer.installed_version().is_none());
     let packages: Vec<&str> = missing.filter_map(|peer| peer.debian_package()).collect();
-    if packages.is_empty() {
-        return Ok(());
-    }
-    let root = std::fs::metadata("/proc/self").is_ok_and(|own| is_root(&own));
-    let apt_get = |arguments: &[&str]| {
-        let mut command = Command::new(if root { "apt-get" } else { "sudo" });
-        if !root {
-            command.arg("apt-get");
-        }
-        let status = command.args(arguments).status().with_context(|| {
-            format!(
-                "cannot start apt-get; install {} by hand",
-                packages.join(" and ")
-            )
-        })?;
-        ensure!(status.success(), "{command:?} failed: {status}");
-        Ok(())
-    };
-    apt_get(&["update"])?;
-    apt_get(
-        &[
-            &["install", "-y", "--no-install-recommends"],
-            packages.as_slice(),
-        ]
-        .concat(),
-    )
-}
-
-#[cfg(unix)]
-fn is_root(own: &std::fs::Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::uid(own) == 0
-}
-
-#[cfg(not(unix))]
-fn is_root(_: &std::fs::Metadata) -> bool {
-    false
+    harness::tools::apt_get_install(&packages)
 }

@@ -1,14 +1,16 @@
 //! Everything about one run: what was run, on what, and what came out, as text and as JSON.
 
+use harness::bars::{self, Bar};
+use harness::machine::Machine;
+use harness::results::{self, Cell};
+use harness::run::{self, Outcome};
+use harness::table::{self, Source, count};
+use harness::tools::locked_version;
 use serde::Serialize;
 
-use crate::bars::{self, Bar};
-use crate::machine::Machine;
-use crate::noise;
 use crate::peers::Peer;
-use crate::results::{self, Cell, Column};
-use crate::run::{self, Case, Outcome};
-use crate::table;
+use crate::results::{Column, Measure};
+use crate::run::{Case, Local};
 use crate::workloads::WORKERS;
 
 const LOCK_FILE: &str = include_str!("../Cargo.lock");
@@ -23,10 +25,10 @@ pub(crate) struct RunReport {
     allocator: &'static str,
     versions: Vec<Version>,
     not_installed: Vec<Peer>,
-    cells: Vec<Cell>,
+    cells: Vec<Cell<Column>>,
     bars: Vec<Bar>,
     #[serde(flatten)]
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: Outcome<Local>,
     #[serde(skip)]
     peers: Vec<Peer>,
     #[serde(skip)]
@@ -48,7 +50,9 @@ impl RunReport {
         cases: &[Case],
     ) -> Self {
         let version = |&peer: &Peer| {
-            let version = peer.package().and_then(locked_version);
+            let version = peer
+                .package()
+                .and_then(|package| locked_version(LOCK_FILE, package));
             let version = version.or_else(|| peer.installed_version())?;
             Some(Version { peer, version })
         };
@@ -74,22 +78,14 @@ impl RunReport {
         for &peer in &self.peers {
             let cells = columns
                 .iter()
-                .filter_map(|&column| results::cell(&self.outcome, peer, column));
+                .filter_map(|&column| results::cell(&self.outcome, peer, Peer::Tokio, column));
             self.cells.extend(cells);
         }
-        self.bars = bars::judge(&self.outcome, &columns);
+        self.bars = crate::bars::judge(&self.outcome, &columns);
         self
     }
 
     pub(crate) fn text(&self) -> String {
-        let Machine {
-            cpu,
-            cores,
-            memory_gib,
-            kernel,
-            rustc,
-        } = &self.machine;
-        let memory = memory_gib.map_or_else(String::new, |gib| format!(", {gib} GiB"));
         let versions: Vec<String> = self
             .versions
             .iter()
@@ -101,56 +97,41 @@ impl RunReport {
             "full sizes"
         };
         let columns = Column::of(&self.cases);
+        let source = Source {
+            outcome: &self.outcome,
+            columns: &columns,
+            peers: &self.peers,
+            missing: &self.not_installed,
+            base: Peer::Tokio,
+        };
         let mut text = format!(
-            "{cpu}, {cores} cores{memory}, {kernel}, {rustc}\n\
-             {}\n\
+            "{}\n{}\n\
              {size}; rounds: {}; worker threads: {}; {} allocator; a cell is median xRATIO to tokio mpsc, \
              min-max; --help explains the rest\n\n{}\n",
+            self.machine,
             versions.join("; "),
             self.rounds,
             self.worker_threads,
             self.allocator,
-            table::render(&self.peers, &self.not_installed, &columns, &self.outcome),
+            table::render(&source, header),
         );
-        text += &self.noise();
-        for failure in &self.outcome.failures {
-            let (peer, workload) = (failure.peer.title(), failure.case.workload.name());
-            text += &format!("{peer} failed in {workload}: {}\n", failure.error);
-        }
+        text += &self.outcome.remarks();
         if self.peers.contains(&Peer::Coros) {
             text += "\nBars for coroutines on tokio tasks, from this run:\n";
             text += &bars::render(&self.bars);
         }
         text
     }
-
-    /// How much of the run had to be left out, and whether to believe the rest.
-    fn noise(&self) -> String {
-        let samples = &self.outcome.samples;
-        let discarded = samples.iter().filter(|sample| !sample.kept).count();
-        let noisy = samples
-            .iter()
-            .filter(|s| s.kept && noise::level(s.disturbance) > noise::DISTURBED)
-            .count();
-        let mut text = format!(
-            "{} samples; {discarded} discarded because something else took more than {} CPU; {noisy} kept \
-             although it did, as too few were better\n",
-            samples.len(),
-            noise::DISTURBED,
-        );
-        if noisy * 10 > samples.len() {
-            text += "The machine was busy: read spreads before ratios, and run again when it is quiet.\n";
-        }
-        text
-    }
 }
 
-/// The version of `package` in this program's lock file.
-fn locked_version(package: &str) -> Option<String> {
-    let name = format!("name = \"{package}\"");
-    let mut lines = LOCK_FILE.lines().skip_while(|line| *line != name).skip(1);
-    let version = lines.next()?.strip_prefix("version = ")?;
-    Some(version.trim_matches('"').to_owned())
+fn header(column: Column) -> String {
+    let name = column.case.workload.name();
+    let n = count(column.case.n);
+    match column.measure {
+        Measure::MillionsPerSecond => format!("{name}\n{n}\nM/s"),
+        Measure::SpawnSeconds => format!("{name} spawn\n{n}\ns"),
+        Measure::BytesPerIdle => format!("{name} idle\n{n}\nbytes"),
+    }
 }
 
 #[cfg(test)]
@@ -165,10 +146,9 @@ mod tests {
             .filter_map(|peer| peer.package())
         {
             assert!(
-                locked_version(package).is_some(),
+                locked_version(LOCK_FILE, package).is_some(),
                 "{package} is not in Cargo.lock"
             );
         }
-        assert_eq!(locked_version("no-such-package"), None);
     }
 }

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
+use harness::machine;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::{machine, peers};
+use crate::peers;
 
 /// Worker threads of each peer's runtime.
 pub(crate) const WORKERS: usize = 2;

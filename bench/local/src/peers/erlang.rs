@@ -3,21 +3,22 @@
 use std::process::Command;
 
 use anyhow::Result;
+use harness::tools;
 
 use crate::workloads::WORKERS;
 
 pub(super) fn version() -> Option<String> {
     let program = "io:format(\"OTP ~s, ERTS ~s\", [erlang:system_info(otp_release), \
                    erlang:system_info(version)]), halt().";
-    super::output_of("erl", &["-noshell", "-eval", program])
+    tools::output_of("erl", &["-noshell", "-eval", program])
 }
 
 pub(super) fn compile() -> Result<()> {
     let source = super::sources("erlang").join("bench.erl");
-    super::compile(
+    tools::compile(
         Command::new("erlc")
             .arg("-o")
-            .arg(super::compiled("erlang")?)
+            .arg(tools::compiled("erlang")?)
             .arg(source),
     )
 }
@@ -33,7 +34,7 @@ pub(super) fn command() -> Result<Command> {
         &format!("{WORKERS}:{WORKERS}"),
         "-pa",
     ]);
-    command.arg(super::compiled("erlang")?);
+    command.arg(tools::compiled("erlang")?);
     command.args(["-run", "bench", "main"]);
     Ok(command)
 }

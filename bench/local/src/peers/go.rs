@@ -4,11 +4,12 @@
 use std::process::Command;
 
 use anyhow::Result;
+use harness::tools;
 
 use crate::workloads::WORKERS;
 
 pub(super) fn version() -> Option<String> {
-    let text = super::output_of("go", &["version"])?;
+    let text = tools::output_of("go", &["version"])?;
     Some(text.trim_start_matches("go version ").to_owned())
 }
 
@@ -16,18 +17,18 @@ pub(super) fn compile() -> Result<()> {
     let mut command = Command::new("go");
     command
         .args(["build", "-o"])
-        .arg(super::compiled("go")?.join("bench"))
+        .arg(tools::compiled("go")?.join("bench"))
         .arg(".");
     // It needs nothing but the standard library of the Go that is installed.
     command
         .current_dir(super::sources("go"))
         .env("GOPROXY", "off")
         .env("GOTOOLCHAIN", "local");
-    super::compile(&mut command)
+    tools::compile(&mut command)
 }
 
 pub(super) fn command() -> Result<Command> {
-    let mut command = Command::new(super::compiled("go")?.join("bench"));
+    let mut command = Command::new(tools::compiled("go")?.join("bench"));
     command.env("GOMAXPROCS", WORKERS.to_string());
     Ok(command)
 }

@@ -14,8 +14,9 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
+use harness::tools::this_executable;
 use serde::{Deserialize, Serialize};
 
 use crate::workloads::{self, Report, WORKERS, Workload};
@@ -151,42 +152,9 @@ where
     output
 }
 
-fn this_executable() -> Result<PathBuf> {
-    std::env::current_exe().context("cannot find this program's own file to start it as a child")
-}
-
 /// Where this program's sources for another language are.
 fn sources(language: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("peers")
         .join(language)
-}
-
-/// A folder beside this program for what a compiler of another language makes.
-fn compiled(language: &str) -> Result<PathBuf> {
-    let beside = this_executable()?.with_file_name("peers").join(language);
-    std::fs::create_dir_all(&beside)
-        .with_context(|| format!("cannot create {}", beside.display()))?;
-    Ok(beside)
-}
-
-/// What `program args` prints, if it can be started and succeeds.
-fn output_of(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
-}
-
-/// Runs a compiler; what it says is in the error.
-fn compile(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?} failed:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
 }

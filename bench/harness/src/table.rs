@@ -2,51 +2,56 @@
 
 use comfy_table::{Cell as TableCell, CellAlignment, ContentArrangement, Table, presets};
 
-use crate::peers::Peer;
-use crate::results::{self, Column, Measure};
+use crate::Suite;
+use crate::results::{self, Column};
 use crate::run::Outcome;
 
-pub(crate) fn render(
-    peers: &[Peer],
-    missing: &[Peer],
-    columns: &[Column],
-    outcome: &Outcome,
-) -> String {
+/// What a table is made from.
+#[derive(Debug)]
+pub struct Source<'a, C: Column> {
+    pub outcome: &'a Outcome<C::Suite>,
+    pub columns: &'a [C],
+    pub peers: &'a [<C::Suite as Suite>::Peer],
+    /// Peers that have a row which says that they are not installed.
+    pub missing: &'a [<C::Suite as Suite>::Peer],
+    /// Whom ratios are to.
+    pub base: <C::Suite as Suite>::Peer,
+}
+
+/// The table, with what `header` says above each column.
+pub fn render<C: Column>(source: &Source<'_, C>, header: impl Fn(C) -> String) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     // A table that is cut to the width of a terminal cannot be read; one that wraps can at least be piped.
     table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(
-        std::iter::once(TableCell::new("")).chain(columns.iter().map(|&column| header(column))),
-    );
-    let mut rows: Vec<Peer> = peers.iter().chain(missing).copied().collect();
+    let headers = source.columns.iter().map(|&column| right(header(column)));
+    table.set_header(std::iter::once(TableCell::new("")).chain(headers));
+    let mut rows: Vec<_> = source.peers.iter().chain(source.missing).copied().collect();
     rows.sort();
     for peer in rows {
-        let mut row = vec![TableCell::new(peer.title())];
-        if missing.contains(&peer) {
+        let mut row = vec![TableCell::new(C::Suite::title(peer))];
+        if source.missing.contains(&peer) {
             row.push(TableCell::new("not installed"));
         } else {
-            row.extend(columns.iter().map(|&column| cell(outcome, peer, column)));
+            row.extend(
+                source
+                    .columns
+                    .iter()
+                    .map(|&column| right(cell(source, peer, column))),
+            );
         }
         table.add_row(row);
     }
     table.to_string()
 }
 
-fn header(column: Column) -> TableCell {
-    let name = column.case.workload.name();
-    let n = count(column.case.n);
-    let text = match column.measure {
-        Measure::MillionsPerSecond => format!("{name}\n{n}\nM/s"),
-        Measure::SpawnSeconds => format!("{name} spawn\n{n}\ns"),
-        Measure::BytesPerIdle => format!("{name} idle\n{n}\nbytes"),
-    };
+fn right(text: String) -> TableCell {
     TableCell::new(text).set_alignment(CellAlignment::Right)
 }
 
-fn cell(outcome: &Outcome, peer: Peer, column: Column) -> TableCell {
-    let text = match results::cell(outcome, peer, column) {
-        _ if outcome.has_failed(peer, column.case) => "failed".to_owned(),
+fn cell<C: Column>(source: &Source<'_, C>, peer: <C::Suite as Suite>::Peer, column: C) -> String {
+    match results::cell(source.outcome, peer, source.base, column) {
+        _ if source.outcome.has_failed(peer, column.case()) => "failed".to_owned(),
         None => "-".to_owned(),
         Some(cell) => {
             let ratio = cell
@@ -59,12 +64,12 @@ fn cell(outcome: &Outcome, peer: Peer, column: Column) -> TableCell {
                 short(cell.max)
             )
         }
-    };
-    TableCell::new(text).set_alignment(CellAlignment::Right)
+    }
 }
 
 /// Three digits that count, never an exponent.
-pub(crate) fn short(value: f64) -> String {
+#[must_use]
+pub fn short(value: f64) -> String {
     match value {
         v if v >= 999.5 => count(v.round() as u64),
         v if v >= 99.95 => format!("{v:.0}"),
@@ -75,7 +80,8 @@ pub(crate) fn short(value: f64) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-pub(crate) fn count(n: u64) -> String {
+#[must_use]
+pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

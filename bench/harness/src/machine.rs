@@ -1,5 +1,6 @@
 //! What the machine is, and what else it was doing meanwhile. Everything that comes from `/proc` is absent elsewhere.
 
+use std::fmt;
 use std::fs;
 use std::time::Instant;
 
@@ -9,7 +10,8 @@ use serde::Serialize;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Resident memory of this process in bytes.
-pub(crate) fn rss() -> Option<u64> {
+#[must_use]
+pub fn rss() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()
@@ -19,16 +21,17 @@ pub(crate) fn rss() -> Option<u64> {
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Machine {
-    pub(crate) cpu: String,
-    pub(crate) cores: usize,
-    pub(crate) memory_gib: Option<u64>,
-    pub(crate) kernel: String,
-    pub(crate) rustc: &'static str,
+pub struct Machine {
+    pub cpu: String,
+    pub cores: usize,
+    pub memory_gib: Option<u64>,
+    pub kernel: String,
+    pub rustc: &'static str,
 }
 
 impl Machine {
-    pub(crate) fn inspect() -> Self {
+    #[must_use]
+    pub fn inspect() -> Self {
         let field = |file: &str, name: &str| {
             let text = fs::read_to_string(file).ok()?;
             let line = text.lines().find(|line| line.starts_with(name))?;
@@ -52,17 +55,27 @@ impl Machine {
     }
 }
 
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cpu, cores, kernel, rustc) = (&self.cpu, self.cores, &self.kernel, self.rustc);
+        let memory = self
+            .memory_gib
+            .map_or_else(String::new, |gib| format!(", {gib} GiB"));
+        write!(f, "{cpu}, {cores} cores{memory}, {kernel}, {rustc}")
+    }
+}
+
 /// CPUs kept from a run while it ran, on average.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Disturbance {
+pub struct Disturbance {
     /// Taken by the hypervisor.
-    pub(crate) stolen: f64,
+    pub stolen: f64,
     /// Used by processes that are not ours.
-    pub(crate) others: f64,
+    pub others: f64,
 }
 
 /// The counters of one moment; two of them give the disturbance between.
-pub(crate) struct Meter {
+pub struct Meter {
     at: Instant,
     ticks: Option<Ticks>,
 }
@@ -74,7 +87,8 @@ struct Ticks {
 }
 
 impl Meter {
-    pub(crate) fn now() -> Self {
+    #[must_use]
+    pub fn now() -> Self {
         Meter {
             at: Instant::now(),
             ticks: Ticks::read(),
@@ -82,7 +96,8 @@ impl Meter {
     }
 
     /// Children count as ours once they have been waited for.
-    pub(crate) fn until_now(&self) -> Option<Disturbance> {
+    #[must_use]
+    pub fn until_now(&self) -> Option<Disturbance> {
         let (before, after) = (self.ticks.as_ref()?, Ticks::read()?);
         let ticks = self.at.elapsed().as_secs_f64() * TICKS_PER_SECOND;
         let others = (after.busy - before.busy) - (after.ours - before.ours);

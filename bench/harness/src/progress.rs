@@ -1,21 +1,17 @@
 //! Progress on stderr: a bar on a terminal, otherwise a line per case and round.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io::{IsTerminal, stderr};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::peers::Peer;
-use crate::run::Case;
-use crate::table::count;
-
 pub(crate) struct Progress {
     /// Absent when stderr is not a terminal.
     bar: Option<ProgressBar>,
     started: Instant,
-    /// The case and round that the last plain line was about.
-    announced: Cell<Option<(Case, usize)>>,
+    /// What the last plain line was about.
+    announced: RefCell<String>,
 }
 
 impl Progress {
@@ -28,20 +24,15 @@ impl Progress {
         Progress {
             bar,
             started: Instant::now(),
-            announced: Cell::new(None),
+            announced: RefCell::default(),
         }
     }
 
-    pub(crate) fn starts(&self, peer: Peer, case: Case, round: usize, rounds: usize) {
-        let what = format!(
-            "round {} of {rounds}: {} N={}",
-            round + 1,
-            case.workload.name(),
-            count(case.n)
-        );
+    /// `what` is the round and the case, `who` the peer.
+    pub(crate) fn starts(&self, what: &str, who: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{what}, {}", peer.title()));
-        } else if self.announced.replace(Some((case, round))) != Some((case, round)) {
+            bar.set_message(format!("{what}, {who}"));
+        } else if self.announced.replace(what.to_owned()) != what {
             eprintln!("{:>5.0} s  {what}", self.started.elapsed().as_secs_f64());
         }
     }
