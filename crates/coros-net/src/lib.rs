@@ -24,6 +24,10 @@
 //!   control, which is yet to come.
 //! - A function is started at most once; how many run for a peer is bounded, and, unless it was
 //!   offered otherwise, they end with its session.
+//! - A name given by one node ([`Node::register`]) is known to all others, and gone from them when whoever
+//!   has it ends or its node is lost. Neighbours learn of a change as fast as of a message, others hop by
+//!   hop; what was missed is made up for within a second and three latencies a hop. What is located is
+//!   of the type asked for, by the shape of that type, or an error says what it is instead.
 //! - A file is whole in its place, compared by hash, or not there; it delays no message, and no name
 //!   leads out of the folder that a node has opened for files ([`Builder::files`]).
 //!
@@ -89,7 +93,7 @@ pub use functions::{
 pub use identity::{
     Authority, Credentials, DEFAULT_NETWORK, IdentityError, NodeCertificate, Validity,
 };
-pub use names::{LocateError, Named, RegisterError};
+pub use names::{LocateError, Named, RegisterError, WrongType};
 pub use node::{ConnectError, Node, NodeError};
 pub use secret::{Secret, SecretError};
 pub use tcp::TcpTransport;

@@ -224,8 +224,12 @@ impl<D, W> Session<D, W> {
             .control(|buffer| wire::write_value(buffer, envelope, &request));
     }
 
-    /// Sends to a part of the peer.
+    /// Sends to a part of the peer. Lost when the peer reads nothing: parts answer notices with
+    /// notices, and what waits for a peer is bounded.
     pub fn notice(&mut self, part: u64, payload: &[u8]) {
+        if self.outbox.is_unread() {
+            return;
+        }
         let envelope = Envelope {
             kind: Kind::Notice,
             target: part,

@@ -72,35 +72,40 @@ pub enum LocateError {
         /// The time limit.
         limit: Duration,
     },
-    /// Whoever has the name is something else. Also when the types have the same name but
-    /// different fields, as in two versions of a program.
-    #[error(
-        "{name:?} at {holder} is a {found}, not a {wanted} as {asker} expects{}",
-        if found == wanted { ": the two are of different versions" } else { "" }
-    )]
-    WrongType {
-        /// The name.
-        name: Arc<str>,
-        /// The node that has it.
-        holder: Location,
-        /// What it is there.
-        found: String,
-        /// The node that asks.
-        asker: Location,
-        /// The type asked for.
-        wanted: String,
-    },
+    /// Whoever has the name is something else.
+    #[error(transparent)]
+    WrongType(Box<WrongType>),
     /// There was no answer from the node that was asked.
     #[error("{node} did not answer who is registered there as {name:?}: {reason}")]
     NoAnswer {
         /// The name.
         name: Arc<str>,
         /// The node that was asked.
-        node: Location,
+        node: Box<Location>,
         /// Why not.
         reason: String,
     },
     /// This node has closed.
     #[error("this node has closed")]
     Closed,
+}
+
+/// A name leads to something else than was asked for. Also when the types have the same name but
+/// other fields, as in two versions of a program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{name:?} at {holder} is a {found}, not a {wanted} as {asker} expects{}",
+    if found == wanted { ": the two are of different versions" } else { "" }
+)]
+pub struct WrongType {
+    /// The name.
+    pub name: Arc<str>,
+    /// The node that has it.
+    pub holder: Location,
+    /// What it is there.
+    pub found: String,
+    /// The node that asks.
+    pub asker: Location,
+    /// The type asked for.
+    pub wanted: String,
 }

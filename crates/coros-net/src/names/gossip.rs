@@ -160,7 +160,7 @@ fn compare(node: &Arc<Inner>, random: &mut Random, round: u64) {
         return;
     }
     let mut partners = random.some(linked(node), PARTNERS);
-    if partners.is_empty() || round % ANYBODY == 0 {
+    if partners.is_empty() || round.is_multiple_of(ANYBODY) {
         let present: Vec<Location> = node.events.present();
         let anybody = random.some(present, 1);
         partners.extend(anybody.iter().map(|peer| node.peer(peer)));

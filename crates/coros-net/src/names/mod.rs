@@ -15,6 +15,8 @@ mod notice;
 mod own;
 mod question;
 mod registry;
+#[cfg(test)]
+mod registry_tests;
 mod waiting;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,14 +27,14 @@ use coros_core::remote::Location;
 use coros_core::schema::Schema;
 use tokio::sync::Notify;
 
-pub use error::{LocateError, RegisterError};
+pub use error::{LocateError, RegisterError, WrongType};
 pub use named::Named;
 
 use crate::Node;
 use crate::node::Inner;
 use named::Access;
 use notice::Entry;
-use own::Own;
+use own::{Holder, Own};
 use registry::{Limits, Registry};
 use waiting::Waiting;
 
@@ -265,7 +267,7 @@ impl Inner {
     ) -> Vec<(Location, Result<T, LocateError>)> {
         let (own, mut found) = {
             let state = self.names.lock();
-            let own = state.own.get(name).map(|own| own.holder::<T>());
+            let own = state.own.get(name).map(Holder::holder::<T>);
             let found = state.registry.find(name);
             let found = found.map(|(home, entry)| (home.clone(), entry.clone()));
             (own, found.collect::<Vec<_>>())
@@ -293,12 +295,12 @@ impl Inner {
         entry: &Entry,
         schema: Schema,
     ) -> LocateError {
-        LocateError::WrongType {
+        LocateError::WrongType(Box::new(WrongType {
             name: name.into(),
             holder,
             found: entry.type_name.to_string(),
             asker: self.location.clone(),
             wanted: notice::type_name(schema.type_name()).to_string(),
-        }
+        }))
     }
 }

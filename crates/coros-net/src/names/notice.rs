@@ -18,10 +18,10 @@ use crate::identity::MAX_NAME as MAX_NODE_NAME;
 
 /// The longest description of a type; longer ones are cut.
 pub(super) const MAX_TYPE: usize = 512;
-/// What fits into one notice, with room for what is around it.
-pub(super) const MAX_CHUNK: usize = 60 << 10;
-/// So many launches fit into one digest.
-pub(super) const MAX_KNOWN: usize = 1500;
+/// What fits into one notice, with room for what is around it. (Little in unit tests.)
+pub(super) const MAX_CHUNK: usize = if cfg!(test) { 1000 } else { 60 << 10 };
+/// So many launches fit into one digest. (Few in unit tests.)
+pub(super) const MAX_KNOWN: usize = if cfg!(test) { 2 } else { 1500 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Notice {
@@ -70,9 +70,9 @@ pub(crate) struct Update {
 pub(super) enum Spread {
     /// It has just happened: to be passed on.
     News,
-    /// To answer a digest, with nothing left out.
+    /// To answer a digest.
     Answer,
-    /// To answer a digest, and there is more.
+    /// To answer a digest, as the last of several, and there is more to be asked for.
     Part,
 }
 

@@ -62,7 +62,7 @@ impl Inner {
             name: Arc::clone(name),
         };
         check_name(name).map_err(bad)?;
-        let inlet = what.inlet().map_err(|unfit| refused(unfit, name, what))?;
+        let inlet = what.inlet().map_err(|unfit| refused(&unfit, name, what))?;
         let schema = named::schema::<T>();
         let entry = Entry {
             number: inlet.id(),
@@ -169,7 +169,7 @@ impl Inner {
     }
 }
 
-fn refused<T: Named>(unfit: Unfit, name: &Arc<str>, what: &T) -> RegisterError {
+fn refused<T: Named>(unfit: &Unfit, name: &Arc<str>, what: &T) -> RegisterError {
     let (name, holder) = (Arc::clone(name), what.text());
     match unfit {
         Unfit::Ended => RegisterError::Ended { name, holder },

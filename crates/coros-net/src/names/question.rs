@@ -50,7 +50,7 @@ impl Inner {
                 .await
                 .map_err(|error| LocateError::NoAnswer {
                     name: name.into(),
-                    node: home.clone(),
+                    node: Box::new(home.clone()),
                     reason: error.to_string(),
                 })?
         };

@@ -47,8 +47,10 @@ const MAX_LEFT: usize = 4096;
 /// How many bytes a peer may ask for at once, and each second.
 const ALLOWANCE: f64 = (8 << 20) as f64;
 const PER_SECOND: f64 = (2 << 20) as f64;
-/// How many bytes answer one digest; then it is the peer's turn.
-const PER_DIGEST: usize = 512 << 10;
+/// Whoever was asked for the rest of a launch has that long to answer.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How many bytes answer one digest; then it is the peer's turn. (Few in unit tests.)
+const PER_DIGEST: usize = if cfg!(test) { 1500 } else { 512 << 10 };
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +87,8 @@ pub(crate) struct Registry {
     heard: BTreeMap<NodeId, Instant>,
     /// What has changed and has not been passed on: since which version.
     news: BTreeMap<NodeId, u64>,
+    /// When somebody was asked for the rest of a launch, and what was known of it then.
+    asked: BTreeMap<NodeId, (Instant, u64)>,
     /// Whether something has been learned that is no news: others may lack it too.
     learned: bool,
 }
@@ -125,6 +129,7 @@ impl Registry {
             left: Left::default(),
             heard: BTreeMap::new(),
             news: BTreeMap::new(),
+            asked: BTreeMap::new(),
             learned: false,
         }
     }
@@ -162,6 +167,16 @@ impl Registry {
             .expect("this node is always known")
     }
 
+    /// How many names there are in all.
+    #[cfg(test)]
+    pub(super) fn counted(&self) -> usize {
+        let counted = self.launches.values().map(Launch::len).sum();
+        assert_eq!(self.total, counted);
+        let indexed: usize = self.by_name.values().map(BTreeSet::len).sum();
+        assert_eq!(indexed, counted);
+        counted
+    }
+
     // ---- whom others look for
 
     /// Who has a name, in the order of the launches.
@@ -170,14 +185,11 @@ impl Registry {
         name: &str,
     ) -> impl Iterator<Item = (&'a Location, &'a Entry)> + use<'a> {
         let launches = self.by_name.get(name);
-        let found = launches.into_iter().flatten().filter_map({
-            let name: Arc<str> = name.into();
-            move |id| {
-                let launch = self.launches.get(id).filter(|_| self.is_shown(*id))?;
-                Some((&launch.home, launch.get(&name)?))
-            }
-        });
-        found
+        let name: Arc<str> = name.into();
+        launches.into_iter().flatten().filter_map(move |id| {
+            let launch = self.launches.get(id).filter(|_| self.is_shown(*id))?;
+            Some((&launch.home, launch.get(&name)?))
+        })
     }
 
     fn is_shown(&self, launch: NodeId) -> bool {
@@ -246,6 +258,7 @@ impl Registry {
     fn forget(&mut self, id: NodeId) {
         self.heard.remove(&id);
         self.news.remove(&id);
+        self.asked.remove(&id);
         if let Some(launch) = self.launches.remove(&id) {
             self.total -= launch.len();
             for name in launch.names() {
@@ -311,7 +324,8 @@ impl Registry {
             if self.is_shown(id)
                 && let Some(launch) = self.launches.get(&id)
             {
-                let updates = launch.since(since, self.age(now, id), true, &mut usize::MAX.clone());
+                let mut all = usize::MAX;
+                let updates = launch.since(since, self.age(now, id), true, &mut all);
                 notices.extend(updates.into_iter().map(Notice::Update));
             }
         }
@@ -353,19 +367,22 @@ impl Registry {
             .collect();
         let all = PER_DIGEST.min(self.allowance(now, from));
         let mut budget = all;
-        let mut unfinished = false;
+        let count = ahead.len();
+        let mut whole = 0;
         for (ours, theirs) in ahead {
-            unfinished = budget == 0;
             let launch = &self.launches[&ours.launch];
             let updates = launch.since(theirs, ours.age, false, &mut budget);
+            whole += usize::from(updates.last().is_some_and(|it| it.upto == launch.version()));
             reaction
                 .replies
                 .extend(updates.into_iter().map(Notice::Update));
-            if unfinished {
+            if budget == 0 {
                 break;
             }
         }
-        if unfinished && let Some(Notice::Update(last)) = reaction.replies.last_mut() {
+        if whole < count
+            && let Some(Notice::Update(last)) = reaction.replies.last_mut()
+        {
             last.spread = Spread::Part;
         }
         self.spend(from, all - budget);
@@ -421,7 +438,7 @@ impl Registry {
             Applied::TooMany => {
                 tracing::warn!(%from, %home, "more names than there is room for");
             }
-            Applied::Gap => reaction.replies.push(self.partial_digest(now, id, id)),
+            Applied::Gap => reaction.replies.extend(self.ask_for_the_rest(now, id)),
             Applied::News(appeared, vanished) => {
                 self.total = self.total + launch.len() - counted;
                 for name in &vanished {
@@ -446,6 +463,17 @@ impl Registry {
             }
         }
         reaction
+    }
+
+    /// Something of a launch is missing: asks for it, once, however many notices come too early.
+    fn ask_for_the_rest(&mut self, now: Instant, launch: NodeId) -> Option<Notice> {
+        let version = self.launches.get(&launch).map_or(0, Launch::version);
+        let asked = self.asked.get(&launch);
+        if asked.is_some_and(|&(at, then)| then == version && now < at + ASK_AGAIN) {
+            return None;
+        }
+        self.asked.insert(launch, (now, version));
+        Some(self.partial_digest(now, launch, launch))
     }
 
     /// Whether names of a launch count that others tell of.
