@@ -106,6 +106,13 @@ pub struct RemoteId {
 /// peers may reach without having been told of an address.
 pub const RESERVED: u64 = 1024;
 
+/// A number for something of this process that peers reach as they reach a coroutine; never used
+/// twice in a process.
+#[must_use]
+pub fn new_number() -> u64 {
+    crate::control::next_id()
+}
+
 /// The outside of a local coroutine, for the networking layer's own use; `None` for a coroutine of
 /// another node. It counts as an address.
 #[must_use]

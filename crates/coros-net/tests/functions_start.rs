@@ -163,7 +163,7 @@ async fn what_is_not_offered_or_has_other_types_is_refused_by_name() {
         );
         let text = refused.to_string();
         assert!(
-            text.contains("String there, and is") && text.contains("-> u64"),
+            text.contains("String, and is") && text.contains("-> u64"),
             "{text}"
         );
     }
@@ -409,4 +409,37 @@ async fn a_bounded_mailbox_is_one() {
     let mut got = soon(coro.join()).await.unwrap();
     got.retain(|n| *n != 2);
     assert_eq!(got, [1, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_found_by_a_name_that_goes_when_it_is_withdrawn() {
+    let [desk, farm] = pair().await;
+    let offered = farm.offer("count", count).unwrap();
+    farm.register("counting", &offered).unwrap();
+    desk.connect(endpoint(&farm)).await.unwrap();
+    let found: Count = soon(desk.locate("counting")).await.unwrap();
+    let coro = soon(found.start(1)).await.unwrap();
+    assert_eq!(soon(coro.ask(Order::Total)).await, Ok(1));
+    let wrong = desk.try_locate::<Rci<u64, Order, String>>("counting");
+    let error = wrong.unwrap_err().to_string();
+    assert!(
+        error.contains("Rci<u64") && error.contains("String"),
+        "{error}"
+    );
+    // It comes home as what it is there.
+    let bytes = desk.encode(&found).unwrap();
+    let home: Count = farm.decode(&bytes).unwrap();
+    assert_eq!(home.name(), "count");
+    let coro = soon(home.start(2)).await.unwrap();
+    assert_eq!(coro.remote_id(), None);
+
+    assert!(farm.withdraw("count"));
+    let refused = soon(found.start(7)).await.unwrap_err();
+    assert_eq!((refused.args, refused.why), (7, NotStarted::Unknown));
+    soon(async {
+        while desk.try_locate::<Count>("counting").is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }

@@ -25,7 +25,7 @@ pub struct StartError<Args> {
     /// What it was to be started with. If they have been on the way, questions to which they had a
     /// [`Reply`](coros_core::Reply) have ended without an answer.
     pub args: Args,
-    /// Of the function.
+    /// Of the function; its number for one that was located.
     pub name: String,
     /// The node that was to start it.
     pub node: String,
@@ -38,7 +38,7 @@ impl<Args> fmt::Display for StartError<Args> {
         let StartError {
             name, node, why, ..
         } = self;
-        write!(f, "cannot start {name:?} on {node}: {why}")
+        write!(f, "cannot start {name} on {node}: {why}")
     }
 }
 
@@ -58,7 +58,9 @@ pub enum NotStarted {
     #[error("it offers no function of this name")]
     Unknown,
     /// The function has other types.
-    #[error("it is started as {asked} there, and is {offered}")]
+    #[error(
+        "it is started as {asked}, and is {offered}; types of the same name differ in what they hold"
+    )]
     WrongTypes {
         /// What whoever starts it takes it for.
         asked: Types,

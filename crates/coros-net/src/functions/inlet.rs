@@ -1,12 +1,15 @@
-//! Where what peers say to a node's functions comes in.
+//! Where what peers say to a node's functions comes in: by way of the node's part for functions,
+//! which finds them by name, or of one function's own number, if it has a name on the network.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Waker};
 
+use coros_core::Exit;
 use coros_core::remote::{self, BoxFuture, CarryError, CodecError, Inlet, NodeId, OnExit, Request};
 
 use super::error::NotStarted;
+use super::offered::Function;
 use super::protocol::{Head, Replies, SwapRequest, Types};
 use super::swap;
 use super::table::Functions;
@@ -24,41 +27,18 @@ impl FunctionsInlet {
         FunctionsInlet { functions, exports }
     }
 
-    pub(super) fn functions(&self) -> &Arc<Functions> {
-        &self.functions
-    }
-
-    /// Whose functions an address of the part is about that has come home.
-    pub(super) fn of(inlet: Arc<dyn Inlet>) -> Option<Arc<FunctionsInlet>> {
-        inlet.as_any().downcast().ok()
-    }
-
     fn read(&self, payload: &[u8]) -> Result<(), CodecError> {
-        let from = remote::exchange().and_then(|exchange| exchange.peer());
         match remote::decode_first(payload)? {
-            (Head::Start { name, types }, body) => self.start(from, &name, types, body),
+            (Head::Start { name, types }, body) => {
+                let function = self.functions.find(&name);
+                let function = function.map(|inlet| Arc::clone(inlet.function()));
+                start(&self.functions, function, types, body)
+            }
             (Head::Swap(request), _) => {
-                self.swap(from, request);
+                self.swap(sender(), request);
                 Ok(())
             }
         }
-    }
-
-    fn start(
-        &self,
-        from: Option<NodeId>,
-        name: &str,
-        asked: Types,
-        body: &[u8],
-    ) -> Result<(), CodecError> {
-        let Some(function) = self.functions.find(name) else {
-            return refuse(body, NotStarted::Unknown);
-        };
-        let offered = function.types();
-        if asked != offered {
-            return refuse(body, NotStarted::WrongTypes { asked, offered });
-        }
-        function.start(&self.functions, from, body)
     }
 
     fn swap(&self, from: Option<NodeId>, request: SwapRequest) {
@@ -71,6 +51,27 @@ impl FunctionsInlet {
             self.functions.runtime().spawn(swap);
         }
     }
+}
+
+/// The node whose message is read.
+fn sender() -> Option<NodeId> {
+    remote::exchange().and_then(|exchange| exchange.peer())
+}
+
+fn start(
+    functions: &Arc<Functions>,
+    function: Option<Arc<dyn Function>>,
+    asked: Types,
+    body: &[u8],
+) -> Result<(), CodecError> {
+    let Some(function) = function else {
+        return refuse(body, NotStarted::Unknown);
+    };
+    let offered = function.types();
+    if asked != offered {
+        return refuse(body, NotStarted::WrongTypes { asked, offered });
+    }
+    function.start(functions, sender(), body)
 }
 
 /// Refuses to start a function whose types are not known.
@@ -105,4 +106,90 @@ impl Inlet for FunctionsInlet {
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
     }
+}
+
+/// The inlet of one function. It ends when the function is withdrawn.
+pub(super) struct FunctionInlet {
+    number: u64,
+    function: Arc<dyn Function>,
+    functions: Weak<Functions>,
+    /// Those who wait for the end; none when that has come.
+    watchers: Mutex<Option<Vec<OnExit>>>,
+}
+
+impl FunctionInlet {
+    pub(super) fn new(functions: &Arc<Functions>, function: Arc<dyn Function>) -> Arc<Self> {
+        Arc::new(FunctionInlet {
+            number: remote::new_number(),
+            function,
+            functions: Arc::downgrade(functions),
+            watchers: Mutex::new(Some(Vec::new())),
+        })
+    }
+
+    pub(super) fn function(&self) -> &Arc<dyn Function> {
+        &self.function
+    }
+
+    /// The function has been withdrawn.
+    pub(super) fn end(&self) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = watchers.take();
+        drop(watchers);
+        for watcher in ended.into_iter().flatten() {
+            watcher(Exit::Finished);
+        }
+    }
+}
+
+impl Inlet for FunctionInlet {
+    fn id(&self) -> u64 {
+        self.number
+    }
+
+    fn receive(&self, payload: &[u8]) -> Result<(), CarryError> {
+        let Some(functions) = self.functions.upgrade() else {
+            return Err(CarryError::Closed);
+        };
+        match remote::decode_first(payload)? {
+            (Head::Start { types, .. }, body) => {
+                let function = Some(Arc::clone(&self.function));
+                Ok(start(&functions, function, types, body)?)
+            }
+            // It is no coroutine.
+            (Head::Swap(_), _) => Err(CarryError::Closed),
+        }
+    }
+
+    fn deliver(&self, payload: &[u8]) -> BoxFuture<Result<(), CarryError>> {
+        let received = self.receive(payload);
+        Box::pin(async move { received })
+    }
+
+    fn watch(&self, on_exit: OnExit) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watchers) = &mut *watchers {
+            watchers.push(on_exit);
+            return;
+        }
+        drop(watchers);
+        on_exit(Exit::Finished);
+    }
+
+    fn request(&self, _: Request) {}
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+/// The functions that an inlet of this process leads to, and the name of the one if it is one.
+pub(super) fn come_home(inlet: Arc<dyn Inlet>) -> Option<(Arc<Functions>, Option<String>)> {
+    let inlet = match inlet.as_any().downcast::<FunctionsInlet>() {
+        Ok(all) => return Some((Arc::clone(&all.functions), None)),
+        Err(other) => other,
+    };
+    let one = inlet.downcast::<FunctionInlet>().ok()?;
+    let functions = one.functions.upgrade()?;
+    Some((functions, Some(one.function.name().to_owned())))
 }

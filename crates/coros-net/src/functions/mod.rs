@@ -17,6 +17,7 @@ mod error;
 mod inlet;
 mod limits;
 mod linked;
+mod named;
 mod offer;
 mod offered;
 mod protocol;
@@ -123,7 +124,8 @@ impl Node {
     }
 
     /// A function that the node at `location` offers, or does not: that is found out when it is
-    /// started.
+    /// started. Where the node is not known, it can [register](Node::register) the function, and others
+    /// [locate](Node::locate) it.
     #[must_use]
     pub fn function_at<Args: Message, M: Message, R: Message>(
         &self,
@@ -134,7 +136,7 @@ impl Node {
         if location.node == inner.location.node {
             return Rci::here(self.location(), name, Arc::clone(&inner.functions));
         }
-        Rci::there(location.clone(), name, inner.peer(location))
+        Rci::there(location, name, inner.peer(location))
     }
 
     /// Lets peers offer a function by name to the coroutines of this process whose addresses they

@@ -8,11 +8,11 @@
 //! The head can be read by a node that does not know the function; so can [`Replies`], as long as
 //! the answer is a refusal, which is written alike for all types.
 
-use std::any::type_name;
 use std::fmt;
 use std::time::Duration;
 
 use coros_core::remote::Message;
+use coros_core::schema::Schema;
 use coros_core::{Address, Exit, Reply, SwapError};
 use serde::{Deserialize, Serialize};
 
@@ -49,24 +49,51 @@ pub(super) struct SwapRequest {
     pub(super) answer: Reply<Result<(), SwapError>>,
 }
 
-/// The types of a function that peers may start.
+/// The types of a function that peers may start, as they are on the wire.
+///
+/// Equal when their [schemas](Schema) are; the names are for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Types {
-    args: String,
-    messages: String,
-    result: String,
+    args: Type,
+    messages: Type,
+    result: Type,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Type {
+    schema: u64,
+    name: String,
 }
 
 impl Types {
-    pub(super) fn of<Args: 'static, M: 'static, R: 'static>() -> Self {
+    pub(super) fn of<Args: Message, M: Message, R: Message>() -> Self {
         Types {
-            args: type_name::<Args>().to_owned(),
-            messages: type_name::<M>().to_owned(),
-            result: type_name::<R>().to_owned(),
+            args: Type::of::<Args>(),
+            messages: Type::of::<M>(),
+            result: Type::of::<R>(),
         }
     }
 }
 
+impl Type {
+    fn of<T: Message>() -> Self {
+        let schema = Schema::of::<T>();
+        Type {
+            schema: schema.hash(),
+            name: schema.type_name().to_owned(),
+        }
+    }
+}
+
+impl PartialEq for Type {
+    fn eq(&self, other: &Self) -> bool {
+        self.schema == other.schema
+    }
+}
+
+impl Eq for Type {}
+
+/// As Rust writes it: `Fn(Context<M>, Args) -> R`.
 impl fmt::Display for Types {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Types {
@@ -74,6 +101,7 @@ impl fmt::Display for Types {
             messages,
             result,
         } = self;
+        let (args, messages, result) = (&args.name, &messages.name, &result.name);
         write!(f, "Fn(Context<{messages}>, {args}) -> {result}")
     }
 }

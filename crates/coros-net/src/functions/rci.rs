@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use coros_core::remote::{
     self, Carrier, CarryError, Exchange, Imported, Inlet, Location, Message, NodeId, RemoteId,
 };
+use coros_core::schema::{self, Lent as Lends};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::{NotStarted, StartError};
-use super::inlet::FunctionsInlet;
+use super::inlet;
 use super::offered::Offered;
 use super::protocol::{Head, Replies, Types};
 use super::remote_coro::RemoteCoro;
@@ -24,14 +25,16 @@ use super::table::Functions;
 /// It may be part of messages, as an address; and it is the same whether the node is this one
 /// or another.
 pub struct Rci<Args, M, R> {
-    home: Location,
-    name: Arc<str>,
-    way: Way,
+    /// The part for functions of its node, which finds it by name; or its own number.
+    pub(super) target: RemoteId,
+    /// Empty if it goes by its number.
+    pub(super) name: Arc<str>,
+    pub(super) way: Way,
     types: PhantomData<fn(Args) -> (M, R)>,
 }
 
 #[derive(Clone)]
-enum Way {
+pub(super) enum Way {
     Here(Arc<Functions>),
     There(Arc<dyn Carrier>),
     /// It was this node's, which has closed.
@@ -40,23 +43,23 @@ enum Way {
 
 impl<Args, M, R> Rci<Args, M, R> {
     pub(super) fn here(home: Location, name: &str, functions: Arc<Functions>) -> Self {
-        Rci::new(home, name, Way::Here(functions))
+        Rci::new(functions_of(&home), name, Way::Here(functions))
     }
 
-    pub(super) fn there(home: Location, name: &str, carrier: Arc<dyn Carrier>) -> Self {
-        Rci::new(home, name, Way::There(carrier))
+    pub(super) fn there(home: &Location, name: &str, carrier: Arc<dyn Carrier>) -> Self {
+        Rci::new(functions_of(home), name, Way::There(carrier))
     }
 
-    fn new(home: Location, name: &str, way: Way) -> Self {
+    pub(super) fn new(target: RemoteId, name: &str, way: Way) -> Self {
         Rci {
-            home,
+            target,
             name: name.into(),
             way,
             types: PhantomData,
         }
     }
 
-    /// The function's name.
+    /// The name under which it is offered; empty for one that was located, by whatever name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -65,14 +68,17 @@ impl<Args, M, R> Rci<Args, M, R> {
     /// The node that offers it.
     #[must_use]
     pub fn location(&self) -> &Location {
-        &self.home
+        &self.target.location
     }
 
     fn error(&self, args: Args, why: NotStarted) -> StartError<Args> {
         StartError {
             args,
-            name: self.name.to_string(),
-            node: self.home.to_string(),
+            name: match &*self.name {
+                "" => format!("#{}", self.target.coroutine),
+                name => format!("{name:?}"),
+            },
+            node: self.target.location.to_string(),
             why,
         }
     }
@@ -101,9 +107,10 @@ impl<Args: Message, M: Message, R: Message> Rci<Args, M, R> {
         functions: &Arc<Functions>,
         args: Args,
     ) -> Result<RemoteCoro<M, R>, StartError<Args>> {
-        let Some(function) = functions.find(&self.name) else {
+        let Some(inlet) = functions.find(&self.name) else {
             return Err(self.error(args, NotStarted::Unknown));
         };
+        let function = Arc::clone(inlet.function());
         let offered = function.types();
         let Ok(function) = function.as_any().downcast::<Offered<Args, M, R>>() else {
             let asked = Types::of::<Args, M, R>();
@@ -129,7 +136,7 @@ impl<Args: Message, M: Message, R: Message> Rci<Args, M, R> {
                 types: Types::of::<Args, M, R>(),
             };
             let replies = Replies { started, result };
-            carrier.deliver(&functions_of(&self.home), &mut |buffer| {
+            carrier.deliver(&self.target, &mut |buffer| {
                 remote::encode(&head, buffer)?;
                 remote::encode(&replies, buffer)?;
                 lent.while_encoding(|| remote::encode(&args, buffer))
@@ -214,32 +221,53 @@ impl Exchange for Noting {
 
 impl<Args: Message, M: Message, R: Message> Serialize for Rci<Args, M, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.home, &*self.name).serialize(serializer)
+        (&self.target, &*self.name).serialize(serializer)
     }
 }
 
 impl<'de, Args: Message, M: Message, R: Message> Deserialize<'de> for Rci<Args, M, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (home, name) = <(Location, String)>::deserialize(deserializer)?;
+        if schema::tracing() {
+            schema::lent::<(Lends<Args>, Lends<M>, Lends<R>), D>("Rci", deserializer)?;
+            return Ok(Rci::new(nowhere(), "", Way::Gone));
+        }
+        let (target, name) = <(RemoteId, String)>::deserialize(deserializer)?;
         let exchange = remote::exchange().ok_or_else(|| {
             D::Error::custom("a function of a node can only be part of a message between nodes")
         })?;
-        let way = match exchange.import(&functions_of(&home)) {
-            Imported::Remote(carrier) => Way::There(carrier),
-            Imported::Local(inlet) => match FunctionsInlet::of(inlet) {
-                Some(inlet) => Way::Here(Arc::clone(inlet.functions())),
-                None => Way::Gone,
-            },
-            Imported::Gone => Way::Gone,
+        let home = match exchange.import(&target) {
+            Imported::Remote(carrier) => {
+                return Ok(Rci::new(target, &name, Way::There(carrier)));
+            }
+            Imported::Local(inlet) => inlet::come_home(inlet),
+            Imported::Gone => None,
         };
-        Ok(Rci::new(home, &name, way))
+        Ok(match home {
+            Some((functions, own)) => {
+                let name = own.unwrap_or(name);
+                Rci::here(target.location, &name, functions)
+            }
+            None => Rci::new(target, &name, Way::Gone),
+        })
+    }
+}
+
+/// For one that is made up.
+fn nowhere() -> RemoteId {
+    RemoteId {
+        location: Location {
+            node: NodeId(0),
+            name: "".into(),
+            endpoint: None,
+        },
+        coroutine: 0,
     }
 }
 
 impl<Args, M, R> Clone for Rci<Args, M, R> {
     fn clone(&self) -> Self {
         Rci {
-            home: self.home.clone(),
+            target: self.target.clone(),
             name: Arc::clone(&self.name),
             way: self.way.clone(),
             types: PhantomData,
@@ -247,10 +275,13 @@ impl<Args, M, R> Clone for Rci<Args, M, R> {
     }
 }
 
-/// `name@node@127.0.0.1:4000`.
+/// `name@node@127.0.0.1:4000`, or with the number of one that was located for its name.
 impl<Args, M, R> fmt::Display for Rci<Args, M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, self.home)
+        match &*self.name {
+            "" => write!(f, "#{}@{}", self.target.coroutine, self.target.location),
+            name => write!(f, "{name}@{}", self.target.location),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use coros_core::swap::{Published, SwapFunction, publish};
 use tokio::runtime::Handle;
 
 use super::error::OfferError;
+use super::inlet::FunctionInlet;
 use super::linked::{Linked, Terminate};
 use super::offered::Function;
 
@@ -20,7 +21,7 @@ pub(crate) struct Functions {
 
 #[derive(Default)]
 struct Table {
-    functions: HashMap<String, Arc<dyn Function>>,
+    functions: HashMap<String, Arc<FunctionInlet>>,
     swaps: HashMap<String, Swap>,
     closed: bool,
 }
@@ -44,24 +45,27 @@ impl Functions {
         &self.runtime
     }
 
-    pub(super) fn offer(&self, function: Arc<dyn Function>) -> Result<(), OfferError> {
+    pub(super) fn offer(self: &Arc<Self>, function: Arc<dyn Function>) -> Result<(), OfferError> {
+        let name = function.name().to_owned();
+        let inlet = FunctionInlet::new(self, function);
         let mut table = self.write();
-        table.check(
-            function.name(),
-            table.functions.contains_key(function.name()),
-        )?;
-        table.functions.insert(function.name().to_owned(), function);
+        table.check(&name, table.functions.contains_key(&name))?;
+        table.functions.insert(name, inlet);
         Ok(())
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<Arc<dyn Function>> {
+    pub(super) fn find(&self, name: &str) -> Option<Arc<FunctionInlet>> {
         self.read().functions.get(name).cloned()
     }
 
     pub(super) fn withdraw(&self, name: &str) -> bool {
         let withdrawn = self.write().functions.remove(name);
-        // Dropped without the lock, as all that users own.
-        withdrawn.is_some()
+        // Without the lock, as all that users own is dropped.
+        let was_there = withdrawn.is_some();
+        if let Some(inlet) = withdrawn {
+            inlet.end();
+        }
+        was_there
     }
 
     pub(super) fn offer_swap(
@@ -112,7 +116,9 @@ impl Functions {
             ..Table::default()
         };
         let table = std::mem::replace(&mut *self.write(), closed);
-        drop(table);
+        for inlet in table.functions.values() {
+            inlet.end();
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {

@@ -29,10 +29,10 @@ use tokio::sync::Notify;
 
 pub use error::{LocateError, RegisterError, WrongType};
 pub use named::Named;
+pub(crate) use named::{Access, Handle, Unfit};
 
 use crate::Node;
 use crate::node::Inner;
-use named::Access;
 use notice::Entry;
 use own::{Holder, Own};
 use registry::{Limits, Registry};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coros_core::remote::{self, Inlet, Location, Message, RemoteId};
+use coros_core::remote::{self, Carrier, Inlet, Location, Message, RemoteId};
 use coros_core::schema::Schema;
 use coros_core::{Address, Channel, Exit};
 use serde::de::DeserializeOwned;
@@ -52,6 +52,13 @@ pub trait Handle: Clone + DeserializeOwned + Send + Sync + 'static {
 /// A node, to those who make handles.
 pub struct Access<'a>(pub(super) &'a Arc<Inner>);
 
+impl Access<'_> {
+    /// What carries messages to another node.
+    pub(crate) fn carrier(&self, home: &Location) -> Arc<dyn Carrier> {
+        self.0.peer(home)
+    }
+}
+
 impl<M: Message> Handle for Address<M> {
     fn inlet(&self) -> Result<Arc<dyn Inlet>, Unfit> {
         if self.is_closed() {
@@ -73,7 +80,7 @@ impl<M: Message> Handle for Address<M> {
             location: home.clone(),
             coroutine: number,
         };
-        remote::address(id, node.0.peer(home))
+        remote::address(id, node.carrier(home))
     }
 }
 
