@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
@@ -73,7 +73,7 @@ where
 pub(crate) fn unread(name: &str, args: &[&str]) -> Output {
     let (reader, stdout) = std::io::pipe().unwrap();
     drop(reader);
-    let mut program = Program::start_into(name, args, stdout.into());
+    let mut program = Program::start_into(name, args, stdout.into(), &[]);
     program.stdin = None;
     program.wait_open()
 }
@@ -83,10 +83,15 @@ impl Program {
     where
         I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
     {
-        Self::start_into(name, args, Stdio::piped())
+        Self::start_into(name, args, Stdio::piped(), &[])
     }
 
-    fn start_into<I>(name: &str, args: I, stdout: Stdio) -> Self
+    /// With more in its environment.
+    pub(crate) fn start_with(name: &str, args: &[&str], environment: &[(&str, &Path)]) -> Self {
+        Self::start_into(name, args, Stdio::piped(), environment)
+    }
+
+    fn start_into<I>(name: &str, args: I, stdout: Stdio, environment: &[(&str, &Path)]) -> Self
     where
         I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
     {
@@ -94,6 +99,7 @@ impl Program {
             .args(args)
             // A backtrace would be part of what an error prints.
             .env("RUST_BACKTRACE", "0")
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(stdout)
             .stderr(Stdio::piped())
@@ -126,12 +132,17 @@ impl Program {
     /// Starts a server on a free port, and reads where it listens from its first line.
     pub(crate) fn serve(name: &str, args: &[&str]) -> (Self, SocketAddr) {
         let server = Program::start(name, args);
-        let line = server.line();
+        let address = server.listening_on();
+        (server, address)
+    }
+
+    /// Where a server listens, from its first line.
+    pub(crate) fn listening_on(&self) -> SocketAddr {
+        let line = self.line();
         let address = line
             .strip_prefix("listening on ")
             .and_then(|at| at.trim_start_matches("http://").parse().ok());
-        let address = address.unwrap_or_else(|| panic!("{name} printed `{line}`"));
-        (server, address)
+        address.unwrap_or_else(|| panic!("{} printed `{line}`", self.name))
     }
 
     /// The next line that the program prints.

@@ -1,0 +1,121 @@
+//! remote_coro_server and remote_coro_client, rci_monitor_server and rci_monitor_client.
+
+use std::net::SocketAddr;
+
+use tempfile::TempDir;
+
+use crate::program::{Output, Program};
+
+/// A user's nodes: they have the secret in the same configuration folder.
+struct User(TempDir);
+
+impl User {
+    fn new() -> Self {
+        User(tempfile::tempdir().unwrap())
+    }
+
+    fn start(&self, name: &str, args: &[&str]) -> Program {
+        Program::start_with(name, args, &[("XDG_CONFIG_HOME", self.0.path())])
+    }
+
+    fn serve(&self, name: &str) -> (Program, SocketAddr) {
+        let server = self.start(name, &["0"]);
+        let at = server.listening_on();
+        (server, at)
+    }
+
+    fn client(&self, name: &str, args: &[&str], server: SocketAddr) -> Program {
+        let mut all = vec!["--peer".to_owned(), server.to_string()];
+        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let all: Vec<_> = all.iter().map(String::as_str).collect();
+        self.start(name, &all)
+    }
+
+    fn run(&self, name: &str, args: &[&str], server: SocketAddr) -> Output {
+        self.client(name, args, server).wait()
+    }
+}
+
+#[test]
+fn coroutines_are_started_messaged_and_joined_on_another_node() {
+    let user = User::new();
+    let (server, at) = user.serve("remote_coro_server");
+    let lines = user.run("remote_coro_client", &["2"], at).success();
+    assert_eq!(
+        lines,
+        [
+            "coroutine 1 runs at remote_coro_server",
+            "coroutine 2 runs at remote_coro_server",
+            "coroutine 1: 5.5 so far",
+            "coroutine 2: 11 so far",
+            "coroutine 1: 5 is the mean of 11 values",
+            "coroutine 2: 10 is the mean of 11 values",
+        ]
+    );
+    let mut printed: Vec<_> = (0..4).map(|_| server.line()).collect();
+    printed.sort();
+    assert_eq!(
+        printed,
+        [
+            "coroutine 1 begins",
+            "coroutine 1 ends after 11 values",
+            "coroutine 2 begins",
+            "coroutine 2 ends after 11 values",
+        ]
+    );
+    // More than may run for one peer; what a client has left behind goes with it.
+    let error = user.run("remote_coro_client", &["101"], at).failure(1);
+    assert!(
+        error.contains("cannot start \"mean\" on remote_coro_server@")
+            && error.contains("100 of this node run, as many as may at once for one"),
+        "{error}"
+    );
+    let again = user.run("remote_coro_client", &["100"], at).success();
+    assert_eq!(again.len(), 300);
+}
+
+#[test]
+fn strangers_start_nothing() {
+    let (_server, at) = User::new().serve("remote_coro_server");
+    let error = User::new().run("remote_coro_client", &[], at).failure(1);
+    assert!(
+        error.contains("does remote_coro_server run?") && error.contains("secret"),
+        "{error}"
+    );
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let error = User::new()
+        .run("rci_monitor_client", &[], nobody)
+        .failure(1);
+    assert!(error.contains("does rci_monitor_server run?"), "{error}");
+}
+
+const ENDS: [&str; 4] = [
+    "Divide(84, 2): finished",
+    "Divide(84, 2) is 42",
+    "Divide(1, 0): panicked: nobody divides by zero",
+    "Wait: terminated",
+];
+
+#[test]
+fn monitors_tell_how_coroutines_of_another_node_ended() {
+    let user = User::new();
+    let (_server, at) = user.serve("rci_monitor_server");
+    let lines = user.run("rci_monitor_client", &[], at).success();
+    assert_eq!(lines, ENDS);
+}
+
+#[test]
+fn a_server_that_is_killed_is_disconnected() {
+    let user = User::new();
+    let (server, at) = user.serve("rci_monitor_server");
+    let client = user.client("rci_monitor_client", &["--stay"], at);
+    for end in ENDS {
+        assert_eq!(client.line(), end);
+    }
+    let line = client.line();
+    assert!(line.starts_with("waiting for the end of #"), "{line}");
+    // kill -9
+    drop(server);
+    assert_eq!(client.line(), "Wait: disconnected");
+    assert_eq!(client.wait().success(), [""; 0]);
+}
