@@ -11,6 +11,7 @@
 
 mod chat;
 mod coroutines;
+mod files;
 mod nodes;
 #[cfg(unix)]
 mod pipes;

@@ -99,6 +99,12 @@ impl Program {
             .args(args)
             // A backtrace would be part of what an error prints.
             .env("RUST_BACKTRACE", "0")
+            // The secret of nodes is not that of whoever runs the tests.
+            .env(
+                "XDG_CONFIG_HOME",
+                concat!(env!("CARGO_TARGET_TMPDIR"), "/config"),
+            )
+            .env_remove("COROS_SECRET_FILE")
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(stdout)
