@@ -377,6 +377,26 @@ async fn the_names_of_a_killed_node_go_and_those_of_one_that_left() {
     within(AT_ONCE, || holders(watcher, "name").is_empty()).await;
 }
 
+/// Those that were never linked to it, and have no membership to tell them, stop believing what nobody
+/// near it says any more.
+#[tokio::test(start_paused = true)]
+async fn the_names_of_a_killed_node_go_from_those_far_away() {
+    const MAX_AGE: Duration = Duration::from_secs(60);
+    // Ages are told in whole seconds, rounded up.
+    const ROUND: Duration = Duration::from_secs(2);
+    let scene = Scene::line(5).await;
+    let (killed, stays) = (&scene.nodes[0], &scene.nodes[1]);
+    killed.register("name", &idle::<u32>()).unwrap();
+    stays.register("name", &idle::<u32>()).unwrap();
+    let far = &scene.nodes[4];
+    within(5 * AT_ONCE, || holders(far, "name") == ["n0", "n1"]).await;
+    // As long as it lives, whoever is linked to it vouches for it.
+    tokio::time::sleep(5 * MAX_AGE).await;
+    assert_eq!(holders(far, "name"), ["n0", "n1"]);
+    scene.hosts[0].kill();
+    within(SILENCE + MAX_AGE + ROUND, || holders(far, "name") == ["n1"]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn both_sides_of_a_partition_see_all_names_when_it_heals() {
     let scene = Scene::line(4).await;
