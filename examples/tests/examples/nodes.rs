@@ -1,4 +1,4 @@
-//! remote_coro_server and remote_coro_client, rci_monitor_server and rci_monitor_client.
+//! tut_server and tut_client, remote_coro_server and remote_coro_client, rci_monitor_server and rci_monitor_client.
 
 use std::net::SocketAddr;
 
@@ -118,4 +118,25 @@ fn a_server_that_is_killed_is_disconnected() {
     drop(server);
     assert_eq!(client.line(), "Wait: disconnected");
     assert_eq!(client.wait().success(), [""; 0]);
+}
+
+#[test]
+fn a_coroutine_is_found_by_its_name_from_other_processes() {
+    let user = User::new();
+    let (server, at) = user.serve("tut_server");
+    let first = user.client("tut_client", &["2", "3"], at);
+    assert_eq!(
+        first.wait().success(),
+        [
+            "client 1: the sum of 3 numbers is 6",
+            "client 2: the sum of 3 numbers is 6",
+        ]
+    );
+    let mut printed: Vec<_> = (0..6).map(|_| server.line()).collect();
+    printed.sort();
+    assert_eq!(printed[0], "client 1 sent 1");
+    assert_eq!(printed[5], "client 2 sent 3");
+    drop(server);
+    let error = user.run("tut_client", &[], at).failure(1);
+    assert!(error.contains("does tut_server run?"), "{error}");
 }
