@@ -21,49 +21,70 @@ pub(crate) fn cases() -> Vec<Case> {
     let plain = no_namespaces();
     let filter = plain.clone().or_else(no_filter);
     let netem = plain.clone().or_else(no_netem);
+    let case = |name, fault, missing: &Option<String>, run| {
+        Case::new(name, fault, run).unless(missing.clone())
+    };
+    let plain_grace = plain.clone().or_else(cases::no_grace);
+    let filter_grace = filter.clone().or_else(cases::no_grace);
     vec![
-        Case::new("two_machines", "none, between two machines", || {
-            undisturbed(|_| {})
-        })
-        .unless(plain.clone()),
-        Case::new(
+        case("two_machines", "none, between two machines", &plain, || {
+            undisturbed(&patient(), |_| {})
+        }),
+        case(
             "cable_out_briefly",
             "cable out 1 s, shorter than silence",
-            || {
-                undisturbed(|cable| {
-                    cable.pull();
-                    sleep(1000 * MS);
-                    cable.put_back();
-                })
-            },
-        )
-        .unless(plain.clone()),
-        Case::new(
+            &plain,
+            || undisturbed(&patient(), |cable| cable.out_for(1000 * MS)),
+        ),
+        case(
+            "cable_out_within_grace",
+            "cable out 3 s, shorter than grace",
+            &plain_grace,
+            || undisturbed(&cases::forgiving(), |cable| cable.out_for(3000 * MS)),
+        ),
+        case(
             "cable_out_for_long",
             "cable out 3 s, longer than all limits",
+            &plain,
             || broken(Cable::pull, Cable::put_back),
-        )
-        .unless(plain),
-        Case::new("one_way_loss", "one-way loss for 3 s", || {
-            broken(Cable::deafen, Cable::heal)
-        })
-        .unless(filter.clone()),
-        Case::new("frames_lost", "30 % of frames lost", || {
+        ),
+        case(
+            "one_way_within_grace",
+            "one-way loss 3 s, shorter than grace",
+            &filter_grace,
+            || {
+                undisturbed(&cases::forgiving(), |cable| {
+                    cable.deafen();
+                    sleep(3000 * MS);
+                    cable.heal();
+                })
+            },
+        ),
+        case(
+            "one_way_loss",
+            "one-way loss 3 s, longer than all limits",
+            &filter,
+            || broken(Cable::deafen, Cable::heal),
+        ),
+        case("frames_lost", "30 % of frames lost (nft)", &filter, || {
             let fate = "numgen random mod 100 < 30 drop";
             slowed(|cable| cable.filter(&[0, 1], fate), Cable::heal)
-        })
-        .unless(filter),
-        Case::new(
+        }),
+        case(
             "frames_lost_by_netem",
             "30 % of frames lost (netem)",
+            &netem,
             || slowed(|cable| cable.netem("loss 30%"), Cable::ease),
-        )
-        .unless(netem.clone()),
-        Case::new("latency", "50 ms of latency (netem)", || {
+        ),
+        case("latency", "50 ms of latency (netem)", &netem, || {
             slowed(|cable| cable.netem("delay 50ms"), Cable::ease)
-        })
-        .unless(netem),
+        }),
     ]
+}
+
+/// Links that bear with much.
+fn patient() -> Setup {
+    Setup::new(20_000 * MS, Duration::ZERO)
 }
 
 /// Why this process cannot have mounts of its own, if it cannot.
@@ -187,6 +208,12 @@ impl Cable {
         self.machines[0].run("ip route replace default dev eth0");
     }
 
+    fn out_for(&self, time: Duration) {
+        self.pull();
+        sleep(time);
+        self.put_back();
+    }
+
     /// The second machine gets nothing of what the first one says.
     fn deafen(&self) {
         self.filter(&[1], "drop");
@@ -223,14 +250,13 @@ impl Cable {
     }
 }
 
-/// Something that must cost nothing, as links are patient.
-fn undisturbed(fault: impl FnOnce(&Cable)) -> Outcome {
-    let setup = Setup::new(20_000 * MS, Duration::ZERO);
+/// Something that must cost nothing.
+fn undisturbed(setup: &Setup, fault: impl FnOnce(&Cable)) -> Outcome {
     let cable = Cable::lay();
-    let mut pair = cable.pair(&setup);
+    let mut pair = cable.pair(setup);
     cases::talking(&mut pair);
     fault(&cable);
-    cases::nothing_lost(cases::checked(&mut pair, &setup, &["desk", "farm"]))
+    cases::nothing_lost(cases::checked(&mut pair, setup, &["desk", "farm"]))
 }
 
 /// Something that slows down and loses nothing.

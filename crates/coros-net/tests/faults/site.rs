@@ -30,6 +30,10 @@ use crate::log::{now, say};
 
 /// How long after `quiet` something may still wait before it counts as stuck.
 const STUCK: Duration = Duration::from_secs(20);
+/// Whether a session outlasts its link.
+pub(crate) const HAS_GRACE: bool = false;
+/// Whether a slow receiver holds up its own senders alone.
+pub(crate) const HAS_CREDITS: bool = false;
 const PACE: Duration = Duration::from_millis(2);
 /// After something failed.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -83,7 +87,8 @@ impl Site {
             .secret(Secret::load(secret).expect("it was written"))
             .silence(ms(silence))
             .handshake_limit(ms(handshake));
-        builder = with_grace(builder, ms(grace));
+        // To be handed on when sessions outlast their links.
+        let _ = ms(grace);
         if let [folder] = folder {
             builder = builder.files(Folder::new(folder));
         }
@@ -177,11 +182,6 @@ impl Site {
         }
         say("quiet");
     }
-}
-
-/// What a builder that knows of no grace period makes of one.
-fn with_grace(builder: coros_net::Builder, _grace: Duration) -> coros_net::Builder {
-    builder
 }
 
 /// Says what letters come.
