@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use common::kept::Kept;
 use common::meddler::{Harm, Meddler, Of};
 use common::*;
 use coros_core::{Address, Context, Reply};
@@ -84,17 +85,7 @@ impl Farm {
     /// Waits until nothing is left of all who came; those who come now are answered.
     async fn is_as_before(&self, before: Kept) {
         whole(self, 1).await;
-        let as_before = async {
-            while Kept::by(&self.node) != before {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let waited = tokio::time::timeout(AT_MOST, as_before).await;
-        assert!(
-            waited.is_ok(),
-            "{:?} is more than {before:?}",
-            Kept::by(&self.node)
-        );
+        before.again_by(&self.node).await;
     }
 }
 
@@ -115,17 +106,6 @@ struct Visit {
     answered: u32,
 }
 
-/// What a node keeps, and how many descriptors the process has, where that can be counted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Kept(coros_net::Census, usize);
-
-impl Kept {
-    fn by(node: &Node) -> Self {
-        let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        Kept(node.census(), descriptors)
-    }
-}
-
 /// How much each side says in a whole conversation without harm.
 async fn whole(farm: &Farm, questions: u32) -> [Vec<u8>; 2] {
     let meddler = Meddler::between(endpoint(&farm.node), Of::Dialler, Harm::None);
@@ -133,6 +113,7 @@ async fn whole(farm: &Farm, questions: u32) -> [Vec<u8>; 2] {
     let visit = farm.visited(&meddler, questions).await;
     assert_eq!(visit.answered, questions);
     visit.desk.close().await;
+    soon(meddler.over()).await;
     [Of::Dialler, Of::Dialled].map(|of| meddler.seen(of))
 }
 
@@ -141,7 +122,7 @@ async fn cut_anywhere(of: Of) {
     let farm = Farm::set().await;
     let length = whole(&farm, 1).await[of as usize].len();
     assert!(length > 800, "{length} bytes have a certificate in them");
-    let before = Kept::by(&farm.node);
+    let before = Kept::at_rest(&farm.node).await;
     let mut answered = 0;
     for cut in 0..length {
         let meddler = Meddler::between(endpoint(&farm.node), of, Harm::Cut(cut)).await;
@@ -175,7 +156,7 @@ async fn a_dialled_node_that_is_cut_off_anywhere_harms_nobody() {
 async fn a_handshake_that_stands_still_ends_on_both_sides_within_its_limit() {
     let farm = Arc::new(Farm::set().await);
     let lengths = whole(&farm, 1).await.map(|bytes| bytes.len());
-    let before = Kept::by(&farm.node);
+    let before = Kept::at_rest(&farm.node).await;
     let mut visits = JoinSet::new();
     for of in [Of::Dialler, Of::Dialled] {
         for at in (0..lengths[of as usize]).step_by(23) {
@@ -219,7 +200,7 @@ async fn changed_anywhere(of: Of, stride: usize) {
     const QUESTIONS: u32 = 4;
     let farm = Farm::set().await;
     let length = whole(&farm, QUESTIONS).await[of as usize].len();
-    let before = Kept::by(&farm.node);
+    let before = Kept::at_rest(&farm.node).await;
     let mut noticed = 0;
     for at in (0..length).step_by(stride) {
         let harm = Harm::Flip(at, 1 << (at % 8));

@@ -2,8 +2,7 @@
 
 mod common;
 
-use std::time::Duration;
-
+use common::kept::Kept;
 use common::meddler::{Harm, Meddler, Of};
 use common::*;
 use coros_core::{Address, Context, Reply};
@@ -60,6 +59,8 @@ async fn visit(n: usize, farm: &Node, secret: &Secret, to: &Address<Question>) {
     if n.is_multiple_of(2) {
         soon(desk.close()).await;
     }
+    drop(desk);
+    soon(cable.over()).await;
 }
 
 /// In bytes, where that can be found out.
@@ -75,37 +76,17 @@ async fn a_thousand_sessions_leave_nothing() {
     let farm = node("farm", &secret).await;
     let address = answering();
     visit(0, &farm, &secret, &address).await;
-    let kept = |farm: &Node| {
-        let census = farm.census();
-        let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        (census, descriptors)
-    };
-    let settled = async |before| {
-        let settled = async {
-            while kept(&farm) != before {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let settled = tokio::time::timeout(LIMIT, settled).await;
-        assert!(settled.is_ok(), "{:?} is more than {before:?}", kept(&farm));
-    };
-    let empty = async {
-        while farm.census().sessions + farm.census().links > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    soon(empty).await;
-    let before = kept(&farm);
-    assert_eq!((before.0.peers, before.0.pending), (0, 0), "{before:?}");
+    let before = Kept::at_rest(&farm).await;
+    assert_eq!(before.census.peers, 0, "{before:?}");
     let mut warm = 0;
     for n in 1..=SESSIONS {
         visit(n, &farm, &secret, &address).await;
         if n == WARM {
-            settled(before).await;
+            before.again_by(&farm).await;
             warm = memory();
         }
     }
-    settled(before).await;
+    before.again_by(&farm).await;
     let more = memory().saturating_sub(warm);
     // Less than four KiB a session, which is a fraction of what each has had.
     let sessions = SESSIONS - WARM;

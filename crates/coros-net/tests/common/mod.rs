@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 pub(crate) mod files;
+pub(crate) mod kept;
 pub(crate) mod meddler;
 
 use std::future::Future;
