@@ -111,6 +111,30 @@ async fn what_is_kept_is_compared_before_it_is_continued() {
     assert_eq!(names(scene.inbox.path()).len(), 2);
 }
 
+#[tokio::test]
+async fn what_was_left_long_ago_is_removed_at_the_start() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let inbox = tempfile::tempdir().unwrap();
+    fs::create_dir(inbox.path().join("in")).unwrap();
+    let [old, young] = [("in/.coros-part-a", 8), ("in/.coros-part-b", 6)].map(|(name, days)| {
+        let path = inbox.path().join(name);
+        let file = fs::File::create(&path).unwrap();
+        let modified = std::time::SystemTime::now() - days * DAY;
+        file.set_modified(modified).unwrap();
+        path
+    });
+    let farm = builder("farm", &Secret::random()).files(Folder::new(inbox.path()));
+    let farm = farm.build().await.unwrap();
+    soon(async {
+        while old.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    farm.close().await;
+    assert!(young.exists());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_transfer_stops_and_can_be_continued() {
     let scene = Scene::set().await;

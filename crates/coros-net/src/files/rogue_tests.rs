@@ -315,6 +315,38 @@ async fn another_content_than_announced_is_thrown_away() {
     scene.unharmed().await;
 }
 
+/// More than any disk has. No folder is made for it either.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_the_disk_has_no_room_for_is_refused_before_it_comes() {
+    let mut scene = Scene::set().await;
+    for name in ["x", "deep/er/x"] {
+        let size = 1 << 62;
+        scene
+            .rogue
+            .say(&Say::Send {
+                replace: false,
+                size,
+                stamp: 7,
+                name: name.into(),
+            })
+            .await;
+        let why = scene.rogue.refused().await;
+        let said = why.to_string();
+        let Refusal::DiskFull {
+            folder, missing, ..
+        } = why
+        else {
+            panic!("{said}");
+        };
+        let inbox = scene.outer.path().join("inbox");
+        assert_eq!(folder, inbox.to_str().unwrap());
+        assert!(missing < size && missing > size / 2, "{said}");
+        assert!(scene.inbox().is_empty(), "{name}");
+    }
+    scene.unharmed().await;
+}
+
 #[tokio::test]
 async fn a_file_that_is_there_is_not_replaced_by_a_lie() {
     let mut scene = Scene::set().await;
