@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
 
 #[cfg(unix)]
+mod cable;
+#[cfg(unix)]
 mod cases;
 #[cfg(unix)]
 mod check;

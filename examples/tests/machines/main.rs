@@ -1,0 +1,127 @@
+//! Two of the examples on two machines, with addresses of their own and a cable between them. Where
+//! that cannot be, it is said and counted as ignored.
+
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+#[cfg(unix)]
+#[path = "../../../crates/coros-net/tests/faults/cable.rs"]
+#[allow(dead_code, reason = "more can be done to a cable than is here")]
+mod cable;
+
+#[cfg(unix)]
+fn main() -> std::process::ExitCode {
+    use libtest_mimic::{Arguments, Trial};
+
+    let missing = cable::no_namespaces();
+    if let Some(why) = &missing {
+        eprintln!("the examples stay on one machine: {why}");
+    }
+    let tests: [(&str, fn()); 2] = [
+        ("remote_coro", examples::remote_coro),
+        ("tut", examples::tut),
+    ];
+    let trials = tests.map(|(name, test)| {
+        let test = move || {
+            test();
+            Ok(())
+        };
+        Trial::test(name, test).with_ignored_flag(missing.is_some())
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
+#[cfg(not(unix))]
+fn main() {}
+
+#[cfg(unix)]
+mod examples {
+    use std::io::{BufRead, BufReader, Read};
+    use std::path::Path;
+    use std::process::{Child, ChildStdout, Command, Stdio};
+    use std::time::Duration;
+
+    use crate::cable::{Cable, PLACES};
+
+    /// An example that runs on one of the machines.
+    struct Program {
+        child: Child,
+        lines: BufReader<ChildStdout>,
+    }
+
+    impl Program {
+        fn start(cable: &Cable, at: usize, user: &Path, name: &str, args: &[&str]) -> Self {
+            let test = std::env::current_exe().unwrap();
+            // target/PROFILE/deps/test, target/PROFILE/examples/NAME
+            let profile = test.ancestors().nth(2).expect("tests are in deps");
+            let [nsenter, namespace] = cable.prefix(at);
+            let mut child = Command::new(nsenter)
+                .arg(namespace)
+                .arg(profile.join("examples").join(name))
+                .args(args)
+                .env("XDG_CONFIG_HOME", user)
+                .env_remove("COROS_SECRET_FILE")
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(child.stdout.take().unwrap());
+            Program { child, lines }
+        }
+
+        /// The next line; the test runner ends a test that waits for ever.
+        fn line(&mut self) -> String {
+            let mut line = String::new();
+            self.lines.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        }
+
+        /// All other lines of a program that succeeds.
+        fn rest(mut self) -> Vec<String> {
+            let lines = self.lines.by_ref().lines().map(Result::unwrap).collect();
+            let status = self.child.wait().unwrap();
+            assert!(status.success(), "{lines:?}");
+            lines
+        }
+    }
+
+    impl Drop for Program {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// A server on one machine, its client on the other, and the cable out for a moment between the
+    /// first line of the client and the rest.
+    fn across(name: &str, args: &[&str], lines: usize, last: &str) {
+        let user = tempfile::tempdir().unwrap();
+        let cable = Cable::lay();
+        let start =
+            |at, name: &str, args: &[&str]| Program::start(&cable, at, user.path(), name, args);
+        let mut server = start(1, &format!("{name}_server"), &["0", "--host", PLACES[1]]);
+        let listening = server.line();
+        let at = listening.strip_prefix("listening on ").expect(&listening);
+        assert!(at.starts_with(PLACES[1]), "{at}");
+        let all = [args, &["--peer", at]].concat();
+        let mut client = start(0, &format!("{name}_client"), &all);
+        client.line();
+        cable.out_for(Duration::from_millis(300));
+        let said = client.rest();
+        assert_eq!(said.len() + 1, lines, "{said:?}");
+        assert_eq!(said.last().map(String::as_str), Some(last));
+    }
+
+    pub(crate) fn remote_coro() {
+        across(
+            "remote_coro",
+            &["100"],
+            300,
+            "coroutine 100: 500 is the mean of 11 values",
+        );
+    }
+
+    pub(crate) fn tut() {
+        let last = "client 40: the sum of 3 numbers is 6";
+        across("tut", &["40", "3"], 40, last);
+    }
+}
