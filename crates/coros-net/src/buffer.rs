@@ -31,6 +31,11 @@ impl ReadBuffer {
         }
     }
 
+    /// Bytes that are not understood.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Reads what there is; 0 at the end of the stream.
     ///
     /// Cancel safe: bytes that were read are in the buffer.

@@ -151,6 +151,7 @@ impl Builder {
         self.config.timing = Timing {
             heartbeat: limit / 2,
             silence: limit,
+            ..self.config.timing
         };
         self
     }
@@ -168,6 +169,19 @@ impl Builder {
     /// ```
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.config.timing.heartbeat = interval;
+        self
+    }
+
+    /// How long what is under way to a peer waits for a link that has broken to be made again, 5 s
+    /// by default. Within it nothing is lost and nothing comes twice; after it, and with zero at
+    /// once, all that waits for the peer ends with `Disconnected`. So it does at once when it is
+    /// clear that the peer's process is no more: its connection was closed, and nobody listens
+    /// where it did, or it never could be dialled.
+    ///
+    /// What is under way when a link breaks is kept in memory, as is what is sent meanwhile: see
+    /// [`outbox`](Builder::outbox).
+    pub fn grace(mut self, limit: Duration) -> Self {
+        self.config.timing.grace = limit;
         self
     }
 

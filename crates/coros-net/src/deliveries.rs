@@ -2,10 +2,10 @@
 //!
 //! A link's reader waits for nobody: a delivery that has to goes on in a task of its own, and
 //! what comes for the same coroutine queues up behind it, so that the order is kept. All of it
-//! ends with the link: whoever waited for an answer has been told that there is none, and a
-//! message that came through later could overtake one of the next link.
+//! ends with the session: whoever waited for an answer has been told that there is none, and a
+//! message that came through later could overtake one of the next session.
 //!
-//! What waits for one link is bounded as the outbox is: beyond that messages are dropped, as they
+//! What waits of one peer is bounded as the outbox is: beyond that messages are dropped, as they
 //! are when a mailbox is full, and deliveries refused.
 
 use std::collections::{HashMap, VecDeque};
@@ -18,13 +18,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use coros_core::remote::{self, BoxFuture, CarryError, CodecError, Inlet};
-use tokio_util::sync::CancellationToken;
 
-use crate::peer::Peer;
-use crate::rendezvous::Ticket;
+use crate::peer::{Course, Peer};
 use crate::wire::{Frame, Kind};
 
-/// What waits on one link, by coroutine.
+/// What waits of one session, by coroutine.
 pub(crate) struct Queues {
     waiting: Mutex<Waiting>,
     /// For how many coroutines something waits, seldom any: read for each message, without the
@@ -144,31 +142,25 @@ impl Waiting {
 /// The deliveries that wait for one coroutine.
 pub(crate) struct Queue {
     pub(crate) peer: Arc<Peer>,
-    pub(crate) ticket: Ticket,
-    pub(crate) queues: Arc<Queues>,
+    pub(crate) course: Course,
     /// Keeps the coroutine's mailbox open, as whoever waits for room in it must.
     pub(crate) inlet: Arc<dyn Inlet>,
     pub(crate) target: u64,
 }
 
 impl Queue {
-    /// Until all are delivered or the link, which the token stands for, ends.
-    pub(crate) async fn run(
-        self,
-        link: CancellationToken,
-        place: Place,
-        first: BoxFuture<Result<(), CarryError>>,
-    ) {
+    /// Until all are delivered or the session ends.
+    pub(crate) async fn run(self, place: Place, first: BoxFuture<Result<(), CarryError>>) {
         tokio::select! {
             biased;
-            () = link.cancelled() => {}
+            () = self.course.over.cancelled() => {}
             () = self.deliver_all(place, first) => {}
         }
     }
 
     async fn deliver_all(&self, mut place: Place, first: BoxFuture<Result<(), CarryError>>) {
         self.answer(place, &first.await);
-        while let Some(later) = self.queues.next(self.target, place) {
+        while let Some(later) = self.course.queues.next(self.target, place) {
             place = later.place;
             let exchange = self.peer.exchange();
             let delivery = guarded("a delivery", || {
@@ -179,7 +171,7 @@ impl Queue {
                 None => Err(panicked()),
             };
             if matches!(result, Err(CarryError::Codec(_))) {
-                unread(&self.peer, self.ticket, self.target, &later.lent);
+                unread(&self.peer, self.course.epoch, self.target, &later.lent);
             }
             self.answer(place, &result);
         }
@@ -187,24 +179,19 @@ impl Queue {
 
     fn answer(&self, place: Place, result: &Result<(), CarryError>) {
         if let Some(correlation) = place.correlation {
-            answer(&self.peer, self.ticket, correlation, result);
+            answer(&self.peer, self.course.epoch, correlation, result);
         }
     }
 }
 
-pub(crate) fn unread(peer: &Peer, ticket: Ticket, target: u64, lent: &[u8]) {
+pub(crate) fn unread(peer: &Peer, epoch: u64, target: u64, lent: &[u8]) {
     if !lent.is_empty() {
-        peer.answer(ticket, |session| session.answer_unread(target, lent));
+        peer.answer(epoch, |session| session.answer_unread(target, lent));
     }
 }
 
-pub(crate) fn answer(
-    peer: &Peer,
-    ticket: Ticket,
-    correlation: u64,
-    result: &Result<(), CarryError>,
-) {
-    peer.answer(ticket, |session| {
+pub(crate) fn answer(peer: &Peer, epoch: u64, correlation: u64, result: &Result<(), CarryError>) {
+    peer.answer(epoch, |session| {
         session.answer_deliver(correlation, result);
     });
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use coros_core::remote::Location;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsStream;
-use tokio_util::sync::CancellationToken;
 
 use crate::HandshakeError;
 use crate::buffer::ReadBuffer;
@@ -19,12 +18,12 @@ use crate::files;
 use crate::identity::{MAX_NAME, PeerIdentity};
 use crate::link::Link;
 use crate::node::{ConnectError, Inner};
-use crate::peer::Peer;
+use crate::peer::{Failure, Greeting, Linked, Peer};
 use crate::read_ahead::{Carried, ReadAhead};
-use crate::rendezvous::{Greet, Ticket};
+use crate::rendezvous::Ticket;
 use crate::roster::Fact;
 use crate::transport::BoxStream;
-use crate::wire::{self, Envelope, Frame, Goodbye, Hello, Kind};
+use crate::wire::{self, Envelope, Frame, Goodbye, Hello, Kind, SessionId};
 
 /// How long a peer that broke the protocol is given to read so.
 const TELL: Duration = Duration::from_millis(500);
@@ -32,35 +31,21 @@ const TELL: Duration = Duration::from_millis(500);
 /// Dials a peer that somebody wants to reach. The dial has been announced to the peer.
 pub(crate) fn spawn_dial(peer: Arc<Peer>) {
     let node = Arc::clone(peer.node());
-    let dial = Dial {
-        ticket: node.ticket(),
-        peer,
-        reason: "this node has stopped".into(),
-        counts: true,
-    };
+    // Moved into the task first, so that the dial is over even if the task never runs.
+    let dial = Dial::new(peer);
+    let limit = node.config.handshake;
     let dialling = async move {
-        // Moved into the task first, so that the dial is over even if the task never runs.
         let mut dial = dial;
-        let node = Arc::clone(dial.peer.node());
-        let location = dial.peer.location();
-        let Some(endpoint) = location.endpoint else {
-            return;
-        };
-        let dialled = async {
-            let connection = Connection::dial(&node, endpoint).await?;
-            if connection.identity.node != location.node {
-                return Err(ConnectError::Restarted {
-                    endpoint,
-                    name: connection.identity.name.to_string(),
-                });
-            }
-            greet(&mut dial, connection, endpoint).await
-        };
-        if let Err(error) = limited(&node, endpoint, dialled).await {
-            dial.reason = error.to_string();
-        }
+        dial.run(limit).await;
     };
     node.tasks.spawn_on(dialling, &node.runtime);
+}
+
+/// Dials a peer whose link has broken. The dial has been announced to the peer.
+pub(crate) async fn dial_again(peer: &Arc<Peer>, limit: Duration) -> Ticket {
+    let mut dial = Dial::new(Arc::clone(peer));
+    dial.run(limit).await;
+    dial.ticket
 }
 
 /// Dials whoever listens at an endpoint.
@@ -68,7 +53,8 @@ pub(crate) async fn connect(
     node: &Arc<Inner>,
     endpoint: SocketAddr,
 ) -> Result<Location, ConnectError> {
-    limited(node, endpoint, async {
+    let limit = node.config.handshake;
+    limited(node, endpoint, limit, async {
         let connection = Connection::dial(node, endpoint).await?;
         if connection.identity.node == node.location.node {
             return Err(ConnectError::Itself { endpoint });
@@ -79,15 +65,11 @@ pub(crate) async fn connect(
             endpoint: Some(endpoint),
         });
         peer.dial_begins();
-        let mut dial = Dial {
-            ticket: node.ticket(),
-            peer: Arc::clone(&peer),
-            reason: "the dial was given up".into(),
-            counts: true,
-        };
+        let mut dial = Dial::new(Arc::clone(&peer));
+        dial.reason = "the dial was given up".into();
         let greeted = greet(&mut dial, connection, endpoint).await;
         if let Err(error) = &greeted {
-            dial.reason = error.to_string();
+            dial.failed(error);
         }
         greeted?;
         peer.linked().ok_or_else(|| ConnectError::lost(endpoint))
@@ -104,7 +86,7 @@ pub(crate) async fn dial_files(
         let name = peer.name.to_string();
         return Err(ConnectError::NotListening { name });
     };
-    limited(node, endpoint, async {
+    limited(node, endpoint, node.config.handshake, async {
         let mut connection = Connection::dial(node, endpoint).await?;
         if connection.identity.node != peer.node {
             let name = connection.identity.name.to_string();
@@ -126,9 +108,9 @@ pub(crate) async fn dial_files(
 async fn limited<T>(
     node: &Inner,
     endpoint: SocketAddr,
+    limit: Duration,
     dial: impl Future<Output = Result<T, ConnectError>>,
 ) -> Result<T, ConnectError> {
-    let limit = node.config.handshake;
     tokio::select! {
         biased;
         () = node.leaving.cancelled() => Err(ConnectError::Closed),
@@ -143,13 +125,66 @@ struct Dial {
     peer: Arc<Peer>,
     ticket: Ticket,
     reason: String,
+    failure: Failure,
     counts: bool,
+}
+
+impl Dial {
+    fn new(peer: Arc<Peer>) -> Self {
+        Dial {
+            ticket: peer.node().ticket(),
+            peer,
+            reason: "this node has stopped".into(),
+            failure: Failure::None,
+            counts: true,
+        }
+    }
+
+    /// Makes a link, if that can be.
+    async fn run(&mut self, limit: Duration) {
+        let node = Arc::clone(self.peer.node());
+        let location = self.peer.location();
+        let Some(endpoint) = location.endpoint else {
+            return;
+        };
+        let dialled = async {
+            let connection = Connection::dial(&node, endpoint).await?;
+            if connection.identity.node != location.node {
+                return Err(ConnectError::Restarted {
+                    endpoint,
+                    name: connection.identity.name.to_string(),
+                });
+            }
+            greet(self, connection, endpoint).await
+        };
+        if let Err(error) = limited(&node, endpoint, limit, dialled).await {
+            self.failed(&error);
+        }
+    }
+
+    fn failed(&mut self, error: &ConnectError) {
+        self.reason = error.to_string();
+        self.failure = match error {
+            ConnectError::Unreachable { source, .. }
+                if source.kind() == io::ErrorKind::ConnectionRefused =>
+            {
+                Failure::Gone
+            }
+            ConnectError::Restarted { .. } => Failure::Gone,
+            ConnectError::Handshake { source, .. } => match source {
+                HandshakeError::Refused(_) => Failure::Gone,
+                HandshakeError::Connection { .. } => Failure::Broke,
+                _ => Failure::None,
+            },
+            _ => Failure::None,
+        };
+    }
 }
 
 impl Drop for Dial {
     fn drop(&mut self) {
         if self.counts {
-            self.peer.dial_over(self.ticket, &self.reason);
+            self.peer.dial_over(self.ticket, &self.reason, self.failure);
         }
     }
 }
@@ -179,10 +214,11 @@ async fn accepted(
     from: SocketAddr,
 ) -> Result<(), HandshakeError> {
     let mut connection = Connection::accept(node, stream).await?;
-    let (mut location, last, purpose) = match connection.read_hello(node).await {
+    let (hello, purpose) = match connection.read_hello(node).await {
         Ok(hello) => hello,
         Err(error) => return Err(connection.protest(node, error).await),
     };
+    let mut location = hello.location.clone();
     if let Some(endpoint) = &mut location.endpoint
         && endpoint.ip().is_unspecified()
     {
@@ -202,20 +238,13 @@ async fn accepted(
     }
     let peer = node.peer(&location);
     let ticket = node.ticket();
-    match peer.greeted(ticket, &location, last) {
-        Some(token) => {
-            let greeting = hello(node, &peer);
-            connection.into_link(peer, ticket, token, greeting).spawn();
+    match peer.greeted(ticket, &location, &hello).await {
+        Ok(linked) => {
+            let greeting = linked.hello.clone();
+            connection.into_link(peer, ticket, linked, greeting).spawn();
             Ok(())
         }
-        None => {
-            let goodbye = if node.is_closing() {
-                Goodbye::Leaving
-            } else {
-                Goodbye::Duplicate
-            };
-            connection.refuse(node, &goodbye).await
-        }
+        Err(goodbye) => connection.refuse(node, &goodbye).await,
     }
 }
 
@@ -228,42 +257,45 @@ async fn greet(
     let (peer, ticket) = (Arc::clone(&dial.peer), dial.ticket);
     let node = Arc::clone(peer.node());
     let failed = |source| ConnectError::Handshake { endpoint, source };
-    match peer.greet(ticket) {
-        Greet::Go => {}
-        Greet::Linked => return Ok(()),
-        Greet::Stop => return Err(ConnectError::Closed),
-        Greet::Wait => {
+    let hello = match peer.greet(ticket).await {
+        Greeting::Go(hello) => hello,
+        Greeting::Linked => return Ok(()),
+        Greeting::Stop => return Err(ConnectError::Closed),
+        Greeting::Wait => {
             dial.counts = false;
             drop(connection);
             return settled(&peer, endpoint).await;
         }
-    }
-    connection
-        .write(&node, &hello(&node, &peer))
-        .await
-        .map_err(failed)?;
+    };
+    connection.write(&node, &hello).await.map_err(failed)?;
     let answered = match connection.read_answer(&node).await {
         Ok(answered) => answered,
         Err(error) => return Err(failed(connection.protest(&node, error).await)),
     };
     match answered {
-        Answered::Hello(mut location, last, _) => {
+        Answered::Hello(hello, _) => {
+            let mut location = hello.location.clone();
             location.endpoint = location.endpoint.or(Some(endpoint));
-            if let Some(token) = peer.welcomed(ticket, &location, last) {
-                connection
-                    .into_link(peer, ticket, token, Vec::new())
-                    .spawn();
-                return Ok(());
+            match peer.welcomed(ticket, &location, &hello) {
+                Ok(Some(linked)) => {
+                    connection
+                        .into_link(peer, ticket, linked, Vec::new())
+                        .spawn();
+                    return Ok(());
+                }
+                Ok(None) => drop(connection),
+                Err(why) => {
+                    let error = HandshakeError::Protocol(why);
+                    return Err(failed(connection.protest(&node, error).await));
+                }
             }
-            drop(connection);
-            settled(&peer, endpoint).await
         }
         Answered::Duplicate => {
             peer.duplicate(ticket);
             drop(connection);
-            settled(&peer, endpoint).await
         }
     }
+    settled(&peer, endpoint).await
 }
 
 async fn settled(peer: &Peer, endpoint: SocketAddr) -> Result<(), ConnectError> {
@@ -282,8 +314,8 @@ struct Connection {
 }
 
 enum Answered {
-    /// With the number of the last link, and what the connection is for.
-    Hello(Location, u64, u64),
+    /// With what the connection is for.
+    Hello(Hello, u64),
     Duplicate,
 }
 
@@ -330,9 +362,9 @@ impl Connection {
         }
     }
 
-    async fn read_hello(&mut self, node: &Inner) -> Result<(Location, u64, u64), HandshakeError> {
+    async fn read_hello(&mut self, node: &Inner) -> Result<(Hello, u64), HandshakeError> {
         match self.read_answer(node).await? {
-            Answered::Hello(location, last, purpose) => Ok((location, last, purpose)),
+            Answered::Hello(hello, purpose) => Ok((hello, purpose)),
             Answered::Duplicate => Err(HandshakeError::Protocol(
                 "it did not begin with a hello".into(),
             )),
@@ -361,13 +393,7 @@ impl Connection {
         }
     }
 
-    fn into_link(
-        self,
-        peer: Arc<Peer>,
-        ticket: Ticket,
-        token: CancellationToken,
-        greeting: Vec<u8>,
-    ) -> Link {
+    fn into_link(self, peer: Arc<Peer>, ticket: Ticket, linked: Linked, greeting: Vec<u8>) -> Link {
         let Connection { stream, buffer, .. } = self;
         Link {
             peer,
@@ -375,7 +401,8 @@ impl Connection {
             stream,
             buffer,
             greeting,
-            token,
+            token: linked.token,
+            course: linked.course,
         }
     }
 
@@ -401,22 +428,14 @@ impl Connection {
     }
 }
 
-fn hello(node: &Inner, peer: &Peer) -> Vec<u8> {
-    let hello = Hello {
-        network: node.network.clone(),
-        location: node.location.clone(),
-        last: peer.last(),
-    };
-    let mut frame = Vec::new();
-    wire::write_value(&mut frame, plain(Kind::Hello), &hello);
-    frame
-}
-
 fn hello_for_files(node: &Inner) -> Vec<u8> {
     let hello = Hello {
         network: node.network.clone(),
         location: node.location.clone(),
         last: 0,
+        session: SessionId { ours: 0, theirs: 0 },
+        received: [0; 2],
+        capacity: 0,
     };
     let envelope = Envelope {
         target: wire::FILES,
@@ -440,7 +459,7 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
     match frame.envelope.kind {
         Kind::Hello => {
             let hello: Hello = wire::read_value(frame).map_err(protocol)?;
-            let location = hello.location;
+            let location = &hello.location;
             let truthful = location.node == identity.node
                 && location.name == identity.name
                 && hello.network == *identity.network
@@ -449,7 +468,7 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
                 let why = "its hello does not agree with its certificate";
                 return Err(HandshakeError::Protocol(why.into()));
             }
-            Ok(Answered::Hello(location, hello.last, frame.envelope.target))
+            Ok(Answered::Hello(hello, frame.envelope.target))
         }
         Kind::Goodbye => match wire::read_value(frame).map_err(protocol)? {
             Goodbye::Duplicate => Ok(Answered::Duplicate),
@@ -490,7 +509,7 @@ mod tests {
             payload in prop::collection::vec(any::<u8>(), 0..200),
             kind in prop::sample::select(vec![Kind::Hello, Kind::Goodbye, Kind::Message]),
         ) {
-            if let Ok(Answered::Hello(location, ..)) = understood(kind, &payload) {
+            if let Ok(Answered::Hello(Hello { location, .. }, _)) = understood(kind, &payload) {
                 prop_assert_eq!((location.node, &*location.name), (NodeId(7), "desk"));
             }
         }
@@ -509,13 +528,16 @@ mod tests {
                     endpoint: Some(([127, 0, 0, 1], 7).into()),
                 },
                 last: 3,
+                session: SessionId { ours: 5, theirs: 300 },
+                received: [7, 1000],
+                capacity: 1 << 20,
             };
             let mut payload = postcard::to_allocvec(&hello).unwrap();
             prop_assert!(understood(Kind::Hello, &payload).is_ok());
             let at = at.index(payload.len());
             payload[at] = byte;
             payload.truncate(length.index(payload.len() + 1));
-            if let Ok(Answered::Hello(location, ..)) = understood(Kind::Hello, &payload) {
+            if let Ok(Answered::Hello(Hello { location, .. }, _)) = understood(Kind::Hello, &payload) {
                 prop_assert_eq!((location.node, &*location.name), (NodeId(7), "desk"));
             }
         }

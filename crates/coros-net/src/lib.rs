@@ -10,17 +10,19 @@
 //!
 //! - Messages of one sender to one receiver arrive in the order sent, each at most once. Notices
 //!   that a coroutine has ended, requests, and answers to deliveries overtake messages.
-//! - A lost link ends every delivery, question and monitor that went over it, with
-//!   `Disconnected` or, for a question, `NoReply`. Nothing waits for ever for a dead machine: a closed
-//!   connection is seen at once, a silent peer within [`Builder::silence`] and a tenth.
-//! - The next use of an address makes a new link. What was under way when the old one broke is
-//!   lost, and those who waited have been told.
+//! - A link that breaks is made again, by either side, and what was under way goes on where it
+//!   was: nothing is lost, nothing comes twice. That ends when it takes longer than
+//!   [`Builder::grace`], or when it is clear that the peer's process is no more. Then every
+//!   delivery, question and monitor that goes over it ends with `Disconnected` or, for a question,
+//!   `NoReply`. Nothing waits for ever for a dead machine: a closed connection is seen at once, a
+//!   silent peer within [`Builder::silence`] and a tenth, and the grace comes on top.
+//! - The next use of an address begins another session.
 //! - A question that is passed on is answered by way of each node that it passed through.
 //! - An address that has gone to another node counts as one until the session with that node
 //!   ends, or this node closes, whether or not anybody there still has it: a coroutine that is to
 //!   end when nobody can send to it any more needs a message that says so.
-//! - What waits for one peer, and what of one peer waits for room in bounded mailboxes, is bounded
-//!   ([`Builder::outbox`]). What a peer sends to an unbounded mailbox is not: that takes flow
+//! - What waits for one peer or has not been acknowledged, and what of one peer waits for room in
+//!   bounded mailboxes, is bounded ([`Builder::outbox`]). What a peer sends to an unbounded mailbox is not: that takes flow
 //!   control, which is yet to come.
 //! - A function is started at most once; how many run for a peer is bounded, and, unless it was
 //!   offered otherwise, they end with its session.
@@ -33,8 +35,9 @@
 //!
 //! # How it is made
 //!
-//! `wire` (the frames), `session` (what is owed to whom), `outbox` and `rendezvous` are plain state
-//! machines; `link`, `greeting` and `node` are the tasks around them, `peer` is where the two meet.
+//! `wire` (the frames), `session` (what is owed to whom), `outbox` (what is to be written, and
+//! written again) and `rendezvous` are plain state machines; `link`, `greeting`, `redial` and `node`
+//! are the tasks around them, `peer` is where the two meet.
 //! All time is tokio's, so a test can pause it; bytes go over a [`Transport`].
 
 mod buffer;
@@ -56,6 +59,7 @@ mod parts;
 mod peer;
 mod pending;
 mod read_ahead;
+mod redial;
 mod rendezvous;
 #[cfg(test)]
 mod rogue_tests;

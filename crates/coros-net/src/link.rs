@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::buffer::ReadBuffer;
 use crate::deliveries::{
-    Behind, Delivery, Queue, Queues, answer, guarded, panicked, start_delivery, unread,
+    Behind, Delivery, Queue, answer, guarded, panicked, start_delivery, unread,
 };
 use crate::exports::Found;
 use crate::node::FLUSH;
 use crate::outbox::Batch;
-use crate::peer::{Next, Peer};
+use crate::peer::{Course, Next, Peer, Reads};
 use crate::read_ahead::Carried;
 use crate::rendezvous::Ticket;
 use crate::session::Input;
@@ -31,6 +31,10 @@ use crate::wire::{self, Frame, Kind, WireError};
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a failed write waits for the reader to find out why.
 const WHY: Duration = Duration::from_millis(100);
+/// Up to so much is written at once, though it is in pieces: as much as a record of TLS takes.
+const JOIN: usize = 16 << 10;
+/// Of which an idle link keeps as much.
+const KEEP: usize = 1 << 10;
 
 /// A connection that has become the link with a peer.
 pub(crate) struct Link {
@@ -42,6 +46,7 @@ pub(crate) struct Link {
     /// To be written first.
     pub(crate) greeting: Vec<u8>,
     pub(crate) token: CancellationToken,
+    pub(crate) course: Course,
 }
 
 impl Link {
@@ -52,7 +57,7 @@ impl Link {
     }
 
     async fn run(self) {
-        let (peer, ticket) = (self.peer, self.ticket);
+        let (peer, ticket, course) = (self.peer, self.ticket, self.course);
         // Also when the runtime drops the task.
         let _lost = LostOnDrop(&peer, ticket);
         let (mut read, write) = tokio::io::split(self.stream);
@@ -61,12 +66,19 @@ impl Link {
             ticket,
             io: write,
             token: self.token.clone(),
+            joined: Vec::new(),
         };
         let node = Arc::clone(peer.node());
         let mut writer = node
             .links
             .spawn_on(writer.run(self.greeting), &node.runtime);
-        let mut reader = Reader::new(&peer, ticket, self.token.clone(), self.buffer);
+        let epoch = course.epoch;
+        let mut reader = Reader {
+            peer: &peer,
+            ticket,
+            course,
+            buffer: self.buffer,
+        };
 
         let reason = tokio::select! {
             biased;
@@ -75,7 +87,7 @@ impl Link {
                 Over::Lost(reason) => reason,
                 Over::Broken(error) => {
                     tracing::warn!(peer = %peer.location(), %error, "a peer broke the protocol");
-                    peer.input(ticket, Input::Refuse(error.to_string()));
+                    peer.input(epoch, Input::Refuse(error.to_string()));
                     let _ = tokio::time::timeout(LAST_WORDS, &mut writer).await;
                     let _ = tokio::time::timeout(LAST_WORDS, drain(&mut read)).await;
                     error.to_string()
@@ -95,7 +107,8 @@ impl Link {
                 Err(_) => "the writer has stopped".to_owned(),
             },
             // After the reader: what has come counts before what has not.
-            reason = keep_time(&peer, ticket) => reason,
+            // However busy that is.
+            reason = tokio::task::unconstrained(keep_time(&peer, ticket)) => reason,
         };
         peer.lost(ticket, &reason);
         self.token.cancel();
@@ -106,7 +119,7 @@ struct LostOnDrop<'a>(&'a Arc<Peer>, Ticket);
 
 impl Drop for LostOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.lost(self.1, "this node has stopped");
+        self.0.stopped(self.1);
     }
 }
 
@@ -114,8 +127,11 @@ impl Drop for LostOnDrop<'_> {
 /// stands still a write does not end.
 async fn keep_time(peer: &Peer, ticket: Ticket) -> String {
     while let Some(deadline) = peer.deadline(ticket) {
-        tokio::time::sleep_until(deadline.into()).await;
-        peer.input(ticket, Input::Timeout);
+        tokio::select! {
+            biased;
+            () = peer.sooner() => {}
+            () = tokio::time::sleep_until(deadline.into()) => peer.timeout(ticket),
+        }
     }
     // The session is over, and the link is as soon as the last frames are written.
     tokio::time::sleep(FLUSH).await;
@@ -133,6 +149,7 @@ struct Writer {
     ticket: Ticket,
     io: WriteHalf<TlsStream<Carried>>,
     token: CancellationToken,
+    joined: Vec<u8>,
 }
 
 impl Writer {
@@ -151,33 +168,68 @@ impl Writer {
         self.io.flush().await?;
         drop(greeting);
         let mut batch = Batch::default();
-        let mut control = Vec::new();
+        let mut between = Batch::default();
         loop {
             match self.peer.next(self.ticket, &mut batch) {
-                Next::Write => self.batch(&batch, &mut control).await?,
+                Next::Write => self.batch(&mut batch, &mut between).await?,
                 Next::WriteLast => {
-                    self.batch(&batch, &mut control).await?;
+                    self.batch(&mut batch, &mut between).await?;
                     return self.io.shutdown().await;
                 }
                 Next::Stop => return Ok(()),
-                Next::Wait => self.peer.woken().await,
+                Next::Wait => {
+                    // An idle link keeps little.
+                    self.joined.shrink_to(KEEP);
+                    self.peer.woken().await;
+                }
             }
         }
     }
 
-    async fn batch(&mut self, batch: &Batch, control: &mut Vec<u8>) -> io::Result<()> {
-        self.io.write_all(batch.control()).await?;
-        for index in 0..batch.pieces() {
-            if index > 0 {
-                self.peer.next_control(self.ticket, control);
-                self.io.write_all(control).await?;
-                control.clear();
+    async fn batch(&mut self, batch: &mut Batch, between: &mut Batch) -> io::Result<()> {
+        self.join(batch.control()).await?;
+        let mut messages = batch.first_messages();
+        while let Some(piece) = messages {
+            self.piece(piece).await?;
+            messages = batch.next_messages();
+            if messages.is_some() {
+                self.peer.next_control(self.ticket, between);
+                self.join(between.control()).await?;
             }
-            self.io
-                .write_all(&batch.messages()[batch.piece(index)])
-                .await?;
         }
+        self.join(batch.last()).await?;
+        self.write_joined().await?;
         self.io.flush().await
+    }
+
+    /// Writes small pieces together with what follows: each write of its own costs a record and a
+    /// system call.
+    async fn join(&mut self, pieces: impl Iterator<Item = &[u8]>) -> io::Result<()> {
+        for piece in pieces {
+            self.piece(piece).await?;
+        }
+        Ok(())
+    }
+
+    async fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
+        if self.joined.len() + piece.len() <= JOIN {
+            self.joined.extend_from_slice(piece);
+            return Ok(());
+        }
+        self.write_joined().await?;
+        if piece.len() <= JOIN {
+            self.joined.extend_from_slice(piece);
+            return Ok(());
+        }
+        self.io.write_all(piece).await
+    }
+
+    async fn write_joined(&mut self) -> io::Result<()> {
+        if !self.joined.is_empty() {
+            self.io.write_all(&self.joined).await?;
+            self.joined.clear();
+        }
+        Ok(())
     }
 }
 
@@ -190,36 +242,28 @@ enum Over {
 struct Reader<'a> {
     peer: &'a Arc<Peer>,
     ticket: Ticket,
-    token: CancellationToken,
+    course: Course,
     buffer: ReadBuffer,
-    queues: Arc<Queues>,
 }
 
-impl<'a> Reader<'a> {
-    fn new(
-        peer: &'a Arc<Peer>,
-        ticket: Ticket,
-        token: CancellationToken,
-        buffer: ReadBuffer,
-    ) -> Self {
-        Reader {
-            peer,
-            ticket,
-            token,
-            buffer,
-            queues: Arc::new(Queues::new(peer.node().config.outbox)),
-        }
-    }
-
+impl Reader<'_> {
     async fn run(&mut self, io: &mut ReadHalf<TlsStream<Carried>>) -> Over {
         loop {
+            match self.peer.reads(self.ticket) {
+                Reads::Yes => {}
+                // Until the peer has read our last words and closes.
+                Reads::Drains => {
+                    let _ = tokio::time::timeout(FLUSH, drain(io)).await;
+                    return Over::Lost("it was closed".into());
+                }
+                Reads::No => return Over::Lost("the link has ended".into()),
+            }
             if let Err(error) = self.frames() {
                 return Over::Broken(error);
             }
             match self.buffer.fill(io).await {
                 Ok(0) => return Over::Lost("it closed the connection".into()),
-                Ok(_) if self.peer.heard(self.ticket) => {}
-                Ok(_) => return Over::Lost("the link has ended".into()),
+                Ok(_) => {}
                 Err(error) => return Over::Lost(error.to_string()),
             }
         }
@@ -228,11 +272,20 @@ impl<'a> Reader<'a> {
     /// Acts on all whole frames that have come.
     fn frames(&mut self) -> Result<(), WireError> {
         let mut buffer = std::mem::replace(&mut self.buffer, ReadBuffer::new());
+        let before = buffer.len();
+        let mut counts = [0; 2];
         let exchange = self.peer.exchange();
         let result = remote::with_exchange(exchange, || {
-            buffer.frames(|frame| self.frame(&frame).map(|()| true))
+            buffer.frames(|frame| {
+                self.frame(&frame)?;
+                let kind = frame.envelope.kind;
+                counts[kind.lane() as usize] += u64::from(kind.is_numbered());
+                Ok(true)
+            })
         });
+        let bytes = before - buffer.len();
         self.buffer = buffer;
+        self.peer.has_read(self.course.epoch, counts, bytes);
         result
     }
 
@@ -257,13 +310,13 @@ impl<'a> Reader<'a> {
                     self.peer.node().exports.unread(id, self.peer.id());
                 }
             }
-            _ => self.peer.input(self.ticket, Input::Frame(*frame)),
+            _ => self.peer.input(self.course.epoch, Input::Frame(*frame)),
         }
         Ok(())
     }
 
     fn find(&self, target: u64) -> Found {
-        self.peer.find(self.ticket, target)
+        self.peer.find(self.course.epoch, target)
     }
 
     fn message(&self, frame: &Frame<'_>) {
@@ -271,7 +324,7 @@ impl<'a> Reader<'a> {
         let Found::Here(inlet) = self.find(target) else {
             return self.unread(frame);
         };
-        match self.queues.behind(frame) {
+        match self.course.queues.behind(frame) {
             Behind::Nobody => {}
             Behind::Queued => return,
             Behind::TooMany => {
@@ -305,17 +358,22 @@ impl<'a> Reader<'a> {
             self.unread(frame);
             return answer(
                 self.peer,
-                self.ticket,
+                self.course.epoch,
                 correlation,
                 &Err(CarryError::Closed),
             );
         };
-        match self.queues.behind(frame) {
+        match self.course.queues.behind(frame) {
             Behind::Nobody => {}
             Behind::Queued => return,
             Behind::TooMany => {
                 self.unread(frame);
-                return answer(self.peer, self.ticket, correlation, &Err(CarryError::Full));
+                return answer(
+                    self.peer,
+                    self.course.epoch,
+                    correlation,
+                    &Err(CarryError::Full),
+                );
             }
         }
         let delivery = guarded("a delivery", || start_delivery(&inlet, frame.payload));
@@ -324,32 +382,36 @@ impl<'a> Reader<'a> {
                 if matches!(result, Err(CarryError::Codec(_))) {
                     self.unread(frame);
                 }
-                answer(self.peer, self.ticket, correlation, &result);
+                answer(self.peer, self.course.epoch, correlation, &result);
             }
             Delivery::Waits(future) => {
-                let Some(first) = self.queues.open(frame) else {
+                let Some(first) = self.course.queues.open(frame) else {
                     drop(future);
-                    return answer(self.peer, self.ticket, correlation, &Err(CarryError::Full));
+                    return answer(
+                        self.peer,
+                        self.course.epoch,
+                        correlation,
+                        &Err(CarryError::Full),
+                    );
                 };
                 let queue = Queue {
                     peer: Arc::clone(self.peer),
-                    ticket: self.ticket,
-                    queues: Arc::clone(&self.queues),
+                    course: self.course.clone(),
                     inlet,
                     target,
                 };
                 let node = self.peer.node();
-                let delivering = queue.run(self.token.clone(), first, future);
+                let delivering = queue.run(first, future);
                 node.tasks.spawn_on(delivering, &node.runtime);
             }
         }
     }
 
     fn watch(&self, target: u64, correlation: u64) {
-        let (peer, ticket) = (Arc::downgrade(self.peer), self.ticket);
+        let (peer, epoch) = (Arc::downgrade(self.peer), self.course.epoch);
         let tell = move |exit: Exit| {
             if let Some(peer) = peer.upgrade() {
-                peer.answer(ticket, |session| session.answer_watch(correlation, &exit));
+                peer.answer(epoch, |session| session.answer_watch(correlation, &exit));
             }
         };
         match self.find(target) {
@@ -363,6 +425,11 @@ impl<'a> Reader<'a> {
     }
 
     fn unread(&self, frame: &Frame<'_>) {
-        unread(self.peer, self.ticket, frame.envelope.target, frame.lent);
+        unread(
+            self.peer,
+            self.course.epoch,
+            frame.envelope.target,
+            frame.lent,
+        );
     }
 }

@@ -1,35 +1,41 @@
-//! What waits to be written to one peer.
+//! What waits to be written to one peer, and what was written and the peer has not acknowledged.
 //!
-//! Senders append encoded frames to a lane's buffer; the writer takes both buffers whole, so that
-//! many frames go out in one write: that costs an eighth of the CPU of one write per frame.
-//! Control frames are written first. Messages are handed over in pieces of about 64 KiB that end
-//! with a frame, so that the writer can let control frames pass in between.
+//! Senders append encoded frames to a lane; the writer takes all that waits, so that many frames
+//! go out in one write: that costs an eighth of the CPU of one write per frame. Control frames are
+//! written first. Messages are handed over in pieces of about 64 KiB that end with a frame, so
+//! that the writer can let control frames pass in between.
 //!
-//! The messages of one peer, waiting and being written, are bounded; see [`Outbox::message`].
+//! What has been written stays until the peer has said that it has it
+//! ([`Outbox::acknowledge`]): when the link breaks, the next one begins with what the peer
+//! does not have ([`Outbox::resume`]).
+//!
+//! The messages of one peer, waiting or not acknowledged, are bounded; see [`Outbox::message`].
 //! Control frames are small, and those that answer a peer are refused to one that asks on and on
 //! and does not read; see [`Outbox::is_unread`].
 
-use std::mem;
-use std::ops::Range;
+mod lane;
 
-use crate::wire::{self, Envelope, Lane};
+use std::collections::VecDeque;
 
-/// Where the writer may interrupt messages for control frames.
-const PIECE: usize = 64 << 10;
+pub use self::lane::BadCount;
+use self::lane::{Lane, Piece};
+use crate::wire::{self, Envelope};
+
 /// Control frames may wait up to this, however few messages may.
 const MIN_CONTROL: usize = 1 << 20;
-/// Buffers that grew beyond this in a burst are given back.
-const KEEP: usize = 256 << 10;
 
-/// Frames that wait, lane by lane.
+/// As many frames, in the control lane and in that of messages.
+pub type Counts = [u64; 2];
+
+const CONTROL: usize = wire::Lane::Control as usize;
+const MESSAGES: usize = wire::Lane::Messages as usize;
+
+/// Frames that wait or are not acknowledged, lane by lane.
 #[derive(Debug)]
 pub struct Outbox {
-    control: Vec<u8>,
-    messages: Vec<u8>,
-    /// Ends of the pieces of `messages`, except the last.
-    cuts: Vec<usize>,
-    /// Bytes of messages that the writer has taken and not yet come back from.
-    being_written: usize,
+    lanes: [Lane; 2],
+    /// Frames of a link, which mean nothing on the next one.
+    passing: Vec<u8>,
     capacity: usize,
 }
 
@@ -37,12 +43,12 @@ pub struct Outbox {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
-/// What the writer took. Reused, so that the buffers go back and forth.
+/// What the writer took.
 #[derive(Debug, Default)]
 pub struct Batch {
-    control: Vec<u8>,
-    messages: Vec<u8>,
-    cuts: Vec<usize>,
+    first: Vec<u8>,
+    lanes: [VecDeque<Piece>; 2],
+    last: Vec<u8>,
 }
 
 impl Outbox {
@@ -50,19 +56,17 @@ impl Outbox {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Outbox {
-            control: Vec::new(),
-            messages: Vec::new(),
-            cuts: Vec::new(),
-            being_written: 0,
+            lanes: Default::default(),
+            passing: Vec::new(),
             capacity,
         }
     }
 
-    /// Whether a message of `length` bytes fits now. Any fits when nothing else waits.
+    /// Whether a message of `length` bytes fits now. Any fits when there is no other.
     #[must_use]
     pub fn has_room(&self, length: usize) -> bool {
-        let waiting = self.messages.len() + self.being_written;
-        waiting == 0 || waiting + wire::HEADER + length <= self.capacity
+        let bytes = self.lanes[MESSAGES].bytes();
+        bytes == 0 || bytes + wire::HEADER + length <= self.capacity
     }
 
     /// Appends a message.
@@ -75,49 +79,87 @@ impl Outbox {
         payload: &[u8],
         lent: &[u64],
     ) -> Result<(), NoRoom> {
-        debug_assert_eq!(envelope.kind.lane(), Lane::Messages);
-        if !self.has_room(payload.len()) {
+        debug_assert_eq!(envelope.kind.lane(), wire::Lane::Messages);
+        if !self.has_room(payload.len() + size_of_val(lent)) {
             return Err(NoRoom);
         }
-        let last_cut = self.cuts.last().copied().unwrap_or(0);
-        if self.messages.len() - last_cut >= PIECE {
-            self.cuts.push(self.messages.len());
-        }
-        wire::write_lending(&mut self.messages, envelope, payload, lent);
+        self.lanes[MESSAGES].append(|buffer| wire::write_lending(buffer, envelope, payload, lent));
         Ok(())
     }
 
-    /// Appends a control frame to be filled in by `write`, one of [`wire`]'s functions.
+    /// Appends one control frame to be filled in by `write`, one of [`wire`]'s functions.
     pub fn control(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.control);
+        self.lanes[CONTROL].append(write);
+    }
+
+    /// Appends a control frame that is of no use if this link breaks: it has no number.
+    pub fn passing(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.passing);
     }
 
     /// Whether as many bytes of control frames wait as of messages may, and no fewer than a
     /// mebibyte: nobody has that many questions who reads the answers.
     #[must_use]
     pub fn is_unread(&self) -> bool {
-        self.control.len() >= self.capacity.max(MIN_CONTROL)
+        let waiting = self.lanes[CONTROL].bytes() + self.passing.len();
+        waiting >= self.capacity.max(MIN_CONTROL)
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits to be written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.control.is_empty() && self.messages.is_empty()
+        self.passing.is_empty() && self.lanes.iter().all(Lane::is_taken)
     }
 
-    /// Moves all that waits into `batch`, whose former contents count as written.
+    /// Whether the peer has all that was ever appended.
+    #[must_use]
+    pub fn is_acknowledged(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.bytes() == 0)
+    }
+
+    /// Lets the writer have all that waits. What it had before counts as written.
     pub(crate) fn take(&mut self, batch: &mut Batch) {
-        batch.clear();
-        mem::swap(&mut self.control, &mut batch.control);
-        mem::swap(&mut self.messages, &mut batch.messages);
-        mem::swap(&mut self.cuts, &mut batch.cuts);
-        self.being_written = batch.messages.len();
+        self.take_control(batch);
+        batch.last.clear();
+        batch.lanes[MESSAGES].clear();
+        self.lanes[MESSAGES].take(&mut batch.lanes[MESSAGES]);
     }
 
-    /// Moves the control frames that wait into `control`, which must be empty.
-    pub(crate) fn take_control(&mut self, control: &mut Vec<u8>) {
-        debug_assert!(control.is_empty());
-        mem::swap(&mut self.control, control);
+    /// Lets the writer, which is at the messages of a batch, have the control frames that wait.
+    pub(crate) fn take_control(&mut self, batch: &mut Batch) {
+        batch.first.clear();
+        std::mem::swap(&mut self.passing, &mut batch.first);
+        batch.lanes[CONTROL].clear();
+        self.lanes[CONTROL].take(&mut batch.lanes[CONTROL]);
+    }
+
+    /// The peer has as many frames.
+    ///
+    /// # Errors
+    /// When it cannot have them.
+    pub fn acknowledge(&mut self, counts: Counts) -> Result<(), BadCount> {
+        for (lane, count) in self.lanes.iter_mut().zip(counts) {
+            lane.acknowledge(count)?;
+        }
+        Ok(())
+    }
+
+    /// There is a new link, and the peer has as many frames: the rest is written again.
+    ///
+    /// # Errors
+    /// When it cannot have them, or has had more before.
+    pub fn resume(&mut self, counts: Counts) -> Result<(), BadCount> {
+        self.passing.clear();
+        for (lane, count) in self.lanes.iter_mut().zip(counts) {
+            lane.resume(count)?;
+        }
+        Ok(())
+    }
+
+    /// There is little to do: gives back memory that is kept for more.
+    pub(crate) fn shrink(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::shrink);
+        self.passing = Vec::new();
     }
 }
 
@@ -125,49 +167,49 @@ impl Batch {
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.control.is_empty() && self.messages.is_empty()
+        let nothing = self.first.is_empty() && self.last.is_empty();
+        nothing && self.lanes.iter().all(VecDeque::is_empty)
     }
 
-    /// The control frames.
+    /// Whether there are messages in it.
     #[must_use]
-    pub fn control(&self) -> &[u8] {
-        &self.control
+    pub fn has_messages(&self) -> bool {
+        !self.lanes[MESSAGES].is_empty()
     }
 
-    /// The message frames.
-    #[must_use]
-    pub fn messages(&self) -> &[u8] {
-        &self.messages
+    /// The control frames, in order.
+    pub fn control(&self) -> impl Iterator<Item = &[u8]> {
+        let frames = self.lanes[CONTROL].iter().map(Piece::bytes);
+        not_empty(&self.first).chain(frames)
     }
 
-    /// How many pieces the messages are in.
-    #[must_use]
-    pub fn pieces(&self) -> usize {
-        if self.messages.is_empty() {
-            0
-        } else {
-            self.cuts.len() + 1
-        }
+    /// The message frames, in order, each piece ending with a frame.
+    pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
+        self.lanes[MESSAGES].iter().map(Piece::bytes)
     }
 
-    /// Where in [`messages`](Batch::messages) a piece is.
-    #[must_use]
-    pub fn piece(&self, index: usize) -> Range<usize> {
-        let start = if index == 0 { 0 } else { self.cuts[index - 1] };
-        let end = self.cuts.get(index).copied().unwrap_or(self.messages.len());
-        start..end
+    /// What follows the messages.
+    pub fn last(&self) -> impl Iterator<Item = &[u8]> {
+        not_empty(&self.last)
     }
 
-    /// Appends to the end of the messages.
+    /// The first piece of the messages.
+    pub(crate) fn first_messages(&self) -> Option<&[u8]> {
+        self.lanes[MESSAGES].front().map(Piece::bytes)
+    }
+
+    /// The next piece of the messages; the one before counts as written.
+    pub(crate) fn next_messages(&mut self) -> Option<&[u8]> {
+        self.lanes[MESSAGES].pop_front();
+        self.lanes[MESSAGES].front().map(Piece::bytes)
+    }
+
+    /// Appends what is to follow the messages.
     pub(crate) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.messages);
+        write(&mut self.last);
     }
+}
 
-    fn clear(&mut self) {
-        for buffer in [&mut self.control, &mut self.messages] {
-            buffer.clear();
-            buffer.shrink_to(KEEP);
-        }
-        self.cuts.clear();
-    }
+fn not_empty(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::once(bytes).filter(|bytes| !bytes.is_empty())
 }

@@ -4,6 +4,12 @@
 //! Addresses hold the peer, so it outlives links. Everything that changes is behind one lock that
 //! is held for no longer than it takes to append a frame; user code (encoding, waiters, watchers)
 //! never runs under it.
+//!
+//! Here is what all share; [`linking`] is for those who make links, [`tasks`] for those who run
+//! one.
+
+mod linking;
+mod tasks;
 
 use std::collections::VecDeque;
 use std::mem;
@@ -11,22 +17,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit, RESERVED};
+use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit};
 use coros_core::{Exit, panic_text};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::exports::Found;
+use crate::deliveries::Queues;
 use crate::greeting;
 use crate::node::Inner;
-use crate::outbox::Batch;
 use crate::parts::Part;
-use crate::rendezvous::{Answer, Greet, Rendezvous, Ticket};
+use crate::redial;
+use crate::rendezvous::Rendezvous;
 use crate::roster::Fact;
 use crate::scope::Scope;
-use crate::session::{End, Input, Output, Session, Taken};
+use crate::session::{End, Input, Output, Session};
 use crate::wire;
+
+pub(crate) use self::linking::{Failure, Greeting, Linked};
+pub(crate) use self::tasks::{Next, Reads};
 
 /// After a failed dial the next is not tried for this long: senders get the reason at once.
 const DIAL_AGAIN: Duration = Duration::from_secs(1);
@@ -45,21 +54,43 @@ pub(crate) struct Peer {
     wake: Notify,
     /// Wakes those who wait for room in the outbox.
     room: Notify,
-    /// Wakes those who wait for a link.
+    /// Wakes those who wait for a link, or for its end.
     changed: Notify,
+    /// Wakes the one who minds the time, when it has to look sooner than it thought.
+    sooner: Notify,
 }
 
 struct State {
     location: Location,
     rendezvous: Rendezvous,
-    /// There is one from the first wish to reach the peer to the end of the link.
+    /// There is one from the first wish to reach the peer until it ends, with and without a link.
     session: Option<PeerSession>,
+    /// Of the present session, or of the next: ours, and the peer's if we know it.
+    number: u64,
+    peer_number: Option<u64>,
     /// Counts the sessions, so that nobody mistakes a new one for the one he waits for.
     epoch: u64,
+    /// What goes with the session.
+    course: Option<Course>,
     writer_idle: bool,
+    /// The reader of a link is at work, perhaps of one that is lost: what it does has yet to be
+    /// counted, so no other link can be made now.
+    reading: bool,
     /// Ends the tasks of the link.
     link: Option<CancellationToken>,
+    /// Counts the links that broke.
+    breaks: u64,
     failed: Option<(Instant, String)>,
+    todo: Todo,
+}
+
+/// What lives as long as a session.
+#[derive(Clone)]
+pub(crate) struct Course {
+    pub(crate) epoch: u64,
+    /// Cancelled when it ends.
+    pub(crate) over: CancellationToken,
+    pub(crate) queues: Arc<Queues>,
 }
 
 /// What is to be done when the lock has been released.
@@ -67,14 +98,8 @@ struct State {
 struct Todo {
     outputs: VecDeque<Output<Delivered, OnExit>>,
     released: Vec<Arc<dyn Inlet>>,
-}
-
-/// What the writer is to do.
-pub(crate) enum Next {
-    Write,
-    WriteLast,
-    Wait,
-    Stop,
+    /// Somebody is to mind that this break is mended.
+    redial: Option<u64>,
 }
 
 impl Peer {
@@ -93,14 +118,21 @@ impl Peer {
                 location: location.clone(),
                 rendezvous: Rendezvous::new(smaller, node.ticket().0),
                 session: None,
+                number: number(node),
+                peer_number: None,
                 epoch: 0,
+                course: None,
                 writer_idle: false,
+                reading: false,
                 link: None,
+                breaks: 0,
                 failed: None,
+                todo: Todo::default(),
             }),
             wake: Notify::new(),
             room: Notify::new(),
             changed: Notify::new(),
+            sooner: Notify::new(),
         })
     }
 
@@ -138,216 +170,6 @@ impl Peer {
         }
     }
 
-    // ---- for those who make links
-
-    /// A dial begins; [`dial_over`](Peer::dial_over) must follow unless `greet` says to wait.
-    pub(crate) fn dial_begins(&self) {
-        let mut state = self.lock();
-        state.open(&self.node);
-        state.rendezvous.start();
-    }
-
-    pub(crate) fn greet(&self, ticket: Ticket) -> Greet {
-        if self.node.is_closing() {
-            return Greet::Stop;
-        }
-        self.lock().rendezvous.greet(ticket)
-    }
-
-    /// What to say in a greeting, or in the answer to one; see [`Rendezvous`].
-    pub(crate) fn last(&self) -> u64 {
-        self.lock().rendezvous.last()
-    }
-
-    pub(crate) fn duplicate(&self, ticket: Ticket) {
-        self.lock().rendezvous.duplicate(ticket);
-    }
-
-    /// The peer has welcomed our dial: the token that ends the link, if this is the link now.
-    pub(crate) fn welcomed(
-        &self,
-        ticket: Ticket,
-        location: &Location,
-        their_last: u64,
-    ) -> Option<CancellationToken> {
-        self.with(|state| {
-            // The flag is looked at under the lock: the node sets it before it closes its peers.
-            let welcome = !self.node.is_closing() && state.rendezvous.welcomed(ticket, their_last);
-            welcome.then(|| state.connect(&self.node, location))
-        })
-    }
-
-    /// The peer has greeted on a connection that it dialled: the token that ends the link, if
-    /// this is the link now.
-    pub(crate) fn greeted(
-        &self,
-        ticket: Ticket,
-        location: &Location,
-        their_last: u64,
-    ) -> Option<CancellationToken> {
-        loop {
-            let answer = self.with(|state| {
-                if self.node.is_closing() {
-                    return Some(None);
-                }
-                match state.rendezvous.greeted(ticket, their_last) {
-                    Answer::Duplicate => Some(None),
-                    Answer::Welcome => Some(Some(state.connect(&self.node, location))),
-                    Answer::Replace => {
-                        state.input(Input::Lost("the peer has made a new link".to_owned()));
-                        None
-                    }
-                }
-            });
-            if let Some(answer) = answer {
-                return answer;
-            }
-        }
-    }
-
-    /// A dial is over; `reason` counts if it failed.
-    pub(crate) fn dial_over(&self, ticket: Ticket, reason: &str) {
-        self.with(|state| {
-            if state.rendezvous.finish(ticket) {
-                let again = now() + DIAL_AGAIN;
-                state.failed = Some((again, reason.to_owned()));
-                state.input(Input::Lost(reason.to_owned()));
-            }
-        });
-    }
-
-    /// Waits until there is a link, or no attempt at one any more.
-    pub(crate) async fn settled(&self) -> bool {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            {
-                let state = self.lock();
-                if state.rendezvous.is_linked() {
-                    return true;
-                }
-                if state.rendezvous.is_idle() {
-                    return false;
-                }
-            }
-            changed.await;
-        }
-    }
-
-    // ---- for the link's tasks; whatever comes from another link than the present does nothing
-
-    /// Bytes came: whether they are of the present link.
-    pub(crate) fn heard(&self, ticket: Ticket) -> bool {
-        self.with(|state| {
-            let present = state.rendezvous.is_link(ticket);
-            if present {
-                state.input(Input::Heard);
-            }
-            present && state.session.as_ref().is_some_and(Session::is_open)
-        })
-    }
-
-    /// Finds a coroutine that the peer wants to reach over a link.
-    pub(crate) fn find(&self, ticket: Ticket, coroutine: u64) -> Found {
-        if coroutine < RESERVED {
-            let inlet = self.node.parts.inlet(coroutine);
-            return inlet.map_or(Found::Ended(None), Found::Here);
-        }
-        let exports = &self.node.exports;
-        if let Some(found) = exports.find(coroutine, self.id) {
-            return found;
-        }
-        // The end of the session lets go of what the peer holds, and that takes this lock.
-        let state = self.lock();
-        let open = state.session.as_ref().is_some_and(Session::is_open);
-        if open && state.rendezvous.is_link(ticket) {
-            exports.find_and_hold(coroutine, self.id)
-        } else {
-            Found::Ended(None)
-        }
-    }
-
-    /// Something happened on a link.
-    pub(crate) fn input(&self, ticket: Ticket, input: Input<'_>) {
-        self.with(|state| {
-            if state.rendezvous.is_link(ticket) {
-                state.input(input);
-            }
-        });
-    }
-
-    /// When the session wants to be told the time; `None` when it has ended.
-    pub(crate) fn deadline(&self, ticket: Ticket) -> Option<Instant> {
-        let state = self.lock();
-        let session = state.session.as_ref()?;
-        state
-            .rendezvous
-            .is_link(ticket)
-            .then(|| session.deadline())?
-    }
-
-    /// Queues an answer.
-    pub(crate) fn answer(&self, ticket: Ticket, answer: impl FnOnce(&mut PeerSession)) {
-        self.with(|state| {
-            if state.rendezvous.is_link(ticket)
-                && let Some(session) = &mut state.session
-                && session.is_open()
-            {
-                answer(session);
-            }
-        });
-    }
-
-    /// The writer has written `batch`, and takes what has come up meanwhile.
-    pub(crate) fn next(&self, ticket: Ticket, batch: &mut Batch) -> Next {
-        let had_messages = !batch.messages().is_empty();
-        let next = self.with(|state| {
-            if !state.rendezvous.is_link(ticket) {
-                return Next::Stop;
-            }
-            let Some(session) = &mut state.session else {
-                return Next::Stop;
-            };
-            match session.take(now(), batch) {
-                Taken::Batch => Next::Write,
-                Taken::Last => Next::WriteLast,
-                Taken::Nothing if !session.is_open() => Next::Stop,
-                Taken::Nothing => {
-                    state.writer_idle = true;
-                    Next::Wait
-                }
-            }
-        });
-        if had_messages {
-            self.room.notify_waiters();
-        }
-        next
-    }
-
-    /// The writer takes the control frames that have come up within a batch.
-    pub(crate) fn next_control(&self, ticket: Ticket, control: &mut Vec<u8>) {
-        let mut state = self.lock();
-        if state.rendezvous.is_link(ticket)
-            && let Some(session) = &mut state.session
-        {
-            session.take_control(control);
-        }
-    }
-
-    /// Until there may be something to write.
-    pub(crate) async fn woken(&self) {
-        self.wake.notified().await;
-    }
-
-    /// The link is gone.
-    pub(crate) fn lost(&self, ticket: Ticket, reason: &str) {
-        self.with(|state| {
-            if state.rendezvous.is_link(ticket) {
-                state.input(Input::Lost(reason.to_owned()));
-            }
-        });
-    }
-
     /// The node closes.
     pub(crate) fn close(&self) {
         self.with(|state| state.input(Input::Close));
@@ -362,19 +184,20 @@ impl Peer {
     /// Changes the state, then does what follows from that.
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
-        let was_linked = state.rendezvous.is_linked();
-        let was_idle = state.rendezvous.is_idle();
+        let before = state.standing();
         let result = f(&mut state);
-        let todo = state.settle(self);
+        state.settle(&self.node);
+        let todo = mem::take(&mut state.todo);
         let wake = state.must_wake();
-        let changed =
-            state.rendezvous.is_linked() != was_linked || state.rendezvous.is_idle() != was_idle;
+        let changed = state.standing() != before;
         drop(state);
         if wake {
             self.wake.notify_one();
         }
         if changed {
             self.changed.notify_waiters();
+            // Perhaps the end of the session: what is left to write has its own time.
+            self.sooner.notify_one();
         }
         self.carry_out(todo);
         result
@@ -391,7 +214,12 @@ impl Peer {
                     self.room.notify_waiters();
                     self.node.functions.session_ended(self.id);
                 }
+                Output::Room => self.room.notify_waiters(),
+                Output::Broken(_) => {}
             }
+        }
+        if let (Some(number), Some(peer)) = (todo.redial, self.this.upgrade()) {
+            redial::spawn(peer, number);
         }
     }
 
@@ -477,13 +305,41 @@ impl Drop for Peer {
     }
 }
 
+/// What those who wait for a change look at.
+#[derive(PartialEq, Eq)]
+struct Standing {
+    linked: bool,
+    idle: bool,
+    open: bool,
+    away: bool,
+}
+
+fn number(node: &Inner) -> u64 {
+    // Not 0, which stands for none.
+    node.ticket().0 + 1
+}
+
 impl State {
+    fn standing(&self) -> Standing {
+        Standing {
+            linked: self.rendezvous.is_linked(),
+            idle: self.rendezvous.is_idle(),
+            open: self.session.as_ref().is_some_and(Session::is_open),
+            away: self.session.as_ref().is_some_and(Session::is_away),
+        }
+    }
+
     /// The session there is, or a new one.
     fn open(&mut self, node: &Inner) -> &mut PeerSession {
-        let (epoch, location) = (&mut self.epoch, &self.location);
+        let (epoch, course, location) = (&mut self.epoch, &mut self.course, &self.location);
         self.session.get_or_insert_with(|| {
             *epoch += 1;
             let config = &node.config;
+            *course = Some(Course {
+                epoch: *epoch,
+                over: node.stop.child_token(),
+                queues: Arc::new(Queues::new(config.outbox)),
+            });
             let name = location.to_string();
             Session::new(now(), name, config.timing, config.outbox)
         })
@@ -519,53 +375,70 @@ impl State {
         Ok((self.open(node), epoch, dial))
     }
 
-    /// There is a link now.
-    fn connect(&mut self, node: &Inner, location: &Location) -> CancellationToken {
-        self.location = location.clone();
-        self.failed = None;
-        self.writer_idle = false;
-        self.open(node);
-        self.input(Input::Connected);
-        node.events.tell(Fact::Linked(location.clone()));
-        let token = node.stop.child_token();
-        self.link = Some(token.clone());
-        token
-    }
-
     fn input(&mut self, input: Input<'_>) {
         if let Some(session) = &mut self.session {
             session.handle(now(), input);
         }
     }
 
-    /// What is to be done, and what the end of a session means for the rest.
-    fn settle(&mut self, peer: &Peer) -> Todo {
-        let mut todo = Todo::default();
+    /// Puts down what is to be done, and what the end of a session means for the rest.
+    fn settle(&mut self, node: &Inner) {
         let Some(session) = &mut self.session else {
-            return todo;
+            return;
         };
+        let mut ended = None;
         while let Some(output) = session.poll() {
-            todo.outputs.push_back(output);
-        }
-        if let Some(Output::Ended(end)) = todo.outputs.back() {
-            todo.released = peer.node.exports.release(peer.id);
-            if self.link.is_some() {
-                let location = self.location.clone();
-                peer.node.events.tell(match end {
-                    End::Left | End::Closed => Fact::Left(location),
-                    End::Lost(why) => Fact::Lost(location, why.as_str().into()),
-                });
+            match &output {
+                Output::Broken(why) => {
+                    let location = self.location.clone();
+                    node.events.tell(Fact::Broke(location, why.as_str().into()));
+                    self.breaks += 1;
+                    self.todo.redial = Some(self.breaks);
+                    if let Some(link) = self.link.take() {
+                        link.cancel();
+                    }
+                    self.rendezvous.lost();
+                }
+                Output::Ended(end) => ended = Some(end.clone()),
+                _ => {}
             }
+            self.todo.outputs.push_back(output);
+        }
+        let is_over = session.is_over();
+        if let Some(end) = ended {
+            self.ended(node, end);
         }
         // A session that closes keeps the link until its last frames are written.
-        if session.is_over() {
+        if is_over {
             self.session = None;
+            self.number = number(node);
+            self.peer_number = None;
             if let Some(link) = self.link.take() {
                 link.cancel();
                 self.rendezvous.lost();
             }
         }
-        todo
+    }
+
+    fn ended(&mut self, node: &Inner, end: End) {
+        if let Some(course) = self.course.take() {
+            course.over.cancel();
+        }
+        let released = node.exports.release(self.location.node);
+        self.todo.released.extend(released);
+        if self.link.is_none()
+            && let End::Lost(why) = &end
+        {
+            self.failed = Some((now() + DIAL_AGAIN, why.clone()));
+        }
+        // Of one that never had a link nobody has heard.
+        if self.peer_number.is_some() {
+            let location = self.location.clone();
+            node.events.tell(match end {
+                End::Left | End::Closed => Fact::Left(location),
+                End::Lost(why) => Fact::Lost(location, why.as_str().into()),
+            });
+        }
     }
 
     fn must_wake(&mut self) -> bool {

@@ -11,7 +11,7 @@ use tokio_rustls::TlsStream;
 use crate::exports::Found;
 use crate::identity::DEFAULT_NETWORK;
 use crate::tls::Tls;
-use crate::wire::{self, Envelope, Goodbye, HEADER, Hello, Kind, Parsed};
+use crate::wire::{self, Envelope, Goodbye, HEADER, Hello, Kind, Parsed, SessionId};
 use crate::{
     Authority, Builder, Credentials, HandshakeError, Location, Node, NodeId, PeerEvent, Secret,
 };
@@ -130,6 +130,9 @@ pub(crate) fn hello_for(purpose: u64, node: NodeId, name: &str, last: u64) -> Ve
             endpoint: None,
         },
         last,
+        session: SessionId { ours: 1, theirs: 0 },
+        received: [0; 2],
+        capacity: 1 << 20,
     };
     let mut bytes = Vec::new();
     let envelope = Envelope {
@@ -302,7 +305,7 @@ async fn a_peer_that_asks_and_does_not_read_is_shown_out() {
         wire::write(&mut pings, envelope, &[]);
     }
     let flood = async { while scene.stream.write_all(&pings).await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(20), flood)
+    tokio::time::timeout(Duration::from_secs(60), flood)
         .await
         .expect("the node closes the connection");
     let PeerEvent::Lost(_, reason) = scene.event().await else {

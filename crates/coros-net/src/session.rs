@@ -8,14 +8,20 @@
 //! # Life
 //!
 //! ```text
-//!             Connected            Frame(goodbye) | Lost | silence | Close | Refuse
-//!   Waiting ─────────────> Connected ─────────────────────────────────────────────> Ended
-//!      └─────────────────────────────── Lost | Close ─────────────────────────────────^
+//!             link            Lost | silence         link
+//!   Waiting ────────> Linked ────────────────> Away ──────> Linked
+//!      │                 │                       │
+//!      │ Lost            │ goodbye | Refuse      │ Gone | grace is over
+//!      └─────────────────┴───── Gone | Close ────┴───────────────────────> Ended
 //! ```
 //!
-//! A session starts when somebody first wants to reach the peer. Frames queue up while there is
-//! no link yet. However it ends, every `deliver` and `watch` that has no answer by then gets one,
-//! [`Disconnected`](Exit::Disconnected), exactly once.
+//! (A first link that breaks while it is made is tried again as one that was there.)
+//!
+//! A session starts when somebody first wants to reach the peer, and outlives links: one that
+//! breaks is made again within [`Timing::grace`], and both sides go on where they were
+//! ([`Outbox::resume`]), so that nothing is lost and nothing comes twice. Frames queue up while
+//! there is no link. However it ends, every `deliver` and `watch` that has no answer by then gets
+//! one, [`Disconnected`](Exit::Disconnected), exactly once.
 //!
 //! # Signs of life
 //!
@@ -24,13 +30,16 @@
 //! lost when it stays silent for a tenth of that longer: if it was this process that stood still,
 //! its reader gets that time to find what has come meanwhile.
 
+mod receipts;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use coros_core::Exit;
 use coros_core::remote::{CarryError, CodecError, Request};
 
-use crate::outbox::{Batch, NoRoom, Outbox};
+use self::receipts::Receipts;
+use crate::outbox::{BadCount, Batch, Counts, NoRoom, Outbox};
 use crate::wire::{self, Envelope, Frame, Goodbye, Kind, WireError};
 
 /// The longest text in an answer, in bytes; at most three fit into a control frame.
@@ -43,6 +52,8 @@ pub struct Timing {
     pub heartbeat: Duration,
     /// How long a peer may be silent.
     pub silence: Duration,
+    /// How long a session goes on without a link when one has broken.
+    pub grace: Duration,
 }
 
 impl Default for Timing {
@@ -50,6 +61,7 @@ impl Default for Timing {
         Timing {
             heartbeat: Duration::from_secs(1),
             silence: Duration::from_secs(2),
+            grace: Duration::from_secs(5),
         }
     }
 }
@@ -57,11 +69,11 @@ impl Default for Timing {
 /// What happens to a session.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// There is a link now.
-    Connected,
     /// Bytes came.
     Heard,
-    /// A frame came that is for the session: delivered, exited, ping, pong, goodbye.
+    /// So many frames that count were acted on, which took so many bytes.
+    Read(Counts, usize),
+    /// A frame came that is for the session: delivered, exited, ping, pong, ack, goodbye.
     Frame(Frame<'a>),
     /// The time that [`Session::deadline`] gave has come, or any other time.
     Timeout,
@@ -71,6 +83,10 @@ pub enum Input<'a> {
     Refuse(String),
     /// The link is gone, or could not be made.
     Lost(String),
+    /// A first link broke while it was made: another attempt may do.
+    Stumbled(String),
+    /// There is no link and will be none.
+    Gone(String),
 }
 
 /// What a session asks its shell to do.
@@ -80,6 +96,10 @@ pub enum Output<D, W> {
     Delivered(D, Result<(), CarryError>),
     /// A watched coroutine has ended.
     Exited(W, Exit),
+    /// There is more room for messages.
+    Room,
+    /// The link is of no use any more, and why: another one is to be made.
+    Broken(String),
     /// The session is over; the last output.
     Ended(End),
 }
@@ -108,8 +128,11 @@ pub enum Taken {
 
 #[derive(Debug)]
 enum Phase {
+    /// For the first link.
     Waiting,
-    Connected,
+    Linked,
+    /// The link has broken, for this reason.
+    Away(String, Instant),
     /// Over for everyone but the writer, which has this to write at the very end.
     Closing(Goodbye),
     /// The writer has it.
@@ -124,9 +147,11 @@ pub struct Session<D, W> {
     timing: Timing,
     phase: Phase,
     outbox: Outbox,
+    receipts: Receipts,
     delivers: HashMap<u64, D>,
     watches: HashMap<u64, W>,
     last_correlation: u64,
+    began: Instant,
     heard: Instant,
     sent: Instant,
     suspected: Option<Instant>,
@@ -143,14 +168,41 @@ impl<D, W> Session<D, W> {
             timing,
             phase: Phase::Waiting,
             outbox: Outbox::new(capacity),
+            receipts: Receipts::new(timing.heartbeat / 8),
             delivers: HashMap::new(),
             watches: HashMap::new(),
             last_correlation: 0,
+            began: now,
             heard: now,
             sent: now,
             suspected: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// There is a link. The peer has had so many frames, and keeps at most `capacity` bytes.
+    ///
+    /// # Errors
+    /// When the peer cannot have had them: this session cannot go on.
+    pub fn link(&mut self, now: Instant, received: Counts, capacity: u64) -> Result<(), BadCount> {
+        self.outbox.resume(received)?;
+        self.receipts.linked(capacity);
+        self.phase = Phase::Linked;
+        self.heard(now);
+        self.sent = now;
+        Ok(())
+    }
+
+    /// Whether the peer has said that it has all there was.
+    #[must_use]
+    pub fn is_acknowledged(&self) -> bool {
+        self.outbox.is_acknowledged()
+    }
+
+    /// How many frames have come: what to tell the peer when a link is made.
+    #[must_use]
+    pub fn received(&self) -> Counts {
+        self.receipts.counts()
     }
 
     /// Queues a message that lends these ids; see [`wire`].
@@ -290,19 +342,15 @@ impl<D, W> Session<D, W> {
     /// Takes note of an event.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         if !self.is_open() {
-            if matches!(input, Input::Lost(_)) {
+            if matches!(input, Input::Lost(_) | Input::Gone(_)) {
                 self.phase = Phase::Ended;
                 self.outbox = Outbox::new(0);
             }
             return;
         }
         match input {
-            Input::Connected => {
-                self.phase = Phase::Connected;
-                self.heard(now);
-                self.sent = now;
-            }
             Input::Heard => self.heard(now),
+            Input::Read(counts, bytes) => self.receipts.came(now, counts, bytes),
             Input::Frame(frame) => {
                 if let Err(e) = self.frame(&frame) {
                     self.refuse(e.to_string());
@@ -311,7 +359,12 @@ impl<D, W> Session<D, W> {
             Input::Timeout => self.timeout(now),
             Input::Close => self.close(Goodbye::Leaving, End::Closed, "this node has closed"),
             Input::Refuse(reason) => self.refuse(reason),
-            Input::Lost(reason) => self.end(Phase::Ended, End::Lost(reason.clone()), &reason),
+            Input::Lost(reason) => self.lost(now, reason),
+            Input::Stumbled(reason) => match self.phase {
+                Phase::Waiting => self.away(now, reason),
+                _ => self.lost(now, reason),
+            },
+            Input::Gone(reason) => self.end(Phase::Ended, End::Lost(reason.clone()), &reason),
         }
     }
 
@@ -324,18 +377,33 @@ impl<D, W> Session<D, W> {
     /// happens first.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        if !matches!(self.phase, Phase::Connected) {
-            return None;
+        match self.phase {
+            Phase::Linked => {}
+            Phase::Away(_, until) => return Some(until),
+            _ => return None,
         }
         let silent = match self.suspected {
             None => self.heard + self.timing.silence,
             Some(since) => since + self.timing.silence / 10,
         };
-        Some(silent.min(self.sent + self.timing.heartbeat))
+        let next = silent.min(self.sent + self.timing.heartbeat);
+        Some(self.receipts.deadline().map_or(next, |due| due.min(next)))
     }
 
     /// Takes what is to be written; the former contents of `batch` count as written.
     pub fn take(&mut self, now: Instant, batch: &mut Batch) -> Taken {
+        if self.has_output()
+            && let Some(counts) = self.receipts.tell()
+        {
+            let [control, messages] = counts;
+            let envelope = Envelope {
+                kind: Kind::Ack,
+                target: control,
+                correlation: messages,
+            };
+            self.outbox
+                .passing(|buffer| wire::write(buffer, envelope, &[]));
+        }
         self.outbox.take(batch);
         if !batch.is_empty() {
             self.sent = now;
@@ -354,14 +422,16 @@ impl<D, W> Session<D, W> {
     }
 
     /// Takes control frames that came up while a batch is being written.
-    pub fn take_control(&mut self, control: &mut Vec<u8>) {
-        self.outbox.take_control(control);
+    pub fn take_control(&mut self, batch: &mut Batch) {
+        self.outbox.take_control(batch);
     }
 
     /// Whether there is something to [take](Session::take).
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.outbox.is_empty() || matches!(self.phase, Phase::Closing(_))
+        !self.outbox.is_empty()
+            || self.receipts.must_tell()
+            || matches!(self.phase, Phase::Closing(_))
     }
 
     /// Whether a message of this length can be queued now.
@@ -380,7 +450,13 @@ impl<D, W> Session<D, W> {
     /// Whether it has not ended.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Waiting | Phase::Connected)
+        matches!(self.phase, Phase::Waiting | Phase::Linked | Phase::Away(..))
+    }
+
+    /// Whether it has had a link and has none, but may get one again.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self.phase, Phase::Away(..))
     }
 
     /// The error for those who want to reach the peer and cannot.
@@ -415,10 +491,15 @@ impl<D, W> Session<D, W> {
             }
             // A heartbeat wants no answer: the other side has its own.
             Kind::Ping if correlation == 0 => {}
-            Kind::Ping => self.answer(Kind::Pong, 0, correlation, |buffer, envelope| {
-                wire::write(buffer, envelope, &[]);
-            }),
+            Kind::Ping => self.answer_ping(correlation),
             Kind::Pong => {}
+            Kind::Ack => {
+                let counts = [frame.envelope.target, correlation];
+                match self.outbox.acknowledge(counts) {
+                    Ok(()) => self.outputs.push_back(Output::Room),
+                    Err(error) => self.refuse(error.to_string()),
+                }
+            }
             Kind::Goodbye => match wire::read_value(frame)? {
                 Goodbye::Refused(reason) => {
                     let reason = format!("it ended the link: {reason}");
@@ -432,8 +513,14 @@ impl<D, W> Session<D, W> {
     }
 
     fn timeout(&mut self, now: Instant) {
-        if !matches!(self.phase, Phase::Connected) {
-            return;
+        match &self.phase {
+            Phase::Linked => {}
+            Phase::Away(why, until) if now >= *until => {
+                let reason = format!("{why}; no link again within {:.1?}", self.timing.grace);
+                self.handle(now, Input::Gone(reason));
+                return;
+            }
+            _ => return,
         }
         if now >= self.heard + self.timing.silence {
             let since = *self.suspected.get_or_insert(now);
@@ -443,13 +530,52 @@ impl<D, W> Session<D, W> {
                 return;
             }
         }
+        self.receipts.timeout(now);
         if now >= self.sent + self.timing.heartbeat {
             // What waits is a sign of life as well, as soon as it can be written.
             if self.outbox.is_empty() {
-                self.control(plain(Kind::Ping));
+                let ping = |buffer: &mut Vec<u8>| wire::write(buffer, plain(Kind::Ping), &[]);
+                self.outbox.shrink();
+                self.outbox.passing(ping);
             }
             self.sent = now;
         }
+    }
+
+    /// The link is gone: the session goes on without one for a while, if it has had one.
+    fn lost(&mut self, now: Instant, reason: String) {
+        match self.phase {
+            Phase::Linked => self.away(now, reason),
+            // Another attempt has failed.
+            Phase::Away(..) => {}
+            _ => self.handle(now, Input::Gone(reason)),
+        }
+    }
+
+    fn away(&mut self, now: Instant, reason: String) {
+        if self.timing.grace.is_zero() {
+            return self.handle(now, Input::Gone(reason));
+        }
+        // A first link that could not be made has taken some of the time already.
+        let most = self.timing.silence * 11 / 10 + self.timing.grace;
+        let until = match self.phase {
+            Phase::Waiting => (self.began + most).min(now + self.timing.grace),
+            _ => now + self.timing.grace,
+        };
+        self.phase = Phase::Away(reason.clone(), until);
+        self.outputs.push_back(Output::Broken(reason));
+    }
+
+    fn answer_ping(&mut self, correlation: u64) {
+        if self.outbox.is_unread() {
+            return self.refuse("it does not read the answers to what it asks".into());
+        }
+        let envelope = Envelope {
+            correlation,
+            ..plain(Kind::Pong)
+        };
+        self.outbox
+            .passing(|buffer| wire::write(buffer, envelope, &[]));
     }
 
     fn refuse(&mut self, reason: String) {
@@ -459,7 +585,7 @@ impl<D, W> Session<D, W> {
 
     fn close(&mut self, goodbye: Goodbye, end: End, reason: &str) {
         let phase = match self.phase {
-            Phase::Connected => Phase::Closing(goodbye),
+            Phase::Linked => Phase::Closing(goodbye),
             _ => Phase::Ended,
         };
         self.end(phase, end, reason);

@@ -24,6 +24,7 @@
 //! | 10   | goodbye   | 0    | 0         | 0                  | [`Goodbye`]                        |
 //! | 11   | unread    | 0    | coroutine | 0                  | the ids lent in a message, u64 each |
 //! | 12   | notice    | 0    | part of the node | 0           | what its counterpart sends, at most 64 KiB |
+//! | 13   | ack       | 0    | frames of lane 0 that came | of lane 1 | none                       |
 //!
 //! Lane 0 is control and overtakes lane 1, messages; lane 2 is reserved for bulk. Within a lane
 //! frames keep their order. Payloads other than messages are in postcard and at most 64 KiB long;
@@ -34,6 +35,11 @@
 //! of before. A receiver that cannot read the message sends them back in an `unread` frame, so
 //! that nobody waits for an answer to a question that was never read. In all other frames it is
 //! zero.
+//!
+//! Frames are numbered from 1 on in each lane, over all links of a session, though the numbers are
+//! not written: both sides count. Not counted are those that belong to one link: hello, ping, pong,
+//! goodbye, ack. An ack says how many have come and been acted on; a hello says so too, and on the
+//! link that it makes the next one follows, whether or not it was written before.
 //!
 //! Ids of coroutines are never used twice within a launch of a node, and a launch has its own
 //! link, so an id needs no generation.
@@ -79,6 +85,8 @@ pub enum Kind {
     Unread = 11,
     /// From one part of a node to the same part of the peer.
     Notice = 12,
+    /// So many frames have come.
+    Ack = 13,
 }
 
 impl Kind {
@@ -96,6 +104,7 @@ impl Kind {
             10 => Kind::Goodbye,
             11 => Kind::Unread,
             12 => Kind::Notice,
+            13 => Kind::Ack,
             _ => return None,
         })
     }
@@ -109,10 +118,20 @@ impl Kind {
         }
     }
 
+    /// Whether frames of this kind count, and are written again when a link breaks.
+    #[must_use]
+    pub fn is_numbered(self) -> bool {
+        let of_a_link = matches!(
+            self,
+            Kind::Hello | Kind::Ping | Kind::Pong | Kind::Goodbye | Kind::Ack
+        );
+        !of_a_link
+    }
+
     fn max_payload(self) -> usize {
         match self {
             Kind::Message | Kind::Deliver => MAX_MESSAGE,
-            Kind::Watch | Kind::Ping | Kind::Pong => 0,
+            Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack => 0,
             _ => MAX_CONTROL,
         }
     }
@@ -247,6 +266,17 @@ fn part<const N: usize>(header: &[u8; HEADER], at: usize) -> [u8; N] {
         .expect("all parts are within the header")
 }
 
+/// Where frames begin that this module wrote.
+pub(crate) fn starts(bytes: &[u8]) -> impl Iterator<Item = usize> + Clone + '_ {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let header = bytes.get(next..)?.first_chunk::<HEADER>()?;
+        let start = next;
+        next += HEADER + u32::from_le_bytes(part(header, 0)) as usize;
+        Some(start)
+    })
+}
+
 /// Bytes that are no frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -296,6 +326,22 @@ pub struct Hello {
     /// The number of the last link that the sender had made with the receiver: tells a greeting
     /// that crossed a link from one that is to replace it.
     pub last: u64,
+    /// Which session the link is for.
+    pub session: SessionId,
+    /// How many frames of each lane the sender has had in it.
+    pub received: [u64; 2],
+    /// How many bytes of messages the sender lets wait for an [`Kind::Ack`].
+    pub capacity: u64,
+}
+
+/// A session is named by both sides: each numbers its own, and a number means one session to the
+/// node that gave it and to nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionId {
+    /// The number that the sender has given it.
+    pub ours: u64,
+    /// The one that the receiver has given it, as far as the sender knows; else 0.
+    pub theirs: u64,
 }
 
 /// The payload of the last frame.

@@ -223,18 +223,20 @@ async fn crossing_dials_lose_nothing() {
     }
 }
 
-/// Two nodes, the second reached through a cable.
+/// Two nodes, the second reached through a cable. Sessions end with their links.
 async fn cabled(silence: Duration, outbox: usize) -> ([Node; 2], Cable) {
     let secret = Secret::random();
     let (cable, to) = Cable::lay().await;
     let farm = builder("farm", &secret)
         .advertise(cable.endpoint)
         .silence(silence)
+        .grace(Duration::ZERO)
         .build();
     let farm = farm.await.expect("it starts");
     to.send_replace(farm.listening_on());
     let desk = builder("desk", &secret)
         .silence(silence)
+        .grace(Duration::ZERO)
         .outbox(outbox)
         .no_listen()
         .build();
@@ -273,6 +275,75 @@ async fn a_cut_cable_is_known_at_once_and_ends_all_waits() {
     assert!(matches!(next(&mut at_farm).await, PeerEvent::Lost(..)));
     assert!(start.elapsed() < PATIENT / 4, "not by silence");
     full.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cable_that_is_cut_and_mended_loses_nothing() {
+    let secret = Secret::random();
+    // Whoever dials, it is through a cable.
+    let mut cabled = Vec::new();
+    for name in ["desk", "farm"] {
+        let (cable, to) = Cable::lay().await;
+        let node = builder(name, &secret).advertise(cable.endpoint).build();
+        let node = node.await.unwrap();
+        to.send_replace(node.listening_on());
+        cabled.push((node, cable));
+    }
+    let [(desk, near), (farm, far)] = cabled.try_into().ok().unwrap();
+    let (address, mut received) = collector::<u32>();
+    let remote = sent(&farm, &desk, &address);
+    let mut at_desk = events(&desk);
+    soon(remote.deliver(0)).await.unwrap();
+    assert_eq!(next(&mut at_desk).await, PeerEvent::Joined(farm.location()));
+    let watching = tokio::spawn({
+        let remote = remote.clone();
+        async move { remote.exit().await }
+    });
+    const EACH: u32 = 2000;
+    for round in 0..10 {
+        for n in 1..=EACH {
+            remote.send(round * EACH + n).unwrap();
+            if n == EACH / 2 {
+                near.cut();
+                far.cut();
+                assert!(matches!(next(&mut at_desk).await, PeerEvent::Lost(..)));
+                near.release();
+                far.release();
+            }
+        }
+        let back = next(&mut at_desk).await;
+        assert_eq!(back, PeerEvent::Returned(farm.location()));
+    }
+    soon(remote.deliver(10 * EACH + 1)).await.unwrap();
+    for n in 0..=10 * EACH + 1 {
+        assert_eq!(next(&mut received).await, n);
+    }
+    address.terminate();
+    assert_eq!(soon(watching).await.unwrap(), Exit::Terminated);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_process_is_gone_is_known_at_once() {
+    let secret = Secret::random();
+    let (cable, to) = Cable::lay().await;
+    let farm = builder("farm", &secret).advertise(cable.endpoint).build();
+    let farm = farm.await.unwrap();
+    to.send_replace(farm.listening_on());
+    let desk = builder("desk", &secret)
+        .grace(PATIENT)
+        .build()
+        .await
+        .unwrap();
+    let (address, _received) = collector::<u32>();
+    let remote = sent(&farm, &desk, &address);
+    soon(remote.deliver(0)).await.unwrap();
+    let mut watching = Box::pin(remote.exit());
+    assert!(polled(&mut watching).await.is_pending());
+    let start = Instant::now();
+    // Nobody listens any more, and then the connection is closed: as the system does.
+    cable.end().await;
+    assert_eq!(soon(watching).await, Exit::Disconnected);
+    assert!(start.elapsed() < PATIENT / 4, "not by patience");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

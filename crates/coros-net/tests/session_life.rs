@@ -20,7 +20,7 @@ fn waiting(now: Instant) -> Link {
 
 fn connected(now: Instant) -> Link {
     let mut link = waiting(now);
-    link.handle(now, Input::Connected);
+    link.link(now, [0; 2], CAPACITY as u64).expect("the first");
     link
 }
 
@@ -32,7 +32,7 @@ fn outputs(link: &mut Link) -> Vec<Output<u32, &'static str>> {
 fn written(link: &mut Link, now: Instant) -> Vec<(Envelope, Vec<u8>)> {
     let mut batch = Batch::default();
     link.take(now, &mut batch);
-    let mut bytes = [batch.control(), batch.messages()].concat();
+    let mut bytes = bytes(&batch);
     let mut frames = Vec::new();
     while let Parsed::Frame(frame, length) = wire::parse(&bytes).expect("only frames are written") {
         frames.push((frame.envelope, frame.payload.to_vec()));
@@ -42,6 +42,11 @@ fn written(link: &mut Link, now: Instant) -> Vec<(Envelope, Vec<u8>)> {
     link.take(now, &mut batch);
     assert!(batch.is_empty());
     frames
+}
+
+fn bytes(batch: &Batch) -> Vec<u8> {
+    let pieces = batch.control().chain(batch.messages()).chain(batch.last());
+    pieces.flatten().copied().collect()
 }
 
 fn kinds(link: &mut Link, now: Instant) -> Vec<Kind> {
@@ -63,6 +68,23 @@ fn receive(link: &mut Link, now: Instant, kind: Kind, correlation: u64, payload:
             envelope,
             payload,
             lent: &[],
+        }),
+    );
+}
+
+fn acknowledge(link: &mut Link, now: Instant, [control, messages]: [u64; 2]) {
+    let envelope = Envelope {
+        kind: Kind::Ack,
+        target: control,
+        correlation: messages,
+    };
+    let (payload, lent) = (&[][..], &[][..]);
+    link.handle(
+        now,
+        Input::Frame(Frame {
+            envelope,
+            payload,
+            lent,
         }),
     );
 }
@@ -118,7 +140,7 @@ fn frames_queue_up_until_there_is_a_link() {
     link.message(7, b"a", &[]).unwrap();
     link.request(7, Request::Terminate);
     link.message(7, b"b", &[]).unwrap();
-    link.handle(now, Input::Connected);
+    link.link(now, [0; 2], CAPACITY as u64).unwrap();
     let frames = written(&mut link, now);
     assert_eq!(frames[0].0.kind, Kind::Request);
     assert_eq!([&frames[1].1[..], &frames[2].1[..]], [b"a", b"b"]);
@@ -132,7 +154,7 @@ fn an_end_answers_in_the_order_of_the_questions() {
         link.deliver(7, b"", &[], n).unwrap();
         link.watch(7, "watch");
     }
-    link.handle(now, Input::Lost("cut".into()));
+    link.handle(now, Input::Gone("cut".into()));
     let delivers: Vec<_> = outputs(&mut link)
         .into_iter()
         .filter_map(|output| match output {
@@ -148,7 +170,7 @@ fn an_end_answers_everything_once() {
     let now = Instant::now();
     let goodbye = value(&Goodbye::Leaving);
     let ends: [(Input<'_>, End, &str); 4] = [
-        (Input::Lost("cut".into()), End::Lost("cut".into()), "cut"),
+        (Input::Gone("cut".into()), End::Lost("cut".into()), "cut"),
         (Input::Close, End::Closed, "this node has closed"),
         (
             Input::Refuse("bad".into()),
@@ -209,11 +231,12 @@ fn goodbye_comes_after_everything_else() {
     assert!(link.has_output());
     let mut batch = Batch::default();
     assert_eq!(link.take(now, &mut batch), Taken::Last);
-    let Parsed::Frame(first, length) = wire::parse(batch.messages()).unwrap() else {
+    let bytes = bytes(&batch);
+    let Parsed::Frame(first, length) = wire::parse(&bytes).unwrap() else {
         panic!()
     };
     assert_eq!(first.envelope.kind, Kind::Message);
-    let Parsed::Frame(last, _) = wire::parse(&batch.messages()[length..]).unwrap() else {
+    let Parsed::Frame(last, _) = wire::parse(&bytes[length..]).unwrap() else {
         panic!()
     };
     assert_eq!(wire::read_value(&last), Ok(Goodbye::Leaving));
@@ -288,6 +311,33 @@ fn a_silent_peer_is_lost_within_a_tenth_more_than_the_limit() {
         assert!(now <= start + 2200 * MS, "too late");
     }
     assert_eq!(now, start + 2200 * MS);
+    assert!(link.is_away());
+    // It waits for another link.
+    assert_eq!(link.deadline(), Some(now + 5000 * MS));
+    link.handle(now + 4999 * MS, Input::Timeout);
+    assert_eq!(outputs(&mut link), []);
+    link.handle(now + 5000 * MS, Input::Timeout);
+    let [
+        Output::Exited("nine", Exit::Disconnected),
+        Output::Ended(End::Lost(why)),
+    ] = &outputs(&mut link)[..]
+    else {
+        panic!("it is over");
+    };
+    assert_eq!(why, "no sign of life for 2.2s; no link again within 5.0s");
+}
+
+#[test]
+fn without_grace_a_session_ends_with_its_link() {
+    let now = Instant::now();
+    let timing = Timing {
+        grace: Duration::ZERO,
+        ..Timing::default()
+    };
+    let mut link: Link = Session::new(now, "desk".into(), timing, CAPACITY);
+    link.link(now, [0; 2], CAPACITY as u64).unwrap();
+    link.handle(now, Input::Lost("cut".into()));
+    assert_eq!(outputs(&mut link), [Output::Ended(End::Lost("cut".into()))]);
 }
 
 #[test]
@@ -328,7 +378,7 @@ fn pings_are_answered_and_heartbeats_are_not() {
 fn a_full_outbox_gives_everything_back() {
     let now = Instant::now();
     let mut link: Link = Session::new(now, "desk".into(), Timing::default(), 1000);
-    link.handle(now, Input::Connected);
+    link.link(now, [0; 2], CAPACITY as u64).unwrap();
     link.message(7, &[0; 5000], &[])
         .expect("anything fits when nothing waits");
     assert!(link.message(7, b"a", &[]).is_err());
@@ -336,8 +386,13 @@ fn a_full_outbox_gives_everything_back() {
     link.watch(9, "control is not held up");
     let mut batch = Batch::default();
     link.take(now, &mut batch);
-    assert!(!link.has_room(1), "what is being written still counts");
     link.take(now, &mut batch);
+    assert!(
+        !link.has_room(1),
+        "what the peer has not acknowledged counts"
+    );
+    acknowledge(&mut link, now, [0, 1]);
+    assert_eq!(outputs(&mut link), [Output::Room]);
     assert!(link.deliver(7, b"a", &[], 1).is_ok());
 }
 
@@ -351,11 +406,7 @@ fn messages_come_in_pieces_that_end_with_a_frame() {
     let mut batch = Batch::default();
     link.take(now, &mut batch);
     let mut sizes = Vec::new();
-    let mut end = 0;
-    for piece in (0..batch.pieces()).map(|index| batch.piece(index)) {
-        assert_eq!(piece.start, end);
-        end = piece.end;
-        let mut bytes = &batch.messages()[piece];
+    for mut bytes in batch.messages() {
         while !bytes.is_empty() {
             let Parsed::Frame(frame, length) = wire::parse(bytes).unwrap() else {
                 panic!("cut")
@@ -364,9 +415,8 @@ fn messages_come_in_pieces_that_end_with_a_frame() {
             bytes = &bytes[length..];
         }
     }
-    assert_eq!(end, batch.messages().len());
     assert_eq!(sizes, [10, 70_000, 1, 100, 300_000, 5, 65_000, 65_000, 3]);
-    assert_eq!(batch.pieces(), 4);
+    assert_eq!(batch.messages().count(), 4);
 }
 
 #[derive(Clone, Debug)]
@@ -379,6 +429,8 @@ enum Step {
     Heard,
     Take,
     Lost,
+    Link,
+    Gone,
     Close,
     Goodbye,
 }
@@ -392,7 +444,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..1500_u64).prop_map(Step::Advance),
         4 => Just(Step::Heard),
         4 => Just(Step::Take),
-        1 => Just(Step::Lost),
+        2 => Just(Step::Lost),
+        4 => Just(Step::Link),
+        1 => Just(Step::Gone),
         1 => Just(Step::Close),
         1 => Just(Step::Goodbye),
     ];
@@ -405,14 +459,14 @@ proptest! {
         let mut now = Instant::now();
         let mut link: Session<u32, u32> =
             Session::new(now, "desk".into(), Timing::default(), CAPACITY);
-        link.handle(now, Input::Connected);
+        link.link(now, [0; 2], CAPACITY as u64).unwrap();
         let mut asked = 0_u32;
         let mut answers = Vec::new();
         let mut ends = 0;
         let ok = value(&Ok::<(), CarryError>(()));
         let finished = value(&Exit::Finished);
         let goodbye = value(&Goodbye::Leaving);
-        for step in steps.iter().cloned().chain([Step::Lost]) {
+        for step in steps.iter().cloned().chain([Step::Gone]) {
             let frame = |kind, correlation, payload| {
                 Input::Frame(Frame { envelope: Envelope { kind, target: 0, correlation }, payload, lent: &[] })
             };
@@ -436,6 +490,11 @@ proptest! {
                     link.take(now, &mut Batch::default());
                 }
                 Step::Lost => link.handle(now, Input::Lost("cut".into())),
+                Step::Link if link.is_away() => {
+                    link.link(now, [0; 2], CAPACITY as u64).unwrap();
+                }
+                Step::Link => {}
+                Step::Gone => link.handle(now, Input::Gone("dead".into())),
                 Step::Close => link.handle(now, Input::Close),
                 Step::Goodbye => link.handle(now, frame(Kind::Goodbye, 0, &goodbye)),
             }
@@ -443,6 +502,7 @@ proptest! {
                 match output {
                     Output::Delivered(n, _) | Output::Exited(n, _) => answers.push(n),
                     Output::Ended(_) => ends += 1,
+                    Output::Room | Output::Broken(_) => {}
                 }
             }
         }

@@ -14,10 +14,15 @@ use tokio::time::Instant;
 /// The default; a peer is lost after a tenth more.
 const SILENCE: Duration = Duration::from_secs(2);
 const LATENCY: Duration = Duration::from_millis(20);
+/// The default: how long a session waits for another link.
+const GRACE: Duration = Duration::from_secs(5);
 /// Within this everything that waits for a silent peer ends. Timers are a millisecond late at most,
-/// and two of them run one after the other.
-const BOUND: Duration = Duration::from_millis(2200 + 20 + 2);
+/// and three of them run one after the other.
+const BOUND: Duration = Duration::from_millis(2200 + 5000 + 20 + 3);
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// A connection that closes is known after one latency, and after a dial that is refused that
+/// nobody is there.
+const GONE: Duration = Duration::from_millis(3 * 20 + 4);
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Question {
@@ -239,19 +244,77 @@ async fn a_loss_one_way_is_noticed_on_both_sides() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_cut_is_noticed_at_once_and_the_next_use_makes_a_new_link() {
-    let (scene, waits, mut events) = waiting_scene().await;
-    scene.network.cut(&scene.hosts[0], &scene.hosts[1]);
-    all_end_by(waits, Instant::now(), Duration::ZERO).await;
-    for events in &mut events {
-        lost(events).await;
+/// What goes wrong, and is well again after some time.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    Partition,
+    OneWay(usize),
+    Freeze(usize),
+    Cut,
+}
+
+impl Scene {
+    fn begin(&self, trouble: Trouble) {
+        let hosts = &self.hosts;
+        match trouble {
+            Trouble::Partition => self.partition(),
+            Trouble::OneWay(from) => {
+                self.network
+                    .partition_one_way([&hosts[from]], [&hosts[1 - from]]);
+            }
+            Trouble::Freeze(host) => hosts[host].freeze(),
+            Trouble::Cut => self.network.cut(&hosts[0], &hosts[1]),
+        }
     }
-    let remote = scene.at_desk(&answering());
-    let answer = remote.ask(|reply| Question::Double(4, reply)).await;
-    assert_eq!(answer, Ok(8));
-    for events in &mut events {
-        assert!(matches!(next(events).await, PeerEvent::Returned(_)));
+
+    fn end(&self) {
+        self.network.heal();
+        self.hosts.iter().for_each(SimHost::thaw);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_shorter_than_the_grace_loses_nothing_and_doubles_nothing() {
+    use Trouble::{Cut, Freeze, OneWay, Partition};
+    for trouble in [Partition, OneWay(0), OneWay(1), Freeze(0), Freeze(1), Cut] {
+        let (scene, mut waits, mut events) = waiting_scene().await;
+        let (address, mut received) = collector::<u32>();
+        let (home, mut at_home) = collector::<u32>();
+        let remote = scene.at_desk(&address);
+        let back = sent(&scene.nodes[0], &scene.nodes[1], &home);
+        remote.deliver(0).await.expect("the link is there");
+        for n in 1..=50 {
+            remote.send(n).expect("there is room");
+        }
+        scene.begin(trouble);
+        for n in 51..=100 {
+            remote.send(n).expect("there is room");
+            back.send(n).expect("there is room");
+        }
+        let questions = scene.at_desk(&answering());
+        let asked = tokio::spawn(async move { questions.ask(|r| Question::Double(1, r)).await });
+        let mut last = Box::pin(remote.deliver(101));
+        assert!(polled(&mut last).await.is_pending());
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        scene.end();
+        last.await.expect("it is only late");
+        assert_eq!(asked.await.expect("no panic"), Ok(2), "{trouble:?}");
+        for n in 0..=101 {
+            assert_eq!(next(&mut received).await, n, "{trouble:?}");
+        }
+        for n in 51..=100 {
+            assert_eq!(next(&mut at_home).await, n, "{trouble:?}");
+        }
+        for events in &mut events {
+            lost(events).await;
+            assert!(matches!(next(events).await, PeerEvent::Returned(_)));
+        }
+        // What waited waits on, until there is a reason.
+        let still = tokio::time::timeout(2 * GRACE, waits.join_next()).await;
+        assert!(still.is_err(), "{trouble:?}: {still:?}");
+        assert!(received.try_recv().is_err() && at_home.try_recv().is_err());
+        scene.hosts[1].kill();
+        all_end_by(waits, Instant::now(), GONE).await;
     }
 }
 
@@ -319,7 +382,7 @@ async fn a_killed_host_is_noticed_at_once_and_another_life_is_another_node() {
     let endpoint = farm.location().endpoint.expect("it listens");
     let stale = scene.at_desk(&collector::<u32>().0);
     scene.hosts[1].kill();
-    all_end_by(waits, Instant::now(), LATENCY + Duration::from_millis(1)).await;
+    all_end_by(waits, Instant::now(), GONE).await;
     lost(&mut events[0]).await;
     let error = desk.connect(endpoint).await.expect_err("it is dead");
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");

@@ -2,7 +2,8 @@
 //! promised:
 //!
 //! - letters of one node to another arrive in order, each at most once, and never at a later life;
-//! - what was confirmed has arrived; what nothing disturbed has all arrived;
+//! - what was confirmed has arrived; what nothing disturbed for longer than the grace period has
+//!   all arrived, and no wait across it ended for a link that broke;
 //! - each monitor fires, once, and says that a coroutine has finished only if it has;
 //! - nothing waits for longer than the bound for a peer that it hears nothing from, nor for ever;
 //! - when all is well again everybody reaches everybody.

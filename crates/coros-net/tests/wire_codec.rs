@@ -10,7 +10,7 @@ use coros_net::wire::{
 };
 use proptest::prelude::*;
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind::Hello,
     Kind::Message,
     Kind::Deliver,
@@ -23,6 +23,7 @@ const KINDS: [Kind; 12] = [
     Kind::Goodbye,
     Kind::Unread,
     Kind::Notice,
+    Kind::Ack,
 ];
 
 fn frames() -> impl Strategy<Value = Owned> {
@@ -34,7 +35,7 @@ fn frames() -> impl Strategy<Value = Owned> {
     )
         .prop_map(|(kind, target, correlation, mut payload)| {
             let kind = KINDS[kind];
-            if matches!(kind, Kind::Watch | Kind::Ping | Kind::Pong) {
+            if matches!(kind, Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack) {
                 payload.clear();
             }
             (
@@ -207,6 +208,9 @@ fn hello_is_read_whole_or_not_at_all() {
             endpoint: Some("[::1]:80".parse().unwrap()),
         },
         last: 9,
+        session: wire::SessionId { ours: 1, theirs: 0 },
+        received: [3, 4],
+        capacity: 5,
     };
     let envelope = Envelope {
         kind: Kind::Hello,

@@ -91,6 +91,7 @@ pub(crate) async fn next<T>(receiver: &mut mpsc::UnboundedReceiver<T>) -> T {
 pub(crate) struct Cable {
     pub(crate) endpoint: SocketAddr,
     state: watch::Sender<State>,
+    accepting: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -109,7 +110,7 @@ impl Cable {
         let endpoint = listener.local_addr().expect("it listens");
         let (state, watched) = watch::channel(State::Open);
         let (to, mut known) = watch::channel(None::<SocketAddr>);
-        tokio::spawn(async move {
+        let accepting = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let to = known.wait_for(Option::is_some).await.map(|to| *to);
                 let Ok(Some(to)) = to else { return };
@@ -122,7 +123,12 @@ impl Cable {
                 tokio::spawn(forward(far_read, near_write, watched.clone()));
             }
         });
-        (Cable { endpoint, state }, to)
+        let cable = Cable {
+            endpoint,
+            state,
+            accepting,
+        };
+        (cable, to)
     }
 
     /// Everything through it stops, and nobody is told.
@@ -132,6 +138,13 @@ impl Cable {
 
     pub(crate) fn release(&self) {
         self.state.send_replace(State::Open);
+    }
+
+    /// Nobody can use it any more, and all connections through it end.
+    pub(crate) async fn end(mut self) {
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
+        self.cut();
     }
 
     /// All connections through it end.

@@ -8,15 +8,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
-pub(crate) const HANDSHAKE: Duration = Duration::from_secs(3);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(7);
 pub(crate) const MAX_LATENCY: Duration = Duration::from_millis(200);
 
 /// Who hears nothing from a peer gives up by then: what is on its way comes, then the silence and
-/// a tenth, or the limit of a dial.
-const DEAF: Duration = Duration::from_millis(3000 + 200 + 5);
-/// A letter or a question is through or lost by then whatever happens: a dial, then silence for its way
-/// there and for the way back, each just before the limit.
-const EVER: Duration = Duration::from_millis(3000 + 2 * 2200 + 4 * 200);
+/// a tenth, and the grace, which is more than the limit of a dial.
+const DEAF: Duration = Duration::from_millis(2200 + 5000 + 200 + 5);
+/// A letter or a question is through or lost by then whatever happens: links may break again and
+/// again, but not for longer than the time between two steps of a schedule.
+const EVER: Duration = Duration::from_secs(40);
+/// What is no longer than this loses nothing: it is well again so early within the grace that
+/// there is time for another link.
+const SHORT: Duration = Duration::from_millis(3500);
+/// After this the link is there again, so that what goes wrong then is another matter.
+const RECOVERED: Duration = Duration::from_secs(4);
 
 /// A node: its place, and which of its lives.
 pub(crate) type Who = (usize, u32);
@@ -39,12 +45,21 @@ struct State {
     /// Who hears nothing from whom, and since when.
     deaf: BTreeMap<(usize, usize), Instant>,
     disturbed: BTreeSet<(usize, usize)>,
+    /// What has gone wrong between two, the smaller first, and may have been too short to matter.
+    troubles: BTreeMap<(usize, usize), Trouble>,
     /// Nothing has been wrong for long, so nothing may fail.
     well: bool,
     waits: BTreeMap<u64, Wait>,
     last_wait: u64,
     /// Coroutines that have ended, and when.
     ended: BTreeMap<u64, Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Trouble {
+    since: Instant,
+    /// When it was over.
+    until: Option<Instant>,
 }
 
 struct Wait {
@@ -68,6 +83,7 @@ impl Checks {
             confirmed: Vec::new(),
             deaf: BTreeMap::new(),
             disturbed: BTreeSet::new(),
+            troubles: BTreeMap::new(),
             well: false,
             waits: BTreeMap::new(),
             last_wait: 0,
@@ -140,7 +156,7 @@ impl Checks {
             return;
         };
         let (by, on) = (wait.by, wait.on);
-        let undisturbed = state.well || !state.disturbed.contains(&(by.0, on.0));
+        let undisturbed = state.is_undisturbed(by, on);
         match result {
             Ok(()) => state.confirmed.push((by, on, number)),
             Err(why) if undisturbed => {
@@ -160,6 +176,9 @@ impl Checks {
         if finished && !ended {
             state.wrong(format_args!("{}: the coroutine lives", wait.what));
         }
+        if !finished && state.is_undisturbed(wait.by, wait.on) {
+            state.wrong(format_args!("{}: {exit} for no reason", wait.what));
+        }
     }
 
     /// A coroutine that may be watched has ended.
@@ -172,10 +191,40 @@ impl Checks {
     /// Who hears nothing from whom now.
     pub(crate) fn deaf(&self, now_deaf: &BTreeSet<(usize, usize)>) {
         let mut state = self.lock();
+        state.look_at_troubles();
+        let pairs: BTreeSet<_> = now_deaf.iter().copied().map(ordered).collect();
+        for &pair in &pairs {
+            state.trouble(pair).until = None;
+        }
+        for (pair, trouble) in &mut state.troubles {
+            if !pairs.contains(pair) {
+                trouble.until.get_or_insert_with(Instant::now);
+            }
+        }
         state.deaf.retain(|pair, _| now_deaf.contains(pair));
         for &pair in now_deaf {
             state.deaf.entry(pair).or_insert_with(Instant::now);
         }
+    }
+
+    /// All connections between two are cut. Whatever else is wrong with them goes on.
+    pub(crate) fn cut(&self, one: usize, other: usize) {
+        let mut state = self.lock();
+        state.look_at_troubles();
+        let trouble = state.trouble(ordered((one, other)));
+        if trouble.until.is_some() {
+            trouble.until = Some(Instant::now());
+        }
+    }
+
+    /// Somebody cannot even begin to send to a peer.
+    pub(crate) fn refused(&self, from: Who, to: Who, why: impl fmt::Display) {
+        let mut state = self.lock();
+        state.note(format_args!("{from:?} cannot: {why}"));
+        if state.is_undisturbed(from, to) {
+            state.wrong(format_args!("{from:?} cannot send to {to:?}: {why}"));
+        }
+        state.disturbed.insert((from.0, to.0));
     }
 
     /// From here on anything may get lost between two.
@@ -192,6 +241,7 @@ impl Checks {
     /// When all is over: everything that went wrong, and everything that happened.
     pub(crate) fn finish(&self) -> (Vec<String>, Vec<String>) {
         let mut state = self.lock();
+        state.look_at_troubles();
         for wait in std::mem::take(&mut state.waits).into_values() {
             let (by, on) = (wait.by, wait.on);
             state.wrong(format_args!("{}: {by:?} waits for {on:?}", wait.what));
@@ -221,7 +271,39 @@ impl Checks {
     }
 }
 
+fn ordered((one, other): (usize, usize)) -> (usize, usize) {
+    (one.min(other), one.max(other))
+}
+
 impl State {
+    /// The trouble that two are in, from now on if they are not.
+    fn trouble(&mut self, pair: (usize, usize)) -> &mut Trouble {
+        let now = Instant::now();
+        self.troubles.entry(pair).or_insert(Trouble {
+            since: now,
+            until: Some(now),
+        })
+    }
+
+    /// What has lasted for too long may have lost something; what has been over for long is
+    /// forgotten.
+    fn look_at_troubles(&mut self) {
+        let now = Instant::now();
+        let disturbed = &mut self.disturbed;
+        self.troubles.retain(|&(one, other), trouble| {
+            if trouble.until.unwrap_or(now) - trouble.since > SHORT {
+                disturbed.extend([(one, other), (other, one)]);
+            }
+            trouble.until.is_none_or(|until| now - until < RECOVERED)
+        });
+    }
+
+    /// Whether nothing has happened between two by which anything may have got lost.
+    fn is_undisturbed(&mut self, one: Who, other: Who) -> bool {
+        self.look_at_troubles();
+        self.well || !self.disturbed.contains(&(one.0, other.0))
+    }
+
     fn note(&mut self, what: impl fmt::Display) {
         let at = self.began.elapsed().as_secs_f64();
         self.trace.push(format!("{at:9.3}s {what}"));

@@ -10,7 +10,7 @@ use super::site::{How, Site};
 
 const STEPS: usize = 60;
 /// Longer than anything may take.
-const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a run leaves behind.
 pub(crate) struct Outcome {
@@ -126,7 +126,7 @@ impl Schedule {
     }
 
     async fn pass_time(&mut self) {
-        let longest = [20, 300, 2500, 8000][self.random.below(4) as usize];
+        let longest = [20, 300, 2500, 10_000][self.random.below(4) as usize];
         let time = Duration::from_millis(self.random.below(longest));
         tokio::time::sleep(time).await;
     }
@@ -134,7 +134,6 @@ impl Schedule {
     async fn fault(&mut self) {
         let (one, other) = self.two();
         let hosts = [one, other].map(|index| self.sites[index].host.clone());
-        self.checks.disturb(one, other);
         match self.random.below(12) {
             0..2 => self.split(),
             2..4 => {
@@ -149,9 +148,11 @@ impl Schedule {
                 self.network.heal();
                 self.blocked.clear();
             }
-            7 => self.network.cut(&hosts[0], &hosts[1]),
+            7 => {
+                self.checks.cut(one, other);
+                self.network.cut(&hosts[0], &hosts[1]);
+            }
             8 => {
-                self.disturb_all_with(one);
                 hosts[0].freeze();
                 self.frozen.insert(one);
             }
@@ -176,7 +177,6 @@ impl Schedule {
         for (one, _) in side(true) {
             for (other, _) in side(false) {
                 let (one, other) = (one.who.0, other.who.0);
-                self.checks.disturb(one, other);
                 self.blocked.extend([(one, other), (other, one)]);
             }
         }

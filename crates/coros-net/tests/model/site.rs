@@ -7,7 +7,7 @@ use coros_net::Node;
 use coros_net::sim::{SimHost, SimNetwork};
 use serde::{Deserialize, Serialize};
 
-use super::checks::{Checks, HANDSHAKE, SILENCE, Who};
+use super::checks::{Checks, GRACE, HANDSHAKE, SILENCE, Who};
 use crate::common::{polled, sent};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,6 +44,7 @@ impl Site {
             .builder()
             .listen((host.ip(), 7000).into())
             .silence(SILENCE)
+            .grace(GRACE)
             .handshake_limit(HANDSHAKE);
         let node = builder.build().await.expect("the port is free");
         let noted = checks.clone();
@@ -104,8 +105,7 @@ impl Site {
         checks.note(format_args!("{from:?} begins {what}"));
         if let How::Send = how {
             if let Err(error) = address.send(letter(None)) {
-                checks.note(format_args!("{from:?} cannot: {error}"));
-                checks.disturb(from.0, to.0);
+                checks.refused(from, to, error);
             }
             return;
         }

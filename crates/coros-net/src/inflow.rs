@@ -1,0 +1,195 @@
+//! What has come from one peer, coroutine by coroutine, and has not been taken out of a mailbox.
+//!
+//! The peer keeps account of the same and stops at a window's bytes ([`wire::WINDOW`]), so it is
+//! told when a coroutine has taken what it had: after half a window, after half of what the peer
+//! may have outstanding in all, or when nothing more has come for the coroutine for a while. A
+//! mailbox is only asked to tell when one of these is the case: nothing is done message by message
+//! but to add up.
+//!
+//! What a coroutine has taken out of its mailbox and not yet received counts as taken, so one that
+//! is stuck may hold two windows of each peer. A peer that sends more than it may breaks the
+//! protocol.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::id_hash::IdHash;
+use crate::wire::WINDOW;
+
+pub(crate) struct Inflow {
+    table: Mutex<Table>,
+    /// What may be outstanding in all.
+    limit: usize,
+}
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<u64, Entry, IdHash>,
+    total: usize,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// In the mailbox, or dropped, and not given back.
+    owed: usize,
+    /// Here, for want of room in the mailbox.
+    waiting: usize,
+    /// The mailbox has been asked to tell.
+    asked: bool,
+    /// Since the last look at those that are idle.
+    touched: bool,
+}
+
+/// The mailbox of a coroutine is to be asked to tell when it has been emptied: so much is to be
+/// given back then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) target: u64,
+    pub(crate) bytes: usize,
+}
+
+/// More has come for a coroutine, or in all, than may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMuch;
+
+/// What has come in one go, coroutine by coroutine.
+#[derive(Default)]
+pub(crate) struct Came(Vec<(u64, usize)>);
+
+impl Came {
+    pub(crate) fn add(&mut self, target: u64, bytes: usize) {
+        match self.0.last_mut() {
+            Some((last, sum)) if *last == target => *sum += bytes,
+            _ => self.0.push((target, bytes)),
+        }
+    }
+}
+
+impl Inflow {
+    pub(crate) fn new(limit: usize) -> Self {
+        Inflow {
+            table: Mutex::default(),
+            limit,
+        }
+    }
+
+    /// All this has come, and is in mailboxes.
+    pub(crate) fn came(&self, came: &mut Came) -> Result<Vec<Ask>, TooMuch> {
+        let mut asks = Vec::new();
+        if came.0.is_empty() {
+            return Ok(asks);
+        }
+        let mut table = self.lock();
+        let mut fits = true;
+        for (target, bytes) in came.0.drain(..) {
+            fits &= table.add(target, bytes, self.limit, false);
+            asks.extend(table.ask_if_half(target));
+        }
+        if table.total >= self.limit / 2 {
+            table.ask_all(&mut asks);
+        }
+        if fits { Ok(asks) } else { Err(TooMuch) }
+    }
+
+    /// A message has come and has to wait for room in its mailbox.
+    pub(crate) fn waits(&self, target: u64, bytes: usize) -> Result<(), TooMuch> {
+        let fits = self.lock().add(target, bytes, self.limit, true);
+        fits.then_some(()).ok_or(TooMuch)
+    }
+
+    /// A message that waited is in its mailbox, or has been dropped.
+    pub(crate) fn entered(&self, target: u64, bytes: usize) -> Vec<Ask> {
+        let mut table = self.lock();
+        if let Some(entry) = table.entries.get_mut(&target) {
+            entry.waiting -= bytes;
+            entry.owed += bytes;
+            entry.touched = true;
+        }
+        let mut asks: Vec<Ask> = table.ask_if_half(target).into_iter().collect();
+        if table.total >= self.limit / 2 {
+            table.ask_all(&mut asks);
+        }
+        asks
+    }
+
+    /// A coroutine has taken what was asked about: how much is to be given back, and whether
+    /// there is more to ask for.
+    pub(crate) fn taken(&self, ask: Ask) -> Option<Ask> {
+        let mut table = self.lock();
+        table.total -= ask.bytes;
+        let entry = table.entries.get_mut(&ask.target)?;
+        entry.owed -= ask.bytes;
+        entry.asked = false;
+        if entry.owed == 0 && entry.waiting == 0 {
+            table.entries.remove(&ask.target);
+            return None;
+        }
+        table.ask_if_half(ask.target)
+    }
+
+    /// Asks about those for which nothing has come since the last call.
+    pub(crate) fn idle(&self) -> Vec<Ask> {
+        let mut table = self.lock();
+        let mut asks = BTreeMap::new();
+        for (&target, entry) in &mut table.entries {
+            let touched = std::mem::take(&mut entry.touched);
+            if !touched && !entry.asked && entry.owed > 0 {
+                entry.asked = true;
+                asks.insert(target, entry.owed);
+            }
+        }
+        let asks = asks.into_iter();
+        asks.map(|(target, bytes)| Ask { target, bytes }).collect()
+    }
+
+    /// Bytes that no coroutine has taken.
+    #[cfg(test)]
+    pub(crate) fn total(&self) -> usize {
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Whether the peer may have sent it: by the rule by which it decides.
+    fn add(&mut self, target: u64, bytes: usize, limit: usize, waits: bool) -> bool {
+        let entry = self.entries.entry(target).or_default();
+        let before = entry.owed + entry.waiting;
+        let fits = before == 0 || before + bytes <= WINDOW;
+        let fits_all = self.total == 0 || self.total + bytes <= limit;
+        entry.touched = true;
+        if waits {
+            entry.waiting += bytes;
+        } else {
+            entry.owed += bytes;
+        }
+        self.total += bytes;
+        fits && fits_all
+    }
+
+    fn ask_if_half(&mut self, target: u64) -> Option<Ask> {
+        let entry = self.entries.get_mut(&target)?;
+        if entry.asked || entry.owed < WINDOW / 2 {
+            return None;
+        }
+        entry.asked = true;
+        let bytes = entry.owed;
+        Some(Ask { target, bytes })
+    }
+
+    fn ask_all(&mut self, asks: &mut Vec<Ask>) {
+        let start = asks.len();
+        for (&target, entry) in &mut self.entries {
+            if entry.owed > 0 && !std::mem::replace(&mut entry.asked, true) {
+                let bytes = entry.owed;
+                asks.push(Ask { target, bytes });
+            }
+        }
+        // The order of a walk through a table must not be seen.
+        asks[start..].sort_unstable_by_key(|ask| ask.target);
+    }
+}

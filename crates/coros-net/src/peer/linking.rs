@@ -1,0 +1,309 @@
+//! A peer for those who make links: dials, greetings, and how a session goes on over a new link.
+
+use std::pin::pin;
+
+use coros_core::remote::Location;
+use tokio_util::sync::CancellationToken;
+
+use super::{Course, Peer, State, now};
+use crate::node::Inner;
+use crate::rendezvous::{Answer, Greet, Ticket};
+use crate::roster::Fact;
+use crate::session::Input;
+use crate::wire::{self, Envelope, Goodbye, Hello, Kind, SessionId};
+
+/// A connection is the link now.
+pub(crate) struct Linked {
+    /// Ends the link.
+    pub(crate) token: CancellationToken,
+    pub(crate) course: Course,
+    /// Our hello.
+    pub(crate) hello: Vec<u8>,
+}
+
+/// What a dial that failed shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// There is no link to be had now.
+    None,
+    /// There was a connection, and it broke.
+    Broke,
+    /// The peer is no more.
+    Gone,
+}
+
+/// What a dialler that could greet has to do.
+pub(crate) enum Greeting {
+    /// Say hello like this.
+    Go(Vec<u8>),
+    /// Drop the connection and wait for what becomes of the other attempt.
+    Wait,
+    /// Drop the connection: there is a link.
+    Linked,
+    /// Drop the connection: nobody wants it any more.
+    Stop,
+}
+
+impl Peer {
+    /// A dial begins; [`dial_over`](Peer::dial_over) must follow unless `greet` says to wait.
+    pub(crate) fn dial_begins(&self) {
+        let mut state = self.lock();
+        state.open(&self.node);
+        state.rendezvous.start();
+    }
+
+    /// A dial begins that is to mend a break, if that has not been mended: where to. Else as
+    /// [`dial_begins`](Peer::dial_begins).
+    pub(crate) fn redial_begins(&self, number: u64) -> bool {
+        let mut state = self.lock();
+        let away = state.is_away(number);
+        if away {
+            state.rendezvous.start();
+        }
+        away
+    }
+
+    /// The dial has shaken hands.
+    pub(crate) async fn greet(&self, ticket: Ticket) -> Greeting {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.node.is_closing() {
+                return Greeting::Stop;
+            }
+            {
+                let mut state = self.lock();
+                if !state.must_wait() {
+                    return match state.rendezvous.greet(ticket) {
+                        Greet::Go => Greeting::Go(state.hello(&self.node)),
+                        Greet::Wait => Greeting::Wait,
+                        Greet::Linked => Greeting::Linked,
+                        Greet::Stop => Greeting::Stop,
+                    };
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// The peer has refused our greeting in favour of its own.
+    pub(crate) fn duplicate(&self, ticket: Ticket) {
+        self.lock().rendezvous.duplicate(ticket);
+    }
+
+    /// The peer has welcomed our dial: whether the connection is the link now.
+    ///
+    /// # Errors
+    /// Why the peer's answer cannot be true.
+    pub(crate) fn welcomed(
+        &self,
+        ticket: Ticket,
+        location: &Location,
+        hello: &Hello,
+    ) -> Result<Option<Linked>, String> {
+        self.with(|state| {
+            // The flag is looked at under the lock: the node sets it before it closes its peers.
+            // The session that we greeted for may have ended.
+            let ours = !self.node.is_closing() && hello.session.theirs == state.number;
+            if !ours || !state.rendezvous.welcomed(ticket, hello.last) {
+                return Ok(None);
+            }
+            let stale = state
+                .peer_number
+                .is_some_and(|number| number != hello.session.ours);
+            if stale {
+                let number = state.number;
+                state.forgotten(&self.node);
+                // The peer knows the new one by the number in our greeting.
+                state.number = number;
+            }
+            state.connect(&self.node, location, hello).map(Some)
+        })
+    }
+
+    /// The peer has greeted on a connection that it dialled: whether that is the link now.
+    ///
+    /// # Errors
+    /// What to answer otherwise.
+    pub(crate) async fn greeted(
+        &self,
+        ticket: Ticket,
+        location: &Location,
+        hello: &Hello,
+    ) -> Result<Linked, Goodbye> {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let answer = self.with(|state| {
+                if self.node.is_closing() {
+                    return Some(Err(Goodbye::Leaving));
+                }
+                if state.must_wait() {
+                    return None;
+                }
+                match state.rendezvous.greeted(ticket, hello.last) {
+                    Answer::Duplicate => Some(Err(Goodbye::Duplicate)),
+                    Answer::Welcome => {
+                        let known = state.peer_number.is_none_or(|number| {
+                            number == hello.session.ours && hello.session.theirs == state.number
+                        });
+                        if !known {
+                            state.forgotten(&self.node);
+                        }
+                        let linked = state.connect(&self.node, location, hello);
+                        Some(linked.map_err(Goodbye::Refused))
+                    }
+                    Answer::Replace => {
+                        let why = "the peer has made a new link";
+                        state.input(Input::Lost(why.to_owned()));
+                        None
+                    }
+                }
+            });
+            match answer {
+                Some(answer) => return answer,
+                None if self.lock().must_wait() => changed.await,
+                None => {}
+            }
+        }
+    }
+
+    /// A dial is over, and if it failed, why, and what that shows.
+    pub(crate) fn dial_over(&self, ticket: Ticket, reason: &str, failure: Failure) {
+        self.with(|state| {
+            let last = state.rendezvous.finish(ticket);
+            if state.rendezvous.is_linked() {
+                return;
+            }
+            let reason = reason.to_owned();
+            let away = state.session.as_ref().is_some_and(|s| s.is_away());
+            match failure {
+                Failure::Gone if away => state.input(Input::Gone(reason)),
+                Failure::Broke if last => state.input(Input::Stumbled(reason)),
+                _ if last => state.input(Input::Lost(reason)),
+                _ => {}
+            }
+        });
+    }
+
+    /// Waits until there is a link, or no attempt at one any more.
+    pub(crate) async fn settled(&self) -> bool {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.rendezvous.is_linked() {
+                    return true;
+                }
+                if state.rendezvous.is_idle() {
+                    return false;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the break of this number is mended, or the session has ended.
+    pub(crate) async fn mended(&self, number: u64) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if !self.lock().is_away(number) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The session without a link wants to know the time.
+    pub(crate) fn away_until(&self, number: u64) -> Option<std::time::Instant> {
+        let state = self.lock();
+        let session = state.session.as_ref()?;
+        state.is_away(number).then(|| session.deadline())?
+    }
+
+    /// The time that [`away_until`](Peer::away_until) gave has come.
+    pub(crate) fn away_timeout(&self, number: u64) {
+        self.with(|state| {
+            if state.is_away(number) {
+                state.input(Input::Timeout);
+            }
+        });
+    }
+}
+
+impl State {
+    /// Whether a break has not been mended, and no other has come since.
+    fn is_away(&self, number: u64) -> bool {
+        self.breaks == number && self.session.as_ref().is_some_and(|s| s.is_away())
+    }
+
+    /// Whether what has come over the last link has yet to be counted.
+    pub(super) fn must_wait(&self) -> bool {
+        self.reading && !self.rendezvous.is_linked()
+    }
+
+    /// What to say in a greeting, or in the answer to one.
+    fn hello(&mut self, node: &Inner) -> Vec<u8> {
+        let received = self.open(node).received();
+        let hello = Hello {
+            network: node.network.clone(),
+            location: node.location.clone(),
+            last: self.rendezvous.last(),
+            session: SessionId {
+                ours: self.number,
+                theirs: self.peer_number.unwrap_or(0),
+            },
+            received,
+            capacity: node.config.outbox as u64,
+        };
+        let envelope = Envelope {
+            kind: Kind::Hello,
+            target: 0,
+            correlation: 0,
+        };
+        let mut frame = Vec::new();
+        wire::write_value(&mut frame, envelope, &hello);
+        frame
+    }
+
+    /// The peer knows nothing of our session, which so is over.
+    fn forgotten(&mut self, node: &Inner) {
+        self.input(Input::Gone("the peer has ended the session".to_owned()));
+        self.settle(node);
+    }
+
+    /// There is a link now: a session begins on it, or goes on.
+    fn connect(
+        &mut self,
+        node: &Inner,
+        location: &Location,
+        hello: &Hello,
+    ) -> Result<Linked, String> {
+        self.location = location.clone();
+        // Of what it has had in a session that is over nothing is known.
+        let goes_on = hello.session.theirs == self.number;
+        let received = if goes_on { hello.received } else { [0; 2] };
+        let linked = self.open(node).link(now(), received, hello.capacity);
+        if let Err(error) = linked {
+            self.input(Input::Gone(error.to_string()));
+            self.settle(node);
+            self.rendezvous.lost();
+            return Err(error.to_string());
+        }
+        self.peer_number = Some(hello.session.ours);
+        self.failed = None;
+        self.writer_idle = false;
+        node.events.tell(Fact::Linked(location.clone()));
+        let token = node.stop.child_token();
+        self.link = Some(token.clone());
+        let course = self.course.clone().expect("an open session has one");
+        let hello = self.hello(node);
+        Ok(Linked {
+            token,
+            course,
+            hello,
+        })
+    }
+}

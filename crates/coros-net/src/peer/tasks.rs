@@ -1,0 +1,193 @@
+//! A peer for the tasks of a link. What comes from another link than the present one does
+//! nothing, except that a reader finishes what it has begun, as long as the session lives.
+
+use std::time::Instant;
+
+use coros_core::remote::RESERVED;
+
+use super::{Peer, PeerSession, now};
+use crate::exports::Found;
+use crate::outbox::{Batch, Counts};
+use crate::rendezvous::Ticket;
+use crate::session::{Input, Session, Taken};
+
+/// What the reader is to do with what has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// Act on it; [`Peer::has_read`] must follow.
+    Yes,
+    /// Throw it away: the session ends here.
+    Drains,
+    /// Stop: the link has ended.
+    No,
+}
+
+/// What the writer is to do.
+pub(crate) enum Next {
+    Write,
+    WriteLast,
+    Wait,
+    Stop,
+}
+
+impl Peer {
+    /// Bytes came: whether they are of the present link.
+    pub(crate) fn reads(&self, ticket: Ticket) -> Reads {
+        self.with(|state| {
+            if !state.rendezvous.is_link(ticket) {
+                return Reads::No;
+            }
+            state.input(Input::Heard);
+            if !state.session.as_ref().is_some_and(Session::is_open) {
+                return Reads::Drains;
+            }
+            state.reading = true;
+            Reads::Yes
+        })
+    }
+
+    /// All that had come has been acted on.
+    pub(crate) fn has_read(&self, epoch: u64, counts: Counts, bytes: usize) {
+        let (sooner, waited) = self.with(|state| {
+            let waited = state.must_wait();
+            state.reading = false;
+            if state.epoch != epoch {
+                return (false, waited);
+            }
+            let deadline = |session: &Option<PeerSession>| session.as_ref()?.deadline();
+            let before = deadline(&state.session);
+            state.input(Input::Read(counts, bytes));
+            (deadline(&state.session) < before, waited)
+        });
+        if sooner {
+            self.sooner.notify_one();
+        }
+        if waited {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Finds a coroutine that the peer wants to reach in a session.
+    pub(crate) fn find(&self, epoch: u64, coroutine: u64) -> Found {
+        if coroutine < RESERVED {
+            let inlet = self.node.parts.inlet(coroutine);
+            return inlet.map_or(Found::Ended(None), Found::Here);
+        }
+        let exports = &self.node.exports;
+        if let Some(found) = exports.find(coroutine, self.id) {
+            return found;
+        }
+        // The end of the session lets go of what the peer holds, and that takes this lock.
+        let state = self.lock();
+        let open = state.session.as_ref().is_some_and(Session::is_open);
+        if open && state.epoch == epoch {
+            exports.find_and_hold(coroutine, self.id)
+        } else {
+            Found::Ended(None)
+        }
+    }
+
+    /// Something happened in a session.
+    pub(crate) fn input(&self, epoch: u64, input: Input<'_>) {
+        self.with(|state| {
+            if state.epoch == epoch {
+                state.input(input);
+            }
+        });
+    }
+
+    /// Queues an answer.
+    pub(crate) fn answer(&self, epoch: u64, answer: impl FnOnce(&mut PeerSession)) {
+        self.with(|state| {
+            if state.epoch == epoch
+                && let Some(session) = &mut state.session
+                && session.is_open()
+            {
+                answer(session);
+            }
+        });
+    }
+
+    /// When the link's session wants to be told the time; `None` when it has ended.
+    pub(crate) fn deadline(&self, ticket: Ticket) -> Option<Instant> {
+        let state = self.lock();
+        let session = state.session.as_ref()?;
+        state
+            .rendezvous
+            .is_link(ticket)
+            .then(|| session.deadline())?
+    }
+
+    /// The time that [`deadline`](Peer::deadline) gave has come.
+    pub(crate) fn timeout(&self, ticket: Ticket) {
+        self.with(|state| {
+            if state.rendezvous.is_link(ticket) {
+                state.input(Input::Timeout);
+            }
+        });
+    }
+
+    /// Until the deadline may be sooner than it was.
+    pub(crate) async fn sooner(&self) {
+        self.sooner.notified().await;
+    }
+
+    /// The writer has written `batch`, and takes what has come up meanwhile.
+    pub(crate) fn next(&self, ticket: Ticket, batch: &mut Batch) -> Next {
+        self.with(|state| {
+            if !state.rendezvous.is_link(ticket) {
+                return Next::Stop;
+            }
+            let Some(session) = &mut state.session else {
+                return Next::Stop;
+            };
+            match session.take(now(), batch) {
+                Taken::Batch => Next::Write,
+                Taken::Last => Next::WriteLast,
+                Taken::Nothing if !session.is_open() => Next::Stop,
+                Taken::Nothing => {
+                    state.writer_idle = true;
+                    Next::Wait
+                }
+            }
+        })
+    }
+
+    /// The writer takes the control frames that have come up within a batch.
+    pub(crate) fn next_control(&self, ticket: Ticket, batch: &mut Batch) {
+        let mut state = self.lock();
+        if state.rendezvous.is_link(ticket)
+            && let Some(session) = &mut state.session
+        {
+            session.take_control(batch);
+        }
+    }
+
+    /// Until there may be something to write.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// The link is gone. A peer that was linked to and cannot be dialled is gone with it.
+    pub(crate) fn lost(&self, ticket: Ticket, reason: &str) {
+        self.with(|state| {
+            if state.rendezvous.is_link(ticket) {
+                let reason = reason.to_owned();
+                state.input(match state.location.endpoint {
+                    Some(_) => Input::Lost(reason),
+                    None => Input::Gone(reason),
+                });
+            }
+        });
+    }
+
+    /// The link's task has been dropped, so nothing more is known.
+    pub(crate) fn stopped(&self, ticket: Ticket) {
+        self.with(|state| {
+            if state.rendezvous.is_link(ticket) {
+                state.reading = false;
+                state.input(Input::Gone("this node has stopped".to_owned()));
+            }
+        });
+    }
+}

@@ -1,0 +1,278 @@
+//! What this node may send to each coroutine of the peer, and what waits until it may.
+//!
+//! A coroutine's messages of one peer, from when they are queued here until the coroutine has taken
+//! them out of its mailbox there, may take up [`WINDOW`] bytes; the receiving node gives them back
+//! ([`Flow::credit`]). All of a peer's together may take what it has said in its hello. One
+//! message always fits when there is no other. So a receiver that is stuck holds up those who
+//! send to it, and nobody else, and costs both nodes no more than that.
+//!
+//! There is an entry for a coroutine only while something is outstanding or waits for it.
+//! Sans-io.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::id_hash::IdHash;
+use crate::wire::WINDOW;
+
+#[derive(Debug)]
+pub(super) struct Flow<D> {
+    targets: HashMap<u64, Target<D>, IdHash>,
+    outstanding: usize,
+    limit: usize,
+    /// Coroutines for which something waits that lacks room for the peer as a whole.
+    crowded: VecDeque<u64>,
+    last_place: u64,
+}
+
+#[derive(Debug)]
+struct Target<D> {
+    outstanding: usize,
+    /// Boxed: seldom any.
+    waiting: Option<Box<VecDeque<Waiting<D>>>>,
+    is_crowded: bool,
+}
+
+/// A message that waits.
+#[derive(Debug)]
+pub(super) struct Waiting<D> {
+    place: u64,
+    pub(super) payload: Vec<u8>,
+    pub(super) lent: Vec<u64>,
+    pub(super) waiter: D,
+}
+
+/// Names a message that waits, so that it can be withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    target: u64,
+    number: u64,
+}
+
+/// Why a message cannot be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hindrance {
+    /// The coroutine has too much.
+    Target,
+    /// The peer has.
+    Peer,
+}
+
+impl<D> Flow<D> {
+    pub(super) fn new() -> Self {
+        Flow {
+            targets: HashMap::default(),
+            outstanding: 0,
+            // Until the peer has said what it bears.
+            limit: usize::MAX,
+            crowded: VecDeque::new(),
+            last_place: 0,
+        }
+    }
+
+    /// The peer bears as many bytes of messages that no coroutine has taken.
+    pub(super) fn limit(&mut self, bytes: u64) {
+        self.limit = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+
+    /// Whether a message that costs so much may be sent now: then it counts as outstanding.
+    #[inline]
+    pub(super) fn take(&mut self, target: u64, cost: usize) -> bool {
+        if self.outstanding > 0 && self.outstanding.saturating_add(cost) > self.limit {
+            return false;
+        }
+        let entry = self.targets.entry(target).or_insert(Target {
+            outstanding: 0,
+            waiting: None,
+            is_crowded: false,
+        });
+        let fits = entry.outstanding == 0 || entry.outstanding + cost <= WINDOW;
+        if !fits || entry.waiting.is_some() {
+            return false;
+        }
+        entry.outstanding += cost;
+        self.outstanding += cost;
+        true
+    }
+
+    /// Lets a message wait behind those that wait for the same coroutine.
+    pub(super) fn wait(
+        &mut self,
+        target: u64,
+        payload: &[u8],
+        lent: &[u64],
+        waiter: D,
+    ) -> Place {
+        self.last_place += 1;
+        let number = self.last_place;
+        let entry = self.targets.entry(target).or_insert(Target {
+            outstanding: 0,
+            waiting: None,
+            is_crowded: false,
+        });
+        let waiting = entry.waiting.get_or_insert_default();
+        waiting.push_back(Waiting {
+            place: number,
+            payload: payload.to_vec(),
+            lent: lent.to_vec(),
+            waiter,
+        });
+        Place { target, number }
+    }
+
+    /// Takes back a message that waits; `None` if it has been sent.
+    pub(super) fn withdraw(&mut self, place: Place) -> Option<Waiting<D>> {
+        let entry = self.targets.get_mut(&place.target)?;
+        let waiting = entry.waiting.as_mut()?;
+        let at = waiting.binary_search_by_key(&place.number, |w| w.place).ok()?;
+        let withdrawn = waiting.remove(at);
+        self.tidy(place.target);
+        withdrawn
+    }
+
+    /// The coroutine has taken so many bytes, or they were lost.
+    pub(super) fn credit(&mut self, target: u64, bytes: usize) {
+        let Some(entry) = self.targets.get_mut(&target) else {
+            return;
+        };
+        let bytes = bytes.min(entry.outstanding);
+        entry.outstanding -= bytes;
+        self.outstanding -= bytes;
+        self.tidy(target);
+    }
+
+    /// The next message that waits for a coroutine and may be sent now, which then counts as
+    /// outstanding; `has_room` says whether one of this cost can be queued.
+    pub(super) fn next(
+        &mut self,
+        target: u64,
+        cost: impl Fn(&Waiting<D>) -> usize,
+        has_room: impl Fn(usize) -> bool,
+    ) -> Option<Waiting<D>> {
+        let entry = self.targets.get_mut(&target)?;
+        let cost = cost(entry.waiting.as_ref()?.front()?);
+        let hindrance = if entry.outstanding > 0 && entry.outstanding + cost > WINDOW {
+            Some(Hindrance::Target)
+        } else if self.outstanding > 0 && self.outstanding.saturating_add(cost) > self.limit
+            || !has_room(cost)
+        {
+            Some(Hindrance::Peer)
+        } else {
+            None
+        };
+        match hindrance {
+            Some(Hindrance::Target) => None,
+            Some(Hindrance::Peer) => {
+                if !std::mem::replace(&mut entry.is_crowded, true) {
+                    self.crowded.push_back(target);
+                }
+                None
+            }
+            None => {
+                entry.outstanding += cost;
+                self.outstanding += cost;
+                let next = entry.waiting.as_mut()?.pop_front();
+                self.tidy(target);
+                next
+            }
+        }
+    }
+
+    /// Coroutines for which something waits that lacked room for the peer as a whole, who came
+    /// first first. Those that still lack it come back by [`next`](Flow::next).
+    pub(super) fn take_crowded(&mut self) -> VecDeque<u64> {
+        let crowded = std::mem::take(&mut self.crowded);
+        for target in &crowded {
+            if let Some(entry) = self.targets.get_mut(target) {
+                entry.is_crowded = false;
+            }
+        }
+        crowded
+    }
+
+    /// All that waits, who came first first.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = D> + use<D> {
+        let targets = std::mem::take(&mut self.targets);
+        let mut all: Vec<_> = targets
+            .into_values()
+            .filter_map(|entry| entry.waiting)
+            .flat_map(|waiting| waiting.into_iter())
+            .collect();
+        all.sort_unstable_by_key(|waiting| waiting.place);
+        all.into_iter().map(|waiting| waiting.waiter)
+    }
+
+    /// Whether nothing is outstanding.
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.outstanding == 0
+    }
+
+    /// Forgets a coroutine for which nothing is outstanding and nothing waits.
+    fn tidy(&mut self, target: u64) {
+        let Some(entry) = self.targets.get_mut(&target) else {
+            return;
+        };
+        if entry.waiting.as_ref().is_some_and(|waiting| waiting.is_empty()) {
+            entry.waiting = None;
+        }
+        if entry.outstanding == 0 && entry.waiting.is_none() {
+            self.targets.remove(&target);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stuck_receiver_holds_up_only_those_who_send_to_it() {
+        let mut flow = Flow::<u32>::new();
+        let mut sent = 0;
+        while flow.take(1, 1000) {
+            sent += 1000;
+        }
+        assert!(sent <= WINDOW && sent > WINDOW - 1000);
+        assert!(flow.take(2, 1000));
+        flow.credit(1, 1000);
+        assert!(flow.take(1, 1000) && !flow.take(1, 1000));
+        flow.credit(1, sent);
+        flow.credit(2, 1000);
+        assert!(flow.is_empty());
+        // One that is larger than the window goes alone.
+        assert!(flow.take(1, 3 * WINDOW) && !flow.take(1, 1));
+        // Nobody is believed to have taken more than there was.
+        flow.credit(1, usize::MAX);
+        flow.credit(7, 7);
+        assert!(flow.is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_bears_little_gets_little_in_all() {
+        let mut flow = Flow::<u32>::new();
+        flow.limit(2500);
+        assert!(flow.take(1, 1000) && flow.take(2, 1000) && !flow.take(3, 1000));
+        flow.wait(3, &[], &[], 3);
+        assert!(flow.next(3, |_| 1000, |_| true).is_none());
+        flow.credit(1, 1000);
+        assert_eq!(flow.take_crowded(), [3]);
+        let next = flow.next(3, |_| 1000, |_| true);
+        assert_eq!(next.map(|waiting| waiting.waiter), Some(3));
+    }
+
+    #[test]
+    fn what_waits_keeps_its_order_and_can_be_withdrawn() {
+        let mut flow = Flow::<u32>::new();
+        assert!(flow.take(1, WINDOW));
+        let places: Vec<Place> = (0..4).map(|n| flow.wait(1, &[], &[], n)).collect();
+        assert!(flow.withdraw(places[1]).is_some());
+        assert!(flow.withdraw(places[1]).is_none());
+        flow.credit(1, 1000);
+        // Not even what is small enough overtakes.
+        assert!(!flow.take(1, 10));
+        let next = |flow: &mut Flow<u32>| flow.next(1, |_| 500, |_| true).map(|w| w.waiter);
+        assert_eq!([next(&mut flow), next(&mut flow), next(&mut flow)], [Some(0), Some(2), None]);
+        assert!(flow.withdraw(places[0]).is_none(), "it has been sent");
+        assert_eq!(flow.drain().collect::<Vec<_>>(), [3]);
+    }
+}
