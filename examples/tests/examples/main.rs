@@ -9,6 +9,7 @@
     reason = "a test that fails should fail at the line that is wrong, in helpers too"
 )]
 
+mod channels;
 mod chat;
 mod coroutines;
 mod files;

@@ -1,0 +1,113 @@
+//! Watches the logs of many machines from one: each serves the lines of its standard input through
+//! a channel, filtered where they come up, and one client prints what all of them let through.
+//!
+//! Every server has a channel of the same name; the client asks each node for its own. A server that
+//! ends, or is lost, releases the coroutine that has subscribed to it, so the client knows.
+//!
+//!     tail -f /var/log/syslog | cargo run --release --example log_watch -- serve 4801 --contains error
+//!     cargo run --release --example log_watch -- watch 127.0.0.1:4801 192.0.2.7:4801
+
+mod say;
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Context as _;
+use clap::Parser;
+use coros::{Channel, Context, Node};
+use say::say;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// Watches the logs of many machines from one.
+#[derive(Parser)]
+enum Args {
+    /// Lets others watch the lines of standard input. Ends with them.
+    Serve {
+        /// 0 takes a free port.
+        #[arg(default_value_t = 4801)]
+        port: u16,
+
+        /// The address to listen on.
+        #[arg(long, default_value = "127.0.0.1")]
+        host: IpAddr,
+
+        /// What watchers know this machine by.
+        #[arg(long, default_value = "log_watch")]
+        name: String,
+
+        /// Only lines with this in them are sent.
+        #[arg(long, default_value = "")]
+        contains: String,
+    },
+
+    /// Prints what the servers send, until all of them have ended.
+    Watch {
+        /// Where they listen.
+        #[arg(required = true, value_name = "HOST:PORT")]
+        servers: Vec<SocketAddr>,
+    },
+}
+
+/// The name of every server's channel.
+const LOG: &str = "log";
+
+async fn serve(at: SocketAddr, name: String, contains: String) -> anyhow::Result<()> {
+    let node = Node::builder().name(name).listen(at).build().await?;
+    let log = Channel::named(LOG);
+    // It runs here: what nobody wants to see does not go over the network.
+    log.set_transform(move |line: String| line.contains(&contains).then_some(line));
+    node.register(LOG, &log)?;
+    if let Some(at) = node.listening_on() {
+        say!("listening on {at}");
+    }
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        log.send(line)?;
+    }
+    log.close();
+    node.close().await;
+    Ok(())
+}
+
+async fn print(mut me: Context<String>, from: String) {
+    while let Some(line) = me.receive().await {
+        say!("{from}: {}", say::readable(line.as_bytes()));
+    }
+    say!("{from} has ended");
+}
+
+async fn watch(servers: Vec<SocketAddr>) -> anyhow::Result<()> {
+    let node = Node::builder().name("log_watch").no_listen();
+    let node = node.build().await?;
+    let mut printers = Vec::new();
+    for at in servers {
+        let server = node
+            .connect(at)
+            .await
+            .context("does log_watch serve run?")?;
+        let log: Channel<String> = node.locate_at(&server, LOG).await?;
+        let name = server.name.to_string();
+        let printer = coros::spawn(move |me| print(me, name));
+        log.subscribe(&printer)?;
+        log.ask_subscribers().await?;
+        say!("watching {}", server.name);
+        printers.push(printer);
+    }
+    for printer in printers {
+        printer.join().await?;
+    }
+    node.close().await;
+    Ok(())
+}
+
+#[coros::main]
+async fn main() -> anyhow::Result<()> {
+    match Args::parse() {
+        Args::Serve {
+            port,
+            host,
+            name,
+            contains,
+        } => serve((host, port).into(), name, contains).await,
+        Args::Watch { servers } => watch(servers).await,
+    }
+}

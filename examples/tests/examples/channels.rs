@@ -1,0 +1,151 @@
+//! remote_channel_server and remote_channel_client, chat_chan_server and chat_chan_client,
+//! log_watch.
+
+use tempfile::TempDir;
+
+use crate::program::Program;
+
+/// A user's nodes: they have the secret in the same configuration folder.
+struct User(TempDir);
+
+impl User {
+    fn new() -> Self {
+        User(tempfile::tempdir().unwrap())
+    }
+
+    fn start(&self, name: &str, args: &[&str]) -> Program {
+        Program::start_with(name, args, &[("XDG_CONFIG_HOME", self.0.path())])
+    }
+
+    fn serve(&self, name: &str, args: &[&str]) -> (Program, String) {
+        let server = self.start(name, args);
+        let at = server.listening_on().to_string();
+        (server, at)
+    }
+}
+
+#[test]
+fn a_channel_reaches_the_coroutines_of_two_clients() {
+    let user = User::new();
+    let args = ["0", "--subscribers", "5", "--numbers", "100"];
+    let (server, at) = user.serve("remote_channel_server", &args);
+    let clients = ["2", "3"].map(|coroutines| {
+        let client = user.start("remote_channel_client", &[coroutines, "--peer", &at]);
+        let line = client.line();
+        assert_eq!(
+            line,
+            format!("{coroutines} coroutines have subscribed to {at}")
+        );
+        client
+    });
+    assert_eq!(server.line(), "1 has reached 5 coroutines");
+    let squares: Vec<u64> = (1..=100).chain([301]).collect();
+    let squares = squares.iter().filter(|n| **n % 3 != 0).map(|n| n * n);
+    let (count, sum) = squares.fold((0, 0), |(count, sum), n| (count + 1, sum + n));
+    for (client, coroutines) in clients.into_iter().zip([2, 3]) {
+        let line = format!("{count} numbers, their sum is {sum}");
+        assert_eq!(client.wait().success(), vec![line; coroutines]);
+    }
+    assert_eq!(
+        server.wait().success(),
+        ["the last has reached 5 coroutines"]
+    );
+}
+
+#[test]
+fn a_server_that_is_killed_ends_its_clients() {
+    let user = User::new();
+    let (server, at) = user.serve("remote_channel_server", &["0", "--subscribers", "9"]);
+    let client = user.start("remote_channel_client", &["1", "--peer", &at]);
+    client.line();
+    drop(server);
+    let lines = client.wait().success();
+    assert_eq!(lines, ["0 numbers, their sum is 0"]);
+
+    let nobody = user.start("remote_channel_client", &["--peer", "127.0.0.1:1"]);
+    let error = nobody.wait().failure(1);
+    assert!(error.contains("does remote_channel_server run?"), "{error}");
+}
+
+#[test]
+fn what_one_says_all_others_hear_but_no_shouting() {
+    let user = User::new();
+    let (server, at) = user.serve("chat_chan_server", &["0"]);
+    let mut guests = Vec::new();
+    for (others, name) in ["anna", "bert", "anna"].into_iter().enumerate() {
+        let guest = user.start("chat_chan_client", &[name, "--peer", &at]);
+        assert_eq!(guest.line(), format!("{others} others are in the room"));
+        guests.push(guest);
+    }
+    for n in 0..50 {
+        guests[0].say(&format!("line {n}"));
+    }
+    for n in 0..50 {
+        for other in &guests[1..] {
+            assert_eq!(other.line(), format!("anna: line {n}"));
+        }
+    }
+    guests[1].say("DOES ANYBODY HEAR ME?");
+    assert_eq!(guests[1].line(), "nobody has heard that");
+    assert_eq!(server.line(), "bert shouts: dropped");
+    guests[1].say("Now? \x1b[2J");
+    for other in [&guests[0], &guests[2]] {
+        assert_eq!(other.line(), r"bert: Now? \u{1b}[2J");
+    }
+    // Whoever leaves has said everything, and is waited for by nobody.
+    guests[1].say("bye");
+    assert_eq!(guests.remove(1).wait().success(), [""; 0]);
+    for other in &guests {
+        assert_eq!(other.line(), "bert: bye");
+    }
+    guests[0].say("he is gone");
+    assert_eq!(guests[1].line(), "anna: he is gone");
+    drop(server);
+    for guest in guests {
+        // Perhaps while it waits for the answer to what it has said last.
+        let error = guest.wait_open().failure(1);
+        let gone = error.contains("the server is gone") || error.contains("no link");
+        assert!(gone, "{error}");
+    }
+}
+
+#[test]
+fn one_watches_the_logs_of_many() {
+    let user = User::new();
+    let mut servers = Vec::new();
+    let mut at = Vec::new();
+    for name in ["web", "mail", "disk"] {
+        let args = ["serve", "0", "--name", name, "--contains", "error"];
+        let (server, address) = user.serve("log_watch", &args);
+        servers.push(server);
+        at.push(address);
+    }
+    let mut args = vec!["watch"];
+    args.extend(at.iter().map(String::as_str));
+    let client = user.start("log_watch", &args);
+    for name in ["web", "mail", "disk"] {
+        assert_eq!(client.line(), format!("watching {name}"));
+    }
+    for (server, name) in servers.iter_mut().zip(["web", "mail", "disk"]) {
+        for n in 0..20 {
+            server.say(&format!("all is well {n}"));
+            server.say(&format!("error {n}"));
+        }
+        for n in 0..20 {
+            assert_eq!(client.line(), format!("{name}: error {n}"));
+        }
+    }
+    // One ends, one is killed, and one goes on.
+    servers.remove(0).wait().success();
+    assert_eq!(client.line(), "web has ended");
+    drop(servers.remove(0));
+    assert_eq!(client.line(), "mail has ended");
+    servers[0].say("error at last");
+    assert_eq!(client.line(), "disk: error at last");
+    servers.remove(0).wait().success();
+    assert_eq!(client.wait().success(), ["disk has ended"]);
+
+    let nobody = user.start("log_watch", &["watch", "127.0.0.1:1"]);
+    let error = nobody.wait().failure(1);
+    assert!(error.contains("does log_watch serve run?"), "{error}");
+}
