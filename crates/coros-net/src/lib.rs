@@ -30,6 +30,9 @@
 //!   has it ends or its node is lost. Neighbours learn of a change as fast as of a message, others hop by
 //!   hop; what was missed is made up for within a second and three latencies a hop. What is located is
 //!   of the type asked for, by the shape of that type, or an error says what it is instead.
+//! - A message of a channel goes to each node once, for all that have subscribed there. A
+//!   subscription from afar ends with the session: those who have subscribed are released, and the
+//!   channel does not count them any more.
 //! - A file is whole in its place, compared by hash, or not there; it delays no message, and no name
 //!   leads out of the folder that a node has opened for files ([`Builder::files`]).
 //!

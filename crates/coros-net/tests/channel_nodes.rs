@@ -533,3 +533,31 @@ async fn a_coroutine_of_a_third_node_is_sent_to_directly() {
     tokio::time::sleep(10 * SECOND).await;
     assert_eq!(at_b.ask_subscribers().await, Ok(0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_is_found_by_name_until_it_is_closed() {
+    let scene = Scene::<2>::set().await;
+    let [home, away] = &scene.nodes;
+    let news = Channel::<u32>::named("news");
+    home.register("news", &news).unwrap();
+    away.connect(home.location().endpoint.unwrap())
+        .await
+        .unwrap();
+    let found: Channel<u32> = away.locate_timeout("news", 10 * SECOND).await.unwrap();
+    assert_eq!(found, scene.see(0, 1, &news), "the same as from a message");
+    let (there, mut received) = collector();
+    found.subscribe(&there).unwrap();
+    assert_eq!(news.deliver(1, 1, HOUR).await, Ok(1));
+    assert_eq!(next(&mut received).await, 1);
+
+    // Neither of another type, nor as something else, nor somebody else's.
+    let error = away.try_locate::<Channel<String>>("news").unwrap_err();
+    assert!(error.to_string().contains("u32"), "{error}");
+    assert!(away.try_locate::<Address<u32>>("news").is_err());
+    assert!(away.register("mine", &found).is_err());
+
+    news.close();
+    tokio::time::sleep(5 * SECOND).await;
+    assert!(away.try_locate::<Channel<u32>>("news").is_err());
+    assert!(home.register("news", &news).is_err(), "it has been closed");
+}

@@ -1,34 +1,20 @@
 //! remote_channel_server and remote_channel_client, chat_chan_server and chat_chan_client,
 //! log_watch.
 
-use tempfile::TempDir;
-
+use crate::nodes::User;
 use crate::program::Program;
 
-/// A user's nodes: they have the secret in the same configuration folder.
-struct User(TempDir);
-
-impl User {
-    fn new() -> Self {
-        User(tempfile::tempdir().unwrap())
-    }
-
-    fn start(&self, name: &str, args: &[&str]) -> Program {
-        Program::start_with(name, args, &[("XDG_CONFIG_HOME", self.0.path())])
-    }
-
-    fn serve(&self, name: &str, args: &[&str]) -> (Program, String) {
-        let server = self.start(name, args);
-        let at = server.listening_on().to_string();
-        (server, at)
-    }
+fn serve(user: &User, name: &str, args: &[&str]) -> (Program, String) {
+    let server = user.start(name, args);
+    let at = server.listening_on().to_string();
+    (server, at)
 }
 
 #[test]
 fn a_channel_reaches_the_coroutines_of_two_clients() {
     let user = User::new();
     let args = ["0", "--subscribers", "5", "--numbers", "100"];
-    let (server, at) = user.serve("remote_channel_server", &args);
+    let (server, at) = serve(&user, "remote_channel_server", &args);
     let clients = ["2", "3"].map(|coroutines| {
         let client = user.start("remote_channel_client", &[coroutines, "--peer", &at]);
         let line = client.line();
@@ -55,7 +41,7 @@ fn a_channel_reaches_the_coroutines_of_two_clients() {
 #[test]
 fn a_server_that_is_killed_ends_its_clients() {
     let user = User::new();
-    let (server, at) = user.serve("remote_channel_server", &["0", "--subscribers", "9"]);
+    let (server, at) = serve(&user, "remote_channel_server", &["0", "--subscribers", "9"]);
     let client = user.start("remote_channel_client", &["1", "--peer", &at]);
     client.line();
     drop(server);
@@ -70,7 +56,7 @@ fn a_server_that_is_killed_ends_its_clients() {
 #[test]
 fn what_one_says_all_others_hear_but_no_shouting() {
     let user = User::new();
-    let (server, at) = user.serve("chat_chan_server", &["0"]);
+    let (server, at) = serve(&user, "chat_chan_server", &["0"]);
     let mut guests = Vec::new();
     for (others, name) in ["anna", "bert", "anna"].into_iter().enumerate() {
         let guest = user.start("chat_chan_client", &[name, "--peer", &at]);
@@ -116,7 +102,7 @@ fn one_watches_the_logs_of_many() {
     let mut at = Vec::new();
     for name in ["web", "mail", "disk"] {
         let args = ["serve", "0", "--name", name, "--contains", "error"];
-        let (server, address) = user.serve("log_watch", &args);
+        let (server, address) = serve(&user, "log_watch", &args);
         servers.push(server);
         at.push(address);
     }

@@ -7,14 +7,14 @@ use tempfile::TempDir;
 use crate::program::{Output, Program};
 
 /// A user's nodes: they have the secret in the same configuration folder.
-struct User(TempDir);
+pub(crate) struct User(TempDir);
 
 impl User {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         User(tempfile::tempdir().unwrap())
     }
 
-    fn start(&self, name: &str, args: &[&str]) -> Program {
+    pub(crate) fn start(&self, name: &str, args: &[&str]) -> Program {
         Program::start_with(name, args, &[("XDG_CONFIG_HOME", self.0.path())])
     }
 

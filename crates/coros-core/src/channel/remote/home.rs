@@ -149,10 +149,8 @@ impl<M> Home<M> {
         if only.is_some_and(|id| state.inlet_id != id) {
             return None;
         }
-        state.inlet_id = 0;
-        state.reported = Report::default();
         self.total.store(0, Relaxed);
-        Some(std::mem::take(&mut state.inlet))
+        Some(state.forget_inlet())
     }
 
     fn reported(&self, inlet: &RelayInlet<M>, report: Report) {
@@ -160,6 +158,14 @@ impl<M> Home<M> {
         if report.number > state.reported.number && state.inlet_id == inlet.id {
             state.reported = report;
         }
+    }
+}
+
+impl<M> State<M> {
+    fn forget_inlet(&mut self) -> Weak<RelayInlet<M>> {
+        self.inlet_id = 0;
+        self.reported = Report::default();
+        std::mem::take(&mut self.inlet)
     }
 }
 
@@ -332,9 +338,11 @@ impl<M: Clone + Send + 'static> Channel<M> {
                 }
             };
             if !report.subscribed && !report.follows {
+                // Before anybody can subscribe by it once more.
+                let inlet = state.forget_inlet();
                 drop(state);
-                let inlet = home.forget_inlet(None);
-                if let Some(inlet) = inlet.and_then(|inlet| inlet.upgrade()) {
+                home.total.store(0, Relaxed);
+                if let Some(inlet) = inlet.upgrade() {
                     inlet.end();
                 }
                 return Ok(());
