@@ -5,35 +5,53 @@ use std::path::Path;
 
 use crate::command::{Cmd, root};
 
-/// Measure coros beside its peers on this machine (bench/local, a workspace of its own)
+/// Measure coros beside its peers on this machine (bench/, workspaces of their own)
 ///
-/// Prints one table: medians, spread, and the ratio to raw tokio channels within the same run. The
-/// full run takes long and wants a quiet machine.
+/// `cargo xtask bench` measures coroutines on one machine, beside raw tokio channels and actor
+/// libraries; `cargo xtask bench remote` those of two processes, beside raw TLS and others that
+/// cross processes. Prints one table: medians, spread, and ratios within the same run. The full run
+/// takes long and wants a quiet machine.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Fewer rounds and smaller sizes: under two minutes
+    /// Fewer rounds and smaller sizes: a few minutes
     #[arg(long)]
     quick: bool,
-    /// Only see whether it compiles
+    /// Only see whether both compile, and whether messages arrive between processes
     #[arg(long, conflicts_with_all = ["quick", "rest"])]
     check: bool,
-    /// Handed to the benchmark: `--json FILE`, `--install`, ...
+    /// `local` (if neither is said) or `remote`, then what the benchmark is to be handed:
+    /// `--json FILE`, `--install`, ...
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let folder = Path::new("bench/local");
-    if !root().join(folder).join("Cargo.toml").exists() {
-        bail!("{} is not in this checkout", folder.display());
-    }
     if args.check {
-        return Cmd::cargo("check").current_dir(folder).run();
+        Cmd::cargo("check").current_dir(folder("local")?).run()?;
+        return Cmd::cargo("run")
+            .args(["--", "--check"])
+            .current_dir(folder("remote")?)
+            .run();
     }
+    let (name, rest) = match args.rest.split_first() {
+        Some((name, rest)) if name == "local" || name == "remote" => (name.as_str(), rest),
+        _ => ("local", &args.rest[..]),
+    };
     Cmd::cargo("run --release")
         .arg("--")
         .args(args.quick.then_some("--quick"))
-        .args(&args.rest)
-        .current_dir(folder)
+        .args(rest)
+        .current_dir(folder(name)?)
         .run()
+}
+
+fn folder(name: &str) -> anyhow::Result<&'static Path> {
+    let folder = Path::new(match name {
+        "remote" => "bench/remote",
+        _ => "bench/local",
+    });
+    if !root().join(folder).join("Cargo.toml").exists() {
+        bail!("{} is not in this checkout", folder.display());
+    }
+    Ok(folder)
 }

@@ -1,0 +1,206 @@
+//! The peers, and how each is started as a child process.
+
+mod coros;
+mod erlang;
+mod foreign;
+mod pycos;
+mod raw;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use harness::tools::this_executable;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
+
+use crate::cases::{Case, Figures, Workload};
+use crate::files::Folders;
+use crate::server::{self, Server, Setting};
+use crate::tally::Tally;
+use crate::workloads::{self, WORKERS};
+
+/// Who takes part. The order is the order of the table's rows.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Peer {
+    Coros,
+    Tls,
+    Tcp,
+    Erlang,
+    ErlangTls,
+    Pycos,
+}
+
+impl Peer {
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Peer::Coros => "coros",
+            Peer::Tls => "tokio-rustls",
+            Peer::Tcp => "tokio TCP",
+            Peer::Erlang => "Erlang",
+            Peer::ErlangTls => "Erlang, TLS",
+            Peer::Pycos => "pycos",
+        }
+    }
+
+    /// Its name in Cargo.lock; `None` for what is not written in Rust.
+    pub(crate) fn package(self) -> Option<&'static str> {
+        match self {
+            Peer::Coros => Some("coros-net"),
+            Peer::Tls => Some("tokio-rustls"),
+            Peer::Tcp => Some("tokio"),
+            Peer::Erlang | Peer::ErlangTls | Peer::Pycos => None,
+        }
+    }
+
+    /// Debian's packages, for a peer that cargo cannot fetch.
+    pub(crate) fn debian_packages(self) -> &'static [&'static str] {
+        match self {
+            Peer::Erlang => &["erlang-base"],
+            Peer::ErlangTls => &["erlang-base", "erlang-ssl"],
+            Peer::Pycos => &["python3-venv"],
+            _ => &[],
+        }
+    }
+
+    /// Whether it can run here.
+    pub(crate) fn is_installed(self) -> bool {
+        match self {
+            Peer::Erlang => erlang::version().is_some(),
+            Peer::ErlangTls => erlang::has_tls(),
+            Peer::Pycos => pycos::version().is_some(),
+            _ => true,
+        }
+    }
+
+    /// What stands in for the version of a package in Cargo.lock.
+    pub(crate) fn installed_version(self) -> Option<String> {
+        match self {
+            Peer::Erlang => erlang::version(),
+            Peer::Pycos => pycos::version(),
+            _ => None,
+        }
+    }
+
+    /// Fetches what neither cargo nor Debian has.
+    pub(crate) fn install(self) -> Result<()> {
+        match self {
+            Peer::Pycos => pycos::install(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compiles what cargo did not.
+    pub(crate) fn prepare(self) -> Result<()> {
+        match self {
+            Peer::Erlang | Peer::ErlangTls => erlang::compile(),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn takes_part_in(self, workload: Workload) -> bool {
+        match workload {
+            // Others have one node a process.
+            Workload::Idle => matches!(self, Peer::Coros | Peer::Tls | Peer::Tcp),
+            // The limits have no heartbeat; Erlang's is four times a minute, pycos has none.
+            Workload::Freeze => matches!(self, Peer::Coros),
+            _ => true,
+        }
+    }
+
+    /// How much of a case's size this peer gets: those that are slower by orders of magnitude would
+    /// take minutes for what others do in a second.
+    pub(crate) fn share_of(self, case: Case) -> u64 {
+        let share = match (self, case.workload) {
+            (_, Workload::Idle | Workload::Kill | Workload::Freeze) => 1,
+            (Peer::Coros | Peer::Tls | Peer::Tcp, _) => 1,
+            (Peer::Erlang | Peer::ErlangTls, _) => 4,
+            (Peer::Pycos, Workload::Bulk) => 8,
+            (Peer::Pycos, _) => 400,
+        };
+        (case.n / share).max(case.n.min(100))
+    }
+
+    /// The child process that runs `workload` at size `n` and prints its figures.
+    pub(crate) fn command(self, workload: Workload, n: u64) -> Result<Command> {
+        let mut command = Command::new(this_executable()?);
+        command.args(["--child", &self.name(), workload.name(), &n.to_string()]);
+        Ok(command)
+    }
+
+    fn name(self) -> String {
+        let value = self.to_possible_value().expect("no peer is skipped");
+        value.get_name().to_owned()
+    }
+
+    /// What the child does.
+    pub(crate) fn run(self, workload: Workload, n: u64) -> Result<Figures> {
+        match self {
+            Peer::Coros => self.send::<coros::Coros>(workload, n),
+            Peer::Tls => self.send::<raw::Raw<raw::Tls>>(workload, n),
+            Peer::Tcp => self.send::<raw::Raw<raw::Plain>>(workload, n),
+            Peer::Erlang => foreign::run(&erlang::Erlang::new(false)?, workload, n),
+            Peer::ErlangTls => foreign::run(&erlang::Erlang::new(true)?, workload, n),
+            Peer::Pycos => foreign::run(&pycos::Pycos, workload, n),
+        }
+    }
+
+    /// What the child's child does, for a peer written in Rust.
+    pub(crate) fn serve(self, nodes: usize, folder: &Path) -> Result<()> {
+        let setting = Setting { nodes, folder };
+        match self {
+            Peer::Coros => receive::<coros::Coros>(setting),
+            Peer::Tls => receive::<raw::Raw<raw::Tls>>(setting),
+            Peer::Tcp => receive::<raw::Raw<raw::Plain>>(setting),
+            Peer::Erlang | Peer::ErlangTls | Peer::Pycos => {
+                bail!("{} runs as its own program", self.title())
+            }
+        }
+    }
+
+    fn send<P: workloads::Peer>(self, workload: Workload, n: u64) -> Result<Figures> {
+        ensure!(
+            self.takes_part_in(workload),
+            "{} takes no part in {}",
+            self.title(),
+            workload.name()
+        );
+        let folders = Folders::new()?;
+        let nodes = if workload == Workload::Idle { n } else { 1 };
+        let mut server = Command::new(this_executable()?);
+        server.args(["--server", &self.name(), &nodes.to_string()]);
+        server.arg(folders.inbox());
+        let server = Server::start(server)?;
+        runtime()?.block_on(workloads::run::<P>(workload, n, server, folders))
+    }
+}
+
+/// Where this program's sources for another language are.
+fn sources(language: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("peers")
+        .join(language)
+}
+
+fn receive<P: workloads::Peer>(setting: Setting<'_>) -> Result<()> {
+    let tally = Tally::leak();
+    let runtime = runtime()?;
+    let (served, contact) = runtime.block_on(P::serve(setting, tally))?;
+    // Not on the runtime: it waits for lines.
+    server::answer(&contact, tally)?;
+    drop(served);
+    runtime.shutdown_background();
+    Ok(())
+}
+
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("the system does not let us start threads")
+}
