@@ -149,12 +149,14 @@ impl<M: Clone + Send + 'static> Channel<M> {
             return 0;
         };
         let list = &*view.subscribers;
-        let (mut reached, mut ended) = (0_usize, Vec::new());
+        // What relays say may be anything; those in the list here are fewer than can overflow.
+        let mut afar = 0_usize;
         for relay in list.relays.values().filter(|it| it.wants_messages()) {
-            reached = reached.saturating_add(courier.relay(relay, &message));
+            afar = afar.saturating_add(courier.relay(relay, &message));
         }
+        let (mut reached, mut ended) = (0, Vec::new());
         let mut count = |address: &Address<M>, message| match courier.coroutine(address, message) {
-            Put::Reached => reached = reached.saturating_add(1),
+            Put::Reached => reached += 1,
             Put::Missed => {}
             Put::Ended => ended.push(address.clone()),
         };
@@ -173,7 +175,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
         if !ended.is_empty() || list.channels.iter().any(Channel::is_closed) {
             self.let_go(&ended);
         }
-        reached
+        afar.saturating_add(reached)
     }
 
     fn apply_transform(&self, view: &View<M>, message: M) -> Option<M> {
