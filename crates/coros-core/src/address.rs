@@ -184,9 +184,8 @@ impl<M: Send + 'static> Address<M> {
     /// Puts a message into the coroutine's mailbox without waiting.
     ///
     /// To a coroutine of another node, `Ok` says that the message is on its way. It does not
-    /// arrive when the link is lost, when the coroutine has ended meanwhile, or when its mailbox
-    /// is bounded and full; its node then logs a warning. [`deliver`](Self::deliver) waits until
-    /// it has arrived.
+    /// arrive when the session with that node ends before, or when the coroutine has ended
+    /// meanwhile. [`deliver`](Self::deliver) waits until it has arrived.
     ///
     /// # Errors
     /// [`SendError::Closed`] when the coroutine has ended, [`SendError::Full`] when its mailbox

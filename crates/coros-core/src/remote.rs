@@ -207,8 +207,17 @@ pub trait Carrier: Send + Sync + 'static {
     /// may wait. `Ok` does not say that the message arrives.
     fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError>;
 
+    /// Queues the answer to a question that came from another node. It is awaited, so it needs no
+    /// room in a mailbox.
+    ///
+    /// # Errors
+    /// As [`send`](Carrier::send).
+    fn answer(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
+        self.send(to, encode)
+    }
+
     /// Queues a message and resolves when it is in the receiver's mailbox. Waits while too much
-    /// waits for the node.
+    /// waits for the receiver or its node. Dropped while it waits, the message is not sent.
     ///
     /// # Errors
     /// As [`send`](Carrier::send) except `Full`, and what the receiving node answers; `Disconnected` when the
@@ -257,6 +266,24 @@ pub trait Inlet: Send + Sync + 'static {
     /// # Errors
     /// `Closed` or `Codec`.
     fn deliver(&self, payload: &[u8]) -> BoxFuture<Result<(), CarryError>>;
+
+    /// Whether the mailbox may have no room, so that [`receive`](Inlet::receive) fails.
+    fn is_bounded(&self) -> bool {
+        false
+    }
+
+    /// Whether this takes one answer and no messages.
+    fn is_reply(&self) -> bool {
+        false
+    }
+
+    /// Calls `f` once: when all messages that are queued in the mailbox now have been taken out of
+    /// it, at once if there are none. One that the coroutine has been woken for does not count.
+    ///
+    /// `f` runs where the coroutine does, and must not block.
+    fn when_taken(&self, f: Box<dyn FnOnce() + Send>) {
+        f();
+    }
 
     /// Calls `on_exit` once, at once if the coroutine has ended.
     fn watch(&self, on_exit: OnExit);

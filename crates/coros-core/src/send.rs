@@ -10,10 +10,9 @@ use crate::remote::{CarryError, CodecError};
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError<M> {
-    /// The mailbox is bounded and has no room; or, for a coroutine of another node, as much waits
-    /// for that node as may. Only [`send`](crate::Address::send) fails so;
-    /// [`deliver`](crate::Address::deliver) waits, unless more of this node's deliveries wait on
-    /// another node than may.
+    /// The mailbox is bounded and has no room; or, for a coroutine of another node, as much is on
+    /// its way to the coroutine as may be, or waits for its node. Only [`send`](crate::Address::send) fails
+    /// so; [`deliver`](crate::Address::deliver) waits.
     Full(M),
     /// The coroutine has ended, or has dropped its context.
     Closed(M),

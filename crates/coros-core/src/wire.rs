@@ -169,6 +169,14 @@ impl<M: Message> Inlet for Exported<M> {
         })
     }
 
+    fn is_bounded(&self) -> bool {
+        self.mailbox().is_bounded()
+    }
+
+    fn when_taken(&self, f: Box<dyn FnOnce() + Send>) {
+        self.mailbox().when_taken(f);
+    }
+
     fn watch(&self, on_exit: OnExit) {
         let _ = self.0.watch(on_exit);
     }

@@ -191,11 +191,12 @@ impl Builder {
         self
     }
 
-    /// How many bytes of messages may wait for one peer, 64 MiB by default. `send` gives the
-    /// message back when there are as many, `deliver` waits.
+    /// How many bytes of messages may be kept for one peer, 64 MiB by default: those that wait to
+    /// be written, and those that were written and that the peer has not acknowledged. `send` gives
+    /// the message back when there are as many, `deliver` waits.
     ///
-    /// As many may wait here for room in bounded mailboxes, of each peer: whatever the peer
-    /// delivers beyond that comes back to it as [`Full`](coros_core::SendError::Full).
+    /// As many of each peer, and no less than 1 MiB, may wait here until coroutines take them out of
+    /// their mailboxes. Peers know, and make the rest wait where it is.
     pub fn outbox(mut self, bytes: usize) -> Self {
         self.config.outbox = bytes;
         self

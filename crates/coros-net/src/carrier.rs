@@ -10,14 +10,23 @@ use coros_core::{Exit, SwapError};
 use tokio::sync::oneshot;
 
 use crate::functions;
-use crate::peer::{Peer, tell};
+use crate::peer::{Peer, PeerSession, tell};
 use crate::scope;
+use crate::session::Place;
 use crate::wire;
 
 impl Carrier for Peer {
     fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
         self.encoded(encode, |payload, lent| {
             let queued = self.reach(|session, _| session.message(to.coroutine, payload, lent))?;
+            queued.map_err(|_| CarryError::Full)
+        })
+    }
+
+    fn answer(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
+        self.encoded(encode, |payload, lent| {
+            let queued =
+                self.reach(|session, _| session.answer_question(to.coroutine, payload, lent))?;
             queued.map_err(|_| CarryError::Full)
         })
     }
@@ -30,19 +39,20 @@ impl Carrier for Peer {
         let queued = self.encoded(encode, |payload, lent| {
             let (waiter, answer) = oneshot::channel();
             // Queued before anybody polls: what the caller sends next comes after it.
-            let (queued, epoch) = self
+            let (place, epoch) = self
                 .reach(|session, epoch| (session.deliver(target, payload, lent, waiter), epoch))?;
-            let future: BoxFuture<Result<(), CarryError>> = match queued {
-                Ok(()) => Box::pin(await_answer(answer)),
-                Err(_) => {
-                    let lent = Lent {
-                        peer: this,
-                        ids: lent.to_vec(),
-                    };
-                    Box::pin(deliver_later(lent, target, payload.to_vec(), epoch))
-                }
+            let turn = place.map(|place| Turn {
+                peer: this,
+                epoch,
+                place,
+                lent: lent.to_vec(),
+            });
+            let answered = async move {
+                // While it waits, it goes with whoever waits for it.
+                let _turn = turn;
+                answer.await.unwrap_or_else(|_| Err(gone()))
             };
-            Ok(future)
+            Ok(Box::pin(answered) as BoxFuture<_>)
         });
         queued.unwrap_or_else(|e| Box::pin(async { Err(e) }))
     }
@@ -98,45 +108,21 @@ impl Peer {
     }
 }
 
-/// What a message lends that has not been queued yet: taken back if it never is.
-struct Lent {
+/// A delivery that waits until it may be sent, and is withdrawn if nobody waits for it before.
+struct Turn {
     peer: Arc<Peer>,
-    ids: Vec<u64>,
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        self.peer.take_back(&self.ids);
-    }
-}
-
-/// Waits for room, then queues a message to be delivered.
-async fn deliver_later(
-    mut lent: Lent,
-    target: u64,
-    payload: Vec<u8>,
     epoch: u64,
-) -> Result<(), CarryError> {
-    let (mut waiter, answer) = oneshot::channel();
-    loop {
-        let mut room = std::pin::pin!(lent.peer.room());
-        room.as_mut().enable();
-        let queued = lent.peer.in_session(epoch, |session| {
-            session.deliver(target, &payload, &lent.ids, waiter)
-        });
-        match queued {
-            Some(Ok(())) => break,
-            Some(Err(back)) => waiter = back,
-            None => return Err(gone()),
-        }
-        room.await;
-    }
-    lent.ids.clear();
-    await_answer(answer).await
+    place: Place,
+    lent: Vec<u64>,
 }
 
-async fn await_answer(answer: oneshot::Receiver<Result<(), CarryError>>) -> Result<(), CarryError> {
-    answer.await.unwrap_or_else(|_| Err(gone()))
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let withdraw = |session: &mut PeerSession| session.withdraw(self.place);
+        if self.peer.in_session(self.epoch, withdraw) == Some(true) {
+            self.peer.take_back(&self.lent);
+        }
+    }
 }
 
 fn gone() -> CarryError {

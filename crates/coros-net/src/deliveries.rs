@@ -5,8 +5,9 @@
 //! ends with the session: whoever waited for an answer has been told that there is none, and a
 //! message that came through later could overtake one of the next session.
 //!
-//! What waits of one peer is bounded as the outbox is: beyond that messages are dropped, as they
-//! are when a mailbox is full, and deliveries refused.
+//! A delivery is answered when it is in the mailbox; a message that finds a bounded mailbox full
+//! waits likewise. What waits is within what the peer may have outstanding, see
+//! [`inflow`](crate::inflow).
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -23,19 +24,12 @@ use crate::peer::{Course, Peer};
 use crate::wire::{Frame, Kind};
 
 /// What waits of one session, by coroutine.
+#[derive(Default)]
 pub(crate) struct Queues {
-    waiting: Mutex<Waiting>,
+    by_target: Mutex<HashMap<u64, VecDeque<Later>>>,
     /// For how many coroutines something waits, seldom any: read for each message, without the
     /// lock. Changed with the lock held, and only the reader, who asks, makes it larger.
     targets: AtomicUsize,
-    capacity: usize,
-}
-
-#[derive(Default)]
-struct Waiting {
-    by_target: HashMap<u64, VecDeque<Later>>,
-    /// What all of it takes, with the deliveries in front.
-    bytes: usize,
 }
 
 struct Later {
@@ -48,94 +42,63 @@ struct Later {
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     /// Of a delivery; a message wants no answer.
-    correlation: Option<u64>,
-    bytes: usize,
-}
-
-/// What became of a frame that may have to wait.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Behind {
-    /// Nothing waits for that coroutine.
-    Nobody,
-    /// It waits behind others.
-    Queued,
-    /// It would have to wait, and too much does.
-    TooMany,
+    pub(crate) correlation: Option<u64>,
+    pub(crate) bytes: usize,
 }
 
 impl Queues {
-    /// Room for so many bytes.
-    pub(crate) fn new(capacity: usize) -> Self {
-        Queues {
-            waiting: Mutex::default(),
-            targets: AtomicUsize::new(0),
-            capacity,
-        }
-    }
-
     /// Puts a frame behind the one that waits for the same coroutine, if there is one.
-    pub(crate) fn behind(&self, frame: &Frame<'_>) -> Behind {
+    pub(crate) fn behind(&self, frame: &Frame<'_>) -> bool {
         // Pairs with `next`: at zero what waited is in the mailbox.
         if self.targets.load(Acquire) == 0 {
-            return Behind::Nobody;
+            return false;
         }
         let mut waiting = self.lock();
-        if !waiting.by_target.contains_key(&frame.envelope.target) {
-            return Behind::Nobody;
-        }
-        let Some(place) = waiting.take_place(frame, self.capacity) else {
-            return Behind::TooMany;
+        let Some(queue) = waiting.get_mut(&frame.envelope.target) else {
+            return false;
         };
-        let queue = waiting.by_target.entry(frame.envelope.target).or_default();
         queue.push_back(Later {
-            place,
+            place: Place::of(frame),
             payload: frame.payload.to_vec(),
             lent: frame.lent.to_vec(),
         });
-        Behind::Queued
+        true
     }
 
-    /// Lets what comes for a frame's coroutine wait behind it; `None` if too much waits.
-    pub(crate) fn open(&self, frame: &Frame<'_>) -> Option<Place> {
+    /// Lets what comes for a coroutine wait from now on.
+    pub(crate) fn open(&self, target: u64) {
         let mut waiting = self.lock();
-        let place = waiting.take_place(frame, self.capacity)?;
-        waiting.by_target.entry(frame.envelope.target).or_default();
-        self.targets.store(waiting.by_target.len(), Release);
-        Some(place)
+        waiting.entry(target).or_default();
+        self.targets.store(waiting.len(), Release);
     }
 
     /// The next for a coroutine, when the one before is done; forgets about the coroutine when
     /// there is none.
-    fn next(&self, target: u64, done: Place) -> Option<Later> {
+    fn next(&self, target: u64) -> Option<Later> {
         let mut waiting = self.lock();
-        waiting.bytes -= done.bytes;
-        let queue = waiting.by_target.get_mut(&target);
+        let queue = waiting.get_mut(&target);
         let next = queue.and_then(VecDeque::pop_front);
         if next.is_none() {
-            waiting.by_target.remove(&target);
-            self.targets.store(waiting.by_target.len(), Release);
+            waiting.remove(&target);
+            self.targets.store(waiting.len(), Release);
         }
         next
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, VecDeque<Later>>> {
+        self.by_target
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
-    /// Any frame fits when nothing else waits.
-    fn take_place(&mut self, frame: &Frame<'_>, capacity: usize) -> Option<Place> {
-        let bytes = size_of::<Later>() + frame.payload.len() + frame.lent.len();
-        if self.bytes > 0 && self.bytes + bytes > capacity {
-            return None;
-        }
-        self.bytes += bytes;
+impl Place {
+    pub(crate) fn of(frame: &Frame<'_>) -> Self {
         let deliver = frame.envelope.kind == Kind::Deliver;
-        Some(Place {
+        Place {
             correlation: deliver.then_some(frame.envelope.correlation),
-            bytes,
-        })
+            bytes: frame.length(),
+        }
     }
 }
 
@@ -159,8 +122,8 @@ impl Queue {
     }
 
     async fn deliver_all(&self, mut place: Place, first: BoxFuture<Result<(), CarryError>>) {
-        self.answer(place, &first.await);
-        while let Some(later) = self.course.queues.next(self.target, place) {
+        self.done(place, &first.await);
+        while let Some(later) = self.course.queues.next(self.target) {
             place = later.place;
             let exchange = self.peer.exchange();
             let delivery = guarded("a delivery", || {
@@ -173,11 +136,14 @@ impl Queue {
             if matches!(result, Err(CarryError::Codec(_))) {
                 unread(&self.peer, self.course.epoch, self.target, &later.lent);
             }
-            self.answer(place, &result);
+            self.done(place, &result);
         }
     }
 
-    fn answer(&self, place: Place, result: &Result<(), CarryError>) {
+    fn done(&self, place: Place, result: &Result<(), CarryError>) {
+        for ask in self.course.inflow.entered(self.target, place.bytes) {
+            self.peer.ask(&self.course, ask);
+        }
         if let Some(correlation) = place.correlation {
             answer(&self.peer, self.course.epoch, correlation, result);
         }
@@ -234,45 +200,22 @@ mod tests {
     use super::*;
     use crate::wire::Envelope;
 
-    fn frame(kind: Kind, target: u64, payload: &[u8]) -> Frame<'_> {
-        Frame {
-            envelope: Envelope {
-                kind,
-                target,
-                correlation: 1,
-            },
-            payload,
-            lent: &[],
-        }
-    }
-
     #[test]
-    fn what_waits_is_bounded_in_bytes_and_room_comes_back() {
-        let queues = Queues::new(10_000);
-        let payload = [0; 1000];
-        let (deliver, message) = (
-            frame(Kind::Deliver, 7, &payload),
-            frame(Kind::Message, 7, &payload),
-        );
-        assert_eq!(queues.behind(&deliver), Behind::Nobody);
-        let mut place = queues.open(&deliver).unwrap();
-        let mut queued = 0;
-        while queues.behind(if queued % 2 == 0 { &deliver } else { &message }) == Behind::Queued {
-            queued += 1;
-        }
-        assert_eq!(queued, 8, "nine wait with their own needs");
-        assert_eq!(queues.behind(&message), Behind::TooMany);
-        assert!(queues.open(&frame(Kind::Deliver, 8, &payload)).is_none());
-        while let Some(later) = queues.next(7, place) {
-            place = later.place;
-        }
-        assert_eq!(queues.behind(&message), Behind::Nobody);
-        assert_eq!(queues.lock().bytes, 0);
-        // One that is larger than all room can wait alone.
-        assert!(
-            queues
-                .open(&frame(Kind::Deliver, 8, &[0; 20_000]))
-                .is_some()
-        );
+    fn what_comes_for_others_does_not_wait() {
+        let queues = Queues::default();
+        let frame = |target| Frame {
+            envelope: Envelope {
+                kind: Kind::Message,
+                target,
+                correlation: 0,
+            },
+            payload: b"a",
+            lent: &[],
+        };
+        assert!(!queues.behind(&frame(7)));
+        queues.open(7);
+        assert!(queues.behind(&frame(7)) && !queues.behind(&frame(8)));
+        assert!(queues.next(7).is_some() && queues.next(7).is_none());
+        assert!(!queues.behind(&frame(7)));
     }
 }

@@ -11,11 +11,12 @@
 //! before its own session ends may be gone when the third uses it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use coros_core::Exit;
 use coros_core::remote::{Inlet, NodeId};
+
+use crate::id_hash::IdHash;
 
 /// How many ended coroutines' exits are remembered for those who watch too late.
 const REMEMBERED: usize = 4096;
@@ -250,30 +251,6 @@ impl Entry {
             }
             None => self.pinned = true,
         }
-    }
-}
-
-/// Spreads our own consecutive numbers over the table; nobody else chooses them.
-type IdHash = BuildHasherDefault<IdHasher>;
-
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        // Fibonacci hashing; the table looks at the top and the bottom bits.
-        let mixed = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
     }
 }
 

@@ -19,7 +19,8 @@ use crate::wire::WINDOW;
 
 pub(crate) struct Inflow {
     table: Mutex<Table>,
-    /// What may be outstanding in all.
+    /// What may be outstanding in all: no less than a window, since the peer sends that before it
+    /// has heard anything.
     limit: usize,
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct Ask {
 
 /// More has come for a coroutine, or in all, than may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooMuch;
+pub(crate) struct TooMuch(pub(crate) u64);
 
 /// What has come in one go, coroutine by coroutine.
 #[derive(Default)]
@@ -70,7 +71,7 @@ impl Inflow {
     pub(crate) fn new(limit: usize) -> Self {
         Inflow {
             table: Mutex::default(),
-            limit,
+            limit: limit.max(WINDOW),
         }
     }
 
@@ -81,21 +82,23 @@ impl Inflow {
             return Ok(asks);
         }
         let mut table = self.lock();
-        let mut fits = true;
+        let mut too_much = None;
         for (target, bytes) in came.0.drain(..) {
-            fits &= table.add(target, bytes, self.limit, false);
+            if !table.add(target, bytes, self.limit, false) {
+                too_much.get_or_insert(TooMuch(target));
+            }
             asks.extend(table.ask_if_half(target));
         }
         if table.total >= self.limit / 2 {
             table.ask_all(&mut asks);
         }
-        if fits { Ok(asks) } else { Err(TooMuch) }
+        too_much.map_or(Ok(asks), Err)
     }
 
     /// A message has come and has to wait for room in its mailbox.
     pub(crate) fn waits(&self, target: u64, bytes: usize) -> Result<(), TooMuch> {
         let fits = self.lock().add(target, bytes, self.limit, true);
-        fits.then_some(()).ok_or(TooMuch)
+        fits.then_some(()).ok_or(TooMuch(target))
     }
 
     /// A message that waited is in its mailbox, or has been dropped.
@@ -158,9 +161,7 @@ impl Table {
     /// Whether the peer may have sent it: by the rule by which it decides.
     fn add(&mut self, target: u64, bytes: usize, limit: usize, waits: bool) -> bool {
         let entry = self.entries.entry(target).or_default();
-        let before = entry.owed + entry.waiting;
-        let fits = before == 0 || before + bytes <= WINDOW;
-        let fits_all = self.total == 0 || self.total + bytes <= limit;
+        let fits = entry.owed + entry.waiting < WINDOW && self.total < limit;
         entry.touched = true;
         if waits {
             entry.waiting += bytes;
@@ -168,7 +169,7 @@ impl Table {
             entry.owed += bytes;
         }
         self.total += bytes;
-        fits && fits_all
+        fits
     }
 
     fn ask_if_half(&mut self, target: u64) -> Option<Ask> {
@@ -191,5 +192,89 @@ impl Table {
         }
         // The order of a walk through a table must not be seen.
         asks[start..].sort_unstable_by_key(|ask| ask.target);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn came(list: &[(u64, usize)]) -> Came {
+        let mut came = Came::default();
+        list.iter()
+            .for_each(|&(target, bytes)| came.add(target, bytes));
+        came
+    }
+
+    #[test]
+    fn a_mailbox_is_asked_after_half_a_window_and_when_it_is_idle() {
+        let inflow = Inflow::new(64 << 20);
+        let half = WINDOW / 2;
+        assert_eq!(
+            inflow.came(&mut came(&[(1, half - 1), (2, 10)])),
+            Ok(vec![])
+        );
+        let asks = inflow.came(&mut came(&[(1, 1)])).unwrap();
+        assert_eq!(
+            asks,
+            [Ask {
+                target: 1,
+                bytes: half
+            }]
+        );
+        // Asked once, and answered for what there was then.
+        assert_eq!(inflow.came(&mut came(&[(1, half)])), Ok(vec![]));
+        let more = inflow.taken(asks[0]).unwrap();
+        assert_eq!(
+            more,
+            Ask {
+                target: 1,
+                bytes: half
+            }
+        );
+        assert_eq!(inflow.taken(more), None);
+        assert_eq!(inflow.idle(), [], "something has come since the last look");
+        assert_eq!(
+            inflow.idle(),
+            [Ask {
+                target: 2,
+                bytes: 10
+            }]
+        );
+        assert_eq!(inflow.idle(), []);
+        inflow.taken(Ask {
+            target: 2,
+            bytes: 10,
+        });
+        assert_eq!(inflow.total(), 0);
+        assert!(inflow.lock().entries.is_empty());
+    }
+
+    #[test]
+    fn who_sends_more_than_it_may_is_caught() {
+        let inflow = Inflow::new(3 * WINDOW);
+        // A single message may be larger.
+        inflow.came(&mut came(&[(1, 2 * WINDOW)])).unwrap();
+        assert_eq!(inflow.came(&mut came(&[(1, 1)])), Err(TooMuch(1)));
+        inflow.waits(2, WINDOW - 1).unwrap();
+        assert_eq!(inflow.waits(3, 1), Err(TooMuch(3)), "in all");
+        // What waits is not asked about.
+        assert!(inflow.lock().entries[&2].owed == 0);
+        assert_eq!(
+            inflow.entered(2, WINDOW - 1),
+            [Ask {
+                target: 2,
+                bytes: WINDOW - 1
+            }]
+        );
+    }
+
+    #[test]
+    fn all_are_asked_when_half_of_all_is_out() {
+        let inflow = Inflow::new(1000);
+        let bytes = WINDOW / 4;
+        assert_eq!(inflow.came(&mut came(&[(2, bytes)])), Ok(vec![]));
+        let asks = inflow.came(&mut came(&[(1, bytes)])).unwrap();
+        assert_eq!(asks, [1, 2].map(|target| Ask { target, bytes }));
     }
 }

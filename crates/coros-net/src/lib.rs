@@ -21,9 +21,10 @@
 //! - An address that has gone to another node counts as one until the session with that node
 //!   ends, or this node closes, whether or not anybody there still has it: a coroutine that is to
 //!   end when nobody can send to it any more needs a message that says so.
-//! - What waits for one peer or has not been acknowledged, and what of one peer waits for room in
-//!   bounded mailboxes, is bounded ([`Builder::outbox`]). What a peer sends to an unbounded mailbox is not: that takes flow
-//!   control, which is yet to come.
+//! - What is under way to one coroutine from one node, until it has taken it out of its mailbox, is
+//!   bounded (1 MiB, or one message), also for unbounded mailboxes: then `send` gives the message
+//!   back and `deliver` waits, in turn. So a slow receiver holds up its own senders and nobody else.
+//!   What one node keeps for another, and of another, is bounded in all ([`Builder::outbox`]).
 //! - A function is started at most once; how many run for a peer is bounded, and, unless it was
 //!   offered otherwise, they end with its session.
 //! - A name given by one node ([`Node::register`]) is known to all others, and gone from them when whoever
@@ -54,7 +55,9 @@ mod files;
 mod functions;
 mod greeting;
 mod hex;
+mod id_hash;
 mod identity;
+mod inflow;
 mod link;
 mod names;
 mod node;

@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::Exit;
-use coros_core::remote::{self, CarryError};
+use coros_core::remote::{self, CarryError, Inlet};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::Instant;
 use tokio_rustls::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffer::ReadBuffer;
 use crate::deliveries::{
-    Behind, Delivery, Queue, answer, guarded, panicked, start_delivery, unread,
+    Delivery, Place, Queue, answer, guarded, panicked, start_delivery, unread,
 };
 use crate::exports::Found;
+use crate::inflow::{Came, TooMuch};
 use crate::node::FLUSH;
 use crate::outbox::Batch;
 use crate::peer::{Course, Next, Peer, Reads};
@@ -72,12 +74,13 @@ impl Link {
         let mut writer = node
             .links
             .spawn_on(writer.run(self.greeting), &node.runtime);
-        let epoch = course.epoch;
+        let (epoch, time) = (course.epoch, course.clone());
         let mut reader = Reader {
             peer: &peer,
             ticket,
             course,
             buffer: self.buffer,
+            came: Came::default(),
         };
 
         let reason = tokio::select! {
@@ -108,7 +111,7 @@ impl Link {
             },
             // After the reader: what has come counts before what has not.
             // However busy that is.
-            reason = tokio::task::unconstrained(keep_time(&peer, ticket)) => reason,
+            reason = tokio::task::unconstrained(keep_time(&peer, ticket, &time)) => reason,
         };
         peer.lost(ticket, &reason);
         self.token.cancel();
@@ -125,12 +128,22 @@ impl Drop for LostOnDrop<'_> {
 
 /// Tells the session when its time has come. Beside the writer rather than in it: to a peer that
 /// stands still a write does not end.
-async fn keep_time(peer: &Peer, ticket: Ticket) -> String {
+///
+/// Now and then it asks about coroutines that have got something and get no more.
+async fn keep_time(peer: &Arc<Peer>, ticket: Ticket, course: &Course) -> String {
+    let pause = peer.node().config.timing.heartbeat;
+    let mut look = Instant::now() + pause;
     while let Some(deadline) = peer.deadline(ticket) {
         tokio::select! {
             biased;
             () = peer.sooner() => {}
             () = tokio::time::sleep_until(deadline.into()) => peer.timeout(ticket),
+        }
+        if Instant::now() >= look {
+            look = Instant::now() + pause;
+            for ask in course.inflow.idle() {
+                peer.ask(course, ask);
+            }
         }
     }
     // The session is over, and the link is as soon as the last frames are written.
@@ -244,6 +257,7 @@ struct Reader<'a> {
     ticket: Ticket,
     course: Course,
     buffer: ReadBuffer,
+    came: Came,
 }
 
 impl Reader<'_> {
@@ -285,15 +299,21 @@ impl Reader<'_> {
         });
         let bytes = before - buffer.len();
         self.buffer = buffer;
+        let asks = self.course.inflow.came(&mut self.came);
         self.peer.has_read(self.course.epoch, counts, bytes);
-        result
+        result?;
+        for ask in asks.map_err(|TooMuch(target)| WireError::Window(target))? {
+            self.peer.ask(&self.course, ask);
+        }
+        Ok(())
     }
 
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
         let target = frame.envelope.target;
         match frame.envelope.kind {
-            Kind::Message => self.message(frame),
-            Kind::Deliver => self.deliver(frame),
+            Kind::Message => self.message(frame)?,
+            Kind::Deliver => self.deliver(frame)?,
+            Kind::Answer => self.answered(frame)?,
             Kind::Watch => self.watch(target, frame.envelope.correlation),
             Kind::Request => {
                 let request = wire::read_value(frame)?;
@@ -319,81 +339,92 @@ impl Reader<'_> {
         self.peer.find(self.course.epoch, target)
     }
 
-    fn message(&self, frame: &Frame<'_>) {
+    fn message(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
         let target = frame.envelope.target;
         let Found::Here(inlet) = self.find(target) else {
-            return self.unread(frame);
+            self.came.add(target, frame.length());
+            self.unread(frame);
+            return Ok(());
         };
-        match self.course.queues.behind(frame) {
-            Behind::Nobody => {}
-            Behind::Queued => return,
-            Behind::TooMany => {
-                tracing::warn!(peer = %self.peer.location(), coroutine = target,
-                    "a message was dropped: too much waits for room in mailboxes");
-                return self.unread(frame);
-            }
+        if self.course.queues.behind(frame) {
+            return self.waits(frame);
         }
+        if inlet.is_bounded() {
+            return self.deliver_to(inlet, frame);
+        }
+        self.came.add(target, frame.length());
+        self.receive(&inlet, frame);
+        Ok(())
+    }
+
+    fn receive(&self, inlet: &Arc<dyn Inlet>, frame: &Frame<'_>) {
         let received = guarded("a message", || inlet.receive(frame.payload));
-        match received.unwrap_or_else(|| Err(panicked())) {
-            Ok(()) => {}
-            Err(CarryError::Codec(error)) => {
-                tracing::warn!(peer = %self.peer.location(), coroutine = target, %error,
-                    "a message was dropped");
-                self.unread(frame);
-            }
-            Err(error @ CarryError::Full) => {
-                tracing::warn!(peer = %self.peer.location(), coroutine = target, %error,
-                    "a message was dropped");
-            }
-            Err(error) => {
-                tracing::debug!(peer = %self.peer.location(), coroutine = target, %error,
-                    "a message was dropped");
-            }
+        if let Err(error) = received.unwrap_or_else(|| Err(panicked())) {
+            self.dropped(frame, &error);
         }
     }
 
-    fn deliver(&self, frame: &Frame<'_>) {
+    /// A message did not get into a mailbox.
+    fn dropped(&self, frame: &Frame<'_>, error: &CarryError) {
+        let (peer, coroutine) = (self.peer.location(), frame.envelope.target);
+        if let CarryError::Codec(_) = error {
+            tracing::warn!(%peer, coroutine, %error, "a message was dropped");
+            self.unread(frame);
+        } else {
+            tracing::debug!(%peer, coroutine, %error, "a message was dropped");
+        }
+    }
+
+    /// The answer to a question of this node.
+    fn answered(&self, frame: &Frame<'_>) -> Result<(), WireError> {
+        match self.find(frame.envelope.target) {
+            Found::Here(inlet) if inlet.is_reply() => self.receive(&inlet, frame),
+            Found::Here(_) => return Err(WireError::Unexpected(Kind::Answer)),
+            Found::Ended(_) => self.unread(frame),
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
         let (target, correlation) = (frame.envelope.target, frame.envelope.correlation);
         let Found::Here(inlet) = self.find(target) else {
+            self.came.add(target, frame.length());
             self.unread(frame);
-            return answer(
-                self.peer,
-                self.course.epoch,
-                correlation,
-                &Err(CarryError::Closed),
-            );
+            let closed = Err(CarryError::Closed);
+            answer(self.peer, self.course.epoch, correlation, &closed);
+            return Ok(());
         };
-        match self.course.queues.behind(frame) {
-            Behind::Nobody => {}
-            Behind::Queued => return,
-            Behind::TooMany => {
-                self.unread(frame);
-                return answer(
-                    self.peer,
-                    self.course.epoch,
-                    correlation,
-                    &Err(CarryError::Full),
-                );
-            }
+        if self.course.queues.behind(frame) {
+            return self.waits(frame);
         }
+        self.deliver_to(inlet, frame)
+    }
+
+    /// Delivers at once, or in a task of its own if that has to wait.
+    fn deliver_to(&mut self, inlet: Arc<dyn Inlet>, frame: &Frame<'_>) -> Result<(), WireError> {
+        let target = frame.envelope.target;
         let delivery = guarded("a delivery", || start_delivery(&inlet, frame.payload));
+        let place = Place::of(frame);
         match delivery.unwrap_or_else(|| Delivery::Done(Err(panicked()))) {
             Delivery::Done(result) => {
-                if matches!(result, Err(CarryError::Codec(_))) {
-                    self.unread(frame);
+                self.came.add(target, frame.length());
+                match place.correlation {
+                    Some(correlation) => {
+                        if matches!(result, Err(CarryError::Codec(_))) {
+                            self.unread(frame);
+                        }
+                        answer(self.peer, self.course.epoch, correlation, &result);
+                    }
+                    None => {
+                        if let Err(error) = result {
+                            self.dropped(frame, &error);
+                        }
+                    }
                 }
-                answer(self.peer, self.course.epoch, correlation, &result);
             }
             Delivery::Waits(future) => {
-                let Some(first) = self.course.queues.open(frame) else {
-                    drop(future);
-                    return answer(
-                        self.peer,
-                        self.course.epoch,
-                        correlation,
-                        &Err(CarryError::Full),
-                    );
-                };
+                self.waits(frame)?;
+                self.course.queues.open(target);
                 let queue = Queue {
                     peer: Arc::clone(self.peer),
                     course: self.course.clone(),
@@ -401,10 +432,18 @@ impl Reader<'_> {
                     target,
                 };
                 let node = self.peer.node();
-                let delivering = queue.run(first, future);
+                let delivering = queue.run(place, future);
                 node.tasks.spawn_on(delivering, &node.runtime);
             }
         }
+        Ok(())
+    }
+
+    /// A frame has to wait for room in a mailbox.
+    fn waits(&self, frame: &Frame<'_>) -> Result<(), WireError> {
+        let target = frame.envelope.target;
+        let waits = self.course.inflow.waits(target, frame.length());
+        waits.map_err(|TooMuch(target)| WireError::Window(target))
     }
 
     fn watch(&self, target: u64, correlation: u64) {

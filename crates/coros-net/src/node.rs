@@ -341,6 +341,28 @@ impl Inner {
         }
     }
 
+    /// Ends the session with a peer, if there is one, by goodbye. The next use of an address of the
+    /// peer begins another.
+    #[allow(dead_code, reason = "for the membership")]
+    pub(crate) fn close_peer(&self, id: NodeId) {
+        if let Some(peer) = self.present_peer(id) {
+            peer.close();
+        }
+    }
+
+    /// Ends the session with a peer that is known to be no more, unless there is a link: that
+    /// knows better.
+    #[allow(dead_code, reason = "for the membership")]
+    pub(crate) fn end_session(&self, id: NodeId, reason: &str) {
+        if let Some(peer) = self.present_peer(id) {
+            peer.end(reason);
+        }
+    }
+
+    fn present_peer(&self, id: NodeId) -> Option<Arc<Peer>> {
+        self.lock_peers().get(&id).and_then(Weak::upgrade)
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }

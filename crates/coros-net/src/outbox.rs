@@ -62,11 +62,11 @@ impl Outbox {
         }
     }
 
-    /// Whether a message of `length` bytes fits now. Any fits when there is no other.
+    /// Whether a frame of so many bytes fits now, with a message. Any fits when there is no other.
     #[must_use]
     pub fn has_room(&self, length: usize) -> bool {
         let bytes = self.lanes[MESSAGES].bytes();
-        bytes == 0 || bytes + wire::HEADER + length <= self.capacity
+        bytes == 0 || bytes + length <= self.capacity
     }
 
     /// Appends a message.
@@ -80,7 +80,7 @@ impl Outbox {
         lent: &[u64],
     ) -> Result<(), NoRoom> {
         debug_assert_eq!(envelope.kind.lane(), wire::Lane::Messages);
-        if !self.has_room(payload.len() + size_of_val(lent)) {
+        if !self.has_room(wire::length(payload.len(), lent.len())) {
             return Err(NoRoom);
         }
         self.lanes[MESSAGES].append(|buffer| wire::write_lending(buffer, envelope, payload, lent));

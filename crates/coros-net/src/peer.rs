@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 
 use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit};
 use coros_core::{Exit, panic_text};
-use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::deliveries::Queues;
 use crate::greeting;
+use crate::inflow::Inflow;
 use crate::node::Inner;
 use crate::parts::Part;
 use crate::redial;
@@ -52,8 +52,6 @@ pub(crate) struct Peer {
     state: Mutex<State>,
     /// Wakes the writer.
     wake: Notify,
-    /// Wakes those who wait for room in the outbox.
-    room: Notify,
     /// Wakes those who wait for a link, or for its end.
     changed: Notify,
     /// Wakes the one who minds the time, when it has to look sooner than it thought.
@@ -91,6 +89,7 @@ pub(crate) struct Course {
     /// Cancelled when it ends.
     pub(crate) over: CancellationToken,
     pub(crate) queues: Arc<Queues>,
+    pub(crate) inflow: Arc<Inflow>,
 }
 
 /// What is to be done when the lock has been released.
@@ -130,7 +129,6 @@ impl Peer {
                 todo: Todo::default(),
             }),
             wake: Notify::new(),
-            room: Notify::new(),
             changed: Notify::new(),
             sooner: Notify::new(),
         })
@@ -170,9 +168,18 @@ impl Peer {
         }
     }
 
-    /// The node closes.
+    /// The session ends by goodbye.
     pub(crate) fn close(&self) {
         self.with(|state| state.input(Input::Close));
+    }
+
+    /// The session ends, unless there is a link.
+    pub(crate) fn end(&self, reason: &str) {
+        self.with(|state| {
+            if !state.rendezvous.is_linked() {
+                state.input(Input::Gone(reason.to_owned()));
+            }
+        });
     }
 
     // ---- inside
@@ -188,7 +195,8 @@ impl Peer {
         let result = f(&mut state);
         state.settle(&self.node);
         let todo = mem::take(&mut state.todo);
-        let wake = state.must_wake();
+        // What a reader brings about is written when it is done with all that has come.
+        let wake = !state.reading && state.must_wake();
         let changed = state.standing() != before;
         drop(state);
         if wake {
@@ -210,11 +218,7 @@ impl Peer {
                 // Whoever waited may have gone.
                 Output::Delivered(waiter, result) => drop(waiter.send(result)),
                 Output::Exited(on_exit, exit) => tell(on_exit, exit),
-                Output::Ended(_) => {
-                    self.room.notify_waiters();
-                    self.node.functions.session_ended(self.id);
-                }
-                Output::Room => self.room.notify_waiters(),
+                Output::Ended(_) => self.node.functions.session_ended(self.id),
                 Output::Broken(_) => {}
             }
         }
@@ -235,11 +239,6 @@ impl Peer {
 
     pub(crate) fn this(&self) -> Option<Arc<Peer>> {
         self.this.upgrade()
-    }
-
-    /// Resolves when there may be more room in the outbox, or the session has ended.
-    pub(crate) fn room(&self) -> Notified<'_> {
-        self.room.notified()
     }
 
     /// Calls `f` with the session of this number, if that is the present one.
@@ -338,7 +337,8 @@ impl State {
             *course = Some(Course {
                 epoch: *epoch,
                 over: node.stop.child_token(),
-                queues: Arc::new(Queues::new(config.outbox)),
+                queues: Arc::default(),
+                inflow: Arc::new(Inflow::new(config.outbox)),
             });
             let name = location.to_string();
             Session::new(now(), name, config.timing, config.outbox)

@@ -316,6 +316,51 @@ async fn a_peer_that_asks_and_does_not_read_is_shown_out() {
 }
 
 #[tokio::test]
+async fn a_peer_that_sends_more_than_it_may_is_shown_out() {
+    for (kind, in_all) in [
+        (Kind::Message, false),
+        (Kind::Deliver, false),
+        (Kind::Message, true),
+        (Kind::Answer, false),
+    ] {
+        let mut scene = Scene::set_with(|node| node.outbox(1)).await;
+        scene.say(&scene.hello()).await;
+        assert!(matches!(scene.event().await, PeerEvent::Joined(_)));
+        let mut payload = Vec::new();
+        coros_core::remote::encode(&vec![0_u8; 60_000], &mut payload).unwrap();
+        let targets = [(); 2].map(|()| {
+            let stuck = coros_core::spawn(async |me: Context<Vec<u8>>| {
+                let () = std::future::pending().await;
+                drop(me);
+            });
+            let address = stuck.address();
+            let told = scene.node.encode_for(scene.rogue.node(), &address);
+            told.unwrap();
+            address.id()
+        });
+        let mut frames = Vec::new();
+        // As many as fit into what may be under way, and one more.
+        for n in 0..wire::WINDOW / 60_000 + 2 {
+            let envelope = Envelope {
+                target: targets[if in_all { n % 2 } else { 0 }],
+                ..plain(kind)
+            };
+            wire::write(&mut frames, envelope, &payload);
+        }
+        // It may be closed before all is written.
+        let _ = scene.stream.write_all(&frames).await;
+        let PeerEvent::Lost(_, why) = scene.event().await else {
+            panic!("it is lost");
+        };
+        let expected = match kind {
+            Kind::Answer => "Answer frame that nobody may send",
+            _ => "than may be under way",
+        };
+        assert!(why.contains(expected), "{why}");
+    }
+}
+
+#[tokio::test]
 async fn after_its_goodbye_a_peer_holds_nothing() {
     let mut scene = Scene::set().await;
     scene.say(&scene.hello()).await;

@@ -30,6 +30,7 @@
 //! lost when it stays silent for a tenth of that longer: if it was this process that stood still,
 //! its reader gets that time to find what has come meanwhile.
 
+mod flow;
 mod receipts;
 
 use std::collections::{HashMap, VecDeque};
@@ -38,10 +39,14 @@ use std::time::{Duration, Instant};
 use coros_core::Exit;
 use coros_core::remote::{CarryError, CodecError, Request};
 
+pub use self::flow::Place;
+use self::flow::{Flow, Waiting};
 use self::receipts::Receipts;
 use crate::outbox::{BadCount, Batch, Counts, NoRoom, Outbox};
 use crate::wire::{self, Envelope, Frame, Goodbye, Kind, WireError};
 
+/// The peer is told within this time that what it sent has come.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// The longest text in an answer, in bytes; at most three fit into a control frame.
 const MAX_TEXT: usize = 16 << 10;
 
@@ -96,8 +101,6 @@ pub enum Output<D, W> {
     Delivered(D, Result<(), CarryError>),
     /// A watched coroutine has ended.
     Exited(W, Exit),
-    /// There is more room for messages.
-    Room,
     /// The link is of no use any more, and why: another one is to be made.
     Broken(String),
     /// The session is over; the last output.
@@ -148,6 +151,7 @@ pub struct Session<D, W> {
     phase: Phase,
     outbox: Outbox,
     receipts: Receipts,
+    flow: Flow<D>,
     delivers: HashMap<u64, D>,
     watches: HashMap<u64, W>,
     last_correlation: u64,
@@ -168,7 +172,8 @@ impl<D, W> Session<D, W> {
             timing,
             phase: Phase::Waiting,
             outbox: Outbox::new(capacity),
-            receipts: Receipts::new(timing.heartbeat / 8),
+            receipts: Receipts::new(PATIENCE.min(timing.heartbeat / 8)),
+            flow: Flow::new(),
             delivers: HashMap::new(),
             watches: HashMap::new(),
             last_correlation: 0,
@@ -187,6 +192,7 @@ impl<D, W> Session<D, W> {
     pub fn link(&mut self, now: Instant, received: Counts, capacity: u64) -> Result<(), BadCount> {
         self.outbox.resume(received)?;
         self.receipts.linked(capacity);
+        self.flow.limit(capacity);
         self.phase = Phase::Linked;
         self.heard(now);
         self.sent = now;
@@ -208,44 +214,113 @@ impl<D, W> Session<D, W> {
     /// Queues a message that lends these ids; see [`wire`].
     ///
     /// # Errors
-    /// When the outbox has no room.
+    /// When too much waits for the peer, or is on its way to the coroutine.
     pub fn message(&mut self, target: u64, payload: &[u8], lent: &[u64]) -> Result<(), NoRoom> {
-        let envelope = Envelope {
-            kind: Kind::Message,
-            target,
-            correlation: 0,
-        };
-        self.outbox.message(envelope, payload, lent)
+        let length = wire::length(payload.len(), lent.len());
+        if !self.outbox.has_room(length) || !self.flow.take(target, length) {
+            return Err(NoRoom);
+        }
+        self.queue(Kind::Message, target, 0, payload, lent)
     }
 
-    /// Queues a message whose arrival in the mailbox `waiter` waits for.
+    /// Queues the answer to a question of the peer.
     ///
     /// # Errors
-    /// When the outbox has no room; gives the waiter back.
+    /// When too much waits for the peer.
+    pub fn answer_question(
+        &mut self,
+        target: u64,
+        payload: &[u8],
+        lent: &[u64],
+    ) -> Result<(), NoRoom> {
+        self.queue(Kind::Answer, target, 0, payload, lent)
+    }
+
+    /// Queues a message whose arrival in the mailbox `waiter` waits for. If it has to wait for
+    /// others, in the order in which they came, where: it can be withdrawn.
     pub fn deliver(
         &mut self,
         target: u64,
         payload: &[u8],
         lent: &[u64],
         waiter: D,
-    ) -> Result<(), D> {
+    ) -> Option<Place> {
         if !self.is_open() {
             let lost = self.disconnected("the link has ended");
             self.outputs.push_back(Output::Delivered(waiter, Err(lost)));
-            return Ok(());
+            return None;
         }
-        let correlation = self.last_correlation + 1;
+        let length = wire::length(payload.len(), lent.len());
+        if self.outbox.has_room(length) && self.flow.take(target, length) {
+            self.queue_deliver(target, payload, lent, waiter);
+            return None;
+        }
+        let place = self.flow.wait(target, payload, lent, waiter);
+        self.pump(target);
+        Some(place)
+    }
+
+    /// Gives up a delivery that waits: false if it has been sent.
+    pub fn withdraw(&mut self, place: Place) -> bool {
+        let withdrawn = self.flow.withdraw(place).is_some();
+        if withdrawn {
+            // Perhaps it was in the way of a smaller one.
+            self.pump(place.target());
+        }
+        withdrawn
+    }
+
+    /// Sends what waits for a coroutine, as far as it may.
+    fn pump(&mut self, target: u64) {
+        let length = |w: &Waiting<D>| wire::length(w.payload.len(), w.lent.len());
+        loop {
+            let outbox = &self.outbox;
+            let next = self
+                .flow
+                .next(target, length, |length| outbox.has_room(length));
+            let Some(next) = next else { return };
+            self.queue_deliver(target, &next.payload, &next.lent, next.waiter);
+        }
+    }
+
+    /// Sends what waits for room in all.
+    fn pump_crowded(&mut self) {
+        for target in self.flow.take_crowded() {
+            self.pump(target);
+        }
+    }
+
+    fn queue_deliver(&mut self, target: u64, payload: &[u8], lent: &[u64], waiter: D) {
+        self.last_correlation += 1;
+        let correlation = self.last_correlation;
+        self.delivers.insert(correlation, waiter);
+        let queued = self.queue(Kind::Deliver, target, correlation, payload, lent);
+        debug_assert_eq!(queued, Ok(()), "there is room");
+    }
+
+    fn queue(
+        &mut self,
+        kind: Kind,
+        target: u64,
+        correlation: u64,
+        payload: &[u8],
+        lent: &[u64],
+    ) -> Result<(), NoRoom> {
         let envelope = Envelope {
-            kind: Kind::Deliver,
+            kind,
             target,
             correlation,
         };
-        if self.outbox.message(envelope, payload, lent).is_err() {
-            return Err(waiter);
-        }
-        self.last_correlation = correlation;
-        self.delivers.insert(correlation, waiter);
-        Ok(())
+        self.outbox.message(envelope, payload, lent)
+    }
+
+    /// Tells the peer that a coroutine has taken so many bytes of what it was sent.
+    pub fn credit(&mut self, target: u64, bytes: usize) {
+        self.control(Envelope {
+            kind: Kind::Credit,
+            target,
+            correlation: bytes as u64,
+        });
     }
 
     /// Asks to be told when a coroutine ends.
@@ -437,7 +512,7 @@ impl<D, W> Session<D, W> {
     /// Whether a message of this length can be queued now.
     #[must_use]
     pub fn has_room(&self, length: usize) -> bool {
-        self.outbox.has_room(length)
+        self.outbox.has_room(wire::HEADER + length)
     }
 
     /// Whether nothing is left to do, not even to write the last frames. A session that closes
@@ -496,9 +571,15 @@ impl<D, W> Session<D, W> {
             Kind::Ack => {
                 let counts = [frame.envelope.target, correlation];
                 match self.outbox.acknowledge(counts) {
-                    Ok(()) => self.outputs.push_back(Output::Room),
+                    Ok(()) => self.pump_crowded(),
                     Err(error) => self.refuse(error.to_string()),
                 }
+            }
+            Kind::Credit => {
+                let bytes = usize::try_from(correlation).unwrap_or(usize::MAX);
+                self.flow.credit(frame.envelope.target, bytes);
+                self.pump(frame.envelope.target);
+                self.pump_crowded();
             }
             Kind::Goodbye => match wire::read_value(frame)? {
                 Goodbye::Refused(reason) => {
@@ -602,6 +683,11 @@ impl<D, W> Session<D, W> {
             Output::Delivered(waiter, Err(lost))
         });
         self.outputs.extend(delivers);
+        let waiting = self
+            .flow
+            .drain()
+            .map(|waiter| Output::Delivered(waiter, Err(lost.clone())));
+        self.outputs.extend(waiting);
         let watches = in_order(&mut self.watches);
         self.outputs
             .extend(watches.map(|watcher| Output::Exited(watcher, Exit::Disconnected)));

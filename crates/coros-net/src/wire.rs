@@ -25,6 +25,8 @@
 //! | 11   | unread    | 0    | coroutine | 0                  | the ids lent in a message, u64 each |
 //! | 12   | notice    | 0    | part of the node | 0           | what its counterpart sends, at most 64 KiB |
 //! | 13   | ack       | 0    | frames of lane 0 that came | of lane 1 | none                       |
+//! | 14   | credit    | 0    | coroutine | bytes that it has taken | none                          |
+//! | 15   | answer    | 1    | pending reply | 0              | the answer                         |
 //!
 //! Lane 0 is control and overtakes lane 1, messages; lane 2 is reserved for bulk. Within a lane
 //! frames keep their order. Payloads other than messages are in postcard and at most 64 KiB long;
@@ -35,6 +37,11 @@
 //! of before. A receiver that cannot read the message sends them back in an `unread` frame, so
 //! that nobody waits for an answer to a question that was never read. In all other frames it is
 //! zero.
+//!
+//! A message or deliver may go to a coroutine as long as those before it that the coroutine has not
+//! taken out of its mailbox take less than [`WINDOW`] bytes, as whole frames, and those to all
+//! coroutines less than the receiver has said in its hello, or less than a window before that. The
+//! receiver tells of what was taken, or dropped, by credits. An answer is awaited and needs none.
 //!
 //! Frames are numbered from 1 on in each lane, over all links of a session, though the numbers are
 //! not written: both sides count. Not counted are those that belong to one link: hello, ping, pong,
@@ -53,6 +60,8 @@ pub const HEADER: usize = 24;
 pub const MAX_MESSAGE: usize = 16 << 20;
 /// The target of a hello on a connection for files, which will not be a link; see `files`.
 pub const FILES: u64 = 1;
+/// What may be under way to one coroutine, or wait in its mailbox, of one node.
+pub const WINDOW: usize = 1 << 20;
 /// The longest payload of a frame that is not a message.
 pub const MAX_CONTROL: usize = 64 << 10;
 
@@ -87,6 +96,10 @@ pub enum Kind {
     Notice = 12,
     /// So many frames have come.
     Ack = 13,
+    /// A coroutine has taken messages.
+    Credit = 14,
+    /// A message for a pending reply.
+    Answer = 15,
 }
 
 impl Kind {
@@ -105,6 +118,8 @@ impl Kind {
             11 => Kind::Unread,
             12 => Kind::Notice,
             13 => Kind::Ack,
+            14 => Kind::Credit,
+            15 => Kind::Answer,
             _ => return None,
         })
     }
@@ -113,7 +128,7 @@ impl Kind {
     #[must_use]
     pub fn lane(self) -> Lane {
         match self {
-            Kind::Message | Kind::Deliver => Lane::Messages,
+            Kind::Message | Kind::Deliver | Kind::Answer => Lane::Messages,
             _ => Lane::Control,
         }
     }
@@ -130,8 +145,8 @@ impl Kind {
 
     fn max_payload(self) -> usize {
         match self {
-            Kind::Message | Kind::Deliver => MAX_MESSAGE,
-            Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack => 0,
+            Kind::Message | Kind::Deliver | Kind::Answer => MAX_MESSAGE,
+            Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Credit => 0,
             _ => MAX_CONTROL,
         }
     }
@@ -169,10 +184,24 @@ pub struct Frame<'a> {
     pub lent: &'a [u8],
 }
 
+impl Frame<'_> {
+    /// How many bytes it takes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        HEADER + self.payload.len() + self.lent.len()
+    }
+}
+
 /// The ids in a list of ids.
 pub fn ids(bytes: &[u8]) -> impl Iterator<Item = u64> {
     let (ids, _) = bytes.as_chunks();
     ids.iter().map(|id| u64::from_le_bytes(*id))
+}
+
+/// How many bytes a frame takes.
+#[must_use]
+pub fn length(payload: usize, lent: usize) -> usize {
+    HEADER + payload + lent.min(usize::from(u16::MAX)) * size_of::<u64>()
 }
 
 /// Appends a frame that lends nothing.
@@ -311,6 +340,9 @@ pub enum WireError {
         /// What the codec says.
         reason: String,
     },
+    /// More than may be under way.
+    #[error("more messages for coroutine {0}, or for all, than may be under way")]
+    Window(u64),
     /// A frame that may not come now.
     #[error("a {0:?} frame that nobody may send at this point")]
     Unexpected(Kind),
@@ -330,7 +362,8 @@ pub struct Hello {
     pub session: SessionId,
     /// How many frames of each lane the sender has had in it.
     pub received: [u64; 2],
-    /// How many bytes of messages the sender lets wait for an [`Kind::Ack`].
+    /// How many bytes of messages the sender keeps: of its own, those without an ack; of the
+    /// receiver's, those that no coroutine has taken.
     pub capacity: u64,
 }
 

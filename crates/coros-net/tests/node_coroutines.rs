@@ -16,7 +16,10 @@ async fn messages_arrive_in_order() {
     let (address, mut received) = collector::<u32>();
     let remote = sent(&farm, &desk, &address);
     for n in 0..100_000 {
-        remote.send(n).unwrap();
+        // More than may be under way at a time.
+        if let Err(SendError::Full(n)) = remote.send(n) {
+            soon(remote.deliver(n)).await.unwrap();
+        }
     }
     for n in 0..100_000 {
         assert_eq!(next(&mut received).await, n);
@@ -163,7 +166,7 @@ async fn a_delivery_that_waits_counts_as_an_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_for_room_in_a_mailbox_is_bounded() {
+async fn a_node_that_bears_little_makes_the_rest_wait_where_it_is() {
     let secret = Secret::random();
     let desk = node("desk", &secret).await;
     let farm = builder("farm", &secret)
@@ -193,20 +196,16 @@ async fn what_waits_for_room_in_a_mailbox_is_bounded() {
         let remote = remote.clone();
         deliveries.spawn(async move { remote.deliver(vec![2; 1000]).await });
     }
-    let (mut refused, mut arrived) = (0, 0);
-    while refused < 41 {
-        let back = soon(deliveries.join_next()).await.unwrap().unwrap();
-        assert!(matches!(back, Err(SendError::Full(_))), "{back:?}");
-        refused += 1;
-    }
+    // Other coroutines of the node get theirs, as much as it bears in all.
+    let (other, mut received) = collector::<u32>();
     go.send(()).unwrap();
     while let Some(delivered) = soon(deliveries.join_next()).await {
         delivered.unwrap().unwrap();
-        arrived += 1;
     }
-    assert_eq!(arrived, 9, "as many as there is room for");
+    soon(sent(&farm, &desk, &other).deliver(7)).await.unwrap();
+    assert_eq!(next(&mut received).await, 7);
     soon(remote.deliver(vec![])).await.unwrap();
-    assert_eq!(soon(slow.join()).await.unwrap(), 10);
+    assert_eq!(soon(slow.join()).await.unwrap(), 51);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

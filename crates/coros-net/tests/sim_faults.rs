@@ -410,9 +410,14 @@ async fn a_thin_line_takes_its_time_and_a_busy_one_is_not_silent() {
     remote.deliver(vec![]).await.expect("the link is there");
     scene.network.bandwidth(Some(100_000));
     let began = Instant::now();
-    // Six times the limit of silence, one message after the other.
-    for _ in 0..12 {
-        remote.send(vec![0; 100_000]).expect("there is room");
+    // Six times the limit of silence, one message after the other; for two, because it is more
+    // than may be under way to one.
+    let (other, mut at_other) = collector::<Vec<u8>>();
+    let other = scene.at_desk(&other);
+    for _ in 0..6 {
+        for to in [&other, &remote] {
+            to.send(vec![0; 100_000]).expect("there is room");
+        }
     }
     remote
         .deliver(vec![])
@@ -421,8 +426,11 @@ async fn a_thin_line_takes_its_time_and_a_busy_one_is_not_silent() {
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(12), "{took:?}");
     assert!(took < Duration::from_secs(13), "{took:?}");
-    for _ in 0..14 {
+    for _ in 0..8 {
         next(&mut received).await;
+    }
+    for _ in 0..6 {
+        next(&mut at_other).await;
     }
 }
 

@@ -10,7 +10,7 @@ use coros_net::wire::{
 };
 use proptest::prelude::*;
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 15] = [
     Kind::Hello,
     Kind::Message,
     Kind::Deliver,
@@ -24,6 +24,8 @@ const KINDS: [Kind; 13] = [
     Kind::Unread,
     Kind::Notice,
     Kind::Ack,
+    Kind::Credit,
+    Kind::Answer,
 ];
 
 fn frames() -> impl Strategy<Value = Owned> {
@@ -35,7 +37,10 @@ fn frames() -> impl Strategy<Value = Owned> {
     )
         .prop_map(|(kind, target, correlation, mut payload)| {
             let kind = KINDS[kind];
-            if matches!(kind, Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack) {
+            if matches!(
+                kind,
+                Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Credit
+            ) {
                 payload.clear();
             }
             (

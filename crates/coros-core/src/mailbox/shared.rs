@@ -339,14 +339,40 @@ impl<M> Mailbox<M> {
         if fit < 4 { 4 } else { fit }
     }
 
+    /// Calls `f` once: when the receiver has taken all that is in the queue now, at once if there
+    /// is nothing, or nobody to take it. What is in the slot does not count.
+    pub(crate) fn when_taken(&self, f: Box<dyn FnOnce() + Send>) {
+        let queue = lock(&self.queue);
+        if queue.is_empty() || self.is_closed() {
+            drop(queue);
+            f();
+        } else {
+            // The receiver looks for it under the same lock.
+            self.control.extra().taken.add(f);
+        }
+    }
+
+    /// Those who want to know that the queue is taken, which the caller does under its lock.
+    fn those_to_tell(&self) -> Vec<Box<dyn FnOnce() + Send>> {
+        let extra = self.control.existing_extra();
+        extra.map_or_else(Vec::new, |extra| extra.taken.take())
+    }
+
     /// Moves the messages of the queue, of which there is at least one, to the end of `held`.
     fn take_queue(&self, held: &mut Buffer<M>) {
+        for tell in self.move_queue(held) {
+            tell();
+        }
+    }
+
+    fn move_queue(&self, held: &mut Buffer<M>) -> Vec<Box<dyn FnOnce() + Send>> {
         let held = held.get_or_insert_default();
         let mut queue = lock(&self.queue);
         self.queued.store(false, Relaxed);
+        let those_to_tell = self.those_to_tell();
         if !held.is_empty() {
             held.extend(queue.drain(..));
-            return;
+            return those_to_tell;
         }
         // The emptied buffer goes to the senders, unless it is larger than what comes in at
         // present. A `Vec` becomes a `VecDeque`, and an empty one a `Vec`, without copying.
@@ -362,6 +388,7 @@ impl<M> Mailbox<M> {
         drop(queue);
         drop(large);
         **held = VecDeque::from(batch);
+        those_to_tell
     }
 
     /// Parks the receiver for the task that polls it. False when something has come meanwhile.
@@ -433,7 +460,16 @@ impl<M> Mailbox<M> {
                 .with_mut(|slot| unsafe { (*slot).assume_init_read() })
         });
         // Senders look at the state under the queue's lock: none appends after this.
-        let queue = std::mem::take(&mut *lock(&self.queue));
+        let mut queue = lock(&self.queue);
+        let those_to_tell = self.those_to_tell();
+        let queue = {
+            let messages = std::mem::take(&mut *queue);
+            drop(queue);
+            messages
+        };
+        for tell in those_to_tell {
+            tell();
+        }
         // Last, because a destructor of the user's may panic: both are dropped all the same.
         drop((message, queue));
     }

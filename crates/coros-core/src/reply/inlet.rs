@@ -98,6 +98,10 @@ impl<T: Message> Inlet for ReplyInlet<T> {
         Box::pin(async move { received })
     }
 
+    fn is_reply(&self) -> bool {
+        true
+    }
+
     fn watch(&self, on_exit: OnExit) {
         let mut state = lock(&self.state);
         if state.right.is_some() {

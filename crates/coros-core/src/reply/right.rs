@@ -40,7 +40,7 @@ pub(super) struct RemoteRight<T> {
 impl<T> RemoteRight<T> {
     fn answer(mut self, answer: &T) {
         let encode = &mut |buffer: &mut Vec<u8>| (self.encode)(answer, buffer);
-        match self.carrier.send(&self.id, encode) {
+        match self.carrier.answer(&self.id, encode) {
             Ok(()) => self.answered = true,
             Err(error) => {
                 tracing::warn!("a reply to {} was lost: {error}", self.id.location);

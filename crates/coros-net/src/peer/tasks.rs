@@ -1,12 +1,14 @@
 //! A peer for the tasks of a link. What comes from another link than the present one does
 //! nothing, except that a reader finishes what it has begun, as long as the session lives.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use coros_core::remote::RESERVED;
 
-use super::{Peer, PeerSession, now};
+use super::{Course, Peer, PeerSession, now};
 use crate::exports::Found;
+use crate::inflow::Ask;
 use crate::outbox::{Batch, Counts};
 use crate::rendezvous::Ticket;
 use crate::session::{Input, Session, Taken};
@@ -106,6 +108,28 @@ impl Peer {
                 answer(session);
             }
         });
+    }
+
+    /// Has a mailbox tell when it has been emptied, and gives back to the peer what that was.
+    pub(crate) fn ask(&self, course: &Course, ask: Ask) {
+        let Some(peer) = self.this() else { return };
+        let (epoch, target) = (course.epoch, ask.target);
+        let course = course.clone();
+        let peer = Arc::downgrade(&peer);
+        let tell = move || {
+            let more = course.inflow.taken(ask);
+            let Some(peer) = peer.upgrade() else { return };
+            peer.answer(course.epoch, |session| {
+                session.credit(ask.target, ask.bytes);
+            });
+            if let Some(more) = more {
+                peer.ask(&course, more);
+            }
+        };
+        match self.find(epoch, target) {
+            Found::Here(inlet) => inlet.when_taken(Box::new(tell)),
+            Found::Ended(_) => tell(),
+        }
     }
 
     /// When the link's session wants to be told the time; `None` when it has ended.
