@@ -31,7 +31,7 @@ use crate::log::{now, say};
 /// How long after `quiet` something may still wait before it counts as stuck.
 const STUCK: Duration = Duration::from_secs(20);
 /// Whether a session outlasts its link.
-pub(crate) const HAS_GRACE: bool = false;
+pub(crate) const HAS_GRACE: bool = true;
 /// Whether a slow receiver holds up its own senders alone.
 pub(crate) const HAS_CREDITS: bool = false;
 const PACE: Duration = Duration::from_millis(2);
@@ -86,9 +86,8 @@ impl Site {
             .listen(listen.parse().expect("an endpoint"))
             .secret(Secret::load(secret).expect("it was written"))
             .silence(ms(silence))
+            .grace(ms(grace))
             .handshake_limit(ms(handshake));
-        // To be handed on when sessions outlast their links.
-        let _ = ms(grace);
         if let [folder] = folder {
             builder = builder.files(Folder::new(folder));
         }
