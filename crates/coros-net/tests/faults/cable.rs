@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the two are.
 pub(crate) const PLACES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
@@ -58,13 +58,27 @@ impl Machine {
         format!("--net=/proc/{}/ns/net", self.0.id())
     }
 
-    /// Runs a command there.
-    fn run(&self, command: &str) {
+    /// Runs a command there; what it printed.
+    fn run(&self, command: &str) -> String {
         let mut nsenter = Command::new("nsenter");
         nsenter.arg(self.namespace());
         let output = nsenter.args(command.split(' ')).output().expect("nsenter");
         let why = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command}: {why}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Until its end of the cable works. The system looks at that once a second, and drops all that is
+    /// sent before.
+    fn is_plugged_in(&self) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self
+            .run("ip -oneline link show dev eth0")
+            .contains("state UP")
+        {
+            assert!(Instant::now() < until, "the cable never works");
+            sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -94,6 +108,7 @@ impl Cable {
             // Without a router all else, also what is for many, goes the same way.
             machine.run("ip route add default dev eth0");
         }
+        machines.iter().for_each(Machine::is_plugged_in);
         Cable { machines }
     }
 
