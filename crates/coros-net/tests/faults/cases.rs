@@ -9,7 +9,6 @@ use crate::crowd;
 use crate::log::{between, now};
 use crate::netns;
 use crate::process::{Setup, Site};
-use crate::site;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -87,7 +86,7 @@ pub(crate) fn all() -> Vec<Case> {
             "SIGSTOP 1 s, shorter than silence",
             stopped_briefly,
         ),
-        case("stopped_within_grace", in_grace, stopped_within_grace).unless(no_grace()),
+        case("stopped_within_grace", in_grace, stopped_within_grace),
         case("stopped_for_long", for_long, stopped_for_long),
         case("stopped_again_and_again", by_turns, stopped_again_and_again),
         case(
@@ -102,11 +101,6 @@ pub(crate) fn all() -> Vec<Case> {
     ];
     cases.extend(netns::cases());
     cases
-}
-
-/// Why nothing can be tried that a session would have to outlast its link for.
-pub(crate) fn no_grace() -> Option<String> {
-    (!site::HAS_GRACE).then(|| "sessions do not outlast their links as yet".to_owned())
 }
 
 /// Limits that are over soon.
@@ -334,7 +328,7 @@ fn slow_receiver() -> Outcome {
         memory[1] >> 10
     );
     // The flood as a whole takes minutes at the pace of its receiver.
-    if site::HAS_CREDITS && beside > alone + Duration::from_secs(1) {
+    if beside > alone + Duration::from_secs(1) {
         outcome.wrong(format_args!(
             "p99 is {beside:?} beside the flood, {alone:?} without"
         ));

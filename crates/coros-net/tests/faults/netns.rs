@@ -18,8 +18,6 @@ pub(crate) fn cases() -> Vec<Case> {
     let case = |name, fault, missing: &Option<String>, run| {
         Case::new(name, fault, run).unless(missing.clone())
     };
-    let plain_grace = plain.clone().or_else(cases::no_grace);
-    let filter_grace = filter.clone().or_else(cases::no_grace);
     vec![
         case("two_machines", "none, between two machines", &plain, || {
             undisturbed(&patient(), |_| {})
@@ -33,7 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(
             "cable_out_within_grace",
             "cable out 3 s, shorter than grace",
-            &plain_grace,
+            &plain,
             || undisturbed(&cases::forgiving(), |cable| cable.out_for(3000 * MS)),
         ),
         case(
@@ -45,7 +43,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case(
             "one_way_within_grace",
             "one-way loss 3 s, shorter than grace",
-            &filter_grace,
+            &filter,
             || {
                 undisturbed(&cases::forgiving(), |cable| {
                     cable.deafen();

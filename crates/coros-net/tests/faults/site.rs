@@ -30,10 +30,6 @@ use crate::log::{now, say};
 
 /// How long after `quiet` something may still wait before it counts as stuck.
 const STUCK: Duration = Duration::from_secs(20);
-/// Whether a session outlasts its link.
-pub(crate) const HAS_GRACE: bool = true;
-/// Whether a slow receiver holds up its own senders alone.
-pub(crate) const HAS_CREDITS: bool = false;
 const PACE: Duration = Duration::from_millis(2);
 /// After something failed.
 const AGAIN: Duration = Duration::from_millis(20);
