@@ -137,6 +137,7 @@ fn log(filter: &str) {
 
 async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
     let node = Node::builder()
+        .member(false)
         .name(handover.credentials.name())
         .credentials(handover.credentials)
         .silence(CLIENT_SILENCE)

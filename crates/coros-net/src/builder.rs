@@ -12,6 +12,7 @@ use crate::events::Events;
 use crate::files::{self, Folder};
 use crate::greeting;
 use crate::identity::{Authority, Credentials, DEFAULT_NETWORK, NodeCertificate};
+use crate::membership;
 use crate::names::gossip;
 use crate::node::{Config, Inner, Node, NodeError, Start};
 use crate::pending::Place;
@@ -35,6 +36,8 @@ pub struct Builder {
     trust: Trust,
     config: Config,
     folder: Option<Folder>,
+    member: bool,
+    membership: membership::Settings,
 }
 
 #[derive(Debug)]
@@ -62,6 +65,8 @@ impl Default for Builder {
                 outbox: 64 << 20,
             },
             folder: None,
+            member: true,
+            membership: membership::Settings::default(),
         }
     }
 }
@@ -209,6 +214,43 @@ impl Builder {
         self
     }
 
+    /// Whether the node is a member of the network, true unless given: members find out who else
+    /// there is, from one peer all the others, and whether they live. A node that
+    /// [listens nowhere](Builder::no_listen) is none, since others could not look after it.
+    ///
+    /// One that is no member knows, and is known to, those that it has had a link with.
+    pub fn member(mut self, member: bool) -> Self {
+        self.member = member;
+        self
+    }
+
+    /// How often a member looks after one of the others, 1 s by default, which also says how soon
+    /// a member that died is known as such by all: with `n` members within
+    /// `period * (3 * log10(n + 1) + 16)`, mostly much sooner; `log10` counts as 1 at least. Set it
+    /// alike on all.
+    ///
+    /// Shorter ones find out sooner, and open more links: a member has no more than two for each
+    /// period in which an idle link stays open, beside those that it uses.
+    ///
+    /// # Panics
+    /// When it is shorter than 10 ms.
+    pub fn probe(mut self, period: Duration) -> Self {
+        let shortest = Duration::from_millis(10);
+        assert!(
+            period >= shortest,
+            "{period:?} is too often to look after others"
+        );
+        self.membership.period = period;
+        self
+    }
+
+    /// How many members the node remembers, present ones and those that are gone, 10,000 by
+    /// default. It does not hear of more.
+    pub fn member_limit(mut self, members: usize) -> Self {
+        self.membership.limit = members;
+        self
+    }
+
     /// Starts the node on the present tokio runtime.
     ///
     /// # Errors
@@ -223,6 +265,7 @@ impl Builder {
         let config = self.config;
         let store = self.folder.take().map(Folder::open).transpose()?;
         let (listen, advertise) = (self.listen, self.advertise);
+        let member = (self.member && listen.is_some()).then_some(self.membership);
         let transport = Arc::clone(&self.transport);
         let credentials = self.own_credentials().await?;
         let tls = Tls::new(&credentials)?;
@@ -249,11 +292,16 @@ impl Builder {
             config,
             events,
             store,
+            member,
         }));
         let inner = node.inner();
         gossip::open(inner);
         inner.tasks.spawn(dispatcher.run());
         inner.tasks.spawn(files::keep_clean(Arc::clone(inner)));
+        if let Some(membership) = &inner.membership {
+            let membership = Arc::clone(membership);
+            inner.tasks.spawn(membership.run(Arc::clone(inner)));
+        }
         if let Some(listener) = listener {
             inner.tasks.spawn(listen_on(Arc::clone(inner), listener));
         }

@@ -54,6 +54,8 @@ struct Shared {
     roster: Roster,
     /// Under the same lock, so that events are in the order of the facts.
     commands: mpsc::UnboundedSender<Command>,
+    /// Parts of the node that want the facts themselves.
+    taps: Vec<mpsc::UnboundedSender<Fact>>,
 }
 
 /// The task's side.
@@ -72,6 +74,7 @@ impl Events {
         let shared = Shared {
             roster: Roster::default(),
             commands: sender,
+            taps: Vec::new(),
         };
         let shared = Arc::new(Mutex::new(shared));
         (Events { shared }, dispatcher)
@@ -82,9 +85,17 @@ impl Events {
     /// Something is known of a peer. Takes no lock but its own, and calls nobody.
     pub(crate) fn tell(&self, fact: Fact) {
         let mut shared = self.lock();
+        shared.taps.retain(|tap| tap.send(fact.clone()).is_ok());
         if let Some(event) = shared.roster.handle(fact) {
             let _ = shared.commands.send(Command::Event(event));
         }
+    }
+
+    /// All facts from now on, for a part of the node.
+    pub(crate) fn tap(&self) -> mpsc::UnboundedReceiver<Fact> {
+        let (tap, facts) = mpsc::unbounded_channel();
+        self.lock().taps.push(tap);
+        facts
     }
 
     pub(crate) fn subscribe(&self, subscriber: Subscriber) {

@@ -59,6 +59,7 @@ mod id_hash;
 mod identity;
 mod inflow;
 mod link;
+mod membership;
 mod names;
 mod node;
 mod parts;

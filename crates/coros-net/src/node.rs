@@ -23,6 +23,7 @@ use crate::exports::Exports;
 use crate::files::{Files, Store};
 use crate::functions::{Functions, FunctionsInlet};
 use crate::greeting;
+use crate::membership;
 use crate::names::Names;
 use crate::parts::{Part, Parts};
 use crate::peer::Peer;
@@ -36,6 +37,9 @@ use crate::{HandshakeError, IdentityError, SecretError};
 
 /// How long a link that closes may take to write what is queued, and [`Node::close`] waits for.
 pub(crate) const FLUSH: Duration = Duration::from_secs(2);
+
+/// How long a node that leaves tries to reach each of a few members to tell, if it has no link.
+const TELL: Duration = Duration::from_millis(500);
 
 /// A process's place on a network: other nodes reach the coroutines whose addresses it has given
 /// them, and it theirs.
@@ -84,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) names: Names,
     /// Connections that have not shown yet who they are.
     pub(crate) pending: Pending,
+    /// Its place among the members, if it is one.
+    pub(crate) membership: Option<Arc<membership::Shell>>,
     pub(crate) runtime: Handle,
     /// Readers and writers.
     pub(crate) links: TaskTracker,
@@ -243,7 +249,8 @@ impl Node {
     }
 
     /// Leaves the network: says goodbye to all peers after what is queued for them, and waits, at
-    /// most two seconds, until that is written; then ends all tasks of the node.
+    /// most two seconds, until that is written; then ends all tasks of the node. Members without a
+    /// link hear of it from those that have one.
     ///
     /// Whatever waits for a peer ends with `Disconnected`. Closing twice is closing once.
     ///
@@ -251,10 +258,18 @@ impl Node {
     /// Dropped before it resolves, the node goes on closing.
     pub async fn close(&self) {
         let inner = Arc::clone(self.inner());
-        inner.begin_close();
+        let untold = inner.untold();
+        if untold.is_empty() {
+            inner.begin_close();
+        }
         let runtime = inner.runtime.clone();
+        let closing = async move {
+            inner.find_someone_to_tell(untold).await;
+            inner.begin_close();
+            inner.finish_close().await;
+        };
         // An error says that the runtime has shut down, and the tasks with it.
-        let _ = runtime.spawn(inner.finish_close()).await;
+        let _ = runtime.spawn(closing).await;
     }
 }
 
@@ -284,6 +299,8 @@ pub(crate) struct Start {
     pub(crate) events: Events,
     /// Where peers put files.
     pub(crate) store: Option<Store>,
+    /// How it takes part in the membership, if it does.
+    pub(crate) member: Option<membership::Settings>,
 }
 
 impl Inner {
@@ -294,8 +311,10 @@ impl Inner {
         let parts = Parts::default();
         let inlet = FunctionsInlet::new(Arc::clone(&functions), Arc::clone(&exports));
         parts.serve(Part::Functions, Arc::new(inlet));
+        let shell = |settings| membership::Shell::new(start.location.clone(), settings);
         Inner {
             names: Names::new(start.location.clone()),
+            membership: start.member.map(shell).map(Arc::new),
             location: start.location,
             listening: start.listening,
             transport: start.transport,
@@ -385,15 +404,42 @@ impl Inner {
     }
 
     /// False if the node is closing already.
-    fn begin_close(&self) -> bool {
+    fn begin_close(self: &Arc<Self>) -> bool {
         if self.closing.swap(true, Ordering::SeqCst) {
             return false;
+        }
+        // Before the goodbyes: those who get one pass it on.
+        if let Some(membership) = &self.membership {
+            membership.leave(self);
         }
         self.leaving.cancel();
         for peer in self.all_peers() {
             peer.close();
         }
         true
+    }
+
+    /// A member without any link needs one to say that it leaves.
+    async fn find_someone_to_tell(self: &Arc<Self>, members: Vec<Location>) {
+        for endpoint in members.into_iter().filter_map(|member| member.endpoint) {
+            let connecting = greeting::connect(self, endpoint);
+            if let Ok(Ok(_)) = tokio::time::timeout(TELL, connecting).await {
+                return;
+            }
+        }
+    }
+
+    /// Some of the members, if they do not hear of this one's leaving otherwise.
+    fn untold(&self) -> Vec<Location> {
+        let linked = || self.all_peers().iter().any(|peer| peer.linked().is_some());
+        match &self.membership {
+            Some(membership) if !self.is_closing() && !linked() => {
+                let mut members = membership.members();
+                members.truncate(3);
+                members
+            }
+            _ => Vec::new(),
+        }
     }
 
     async fn finish_close(self: Arc<Self>) {

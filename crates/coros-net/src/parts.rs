@@ -21,7 +21,6 @@ use crate::peer::Peer;
 const _: () = assert!((Part::LAST as u64) < remote::RESERVED);
 
 /// Which part of a node.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the parts to come"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u64)]
 pub(crate) enum Part {
@@ -143,6 +142,8 @@ mod tests {
         let secret = Secret::random();
         let [desk, farm] = ["desk", "farm"].map(|name| {
             let builder = Node::builder().name(name).secret(secret.clone());
+            // Its part is played by the test.
+            let builder = builder.member(false);
             builder.build()
         });
         [desk.await.unwrap(), farm.await.unwrap()]

@@ -34,6 +34,7 @@ impl Scene {
         let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
         let credentials = authority.issue("rogue").unwrap();
         let builder = Node::builder()
+            .member(false)
             .authority(authority.clone())
             .silence(Duration::from_secs(20));
         let node = options(builder).build().await.expect("it starts");
@@ -197,6 +198,7 @@ async fn nobody_gets_in_under_another_id_or_name() {
 async fn a_live_session_is_not_to_be_had_by_those_who_claim_to_be_its_peer() {
     let mut scene = Scene::set().await;
     let desk = Node::builder()
+        .member(false)
         .name("rogue")
         .authority(scene.authority.clone());
     let desk = desk.silence(Duration::from_secs(20)).build().await.unwrap();

@@ -35,7 +35,7 @@ const MAX_LOST: usize = 4096;
 #[derive(Clone, Debug)]
 #[cfg_attr(
     not(test),
-    allow(dead_code, reason = "the membership, grace and idle links are to come")
+    allow(dead_code, reason = "grace and idle links are to come")
 )]
 pub(crate) enum Fact {
     /// There is a link.

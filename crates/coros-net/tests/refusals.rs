@@ -32,7 +32,10 @@ async fn refusals(dialler: &Node, dialled: &Node) -> [HandshakeError; 2] {
 }
 
 async fn with_certificate(certificate: NodeCertificate) -> Node {
-    let node = Node::builder().certificate(certificate).silence(PATIENT);
+    let node = Node::builder()
+        .certificate(certificate)
+        .member(false)
+        .silence(PATIENT);
     node.build().await.expect("it starts")
 }
 
@@ -88,6 +91,7 @@ async fn certificates_out_of_their_time_are_refused_on_both_sides() {
     let start = async |from, to| {
         let credentials = authority.issue_for("desk", from, to).unwrap();
         Node::builder()
+            .member(false)
             .credentials(credentials)
             .build()
             .await

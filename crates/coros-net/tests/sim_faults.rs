@@ -44,7 +44,13 @@ impl Scene {
         let hosts = ["desk", "farm"].map(|name| network.host(name));
         let mut nodes = Vec::new();
         for host in &hosts {
-            nodes.push(host.builder().build().await.expect("it starts"));
+            nodes.push(
+                host.builder()
+                    .member(false)
+                    .build()
+                    .await
+                    .expect("it starts"),
+            );
         }
         Scene {
             network,
@@ -391,7 +397,7 @@ async fn a_killed_host_is_noticed_at_once_and_another_life_is_another_node() {
 
     let again = scene.network.host("farm");
     assert_eq!(again.ip(), scene.hosts[1].ip());
-    let again = again.builder().listen(endpoint).build().await;
+    let again = again.builder().member(false).listen(endpoint).build().await;
     let again = again.expect("the port is free");
     tokio::time::sleep(Duration::from_secs(1)).await;
     let SendError::Disconnected(1, why) = stale.deliver(1).await.expect_err("stale") else {

@@ -164,6 +164,7 @@ impl LocalBuilder {
         let authority =
             Authority::derive(&Secret::random(), "local").map_err(|error| node_error(&error))?;
         let node = Node::builder()
+            .member(false)
             .name("client")
             .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
             .authority(authority.clone())

@@ -41,6 +41,8 @@ pub(crate) fn builder(name: &str, secret: &Secret) -> coros_net::Builder {
         .name(name)
         .secret(secret.clone())
         .silence(PATIENT)
+        // What is told of links is not to depend on what others tell.
+        .member(false)
 }
 
 pub(crate) async fn node(name: &str, secret: &Secret) -> Node {

@@ -42,6 +42,7 @@ impl Site {
         let host = network.host(&format!("n{}", who.0));
         let builder = host
             .builder()
+            .member(false)
             .listen((host.ip(), 7000).into())
             .silence(SILENCE)
             .grace(GRACE)

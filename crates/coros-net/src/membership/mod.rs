@@ -1,0 +1,656 @@
+//! Who is on the network: SWIM, by [foca], over the links.
+//!
+//! Every member probes another one each [period](Settings::period), in turns that are shuffled, and
+//! asks three others to do so when it gets no answer. Who answers nobody is suspected, and is down
+//! unless it contradicts in time. What members have heard of each other (who is new, suspected,
+//! down) rides along with probes and answers, a limited number of times; so all of them hear all.
+//!
+//! # What is done here beside foca
+//!
+//! - **News goes over the links there are.** What a member learns it passes on, within a tenth of a period, to
+//!   a few members that it has a link with, and to none that it would have to dial: that reaches nearly
+//!   all, and the probes the rest.
+//! - **Links bear witness.** A link that breaks puts its peer under suspicion at once. While there is one,
+//!   its peer is alive: whatever others say against it is not believed, and it is told so that
+//!   it can contradict.
+//! - **Those who leave say so.** To have left is a last life that nothing outbids; to be down is not, so
+//!   that those who were cut off, and are sought for [ten minutes](REMEMBERED), come back.
+//!
+//! # How soon
+//!
+//! With `p` the period and `n` members, a member that dies is known to be down by all the others
+//!
+//! - once its death breaks a link (a closed connection at once, silence after
+//!   [`Builder::silence`](crate::Builder::silence) and a tenth): within `p * (3 * log10(n + 1) + 4)`,
+//! - else within `p * (3 * log10(n + 1) + 16)`: the chance that none of the others probes it within 12
+//!   periods is less than 1 in 100,000.
+//!
+//! `log10` counts as 1 for less than nine members. Three times it is the time of suspicion; the rest
+//! is for probing, and for news to spread by probes where no link carried it. Those who have a link
+//! know by that, much earlier.
+//!
+//! # How many links
+//!
+//! Probes are all that opens links: one each period to a member without one, so that a node has,
+//! beside those that it uses, two on average for each period in which an idle link stays open (its
+//! own and those of whoever probes it), and hardly ever three, however many members there are.
+//!
+//! # Whom it believes
+//!
+//! Members prove who they are, and speak for themselves: a packet counts only when it comes from the
+//! launch that it names as its sender. What they say of others is hearsay that members are trusted
+//! with, within bounds: nobody can speak for this node or against a peer that it has a link with,
+//! names, endpoints and sizes are checked, and the number of members is [limited](Settings::limit). A
+//! member that lies can have another one counted as down for as long as it takes to contradict.
+//!
+//! Sans-io: [`Membership`] takes inputs with the time, and says what to send and what has changed.
+//! `shell` is the task around it.
+
+mod config;
+mod effects;
+mod packet;
+mod shell;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use coros_core::remote::{Location, NodeId};
+use foca::{
+    Foca, Incarnation, Member, Message, NoCustomBroadcast, OwnedNotification, PostcardCodec, State,
+    Timer,
+};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use self::config::REMEMBERED;
+pub(crate) use self::config::Settings;
+use self::effects::Effects;
+use self::packet::{Id, LEFT, Packet};
+pub(crate) use self::shell::Shell;
+
+/// So many linked members are told of news at once.
+const TOLD: usize = 4;
+/// In so many parts of a period news is gathered: when a crowd comes, each of it is not a packet.
+const GATHER: u32 = 10;
+/// So often a suspect hears of the suspicion.
+const REMINDERS: u32 = 3;
+/// How often members that are down are sought, and how many of them.
+const SEEK: Duration = Duration::from_secs(10);
+const SOUGHT: usize = 2;
+/// At most so many updates are passed on in one packet: they stay far below [`packet::MAX_PACKET`].
+const PASSED_ON: usize = 64;
+
+/// What happens to a member.
+#[derive(Debug)]
+pub(crate) enum Input<'a> {
+    /// There is a link to this peer.
+    Linked(Location),
+    /// There is none any more.
+    Unlinked {
+        peer: NodeId,
+        /// It broke.
+        broken: bool,
+    },
+    /// A peer has sent a packet.
+    Notice { from: NodeId, payload: &'a [u8] },
+    /// The time of [`Membership::deadline`] has come, or any other time.
+    Timeout,
+    /// This node shuts down.
+    Leave,
+}
+
+/// What is to be done, and what is new.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Send a packet, over a new link if there is none.
+    Send(Location, Vec<u8>),
+    /// A node is on the network.
+    Up(Location),
+    /// It gives no sign of life.
+    Down(Location),
+    /// It has shut down.
+    Gone(Location),
+}
+
+/// A member of the network; see the [module](self).
+pub(crate) struct Membership {
+    settings: Settings,
+    foca: Foca<Id, PostcardCodec, SmallRng, NoCustomBroadcast>,
+    effects: Effects,
+    rng: SmallRng,
+    /// What is to be done when; the number keeps apart what is due at the same time.
+    timers: BTreeMap<(Instant, u64), Due>,
+    timers_made: u64,
+    /// Of foca's timers that still count.
+    token: foca::TimerToken,
+    /// When members that are down are sought next.
+    seek: Instant,
+    /// Those that are there, as foca has them.
+    members: BTreeMap<NodeId, Id>,
+    /// Those that are down or have left, and when they are forgotten.
+    past: BTreeMap<NodeId, (Instant, Id)>,
+    /// Those that there is a link with, members or not.
+    linked: BTreeMap<NodeId, Linked>,
+    /// What is new here, to be passed on, and when.
+    news: Vec<Member<Id>>,
+    spread_at: Option<Instant>,
+    outputs: VecDeque<Output>,
+    left: bool,
+}
+
+#[derive(Debug)]
+enum Due {
+    Foca(Timer<Id>),
+    /// Tell a suspect that it is one, if it still is.
+    Remind(Id, Incarnation),
+}
+
+#[derive(Debug)]
+struct Linked {
+    location: Location,
+    /// The last life of which it has been told that others take it for down.
+    told: Option<u32>,
+    /// Others say that it has left.
+    leaving: bool,
+}
+
+impl Membership {
+    pub(crate) fn new(now: Instant, own: Location, settings: Settings) -> Self {
+        let seed = own.node.0;
+        let rng = |salt: u128| {
+            let mut bytes = [0; 32];
+            bytes[..16].copy_from_slice(&(seed ^ salt).to_le_bytes());
+            SmallRng::from_seed(bytes)
+        };
+        let id = Id {
+            location: own,
+            life: 0,
+        };
+        Membership {
+            settings,
+            foca: Foca::new(
+                id,
+                config::config(settings.period, 0),
+                rng(0),
+                PostcardCodec,
+            ),
+            effects: Effects::default(),
+            rng: rng(1),
+            timers: BTreeMap::new(),
+            timers_made: 0,
+            token: foca::TimerToken::default(),
+            seek: now + SEEK,
+            members: BTreeMap::new(),
+            past: BTreeMap::new(),
+            linked: BTreeMap::new(),
+            news: Vec::new(),
+            spread_at: None,
+            outputs: VecDeque::new(),
+            left: false,
+        }
+    }
+
+    /// The members that are there.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Location> {
+        self.members.values().map(|id| &id.location)
+    }
+
+    /// When to call with [`Input::Timeout`] if nothing happens before; `None` once it has left.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.left {
+            return None;
+        }
+        let timer = self.timers.first_key_value().map(|((due, _), _)| *due);
+        let others = timer.into_iter().chain(self.spread_at);
+        Some(others.fold(self.seek, Instant::min))
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(crate) fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if self.left {
+            return;
+        }
+        match input {
+            Input::Linked(peer) => self.linked(peer),
+            Input::Unlinked { peer, broken } => self.unlinked(peer, broken),
+            Input::Notice { from, payload } => self.notice(from, payload),
+            Input::Timeout => self.timeout(now),
+            Input::Leave => return self.leave(),
+        }
+        // It starts and stops with the number of members, which any of this may have changed.
+        self.with_foca(|foca, effects| foca.apply_many(std::iter::empty(), false, effects));
+        self.settle(now);
+        if self.news.is_empty() {
+            self.spread_at = None;
+        } else {
+            let gathered = now + self.settings.period / GATHER;
+            self.spread_at.get_or_insert(gathered);
+        }
+    }
+
+    // ---- inputs
+
+    fn linked(&mut self, peer: Location) {
+        let link = Linked {
+            location: peer.clone(),
+            told: None,
+            leaving: false,
+        };
+        self.linked.insert(peer.node, link);
+        if !self.members.contains_key(&peer.node) && peer.endpoint.is_some() {
+            // It answers with whom it knows, if it is a member. One that counted as down here says
+            // something, and hears that it has to take a new life.
+            let past = self.past.get(&peer.node);
+            let life = past.map_or(0, |(_, id)| id.life);
+            self.announce(Id {
+                location: peer,
+                life,
+            });
+        }
+    }
+
+    fn unlinked(&mut self, peer: NodeId, broken: bool) {
+        let Some(link) = self.linked.remove(&peer) else {
+            return;
+        };
+        let Some(id) = self.members.get(&peer).cloned() else {
+            return;
+        };
+        if link.leaving {
+            let id = Id {
+                location: link.location,
+                life: LEFT,
+            };
+            self.apply(Member::down(id));
+        } else if broken {
+            let known = self.foca.iter_members().find(|member| *member.id() == id);
+            let Some(incarnation) = known.map(Member::incarnation) else {
+                return;
+            };
+            self.apply(Member::new(id.clone(), incarnation, State::Suspect));
+            let timer = Timer::ChangeSuspectToDown {
+                member_id: id,
+                incarnation,
+                token: self.token,
+            };
+            let patience = config::suspicion(self.settings.period, self.members.len());
+            self.effects.timers.push((timer, patience));
+        }
+    }
+
+    fn notice(&mut self, from: NodeId, payload: &[u8]) {
+        let mut packet = match Packet::parse(payload) {
+            Ok(packet) => packet,
+            Err(error) => {
+                tracing::debug!(%from, %error, "a membership packet is not one");
+                return;
+            }
+        };
+        let own = self.foca.identity().node();
+        let header = &packet.header;
+        if header.src.node() != from || header.dst.node() != own || header.src.life == LEFT {
+            tracing::debug!(%from, "a membership packet from or for somebody else");
+            return;
+        }
+        // A peer may know this node by an earlier life, and is answered all the same; but that it
+        // takes that one for down is no news.
+        let outdated = header.dst.life != self.foca.identity().life;
+        if outdated && header.message == Message::TurnUndead {
+            return;
+        }
+        let room = self.room();
+        if room == 0 && !self.is_known(from) {
+            tracing::debug!(%from, "there are as many members as this node remembers");
+            return;
+        }
+        let newcomer = self.members.is_empty();
+        // The sender may be new, too.
+        let mut room = room - usize::from(!self.is_known(from));
+        let count = packet.updates.len();
+        let updates = std::mem::take(&mut packet.updates);
+        for update in updates {
+            if !self.counts(from, &update) {
+                continue;
+            }
+            if !self.is_known(update.id().node()) {
+                let Some(less) = room.checked_sub(1) else {
+                    continue;
+                };
+                room = less;
+            }
+            packet.updates.push(update);
+        }
+        let filtered = packet.updates.len() < count;
+        packet.header.dst = self.foca.identity().clone();
+        let changed = (filtered || outdated).then(|| packet.encode());
+        let payload = changed.as_deref().unwrap_or(payload);
+        self.with_foca(|foca, effects| foca.handle_data(payload, effects));
+        if newcomer && packet.header.message == Message::Feed {
+            // What the first member that it meets knows is no news to the others.
+            self.collect();
+            self.news.clear();
+        }
+        let mut about_own = packet
+            .updates
+            .iter()
+            .filter(|update| update.id().node() == own);
+        let suspected = about_own.any(|update| update.state() != State::Alive);
+        if suspected || outdated && packet.header.message == Message::Gossip {
+            // Which says that it is alive, and in which life.
+            self.announce(packet.header.src);
+        }
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        self.forgive_standstill(now);
+        while let Some(entry) = self.timers.first_entry()
+            && entry.key().0 <= now
+        {
+            match entry.remove() {
+                // Whoever has a link is alive.
+                Due::Foca(Timer::ChangeSuspectToDown { member_id, .. })
+                    if self.linked.contains_key(&member_id.node()) => {}
+                Due::Foca(timer) => {
+                    self.with_foca(|foca, effects| foca.handle_timer(timer, effects));
+                    self.settle(now);
+                }
+                Due::Remind(id, incarnation) => self.remind(id, incarnation),
+            }
+        }
+        if self.spread_at.is_some_and(|at| at <= now) {
+            self.spread();
+        }
+        if self.seek <= now {
+            self.seek = now + SEEK;
+            self.forget(now);
+            let down = self.past.values().filter(|(_, id)| id.life != LEFT);
+            let down = down.map(|(_, id)| id.clone()).collect();
+            for id in self.choose(SOUGHT, down) {
+                self.announce(id);
+            }
+        }
+    }
+
+    /// If it was this process that stood still, nobody is late.
+    fn forgive_standstill(&mut self, now: Instant) {
+        let Some(((due, _), _)) = self.timers.first_key_value() else {
+            return;
+        };
+        let late = now.saturating_duration_since(*due);
+        if late > self.settings.period {
+            let timers = std::mem::take(&mut self.timers);
+            let later = |((due, number), timer)| ((due + late, number), timer);
+            self.timers = timers.into_iter().map(later).collect();
+        }
+    }
+
+    fn leave(&mut self) {
+        self.left = true;
+        let own = self.foca.identity().clone();
+        let gone = Member::down(Id {
+            location: own.location.clone(),
+            life: LEFT,
+        });
+        let linked = self.linked_members();
+        let told = if linked.is_empty() {
+            self.members.values().cloned().collect()
+        } else {
+            linked
+        };
+        for to in self.choose(TOLD, told) {
+            self.send(Packet::gossip(own.clone(), to, vec![gone.clone()]));
+        }
+    }
+
+    // ---- what is believed
+
+    /// Whether an update is to reach foca.
+    fn counts(&mut self, from: NodeId, update: &Member<Id>) -> bool {
+        let (id, own) = (update.id(), self.foca.identity());
+        let node = id.node();
+        if node == own.node() {
+            // Of an earlier life nothing matters any more. A later one is somebody's invention, and
+            // has to be outbid, or nobody would listen to this node.
+            if id.life > own.life {
+                self.outbid(id.life);
+            }
+            return id.life == self.foca.identity().life;
+        }
+        if node == from {
+            return true;
+        }
+        let known = self.members.get(&node).map(|id| id.life);
+        let Some(link) = self.linked.get_mut(&node) else {
+            return true;
+        };
+        let Some(known) = known else {
+            // A peer that is no member, or none yet, speaks for itself.
+            return false;
+        };
+        if update.state() == State::Down && id.life >= known {
+            if id.life == LEFT {
+                link.leaving = true;
+            } else if link.told != Some(id.life) {
+                link.told = Some(id.life);
+                let to = id.clone();
+                self.send(Packet::turn_undead(self.foca.identity().clone(), to));
+            }
+            return false;
+        }
+        id.life == known
+    }
+
+    fn outbid(&mut self, life: u32) {
+        let Some(life) = life.checked_add(1).filter(|life| *life != LEFT) else {
+            return;
+        };
+        let location = self.foca.identity().location.clone();
+        let id = Id { location, life };
+        self.with_foca(|foca, effects| foca.change_identity(id, effects));
+        self.tell_own_life();
+    }
+
+    fn is_known(&self, node: NodeId) -> bool {
+        self.members.contains_key(&node) || self.past.contains_key(&node)
+    }
+
+    /// How many more are remembered.
+    fn room(&self) -> usize {
+        let remembered = self.foca.iter_membership_state().len();
+        self.settings.limit.saturating_sub(remembered)
+    }
+
+    // ---- foca
+
+    fn with_foca<T>(
+        &mut self,
+        f: impl FnOnce(
+            &mut Foca<Id, PostcardCodec, SmallRng, NoCustomBroadcast>,
+            &mut Effects,
+        ) -> Result<T, foca::Error>,
+    ) {
+        if let Err(error) = f(&mut self.foca, &mut self.effects) {
+            tracing::debug!(%error, "membership");
+        }
+    }
+
+    fn apply(&mut self, update: Member<Id>) {
+        self.news.push(update.clone());
+        self.with_foca(|foca, effects| foca.apply_many(std::iter::once(update), true, effects));
+    }
+
+    fn announce(&mut self, to: Id) {
+        self.with_foca(|foca, effects| foca.announce(to, effects));
+    }
+
+    /// Does what foca wants done.
+    fn settle(&mut self, now: Instant) {
+        self.collect();
+        for (timer, after) in std::mem::take(&mut self.effects.timers) {
+            match &timer {
+                Timer::ProbeRandomMember(token) => self.token = *token,
+                Timer::ChangeSuspectToDown {
+                    member_id,
+                    incarnation,
+                    ..
+                } => {
+                    let suspect = Member::new(member_id.clone(), *incarnation, State::Suspect);
+                    self.news.push(suspect);
+                    for reminder in 0..REMINDERS {
+                        let after = after * reminder / REMINDERS;
+                        self.due(now + after, Due::Remind(member_id.clone(), *incarnation));
+                    }
+                }
+                // One for each that is down, not one for each time that it was.
+                Timer::RemoveDown(id) => {
+                    self.past.insert(id.node(), (now + REMEMBERED, id.clone()));
+                    continue;
+                }
+                _ => {}
+            }
+            self.due(now + after, Due::Foca(timer));
+        }
+        for (to, packet) in std::mem::take(&mut self.effects.packets) {
+            // Nobody is there any more.
+            if to.life != LEFT {
+                self.outputs.push_back(Output::Send(to.location, packet));
+            }
+        }
+    }
+
+    fn due(&mut self, at: Instant, due: Due) {
+        self.timers_made += 1;
+        self.timers.insert((at, self.timers_made), due);
+    }
+
+    /// A suspect that hears of it can contradict.
+    fn remind(&mut self, id: Id, incarnation: Incarnation) {
+        let suspect = Member::new(id.clone(), incarnation, State::Suspect);
+        if self.foca.iter_members().any(|member| *member == suspect) {
+            let own = self.foca.identity().clone();
+            self.send(Packet::gossip(own, id, vec![suspect]));
+        }
+    }
+
+    /// Takes note of what foca has noticed.
+    fn collect(&mut self) {
+        let before = self.members.len();
+        for change in std::mem::take(&mut self.effects.changes) {
+            match change {
+                OwnedNotification::MemberUp(id) => self.up(id),
+                OwnedNotification::MemberDown(id) => self.down(&id),
+                OwnedNotification::Rename(_, id) => self.renamed(id),
+                OwnedNotification::Rejoin(_) => self.tell_own_life(),
+                _ => {}
+            }
+        }
+        if self.members.len() != before {
+            let config = config::config(self.settings.period, self.members.len());
+            let changed = self.foca.set_config(config);
+            changed.expect("what may not be changed is the same");
+        }
+    }
+
+    fn up(&mut self, id: Id) {
+        self.past.remove(&id.node());
+        self.outputs.push_back(Output::Up(id.location.clone()));
+        self.news.push(Member::alive(id.clone()));
+        self.members.insert(id.node(), id);
+    }
+
+    fn down(&mut self, id: &Id) {
+        self.members.remove(&id.node());
+        let location = id.location.clone();
+        self.outputs.push_back(if id.life == LEFT {
+            Output::Gone(location)
+        } else {
+            Output::Down(location)
+        });
+        self.news.push(Member::down(id.clone()));
+    }
+
+    /// A member goes on under another life, or the last one of a member that was down already is known.
+    fn renamed(&mut self, id: Id) {
+        if id.life == LEFT {
+            if !self.members.contains_key(&id.node()) {
+                self.down(&id);
+            }
+        } else if let Some(member) = self.members.get_mut(&id.node()) {
+            *member = id.clone();
+            self.news.push(Member::alive(id));
+        }
+    }
+
+    /// Those that have been down for long are forgotten.
+    fn forget(&mut self, now: Instant) {
+        let over = self.past.values().filter(|(until, _)| *until <= now);
+        let over: BTreeSet<NodeId> = over.map(|(_, id)| id.node()).collect();
+        for node in over {
+            if let Some((_, id)) = self.past.remove(&node) {
+                let timer = Timer::RemoveDown(id);
+                self.with_foca(|foca, effects| foca.handle_timer(timer, effects));
+            }
+        }
+    }
+
+    // ---- news
+
+    /// Passes on what is new to a few of those that there is a link with.
+    fn spread(&mut self) {
+        self.spread_at = None;
+        let mut news = std::mem::take(&mut self.news);
+        // More is nobody's news but a newcomer's.
+        news.truncate(PASSED_ON);
+        let linked = self.linked_members();
+        for to in self.choose(TOLD, linked) {
+            let own = self.foca.identity().clone();
+            let mut told = news.clone();
+            told.retain(|update| update.id().node() != to.node());
+            if !told.is_empty() {
+                self.send(Packet::gossip(own, to, told));
+            }
+        }
+    }
+
+    /// All that have a link hear of this node's new life from itself, as from nobody else.
+    fn tell_own_life(&mut self) {
+        for to in self.linked_members() {
+            let own = self.foca.identity().clone();
+            self.send(Packet::gossip(own, to, Vec::new()));
+        }
+        // Also those that it takes for down in their turn: which is how two parts of the network
+        // that could not reach each other find together.
+        let linked = self.linked.keys();
+        let past = linked.filter_map(|node| self.past.get(node));
+        let past: Vec<Id> = past.map(|(_, id)| id.clone()).collect();
+        for id in past {
+            self.announce(id);
+        }
+    }
+
+    fn linked_members(&self) -> Vec<Id> {
+        let linked = self.linked.keys();
+        let members = linked.filter_map(|node| self.members.get(node));
+        members.cloned().collect()
+    }
+
+    fn choose(&mut self, count: usize, mut from: Vec<Id>) -> Vec<Id> {
+        for place in 0..count.min(from.len()) {
+            let other = self.rng.random_range(place..from.len());
+            from.swap(place, other);
+        }
+        from.truncate(count);
+        from
+    }
+
+    fn send(&mut self, packet: Packet) {
+        let to = packet.header.dst.location.clone();
+        self.outputs.push_back(Output::Send(to, packet.encode()));
+    }
+}
+
+#[cfg(test)]
+mod tests;

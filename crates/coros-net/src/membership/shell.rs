@@ -1,0 +1,127 @@
+//! The task around [`Membership`]: what the links tell goes in, packets go out as notices.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use coros_core::remote::{Location, NodeId};
+use tokio::sync::mpsc;
+
+use super::{Input, Membership, Output, Settings};
+use crate::node::Inner;
+use crate::parts::{Notices, Part};
+use crate::peer::Peer;
+use crate::roster::Fact;
+
+/// So many packets may wait. More are dropped: gossip comes again.
+const WAITING: usize = 256;
+
+/// A node's place among the members.
+pub(crate) struct Shell {
+    membership: Mutex<Membership>,
+}
+
+/// Where packets of peers come in.
+struct Mail(mpsc::Sender<(NodeId, Vec<u8>)>);
+
+impl Notices for Mail {
+    fn notice(&self, from: &Arc<Peer>, payload: &[u8]) {
+        if self.0.try_send((from.id(), payload.to_vec())).is_err() {
+            tracing::debug!(peer = %from.location(), "a membership packet is dropped: too many wait");
+        }
+    }
+}
+
+impl Shell {
+    pub(crate) fn new(own: Location, settings: Settings) -> Self {
+        let membership = Membership::new(now(), own, settings);
+        Shell {
+            membership: Mutex::new(membership),
+        }
+    }
+
+    /// Runs until the node stops.
+    pub(crate) async fn run(self: Arc<Self>, node: Arc<Inner>) {
+        let (mail, mut packets) = mpsc::channel(WAITING);
+        node.parts.on_notice(Part::Membership, Arc::new(Mail(mail)));
+        let mut facts = node.events.tap();
+        loop {
+            let deadline = self.lock().deadline();
+            let due = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = node.stop.cancelled() => return,
+                fact = facts.recv() => {
+                    let Some(fact) = fact else { return };
+                    if let Some(input) = input(fact) {
+                        self.handle(&node, input);
+                    }
+                }
+                () = due => self.handle(&node, Input::Timeout),
+                packet = packets.recv() => {
+                    let Some((from, payload)) = packet else { return };
+                    self.handle(&node, Input::Notice { from, payload: &payload });
+                }
+            }
+        }
+    }
+
+    /// Tells some members that this node leaves.
+    pub(crate) fn leave(&self, node: &Arc<Inner>) {
+        self.handle(node, Input::Leave);
+    }
+
+    /// The members that there are.
+    pub(crate) fn members(&self) -> Vec<Location> {
+        self.lock().members().cloned().collect()
+    }
+
+    fn handle(&self, node: &Arc<Inner>, input: Input<'_>) {
+        // Done in their order, after the lock is released: they take the locks of peers.
+        let outputs: Vec<_> = {
+            let mut membership = self.lock();
+            membership.handle(now(), input);
+            std::iter::from_fn(|| membership.poll()).collect()
+        };
+        for output in outputs {
+            match output {
+                Output::Send(to, packet) => {
+                    // Whoever cannot be reached is found out by probing.
+                    let _ = node.peer(&to).notify(Part::Membership, &packet);
+                }
+                Output::Up(peer) => node.events.tell(Fact::Up(peer)),
+                Output::Down(peer) => {
+                    let why = "other members get no sign of life from it";
+                    node.events.tell(Fact::Down(peer, why.into()));
+                }
+                Output::Gone(peer) => node.events.tell(Fact::Gone(peer)),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Membership> {
+        self.membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a fact means for the membership.
+fn input(fact: Fact) -> Option<Input<'static>> {
+    let unlinked = |peer: NodeId, broken| Some(Input::Unlinked { peer, broken });
+    match fact {
+        Fact::Linked(peer) => Some(Input::Linked(peer)),
+        Fact::Idle(peer) => unlinked(peer, false),
+        Fact::Left(peer) => unlinked(peer.node, false),
+        Fact::Broke(peer, _) | Fact::Lost(peer, _) => unlinked(peer.node, true),
+        Fact::Up(_) | Fact::Down(..) | Fact::Gone(_) | Fact::Refused(..) => None,
+    }
+}
+
+/// The time by tokio's clock, which tests can pause.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}

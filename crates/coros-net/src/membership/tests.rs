@@ -1,0 +1,678 @@
+//! Members without a network: many state machines, and a clock that the test moves.
+
+use super::packet::Malformed;
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const LATENCY: Duration = Duration::from_millis(20);
+/// How long an idle link stays open.
+const IDLE: Duration = Duration::from_secs(30);
+/// When a link on which nothing arrives is given up.
+const SILENCE: Duration = Duration::from_millis(2200);
+
+fn place(node: u128) -> Location {
+    Location {
+        node: NodeId(node),
+        name: format!("n{node}").into(),
+        endpoint: Some(([10, 0, (node >> 8) as u8, node as u8], 7).into()),
+    }
+}
+
+fn id(node: u128, life: u32) -> Id {
+    let location = place(node);
+    Id { location, life }
+}
+
+#[derive(Debug)]
+enum Arrival {
+    Linked(u128, u128),
+    Broken(u128, u128),
+    Packet(u128, u128, Vec<u8>),
+}
+
+/// Some members, the links between them, and what is on its way.
+struct World {
+    now: Instant,
+    seed: u128,
+    settings: Settings,
+    nodes: BTreeMap<u128, Membership>,
+    /// When each wants to be told the time.
+    timers: BTreeSet<(Instant, u128)>,
+    deadlines: BTreeMap<u128, Instant>,
+    /// The smaller number first, with its last use.
+    links: BTreeMap<(u128, u128), Instant>,
+    coming: BTreeMap<(Instant, u64), Arrival>,
+    sent: u64,
+    /// Nothing gets from those below this number to the others.
+    wall: Option<u128>,
+    /// What they told, in order: to whom, when, what.
+    told: Vec<(u128, Instant, Output)>,
+    most_links: usize,
+}
+
+impl World {
+    fn new(seed: u128) -> Self {
+        World {
+            now: Instant::now(),
+            seed,
+            settings: Settings::default(),
+            nodes: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            deadlines: BTreeMap::new(),
+            links: BTreeMap::new(),
+            coming: BTreeMap::new(),
+            sent: 0,
+            wall: None,
+            told: Vec::new(),
+            most_links: 0,
+        }
+    }
+
+    /// Members that have all been given the address of the first.
+    fn of(seed: u128, count: u128) -> Self {
+        let mut world = World::new(seed);
+        for node in 0..count {
+            world.join(node, 0);
+        }
+        world
+    }
+
+    fn join(&mut self, node: u128, seed_node: u128) {
+        // Chances come from the launch id.
+        let mut own = place(node);
+        own.node = self.launch(node);
+        let member = Membership::new(self.now, own, self.settings);
+        self.nodes.insert(node, member);
+        self.remind(node);
+        if node != seed_node {
+            self.link(node, seed_node);
+        }
+    }
+
+    fn launch(&self, node: u128) -> NodeId {
+        NodeId(self.seed << 64 | node)
+    }
+
+    fn number(node: NodeId) -> u128 {
+        node.0 & u128::from(u64::MAX)
+    }
+
+    fn place(&self, node: u128) -> Location {
+        let mut place = place(node);
+        place.node = self.launch(node);
+        place
+    }
+
+    fn can_reach(&self, one: u128, other: u128) -> bool {
+        let walled = self.wall.is_some_and(|wall| (one < wall) != (other < wall));
+        self.nodes.contains_key(&one) && self.nodes.contains_key(&other) && !walled
+    }
+
+    fn arrives(&mut self, after: Duration, arrival: Arrival) {
+        self.sent += 1;
+        self.coming.insert((self.now + after, self.sent), arrival);
+    }
+
+    fn link(&mut self, one: u128, other: u128) {
+        let key = (one.min(other), one.max(other));
+        if self.links.insert(key, self.now).is_none() {
+            self.arrives(2 * LATENCY, Arrival::Linked(one, other));
+            self.arrives(2 * LATENCY, Arrival::Linked(other, one));
+        }
+        for node in [one, other] {
+            let of = |(a, b): &(u128, u128)| *a == node || *b == node;
+            let count = self.links.keys().filter(|key| of(key)).count();
+            // The one that all the others were told of has all of them at first.
+            if node != 0 {
+                self.most_links = self.most_links.max(count);
+            }
+        }
+    }
+
+    fn send(&mut self, from: u128, to: u128, packet: Vec<u8>) {
+        if self.can_reach(from, to) {
+            let linked = self.links.contains_key(&(from.min(to), from.max(to)));
+            self.link(from, to);
+            let dial = if linked { Duration::ZERO } else { 2 * LATENCY };
+            self.arrives(dial + LATENCY, Arrival::Packet(from, to, packet));
+        }
+    }
+
+    fn remind(&mut self, node: u128) {
+        let deadline = self.nodes.get(&node).and_then(Membership::deadline);
+        let was = match deadline {
+            Some(deadline) => self.deadlines.insert(node, deadline),
+            None => self.deadlines.remove(&node),
+        };
+        if let Some(was) = was {
+            self.timers.remove(&(was, node));
+        }
+        if let Some(deadline) = deadline {
+            self.timers.insert((deadline, node));
+        }
+    }
+
+    fn remove(&mut self, node: u128) {
+        self.nodes.remove(&node);
+        self.remind(node);
+    }
+
+    fn kill(&mut self, node: u128) {
+        self.remove(node);
+        self.break_links(|a, b| a == node || b == node, LATENCY);
+    }
+
+    fn leave(&mut self, node: u128) {
+        self.handle(node, Input::Leave);
+        self.run(2 * LATENCY);
+        self.leave_without_a_word(node);
+    }
+
+    fn leave_without_a_word(&mut self, node: u128) {
+        self.remove(node);
+        let links: Vec<_> = self.links.keys().copied().collect();
+        for (a, b) in links.into_iter().filter(|(a, b)| *a == node || *b == node) {
+            self.links.remove(&(a, b));
+            let (peer, node) = (if a == node { b } else { a }, self.launch(node));
+            let goodbye = Input::Unlinked {
+                peer: node,
+                broken: false,
+            };
+            self.handle(peer, goodbye);
+        }
+    }
+
+    fn partition(&mut self, wall: u128) {
+        self.wall = Some(wall);
+        self.break_links(|a, b| (a < wall) != (b < wall), SILENCE);
+    }
+
+    fn break_links(&mut self, which: impl Fn(u128, u128) -> bool, after: Duration) {
+        let links: Vec<_> = self.links.keys().copied().collect();
+        for (a, b) in links.into_iter().filter(|(a, b)| which(*a, *b)) {
+            self.links.remove(&(a, b));
+            self.arrives(after, Arrival::Broken(a, b));
+            self.arrives(after, Arrival::Broken(b, a));
+        }
+    }
+
+    fn handle(&mut self, node: u128, input: Input<'_>) {
+        let Some(member) = self.nodes.get_mut(&node) else {
+            return;
+        };
+        member.handle(self.now, input);
+        let outputs: Vec<_> = std::iter::from_fn(|| member.poll()).collect();
+        for output in outputs {
+            match output {
+                Output::Send(to, packet) => {
+                    assert_ne!(to.node, self.launch(node), "it talks to itself");
+                    self.send(node, World::number(to.node), packet);
+                }
+                told => self.told.push((node, self.now, told)),
+            }
+        }
+        self.remind(node);
+    }
+
+    /// Runs for so long.
+    fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        self.run_while(until, |_| true);
+        self.now = until;
+    }
+
+    /// Runs until all is as it should be, at most for so long; how long it took.
+    fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&World) -> bool) -> Duration {
+        let (start, until) = (self.now, self.now + limit);
+        let mut finished = false;
+        self.run_while(until, |world| {
+            finished = done(world);
+            !finished
+        });
+        self.now = if finished { self.now } else { until };
+        assert!(finished || done(self), "not within {limit:?}");
+        self.now - start
+    }
+
+    fn run_while(&mut self, until: Instant, mut go_on: impl FnMut(&World) -> bool) {
+        let mut look = self.now;
+        loop {
+            if look <= self.now {
+                look = self.now + 50 * MS;
+                self.close_idle();
+                if !go_on(self) {
+                    return;
+                }
+            }
+            let coming = self.coming.first_key_value().map(|((at, _), _)| *at);
+            let timer = self.timers.first().copied();
+            let next = coming.into_iter().chain(timer.map(|(at, _)| at)).min();
+            let Some(next) = next.filter(|at| *at <= until) else {
+                return;
+            };
+            self.now = self.now.max(next);
+            match timer {
+                Some((at, node)) if coming.is_none_or(|coming| at < coming) => {
+                    self.handle(node, Input::Timeout);
+                }
+                _ => self.arrival(),
+            }
+        }
+    }
+
+    fn close_idle(&mut self) {
+        let idle = |used: &Instant| self.now - *used >= IDLE;
+        let idle: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, used)| idle(used))
+            .map(|(key, _)| *key)
+            .collect();
+        for (a, b) in idle {
+            self.links.remove(&(a, b));
+            for (one, other) in [(a, b), (b, a)] {
+                let peer = self.launch(other);
+                self.handle(
+                    one,
+                    Input::Unlinked {
+                        peer,
+                        broken: false,
+                    },
+                );
+            }
+        }
+    }
+
+    fn arrival(&mut self) {
+        let Some((_, arrival)) = self.coming.pop_first() else {
+            return;
+        };
+        match arrival {
+            Arrival::Linked(node, peer) if self.can_reach(node, peer) => {
+                self.handle(node, Input::Linked(self.place(peer)));
+            }
+            Arrival::Broken(node, peer) => {
+                let peer = self.launch(peer);
+                self.handle(node, Input::Unlinked { peer, broken: true });
+            }
+            Arrival::Packet(from, to, payload) if self.can_reach(from, to) => {
+                let from = self.launch(from);
+                let payload = &payload;
+                self.handle(to, Input::Notice { from, payload });
+            }
+            Arrival::Linked(..) | Arrival::Packet(..) => {}
+        }
+    }
+
+    fn knows(&self, node: u128) -> BTreeSet<u128> {
+        let members = self.nodes[&node].members();
+        members.map(|member| World::number(member.node)).collect()
+    }
+
+    fn all_know(&self, whom: &BTreeSet<u128>) -> bool {
+        whom.iter().all(|node| {
+            let mut others = whom.clone();
+            others.remove(node);
+            // Counted first: this is asked often.
+            self.nodes[node].members.len() == others.len() && self.knows(*node) == others
+        })
+    }
+
+    fn live(&self) -> BTreeSet<u128> {
+        self.nodes.keys().copied().collect()
+    }
+
+    fn settles(&mut self, limit: Duration) -> Duration {
+        self.run_until(limit, |world| world.all_know(&world.live()))
+    }
+
+    fn told_since(&self, since: Instant) -> impl Iterator<Item = &Output> {
+        let told = self.told.iter().filter(move |(_, at, _)| *at > since);
+        told.map(|(_, _, output)| output)
+    }
+}
+
+/// Within which time all know of a death that broke a link.
+fn bound(members: usize) -> Duration {
+    config::suspicion(SECOND, members) + 4 * SECOND
+}
+
+#[test]
+fn all_learn_of_all_and_of_a_death_in_time() {
+    let mut world = World::of(0, 100);
+    let took = world.settles(20 * SECOND);
+    assert!(took < 5 * SECOND, "{took:?}");
+    world.run(40 * SECOND);
+    let limit = 3 * IDLE.as_secs() as usize;
+    assert!(world.most_links <= limit, "{} links", world.most_links);
+    assert!(world.most_links > 10, "probes open links");
+
+    let since = world.now;
+    world.kill(77);
+    world.settles(bound(100));
+    world.run(10 * SECOND);
+    let lost = world.place(77);
+    let told: Vec<_> = world.told_since(since).collect();
+    assert_eq!(told.len(), 99, "each is told once, and of nobody else");
+    let down = Output::Down(lost);
+    assert!(told.iter().all(|output| **output == down));
+}
+
+#[test]
+fn a_death_that_breaks_no_link_is_found_out() {
+    let mut world = World::of(7, 30);
+    world.settles(20 * SECOND);
+    world.run(20 * SECOND);
+    // All its links are idle and closed, and it dies.
+    world.leave_without_a_word(9);
+    world.settles(bound(30) + 12 * SECOND);
+}
+
+#[test]
+fn those_who_leave_have_left_and_are_not_lost() {
+    let mut world = World::of(1, 50);
+    world.settles(20 * SECOND);
+    world.run(40 * SECOND);
+    let since = world.now;
+    world.leave(20);
+    let took = world.settles(10 * SECOND);
+    assert!(took < 5 * SECOND, "{took:?}");
+    world.run(60 * SECOND);
+    let gone = world.place(20);
+    let told: Vec<_> = world.told_since(since).collect();
+    assert!(
+        told.iter()
+            .all(|output| **output == Output::Gone(gone.clone())),
+        "{told:?}"
+    );
+    assert_eq!(told.len(), 49);
+}
+
+#[test]
+fn both_halves_find_each_other_again() {
+    for (seed, wall) in [(1, 10), (2, 1), (3, 19), (4, 5)] {
+        let mut world = World::of(seed, 20);
+        world.settles(20 * SECOND);
+        world.partition(wall);
+        let (left, right) = world.live().into_iter().partition(|node| *node < wall);
+        world.run_until(60 * SECOND, |world| {
+            world.all_know(&left) && world.all_know(&right)
+        });
+        world.run(200 * SECOND);
+        world.wall = None;
+        let took = world.settles(3 * SEEK);
+        // It stays so.
+        let since = world.now;
+        world.run(60 * SECOND);
+        assert_eq!(world.told_since(since).count(), 0, "after {took:?}");
+    }
+}
+
+#[test]
+fn nobody_is_lost_for_a_pause_shorter_than_suspicion() {
+    let mut world = World::of(5, 20);
+    world.settles(20 * SECOND);
+    world.run(10 * SECOND);
+    let since = world.now;
+    // Long enough for probes and links to fail.
+    world.partition(1);
+    world.run(SILENCE + SECOND);
+    world.wall = None;
+    world.run(60 * SECOND);
+    let down: Vec<_> = world.told_since(since).collect();
+    assert!(down.is_empty(), "{down:?}");
+    assert!(world.all_know(&world.live()));
+}
+
+#[test]
+fn whoever_comes_and_goes_all_agree_in_the_end() {
+    for seed in 0..30 {
+        let mut world = World::of(100 + seed, 6);
+        let mut chance = SmallRng::seed_from_u64(seed as u64);
+        let mut next = 6;
+        for _ in 0..40 {
+            world.run(MS * chance.random_range(0..4000));
+            let live: Vec<_> = world.live().into_iter().collect();
+            let one = live[chance.random_range(0..live.len())];
+            match chance.random_range(0..4) {
+                0 if live.len() > 4 => world.kill(one),
+                1 if live.len() > 4 => world.leave(one),
+                2 if world.wall.is_none() => world.partition(one),
+                3 if world.wall.is_some() => world.wall = None,
+                _ => {
+                    world.join(next, one);
+                    next += 1;
+                }
+            }
+        }
+        world.wall = None;
+        // Two who never had a common acquaintance need an introduction.
+        let newest = *world.live().last().unwrap();
+        let newest_id = world.launch(newest);
+        for node in world.live() {
+            if node != newest && !world.nodes[&node].members.contains_key(&newest_id) {
+                world.link(node, newest);
+            }
+        }
+        world.settles(120 * SECOND);
+        // Suspicions from the time of walls are contradicted, or passed and made good.
+        world.run(30 * SECOND);
+        world.settles(30 * SECOND);
+        let since = world.now;
+        world.run(100 * SECOND);
+        assert_eq!(world.told_since(since).count(), 0, "seed {seed}");
+        for member in world.nodes.values() {
+            assert!(member.timers.len() < 40, "{} timers", member.timers.len());
+        }
+    }
+}
+
+// ---- one member, and what the test tells it
+
+struct One {
+    now: Instant,
+    member: Membership,
+}
+
+impl One {
+    /// Node 1, which knows nodes 2 and 3, and has a link with 2.
+    fn set() -> Self {
+        let now = Instant::now();
+        let member = Membership::new(now, place(1), Settings::default());
+        let mut one = One { now, member };
+        one.handle(Input::Linked(place(2)));
+        one.hear(2, vec![Member::alive(id(3, 0))]);
+        assert_eq!(one.members(), [2, 3]);
+        one
+    }
+
+    fn handle(&mut self, input: Input<'_>) -> Vec<Output> {
+        self.member.handle(self.now, input);
+        std::iter::from_fn(|| self.member.poll()).collect()
+    }
+
+    fn hear(&mut self, from: u128, updates: Vec<Member<Id>>) -> Vec<Output> {
+        let own = self.member.foca.identity().clone();
+        self.packet(from, &Packet::gossip(id(from, 0), own, updates))
+    }
+
+    fn packet(&mut self, from: u128, packet: &Packet) -> Vec<Output> {
+        let payload = &packet.encode();
+        let from = NodeId(from);
+        self.handle(Input::Notice { from, payload })
+    }
+
+    fn deadline(&self) -> Instant {
+        self.member.deadline().expect("it has not left")
+    }
+
+    fn members(&self) -> Vec<u128> {
+        self.member.members().map(|it| it.node.0).collect()
+    }
+
+    fn sent(outputs: &[Output]) -> Vec<(u128, Message<Id>)> {
+        let sent = outputs.iter().filter_map(|output| match output {
+            Output::Send(to, packet) => {
+                let packet = Packet::parse(packet).expect("it writes what can be read");
+                Some((to.node.0, packet.header.message))
+            }
+            _ => None,
+        });
+        sent.collect()
+    }
+}
+
+#[test]
+fn a_peer_speaks_for_itself_alone() {
+    let mut one = One::set();
+    let own = one.member.foca.identity().clone();
+    let says_5 = Packet::gossip(id(5, 0), own.clone(), Vec::new());
+    assert_eq!(one.packet(2, &says_5), []);
+    let for_5 = Packet::gossip(id(2, 0), id(5, 0), vec![Member::alive(id(6, 0))]);
+    assert_eq!(one.packet(2, &for_5), []);
+    let says_1 = Packet::gossip(own.clone(), own, Vec::new());
+    assert_eq!(one.packet(1, &says_1), []);
+    let junk = Input::Notice {
+        from: NodeId(2),
+        payload: &[0xff; 64],
+    };
+    assert_eq!(one.handle(junk), []);
+    assert_eq!(one.members(), [2, 3]);
+    assert_eq!(Packet::parse(&[0xff; 64]), Err(Malformed::Undecodable));
+}
+
+#[test]
+fn nobody_evicts_a_peer_with_a_live_link() {
+    let mut one = One::set();
+    one.handle(Input::Linked(place(3)));
+    let outputs = one.hear(2, vec![Member::down(id(3, 0))]);
+    assert_eq!(
+        One::sent(&outputs),
+        [(3, Message::TurnUndead)],
+        "it is told"
+    );
+    assert_eq!(one.hear(2, vec![Member::down(id(3, 0))]), [], "once");
+    assert_eq!(one.hear(2, vec![Member::down(id(3, LEFT))]), []);
+    assert_eq!(
+        one.hear(2, vec![Member::alive(id(3, 9))]),
+        [],
+        "it speaks for itself"
+    );
+    assert_eq!(one.members(), [2, 3]);
+    // It goes on under its next life, by its own word.
+    let own = one.member.foca.identity().clone();
+    one.packet(3, &Packet::gossip(id(3, 1), own, Vec::new()));
+    assert_eq!(one.member.members[&NodeId(3)].life, 1);
+    // What was said of its leaving counts when the link has gone.
+    let outputs = one.handle(Input::Unlinked {
+        peer: NodeId(3),
+        broken: false,
+    });
+    assert!(outputs.contains(&Output::Gone(place(3))), "{outputs:?}");
+    assert_eq!(one.members(), [2]);
+    // Nothing brings it back.
+    one.hear(2, vec![Member::alive(id(3, 5))]);
+    assert_eq!(one.members(), [2]);
+}
+
+#[test]
+fn without_a_link_what_members_say_counts() {
+    let mut one = One::set();
+    let outputs = one.hear(2, vec![Member::down(id(3, 0))]);
+    assert!(outputs.contains(&Output::Down(place(3))));
+    assert_eq!(one.members(), [2]);
+    let outputs = one.hear(2, vec![Member::alive(id(3, 0))]);
+    assert!(!outputs.contains(&Output::Up(place(3))), "down is final");
+    let outputs = one.hear(2, vec![Member::alive(id(3, 1))]);
+    assert!(
+        outputs.contains(&Output::Up(place(3))),
+        "but for another life"
+    );
+}
+
+#[test]
+fn who_is_taken_for_down_goes_on_under_another_life() {
+    let mut one = One::set();
+    let outputs = one.hear(2, vec![Member::down(id(1, 0))]);
+    assert_eq!(one.member.foca.identity().life, 1);
+    assert!(
+        One::sent(&outputs).iter().any(|(to, _)| *to == 2),
+        "and says so: {outputs:?}"
+    );
+    one.hear(2, vec![Member::down(id(1, 0))]);
+    assert_eq!(one.member.foca.identity().life, 1, "that is settled");
+    let outputs = one.hear(2, vec![Member::alive(id(1, 700))]);
+    assert_eq!(
+        one.member.foca.identity().life,
+        701,
+        "an invention is outbid"
+    );
+    assert!(One::sent(&outputs).iter().any(|(to, _)| *to == 2));
+    one.hear(2, vec![Member::down(id(1, LEFT))]);
+    assert_eq!(one.member.foca.identity().life, 701);
+    assert_eq!(one.members(), [2, 3]);
+}
+
+#[test]
+fn there_are_no_more_members_than_the_limit() {
+    let mut one = One::set();
+    one.member.settings.limit = 100;
+    for crowd in (10..5000_u128).collect::<Vec<_>>().chunks(300) {
+        let crowd = crowd.iter().map(|node| Member::alive(id(*node, 0)));
+        one.hear(2, crowd.collect());
+        one.hear(2, vec![Member::down(id(crowd_first(&one), 0))]);
+    }
+    assert_eq!(one.member.foca.iter_membership_state().len(), 100);
+    assert!(one.members().len() < 100, "some are down, and remembered");
+    let outputs = one.hear(9999, Vec::new());
+    assert_eq!(outputs, [], "a stranger finds no room");
+    assert!(
+        !one.hear(2, vec![Member::down(id(3, 0))]).is_empty(),
+        "the known are known"
+    );
+    // In time those that are down make room.
+    one.now += REMEMBERED + SEEK;
+    one.handle(Input::Timeout);
+    assert!(one.member.foca.iter_membership_state().len() < 100);
+}
+
+/// Some member but 2 and 3.
+fn crowd_first(one: &One) -> u128 {
+    one.members()
+        .into_iter()
+        .find(|node| *node > 3)
+        .unwrap_or(3)
+}
+
+#[test]
+fn a_process_that_stood_still_blames_nobody() {
+    let mut one = One::set();
+    // It suspects 3, which does not answer.
+    let mut suspected = false;
+    while !suspected {
+        one.now = one.deadline();
+        let outputs = one.handle(Input::Timeout);
+        suspected = One::sent(&outputs).contains(&(3, Message::Gossip));
+        let own = one.member.foca.identity().clone();
+        let pings = One::sent(&outputs).into_iter().filter(|(to, _)| *to == 2);
+        for (_, message) in pings {
+            if let Message::Ping(number) = message {
+                let mut ack = Packet::gossip(id(2, 0), own.clone(), Vec::new());
+                ack.header.message = Message::Ack(number);
+                one.packet(2, &ack);
+            }
+        }
+    }
+    one.now += Duration::from_secs(60);
+    let outputs = one.handle(Input::Timeout);
+    assert!(!outputs.contains(&Output::Down(place(3))), "{outputs:?}");
+    // Nobody contradicts in the time that remains.
+    let until = one.now + 10 * SECOND;
+    let mut down = false;
+    while one.deadline() <= until {
+        one.now = one.deadline();
+        down |= one.handle(Input::Timeout).contains(&Output::Down(place(3)));
+    }
+    assert!(down);
+}
