@@ -2,12 +2,14 @@
 
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::remote::Location;
 
 use crate::Secret;
+use crate::discovery::{self, Dns, File, Fixed, HostPort, Resolve, Source, SystemResolver};
 use crate::events::Events;
 use crate::files::{self, Folder};
 use crate::greeting;
@@ -38,6 +40,17 @@ pub struct Builder {
     folder: Option<Folder>,
     member: bool,
     membership: membership::Settings,
+    peers: Vec<Peers>,
+    resolver: Arc<dyn Resolve>,
+    refusing: bool,
+}
+
+/// Where other nodes are to be found, as it was given.
+#[derive(Debug)]
+enum Peers {
+    At(String),
+    Named(String),
+    In(PathBuf),
 }
 
 #[derive(Debug)]
@@ -67,6 +80,9 @@ impl Default for Builder {
             folder: None,
             member: true,
             membership: membership::Settings::default(),
+            peers: Vec::new(),
+            resolver: Arc::new(SystemResolver),
+            refusing: false,
         }
     }
 }
@@ -229,8 +245,8 @@ impl Builder {
     /// `period * (3 * log10(n + 1) + 16)`, mostly much sooner; `log10` counts as 1 at least. Set it
     /// alike on all.
     ///
-    /// Shorter ones find out sooner, and open more links: a member has no more than two for each
-    /// period in which an idle link stays open, beside those that it uses.
+    /// Shorter ones find out sooner, and open more links: a member has, beside those that it uses,
+    /// about two for each period in which an idle link stays open, however many members there are.
     ///
     /// # Panics
     /// When it is shorter than 10 ms.
@@ -251,6 +267,55 @@ impl Builder {
         self
     }
 
+    /// A node to have a link with: an endpoint, or `host:port`. It need not be there yet, and may go
+    /// and come back: it is tried for as long as this node lives, at first each second, then ever more
+    /// seldom down to twice a minute. One member is enough to learn of all others.
+    ///
+    /// ```no_run
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// use coros_net::Node;
+    ///
+    /// let node = Node::builder().peer("10.0.0.7:7000").peer("farm.example:7000").build().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn peer(mut self, peer: impl ToString) -> Self {
+        self.peers.push(Peers::At(peer.to_string()));
+        self
+    }
+
+    /// Nodes to have links with: all addresses that a name has, with a port, `name:port`. It is
+    /// looked up twice a minute. A headless service of Kubernetes is such a name.
+    pub fn dns(mut self, name: impl Into<String>) -> Self {
+        self.peers.push(Peers::Named(name.into()));
+        self
+    }
+
+    /// Nodes to have links with: those in a file, one `host:port` a line, with comments from `#`
+    /// on. When the file changes it is read again, within a second or so.
+    ///
+    /// ```text
+    /// # the farm
+    /// 10.0.0.7:7000
+    /// farm.example:7000   # the new one
+    /// ```
+    pub fn peers_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.peers.push(Peers::In(path.into()));
+        self
+    }
+
+    /// Who looks up the names of hosts, [`SystemResolver`] unless given.
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Arc::new(resolver);
+        self
+    }
+
+    /// Whether the node refuses peers that it does not know, as
+    /// [`Node::refuse_new`](crate::Node::refuse_new) does later.
+    pub fn refuse_new(mut self, refuse: bool) -> Self {
+        self.refusing = refuse;
+        self
+    }
+
     /// Starts the node on the present tokio runtime.
     ///
     /// # Errors
@@ -263,6 +328,8 @@ impl Builder {
     /// Dropping the future starts nothing.
     pub async fn build(mut self) -> Result<Node, NodeError> {
         let config = self.config;
+        let sources = self.sources()?;
+        let refusing = self.refusing;
         let store = self.folder.take().map(Folder::open).transpose()?;
         let (listen, advertise) = (self.listen, self.advertise);
         let member = (self.member && listen.is_some()).then_some(self.membership);
@@ -302,10 +369,37 @@ impl Builder {
             let membership = Arc::clone(membership);
             inner.tasks.spawn(membership.run(Arc::clone(inner)));
         }
+        node.refuse_new(refusing);
+        if !sources.is_empty() {
+            inner
+                .tasks
+                .spawn(discovery::run(Arc::clone(inner), sources));
+        }
         if let Some(listener) = listener {
             inner.tasks.spawn(listen_on(Arc::clone(inner), listener));
         }
         Ok(node)
+    }
+
+    fn sources(&mut self) -> Result<Vec<Box<dyn Source>>, NodeError> {
+        let mut sources = Vec::<Box<dyn Source>>::new();
+        for peers in std::mem::take(&mut self.peers) {
+            let resolver = Arc::clone(&self.resolver);
+            let named = |text: String| {
+                let name = HostPort::parse(&text);
+                let name = name.map_err(|why| NodeError::Peer { given: text, why })?;
+                Ok::<_, NodeError>(Dns::new(name, resolver.clone()))
+            };
+            sources.push(match peers {
+                Peers::In(path) => Box::new(File::open(path, Arc::clone(&self.resolver))?),
+                Peers::Named(name) => Box::new(named(name)?),
+                Peers::At(peer) => match peer.parse() {
+                    Ok(endpoint) => Box::new(Fixed::new(endpoint)),
+                    Err(_) => Box::new(named(peer)?),
+                },
+            });
+        }
+        Ok(sources)
     }
 
     async fn own_credentials(self) -> Result<Credentials, NodeError> {

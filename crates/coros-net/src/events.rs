@@ -116,7 +116,6 @@ impl Events {
         self.lock().roster.present().cloned().collect()
     }
 
-    #[allow(dead_code, reason = "for those who look for peers")]
     pub(crate) fn is_present(&self, peer: NodeId) -> bool {
         self.lock().roster.is_present(peer)
     }

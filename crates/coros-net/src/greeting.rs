@@ -236,6 +236,10 @@ async fn accepted(
             return Err(HandshakeError::Protocol(why));
         }
     }
+    if node.refuses(location.node) {
+        let why = "it takes no new peers now".to_owned();
+        return connection.refuse(node, &Goodbye::Refused(why)).await;
+    }
     let peer = node.peer(&location);
     let ticket = node.ticket();
     match peer.greeted(ticket, &location, &hello).await {

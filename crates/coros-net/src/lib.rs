@@ -49,6 +49,7 @@ mod builder;
 mod carrier;
 mod census;
 mod deliveries;
+mod discovery;
 mod events;
 mod exports;
 mod files;
@@ -93,6 +94,7 @@ pub use builder::Builder;
 #[doc(hidden)]
 pub use census::Census;
 pub use coros_core::remote::{BoxFuture, Location, NodeId};
+pub use discovery::{PeersFileError, Resolve, SystemResolver};
 pub use events::PeerEvent;
 pub use files::{
     DeleteFileError, FetchFile, FetchFileError, Folder, NameError, Progress, Received, Refusal,

@@ -33,7 +33,7 @@ use crate::scope::{self, Scope};
 use crate::session::Timing;
 use crate::tls::Tls;
 use crate::transport::Transport;
-use crate::{HandshakeError, IdentityError, SecretError};
+use crate::{HandshakeError, IdentityError, PeersFileError, SecretError};
 
 /// How long a link that closes may take to write what is queued, and [`Node::close`] waits for.
 pub(crate) const FLUSH: Duration = Duration::from_secs(2);
@@ -100,6 +100,8 @@ pub(crate) struct Inner {
     /// The node's tasks end.
     pub(crate) stop: CancellationToken,
     closing: AtomicBool,
+    /// No peers that are not known.
+    refusing: AtomicBool,
     tickets: AtomicU64,
     peers: Mutex<BTreeMap<NodeId, Weak<Peer>>>,
 }
@@ -184,6 +186,22 @@ impl Node {
     pub fn links(&self) -> Vec<Location> {
         let peers = self.inner().all_peers();
         peers.iter().filter_map(|peer| peer.linked()).collect()
+    }
+
+    /// Ends the session with a peer: says goodbye after what is queued for it. Whatever waits for it
+    /// ends with `Disconnected`, and so does what it waits for here. False if there is none.
+    ///
+    /// The peer is not kept away: the next use of an address, by either, or the membership, makes a
+    /// new session. [`refuse_new`](Node::refuse_new) keeps strangers away.
+    pub fn close_peer(&self, peer: &NodeId) -> bool {
+        self.inner().close_peer(*peer)
+    }
+
+    /// Refuses, from now on, or no more, links that are made by peers that are not among the
+    /// [`peers`](Node::peers). Those that are stay, come and go as before, and this node may still make links
+    /// itself. Whoever is refused is told why.
+    pub fn refuse_new(&self, refuse: bool) {
+        self.inner().refusing.store(refuse, Ordering::Relaxed);
     }
 
     /// Calls `f` for each peer there is, as [`PeerEvent::Joined`], and then for each change, in
@@ -333,6 +351,7 @@ impl Inner {
             leaving: CancellationToken::new(),
             stop: CancellationToken::new(),
             closing: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
             tickets: AtomicU64::new(0),
             peers: Mutex::default(),
         }
@@ -362,16 +381,17 @@ impl Inner {
 
     /// Ends the session with a peer, if there is one, by goodbye. The next use of an address of the
     /// peer begins another.
-    #[allow(dead_code, reason = "for the membership")]
-    pub(crate) fn close_peer(&self, id: NodeId) {
-        if let Some(peer) = self.present_peer(id) {
+    pub(crate) fn close_peer(&self, id: NodeId) -> bool {
+        let peer = self.present_peer(id);
+        peer.is_some_and(|peer| {
+            let linked = peer.linked().is_some();
             peer.close();
-        }
+            linked
+        })
     }
 
     /// Ends the session with a peer that is known to be no more, unless there is a link: that
     /// knows better.
-    #[allow(dead_code, reason = "for the membership")]
     pub(crate) fn end_session(&self, id: NodeId, reason: &str) {
         if let Some(peer) = self.present_peer(id) {
             peer.end(reason);
@@ -380,6 +400,11 @@ impl Inner {
 
     fn present_peer(&self, id: NodeId) -> Option<Arc<Peer>> {
         self.lock_peers().get(&id).and_then(Weak::upgrade)
+    }
+
+    /// Whether a peer that dials is to be sent away.
+    pub(crate) fn refuses(&self, id: NodeId) -> bool {
+        self.refusing.load(Ordering::Relaxed) && !self.events.is_present(id)
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -490,6 +515,17 @@ pub enum NodeError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// What was given as a peer is neither an endpoint nor `host:port`.
+    #[error("{given:?} is no peer: {why}")]
+    Peer {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A file of peers cannot be read, or a line of it is wrong.
+    #[error(transparent)]
+    PeersFile(#[from] PeersFileError),
 }
 
 fn listen_advice(source: &io::Error) -> String {

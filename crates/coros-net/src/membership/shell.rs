@@ -95,9 +95,14 @@ impl Shell {
                 Output::Up(peer) => node.events.tell(Fact::Up(peer)),
                 Output::Down(peer) => {
                     let why = "other members get no sign of life from it";
-                    node.events.tell(Fact::Down(peer, why.into()));
+                    node.events.tell(Fact::Down(peer.clone(), why.into()));
+                    // What waits for it waits in vain.
+                    node.end_session(peer.node, why);
                 }
-                Output::Gone(peer) => node.events.tell(Fact::Gone(peer)),
+                Output::Gone(peer) => {
+                    node.events.tell(Fact::Gone(peer.clone()));
+                    node.end_session(peer.node, "it has shut down");
+                }
             }
         }
     }

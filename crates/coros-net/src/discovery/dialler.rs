@@ -1,0 +1,254 @@
+//! Which endpoint is dialled when.
+//!
+//! An endpoint is dialled as soon as it is found, and again as long as a source tells it: after a
+//! failure in [1 s](FIRST), twice that, and so on up to [30 s](LAST); after [five minutes](REFUSED) where somebody is who
+//! would not or could not have a link, such as a neighbour with another secret; and when the peer
+//! that was there is gone. What went wrong is told once and not each time. No more than [`AT_ONCE`] dials are
+//! under way, and no more than [`ENDPOINTS`] endpoints remembered.
+//!
+//! Sans-io.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use coros_core::remote::NodeId;
+
+const FIRST: Duration = Duration::from_secs(1);
+const LAST: Duration = Duration::from_secs(30);
+const REFUSED: Duration = Duration::from_secs(300);
+const AT_ONCE: usize = 8;
+const ENDPOINTS: usize = 4096;
+
+/// What became of a dial.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// This node is there.
+    Itself,
+    /// There is a link, or none is needed, because the peer is known.
+    Known(NodeId),
+    /// Nobody answers.
+    Unreachable(String),
+    /// Somebody answers who is none of us.
+    Refused(String),
+}
+
+#[derive(Debug)]
+struct Candidate {
+    sources: BTreeSet<usize>,
+    state: State,
+    /// How long the last pause was.
+    pause: Option<Duration>,
+    /// What has been told of it.
+    told: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Due(Instant),
+    Dialling,
+    Known(NodeId),
+    Itself,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Dialler {
+    candidates: BTreeMap<SocketAddr, Candidate>,
+    dialling: usize,
+}
+
+impl Dialler {
+    /// A source tells all endpoints that it knows.
+    pub(super) fn found(&mut self, now: Instant, source: usize, endpoints: &BTreeSet<SocketAddr>) {
+        self.candidates.retain(|endpoint, candidate| {
+            if !endpoints.contains(endpoint) {
+                candidate.sources.remove(&source);
+            }
+            // The end of a dial is still to come.
+            !candidate.sources.is_empty() || candidate.state == State::Dialling
+        });
+        for &endpoint in endpoints {
+            if let Some(candidate) = self.candidates.get_mut(&endpoint) {
+                candidate.sources.insert(source);
+            } else if self.candidates.len() < ENDPOINTS {
+                let candidate = Candidate {
+                    sources: BTreeSet::from([source]),
+                    state: State::Due(now),
+                    pause: None,
+                    told: None,
+                };
+                self.candidates.insert(endpoint, candidate);
+            }
+        }
+    }
+
+    /// A peer is not there any more.
+    pub(super) fn absent(&mut self, now: Instant, peer: NodeId) {
+        for candidate in self.candidates.values_mut() {
+            if candidate.state == State::Known(peer) {
+                candidate.state = State::Due(now + FIRST);
+            }
+        }
+    }
+
+    pub(super) fn dialled(&mut self, now: Instant, endpoint: SocketAddr, outcome: Outcome) {
+        let Some(candidate) = self.candidates.get_mut(&endpoint) else {
+            return;
+        };
+        if candidate.state != State::Dialling {
+            return;
+        }
+        self.dialling -= 1;
+        if candidate.sources.is_empty() {
+            self.candidates.remove(&endpoint);
+            return;
+        }
+        candidate.state = match outcome {
+            Outcome::Itself => State::Itself,
+            Outcome::Known(peer) => {
+                candidate.pause = None;
+                candidate.told = None;
+                State::Known(peer)
+            }
+            Outcome::Unreachable(why) => {
+                let pause = candidate.pause.map_or(FIRST, |pause| LAST.min(2 * pause));
+                candidate.pause = Some(pause);
+                candidate.tell(endpoint, why);
+                State::Due(now + pause)
+            }
+            Outcome::Refused(why) => {
+                candidate.tell(endpoint, why);
+                State::Due(now + REFUSED)
+            }
+        };
+    }
+
+    /// An endpoint to be dialled now; [`dialled`](Dialler::dialled) must follow.
+    pub(super) fn next(&mut self, now: Instant) -> Option<SocketAddr> {
+        if self.dialling >= AT_ONCE {
+            return None;
+        }
+        let due = self.due().filter(|(at, _)| *at <= now).min()?.1;
+        let candidate = self.candidates.get_mut(&due)?;
+        candidate.state = State::Dialling;
+        self.dialling += 1;
+        Some(due)
+    }
+
+    /// When [`next`](Dialler::next) has something to say.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.dialling >= AT_ONCE {
+            return None;
+        }
+        self.due().map(|(at, _)| at).min()
+    }
+
+    fn due(&self) -> impl Iterator<Item = (Instant, SocketAddr)> {
+        let candidates = self.candidates.iter();
+        candidates.filter_map(|(endpoint, candidate)| match candidate.state {
+            State::Due(at) => Some((at, *endpoint)),
+            _ => None,
+        })
+    }
+}
+
+impl Candidate {
+    fn tell(&mut self, endpoint: SocketAddr, why: String) {
+        if self.told.as_ref() != Some(&why) {
+            tracing::warn!(%endpoint, "a node that was looked for: {why}");
+            self.told = Some(why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(number: u16) -> SocketAddr {
+        ([10, 0, 0, 1], number).into()
+    }
+
+    fn set(numbers: impl IntoIterator<Item = u16>) -> BTreeSet<SocketAddr> {
+        numbers.into_iter().map(endpoint).collect()
+    }
+
+    fn unreachable() -> Outcome {
+        Outcome::Unreachable("nobody".into())
+    }
+
+    #[test]
+    fn failures_are_tried_again_ever_more_seldom() {
+        let (mut dialler, mut now) = (Dialler::default(), Instant::now());
+        dialler.found(now, 0, &set([1]));
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            assert_eq!(dialler.next(now), Some(endpoint(1)));
+            assert_eq!(dialler.next(now), None, "it is under way");
+            dialler.dialled(now, endpoint(1), unreachable());
+            let due = dialler.deadline().unwrap();
+            pauses.push((due - now).as_secs());
+            assert_eq!(dialler.next(due - Duration::from_millis(1)), None);
+            now = due;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+        // A peer was there: the next failure is the first.
+        assert_eq!(dialler.next(now), Some(endpoint(1)));
+        dialler.dialled(now, endpoint(1), Outcome::Known(NodeId(1)));
+        assert_eq!(dialler.deadline(), None);
+        dialler.absent(now, NodeId(2));
+        assert_eq!(dialler.deadline(), None);
+        dialler.absent(now, NodeId(1));
+        assert_eq!(dialler.deadline(), Some(now + FIRST));
+    }
+
+    #[test]
+    fn whoever_will_not_is_not_asked_again_soon() {
+        let (mut dialler, now) = (Dialler::default(), Instant::now());
+        dialler.found(now, 0, &set([1, 2]));
+        for _ in 0..2 {
+            let endpoint = dialler.next(now).unwrap();
+            dialler.dialled(now, endpoint, Outcome::Refused("other secret".into()));
+        }
+        assert_eq!(dialler.deadline(), Some(now + REFUSED));
+        // Told again, it is no news.
+        dialler.found(now, 0, &set([1, 2]));
+        assert_eq!(dialler.deadline(), Some(now + REFUSED));
+        let mut dialler = Dialler::default();
+        dialler.found(now, 0, &set([1]));
+        dialler.next(now).unwrap();
+        dialler.dialled(now, endpoint(1), Outcome::Itself);
+        assert_eq!(dialler.deadline(), None, "this node is not asked at all");
+    }
+
+    #[test]
+    fn what_no_source_tells_any_more_is_forgotten() {
+        let (mut dialler, now) = (Dialler::default(), Instant::now());
+        dialler.found(now, 0, &set([1, 2]));
+        dialler.found(now, 1, &set([2, 3]));
+        assert_eq!(dialler.next(now), Some(endpoint(1)));
+        dialler.found(now, 0, &set([]));
+        assert_eq!(
+            dialler.next(now),
+            Some(endpoint(2)),
+            "the other source tells it, too"
+        );
+        dialler.dialled(now, endpoint(1), unreachable());
+        assert_eq!(dialler.candidates.len(), 2);
+        dialler.found(now, 1, &set([]));
+        dialler.dialled(now, endpoint(2), unreachable());
+        assert_eq!((dialler.candidates.len(), dialler.dialling), (0, 0));
+    }
+
+    #[test]
+    fn there_is_an_end_to_how_many() {
+        let (mut dialler, now) = (Dialler::default(), Instant::now());
+        dialler.found(now, 0, &set(1..10_000));
+        assert_eq!(dialler.candidates.len(), ENDPOINTS);
+        let dialled: Vec<_> = std::iter::from_fn(|| dialler.next(now)).collect();
+        assert_eq!(dialled.len(), AT_ONCE);
+        assert_eq!(dialler.deadline(), None);
+        dialler.dialled(now, dialled[0], unreachable());
+        assert!(dialler.next(now).is_some());
+    }
+}

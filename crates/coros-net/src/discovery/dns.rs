@@ -1,0 +1,150 @@
+//! Whatever a name stands for in the DNS, looked up again and again.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coros_core::remote::BoxFuture;
+use tokio::time::Instant;
+
+use super::Source;
+
+/// How often a name is looked up.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How soon after a failure.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Finds the addresses of a host; [`SystemResolver`] unless
+/// [`Builder::resolver`](crate::Builder::resolver) gives another one.
+pub trait Resolve: fmt::Debug + Send + Sync + 'static {
+    /// All endpoints that `host` has, with this port.
+    ///
+    /// # Errors
+    /// When there is no such host, or nobody to ask; it is asked again a little later.
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>>;
+}
+
+/// Asks as the operating system does: `/etc/hosts`, DNS, …
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>> {
+        let host = host.to_owned();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host, port)).await?;
+            Ok(found.collect())
+        })
+    }
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostPort {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl HostPort {
+    /// Parses `host:port`.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or("a port is missing: write it as host:port")?;
+        if host.is_empty() {
+            return Err("a host is missing: write it as host:port");
+        }
+        if host.contains([':', '/', '[', ']']) || host.contains(char::is_whitespace) {
+            return Err("that is no host: write it as host:port, or [address]:port for IPv6");
+        }
+        let port = port.parse().ok().filter(|port| *port != 0);
+        let port = port.ok_or("the port is no number from 1 to 65535")?;
+        let host = host.to_owned();
+        Ok(HostPort { host, port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Dns {
+    name: HostPort,
+    resolver: Arc<dyn Resolve>,
+    next: Option<Instant>,
+    /// What has been told of a failure.
+    told: Option<String>,
+}
+
+impl Dns {
+    pub(crate) fn new(name: HostPort, resolver: Arc<dyn Resolve>) -> Self {
+        Dns {
+            name,
+            resolver,
+            next: None,
+            told: None,
+        }
+    }
+
+    async fn endpoints(&mut self) -> BTreeSet<SocketAddr> {
+        loop {
+            if let Some(next) = self.next {
+                tokio::time::sleep_until(next).await;
+            }
+            let HostPort { host, port } = &self.name;
+            let found = self.resolver.resolve(host, *port).await;
+            match found {
+                Ok(found) => {
+                    self.next = Some(Instant::now() + AGAIN);
+                    self.told = None;
+                    return found.into_iter().collect();
+                }
+                // What was found before may still be there.
+                Err(error) => {
+                    self.next = Some(Instant::now() + AFTER_FAILURE);
+                    let error = error.to_string();
+                    if self.told.as_ref() != Some(&error) {
+                        tracing::warn!(name = %self.name, %error, "cannot look up where nodes are");
+                        self.told = Some(error);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Source for Dns {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = BTreeSet<SocketAddr>> + Send + '_>> {
+        Box::pin(self.endpoints())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_a_port() {
+        let parsed = HostPort::parse("farm.example:7000").unwrap();
+        assert_eq!((&*parsed.host, parsed.port), ("farm.example", 7000));
+        for wrong in [
+            "farm",
+            ":7000",
+            "farm:",
+            "farm:0",
+            "farm:70000",
+            "a b:1",
+            "http://farm:1",
+            "::1:7",
+        ] {
+            HostPort::parse(wrong).unwrap_err();
+        }
+    }
+}

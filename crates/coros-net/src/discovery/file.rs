@@ -1,0 +1,208 @@
+//! A file with a `host:port` on each line, read again when it changes.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::Source;
+use super::dns::{HostPort, Resolve};
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the names in it are looked up.
+const AGAIN: u32 = 30;
+/// A longer file is none with endpoints.
+const LONGEST: u64 = 1 << 20;
+
+/// What is wrong with a file of peers.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeersFileError {
+    /// It cannot be read.
+    #[error("cannot read the peers in {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// It is too long to be a list of peers.
+    #[error("{} is longer than {LONGEST} bytes: it is no list of peers", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line is no peer.
+    #[error("{}, line {line}: {why}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    Endpoint(SocketAddr),
+    Name(HostPort),
+}
+
+#[derive(Debug)]
+pub(crate) struct File {
+    path: PathBuf,
+    resolver: Arc<dyn Resolve>,
+    entries: Vec<Entry>,
+    /// When the file was changed last, and its length.
+    version: Option<(SystemTime, u64)>,
+    looks: u32,
+    told: Option<String>,
+}
+
+impl File {
+    /// Reads the file for the first time.
+    pub(crate) fn open(path: PathBuf, resolver: Arc<dyn Resolve>) -> Result<Self, PeersFileError> {
+        let (version, entries) = read(&path)?;
+        Ok(File {
+            path,
+            resolver,
+            entries,
+            version: Some(version),
+            looks: 0,
+            told: None,
+        })
+    }
+
+    async fn endpoints(&mut self) -> BTreeSet<SocketAddr> {
+        // At first at once.
+        while self.looks > 0 {
+            tokio::time::sleep(LOOK).await;
+            self.looks += 1;
+            let named = self.entries.iter().any(|it| matches!(it, Entry::Name(_)));
+            if self.look().await || named && self.looks.is_multiple_of(AGAIN) {
+                break;
+            }
+        }
+        let mut endpoints = BTreeSet::new();
+        for entry in &self.entries {
+            match entry {
+                Entry::Endpoint(endpoint) => drop(endpoints.insert(*endpoint)),
+                Entry::Name(name) => match self.resolver.resolve(&name.host, name.port).await {
+                    Ok(found) => endpoints.extend(found),
+                    Err(error) => {
+                        tracing::warn!(%name, %error, "cannot look up where a node is");
+                    }
+                },
+            }
+        }
+        self.looks = self.looks.max(1);
+        endpoints
+    }
+
+    /// Reads the file if it has changed; whether there is something new.
+    async fn look(&mut self) -> bool {
+        let (path, version) = (self.path.clone(), self.version);
+        let look = move || {
+            if version.is_some()
+                && std::fs::metadata(&path).and_then(|it| version_of(&it)).ok() == version
+            {
+                return None;
+            }
+            Some(read(&path))
+        };
+        match tokio::task::spawn_blocking(look).await {
+            Ok(Some(Ok((version, entries)))) => {
+                self.version = Some(version);
+                self.told = None;
+                std::mem::replace(&mut self.entries, entries) != self.entries
+            }
+            // What it said before counts until it can be read again.
+            Ok(Some(Err(error))) => {
+                self.version = None;
+                let error = error.to_string();
+                if self.told.as_ref() != Some(&error) {
+                    tracing::warn!("{error}; what was there before counts");
+                    self.told = Some(error);
+                }
+                false
+            }
+            Ok(None) | Err(_) => false,
+        }
+    }
+}
+
+impl Source for File {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = BTreeSet<SocketAddr>> + Send + '_>> {
+        Box::pin(self.endpoints())
+    }
+}
+
+fn version_of(metadata: &std::fs::Metadata) -> io::Result<(SystemTime, u64)> {
+    Ok((metadata.modified()?, metadata.len()))
+}
+
+fn read(path: &Path) -> Result<((SystemTime, u64), Vec<Entry>), PeersFileError> {
+    let path = || path.to_owned();
+    let unreadable = |source| PeersFileError::Unreadable {
+        path: path(),
+        source,
+    };
+    let file = std::fs::File::open(path()).map_err(unreadable)?;
+    let version = file.metadata().and_then(|it| version_of(&it));
+    let version = version.map_err(unreadable)?;
+    let mut text = String::new();
+    let read = file.take(LONGEST + 1).read_to_string(&mut text);
+    read.map_err(unreadable)?;
+    if text.len() as u64 > LONGEST {
+        return Err(PeersFileError::TooLong { path: path() });
+    }
+    let wrong = |(line, why)| PeersFileError::Line {
+        path: path(),
+        line,
+        why,
+    };
+    Ok((version, parse(&text).map_err(wrong)?))
+}
+
+fn parse(text: &str) -> Result<Vec<Entry>, (usize, &'static str)> {
+    let mut entries = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let entry = line.split('#').next().unwrap_or_default().trim();
+        if entry.is_empty() {
+            continue;
+        }
+        entries.push(match entry.parse() {
+            Ok(endpoint) => Entry::Endpoint(endpoint),
+            Err(_) => Entry::Name(HostPort::parse(entry).map_err(|why| (number + 1, why))?),
+        });
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_peers_or_comments() {
+        let text = "# the farm\n\n10.0.0.1:7000\n  farm.example:7000  # the other\r\n[::1]:9\n";
+        let entries = parse(text).unwrap();
+        let name = HostPort::parse("farm.example:7000").unwrap();
+        assert_eq!(
+            entries,
+            [
+                Entry::Endpoint(([10, 0, 0, 1], 7000).into()),
+                Entry::Name(name),
+                Entry::Endpoint("[::1]:9".parse().unwrap()),
+            ]
+        );
+        assert_eq!(parse("a:1\n\nfarm\n").unwrap_err().0, 3);
+    }
+}

@@ -1,0 +1,142 @@
+//! Finding other nodes: from where a node starts to know the network.
+//!
+//! A [`Source`] tells which endpoints there are, again and again: addresses that were given
+//! ([`fixed`]), whatever a name stands for in the DNS ([`dns`]), a file ([`file`]). One
+//! [`Dialler`] makes links with what they tell, in time and without haste. One found member is enough:
+//! the membership knows the others.
+
+mod dialler;
+mod dns;
+mod file;
+mod fixed;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use coros_core::remote::NodeId;
+use tokio::sync::mpsc;
+
+use self::dialler::{Dialler, Outcome};
+pub(crate) use self::dns::{Dns, HostPort};
+pub use self::dns::{Resolve, SystemResolver};
+pub(crate) use self::file::File;
+pub use self::file::PeersFileError;
+pub(crate) use self::fixed::Fixed;
+use crate::greeting;
+use crate::node::{ConnectError, Inner};
+use crate::{HandshakeError, PeerEvent};
+
+/// Where endpoints of other nodes come from.
+pub(crate) trait Source: Send {
+    /// All endpoints that there are now; resolves when they may have changed, at first at once.
+    /// Cancel safe.
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = BTreeSet<SocketAddr>> + Send + '_>>;
+}
+
+enum Heard {
+    Found(usize, BTreeSet<SocketAddr>),
+    Dialled(SocketAddr, Outcome),
+    /// A peer is not there any more.
+    Absent(NodeId),
+}
+
+/// Looks for other nodes until this one leaves.
+pub(crate) async fn run(node: Arc<Inner>, sources: Vec<Box<dyn Source>>) {
+    let (sender, mut heard) = mpsc::unbounded_channel();
+    for (number, source) in sources.into_iter().enumerate() {
+        node.tasks
+            .spawn(ask(Arc::clone(&node), number, source, sender.clone()));
+    }
+    let absent = sender.clone();
+    node.events.subscribe(Box::new(move |event| {
+        if let PeerEvent::Lost(peer, _) | PeerEvent::Left(peer) = event {
+            let _ = absent.send(Heard::Absent(peer.node));
+        }
+    }));
+    let mut dialler = Dialler::default();
+    loop {
+        let deadline = dialler.deadline();
+        let due = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = node.leaving.cancelled() => return,
+            Some(heard) = heard.recv() => match heard {
+                Heard::Found(source, endpoints) => dialler.found(now(), source, &endpoints),
+                Heard::Dialled(endpoint, outcome) => dialler.dialled(now(), endpoint, outcome),
+                Heard::Absent(peer) => dialler.absent(now(), peer),
+            },
+            () = due => {}
+        }
+        while let Some(endpoint) = dialler.next(now()) {
+            node.tasks
+                .spawn(dial(Arc::clone(&node), endpoint, sender.clone()));
+        }
+    }
+}
+
+async fn ask(
+    node: Arc<Inner>,
+    number: usize,
+    mut source: Box<dyn Source>,
+    to: mpsc::UnboundedSender<Heard>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            () = node.leaving.cancelled() => return,
+            endpoints = source.next() => {
+                if to.send(Heard::Found(number, endpoints)).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn dial(node: Arc<Inner>, endpoint: SocketAddr, to: mpsc::UnboundedSender<Heard>) {
+    let own = [node.location.endpoint, node.listening];
+    let outcome = if own.contains(&Some(endpoint)) {
+        Outcome::Itself
+    } else if let Some(peer) = whoever_is_at(&node, endpoint) {
+        Outcome::Known(peer)
+    } else {
+        match greeting::connect(&node, endpoint).await {
+            Ok(peer) => Outcome::Known(peer.node),
+            Err(ConnectError::Itself { .. }) => Outcome::Itself,
+            Err(error) => failed(&error),
+        }
+    };
+    let _ = to.send(Heard::Dialled(endpoint, outcome));
+}
+
+fn whoever_is_at(node: &Inner, endpoint: SocketAddr) -> Option<NodeId> {
+    let present = node.events.present();
+    let there = present.iter().find(|peer| peer.endpoint == Some(endpoint));
+    there.map(|peer| peer.node)
+}
+
+fn failed(error: &ConnectError) -> Outcome {
+    use HandshakeError::{Connection, Refused, TimedOut};
+    match error {
+        ConnectError::Handshake {
+            // It shuts down, say: another launch may be there soon.
+            source: Connection { .. } | TimedOut(_) | Refused(_),
+            ..
+        } => Outcome::Unreachable(error.to_string()),
+        // Nothing that mends itself soon.
+        ConnectError::Handshake { .. } => Outcome::Refused(error.to_string()),
+        _ => Outcome::Unreachable(error.to_string()),
+    }
+}
+
+/// The time by tokio's clock, which tests can pause.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,290 @@
+//! How nodes find each other.
+
+mod common;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::*;
+use coros_net::sim::SimNetwork;
+use coros_net::{BoxFuture, ConnectError, Node, NodeError, PeerEvent, Resolve, Secret, Transport};
+use tokio::io::AsyncWriteExt;
+
+/// Until a node knows another one.
+async fn knows(node: &Node, other: &Node) {
+    let mut events = events(node);
+    loop {
+        let event = events.recv().await.expect("the node is open");
+        if let PeerEvent::Joined(peer) | PeerEvent::Returned(peer) = event
+            && peer == other.location()
+        {
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_starts_later_is_found_and_found_again() {
+    let network = SimNetwork::new(1);
+    let [desk, farm] = ["desk", "farm"].map(|name| network.host(name));
+    let there = SocketAddr::from((farm.ip(), 7000));
+    let desk = desk
+        .builder()
+        .peer(there)
+        .member(false)
+        .build()
+        .await
+        .unwrap();
+    let mut at_desk = events(&desk);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(at_desk.try_recv().is_err(), "nobody is there");
+    let started = farm
+        .builder()
+        .listen(there)
+        .member(false)
+        .build()
+        .await
+        .unwrap();
+    let found = tokio::time::timeout(Duration::from_secs(31), at_desk.recv()).await;
+    assert_eq!(found.unwrap(), Some(PeerEvent::Joined(started.location())));
+    // Another launch in its place.
+    started.close().await;
+    assert_eq!(
+        next(&mut at_desk).await,
+        PeerEvent::Left(started.location())
+    );
+    let again = farm
+        .builder()
+        .listen(there)
+        .member(false)
+        .build()
+        .await
+        .unwrap();
+    let found = tokio::time::timeout(Duration::from_secs(5), next(&mut at_desk)).await;
+    assert_eq!(found.unwrap(), PeerEvent::Joined(again.location()));
+}
+
+#[derive(Clone, Debug, Default)]
+struct Answers(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl Resolve for Answers {
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>> {
+        assert_eq!((host, port), ("farms.example", 7000));
+        let found = self.0.lock().unwrap().clone();
+        Box::pin(async move {
+            if found.is_empty() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            Ok(found)
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_addresses_of_a_name_are_found_whenever_they_change() {
+    let network = SimNetwork::new(2);
+    let answers = Answers::default();
+    let desk = network.host("desk").builder().member(false);
+    let desk = desk.dns("farms.example:7000").resolver(answers.clone());
+    let desk = desk.build().await.unwrap();
+    let mut farms = Vec::new();
+    for count in 1..4 {
+        let farm = network
+            .host(&format!("farm{count}"))
+            .builder()
+            .member(false);
+        farms.push(farm.build().await.unwrap());
+        answers
+            .0
+            .lock()
+            .unwrap()
+            .push(endpoint(farms.last().unwrap()));
+        tokio::time::timeout(Duration::from_secs(31), knows(&desk, farms.last().unwrap()))
+            .await
+            .unwrap();
+        assert_eq!(desk.peers().len(), count);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_peers_is_read_again_when_it_changes() {
+    let secret = Secret::random();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    std::fs::write(&path, "# nobody yet\n").unwrap();
+    let desk = builder("desk", &secret)
+        .peers_file(&path)
+        .build()
+        .await
+        .unwrap();
+    let farm = node("farm", &secret).await;
+    std::fs::write(&path, format!("{}  # the farm\n", endpoint(&farm))).unwrap();
+    soon(knows(&desk, &farm)).await;
+    // What cannot be read changes nothing.
+    std::fs::write(&path, "nonsense\n").unwrap();
+    let barn = node("barn", &secret).await;
+    let mut at_desk = events(&desk);
+    assert_eq!(next(&mut at_desk).await, PeerEvent::Joined(farm.location()));
+    std::fs::write(&path, format!("{}\n{}\n", endpoint(&farm), endpoint(&barn))).unwrap();
+    soon(knows(&desk, &barn)).await;
+    assert_eq!(
+        next(&mut at_desk).await,
+        PeerEvent::Joined(barn.location()),
+        "farm stayed"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_peer_is_named() {
+    let secret = Secret::random();
+    let error = builder("desk", &secret)
+        .peer("farm")
+        .build()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, NodeError::Peer { .. }));
+    assert_eq!(
+        error.to_string(),
+        "\"farm\" is no peer: a port is missing: write it as host:port"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    let error = builder("desk", &secret)
+        .peers_file(&path)
+        .build()
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains(path.to_str().unwrap()),
+        "{error}"
+    );
+    std::fs::write(&path, "10.0.0.1:7\n\nfarm\n").unwrap();
+    let error = builder("desk", &secret)
+        .peers_file(&path)
+        .build()
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("peers, line 3: a port is missing"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_none_of_us_is_not_pestered() {
+    let network = SimNetwork::new(1);
+    let [desk, web] = ["desk", "web"].map(|name| network.host(name));
+    let there = SocketAddr::from((web.ip(), 80));
+    let mut listener = web.listen(there).await.unwrap();
+    let (sender, mut dialled) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut streams = Vec::new();
+        loop {
+            let accepted = std::future::poll_fn(|cx| listener.poll_accept(cx)).await;
+            let (mut stream, _) = accepted.unwrap();
+            let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            streams.push(stream);
+            sender.send(()).unwrap();
+        }
+    });
+    let desk = desk.builder().peer(there).build().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(299)).await;
+    assert!(dialled.try_recv().is_ok());
+    assert!(dialled.try_recv().is_err(), "once");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(dialled.try_recv().is_ok(), "but not given up");
+    drop(desk);
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_of_peers_learn_the_advertised_endpoint() {
+    let network = SimNetwork::new(3);
+    let [gate, inside, desk, barn] =
+        ["gate", "inside", "desk", "barn"].map(|name| network.host(name));
+    let outside = SocketAddr::from((gate.ip(), 9000));
+    let inside = inside.builder().advertise(outside).build().await.unwrap();
+    // Whatever comes to the gate goes on to the node inside.
+    forward(&gate, outside, inside.listening_on().unwrap()).await;
+    let desk = desk.builder().peer(outside).build().await.unwrap();
+    soon(knows(&desk, &inside)).await;
+    let barn = barn.builder().peer(endpoint(&desk)).build().await.unwrap();
+    soon(knows(&barn, &inside)).await;
+    let told = barn
+        .peers()
+        .into_iter()
+        .find(|peer| *peer == inside.location())
+        .unwrap();
+    assert_eq!(told.endpoint, Some(outside));
+    soon(barn.connect(told.endpoint.unwrap())).await.unwrap();
+    assert!(barn.links().contains(&inside.location()));
+}
+
+async fn forward(gate: &coros_net::sim::SimHost, at: SocketAddr, to: SocketAddr) {
+    let mut listener = gate.listen(at).await.unwrap();
+    let gate = gate.clone();
+    tokio::spawn(async move {
+        loop {
+            let accepted = std::future::poll_fn(|cx| listener.poll_accept(cx)).await;
+            let (mut near, _) = accepted.unwrap();
+            let mut far = gate.dial(to).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_refused_while_friends_stay() {
+    let secret = Secret::random();
+    let farm = node("farm", &secret).await;
+    let [desk, barn] = [node("desk", &secret).await, node("barn", &secret).await];
+    soon(desk.connect(endpoint(&farm))).await.unwrap();
+    farm.refuse_new(true);
+    let error = soon(barn.connect(endpoint(&farm))).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Handshake { .. }), "{error}");
+    assert!(
+        error.to_string().contains("it takes no new peers now"),
+        "{error}"
+    );
+    assert_eq!(farm.links(), [desk.location()]);
+    // It may make links itself, and then it knows the peer.
+    soon(farm.connect(endpoint(&barn))).await.unwrap();
+    assert_eq!(farm.links().len(), 2);
+    farm.refuse_new(false);
+    let mill = node("mill", &secret).await;
+    soon(mill.connect(endpoint(&farm))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_closed_ends_on_both_sides_and_can_begin_anew() {
+    let [desk, farm] = pair().await;
+    let (mut at_desk, mut at_farm) = (events(&desk), events(&farm));
+    assert!(!desk.close_peer(&farm.location().node), "there is none");
+    soon(desk.connect(endpoint(&farm))).await.unwrap();
+    for events in [&mut at_desk, &mut at_farm] {
+        assert!(matches!(next(events).await, PeerEvent::Joined(_)));
+    }
+    let (address, _received) = collector::<u32>();
+    let remote = sent(&farm, &desk, &address);
+    let watching = remote.clone();
+    let exit = tokio::spawn(async move { watching.exit().await });
+    soon(remote.deliver(1)).await.unwrap();
+    assert!(desk.close_peer(&farm.location().node));
+    assert_eq!(soon(exit).await.unwrap(), coros_core::Exit::Disconnected);
+    for events in [&mut at_desk, &mut at_farm] {
+        assert!(matches!(next(events).await, PeerEvent::Left(_)));
+    }
+    soon(async {
+        while remote.deliver(2).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for events in [&mut at_desk, &mut at_farm] {
+        assert!(matches!(next(events).await, PeerEvent::Joined(_)));
+    }
+}
