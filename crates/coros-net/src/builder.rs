@@ -206,6 +206,17 @@ impl Builder {
         self
     }
 
+    /// After how long a link that nobody uses is closed, 30 s by default: when neither side has
+    /// anything but signs of life to say, and nobody waits for anything across it (a delivery, the
+    /// answer to a question, the end of a coroutine). The session stays, and the next use makes
+    /// another link. `Duration::MAX` keeps links.
+    ///
+    /// Both sides have to agree, and to be able to dial each other.
+    pub fn idle(mut self, limit: Duration) -> Self {
+        self.config.timing.idle = limit;
+        self
+    }
+
     /// How long a dial or a handshake may take, 5 s by default.
     pub fn handshake_limit(mut self, limit: Duration) -> Self {
         self.config.handshake = limit;

@@ -65,6 +65,11 @@ impl Queues {
         true
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.targets.load(Acquire) == 0
+    }
+
     /// Lets what comes for a coroutine wait from now on.
     pub(crate) fn open(&self, target: u64) {
         let mut waiting = self.lock();

@@ -167,6 +167,15 @@ impl Exports {
             .map(|entry| Arc::clone(&entry.inlet))
     }
 
+    /// Whether a peer waits for something here, or somebody here for it: it watches a coroutine, or
+    /// has a question to answer.
+    pub(crate) fn owes(&self, peer: NodeId) -> bool {
+        self.read().entries.values().any(|entry| {
+            let holds = entry.is_held_by(Some(peer));
+            holds && (entry.inlet.is_reply() || entry.watchers.iter().any(|(by, _)| *by == peer))
+        })
+    }
+
     /// The session with a peer is over: what nobody holds any more. The last address of a
     /// coroutine may be in there: it must not be dropped under a lock.
     #[must_use]

@@ -17,6 +17,8 @@
 //!   `NoReply`. Nothing waits for ever for a dead machine: a closed connection is seen at once, a
 //!   silent peer within [`Builder::silence`] and a tenth, and the grace comes on top.
 //! - The next use of an address begins another session.
+//! - A link that nobody uses is closed ([`Builder::idle`]), which is no event and ends nothing: the
+//!   next use of an address makes another.
 //! - A question that is passed on is answered by way of each node that it passed through.
 //! - An address that has gone to another node counts as one until the session with that node
 //!   ends, or this node closes, whether or not anybody there still has it: a coroutine that is to

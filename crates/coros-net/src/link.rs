@@ -287,20 +287,21 @@ impl Reader<'_> {
     fn frames(&mut self) -> Result<(), WireError> {
         let mut buffer = std::mem::replace(&mut self.buffer, ReadBuffer::new());
         let before = buffer.len();
-        let mut counts = [0; 2];
+        let (mut counts, mut used) = ([0; 2], false);
         let exchange = self.peer.exchange();
         let result = remote::with_exchange(exchange, || {
             buffer.frames(|frame| {
                 self.frame(&frame)?;
                 let kind = frame.envelope.kind;
                 counts[kind.lane() as usize] += u64::from(kind.is_numbered());
+                used |= !kind.is_idle_talk();
                 Ok(true)
             })
         });
         let bytes = before - buffer.len();
         self.buffer = buffer;
         let asks = self.course.inflow.came(&mut self.came);
-        self.peer.has_read(self.course.epoch, counts, bytes);
+        self.peer.has_read(self.course.epoch, counts, bytes, used);
         result?;
         for ask in asks.map_err(|TooMuch(target)| WireError::Window(target))? {
             self.peer.ask(&self.course, ask);

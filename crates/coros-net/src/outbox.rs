@@ -21,6 +21,8 @@ pub use self::lane::BadCount;
 use self::lane::{Lane, Piece};
 use crate::wire::{self, Envelope};
 
+/// The writer gets about so many bytes of messages at a time.
+const BATCH: usize = 256 << 10;
 /// Control frames may wait up to this, however few messages may.
 const MIN_CONTROL: usize = 1 << 20;
 
@@ -117,12 +119,13 @@ impl Outbox {
         self.lanes.iter().all(|lane| lane.bytes() == 0)
     }
 
-    /// Lets the writer have all that waits. What it had before counts as written.
+    /// Lets the writer have what waits, of messages not too much at a time. What it had before
+    /// counts as written.
     pub(crate) fn take(&mut self, batch: &mut Batch) {
         self.take_control(batch);
         batch.last.clear();
         batch.lanes[MESSAGES].clear();
-        self.lanes[MESSAGES].take(&mut batch.lanes[MESSAGES]);
+        self.lanes[MESSAGES].take(&mut batch.lanes[MESSAGES], BATCH);
     }
 
     /// Lets the writer, which is at the messages of a batch, have the control frames that wait.
@@ -130,7 +133,7 @@ impl Outbox {
         batch.first.clear();
         std::mem::swap(&mut self.passing, &mut batch.first);
         batch.lanes[CONTROL].clear();
-        self.lanes[CONTROL].take(&mut batch.lanes[CONTROL]);
+        self.lanes[CONTROL].take(&mut batch.lanes[CONTROL], usize::MAX);
     }
 
     /// The peer has as many frames.

@@ -31,7 +31,7 @@ use crate::redial;
 use crate::rendezvous::Rendezvous;
 use crate::roster::Fact;
 use crate::scope::Scope;
-use crate::session::{End, Input, Output, Session};
+use crate::session::{Asked, End, Input, Output, Session};
 use crate::wire;
 
 pub(crate) use self::linking::{Failure, Greeting, Linked};
@@ -203,12 +203,37 @@ impl Peer {
             self.wake.notify_one();
         }
         if changed {
+            if let Some(peer) = self.this.upgrade() {
+                self.node.keep(&peer);
+            }
             self.changed.notify_waiters();
             // Perhaps the end of the session: what is left to write has its own time.
             self.sooner.notify_one();
         }
         self.carry_out(todo);
         result
+    }
+
+    pub(crate) fn is_dormant(&self) -> bool {
+        self.lock().is_dormant()
+    }
+
+    /// The link is idle. That it is used meanwhile the session sees itself.
+    fn idle(&self, asked: Asked) {
+        let queues = {
+            let state = self.lock();
+            let dialable = state.location.endpoint.is_some();
+            let course = state.course.as_ref().filter(|_| dialable);
+            course.map(|course| Arc::clone(&course.queues))
+        };
+        // Either side must be able to make another link.
+        let dialable = self.node.location.endpoint.is_some();
+        if dialable
+            && queues.is_some_and(|queues| queues.is_empty())
+            && !self.node.exports.owes(self.id)
+        {
+            self.with(|state| state.input(Input::Rest(asked)));
+        }
     }
 
     fn carry_out(&self, todo: Todo) {
@@ -219,7 +244,8 @@ impl Peer {
                 Output::Delivered(waiter, result) => drop(waiter.send(result)),
                 Output::Exited(on_exit, exit) => tell(on_exit, exit),
                 Output::Ended(_) => self.node.functions.session_ended(self.id),
-                Output::Broken(_) => {}
+                Output::Idle(asked) => self.idle(asked),
+                Output::Broken(_) | Output::Rested | Output::Woken => {}
             }
         }
         if let (Some(number), Some(peer)) = (todo.redial, self.this.upgrade()) {
@@ -265,6 +291,7 @@ impl Peer {
         // consequences than that the writer has something to do.
         if let Some(session) = &mut state.session
             && session.is_open()
+            && !session.is_dormant()
         {
             let result = f(session, epoch);
             let wake = state.must_wake();
@@ -311,6 +338,7 @@ struct Standing {
     idle: bool,
     open: bool,
     away: bool,
+    dormant: bool,
 }
 
 fn number(node: &Inner) -> u64 {
@@ -319,12 +347,17 @@ fn number(node: &Inner) -> u64 {
 }
 
 impl State {
+    fn is_dormant(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::is_dormant)
+    }
+
     fn standing(&self) -> Standing {
         Standing {
             linked: self.rendezvous.is_linked(),
             idle: self.rendezvous.is_idle(),
             open: self.session.as_ref().is_some_and(Session::is_open),
             away: self.session.as_ref().is_some_and(Session::is_away),
+            dormant: self.is_dormant(),
         }
     }
 
@@ -347,6 +380,7 @@ impl State {
 
     /// An open session, its number, and whether somebody must dial.
     fn reach(&mut self, node: &Inner) -> Result<(&mut PeerSession, u64, bool), CarryError> {
+        self.input(Input::Wake);
         let refuse = |why: &str| {
             let why = format!("{}: {why}", self.location);
             Err(CarryError::Disconnected(why))
@@ -398,6 +432,17 @@ impl State {
                         link.cancel();
                     }
                     self.rendezvous.lost();
+                }
+                Output::Rested => {
+                    node.events.tell(Fact::Idle(self.location.node));
+                    if let Some(link) = self.link.take() {
+                        link.cancel();
+                    }
+                    self.rendezvous.lost();
+                }
+                Output::Woken => {
+                    self.breaks += 1;
+                    self.todo.redial = Some(self.breaks);
                 }
                 Output::Ended(end) => ended = Some(end.clone()),
                 _ => {}

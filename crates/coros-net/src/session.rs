@@ -23,6 +23,10 @@
 //! there is no link. However it ends, every `deliver` and `watch` that has no answer by then gets
 //! one, [`Disconnected`](Exit::Disconnected), exactly once.
 //!
+//! A link that nobody uses is closed when both sides say so; the session is dormant then, owes
+//! nothing, and the next use makes another link. What crosses the closing is not acknowledged, so
+//! it comes over the next link.
+//!
 //! # Signs of life
 //!
 //! Any bytes from the peer count. A side that has had nothing to write for a heartbeat's time
@@ -31,6 +35,7 @@
 //! its reader gets that time to find what has come meanwhile.
 
 mod flow;
+mod idle;
 mod receipts;
 
 use std::collections::{HashMap, VecDeque};
@@ -41,6 +46,7 @@ use coros_core::remote::{CarryError, CodecError, Request};
 
 pub use self::flow::Place;
 use self::flow::{Flow, Waiting};
+use self::idle::Idle;
 use self::receipts::Receipts;
 use crate::outbox::{BadCount, Batch, Counts, NoRoom, Outbox};
 use crate::wire::{self, Envelope, Frame, Goodbye, Kind, WireError};
@@ -59,6 +65,8 @@ pub struct Timing {
     pub silence: Duration,
     /// How long a session goes on without a link when one has broken.
     pub grace: Duration,
+    /// After how long a link that nobody uses may be closed.
+    pub idle: Duration,
 }
 
 impl Default for Timing {
@@ -67,6 +75,7 @@ impl Default for Timing {
             heartbeat: Duration::from_secs(1),
             silence: Duration::from_secs(2),
             grace: Duration::from_secs(5),
+            idle: Duration::from_secs(30),
         }
     }
 }
@@ -78,6 +87,12 @@ pub enum Input<'a> {
     Heard,
     /// So many frames that count were acted on, which took so many bytes.
     Read(Counts, usize),
+    /// Among what came was something that somebody wants.
+    Used,
+    /// On this node's side nothing speaks against closing the link, after [`Output::Idle`].
+    Rest(Asked),
+    /// Somebody wants to reach the peer, and there is no link because that was idle.
+    Wake,
     /// A frame came that is for the session: delivered, exited, ping, pong, ack, goodbye.
     Frame(Frame<'a>),
     /// The time that [`Session::deadline`] gave has come, or any other time.
@@ -94,6 +109,15 @@ pub enum Input<'a> {
     Gone(String),
 }
 
+/// Who began to think of closing the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// This node.
+    Us,
+    /// The peer.
+    Peer,
+}
+
 /// What a session asks its shell to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output<D, W> {
@@ -103,6 +127,13 @@ pub enum Output<D, W> {
     Exited(W, Exit),
     /// The link is of no use any more, and why: another one is to be made.
     Broken(String),
+    /// The link is not used: unless something speaks against closing it, [`Input::Rest`] is to
+    /// follow.
+    Idle(Asked),
+    /// The link is to be closed, and made again when somebody wants to reach the peer.
+    Rested,
+    /// There is no link, and one is to be made.
+    Woken,
     /// The session is over; the last output.
     Ended(End),
 }
@@ -136,6 +167,8 @@ enum Phase {
     Linked,
     /// The link has broken, for this reason.
     Away(String, Instant),
+    /// The link was not used and has been closed.
+    Dormant,
     /// Over for everyone but the writer, which has this to write at the very end.
     Closing(Goodbye),
     /// The writer has it.
@@ -151,6 +184,7 @@ pub struct Session<D, W> {
     phase: Phase,
     outbox: Outbox,
     receipts: Receipts,
+    idle: Idle,
     flow: Flow<D>,
     delivers: HashMap<u64, D>,
     watches: HashMap<u64, W>,
@@ -173,6 +207,7 @@ impl<D, W> Session<D, W> {
             phase: Phase::Waiting,
             outbox: Outbox::new(capacity),
             receipts: Receipts::new(PATIENCE.min(timing.heartbeat / 8)),
+            idle: Idle::new(now, timing.idle),
             flow: Flow::new(),
             delivers: HashMap::new(),
             watches: HashMap::new(),
@@ -194,6 +229,7 @@ impl<D, W> Session<D, W> {
         self.receipts.linked(capacity);
         self.flow.limit(capacity);
         self.phase = Phase::Linked;
+        self.idle.used();
         self.heard(now);
         self.sent = now;
         Ok(())
@@ -311,6 +347,7 @@ impl<D, W> Session<D, W> {
             target,
             correlation,
         };
+        self.idle.used();
         self.outbox.message(envelope, payload, lent)
     }
 
@@ -333,6 +370,7 @@ impl<D, W> Session<D, W> {
         self.last_correlation += 1;
         let correlation = self.last_correlation;
         self.watches.insert(correlation, watcher);
+        self.idle.used();
         self.control(Envelope {
             kind: Kind::Watch,
             target,
@@ -342,6 +380,7 @@ impl<D, W> Session<D, W> {
 
     /// Passes on a request.
     pub fn request(&mut self, target: u64, request: Request) {
+        self.idle.used();
         let envelope = Envelope {
             kind: Kind::Request,
             target,
@@ -411,6 +450,7 @@ impl<D, W> Session<D, W> {
             target,
             correlation,
         };
+        self.idle.used();
         self.outbox.control(|buffer| write(buffer, envelope));
     }
 
@@ -425,6 +465,9 @@ impl<D, W> Session<D, W> {
         }
         match input {
             Input::Heard => self.heard(now),
+            Input::Used => self.idle.used(),
+            Input::Rest(asked) => self.rest(now, asked),
+            Input::Wake => self.wake(now),
             Input::Read(counts, bytes) => self.receipts.came(now, counts, bytes),
             Input::Frame(frame) => {
                 if let Err(e) = self.frame(&frame) {
@@ -484,6 +527,7 @@ impl<D, W> Session<D, W> {
             self.sent = now;
         }
         if let Phase::Closing(_) = self.phase
+            && self.outbox.is_empty()
             && let Phase::Closing(goodbye) = std::mem::replace(&mut self.phase, Phase::Flushing)
         {
             batch.append(|buffer| wire::write_value(buffer, plain(Kind::Goodbye), &goodbye));
@@ -525,7 +569,16 @@ impl<D, W> Session<D, W> {
     /// Whether it has not ended.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Waiting | Phase::Linked | Phase::Away(..))
+        matches!(
+            self.phase,
+            Phase::Waiting | Phase::Linked | Phase::Away(..) | Phase::Dormant
+        )
+    }
+
+    /// Whether there is no link because that was idle.
+    #[must_use]
+    pub fn is_dormant(&self) -> bool {
+        matches!(self.phase, Phase::Dormant)
     }
 
     /// Whether it has had a link and has none, but may get one again.
@@ -567,6 +620,11 @@ impl<D, W> Session<D, W> {
             // A heartbeat wants no answer: the other side has its own.
             Kind::Ping if correlation == 0 => {}
             Kind::Ping => self.answer_ping(correlation),
+            Kind::Rest => match frame.envelope.target {
+                0 if self.may_rest() => self.outputs.push_back(Output::Idle(Asked::Peer)),
+                1 if self.may_rest() => self.rested(),
+                _ => {}
+            },
             Kind::Pong => {}
             Kind::Ack => {
                 let counts = [frame.envelope.target, correlation];
@@ -612,6 +670,9 @@ impl<D, W> Session<D, W> {
             }
         }
         self.receipts.timeout(now);
+        if self.idle.timeout(now) && self.owes_nothing() {
+            self.outputs.push_back(Output::Idle(Asked::Us));
+        }
         if now >= self.sent + self.timing.heartbeat {
             // What waits is a sign of life as well, as soon as it can be written.
             if self.outbox.is_empty() {
@@ -626,10 +687,57 @@ impl<D, W> Session<D, W> {
     /// The link is gone: the session goes on without one for a while, if it has had one.
     fn lost(&mut self, now: Instant, reason: String) {
         match self.phase {
+            // As agreed.
+            Phase::Linked if self.idle.has_agreed() && self.may_rest() => self.rested(),
             Phase::Linked => self.away(now, reason),
             // Another attempt has failed.
-            Phase::Away(..) => {}
+            Phase::Away(..) | Phase::Dormant => {}
             _ => self.handle(now, Input::Gone(reason)),
+        }
+    }
+
+    /// Whether nobody on this side waits for the peer, and it has all that it was sent.
+    fn owes_nothing(&self) -> bool {
+        self.delivers.is_empty()
+            && self.watches.is_empty()
+            && !self.flow.has_waiting()
+            && self.outbox.is_acknowledged()
+    }
+
+    /// Whether the link could be closed as well as not.
+    fn may_rest(&self) -> bool {
+        matches!(self.phase, Phase::Linked) && self.idle.is_idle() && self.owes_nothing()
+    }
+
+    /// Asks the peer whether the link may be closed, or says that it may.
+    fn rest(&mut self, now: Instant, asked: Asked) {
+        if !self.may_rest() {
+            return;
+        }
+        let agrees = asked == Asked::Peer;
+        if agrees {
+            self.idle.agree();
+        }
+        let envelope = Envelope {
+            target: u64::from(agrees),
+            ..plain(Kind::Rest)
+        };
+        self.sent = now;
+        self.outbox
+            .passing(|buffer| wire::write(buffer, envelope, &[]));
+    }
+
+    fn rested(&mut self) {
+        self.phase = Phase::Dormant;
+        self.outputs.push_back(Output::Rested);
+    }
+
+    /// The session without a link has as long to get one as if one had gone silent.
+    fn wake(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Dormant) {
+            let until = now + self.timing.silence * 11 / 10 + self.timing.grace;
+            self.phase = Phase::Away("the link was idle".to_owned(), until);
+            self.outputs.push_back(Output::Woken);
         }
     }
 

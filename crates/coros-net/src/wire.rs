@@ -27,6 +27,7 @@
 //! | 13   | ack       | 0    | frames of lane 0 that came | of lane 1 | none                       |
 //! | 14   | credit    | 0    | coroutine | bytes that it has taken | none                          |
 //! | 15   | answer    | 1    | pending reply | 0              | the answer                         |
+//! | 16   | rest      | 0    | 0: may we? 1: yes | 0              | none                               |
 //!
 //! Lane 0 is control and overtakes lane 1, messages; lane 2 is reserved for bulk. Within a lane
 //! frames keep their order. Payloads other than messages are in postcard and at most 64 KiB long;
@@ -45,7 +46,7 @@
 //!
 //! Frames are numbered from 1 on in each lane, over all links of a session, though the numbers are
 //! not written: both sides count. Not counted are those that belong to one link: hello, ping, pong,
-//! goodbye, ack. An ack says how many have come and been acted on; a hello says so too, and on the
+//! goodbye, ack, rest. An ack says how many have come and been acted on; a hello says so too, and on the
 //! link that it makes the next one follows, whether or not it was written before.
 //!
 //! Ids of coroutines are never used twice within a launch of a node, and a launch has its own
@@ -100,6 +101,8 @@ pub enum Kind {
     Credit = 14,
     /// A message for a pending reply.
     Answer = 15,
+    /// The link is idle and may be closed until somebody needs it.
+    Rest = 16,
 }
 
 impl Kind {
@@ -120,6 +123,7 @@ impl Kind {
             13 => Kind::Ack,
             14 => Kind::Credit,
             15 => Kind::Answer,
+            16 => Kind::Rest,
             _ => return None,
         })
     }
@@ -138,15 +142,22 @@ impl Kind {
     pub fn is_numbered(self) -> bool {
         let of_a_link = matches!(
             self,
-            Kind::Hello | Kind::Ping | Kind::Pong | Kind::Goodbye | Kind::Ack
+            Kind::Hello | Kind::Ping | Kind::Pong | Kind::Goodbye | Kind::Ack | Kind::Rest
         );
         !of_a_link
+    }
+
+    /// Whether a frame of this kind is no sign that anybody uses the link: it is about the link, or
+    /// what the parts of nodes tell each other all the time.
+    #[must_use]
+    pub fn is_idle_talk(self) -> bool {
+        !self.is_numbered() || matches!(self, Kind::Notice | Kind::Credit)
     }
 
     fn max_payload(self) -> usize {
         match self {
             Kind::Message | Kind::Deliver | Kind::Answer => MAX_MESSAGE,
-            Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Credit => 0,
+            Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Credit | Kind::Rest => 0,
             _ => MAX_CONTROL,
         }
     }

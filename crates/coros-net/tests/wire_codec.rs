@@ -10,7 +10,7 @@ use coros_net::wire::{
 };
 use proptest::prelude::*;
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 16] = [
     Kind::Hello,
     Kind::Message,
     Kind::Deliver,
@@ -26,6 +26,7 @@ const KINDS: [Kind; 15] = [
     Kind::Ack,
     Kind::Credit,
     Kind::Answer,
+    Kind::Rest,
 ];
 
 fn frames() -> impl Strategy<Value = Owned> {
@@ -39,7 +40,7 @@ fn frames() -> impl Strategy<Value = Owned> {
             let kind = KINDS[kind];
             if matches!(
                 kind,
-                Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Credit
+                Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Credit | Kind::Rest
             ) {
                 payload.clear();
             }

@@ -101,29 +101,36 @@ impl Lane {
         self.appended += 1;
     }
 
-    /// Gives the writer what it has not been given on this link.
-    pub(super) fn take(&mut self, pieces: &mut VecDeque<Piece>) {
-        let mut from = 0;
-        if !self.open.bytes.is_empty() {
-            from = self.gather().unwrap_or_else(|| {
-                self.close();
-                0
-            });
-        }
-        let (first, skip) = (self.given, mem::take(&mut self.skip));
-        // What was gathered is in the last buffer, of which the writer has had the beginning.
-        let gathered = from > 0;
-        let first = first - usize::from(gathered);
-        for (index, chunk) in self.chunks.iter().enumerate().skip(first) {
-            let from = if gathered { from } else { 0 }.max(if index == 0 { skip } else { 0 });
+    /// Gives the writer what it has not been given on this link, whole buffers until that is
+    /// `most` bytes: more at a time would only go out of cache before it is written.
+    pub(super) fn take(&mut self, pieces: &mut VecDeque<Piece>, most: usize) {
+        let mut bytes = 0;
+        while bytes < most {
+            if self.is_taken() {
+                return;
+            }
+            let mut from = 0;
+            if self.given == self.chunks.len() {
+                match self.gather() {
+                    // The writer has had the beginning of the last buffer.
+                    Some(gathered) => (from, self.given) = (gathered, self.given - 1),
+                    None => self.close(),
+                }
+            }
+            let chunk = &self.chunks[self.given];
+            if self.given == 0 {
+                from = from.max(mem::take(&mut self.skip));
+            }
+            let to = chunk.bytes.len();
             pieces.push_back(Piece {
-                from,
-                to: chunk.bytes.len(),
                 chunk: Arc::clone(chunk),
+                from,
+                to,
             });
+            bytes += to - from;
+            self.sent = self.sent.max(chunk.last);
+            self.given += 1;
         }
-        self.given = self.chunks.len();
-        self.sent = self.appended;
     }
 
     /// Copies the little that waits behind what has been written, if that can be: where it begins.

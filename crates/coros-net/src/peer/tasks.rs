@@ -48,8 +48,8 @@ impl Peer {
         })
     }
 
-    /// All that had come has been acted on.
-    pub(crate) fn has_read(&self, epoch: u64, counts: Counts, bytes: usize) {
+    /// All that had come has been acted on; `used` if somebody wants it.
+    pub(crate) fn has_read(&self, epoch: u64, counts: Counts, bytes: usize, used: bool) {
         let (sooner, waited) = self.with(|state| {
             let waited = state.must_wait();
             state.reading = false;
@@ -59,6 +59,9 @@ impl Peer {
             let deadline = |session: &Option<PeerSession>| session.as_ref()?.deadline();
             let before = deadline(&state.session);
             state.input(Input::Read(counts, bytes));
+            if used {
+                state.input(Input::Used);
+            }
             (deadline(&state.session) < before, waited)
         });
         if sooner {

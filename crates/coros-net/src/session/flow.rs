@@ -22,6 +22,8 @@ pub(super) struct Flow<D> {
     /// Coroutines for which something waits that lacks room for the peer as a whole.
     crowded: VecDeque<u64>,
     last_place: u64,
+    /// How many messages wait.
+    waiting: usize,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,7 @@ impl<D> Flow<D> {
             limit: WINDOW,
             crowded: VecDeque::new(),
             last_place: 0,
+            waiting: 0,
         }
     }
 
@@ -104,6 +107,7 @@ impl<D> Flow<D> {
     pub(super) fn wait(&mut self, target: u64, payload: &[u8], lent: &[u64], waiter: D) -> Place {
         self.last_place += 1;
         let number = self.last_place;
+        self.waiting += 1;
         let entry = self.targets.entry(target).or_insert(Target {
             outstanding: 0,
             waiting: None,
@@ -127,6 +131,7 @@ impl<D> Flow<D> {
             .binary_search_by_key(&place.number, |w| w.place)
             .ok()?;
         let withdrawn = waiting.remove(at);
+        self.waiting -= 1;
         self.tidy(place.target);
         withdrawn
     }
@@ -170,6 +175,7 @@ impl<D> Flow<D> {
             None => {
                 entry.outstanding += cost;
                 self.outstanding += cost;
+                self.waiting -= 1;
                 let next = entry.waiting.as_mut()?.pop_front();
                 self.tidy(target);
                 next
@@ -192,6 +198,7 @@ impl<D> Flow<D> {
     /// All that waits, who came first first.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = D> + use<D> {
         let targets = std::mem::take(&mut self.targets);
+        self.waiting = 0;
         let mut all: Vec<_> = targets
             .into_values()
             .filter_map(|entry| entry.waiting)
@@ -199,6 +206,11 @@ impl<D> Flow<D> {
             .collect();
         all.sort_unstable_by_key(|waiting| waiting.place);
         all.into_iter().map(|waiting| waiting.waiter)
+    }
+
+    /// Whether messages wait.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.waiting > 0
     }
 
     /// Whether nothing is outstanding.

@@ -1,0 +1,65 @@
+//! Whether anybody uses a link.
+
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub(super) struct Idle {
+    limit: Duration,
+    /// Somebody has used the link since the last look at the time.
+    used: bool,
+    /// When that was found last.
+    since: Instant,
+    /// When to think of closing the link; never, if it is to be kept.
+    next: Option<Instant>,
+    is_idle: bool,
+    /// The peer has asked to close the link, and may.
+    agreed: bool,
+}
+
+impl Idle {
+    pub(super) fn new(now: Instant, limit: Duration) -> Self {
+        Idle {
+            limit,
+            used: true,
+            since: now,
+            next: None,
+            is_idle: false,
+            agreed: false,
+        }
+    }
+
+    pub(super) fn used(&mut self) {
+        self.used = true;
+        self.is_idle = false;
+        self.agreed = false;
+    }
+
+    /// Looks at the time: whether to think of closing the link, again after every half of the
+    /// limit.
+    pub(super) fn timeout(&mut self, now: Instant) -> bool {
+        if std::mem::take(&mut self.used) {
+            self.since = now;
+            self.next = now.checked_add(self.limit);
+        }
+        // The peer that asks has looked at the time at other moments.
+        self.is_idle = now - self.since >= self.limit - self.limit / 4;
+        let due = self.next.is_some_and(|next| next <= now);
+        if due {
+            self.next = now.checked_add(self.limit / 2);
+        }
+        due
+    }
+
+    /// Whether the link may be closed if the peer says so.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_idle
+    }
+
+    pub(super) fn agree(&mut self) {
+        self.agreed = true;
+    }
+
+    pub(super) fn has_agreed(&self) -> bool {
+        self.agreed
+    }
+}

@@ -1,0 +1,165 @@
+//! Links that nobody uses are closed, and made again; in virtual time.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{collector, events, next, sent};
+use coros_core::{Context, Exit, Reply, SendError, spawn};
+use coros_net::sim::{SimHost, SimNetwork};
+use coros_net::{Node, PeerEvent};
+use tokio::time::{Instant, sleep};
+
+const LATENCY: Duration = Duration::from_millis(10);
+/// The default.
+const IDLE: Duration = Duration::from_secs(30);
+/// Both sides look at the time once a second, and then ask each other.
+const CLOSED: Duration = Duration::from_secs(33);
+
+async fn scene(network: &SimNetwork) -> ([SimHost; 2], [Node; 2]) {
+    network.latency(LATENCY..=LATENCY);
+    let hosts = ["desk", "farm"].map(|name| network.host(name));
+    let [desk, farm] = hosts.each_ref().map(|host| host.builder().build());
+    let nodes = [
+        desk.await.expect("it starts"),
+        farm.await.expect("it starts"),
+    ];
+    (hosts, nodes)
+}
+
+fn linked(nodes: &[Node; 2]) -> [usize; 2] {
+    nodes.each_ref().map(|node| node.links().len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_nobody_uses_is_closed_and_the_next_use_makes_another() {
+    let network = SimNetwork::new(1);
+    let (_hosts, nodes) = scene(&network).await;
+    let [desk, farm] = &nodes;
+    let mut told = nodes.each_ref().map(events);
+    let (address, mut received) = collector::<u32>();
+    let remote = sent(farm, desk, &address);
+    for n in 0..5 {
+        remote.deliver(n).await.expect("it can be reached");
+        assert_eq!(next(&mut received).await, n);
+        sleep(IDLE - Duration::from_secs(2)).await;
+        assert_eq!(linked(&nodes), [1, 1]);
+        sleep(CLOSED - IDLE + Duration::from_secs(2)).await;
+        assert_eq!(linked(&nodes), [0, 0], "round {n}");
+        assert_eq!(desk.peers(), [farm.location()], "it is still there");
+    }
+    // Also from the other side, which has no address of its own there.
+    let (home, mut at_home) = collector::<u32>();
+    sent(desk, farm, &home).deliver(7).await.expect("likewise");
+    assert_eq!(next(&mut at_home).await, 7);
+    for told in &mut told {
+        assert!(matches!(next(told).await, PeerEvent::Joined(_)));
+        assert!(told.try_recv().is_err(), "that is nobody's business");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_stays_while_somebody_waits_for_something() {
+    let network = SimNetwork::new(2);
+    let (_hosts, nodes) = scene(&network).await;
+    let [desk, farm] = &nodes;
+    let answering = spawn(async |mut me: Context<Reply<u32>>| {
+        while let Some(reply) = me.receive().await {
+            me.sleep(4 * IDLE).await;
+            reply.send(7);
+        }
+    });
+    let remote = sent(farm, desk, &answering.address());
+    assert_eq!(remote.ask(|reply| reply).await, Ok(7));
+    let watched = remote.clone();
+    let watching = tokio::spawn(async move { watched.exit().await });
+    sleep(4 * IDLE).await;
+    assert_eq!(linked(&nodes), [1, 1]);
+    answering.terminate();
+    assert_eq!(watching.await.expect("no panic"), Exit::Terminated);
+
+    let full = coros_core::build()
+        .capacity(1)
+        .spawn(async |mut me: Context<u32>| {
+            me.sleep(4 * IDLE).await;
+            [me.receive().await, me.receive().await]
+        });
+    let remote = sent(farm, desk, &full.address());
+    remote.deliver(1).await.expect("there is room");
+    remote.deliver(2).await.expect("there is room in time");
+    sleep(CLOSED).await;
+    assert_eq!(linked(&nodes), [0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_crosses_the_closing_of_a_link_is_not_lost() {
+    let network = SimNetwork::new(3);
+    let (_hosts, nodes) = scene(&network).await;
+    let [desk, farm] = &nodes;
+    let (there, mut at_farm) = collector::<u32>();
+    let (here, mut at_desk) = collector::<u32>();
+    let [to_farm, to_desk] = [sent(farm, desk, &there), sent(desk, farm, &here)];
+    let mut closed = 0;
+    for n in 0..300 {
+        // From a second before the link can be closed to two after.
+        sleep(IDLE - Duration::from_secs(1) + Duration::from_millis(10) * n).await;
+        closed += u32::from(linked(&nodes) == [0, 0]);
+        match n % 3 {
+            0 => to_farm.send(n).expect("there is room"),
+            1 => to_desk.send(n).expect("there is room"),
+            _ => {
+                to_farm.send(n).expect("there is room");
+                to_desk.send(n).expect("there is room");
+            }
+        }
+        if n % 3 != 1 {
+            assert_eq!(next(&mut at_farm).await, n);
+        }
+        if n % 3 != 0 {
+            assert_eq!(next(&mut at_desk).await, n);
+        }
+    }
+    assert!((10..290).contains(&closed), "{closed} were closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_dies_while_its_link_is_closed_is_found_out_at_the_next_use() {
+    let network = SimNetwork::new(4);
+    let (hosts, nodes) = scene(&network).await;
+    let [desk, farm] = &nodes;
+    let (address, _received) = collector::<u32>();
+    let remote = sent(farm, desk, &address);
+    remote.deliver(1).await.expect("it can be reached");
+    sleep(CLOSED).await;
+    assert_eq!(linked(&nodes), [0, 0]);
+    hosts[1].kill();
+    let began = Instant::now();
+    let lost = remote.deliver(2).await;
+    assert!(
+        matches!(lost, Err(SendError::Disconnected(2, _))),
+        "{lost:?}"
+    );
+    assert!(began.elapsed() <= 3 * LATENCY, "nobody listens there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_be_dialled_keeps_its_link_and_so_does_who_wants_to() {
+    for listens in [false, true] {
+        let network = SimNetwork::new(5);
+        network.latency(LATENCY..=LATENCY);
+        let [near, far] = ["desk", "farm"].map(|name| network.host(name));
+        let desk = near.builder();
+        let desk = if listens {
+            desk.idle(Duration::MAX)
+        } else {
+            desk.no_listen()
+        };
+        let desk = desk.build().await.expect("it starts");
+        let farm = far.builder().build().await.expect("it starts");
+        desk.connect(farm.location().endpoint.expect("it listens"))
+            .await
+            .expect("it can be reached");
+        sleep(10 * IDLE).await;
+        assert_eq!(linked(&[desk, farm]), [1, 1]);
+    }
+}
