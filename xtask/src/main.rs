@@ -35,6 +35,7 @@ enum Task {
     Asan(tasks::sanitizer::AsanArgs),
     Tsan(tasks::sanitizer::TsanArgs),
     Miri(tasks::miri::Args),
+    Fuzz(tasks::fuzz::Args),
     Deny(tasks::deny::Args),
     Bench(tasks::bench::Args),
 }
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Task::Asan(args) => tasks::sanitizer::asan(&args),
         Task::Tsan(args) => tasks::sanitizer::tsan(&args),
         Task::Miri(args) => tasks::miri::run(&args),
+        Task::Fuzz(args) => tasks::fuzz::run(&args),
         Task::Deny(args) => tasks::deny::run(&args),
         Task::Bench(args) => tasks::bench::run(&args),
     };

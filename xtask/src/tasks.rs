@@ -6,6 +6,7 @@ pub(crate) mod deny;
 pub(crate) mod doc;
 pub(crate) mod faults;
 pub(crate) mod features;
+pub(crate) mod fuzz;
 pub(crate) mod lint;
 pub(crate) mod loom;
 pub(crate) mod miri;

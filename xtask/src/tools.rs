@@ -126,6 +126,14 @@ pub(crate) const DENY: CargoTool = CargoTool {
     why: "checks licences, duplicates and sources of the dependencies",
 };
 
+/// The driver of fuzz targets.
+pub(crate) const FUZZ: CargoTool = CargoTool {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+    flags: &[],
+    why: "builds the fuzz targets with a sanitizer and runs them",
+};
+
 impl CargoTool {
     /// Makes sure that the tool is there, whatever its version: what it can't read, it says itself.
     pub(crate) fn ensure(&self) -> anyhow::Result<()> {
@@ -159,6 +167,17 @@ impl CargoTool {
         }
         Ok(())
     }
+}
+
+/// Makes sure that libFuzzer, which is written in C++, can be built.
+pub(crate) fn ensure_cxx() -> anyhow::Result<()> {
+    if std::env::var_os("CXX").is_some() || on_path("c++") || on_path("clang++") {
+        return Ok(());
+    }
+    bail!(
+        "libFuzzer is built from C++, and no compiler for that is on the PATH; on Debian and \
+         Ubuntu: `apt-get install g++`"
+    );
 }
 
 /// Makes sure that every program is there that the tests start.

@@ -96,6 +96,27 @@ pub(crate) enum ForeignCertificate {
     Borrowed { name: String, holder: String },
 }
 
+/// What [`NodeCertificate::load`] and [`Authority::load`] make of files with this in them, and a
+/// node of a peer that shows these certificates; whether they are good for anything.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read(chain: &[u8], key: &str) -> bool {
+    use folder::{Found, Kind};
+
+    if let Ok(found) = Found::in_texts(Kind::Node, chain, key) {
+        // Genuine or not: TLS looks at that first, but this is not to depend on it.
+        let _ = PeerIdentity::of(found.chain());
+        for certificate in found.chain() {
+            let _ = validity::of(certificate);
+        }
+        if let Ok(certificate) = NodeCertificate::of(&found) {
+            let _ = certificate.issue(certificate.name());
+            return true;
+        }
+    }
+    let found = Found::in_texts(Kind::Authority, chain, key);
+    found.is_ok_and(|found| Authority::of(&found).is_ok())
+}
+
 /// Whether the holder of a certificate for `holder` may issue one for `name`.
 pub(crate) fn is_within(name: &str, holder: &str) -> bool {
     let rest = name.strip_prefix(holder);

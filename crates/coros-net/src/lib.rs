@@ -56,6 +56,9 @@ mod events;
 mod exports;
 mod files;
 mod functions;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod greeting;
 mod hex;
 mod id_hash;
@@ -80,9 +83,7 @@ mod tcp;
 mod tls;
 mod transport;
 
-// Public for tests, fuzzing and benchmarks; no part of the API.
-#[doc(hidden)]
-pub use files::fuzz as files_fuzz;
+// Public for tests and benchmarks; no part of the API.
 #[doc(hidden)]
 pub mod outbox;
 #[doc(hidden)]

@@ -60,7 +60,7 @@ fn run(sanitizer: &str, folder: &str, flags: &[&str], selected: &[String]) -> an
 }
 
 /// The target triple of the nightly compiler, if it has sanitizers.
-fn host() -> anyhow::Result<String> {
+pub(crate) fn host() -> anyhow::Result<String> {
     let version = nightly("rustc", &["--version", "--verbose"])?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     match host {

@@ -1,31 +1,37 @@
-//! What of files a peer's bytes reach, for fuzzing; no part of the API.
+//! What of files a peer's bytes reach, for fuzzing.
 
 use super::name::FileName;
-use super::wire::{HEADER, Heard, decode, encode, header};
+use super::refusal::Refusal;
+use super::wire::{HEADER, Heard, Kind, Say, decode, encode, frame as framed, header};
 
-/// Takes a frame as from a peer. What is understood has to mean the same when it is said again.
-pub fn frame(bytes: &[u8]) {
+/// Takes a frame as from a peer. What is understood has to mean the same when it is said again. Says
+/// whether it is.
+pub(crate) fn frame(bytes: &[u8]) -> bool {
     let Some((head, rest)) = bytes.split_first_chunk::<HEADER>() else {
-        return;
+        return false;
     };
     let Ok((kind, length)) = header(*head) else {
-        return;
+        return false;
     };
     let Some(payload) = rest.get(..length) else {
-        return;
+        return false;
     };
-    if let Ok(heard @ Heard::Say(_)) = decode(kind, payload.to_vec()) {
-        let Heard::Say(say) = &heard else { return };
+    let Ok(heard) = decode(kind, payload.to_vec()) else {
+        return false;
+    };
+    if let Heard::Say(say) = &heard {
         let again = encode(say);
         let again = decode(kind, again[HEADER..].to_vec());
         assert_eq!(again, Ok(heard));
     }
+    true
 }
 
-/// Takes a name as from a peer. What is accepted has to be parts that lead nowhere else.
-pub fn name(text: &str) {
+/// Takes a name as from a peer. What is accepted has to be parts that lead nowhere else. Says
+/// whether it is.
+pub(crate) fn name(text: &str) -> bool {
     let Ok(name) = FileName::new(text) else {
-        return;
+        return false;
     };
     let parts: Vec<_> = name.folders().chain([name.last()]).collect();
     assert_eq!(parts.join("/"), text);
@@ -33,13 +39,34 @@ pub fn name(text: &str) {
         let plain = !part.is_empty() && part != "." && part != "..";
         assert!(plain && !part.contains(['/', '\\', '\0']), "{text:?}");
     }
+    true
+}
+
+/// Frames that a peer may send.
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let say = [
+        Say::Send {
+            replace: true,
+            size: 300,
+            stamp: 300,
+            name: "today/numbers".into(),
+        },
+        Say::Fetch {
+            name: "numbers".into(),
+        },
+        Say::From { offset: 300 },
+        Say::Done,
+        Say::Refused(Refusal::TooLarge { largest: 5 }),
+    ];
+    let mut piece = [&[0; HEADER][..], b"1 2 3"].concat();
+    framed(Kind::Piece, &mut piece);
+    say.iter().map(encode).chain([piece]).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::wire::{Kind, Say};
     use super::*;
 
     proptest! {
@@ -47,9 +74,9 @@ mod tests {
         fn any_bytes_are_a_frame_or_not(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             frame(&bytes);
             // With a header that fits, as far as it can.
-            let mut framed = [&[0; HEADER], &bytes[..]].concat();
-            super::super::wire::frame(Kind::Say, &mut framed);
-            frame(&framed);
+            let mut bytes_framed = [&[0; HEADER], &bytes[..]].concat();
+            super::framed(Kind::Say, &mut bytes_framed);
+            frame(&bytes_framed);
         }
 
         #[test]

@@ -12,8 +12,8 @@
 mod client;
 mod error;
 mod folder;
-#[doc(hidden)]
-pub mod fuzz;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod incoming;
 mod line;
 mod name;

@@ -14,6 +14,8 @@
 //! loses the session and is told that.
 
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod inlet;
 mod limits;
 mod linked;

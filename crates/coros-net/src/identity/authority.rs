@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 
 use super::certificate::NodeCertificate;
 use super::credentials::{Credentials, Origin};
-use super::folder::{self, Kind};
+use super::folder::{self, Found, Kind};
 use super::{IdentityError, Subject, Validity, check_name, check_network, fingerprint, leaf};
 use crate::Secret;
 
@@ -157,7 +157,10 @@ impl Authority {
     /// # Errors
     /// When a file cannot be read or holds something else, or others can read the key.
     pub fn load(folder: impl AsRef<Path>) -> Result<Self, IdentityError> {
-        let found = folder::load(folder.as_ref(), Kind::Authority)?;
+        Authority::of(&folder::load(folder.as_ref(), Kind::Authority)?)
+    }
+
+    pub(super) fn of(found: &Found) -> Result<Self, IdentityError> {
         let (certificate, key) = (found.own()?, found.key()?);
         let subject = found.subject(&certificate)?;
         if subject.name.is_some() {

@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, Issuer, KeyPair, PKCS_ED25519};
 use rustls::pki_types::CertificateDer;
 
 use super::credentials::{Credentials, Origin};
-use super::folder::{self, Kind};
+use super::folder::{self, Found, Kind};
 use super::{IdentityError, Subject, Validity, fingerprint, is_within, leaf};
 
 /// What a machine has to join a network whose authority is somebody else's: a certificate for one
@@ -81,7 +81,10 @@ impl NodeCertificate {
     /// # Errors
     /// When a file cannot be read or holds something else, or others can read the key.
     pub fn load(folder: impl AsRef<Path>) -> Result<Self, IdentityError> {
-        let found = folder::load(folder.as_ref(), Kind::Node)?;
+        NodeCertificate::of(&folder::load(folder.as_ref(), Kind::Node)?)
+    }
+
+    pub(super) fn of(found: &Found) -> Result<Self, IdentityError> {
         let (certificate, key) = (found.own()?, found.key()?);
         let authority = found.authority()?;
         let subject = found.subject(&certificate)?;

@@ -85,19 +85,43 @@ pub(super) struct Found {
 pub(super) fn load(folder: &Path, kind: Kind) -> Result<Found, IdentityError> {
     let [key_path, chain_path] = kind.files(folder);
     let chain = read_public(&chain_path)?;
+    let key = file::read(&key_path)?;
     let found = Found {
         kind,
         chain: Vec::new(),
-        key: file::read(&key_path)?,
+        key,
         chain_path,
         key_path,
     };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
-    let chain = chain.map_err(|error| found.unusable(error.to_string()))?;
-    Ok(Found { chain, ..found })
+    found.with_chain(&chain)
 }
 
 impl Found {
+    /// What would have been found in files with this in them.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn in_texts(kind: Kind, chain: &[u8], key: &str) -> Result<Self, IdentityError> {
+        let [key_path, chain_path] = kind.files(Path::new("fuzzing"));
+        let found = Found {
+            kind,
+            chain: Vec::new(),
+            key: Zeroizing::new(key.to_owned()),
+            chain_path,
+            key_path,
+        };
+        found.with_chain(chain)
+    }
+
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    fn with_chain(self, pem: &[u8]) -> Result<Self, IdentityError> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let chain = chain.map_err(|error| self.unusable(error.to_string()))?;
+        Ok(Found { chain, ..self })
+    }
+
     /// The certificate that the key is for.
     pub(super) fn own(&self) -> Result<CertificateDer<'static>, IdentityError> {
         let certificate = self.certificate(0)?;

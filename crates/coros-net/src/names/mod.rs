@@ -34,6 +34,8 @@ pub(crate) use named::{Access, Handle, Unfit};
 use crate::Node;
 use crate::node::Inner;
 use notice::Entry;
+#[cfg(feature = "fuzzing")]
+pub(crate) use notice::Notice;
 use own::{Holder, Own};
 use registry::{Limits, Registry};
 use waiting::Waiting;

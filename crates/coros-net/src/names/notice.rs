@@ -115,6 +115,43 @@ impl Age {
 }
 
 impl Notice {
+    /// Some that a peer may send.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn seeds(home: &Location) -> Vec<Self> {
+        let entry = Entry {
+            number: 300,
+            schema: 7,
+            type_name: "u64".into(),
+        };
+        let change = |name: &str, version, entry| Change {
+            name: name.into(),
+            version,
+            entry,
+        };
+        let known = Known {
+            launch: home.node,
+            version: 9,
+            age: Age::NONE,
+        };
+        vec![
+            Notice::Digest(Digest {
+                first: home.node,
+                last: home.node,
+                known: vec![known],
+                mutual: true,
+            }),
+            Notice::Update(Update {
+                home: home.clone(),
+                age: Age(3),
+                after: 4,
+                upto: 9,
+                floor: 5,
+                records: vec![change("counter", 6, Some(entry)), change("gone", 9, None)],
+                spread: Spread::News,
+            }),
+        ]
+    }
+
     /// Reads a notice and holds it to the rules.
     pub(crate) fn read(payload: &[u8]) -> Result<Self, String> {
         let notice: Notice = postcard::from_bytes(payload).map_err(|e| e.to_string())?;
