@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("files", files),
     ("frames", frames),
     ("functions", functions),
+    ("membership", membership),
     ("names", names),
     ("resume", resume),
     ("secret", secret),
@@ -112,6 +113,11 @@ pub fn file_names(bytes: &[u8]) -> bool {
 /// The bytes of a connection for files.
 pub fn files(bytes: &[u8]) -> bool {
     crate::files::fuzz::frame(bytes)
+}
+
+/// What the parts of two nodes say to each other about who is on the network.
+pub fn membership(bytes: &[u8]) -> bool {
+    crate::membership::fuzz::packet(bytes)
 }
 
 /// What the parts of two nodes say to each other about names.

@@ -32,14 +32,14 @@ pub(crate) fn inlet(runtime: Handle) -> FunctionsInlet {
 /// Messages that a peer may send; to be called where addresses can be written.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     vec![
-        start::<u64, u64, u64>("sum", 40),
-        start::<u64, u64, u64>("product", 40),
-        start::<String, (), u64>("sum", "40".into()),
+        start::<u64, u64, u64>("sum", &40),
+        start::<u64, u64, u64>("product", &40),
+        start::<String, (), u64>("sum", &"40".into()),
         swap(),
     ]
 }
 
-fn start<Args: Message, M: Message, R: Message>(name: &str, args: Args) -> Vec<u8> {
+fn start<Args: Message, M: Message, R: Message>(name: &str, args: &Args) -> Vec<u8> {
     let head = Head::Start {
         name: name.into(),
         types: Types::of::<Args, M, R>(),
@@ -48,7 +48,7 @@ fn start<Args: Message, M: Message, R: Message>(name: &str, args: Args) -> Vec<u
         started: remote::question().0,
         result: remote::question().0,
     };
-    [encoded(&head), encoded(&replies), encoded(&args)].concat()
+    [encoded(&head), encoded(&replies), encoded(args)].concat()
 }
 
 fn swap() -> Vec<u8> {

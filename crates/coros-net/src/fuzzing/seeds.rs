@@ -10,7 +10,7 @@ use super::desk::{Desk, HERE, THERE, location};
 use super::messages::{AFAR, Channels, Message, input, running};
 use crate::names::Notice;
 use crate::wire::{self, Envelope, Goodbye, Hello, Kind, SessionId};
-use crate::{Authority, Secret, files, functions};
+use crate::{Authority, Secret, files, functions, membership};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -29,6 +29,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "files" => files::fuzz::seeds(),
         "frames" => frames(),
         "functions" => functions(),
+        "membership" => membership::fuzz::seeds(location(THERE), location(HERE)),
         "names" => Notice::seeds(&location(THERE))
             .iter()
             .map(Notice::write)
@@ -91,6 +92,9 @@ fn frames() -> Vec<Vec<u8>> {
             wire::write(to, it, &7_u64.to_le_bytes());
         }),
         frame(Kind::Ping, &|to, it| wire::write(to, it, &[])),
+        frame(Kind::Credit, &|to, it| wire::write(to, it, &[])),
+        frame(Kind::Answer, &|to, it| wire::write(to, it, b"answer")),
+        frame(Kind::Rest, &|to, it| wire::write(to, it, &[])),
         frame(Kind::Ack, &|to, it| wire::write(to, it, &[])),
     ];
     all.push(all.concat());
@@ -104,11 +108,11 @@ fn sessions() -> Vec<Vec<u8>> {
         ..hello()
     };
     let link = |received| {
-        let mut bytes = vec![10];
+        let mut bytes = vec![14];
         wire::write_value(&mut bytes, envelope(Kind::Hello), &hello(received));
         bytes
     };
-    let begun = [link([0; 2]), vec![1, 2, 6, 5, 10]].concat();
+    let begun = [link([0; 2]), vec![1, 2, 6, 5, 14]].concat();
     let mut all: Vec<_> = frames()
         .iter()
         .map(|frame| [&begun[..], frame].concat())

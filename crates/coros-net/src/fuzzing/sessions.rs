@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::outbox::Batch;
-use crate::session::{Input, Output, Session, Timing};
+use crate::session::{Asked, Input, Output, Place, Session, Timing};
 use crate::wire::{self, Hello, Kind, Parsed};
 
 const CAPACITY: usize = 1 << 12;
@@ -31,6 +31,10 @@ struct Play {
     batch: Batch,
     /// How often each who waits was told.
     told: Vec<u8>,
+    /// Deliveries that wait, or did.
+    waiting: Vec<(Place, usize)>,
+    /// What the session would like to know before it closes its link.
+    idle: Option<Asked>,
     ended: bool,
     understood: bool,
 }
@@ -43,6 +47,8 @@ impl Play {
             session: Session::new(now, "peer".into(), Timing::default(), CAPACITY),
             batch: Batch::default(),
             told: Vec::new(),
+            waiting: Vec::new(),
+            idle: None,
             ended: false,
             understood: false,
         }
@@ -51,16 +57,16 @@ impl Play {
     /// Takes one step, and gives back what follows it.
     fn step<'a>(&mut self, step: u8, bytes: &'a [u8]) -> &'a [u8] {
         let (now, session) = (self.now, &mut self.session);
-        match step % 12 {
+        match step % 16 {
             0 => session.handle(now, Input::Heard),
             1 => {
                 session.watch(u64::from(step), self.told.len());
                 self.told.push(0);
             }
             2 => {
-                // If there is no room for it, nobody waits.
-                let waits = session.deliver(1, b"message", &[7], self.told.len());
-                self.told.extend(waits.is_ok().then_some(0));
+                let place = session.deliver(1, &[step; 900], &[7], self.told.len());
+                self.waiting.extend(place.map(|it| (it, self.told.len())));
+                self.told.push(0);
             }
             3 => drop(session.message(1, &[step; 300], &[])),
             4 => session.answer_unread(1, &bytes[..bytes.len().min(8)]),
@@ -71,7 +77,22 @@ impl Play {
             6 => drop(session.take(now, &mut self.batch)),
             7 => session.handle(now, Input::Lost("cut".into())),
             8 => session.handle(now, Input::Stumbled("cut".into())),
-            9 if step > 250 => session.handle(now, Input::Close),
+            9 if step > 240 => session.handle(now, Input::Close),
+            10 => {
+                if let Some((place, waiter)) = self.waiting.pop()
+                    && session.withdraw(place)
+                {
+                    // By whoever gives up.
+                    self.told[waiter] += 1;
+                }
+            }
+            11 => session.credit(1, 900),
+            12 => {
+                if let Some(asked) = self.idle.take() {
+                    session.handle(now, Input::Rest(asked));
+                }
+            }
+            13 => session.handle(now, Input::Wake),
             _ => return self.frame(bytes),
         }
         bytes
@@ -112,7 +133,8 @@ impl Play {
                     assert!(!self.ended, "it has ended twice");
                     self.ended = true;
                 }
-                Output::Room | Output::Broken(_) => {}
+                Output::Idle(asked) => self.idle = Some(asked),
+                Output::Broken(_) | Output::Rested | Output::Woken => {}
             }
         }
     }
@@ -214,6 +236,9 @@ impl Side {
                 self.received[lane] += 1;
                 let number = frame.payload.first_chunk().expect("a number");
                 assert_eq!(self.received[lane], u64::from_le_bytes(*number));
+                if lane == 1 {
+                    self.session.credit(7, length);
+                }
             } else {
                 self.session.handle(now, Input::Frame(frame));
             }
@@ -237,7 +262,7 @@ impl Side {
 
     fn hear(&mut self) {
         while let Some(output) = self.session.poll() {
-            let goes_on = matches!(output, Output::Room | Output::Broken(_));
+            let goes_on = matches!(output, Output::Idle(_) | Output::Broken(_));
             assert!(goes_on, "{output:?}");
         }
     }

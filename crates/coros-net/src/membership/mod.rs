@@ -48,6 +48,8 @@
 
 mod config;
 mod effects;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod packet;
 mod shell;
 

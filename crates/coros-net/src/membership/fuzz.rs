@@ -1,0 +1,35 @@
+//! What of membership a peer's bytes reach, for fuzzing.
+
+use coros_core::remote::Location;
+use foca::{Member, State};
+
+use super::packet::{Id, Packet};
+
+/// Takes a packet as from a peer. What is understood has to mean the same when it is said again. Says
+/// whether it is.
+pub(crate) fn packet(bytes: &[u8]) -> bool {
+    let Ok(packet) = Packet::parse(bytes) else {
+        return false;
+    };
+    let written = packet.encode();
+    let again = Packet::parse(&written).expect("what was written can be read");
+    // (A packet that tells nothing of others has no room for updates.)
+    assert_eq!(again.header, packet.header);
+    assert_eq!(again.encode(), written);
+    true
+}
+
+/// Packets that a peer may send.
+pub(crate) fn seeds(from: Location, to: Location) -> Vec<Vec<u8>> {
+    let id = |location| Id { location, life: 3 };
+    let (from, to) = (id(from), id(to));
+    let updates = vec![
+        Member::new(from.clone(), 7, State::Suspect),
+        Member::down(to.clone()),
+    ];
+    let packets = [
+        Packet::gossip(from.clone(), to.clone(), updates),
+        Packet::turn_undead(from, to),
+    ];
+    packets.iter().map(Packet::encode).collect()
+}
