@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// In some schedules, so that links are closed and made again all the time; which takes time.
+pub(crate) const SHORT_IDLE: Duration = Duration::from_secs(4);
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(7);
 pub(crate) const MAX_LATENCY: Duration = Duration::from_millis(200);
 
@@ -29,6 +31,8 @@ pub(crate) type Who = (usize, u32);
 
 #[derive(Clone)]
 pub(crate) struct Checks {
+    /// After how long a link is closed that nobody uses.
+    pub(crate) idle: Duration,
     state: Arc<Mutex<State>>,
 }
 
@@ -72,7 +76,7 @@ struct Wait {
 }
 
 impl Checks {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(idle: Duration) -> Self {
         let state = State {
             began: Instant::now(),
             trace: Vec::new(),
@@ -90,6 +94,7 @@ impl Checks {
             ended: BTreeMap::new(),
         };
         Checks {
+            idle,
             state: Arc::new(Mutex::new(state)),
         }
     }

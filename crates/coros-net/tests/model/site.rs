@@ -46,6 +46,7 @@ impl Site {
             .listen((host.ip(), 7000).into())
             .silence(SILENCE)
             .grace(GRACE)
+            .idle(checks.idle)
             .handshake_limit(HANDSHAKE);
         let node = builder.build().await.expect("the port is free");
         let noted = checks.clone();
