@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::control::{Control, Flags};
 use crate::engine::Host;
 use crate::mailbox::Mailbox;
-use crate::remote::{OnExit, RemoteId, Request};
+use crate::remote::{OnExit, RemoteId, Request, Unwatch};
 use crate::reply::{AskError, Reply};
 use crate::send::{SendError, deliver_local, deliver_local_timeout, send_local};
 use crate::swap::{Replacement, SWAP_TIME_LIMIT, SwapError};
@@ -26,8 +26,8 @@ use crate::{Context, Exit};
 /// once the last address is gone nobody can send to it any more, so
 /// [`receive`](Context::receive) returns `None`, by which most coroutines end.
 /// [`downgrade`](Address::downgrade) gives an address that does not count. One that has gone to
-/// another node counts, whatever becomes of it there, until the link with that node ends, or this
-/// node closes.
+/// another node counts until the last that came of it there is dropped, or the session with that
+/// node ends.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -54,6 +54,13 @@ pub struct Address<M> {
 enum Place<M> {
     Local(Arc<Mailbox<M>>),
     Remote(Arc<Remote<M>>),
+}
+
+/// A watcher that can be taken back: no address.
+pub(crate) enum Watch {
+    /// Of a local coroutine, by its key.
+    Here(u64),
+    There(Unwatch),
 }
 
 impl<M> Address<M> {
@@ -119,10 +126,12 @@ impl<M> Address<M> {
         }
     }
 
-    /// Takes back the watcher of a local coroutine, if there is one.
-    pub(crate) fn unwatch(&self, key: Option<u64>) {
-        if let (Place::Local(mailbox), Some(key)) = (&self.place, key) {
-            mailbox.control().unwatch(key);
+    /// Takes a watcher back, if there is one. False when it has been called.
+    pub(crate) fn unwatch(&self, watch: Option<Watch>) -> bool {
+        match (watch, &self.place) {
+            (Some(Watch::Here(key)), Place::Local(mailbox)) => mailbox.control().unwatch(key),
+            (Some(Watch::There(unwatch)), _) => unwatch(),
+            _ => false,
         }
     }
 
@@ -432,14 +441,11 @@ impl<M: Send + 'static> Address<M> {
         let _ = self.watch(Box::new(f));
     }
 
-    /// Registers a watcher; for a local coroutine, the key to take it back.
-    pub(crate) fn watch(&self, watcher: OnExit) -> Option<u64> {
+    /// Registers a watcher; what [takes it back](Self::unwatch), unless it has been called.
+    pub(crate) fn watch(&self, watcher: OnExit) -> Option<Watch> {
         match &self.place {
-            Place::Local(mailbox) => Some(mailbox.control().watch(watcher)),
-            Place::Remote(remote) => {
-                remote.watch(watcher);
-                None
-            }
+            Place::Local(mailbox) => Some(Watch::Here(mailbox.control().watch(watcher))),
+            Place::Remote(remote) => remote.watch(watcher).map(Watch::There),
         }
     }
 

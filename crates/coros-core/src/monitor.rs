@@ -5,17 +5,22 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::address::Watch;
 use crate::engine::Host;
+use crate::remote::Unwatch;
 use crate::{Address, Exit, WeakAddress};
 
 /// A monitor that a coroutine has set on another: see [`Context::monitor`](crate::Context::monitor).
 ///
 /// Dropping it changes nothing; [`cancel`](Monitor::cancel) takes the monitor back.
 pub struct Monitor<N> {
-    /// Weak, so that a monitor does not keep the mailbox of its target open. None for a remote
-    /// target.
-    target: Option<WeakAddress<N>>,
-    key: u64,
+    target: Target<N>,
+}
+
+/// Weak, so that a monitor does not keep the mailbox of its target open.
+enum Target<N> {
+    Here(WeakAddress<N>, u64),
+    There(Option<Unwatch>),
 }
 
 impl<N: Send + 'static> Monitor<N> {
@@ -24,32 +29,31 @@ impl<N: Send + 'static> Monitor<N> {
         owner: Arc<dyn Host>,
         f: impl FnOnce(Exit) + Send + 'static,
     ) -> Self {
-        let key = match target.place() {
-            Ok(mailbox) => mailbox.control().watch_for(Some(owner), Box::new(f)),
-            Err(remote) => {
-                remote.watch(Box::new(f));
-                0
+        let target = match target.place() {
+            Ok(mailbox) => {
+                let key = mailbox.control().watch_for(Some(owner), Box::new(f));
+                let weak = target.downgrade().expect("a local coroutine has them");
+                Target::Here(weak, key)
             }
+            Err(remote) => Target::There(remote.watch(Box::new(f))),
         };
-        Monitor {
-            target: target.downgrade(),
-            key,
-        }
+        Monitor { target }
     }
 
-    /// Takes the monitor back. False when its message has been sent, or when the other
-    /// coroutine lives on another node, where monitors stay.
+    /// Takes the monitor back. False when its message has been sent.
     pub fn cancel(self) -> bool {
-        self.target
-            .is_some_and(|target| target.control().unwatch(self.key))
+        match self.target {
+            Target::Here(target, key) => target.control().unwatch(key),
+            Target::There(unwatch) => unwatch.is_some_and(|unwatch| unwatch()),
+        }
     }
 }
 
 impl<N> fmt::Debug for Monitor<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.target {
-            Some(target) => write!(f, "Monitor(#{})", target.id()),
-            None => f.write_str("Monitor(remote)"),
+            Target::Here(target, _) => write!(f, "Monitor(#{})", target.id()),
+            Target::There(_) => f.write_str("Monitor(remote)"),
         }
     }
 }
@@ -57,20 +61,18 @@ impl<N> fmt::Debug for Monitor<N> {
 /// [`Address::exit`].
 pub(crate) async fn exit<M: Send + 'static>(target: &Address<M>) -> Exit {
     /// Takes the watcher back when whoever waits stops waiting.
-    struct Unwatch<'a, M: Send + 'static>(&'a Address<M>, Option<u64>);
-    impl<M: Send + 'static> Drop for Unwatch<'_, M> {
+    struct GiveUp<'a, M: Send + 'static>(&'a Address<M>, Option<Watch>);
+    impl<M: Send + 'static> Drop for GiveUp<'_, M> {
         fn drop(&mut self) {
-            if let (Some(key), Ok(mailbox)) = (self.1, self.0.place()) {
-                mailbox.control().unwatch(key);
-            }
+            self.0.unwatch(self.1.take());
         }
     }
 
     let (tell, told) = oneshot::channel();
-    let key = target.watch(Box::new(move |exit| {
+    let watch = target.watch(Box::new(move |exit| {
         let _ = tell.send(exit);
     }));
-    let _unwatch = Unwatch(target, key);
+    let _give_up = GiveUp(target, watch);
     // A watcher is dropped without a call only when the node that keeps it is gone.
     told.await.unwrap_or(Exit::Disconnected)
 }

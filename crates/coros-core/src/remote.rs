@@ -196,7 +196,15 @@ pub type Encode<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> Result<(), CodecError>;
 /// Called once with the reason for which a coroutine ended.
 pub type OnExit = Box<dyn FnOnce(Exit) + Send>;
 
-/// Takes messages to coroutines of other nodes. One object serves a whole node.
+/// Takes a watcher back; false when it has been called, or is being called. Dropped without a call
+/// it changes nothing.
+pub type Unwatch = Box<dyn FnOnce() -> bool + Send + Sync>;
+
+/// Takes messages to coroutines of other nodes.
+///
+/// One object serves a whole node, or one coroutine: handles keep the carrier that the
+/// [`Exchange`] has given them, so one that is made for a coroutine knows by its own end that
+/// nobody here has a handle any more.
 pub trait Carrier: Send + Sync + 'static {
     /// Queues a message for `to` and returns at once; messages that one sender queues for one
     /// receiver arrive in that order.
@@ -225,8 +233,9 @@ pub trait Carrier: Send + Sync + 'static {
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>>;
 
     /// Calls `on_exit` once: when the coroutine ends, at once if it has ended, with
-    /// [`Exit::Disconnected`] when the link is lost.
-    fn watch(&self, to: &RemoteId, on_exit: OnExit);
+    /// [`Exit::Disconnected`] when the link is lost. What takes that back is no handle of the
+    /// coroutine; `None` when there is nothing to take back.
+    fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch>;
 
     /// Passes on a request; lost without a word when the node cannot be reached.
     fn request(&self, to: &RemoteId, request: Request);
@@ -272,11 +281,6 @@ pub trait Inlet: Send + Sync + 'static {
         false
     }
 
-    /// Whether this takes one answer and no messages.
-    fn is_reply(&self) -> bool {
-        false
-    }
-
     /// Calls `f` once: when all messages that are queued in the mailbox now have been taken out of
     /// it, at once if there are none. One that the coroutine has been woken for does not count.
     ///
@@ -308,6 +312,12 @@ pub trait Inlet: Send + Sync + 'static {
     /// it. A pending reply ends without an answer; a coroutine does not mind.
     fn undelivered(&self) {}
 
+    /// Whether this takes one answer and no messages. So it ends by itself, and a peer that has been
+    /// told of it need not say that it has let go of it.
+    fn is_reply(&self) -> bool {
+        false
+    }
+
     /// For an address that has come home: the local object behind this inlet.
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
@@ -319,6 +329,17 @@ pub trait Exchange: Send + Sync {
 
     /// Finds the way to a coroutine.
     fn import(&self, id: &RemoteId) -> Imported;
+
+    /// Finds the way to a pending [reply](Inlet::is_reply).
+    fn import_reply(&self, id: &RemoteId) -> Imported {
+        self.import(id)
+    }
+
+    /// A handle of a coroutine of another node is written, which has this carrier: that must not
+    /// be the last one here before whoever reads it has one.
+    fn pass_on(&self, id: &RemoteId, carrier: &Arc<dyn Carrier>) {
+        let _ = (id, carrier);
+    }
 
     /// The node whose messages are read in this exchange, if it is for one alone: a channel
     /// believes a node only what it says of itself.

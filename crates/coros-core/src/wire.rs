@@ -12,6 +12,7 @@ use crate::engine::Host;
 use crate::mailbox::Mailbox;
 use crate::remote::{
     self, Carrier, CarryError, CodecError, Imported, Inlet, Message, OnExit, RemoteId, Request,
+    Unwatch,
 };
 use crate::schema;
 use crate::send::SendError;
@@ -78,8 +79,16 @@ impl<M> Remote<M> {
         }
     }
 
-    pub(crate) fn watch(&self, on_exit: OnExit) {
-        self.carrier.watch(&self.id, on_exit);
+    /// Writes the name of the coroutine into a message.
+    fn pass_on<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(exchange) = remote::exchange() {
+            exchange.pass_on(&self.id, &self.carrier);
+        }
+        self.id.serialize(serializer)
+    }
+
+    pub(crate) fn watch(&self, on_exit: OnExit) -> Option<Unwatch> {
+        self.carrier.watch(&self.id, on_exit)
     }
 
     pub(crate) fn request(&self, request: Request) {
@@ -100,7 +109,7 @@ impl<M: Message> Serialize for Address<M> {
                     .export(Arc::new(Exported(self.clone())))
                     .serialize(serializer)
             }
-            Err(remote) => remote.id().serialize(serializer),
+            Err(remote) => remote.pass_on(serializer),
         }
     }
 }

@@ -1,18 +1,21 @@
 //! Channels with subscribers of other nodes, and their relays there.
 #![allow(clippy::unwrap_used)] // in what the tests call
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use coros_core::remote::{
     self, BoxFuture, Carrier, CarryError, Encode, Exchange, Imported, Inlet, Location, NodeId,
-    OnExit, RemoteId, Request,
+    OnExit, RemoteId, Request, Unwatch,
 };
 use coros_core::{Address, Channel, Exit};
 
 /// A way to another node that keeps those who wait for an end.
 #[derive(Default)]
 struct Way {
-    watchers: Mutex<Vec<OnExit>>,
+    watchers: Arc<Mutex<std::collections::BTreeMap<u64, OnExit>>>,
+    watched: AtomicU64,
 }
 
 impl Way {
@@ -22,7 +25,7 @@ impl Way {
 
     fn tell(&self, exit: &Exit) {
         let watchers = std::mem::take(&mut *self.watchers.lock().unwrap());
-        for watcher in watchers {
+        for watcher in watchers.into_values() {
             watcher(exit.clone());
         }
     }
@@ -38,8 +41,14 @@ impl Carrier for Way {
         Box::pin(async move { sent })
     }
 
-    fn watch(&self, _to: &RemoteId, on_exit: OnExit) {
-        self.watchers.lock().unwrap().push(on_exit);
+    fn watch(&self, _to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
+        let key = self.watched.fetch_add(1, Relaxed);
+        self.watchers.lock().unwrap().insert(key, on_exit);
+        let watchers = Arc::clone(&self.watchers);
+        Some(Box::new(move || {
+            let taken = watchers.lock().unwrap().remove(&key);
+            taken.is_some()
+        }))
     }
 
     fn request(&self, _to: &RemoteId, _request: Request) {}
@@ -75,15 +84,18 @@ fn address(way: &Arc<Way>) -> Address<u32> {
 }
 
 #[test]
-fn one_that_subscribes_again_and_again_is_watched_once() {
+fn one_that_subscribes_again_and_again_is_watched_while_it_is_subscribed() {
     let way = Arc::default();
     let channel = Channel::new();
     for _ in 0..100 {
         // Each time the address has come in another message.
         assert_eq!(channel.subscribe(&address(&way)), Ok(true));
+        assert_eq!(channel.subscribe(&address(&way)), Ok(false));
+        assert_eq!(way.watchers(), 1);
         assert!(channel.unsubscribe(&address(&way)));
+        assert_eq!(way.watchers(), 0);
+        assert_eq!(Arc::strong_count(&way), 1, "no address is left");
     }
-    assert_eq!(way.watchers(), 1);
 
     assert_eq!(channel.subscribe(&address(&way)), Ok(true));
     assert_eq!(channel.send(1), Ok(1));
@@ -103,7 +115,7 @@ fn a_link_that_is_lost_releases_no_subscriber_that_is_reached_by_another() {
     channel.subscribe(&address(&lost)).unwrap();
     assert!(channel.unsubscribe(&address(&lost)));
     channel.subscribe(&address(&kept)).unwrap();
-    assert_eq!((lost.watchers(), kept.watchers()), (1, 1));
+    assert_eq!((lost.watchers(), kept.watchers()), (0, 1));
     lost.tell(&Exit::Disconnected);
     assert_eq!(channel.subscribers(), 1);
     kept.tell(&Exit::Disconnected);
@@ -116,8 +128,7 @@ fn a_closed_channel_releases_those_it_watches() {
     let channel = Channel::new();
     channel.subscribe(&address(&way)).unwrap();
     channel.close();
-    way.tell(&Exit::Finished);
-    drop(channel);
+    assert_eq!(way.watchers(), 0);
     assert_eq!(Arc::strong_count(&way), 1, "no address is left");
 }
 
@@ -212,9 +223,10 @@ impl Carrier for Wire {
         Box::pin(async move { sent })
     }
 
-    fn watch(&self, to: &RemoteId, on_exit: OnExit) {
+    fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
         let mut watchers = self.to.watchers.lock().unwrap();
         watchers.push((to.coroutine, on_exit));
+        None
     }
 
     fn request(&self, _to: &RemoteId, _request: Request) {}

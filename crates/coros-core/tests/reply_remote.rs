@@ -10,7 +10,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use coros_core::remote::{
     self, BoxFuture, Carrier, CarryError, Encode, Exchange, Imported, Inlet, Location, Message,
-    NodeId, OnExit, RemoteId, Request,
+    NodeId, OnExit, RemoteId, Request, Unwatch,
 };
 use coros_core::{Address, AskError, Context, Reply, SendError, spawn};
 
@@ -67,7 +67,9 @@ impl Carrier for Way {
         Box::pin(async move { sent })
     }
 
-    fn watch(&self, _to: &RemoteId, _on_exit: OnExit) {}
+    fn watch(&self, _to: &RemoteId, _on_exit: OnExit) -> Option<Unwatch> {
+        None
+    }
 
     fn request(&self, _to: &RemoteId, request: Request) {
         self.requests.lock().unwrap().push(request);

@@ -1,15 +1,17 @@
 //! A peer as core sees it: what takes bytes to the coroutines of another node.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use coros_core::remote::{
-    BoxFuture, Carrier, CarryError, CodecError, Encode, OnExit, RemoteId, Request,
+    BoxFuture, Carrier, CarryError, CodecError, Encode, Inlet, OnExit, RemoteId, Request, Unwatch,
 };
 use coros_core::{Exit, SwapError};
 use tokio::sync::oneshot;
 
 use crate::functions;
+use crate::naming::Naming;
+use crate::outbox::NoRoom;
 use crate::peer::{Peer, PeerSession, tell};
 use crate::scope;
 use crate::session::Place;
@@ -17,58 +19,38 @@ use crate::wire;
 
 impl Carrier for Peer {
     fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
-        self.encoded(encode, |payload, lent| {
-            let queued = self.reach(|session, _| session.message(to.coroutine, payload, lent))?;
-            queued.map_err(|_| CarryError::Full)
+        self.queue(encode, |session, payload, lent| {
+            session.message(to.coroutine, payload, lent)
         })
     }
 
     fn answer(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
-        self.encoded(encode, |payload, lent| {
-            let queued =
-                self.reach(|session, _| session.answer_question(to.coroutine, payload, lent))?;
-            queued.map_err(|_| CarryError::Full)
+        self.queue(encode, |session, payload, lent| {
+            session.answer_question(to.coroutine, payload, lent)
         })
     }
 
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
-        let Some(this) = self.this() else {
-            return Box::pin(async { Err(gone()) });
-        };
-        let target = to.coroutine;
-        let queued = self.encoded(encode, |payload, lent| {
-            let (waiter, answer) = oneshot::channel();
-            // Queued before anybody polls: what the caller sends next comes after it.
-            let (place, epoch) = self
-                .reach(|session, epoch| (session.deliver(target, payload, lent, waiter), epoch))?;
-            let turn = place.map(|place| Turn {
-                peer: this,
-                epoch,
-                place,
-                lent: lent.to_vec(),
-            });
-            let answered = async move {
-                // While it waits, it goes with whoever waits for it.
-                let _turn = turn;
-                answer.await.unwrap_or_else(|_| Err(gone()))
-            };
-            Ok(Box::pin(answered) as BoxFuture<_>)
-        });
-        queued.unwrap_or_else(|e| Box::pin(async { Err(e) }))
+        self.deliver_by(None, to, encode)
     }
 
-    fn watch(&self, to: &RemoteId, on_exit: OnExit) {
+    fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
         let mut on_exit = Some(on_exit);
         let watched = self.reach(|session, _| {
-            if let Some(on_exit) = on_exit.take() {
-                session.watch(to.coroutine, on_exit);
-            }
+            let on_exit = on_exit.take();
+            on_exit.map(|on_exit| session.watch(to.coroutine, on_exit))
         });
-        if watched.is_err()
-            && let Some(on_exit) = on_exit
-        {
-            tell(on_exit, Exit::Disconnected);
-        }
+        let Ok(Some(number)) = watched else {
+            if let Some(on_exit) = on_exit {
+                tell(on_exit, Exit::Disconnected);
+            }
+            return None;
+        };
+        let (peer, target) = (self.weak(), to.coroutine);
+        Some(Box::new(move || {
+            let peer = peer.upgrade();
+            peer.is_some_and(|peer| peer.unwatch(target, number))
+        }))
     }
 
     fn request(&self, to: &RemoteId, request: Request) {
@@ -87,23 +69,135 @@ impl Carrier for Peer {
     }
 }
 
+/// What all handles of one coroutine of a peer share: when it is gone, the peer is told so.
+pub(crate) struct Import {
+    this: Weak<Import>,
+    peer: Arc<Peer>,
+    coroutine: u64,
+}
+
+impl Import {
+    pub(crate) fn new(peer: Arc<Peer>, coroutine: u64) -> Arc<Self> {
+        Arc::new_cyclic(|this| Import {
+            this: Weak::clone(this),
+            peer,
+            coroutine,
+        })
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        self.peer.import_dropped(self.coroutine);
+    }
+}
+
+impl Carrier for Import {
+    fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
+        self.peer.send(to, encode)
+    }
+
+    fn answer(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
+        Carrier::answer(&*self.peer, to, encode)
+    }
+
+    fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
+        // What waits is behind a release that is queued now.
+        self.peer.deliver_by(self.this.upgrade(), to, encode)
+    }
+
+    fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
+        self.peer.watch(to, on_exit)
+    }
+
+    fn request(&self, to: &RemoteId, request: Request) {
+        self.peer.request(to, request);
+    }
+
+    fn swap(
+        &self,
+        to: &RemoteId,
+        function: &str,
+        limit: Duration,
+    ) -> BoxFuture<Result<(), SwapError>> {
+        let (this, swap) = (self.this.upgrade(), self.peer.swap(to, function, limit));
+        Box::pin(async move {
+            let swapped = swap.await;
+            drop(this);
+            swapped
+        })
+    }
+}
+
 impl Peer {
-    fn encoded<T>(
+    /// Encodes a message and has it queued, if there is room.
+    fn queue(
         &self,
         encode: Encode<'_>,
-        f: impl FnOnce(&[u8], &[u64]) -> Result<T, CarryError>,
-    ) -> Result<T, CarryError> {
-        let take_back = |lent: &[u64]| self.take_back(lent);
-        scope::encoded(self.exchange(), encode, take_back, |payload, lent| {
-            check_length(payload, lent)?;
-            f(payload, lent)
+        queue: impl FnOnce(&mut PeerSession, &[u8], &[u64]) -> Result<(), NoRoom>,
+    ) -> Result<(), CarryError> {
+        scope::message(self.exchange(), encode, |payload, mut naming| {
+            check_length(payload, naming.ids())?;
+            let (queued, epoch) = self.reach(|session, epoch| {
+                let queued = queue(session, payload, naming.ids());
+                (queued.map(|()| self.count(&naming)), epoch)
+            })?;
+            let unwatched = queued.map_err(|_| CarryError::Full)?;
+            self.counted(&mut naming, &unwatched, epoch);
+            Ok(())
         })
     }
 
-    /// A message that would have told the peer of these was never sent.
-    fn take_back(&self, lent: &[u64]) {
-        if !lent.is_empty() {
-            self.node().exports.take_back(lent, self.id());
+    /// [`deliver`](Carrier::deliver) by a handle, which is kept while the message waits.
+    fn deliver_by(
+        &self,
+        handle: Option<Arc<Import>>,
+        to: &RemoteId,
+        encode: Encode<'_>,
+    ) -> BoxFuture<Result<(), CarryError>> {
+        let Some(this) = self.this() else {
+            return Box::pin(async { Err(gone()) });
+        };
+        let target = to.coroutine;
+        let queued = scope::message(self.exchange(), encode, |payload, mut naming| {
+            check_length(payload, naming.ids())?;
+            let (waiter, answer) = oneshot::channel();
+            // Queued before anybody polls: what the caller sends next comes after it.
+            let (place, unwatched, epoch) = self.reach(|session, epoch| {
+                let place = session.deliver(target, payload, naming.ids(), waiter);
+                (place, self.count(&naming), epoch)
+            })?;
+            self.counted(&mut naming, &unwatched, epoch);
+            let turn = place.map(|place| Turn {
+                peer: this,
+                epoch,
+                place,
+                naming,
+                _handle: handle,
+            });
+            let answered = async move {
+                // While it waits, it goes with whoever waits for it.
+                let _turn = turn;
+                answer.await.unwrap_or_else(|_| Err(gone()))
+            };
+            Ok(Box::pin(answered) as BoxFuture<_>)
+        });
+        queued.unwrap_or_else(|e| Box::pin(async { Err(e) }))
+    }
+
+    /// Counts what a message names that has been queued just now, while the session cannot end;
+    /// [`counted`](Peer::counted) must follow when it can.
+    fn count(&self, naming: &Naming) -> Vec<Arc<dyn Inlet>> {
+        self.node().exports.name(naming.own(), self.id())
+    }
+
+    fn counted(&self, naming: &mut Naming, unwatched: &[Arc<dyn Inlet>], epoch: u64) {
+        for inlet in unwatched {
+            self.node().exports.watch_end(inlet);
+        }
+        let passed = naming.take_passed();
+        if !passed.is_empty() {
+            self.has_passed(passed, epoch);
         }
     }
 }
@@ -113,15 +207,13 @@ struct Turn {
     peer: Arc<Peer>,
     epoch: u64,
     place: Place,
-    lent: Vec<u64>,
+    naming: Naming,
+    _handle: Option<Arc<Import>>,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let withdraw = |session: &mut PeerSession| session.withdraw(self.place);
-        if self.peer.in_session(self.epoch, withdraw) == Some(true) {
-            self.peer.take_back(&self.lent);
-        }
+        self.peer.withdraw(self.epoch, self.place, &self.naming);
     }
 }
 

@@ -15,6 +15,14 @@ pub struct Census {
     pub sessions: usize,
     /// Coroutines that peers have been told of.
     pub exports: usize,
+    /// Ends of coroutines that peers wait for.
+    pub watches: usize,
+    /// Coroutines of peers that there are handles of.
+    pub imports: usize,
+    /// Ends of coroutines of peers that somebody here waits for.
+    pub watching: usize,
+    /// Coroutines of peers that other peers have been told of.
+    pub passed: usize,
     /// Connections that have not shown yet who they are.
     pub pending: usize,
     /// Tasks that read or write a link.
@@ -30,7 +38,15 @@ impl Node {
     pub fn census(&self) -> Census {
         let inner = self.inner();
         let peers = inner.all_peers();
+        let tables = peers.iter().map(|peer| peer.tables());
+        let [imports, watching, passed] = tables
+            .reduce(|sums, more| std::array::from_fn(|i| sums[i] + more[i]))
+            .unwrap_or_default();
         Census {
+            watches: inner.exports.watches(),
+            imports,
+            watching,
+            passed,
             sessions: peers.iter().filter(|peer| peer.has_session()).count(),
             peers: inner.known(),
             exports: inner.exports.len(),

@@ -36,6 +36,8 @@ struct Later {
     place: Place,
     payload: Vec<u8>,
     lent: Vec<u8>,
+    /// Coroutines of this node that it names, whatever is released meanwhile.
+    _held: Vec<Arc<dyn Inlet>>,
 }
 
 /// What a frame needs while it waits.
@@ -47,8 +49,13 @@ pub(crate) struct Place {
 }
 
 impl Queues {
-    /// Puts a frame behind the one that waits for the same coroutine, if there is one.
-    pub(crate) fn behind(&self, frame: &Frame<'_>) -> bool {
+    /// Puts a frame behind the one that waits for the same coroutine, if there is one, with what
+    /// `hold` gives.
+    pub(crate) fn behind(
+        &self,
+        frame: &Frame<'_>,
+        hold: impl FnOnce() -> Vec<Arc<dyn Inlet>>,
+    ) -> bool {
         // Pairs with `next`: at zero what waited is in the mailbox.
         if self.targets.load(Acquire) == 0 {
             return false;
@@ -61,6 +68,7 @@ impl Queues {
             place: Place::of(frame),
             payload: frame.payload.to_vec(),
             lent: frame.lent.to_vec(),
+            _held: hold(),
         });
         true
     }
@@ -130,6 +138,7 @@ impl Queue {
         self.done(place, &first.await);
         while let Some(later) = self.course.queues.next(self.target) {
             place = later.place;
+            let _named = self.peer.named(self.course.epoch, &later.lent);
             let exchange = self.peer.exchange();
             let delivery = guarded("a delivery", || {
                 remote::with_exchange(exchange, || self.inlet.deliver(&later.payload))
@@ -217,10 +226,10 @@ mod tests {
             payload: b"a",
             lent: &[],
         };
-        assert!(!queues.behind(&frame(7)));
+        assert!(!queues.behind(&frame(7), Vec::new));
         queues.open(7);
-        assert!(queues.behind(&frame(7)) && !queues.behind(&frame(8)));
+        assert!(queues.behind(&frame(7), Vec::new) && !queues.behind(&frame(8), Vec::new));
         assert!(queues.next(7).is_some() && queues.next(7).is_none());
-        assert!(!queues.behind(&frame(7)));
+        assert!(!queues.behind(&frame(7), Vec::new));
     }
 }

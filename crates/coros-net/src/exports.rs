@@ -1,25 +1,35 @@
 //! The local coroutines that other nodes have been told of.
 //!
 //! An address that goes into a message puts its coroutine's inlet into this table; frames that
-//! come for the coroutine find it here. An entry stays until the coroutine ends, or until the
-//! sessions with all peers that hold it are over. A peer holds an entry when it was told of it or
-//! has used it; values encoded for nobody in particular ([`Node::encode`](crate::Node::encode))
-//! pin their entries until the coroutine ends or the node closes.
+//! come for the coroutine find it here. An entry stays until the coroutine ends, or nobody holds
+//! it any more; while it stays, the coroutine counts as having an address. A peer holds an entry
 //!
-//! While it stays, the coroutine counts as having an address. What is missing is the release of
-//! single addresses by a peer that goes on, and an address that a peer passes to a third node just
-//! before its own session ends may be gone when the third uses it.
+//! - for every message that has named it to the peer, until the peer has given that back; see
+//!   [`imports`](crate::imports), which is the other side;
+//! - when it has sent to it, though it was told of it by somebody else: until it releases it;
+//! - when a value was encoded for that peer.
+//!
+//! All this ends with the peer's session. Names hold as peers do. Values encoded for nobody in
+//! particular ([`Node::encode`](crate::Node::encode)) pin what they name until the coroutine ends,
+//! the session with its node if it is of another, or the node closes.
+//!
+//! Those who want to be told of the end of a coroutine do not hold it.
+//!
+//! An address that a peer has passed on to a third node: the peer keeps its own until its session
+//! with the third is over. What it passed on just before that may be gone when the third uses it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use coros_core::Exit;
-use coros_core::remote::{Inlet, NodeId};
+use coros_core::remote::{Carrier, Inlet, NodeId, RemoteId};
 
 use crate::id_hash::IdHash;
 
 /// How many ended coroutines' exits are remembered for those who watch too late.
 const REMEMBERED: usize = 4096;
+/// How many ends one peer may wait for.
+const MAX_WATCHES: usize = 1 << 20;
 
 #[derive(Default)]
 pub(crate) struct Exports {
@@ -33,17 +43,35 @@ struct Table {
     exits_in_order: VecDeque<u64>,
     /// Those whose end this table will be told of, in it or no more: each is watched once.
     watched: HashSet<u64, IdHash>,
+    /// Peers who are to be told of the end. Kept here and not by the coroutine, which may live
+    /// long after their sessions.
+    watchers: HashMap<u64, Watchers, IdHash>,
+    /// How many of them each peer has.
+    watches: BTreeMap<NodeId, usize>,
+    /// Handles of coroutines of other nodes that are in values for nobody in particular, as long
+    /// as the sessions with those nodes last.
+    ways: BTreeMap<(NodeId, u64), Arc<dyn Carrier>>,
     closed: bool,
 }
+
+/// By the peer and the number that it has given the watch.
+type Watchers = BTreeMap<(NodeId, u64), Watcher>;
 
 struct Entry {
     inlet: Arc<dyn Inlet>,
     pinned: bool,
-    /// Sorted.
-    holders: Vec<NodeId>,
-    /// Peers who are to be told of the end. Kept here and not by the coroutine, which may live
-    /// long after their sessions.
-    watchers: Vec<(NodeId, Watcher)>,
+    /// By peer.
+    holders: Vec<Holder>,
+}
+
+struct Holder {
+    peer: NodeId,
+    /// By so many messages.
+    named: u64,
+    /// It has sent to it.
+    uses: bool,
+    /// Until its session ends.
+    kept: bool,
 }
 
 /// Tells a peer how a coroutine ended.
@@ -57,64 +85,147 @@ pub(crate) enum Found {
 }
 
 impl Exports {
-    /// Remembers an inlet for a peer, or for whoever it may concern; whether the peer did not hold
-    /// it before.
-    pub(crate) fn add(self: &Arc<Self>, inlet: &Arc<dyn Inlet>, holder: Option<NodeId>) -> bool {
-        let id = inlet.id();
-        let held = |entry: &Entry| entry.is_held_by(holder);
-        if self.read().entries.get(&id).is_some_and(held) {
-            return false;
-        }
+    /// Remembers an inlet for whoever it may concern, or for a peer until its session ends or
+    /// [`let_go`](Exports::let_go) is called.
+    pub(crate) fn keep(self: &Arc<Self>, inlet: &Arc<dyn Inlet>, holder: Option<NodeId>) {
         let mut table = self.write();
-        if table.closed {
-            return false;
+        let Some(entry) = table.enter(inlet) else {
+            return;
+        };
+        match holder {
+            Some(peer) => entry.holder(peer).kept = true,
+            None => entry.pinned = true,
         }
-        let entry = table.entries.entry(id).or_insert_with(|| Entry {
-            inlet: Arc::clone(inlet),
-            pinned: false,
-            holders: Vec::new(),
-            watchers: Vec::new(),
-        });
-        entry.hold(holder);
-        let unwatched = table.watched.insert(id);
+        let unwatched = table.watched.insert(inlet.id());
         drop(table);
         if unwatched {
-            // Not under the lock: it may be called at once.
-            let exports = Arc::downgrade(self);
-            inlet.watch(Box::new(move |exit| {
-                if let Some(exports) = exports.upgrade() {
-                    exports.ended(id, &exit);
-                }
-            }));
+            self.watch_end(inlet);
         }
-        true
     }
 
-    /// A message that would have told `holder` of these was never sent.
-    pub(crate) fn take_back(&self, ids: &[u64], holder: NodeId) {
-        let mut dropped = Vec::new();
+    /// A message that names these is queued for a peer: those of them whose end this table has to
+    /// be told of, by [`watch_end`](Exports::watch_end), outside of all locks. Those that are
+    /// counted the peer will release.
+    #[must_use]
+    pub(crate) fn name(
+        &self,
+        named: &[(Arc<dyn Inlet>, bool)],
+        peer: NodeId,
+    ) -> Vec<Arc<dyn Inlet>> {
+        let mut unwatched = Vec::new();
+        if named.is_empty() {
+            return unwatched;
+        }
         let mut table = self.write();
-        for id in ids {
-            let Some(entry) = table.entries.get_mut(id) else {
-                continue;
+        for (inlet, counted) in named {
+            let Some(entry) = table.enter(inlet) else {
+                break;
             };
-            if entry.let_go(holder) {
-                dropped.extend(table.entries.remove(id));
+            let holder = entry.holder(peer);
+            if *counted {
+                holder.named += 1;
+            } else {
+                holder.kept = true;
+            }
+            if table.watched.insert(inlet.id()) {
+                unwatched.push(Arc::clone(inlet));
             }
         }
+        unwatched
+    }
+
+    /// Has the end of a coroutine told, perhaps at once.
+    pub(crate) fn watch_end(self: &Arc<Self>, inlet: &Arc<dyn Inlet>) {
+        let (exports, id) = (Arc::downgrade(self), inlet.id());
+        inlet.watch(Box::new(move |exit| {
+            if let Some(exports) = exports.upgrade() {
+                exports.ended(id, &exit);
+            }
+        }));
+    }
+
+    /// A peer has no handles of these coroutines any more, after so many messages that named each:
+    /// those that nobody holds now. The last address of a coroutine may be in there: it must not
+    /// be dropped under a lock.
+    #[must_use]
+    pub(crate) fn released(
+        &self,
+        released: impl Iterator<Item = (u64, u64)>,
+        peer: NodeId,
+    ) -> Vec<Arc<dyn Inlet>> {
+        let mut table = self.write();
+        let unheld = released.filter_map(|(id, named)| {
+            table.change(id, peer, |holder| {
+                // Of what the peer says nothing follows but that it may reach less.
+                holder.named = holder.named.saturating_sub(named);
+                holder.uses = false;
+            })
+        });
+        unheld.collect()
+    }
+
+    /// A message that [named](Exports::name) these will not be sent: those that nobody holds now,
+    /// as those that are [released](Exports::released).
+    #[must_use]
+    pub(crate) fn take_back(
+        &self,
+        named: &[(Arc<dyn Inlet>, bool)],
+        peer: NodeId,
+    ) -> Vec<Arc<dyn Inlet>> {
+        let mut table = self.write();
+        let unheld = named.iter().filter_map(|(inlet, counted)| {
+            table.change(inlet.id(), peer, |holder| {
+                if *counted {
+                    holder.named = holder.named.saturating_sub(1);
+                } else if inlet.is_reply() {
+                    holder.kept = false;
+                }
+            })
+        });
+        unheld.collect()
+    }
+
+    /// What was [kept](Exports::keep) for a holder need not be any more.
+    pub(crate) fn let_go(&self, id: u64, holder: NodeId) {
+        let let_go = |holder: &mut Holder| holder.kept = false;
+        let unheld = self.write().change(id, holder, let_go);
+        drop(unheld);
+    }
+
+    /// Keeps a handle of a coroutine of another node for whoever it may concern.
+    pub(crate) fn keep_way(&self, id: &RemoteId, carrier: &Arc<dyn Carrier>) {
+        let id = (id.location.node, id.coroutine);
+        let mut table = self.write();
+        let before = match table.closed {
+            true => None,
+            false => table.ways.insert(id, Arc::clone(carrier)),
+        };
         drop(table);
-        drop(dropped);
+        drop(before);
+    }
+
+    /// The session with a peer is over, and so does it hold nothing for this node: the handles of
+    /// its coroutines that were [kept](Exports::keep_way), not to be dropped under a lock.
+    #[must_use]
+    pub(crate) fn forget_ways(&self, peer: NodeId) -> BTreeMap<(NodeId, u64), Arc<dyn Carrier>> {
+        let of_peer = (peer, 0)..=(peer, u64::MAX);
+        self.write().ways.extract_if(of_peer, |_, _| true).collect()
+    }
+
+    /// Whether a peer has been told of a coroutine, or has used it.
+    pub(crate) fn is_held_by(&self, id: u64, peer: NodeId) -> bool {
+        let table = self.read();
+        let entry = table.entries.get(&id);
+        entry.is_some_and(|entry| entry.is_held_by(peer))
     }
 
     /// A message that named this one was not read by `holder`.
     pub(crate) fn unread(&self, id: u64, holder: NodeId) {
-        let held = |entry: &&Entry| entry.is_held_by(Some(holder));
-        let inlet = self
-            .read()
-            .entries
-            .get(&id)
-            .filter(held)
-            .map(|entry| Arc::clone(&entry.inlet));
+        let held = |entry: &&Entry| entry.is_held_by(holder);
+        let table = self.read();
+        let entry = table.entries.get(&id).filter(held);
+        let inlet = entry.map(|entry| Arc::clone(&entry.inlet));
+        drop(table);
         if let Some(inlet) = inlet {
             inlet.undelivered();
         }
@@ -124,9 +235,7 @@ impl Exports {
     pub(crate) fn find(&self, id: u64, user: NodeId) -> Option<Found> {
         let table = self.read();
         match table.entries.get(&id) {
-            Some(entry) if entry.is_held_by(Some(user)) => {
-                Some(Found::Here(Arc::clone(&entry.inlet)))
-            }
+            Some(entry) if entry.is_held_by(user) => Some(Found::Here(Arc::clone(&entry.inlet))),
             Some(_) => None,
             None => Some(Found::Ended(table.exits.get(&id).cloned())),
         }
@@ -139,24 +248,56 @@ impl Exports {
         let Some(entry) = table.entries.get_mut(&id) else {
             return Found::Ended(table.exits.get(&id).cloned());
         };
-        entry.hold(Some(user));
+        entry.holder(user).uses = true;
         Found::Here(Arc::clone(&entry.inlet))
     }
 
-    /// Tells `holder` of the end of a coroutine that it holds, unless its session is over before;
-    /// at once, and how if that is known, if there is no such coroutine.
-    pub(crate) fn watch(&self, id: u64, holder: NodeId, tell: Watcher) {
+    /// Tells a peer of the end of a coroutine, unless its session is over before, or it
+    /// [does not want to know](Exports::unwatch) any more. The session must not end meanwhile.
+    ///
+    /// # Errors
+    /// It has ended, or never was: gives back how, if that is known, and who is to be told.
+    pub(crate) fn watch(
+        &self,
+        id: u64,
+        peer: NodeId,
+        number: u64,
+        tell: Watcher,
+    ) -> Result<(), NotWatched> {
         let mut table = self.write();
-        if let Some(entry) = table.entries.get_mut(&id)
-            && entry.is_held_by(Some(holder))
-        {
-            entry.watchers.push((holder, tell));
-            return;
+        if !table.entries.contains_key(&id) && !table.watched.contains(&id) {
+            // That it has ended is certain; how is no longer known.
+            let exit = table.exits.get(&id).cloned();
+            return Err(NotWatched::Ended(tell, exit.unwrap_or(Exit::Disconnected)));
         }
-        let exit = table.exits.get(&id).cloned();
+        let watches = table.watches.entry(peer).or_default();
+        if *watches == MAX_WATCHES {
+            return Err(NotWatched::TooMany);
+        }
+        *watches += 1;
+        let before = table.watchers.entry(id).or_default();
+        let before = before.insert((peer, number), tell);
+        if before.is_some() {
+            table.fewer_watches(peer, 1);
+        }
+        Ok(())
+    }
+
+    /// A peer does not want to be told of the end of a coroutine any more.
+    pub(crate) fn unwatch(&self, id: u64, peer: NodeId, number: u64) {
+        let mut table = self.write();
+        let Some(watchers) = table.watchers.get_mut(&id) else {
+            return;
+        };
+        let removed = watchers.remove(&(peer, number));
+        if watchers.is_empty() {
+            table.watchers.remove(&id);
+        }
+        if removed.is_some() {
+            table.fewer_watches(peer, 1);
+        }
         drop(table);
-        // That it has ended is certain; how is no longer known.
-        tell(exit.unwrap_or(Exit::Disconnected));
+        drop(removed);
     }
 
     /// Finds a coroutine whose address has come home.
@@ -170,10 +311,10 @@ impl Exports {
     /// Whether a peer waits for something here, or somebody here for it: it watches a coroutine, or
     /// has a question to answer.
     pub(crate) fn owes(&self, peer: NodeId) -> bool {
-        self.read().entries.values().any(|entry| {
-            let holds = entry.is_held_by(Some(peer));
-            holds && (entry.inlet.is_reply() || entry.watchers.iter().any(|(by, _)| *by == peer))
-        })
+        let table = self.read();
+        let mut entries = table.entries.values();
+        table.watches.contains_key(&peer)
+            || entries.any(|entry| entry.inlet.is_reply() && entry.is_held_by(peer))
     }
 
     /// The session with a peer is over: what nobody holds any more. The last address of a
@@ -181,13 +322,25 @@ impl Exports {
     #[must_use]
     pub(crate) fn release(&self, peer: NodeId) -> Vec<Arc<dyn Inlet>> {
         let mut released = Vec::new();
-        self.write().entries.retain(|_, entry| {
-            let unheld = entry.let_go(peer);
+        let mut table = self.write();
+        table.entries.retain(|_, entry| {
+            entry.holders.retain(|holder| holder.peer != peer);
+            let unheld = entry.is_unheld();
             if unheld {
                 released.push(Arc::clone(&entry.inlet));
             }
             !unheld
         });
+        let mut told_no_more = Vec::new();
+        if table.watches.remove(&peer).is_some() {
+            table.watchers.retain(|_, watchers| {
+                let of_peer = watchers.extract_if(.., |(watcher, _), _| *watcher == peer);
+                told_no_more.extend(of_peer);
+                !watchers.is_empty()
+            });
+        }
+        drop(table);
+        drop(told_no_more);
         // Whoever asked first is told first that there will be no answer.
         released.sort_unstable_by_key(|inlet| inlet.id());
         released
@@ -197,9 +350,12 @@ impl Exports {
     pub(crate) fn close(&self) {
         let mut table = self.write();
         table.closed = true;
-        let entries = std::mem::take(&mut table.entries);
+        let forgotten = (
+            std::mem::take(&mut table.entries),
+            std::mem::take(&mut table.ways),
+        );
         drop(table);
-        drop(entries);
+        drop(forgotten);
     }
 
     /// How many coroutines peers have been told of.
@@ -207,10 +363,19 @@ impl Exports {
         self.read().entries.len()
     }
 
+    /// How many ends peers wait for.
+    pub(crate) fn watches(&self) -> usize {
+        self.read().watches.values().sum()
+    }
+
     fn ended(&self, id: u64, exit: &Exit) {
         let mut table = self.write();
         let entry = table.entries.remove(&id);
         table.watched.remove(&id);
+        let watchers = table.watchers.remove(&id).unwrap_or_default();
+        for (peer, _) in watchers.keys() {
+            table.fewer_watches(*peer, 1);
+        }
         table.exits.insert(id, exit.clone());
         table.exits_in_order.push_back(id);
         if table.exits_in_order.len() > REMEMBERED
@@ -219,7 +384,8 @@ impl Exports {
             table.exits.remove(&oldest);
         }
         drop(table);
-        for (_, tell) in entry.into_iter().flat_map(|entry| entry.watchers) {
+        drop(entry);
+        for tell in watchers.into_values() {
             tell(exit.clone());
         }
     }
@@ -233,33 +399,84 @@ impl Exports {
     }
 }
 
-impl Entry {
-    fn is_held_by(&self, holder: Option<NodeId>) -> bool {
-        match holder {
-            Some(peer) => self.holders.binary_search(&peer).is_ok(),
-            None => self.pinned,
+/// Why nobody will be told of an end.
+pub(crate) enum NotWatched {
+    /// It has come already.
+    Ended(Watcher, Exit),
+    /// The peer waits for as many as it may.
+    TooMany,
+}
+
+impl Table {
+    /// The entry of a coroutine; `None` when the node has closed.
+    fn enter(&mut self, inlet: &Arc<dyn Inlet>) -> Option<&mut Entry> {
+        if self.closed {
+            return None;
         }
+        Some(self.entries.entry(inlet.id()).or_insert_with(|| Entry {
+            inlet: Arc::clone(inlet),
+            pinned: false,
+            holders: Vec::new(),
+        }))
     }
 
-    /// A holder has gone, if it was one: whether nobody is left.
-    fn let_go(&mut self, holder: NodeId) -> bool {
-        let Ok(at) = self.holders.binary_search(&holder) else {
-            return false;
-        };
-        self.holders.remove(at);
-        self.watchers.retain(|(watcher, _)| *watcher != holder);
+    /// A holder holds less, if it is one: the inlet, if nobody holds it any more.
+    fn change(
+        &mut self,
+        id: u64,
+        peer: NodeId,
+        f: impl FnOnce(&mut Holder),
+    ) -> Option<Arc<dyn Inlet>> {
+        let entry = self.entries.get_mut(&id)?;
+        let at = entry.find(peer).ok()?;
+        let holder = &mut entry.holders[at];
+        f(holder);
+        if holder.named > 0 || holder.uses || holder.kept {
+            return None;
+        }
+        entry.holders.remove(at);
+        if !entry.is_unheld() {
+            return None;
+        }
+        self.entries.remove(&id).map(|entry| entry.inlet)
+    }
+
+    fn fewer_watches(&mut self, peer: NodeId, by: usize) {
+        if let Some(watches) = self.watches.get_mut(&peer) {
+            *watches -= by;
+            if *watches == 0 {
+                self.watches.remove(&peer);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn find(&self, peer: NodeId) -> Result<usize, usize> {
+        self.holders
+            .binary_search_by_key(&peer, |holder| holder.peer)
+    }
+
+    fn is_held_by(&self, peer: NodeId) -> bool {
+        self.find(peer).is_ok()
+    }
+
+    fn is_unheld(&self) -> bool {
         !self.pinned && self.holders.is_empty()
     }
 
-    fn hold(&mut self, holder: Option<NodeId>) {
-        match holder {
-            Some(peer) => {
-                if let Err(at) = self.holders.binary_search(&peer) {
-                    self.holders.insert(at, peer);
-                }
-            }
-            None => self.pinned = true,
-        }
+    fn holder(&mut self, peer: NodeId) -> &mut Holder {
+        let at = self.find(peer).unwrap_or_else(|at| {
+            let holder = Holder {
+                peer,
+                named: 0,
+                uses: false,
+                kept: false,
+            };
+            self.holders.insert(at, holder);
+            at
+        });
+        &mut self.holders[at]
     }
 }
 
@@ -305,12 +522,12 @@ mod tests {
         let coroutine = Arc::new(Watched(7, Mutex::default()));
         let inlet = Arc::clone(&coroutine) as Arc<dyn Inlet>;
         for peer in 1..100 {
-            assert!(exports.add(&inlet, Some(NodeId(peer))));
+            exports.keep(&inlet, Some(NodeId(peer)));
             assert_eq!(exports.release(NodeId(peer)).len(), 1);
         }
         let watchers = std::mem::take(&mut *coroutine.1.lock().unwrap());
         assert_eq!(watchers.len(), 1);
-        exports.add(&inlet, Some(NodeId(1)));
+        exports.keep(&inlet, Some(NodeId(1)));
         for watcher in watchers {
             watcher(Exit::Finished);
         }
@@ -327,10 +544,10 @@ mod tests {
         let inlet = Arc::clone(&coroutine) as Arc<dyn Inlet>;
         let (told, exits) = std::sync::mpsc::channel();
         for peer in 1..=3 {
-            exports.add(&inlet, Some(NodeId(peer)));
+            exports.keep(&inlet, Some(NodeId(peer)));
             let told = told.clone();
             let tell: Watcher = Box::new(move |exit| told.send((peer, exit)).unwrap());
-            exports.watch(7, NodeId(peer), tell);
+            assert!(exports.watch(7, NodeId(peer), 1, tell).is_ok());
         }
         drop(told);
         assert!(exports.release(NodeId(2)).is_empty());

@@ -131,6 +131,15 @@ impl Inflow {
         table.ask_if_half(ask.target)
     }
 
+    /// Asks about one coroutine, which nobody finds later.
+    pub(crate) fn ask(&self, target: u64) -> Option<Ask> {
+        let mut table = self.lock();
+        let entry = table.entries.get_mut(&target)?;
+        let bytes = entry.owed;
+        let ask = bytes > 0 && !std::mem::replace(&mut entry.asked, true);
+        ask.then_some(Ask { target, bytes })
+    }
+
     /// Asks about those for which nothing has come since the last call.
     pub(crate) fn idle(&self) -> Vec<Ask> {
         let mut table = self.lock();

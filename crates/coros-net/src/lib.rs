@@ -20,9 +20,10 @@
 //! - A link that nobody uses is closed ([`Builder::idle`]), which is no event and ends nothing: the
 //!   next use of an address makes another.
 //! - A question that is passed on is answered by way of each node that it passed through.
-//! - An address that has gone to another node counts as one until the session with that node
-//!   ends, or this node closes, whether or not anybody there still has it: a coroutine that is to
-//!   end when nobody can send to it any more needs a message that says so.
+//! - An address that has gone to another node counts as one until the last handle of it there is
+//!   dropped, or the session with that node ends: then a coroutine's `receive` returns `None` as it
+//!   does without a network. Whoever waits for an end has no address. One that is passed on to a third
+//!   node is kept by whoever passes it on until his session with the third ends.
 //! - What is under way to one coroutine from one node, until it has taken it out of its mailbox, is
 //!   bounded (1 MiB, or one message), also for unbounded mailboxes: then `send` gives the message
 //!   back and `deliver` waits, in turn. So a slow receiver holds up its own senders and nobody else.
@@ -63,16 +64,20 @@ mod greeting;
 mod hex;
 mod id_hash;
 mod identity;
+mod imports;
 mod inflow;
 mod link;
 mod membership;
 mod names;
+mod naming;
 mod node;
 mod parts;
 mod peer;
 mod pending;
 mod read_ahead;
 mod redial;
+#[cfg(test)]
+mod release_tests;
 mod rendezvous;
 #[cfg(test)]
 mod rogue_tests;

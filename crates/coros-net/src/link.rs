@@ -81,6 +81,7 @@ impl Link {
             course,
             buffer: self.buffer,
             came: Came::default(),
+            unheld: Vec::new(),
         };
 
         let reason = tokio::select! {
@@ -258,6 +259,8 @@ struct Reader<'a> {
     course: Course,
     buffer: ReadBuffer,
     came: Came,
+    /// Released coroutines, of which what has come is not in `inflow` yet.
+    unheld: Vec<Arc<dyn Inlet>>,
 }
 
 impl Reader<'_> {
@@ -306,6 +309,12 @@ impl Reader<'_> {
         for ask in asks.map_err(|TooMuch(target)| WireError::Window(target))? {
             self.peer.ask(&self.course, ask);
         }
+        for inlet in self.unheld.drain(..) {
+            // Nobody finds the mailbox later.
+            if let Some(ask) = self.course.inflow.ask(inlet.id()) {
+                self.peer.ask_there(&self.course, ask, &*inlet);
+            }
+        }
         Ok(())
     }
 
@@ -315,10 +324,20 @@ impl Reader<'_> {
             Kind::Message => self.message(frame)?,
             Kind::Deliver => self.deliver(frame)?,
             Kind::Answer => self.answered(frame)?,
+            Kind::Released => {
+                let released = wire::read_released(frame)?;
+                self.unheld
+                    .extend(self.peer.released(self.course.epoch, released));
+            }
             Kind::Watch => self.watch(target, frame.envelope.correlation),
+            Kind::Unwatch => {
+                let exports = &self.peer.node().exports;
+                exports.unwatch(target, self.peer.id(), frame.envelope.correlation);
+            }
             Kind::Request => {
                 let request = wire::read_value(frame)?;
-                if let Found::Here(inlet) = self.find(target) {
+                // Whoever only wants to stop it does not hold it.
+                if let Some(inlet) = self.peer.inlet(target) {
                     guarded("a request", || inlet.request(request));
                 }
             }
@@ -344,10 +363,10 @@ impl Reader<'_> {
         let target = frame.envelope.target;
         let Found::Here(inlet) = self.find(target) else {
             self.came.add(target, frame.length());
-            self.unread(frame);
+            self.unopened(frame);
             return Ok(());
         };
-        if self.course.queues.behind(frame) {
+        if self.course.queues.behind(frame, || self.yours(frame)) {
             return self.waits(frame);
         }
         if inlet.is_bounded() {
@@ -359,6 +378,7 @@ impl Reader<'_> {
     }
 
     fn receive(&self, inlet: &Arc<dyn Inlet>, frame: &Frame<'_>) {
+        let _named = self.peer.named(self.course.epoch, frame.lent);
         let received = guarded("a message", || inlet.receive(frame.payload));
         if let Err(error) = received.unwrap_or_else(|| Err(panicked())) {
             self.dropped(frame, &error);
@@ -381,7 +401,7 @@ impl Reader<'_> {
         match self.find(frame.envelope.target) {
             Found::Here(inlet) if inlet.is_reply() => self.receive(&inlet, frame),
             Found::Here(_) => return Err(WireError::Unexpected(Kind::Answer)),
-            Found::Ended(_) => self.unread(frame),
+            Found::Ended(_) => self.unopened(frame),
         }
         Ok(())
     }
@@ -390,12 +410,12 @@ impl Reader<'_> {
         let (target, correlation) = (frame.envelope.target, frame.envelope.correlation);
         let Found::Here(inlet) = self.find(target) else {
             self.came.add(target, frame.length());
-            self.unread(frame);
+            self.unopened(frame);
             let closed = Err(CarryError::Closed);
             answer(self.peer, self.course.epoch, correlation, &closed);
             return Ok(());
         };
-        if self.course.queues.behind(frame) {
+        if self.course.queues.behind(frame, || self.yours(frame)) {
             return self.waits(frame);
         }
         self.deliver_to(inlet, frame)
@@ -404,6 +424,7 @@ impl Reader<'_> {
     /// Delivers at once, or in a task of its own if that has to wait.
     fn deliver_to(&mut self, inlet: Arc<dyn Inlet>, frame: &Frame<'_>) -> Result<(), WireError> {
         let target = frame.envelope.target;
+        let _named = self.peer.named(self.course.epoch, frame.lent);
         let delivery = guarded("a delivery", || start_delivery(&inlet, frame.payload));
         let place = Place::of(frame);
         match delivery.unwrap_or_else(|| Delivery::Done(Err(panicked()))) {
@@ -454,14 +475,22 @@ impl Reader<'_> {
                 peer.answer(epoch, |session| session.answer_watch(correlation, &exit));
             }
         };
-        match self.find(target) {
-            Found::Here(_) => {
-                let exports = &self.peer.node().exports;
-                exports.watch(target, self.peer.id(), Box::new(tell));
-            }
-            // That it has ended is certain; how is no longer known.
-            Found::Ended(exit) => tell(exit.unwrap_or(Exit::Disconnected)),
-        }
+        let tell = Box::new(tell);
+        self.peer
+            .watched(self.course.epoch, target, correlation, tell);
+    }
+
+    /// The coroutines of this node that a message of the peer names.
+    fn yours(&self, frame: &Frame<'_>) -> Vec<Arc<dyn Inlet>> {
+        let ids = wire::marked(frame.lent, wire::YOURS);
+        ids.filter_map(|id| self.peer.node().exports.come_home(id))
+            .collect()
+    }
+
+    /// Nobody will read a message: what it names is given back at once.
+    fn unopened(&self, frame: &Frame<'_>) {
+        drop(self.peer.named(self.course.epoch, frame.lent));
+        self.unread(frame);
     }
 
     fn unread(&self, frame: &Frame<'_>) {

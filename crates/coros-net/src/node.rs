@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use coros_core::Address;
-use coros_core::remote::{self, CodecError, Exchange, Location, NodeId};
+use coros_core::remote::{self, CodecError, Exchange, Location, NodeId, RemoteId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::builder::Builder;
+use crate::carrier::Import;
 use crate::events::{Events, PeerEvent};
 use crate::exports::Exports;
 use crate::files::{Files, Store};
@@ -237,9 +238,11 @@ impl Node {
     /// Encodes a value that may have addresses in it, to be taken to another node by other means
     /// than a message.
     ///
-    /// The coroutines whose local addresses are in it can be reached by peers until they end, or
-    /// the node closes: until then they count as having an address.
-    /// [`encode_for`](Node::encode_for) ends that with the session of the peer it is meant for.
+    /// The coroutines whose addresses are in it can be reached by peers until they end, or the node
+    /// closes, and those of other nodes as long as the session with their node lasts: until then
+    /// they count as having an address, since nobody knows who reads it.
+    /// [`encode_for`](Node::encode_for) ends that, for coroutines of this process, with the session
+    /// of the peer it is meant for.
     ///
     /// # Errors
     /// When the value's `Serialize` fails.
@@ -358,6 +361,11 @@ impl Inner {
             peers: Mutex::default(),
             dormant: Mutex::default(),
         }
+    }
+
+    /// What all handles of a coroutine of another node share.
+    pub(crate) fn import(self: &Arc<Self>, id: &RemoteId) -> Arc<Import> {
+        self.peer(&id.location).import(id.coroutine)
     }
 
     /// The peer at a location, with or without a link.
@@ -623,8 +631,6 @@ impl ConnectError {
 }
 
 fn encode<T: Serialize>(exchange: &Arc<dyn Exchange>, value: &T) -> Result<Vec<u8>, CodecError> {
-    // It is told to whoever gets the bytes, and nobody knows whether anybody does.
-    let keep = |_: &[u64]| {};
     let encode = &mut |buffer: &mut Vec<u8>| remote::encode(value, buffer);
-    scope::encoded(exchange, encode, keep, |bytes, _| Ok(bytes.to_vec()))
+    scope::value(exchange, encode)
 }

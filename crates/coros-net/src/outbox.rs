@@ -89,6 +89,12 @@ impl Outbox {
         Ok(())
     }
 
+    /// Appends one frame behind the messages, of which it is none: whether there is room is the
+    /// caller's business.
+    pub(crate) fn behind_messages(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.lanes[MESSAGES].append(write);
+    }
+
     /// Appends one control frame to be filled in by `write`, one of [`wire`]'s functions.
     pub fn control(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.lanes[CONTROL].append(write);

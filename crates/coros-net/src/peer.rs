@@ -6,24 +6,27 @@
 //! never runs under it.
 //!
 //! Here is what all share; [`linking`] is for those who make links, [`tasks`] for those who run
-//! one.
+//! one, [`handles`] for those who have addresses.
 
+mod handles;
 mod linking;
 mod tasks;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit};
+use coros_core::remote::{Carrier, CarryError, Exchange, Inlet, Location, NodeId, OnExit};
 use coros_core::{Exit, panic_text};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::carrier::Import;
 use crate::deliveries::Queues;
 use crate::greeting;
+use crate::imports::Imports;
 use crate::inflow::Inflow;
 use crate::node::Inner;
 use crate::parts::Part;
@@ -79,6 +82,12 @@ struct State {
     /// Counts the links that broke.
     breaks: u64,
     failed: Option<(Instant, String)>,
+    /// Of the peer's coroutines.
+    imports: Imports<Import>,
+    /// Handles of coroutines of other nodes, of which the peer has been told in this session.
+    passed: BTreeMap<(NodeId, u64), Arc<dyn Carrier>>,
+    /// The last number of the sessions before.
+    correlation: u64,
     todo: Todo,
 }
 
@@ -97,6 +106,7 @@ pub(crate) struct Course {
 struct Todo {
     outputs: VecDeque<Output<Delivered, OnExit>>,
     released: Vec<Arc<dyn Inlet>>,
+    passed: BTreeMap<(NodeId, u64), Arc<dyn Carrier>>,
     /// Somebody is to mind that this break is mended.
     redial: Option<u64>,
 }
@@ -126,6 +136,9 @@ impl Peer {
                 link: None,
                 breaks: 0,
                 failed: None,
+                imports: Imports::new(),
+                passed: BTreeMap::new(),
+                correlation: 0,
                 todo: Todo::default(),
             }),
             wake: Notify::new(),
@@ -238,6 +251,7 @@ impl Peer {
 
     fn carry_out(&self, todo: Todo) {
         drop(todo.released);
+        drop(todo.passed);
         for output in todo.outputs {
             match output {
                 // Whoever waited may have gone.
@@ -267,16 +281,8 @@ impl Peer {
         self.this.upgrade()
     }
 
-    /// Calls `f` with the session of this number, if that is the present one.
-    pub(crate) fn in_session<T>(
-        &self,
-        epoch: u64,
-        f: impl FnOnce(&mut PeerSession) -> T,
-    ) -> Option<T> {
-        self.with(|state| match &mut state.session {
-            Some(session) if state.epoch == epoch => Some(f(session)),
-            _ => None,
-        })
+    pub(crate) fn weak(&self) -> Weak<Peer> {
+        Weak::clone(&self.this)
     }
 
     /// Calls `f`, which queues something, with an open session and its number, and starts a dial
@@ -364,6 +370,7 @@ impl State {
     /// The session there is, or a new one.
     fn open(&mut self, node: &Inner) -> &mut PeerSession {
         let (epoch, course, location) = (&mut self.epoch, &mut self.course, &self.location);
+        let correlation = &self.correlation;
         self.session.get_or_insert_with(|| {
             *epoch += 1;
             let config = &node.config;
@@ -374,7 +381,7 @@ impl State {
                 inflow: Arc::new(Inflow::new(config.outbox)),
             });
             let name = location.to_string();
-            Session::new(now(), name, config.timing, config.outbox)
+            Session::new(now(), name, config.timing, config.outbox).numbered_after(*correlation)
         })
     }
 
@@ -455,7 +462,9 @@ impl State {
         }
         // A session that closes keeps the link until its last frames are written.
         if is_over {
-            self.session = None;
+            if let Some(session) = self.session.take() {
+                self.correlation = session.last_number();
+            }
             self.number = number(node);
             self.peer_number = None;
             if let Some(link) = self.link.take() {
@@ -471,6 +480,10 @@ impl State {
         }
         let released = node.exports.release(self.location.node);
         self.todo.released.extend(released);
+        let ways = node.exports.forget_ways(self.location.node);
+        self.todo.passed.append(&mut self.passed);
+        self.todo.passed.extend(ways);
+        self.imports.session_over();
         if self.link.is_none()
             && let End::Lost(why) = &end
         {

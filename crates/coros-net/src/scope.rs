@@ -1,13 +1,14 @@
 //! What addresses go through while they are encoded and decoded.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use coros_core::remote::{
-    self, CodecError, Encode, Exchange, Imported, Inlet, NodeId, RESERVED, RemoteId,
+    self, Carrier, CodecError, Encode, Exchange, Imported, Inlet, NodeId, RESERVED, RemoteId,
 };
 
+use crate::naming::{self, Naming};
 use crate::node::Inner;
 
 /// Scratch space that grew beyond this for one long message is given back.
@@ -15,8 +16,6 @@ const KEEP: usize = 256 << 10;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    /// What the encoding under way has told the peer of.
-    static LENT: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A node's exchange for values that go to one peer, or to nobody in particular.
@@ -28,8 +27,10 @@ pub(crate) struct Scope {
 impl Exchange for Scope {
     fn export(&self, inlet: Arc<dyn Inlet>) -> RemoteId {
         let coroutine = inlet.id();
-        if self.node.exports.add(&inlet, self.peer) {
-            LENT.with_borrow_mut(|lent| lent.push(coroutine));
+        let exports = &self.node.exports;
+        let is_held = |peer| exports.is_held_by(coroutine, peer);
+        if let Some(inlet) = naming::own(inlet, !self.peer.is_some_and(is_held)) {
+            exports.keep(&inlet, self.peer);
         }
         RemoteId {
             location: self.node.location.clone(),
@@ -38,18 +39,21 @@ impl Exchange for Scope {
     }
 
     fn import(&self, id: &RemoteId) -> Imported {
-        if id.location.node == self.node.location.node {
-            let inlet = if id.coroutine < RESERVED {
-                self.node.parts.inlet(id.coroutine)
-            } else {
-                self.node.exports.come_home(id.coroutine)
-            };
-            return match inlet {
-                Some(inlet) => Imported::Local(inlet),
-                None => Imported::Gone,
-            };
+        self.find(id, |node| match id.coroutine {
+            // A part of the node is nothing to release.
+            ..RESERVED => node.peer(&id.location),
+            _ => node.import(id),
+        })
+    }
+
+    fn import_reply(&self, id: &RemoteId) -> Imported {
+        self.find(id, |node| node.peer(&id.location))
+    }
+
+    fn pass_on(&self, id: &RemoteId, carrier: &Arc<dyn Carrier>) {
+        if id.coroutine >= RESERVED && !naming::others(self.peer, id, carrier) {
+            self.node.exports.keep_way(id, carrier);
         }
-        Imported::Remote(self.node.peer(&id.location))
     }
 
     fn peer(&self) -> Option<NodeId> {
@@ -57,36 +61,69 @@ impl Exchange for Scope {
     }
 }
 
-/// Encodes a message and calls `f` with it and what it lends; whatever goes wrong, `take_back` is
-/// called with the latter.
+impl Scope {
+    fn find(
+        &self,
+        id: &RemoteId,
+        carrier: impl FnOnce(&Arc<Inner>) -> Arc<dyn Carrier>,
+    ) -> Imported {
+        if id.location.node != self.node.location.node {
+            return Imported::Remote(carrier(&self.node));
+        }
+        let inlet = if id.coroutine < RESERVED {
+            self.node.parts.inlet(id.coroutine)
+        } else {
+            self.node.exports.come_home(id.coroutine)
+        };
+        match inlet {
+            Some(inlet) => Imported::Local(inlet),
+            None => Imported::Gone,
+        }
+    }
+}
+
+/// Encodes a message and calls `f` with it and what it names.
 ///
 /// The message is built in scratch space of this thread and not in the link's buffer, since
 /// encoding runs the user's code: that must not hold up other senders, nor deadlock when it sends
 /// something itself.
-pub(crate) fn encoded<T, E: From<CodecError>>(
+pub(crate) fn message<T, E: From<CodecError>>(
     exchange: &Arc<dyn Exchange>,
     encode: Encode<'_>,
-    take_back: impl FnOnce(&[u64]),
-    f: impl FnOnce(&[u8], &[u64]) -> Result<T, E>,
+    f: impl FnOnce(&[u8], Naming) -> Result<T, E>,
+) -> Result<T, E> {
+    encoded(true, exchange, encode, f)
+}
+
+/// Encodes a value that is no message: nobody knows whether anybody reads it.
+pub(crate) fn value(
+    exchange: &Arc<dyn Exchange>,
+    encode: Encode<'_>,
+) -> Result<Vec<u8>, CodecError> {
+    encoded(false, exchange, encode, |bytes, _| Ok(bytes.to_vec()))
+}
+
+fn encoded<T, E: From<CodecError>>(
+    is_message: bool,
+    exchange: &Arc<dyn Exchange>,
+    encode: Encode<'_>,
+    f: impl FnOnce(&[u8], Naming) -> Result<T, E>,
 ) -> Result<T, E> {
     // Encoding may nest: the inner one finds no scratch space and makes its own.
     let mut scratch = SCRATCH.take();
     scratch.clear();
-    let outer = LENT.take();
-    let encoding = catch_unwind(AssertUnwindSafe(|| {
-        remote::with_exchange(exchange, || encode(&mut scratch))
-    }));
-    let lent = LENT.replace(outer);
+    let (encoding, naming) = naming::during(is_message, || {
+        catch_unwind(AssertUnwindSafe(|| {
+            remote::with_exchange(exchange, || encode(&mut scratch))
+        }))
+    });
     let result = match encoding {
-        Ok(encoded) => encoded.map_err(E::from).and_then(|()| f(&scratch, &lent)),
+        Ok(encoded) => encoded.map_err(E::from).and_then(|()| f(&scratch, naming)),
         Err(panic) => {
-            take_back(&lent);
+            drop(naming);
             resume_unwind(panic);
         }
     };
-    if result.is_err() {
-        take_back(&lent);
-    }
     scratch.clear();
     scratch.shrink_to(KEEP);
     SCRATCH.set(scratch);
@@ -101,14 +138,16 @@ mod tests {
     use crate::{Node, Secret};
 
     #[tokio::test]
-    async fn values_that_are_no_messages_leave_nothing_to_take_back() {
+    async fn values_that_are_no_messages_count_for_no_message() {
         let node = Node::builder().secret(Secret::random()).no_listen();
         let node = node.build().await.unwrap();
         let coro = spawn(async |mut me: Context<u32>| me.receive().await);
         let address: Address<u32> = coro.address();
-        node.encode(&address).unwrap();
-        node.encode_for(NodeId(7), &address).unwrap();
-        assert_eq!(LENT.take(), [0; 0]);
+        let (_, naming) = naming::during(true, || {
+            node.encode(&address).unwrap();
+            node.encode_for(NodeId(7), &address).unwrap();
+        });
+        assert_eq!(naming.ids(), [0; 0]);
         node.close().await;
     }
 }

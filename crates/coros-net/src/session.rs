@@ -55,6 +55,11 @@ use crate::wire::{self, Envelope, Frame, Goodbye, Kind, WireError};
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The longest text in an answer, in bytes; at most three fit into a control frame.
 const MAX_TEXT: usize = 16 << 10;
+/// How many coroutines may wait to be released, for want of room: nobody has told of that many
+/// who reads.
+const MAX_RELEASED: usize = 1 << 20;
+/// Room for so many is kept.
+const KEEP_RELEASED: usize = 1 << 10;
 
 /// When a silent peer counts as lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +193,8 @@ pub struct Session<D, W> {
     flow: Flow<D>,
     delivers: HashMap<u64, D>,
     watches: HashMap<u64, W>,
+    /// Coroutines of the peer to be released.
+    released: VecDeque<(u64, u64)>,
     last_correlation: u64,
     began: Instant,
     heard: Instant,
@@ -211,6 +218,7 @@ impl<D, W> Session<D, W> {
             flow: Flow::new(),
             delivers: HashMap::new(),
             watches: HashMap::new(),
+            released: VecDeque::new(),
             last_correlation: 0,
             began: now,
             heard: now,
@@ -218,6 +226,20 @@ impl<D, W> Session<D, W> {
             suspected: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Numbers its questions after those of another session, so that no number of a
+    /// [watch](Session::watch) means two.
+    #[must_use]
+    pub fn numbered_after(mut self, last: u64) -> Self {
+        self.last_correlation = last;
+        self
+    }
+
+    /// The last number of a question.
+    #[must_use]
+    pub fn last_number(&self) -> u64 {
+        self.last_correlation
     }
 
     /// There is a link. The peer has had so many frames, and keeps at most `capacity` bytes.
@@ -360,12 +382,12 @@ impl<D, W> Session<D, W> {
         });
     }
 
-    /// Asks to be told when a coroutine ends.
-    pub fn watch(&mut self, target: u64, watcher: W) {
+    /// Asks to be told when a coroutine ends; the number of the watch.
+    pub fn watch(&mut self, target: u64, watcher: W) -> u64 {
         if !self.is_open() {
             self.outputs
                 .push_back(Output::Exited(watcher, Exit::Disconnected));
-            return;
+            return 0;
         }
         self.last_correlation += 1;
         let correlation = self.last_correlation;
@@ -376,6 +398,55 @@ impl<D, W> Session<D, W> {
             target,
             correlation,
         });
+        correlation
+    }
+
+    /// Takes a watch of a coroutine back: the watcher, if it has not been told.
+    pub fn unwatch(&mut self, target: u64, number: u64) -> Option<W> {
+        let watcher = self.watches.remove(&number)?;
+        self.idle.used();
+        self.control(Envelope {
+            kind: Kind::Unwatch,
+            target,
+            correlation: number,
+        });
+        Some(watcher)
+    }
+
+    /// How many ends are waited for.
+    #[must_use]
+    pub fn watching(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Says that there are no handles of a coroutine of the peer any more, after so many messages
+    /// that named it; behind all messages that are queued, which may be for it or name it.
+    pub fn release(&mut self, coroutine: u64, named: u64) {
+        if !self.is_open() {
+            return;
+        }
+        if self.released.len() == MAX_RELEASED {
+            return self.refuse("it does not read what is released".into());
+        }
+        self.idle.used();
+        self.released.push_back((coroutine, named));
+    }
+
+    fn can_release(&self) -> bool {
+        let length = size_of::<(u64, u64)>() * self.released.len();
+        !self.released.is_empty() && self.outbox.has_room(length.min(wire::MAX_CONTROL))
+    }
+
+    fn write_released(&mut self) {
+        while self.can_release() {
+            let most = wire::MAX_CONTROL / size_of::<(u64, u64)>();
+            let released = self.released.drain(..self.released.len().min(most));
+            self.outbox
+                .behind_messages(|buffer| wire::write_released(buffer, released));
+        }
+        if self.released.is_empty() {
+            self.released.shrink_to(KEEP_RELEASED);
+        }
     }
 
     /// Passes on a request.
@@ -421,12 +492,16 @@ impl<D, W> Session<D, W> {
         });
     }
 
-    /// Says that a message of the peer could not be read, with what it lent.
+    /// Says that a message of the peer could not be read, with what was new in it.
     pub fn answer_unread(&mut self, target: u64, lent: &[u8]) {
         // As much as fits; the rest only matters to a message with thousands of questions.
-        let lent = &lent[..lent.len().min(wire::MAX_CONTROL)];
+        let new = wire::marked(lent, wire::NEW).take(wire::MAX_CONTROL / size_of::<u64>());
+        let lent: Vec<u8> = new.flat_map(u64::to_le_bytes).collect();
+        if lent.is_empty() {
+            return;
+        }
         self.answer(Kind::Unread, target, 0, |buffer, envelope| {
-            wire::write(buffer, envelope, lent);
+            wire::write(buffer, envelope, &lent);
         });
     }
 
@@ -510,6 +585,7 @@ impl<D, W> Session<D, W> {
 
     /// Takes what is to be written; the former contents of `batch` count as written.
     pub fn take(&mut self, now: Instant, batch: &mut Batch) -> Taken {
+        self.write_released();
         if self.has_output()
             && let Some(counts) = self.receipts.tell()
         {
@@ -549,6 +625,7 @@ impl<D, W> Session<D, W> {
     #[must_use]
     pub fn has_output(&self) -> bool {
         !self.outbox.is_empty()
+            || self.can_release()
             || self.receipts.must_tell()
             || matches!(self.phase, Phase::Closing(_))
     }
@@ -701,6 +778,7 @@ impl<D, W> Session<D, W> {
         self.delivers.is_empty()
             && self.watches.is_empty()
             && !self.flow.has_waiting()
+            && self.released.is_empty()
             && self.outbox.is_acknowledged()
     }
 
@@ -784,6 +862,7 @@ impl<D, W> Session<D, W> {
         if matches!(phase, Phase::Ended) {
             self.outbox = Outbox::new(0);
         }
+        self.released = VecDeque::new();
         self.phase = phase;
         let lost = self.disconnected(reason);
         let delivers = in_order(&mut self.delivers).map(|waiter| {

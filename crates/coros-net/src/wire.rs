@@ -28,16 +28,26 @@
 //! | 14   | credit    | 0    | coroutine | bytes that it has taken | none                          |
 //! | 15   | answer    | 1    | pending reply | 0              | the answer                         |
 //! | 16   | rest      | 0    | 0: may we? 1: yes | 0              | none                               |
+//! | 17   | released  | 1    | 0         | 0                  | (coroutine u64, count u64) each    |
+//! | 18   | unwatch   | 0    | coroutine | of the watch       | none                               |
 //!
 //! Lane 0 is control and overtakes lane 1, messages; lane 2 is reserved for bulk. Within a lane
 //! frames keep their order. Payloads other than messages are in postcard and at most 64 KiB long;
 //! a message is at most 16 MiB long. A frame that breaks any of these rules ends the link.
 //!
-//! `lent` counts the ids, 8 bytes each, that follow the message at the end of its payload: the
-//! sender's coroutines and pending replies that the message names and the receiver had not been told
-//! of before. A receiver that cannot read the message sends them back in an `unread` frame, so
-//! that nobody waits for an answer to a question that was never read. In all other frames it is
-//! zero.
+//! `lent` counts the ids, 8 bytes each, that follow the message at the end of its payload: of the
+//! coroutines and pending replies that the message names. In all other frames it is zero. The top
+//! bits of an id say what it is:
+//!
+//! - [`NEW`]: one of the sender's that the receiver did not hold before. A receiver that cannot read
+//!   the message sends it back in an `unread` frame, so that nobody waits for an answer to a
+//!   question that was never read.
+//! - [`COUNTED`]: one of the sender's coroutines. The sender counts how often it names it to the
+//!   receiver, which counts as well and gives the count back in a `released` frame when it has no
+//!   handle any more; see `imports`. That goes behind the messages, since these may name it or be
+//!   for it. Without this bit it is a pending reply, which ends by itself.
+//! - [`YOURS`]: one of the receiver's, which the sender has a handle of. The receiver holds it
+//!   until it has read the message, whatever is released meanwhile.
 //!
 //! A message or deliver may go to a coroutine as long as those before it that the coroutine has not
 //! taken out of its mailbox take less than [`WINDOW`] bytes, as whole frames, and those to all
@@ -65,6 +75,16 @@ pub const FILES: u64 = 1;
 pub const WINDOW: usize = 1 << 20;
 /// The longest payload of a frame that is not a message.
 pub const MAX_CONTROL: usize = 64 << 10;
+
+/// How many ids can go with one message.
+pub const MAX_IDS: usize = u16::MAX as usize;
+/// With an id: the receiver did not hold it before.
+pub const NEW: u64 = 1 << 63;
+/// With an id: it is to be released.
+pub const COUNTED: u64 = 1 << 62;
+/// With an id: it is of the receiver.
+pub const YOURS: u64 = 1 << 61;
+const MARKS: u64 = NEW | COUNTED | YOURS;
 
 /// What a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +123,10 @@ pub enum Kind {
     Answer = 15,
     /// The link is idle and may be closed until somebody needs it.
     Rest = 16,
+    /// There are no handles of these coroutines any more.
+    Released = 17,
+    /// Do not tell me when this coroutine has ended.
+    Unwatch = 18,
 }
 
 impl Kind {
@@ -124,6 +148,8 @@ impl Kind {
             14 => Kind::Credit,
             15 => Kind::Answer,
             16 => Kind::Rest,
+            17 => Kind::Released,
+            18 => Kind::Unwatch,
             _ => return None,
         })
     }
@@ -132,7 +158,7 @@ impl Kind {
     #[must_use]
     pub fn lane(self) -> Lane {
         match self {
-            Kind::Message | Kind::Deliver | Kind::Answer => Lane::Messages,
+            Kind::Message | Kind::Deliver | Kind::Answer | Kind::Released => Lane::Messages,
             _ => Lane::Control,
         }
     }
@@ -154,10 +180,21 @@ impl Kind {
         !self.is_numbered() || matches!(self, Kind::Notice | Kind::Credit)
     }
 
+    /// Whether frames of this kind may name coroutines.
+    fn lends(self) -> bool {
+        self.lane() == Lane::Messages && self != Kind::Released
+    }
+
     fn max_payload(self) -> usize {
         match self {
             Kind::Message | Kind::Deliver | Kind::Answer => MAX_MESSAGE,
-            Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Credit | Kind::Rest => 0,
+            Kind::Watch
+            | Kind::Unwatch
+            | Kind::Ping
+            | Kind::Pong
+            | Kind::Ack
+            | Kind::Credit
+            | Kind::Rest => 0,
             _ => MAX_CONTROL,
         }
     }
@@ -212,7 +249,47 @@ pub fn ids(bytes: &[u8]) -> impl Iterator<Item = u64> {
 /// How many bytes a frame takes.
 #[must_use]
 pub fn length(payload: usize, lent: usize) -> usize {
-    HEADER + payload + lent.min(usize::from(u16::MAX)) * size_of::<u64>()
+    HEADER + payload + lent.min(MAX_IDS) * size_of::<u64>()
+}
+
+/// The ids in a list that have a mark, without their marks.
+pub fn marked(bytes: &[u8], mark: u64) -> impl Iterator<Item = u64> {
+    let marked = ids(bytes).filter(move |id| id & mark != 0);
+    marked.map(|id| id & !MARKS)
+}
+
+/// Appends a frame that says how often coroutines were named of which there are no handles any
+/// more.
+pub fn write_released(buffer: &mut Vec<u8>, released: impl Iterator<Item = (u64, u64)>) {
+    let payload: Vec<u8> = released
+        .flat_map(|(coroutine, count)| [coroutine.to_le_bytes(), count.to_le_bytes()])
+        .flatten()
+        .collect();
+    let envelope = Envelope {
+        kind: Kind::Released,
+        target: 0,
+        correlation: 0,
+    };
+    write(buffer, envelope, &payload);
+}
+
+/// Reads what [`write_released`] wrote.
+///
+/// # Errors
+/// When the payload is no list of pairs.
+pub fn read_released(frame: &Frame<'_>) -> Result<impl Iterator<Item = (u64, u64)>, WireError> {
+    let (pairs, rest) = frame.payload.as_chunks::<16>();
+    if !rest.is_empty() {
+        return Err(WireError::Payload {
+            kind: frame.envelope.kind,
+            reason: "bytes are left over".into(),
+        });
+    }
+    Ok(pairs.iter().map(|pair| {
+        let mut ids = ids(pair);
+        let mut next = || ids.next().unwrap_or_default();
+        (next(), next())
+    }))
 }
 
 /// Appends a frame that lends nothing.
@@ -223,12 +300,12 @@ pub fn write(buffer: &mut Vec<u8>, envelope: Envelope, payload: &[u8]) {
     write_lending(buffer, envelope, payload, &[]);
 }
 
-/// Appends a frame. Of more than 65535 ids only the first are lent.
+/// Appends a frame. Of more than [`MAX_IDS`] ids only the first go with it.
 ///
 /// # Panics
 /// In debug builds, when the payload is longer than its kind allows.
 pub fn write_lending(buffer: &mut Vec<u8>, envelope: Envelope, payload: &[u8], lent: &[u64]) {
-    let lent = &lent[..lent.len().min(usize::from(u16::MAX))];
+    let lent = &lent[..lent.len().min(MAX_IDS)];
     let length = payload.len() + size_of_val(lent);
     debug_assert!(
         length <= envelope.kind.max_payload(),
@@ -277,7 +354,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, WireError> {
         return Err(WireError::Length { kind, length });
     }
     let lent = usize::from(u16::from_le_bytes(part(header, 6))) * size_of::<u64>();
-    if lent > length || (lent > 0 && kind.lane() != Lane::Messages) {
+    if lent > length || (lent > 0 && !kind.lends()) {
         return Err(WireError::Lent(kind));
     }
     let Some(payload) = rest.get(..length) else {

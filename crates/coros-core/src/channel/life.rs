@@ -4,7 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use indexmap::IndexMap;
+
+use super::subscribe::Watched;
 use super::{Channel, Inner};
+use crate::address::Watch;
 use crate::primitives::lock;
 use crate::remote::{NodeId, OnExit};
 use crate::{Exit, names};
@@ -76,7 +80,8 @@ impl<M> Inner<M> {
             relay.tell_closed();
         }
         // Dropping addresses wakes coroutines: not under the lock.
-        drop(dropped);
+        unwatch(dropped.1);
+        drop((dropped.0, dropped.2));
         self.changed.notify_waiters();
         for watcher in watchers {
             watcher(Exit::Finished);
@@ -98,8 +103,16 @@ impl<M> Inner<M> {
                 coroutine.unwatch(home.take_watch(coroutine.id()));
             }
         }
-        drop(dropped);
+        unwatch(dropped.1);
+        drop(dropped.0);
         self.changed.notify_waiters();
+    }
+}
+
+/// Takes back that the end of coroutines of other nodes is told.
+fn unwatch<M>(watched: IndexMap<Watched<M>, Option<Watch>>) {
+    for (coroutine, watch) in watched {
+        coroutine.0.unwatch(watch);
     }
 }
 

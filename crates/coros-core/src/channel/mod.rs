@@ -27,13 +27,14 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use indexmap::IndexSet;
+use indexmap::IndexMap;
 use tokio::sync::Notify;
 
 pub(crate) use self::remote::serde::{channel, channel_inlet};
 pub use error::{ChannelError, SubscribeError};
 
 use self::remote::Home;
+use crate::address::Watch;
 use crate::control::next_id;
 use crate::primitives::{Mutex, lock};
 use crate::remote::{NodeId, OnExit, RemoteId};
@@ -66,7 +67,8 @@ type Transform<M> = Arc<dyn Fn(M) -> Option<M> + Send + Sync>;
 ///   [`receive`](crate::Context::receive) does not return `None` while the channel exists. When
 ///   the channel is [closed](Self::close), or its last handle dropped, its subscribers are
 ///   released; on another node also when the session with the channel's home ends. A handle that
-///   has gone to another node counts until the session with that node ends. (A coroutine that keeps a handle of a channel to which it has subscribed itself
+///   has gone to another node counts until the last is dropped there, or the session with that
+///   node ends. (A coroutine that keeps a handle of a channel to which it has subscribed itself
 ///   keeps its own mailbox open.)
 /// - A subscriber that has **ended**, in whatever way, is not counted any more. Its address is
 ///   dropped by the next operation that comes across it: any send, delivery or count, and
@@ -118,8 +120,9 @@ struct State<M> {
     /// So many addresses at which a subscription looks for those that have ended: twice as many
     /// as were alive last time, so that it costs constant time on average.
     look_at: usize,
-    /// Coroutines of other nodes whose end will be told, subscribed still or not.
-    watched: IndexSet<Watched<M>>,
+    /// The subscribed coroutines of other nodes, and what takes back that their end is told, as
+    /// soon as that is known.
+    watched: IndexMap<Watched<M>, Option<Watch>>,
     afar: Afar,
 }
 
@@ -169,7 +172,7 @@ impl<M> Channel<M> {
             transform: None,
             subscribers: Arc::default(),
             look_at: subscribers::LOOK_AT_LEAST,
-            watched: IndexSet::new(),
+            watched: IndexMap::new(),
             afar: Afar::default(),
         };
         Channel {

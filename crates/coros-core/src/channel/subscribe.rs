@@ -71,8 +71,9 @@ impl<M: Clone + Send + 'static> Channel<M> {
                 state.look_at = subscribers::next_look(list.addresses.len());
                 ended
             };
-            let unwatched =
-                coroutine.remote_id().is_some() && state.watched.insert(Watched(coroutine.clone()));
+            let watched = &mut state.watched;
+            let unwatched = coroutine.remote_id().is_some()
+                && watched.insert(Watched(coroutine.clone()), None).is_none();
             (ended, unwatched)
         };
         drop(ended);
@@ -123,18 +124,28 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// Nothing but its monitor tells that a coroutine of another node has ended.
     fn release_at_exit(&self, watched: Watched<M>) {
         let channel = Arc::downgrade(&self.inner);
-        watched.0.clone().on_exit(move |_| {
+        let coroutine = watched.0.clone();
+        let (again, ended) = (Watched(coroutine.clone()), Watched(coroutine.clone()));
+        drop(watched);
+        let mut watch = coroutine.watch(Box::new(move |_| {
             if let Some(inner) = Weak::upgrade(&channel) {
-                Channel { inner }.release(&watched);
+                Channel { inner }.release(&ended);
             }
-        });
+        }));
+        if let Some(kept) = lock(&self.inner.state).watched.get_mut(&again)
+            && kept.is_none()
+        {
+            *kept = watch.take();
+        }
+        // It has been unsubscribed meanwhile.
+        coroutine.unwatch(watch);
     }
 
     /// The end of a coroutine of another node has been told.
     fn release(&self, ended: &Watched<M>) {
         let released = {
             let mut state = lock(&self.inner.state);
-            let watched = state.watched.swap_take(ended);
+            let watched = state.watched.swap_remove_entry(ended);
             let subscribed = state.subscribers.addresses.get(&ended.0);
             let address = subscribed
                 .is_some_and(|it| it.has_same_way(&ended.0))
@@ -157,15 +168,21 @@ impl<M: Clone + Send + 'static> Channel<M> {
         {
             return home.subscribe(coroutine, false).is_ok();
         }
-        let removed = {
+        let (removed, watched) = {
             let mut state = lock(&self.inner.state);
             if !state.subscribers.addresses.contains(coroutine) {
                 return false;
             }
-            Arc::make_mut(&mut state.subscribers)
-                .addresses
-                .swap_take(coroutine)
+            let list = Arc::make_mut(&mut state.subscribers);
+            let removed = list.addresses.swap_take(coroutine).map(Watched);
+            let watched = removed
+                .as_ref()
+                .and_then(|removed| state.watched.swap_remove_entry(removed));
+            (removed, watched)
         };
+        if let Some((watched, watch)) = watched {
+            watched.0.unwatch(watch);
+        }
         if let Some(home) = &self.inner.home {
             coroutine.unwatch(home.take_watch(coroutine.id()));
         }
@@ -193,11 +210,9 @@ impl<M> Equivalent<Address<M>> for Number {
 
 /// A coroutine of another node, the end of which a carrier has been asked to tell.
 ///
-/// A carrier cannot be asked to forget that again. So the channel remembers, and one that
-/// subscribes again and again is watched once. Two nodes in one process may both have a way to
-/// the coroutine, and each tells when *its* way has ended: unlike addresses, these are equal only
-/// if the way is the same.
-pub(super) struct Watched<M>(Address<M>);
+/// Two nodes in one process may both have a way to the coroutine, and each tells when *its* way
+/// has ended: unlike addresses, these are equal only if the way is the same.
+pub(super) struct Watched<M>(pub(super) Address<M>);
 
 impl<M> PartialEq for Watched<M> {
     fn eq(&self, other: &Self) -> bool {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub use error::{LocateError, RegisterError};
 
+use crate::address::Watch;
 use crate::{Address, Channel, Context};
 use table::Table;
 
@@ -110,10 +111,10 @@ impl<M: Send + 'static> Address<M> {
             return Ok(());
         };
         let its_name = Arc::clone(&name);
-        let key = self.watch(Box::new(move |_| {
+        let watch = self.watch(Box::new(move |_| {
             drop(COROUTINES.remove(&its_name, |entry| entry.number == number));
         }));
-        if let Some(key) = key
+        if let Some(Watch::Here(key)) = watch
             && !COROUTINES.keep_watch(&name, number, key)
         {
             unwatch(self, key);

@@ -120,7 +120,7 @@ impl<'de, T: Message> Deserialize<'de> for Reply<T> {
         }
         let id = RemoteId::deserialize(deserializer)?;
         let exchange = remote::require_exchange().map_err(D::Error::custom)?;
-        let right = match exchange.import(&id) {
+        let right = match exchange.import_reply(&id) {
             Imported::Remote(carrier) => Some(Right::Elsewhere(Box::new(RemoteRight {
                 id,
                 carrier,

@@ -32,6 +32,7 @@ impl<Args: Message, M: Message, R: Message> Handle for Rci<Args, M, R> {
             location: home.clone(),
             coroutine: number,
         };
-        Rci::new(target, "", Way::There(node.carrier(home)))
+        let carrier = node.carrier(&target);
+        Rci::new(target, "", Way::There(carrier))
     }
 }

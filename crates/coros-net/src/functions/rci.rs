@@ -214,6 +214,14 @@ impl Exchange for Noting {
         self.exchange.import(id)
     }
 
+    fn import_reply(&self, id: &RemoteId) -> Imported {
+        self.exchange.import_reply(id)
+    }
+
+    fn pass_on(&self, id: &RemoteId, carrier: &Arc<dyn Carrier>) {
+        self.exchange.pass_on(id, carrier);
+    }
+
     fn peer(&self) -> Option<NodeId> {
         self.exchange.peer()
     }
@@ -221,6 +229,9 @@ impl Exchange for Noting {
 
 impl<Args: Message, M: Message, R: Message> Serialize for Rci<Args, M, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let (Way::There(carrier), Some(exchange)) = (&self.way, remote::exchange()) {
+            exchange.pass_on(&self.target, carrier);
+        }
         (&self.target, &*self.name).serialize(serializer)
     }
 }

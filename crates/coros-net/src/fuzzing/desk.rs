@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use coros_core::Exit;
 use coros_core::remote::{
     self, BoxFuture, Carrier, CarryError, CodecError, Encode, Exchange, Imported, Inlet, Location,
-    NodeId, OnExit, RemoteId, Request,
+    NodeId, OnExit, RemoteId, Request, Unwatch,
 };
 
 /// The node that reads an input, and the one that it comes from.
@@ -127,11 +127,12 @@ impl Carrier for Way {
         Box::pin(async move { sent })
     }
 
-    fn watch(&self, _: &RemoteId, on_exit: OnExit) {
+    fn watch(&self, _: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
         match self.0.upgrade() {
             Some(desk) => desk.lock().watching.push(on_exit),
             None => on_exit(Exit::Disconnected),
         }
+        None
     }
 
     fn request(&self, _: &RemoteId, _: Request) {}

@@ -53,9 +53,9 @@ pub trait Handle: Clone + DeserializeOwned + Send + Sync + 'static {
 pub struct Access<'a>(pub(super) &'a Arc<Inner>);
 
 impl Access<'_> {
-    /// What carries messages to another node.
-    pub(crate) fn carrier(&self, home: &Location) -> Arc<dyn Carrier> {
-        self.0.peer(home)
+    /// What carries messages to something of another node, for as long as there are handles of it.
+    pub(crate) fn carrier(&self, id: &RemoteId) -> Arc<dyn Carrier> {
+        self.0.import(id)
     }
 }
 
@@ -80,7 +80,8 @@ impl<M: Message> Handle for Address<M> {
             location: home.clone(),
             coroutine: number,
         };
-        remote::address(id, node.carrier(home))
+        let carrier = node.carrier(&id);
+        remote::address(id, carrier)
     }
 }
 
@@ -108,7 +109,8 @@ impl<M: Message + Clone> Handle for Channel<M> {
             location: home.clone(),
             coroutine: number,
         };
-        remote::channel(id, node.0.peer(home))
+        let carrier = node.carrier(&id);
+        remote::channel(id, carrier)
     }
 }
 

@@ -71,12 +71,12 @@ impl Inner {
         };
         let pin = self.names.lock().own.next_pin();
         // Before anybody hears of it.
-        self.exports.add(&inlet, Some(pin));
+        self.exports.keep(&inlet, Some(pin));
         let entered = self.enter(name, what, entry, pin);
         match entered {
             Ok(true) => {}
             not_entered => {
-                self.exports.take_back(&[inlet.id()], pin);
+                self.exports.let_go(inlet.id(), pin);
                 return not_entered.map(|_| ());
             }
         }
@@ -164,7 +164,7 @@ impl Inner {
         state.registry.change(&name, None);
         drop(state);
         self.names.news.notify_one();
-        self.exports.take_back(&[holder.entry.number], holder.pin);
+        self.exports.let_go(holder.entry.number, holder.pin);
         true
     }
 }

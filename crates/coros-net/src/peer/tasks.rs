@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use coros_core::remote::RESERVED;
+use coros_core::remote::{Inlet, RESERVED};
 
 use super::{Course, Peer, PeerSession, now};
 use crate::exports::Found;
@@ -75,8 +75,8 @@ impl Peer {
     /// Finds a coroutine that the peer wants to reach in a session.
     pub(crate) fn find(&self, epoch: u64, coroutine: u64) -> Found {
         if coroutine < RESERVED {
-            let inlet = self.node.parts.inlet(coroutine);
-            return inlet.map_or(Found::Ended(None), Found::Here);
+            let part = self.inlet(coroutine);
+            return part.map_or(Found::Ended(None), Found::Here);
         }
         let exports = &self.node.exports;
         if let Some(found) = exports.find(coroutine, self.id) {
@@ -115,23 +115,39 @@ impl Peer {
 
     /// Has a mailbox tell when it has been emptied, and gives back to the peer what that was.
     pub(crate) fn ask(&self, course: &Course, ask: Ask) {
-        let Some(peer) = self.this() else { return };
-        let (epoch, target) = (course.epoch, ask.target);
-        let course = course.clone();
-        let peer = Arc::downgrade(&peer);
-        let tell = move || {
-            let more = course.inflow.taken(ask);
-            let Some(peer) = peer.upgrade() else { return };
-            peer.answer(course.epoch, |session| {
-                session.credit(ask.target, ask.bytes);
-            });
-            if let Some(more) = more {
-                peer.ask(&course, more);
+        // It is only looked at: perhaps the peer has released it.
+        match self.inlet(ask.target) {
+            Some(inlet) => self.ask_there(course, ask, &*inlet),
+            None => self.taken(course, ask),
+        }
+    }
+
+    /// [`ask`](Peer::ask) for an inlet that is known.
+    pub(crate) fn ask_there(&self, course: &Course, ask: Ask, inlet: &dyn Inlet) {
+        let (course, peer) = (course.clone(), self.weak());
+        inlet.when_taken(Box::new(move || {
+            if let Some(peer) = peer.upgrade() {
+                peer.taken(&course, ask);
             }
-        };
-        match self.find(epoch, target) {
-            Found::Here(inlet) => inlet.when_taken(Box::new(tell)),
-            Found::Ended(_) => tell(),
+        }));
+    }
+
+    fn taken(&self, course: &Course, ask: Ask) {
+        let more = course.inflow.taken(ask);
+        self.answer(course.epoch, |session| {
+            session.credit(ask.target, ask.bytes);
+        });
+        if let Some(more) = more {
+            self.ask(course, more);
+        }
+    }
+
+    /// A coroutine or a part of this node, for whoever does not want to hold it.
+    pub(crate) fn inlet(&self, coroutine: u64) -> Option<Arc<dyn Inlet>> {
+        if coroutine < RESERVED {
+            self.node.parts.inlet(coroutine)
+        } else {
+            self.node.exports.come_home(coroutine)
         }
     }
 

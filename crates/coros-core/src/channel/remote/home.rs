@@ -6,12 +6,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use serde::Serializer;
+
 use super::follow;
 use super::inlet::RelayInlet;
 use super::line::Line;
 use super::relays::{self, Key};
 use super::wire::{Below, Delivered, Report, Up, Way};
 use crate::Exit;
+use crate::address::Watch;
 use crate::channel::{Channel, ChannelError, Inner, SubscribeError};
 use crate::mailbox::oneshot;
 use crate::primitives::{Mutex, lock};
@@ -48,7 +51,7 @@ struct State<M> {
     number: u64,
     reported: Report,
     /// The watchers of subscribed coroutines of this node.
-    watches: HashMap<u64, u64>,
+    watches: HashMap<u64, Watch>,
 }
 
 impl<M> Home<M> {
@@ -78,6 +81,11 @@ impl<M> Home<M> {
 
     pub(crate) fn id(&self) -> &RemoteId {
         &self.line.id
+    }
+
+    /// Writes the name of the home into a message.
+    pub(super) fn pass_on<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.line.pass_on(serializer)
     }
 
     pub(super) fn has_carrier(&self, carrier: &Arc<dyn Carrier>) -> bool {
@@ -134,13 +142,13 @@ impl<M> Home<M> {
         lock(&self.state).inlet_id == id
     }
 
-    /// The key of the watcher of a coroutine, once.
-    pub(crate) fn take_watch(&self, coroutine: u64) -> Option<u64> {
+    /// The watcher of a coroutine, once.
+    pub(crate) fn take_watch(&self, coroutine: u64) -> Option<Watch> {
         lock(&self.state).watches.remove(&coroutine)
     }
 
-    pub(crate) fn keep_watch(&self, coroutine: u64, key: u64) {
-        lock(&self.state).watches.insert(coroutine, key);
+    pub(crate) fn keep_watch(&self, coroutine: u64, watch: Watch) {
+        lock(&self.state).watches.insert(coroutine, watch);
     }
 
     /// Forgets the inlet, or only if it is the one with this number. True if it did.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
 use tokio::runtime::Handle;
 
-use crate::remote::{BoxFuture, Carrier, CarryError, Encode, OnExit, RemoteId};
+use crate::remote::{self, BoxFuture, Carrier, CarryError, Encode, OnExit, RemoteId};
 
 /// Takes messages to one inlet of another node.
 pub(super) struct Line {
@@ -56,8 +57,17 @@ impl Line {
         }
     }
 
+    /// Watches for good: whoever asks needs to know as long as there is a line.
     pub(super) fn watch(&self, on_exit: OnExit) {
-        self.carrier.watch(&self.id, on_exit);
+        let _ = self.carrier.watch(&self.id, on_exit);
+    }
+
+    /// Writes the name of the counterpart into a message.
+    pub(super) fn pass_on<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(exchange) = remote::exchange() {
+            exchange.pass_on(&self.id, &self.carrier);
+        }
+        self.id.serialize(serializer)
     }
 
     pub(super) fn runtime(&self) -> Option<Handle> {

@@ -19,7 +19,7 @@ impl<M: Message + Clone> Serialize for Channel<M> {
                 let exchange = remote::require_exchange().map_err(S::Error::custom)?;
                 exchange.export(inlet(self)).serialize(serializer)
             }
-            Some(home) => home.id().serialize(serializer),
+            Some(home) => home.pass_on(serializer),
         }
     }
 }

@@ -110,7 +110,10 @@ impl Serialize for Way {
         let exchange = remote::require_exchange().map_err(S::Error::custom)?;
         match self {
             Way::Mine(inlet) => exchange.export(Arc::clone(inlet)).serialize(serializer),
-            Way::To(id, _) => id.serialize(serializer),
+            Way::To(id, carrier) => {
+                exchange.pass_on(id, carrier);
+                id.serialize(serializer)
+            }
             Way::Nowhere => Err(S::Error::custom("a way to nowhere")),
         }
     }

@@ -1,0 +1,108 @@
+//! What a message names: taken note of while it is encoded, counted when it is queued.
+//!
+//! Until then the message holds what it names by itself, so one that is never queued leaves nothing
+//! behind. What it names of other nodes it holds on, as long as it waits.
+
+use std::cell::RefCell;
+use std::mem;
+use std::sync::Arc;
+
+use coros_core::remote::{Carrier, Inlet, NodeId, RemoteId};
+
+use crate::wire;
+
+thread_local! {
+    /// Of the message that is being encoded, if one is.
+    static NAMING: RefCell<Option<Naming>> = const { RefCell::new(None) };
+}
+
+#[derive(Default)]
+pub(crate) struct Naming {
+    /// As they go with the message.
+    ids: Vec<u64>,
+    /// Those of this node, and whether the receiver will say when it has let go of them.
+    own: Vec<(Arc<dyn Inlet>, bool)>,
+    /// Handles of coroutines of third nodes.
+    passed: Vec<Passed>,
+    /// Handles of coroutines of the receiver.
+    held: Vec<Arc<dyn Carrier>>,
+}
+
+/// A coroutine of one node, of which a second has told a third.
+pub(crate) struct Passed {
+    pub(crate) id: (NodeId, u64),
+    pub(crate) carrier: Arc<dyn Carrier>,
+}
+
+impl Naming {
+    pub(crate) fn ids(&self) -> &[u64] {
+        &self.ids
+    }
+
+    pub(crate) fn own(&self) -> &[(Arc<dyn Inlet>, bool)] {
+        &self.own
+    }
+
+    pub(crate) fn take_passed(&mut self) -> Vec<Passed> {
+        mem::take(&mut self.passed)
+    }
+
+    /// Keeps another handle while the message waits.
+    pub(crate) fn hold(&mut self, carrier: Arc<dyn Carrier>) {
+        self.held.push(carrier);
+    }
+
+    fn name(&mut self, inlet: Arc<dyn Inlet>, is_new: bool) {
+        let counted = !inlet.is_reply();
+        let new = if is_new { wire::NEW } else { 0 };
+        let mark = new | if counted { wire::COUNTED } else { 0 };
+        let listed = self.list(inlet.id() | mark);
+        self.own.push((inlet, counted && listed));
+    }
+
+    /// False when the list is full.
+    fn list(&mut self, id: u64) -> bool {
+        let has_room = self.ids.len() < wire::MAX_IDS;
+        if has_room {
+            self.ids.push(id);
+        }
+        has_room
+    }
+}
+
+/// Calls `f`, which encodes a message, or something else; what a message names.
+pub(crate) fn during<T>(is_message: bool, f: impl FnOnce() -> T) -> (T, Naming) {
+    let outer = NAMING.replace(is_message.then(Naming::default));
+    let result = f();
+    let naming = NAMING.replace(outer).unwrap_or_default();
+    (result, naming)
+}
+
+/// A coroutine of this node is named: gives it back if not in a message.
+pub(crate) fn own(inlet: Arc<dyn Inlet>, is_new: bool) -> Option<Arc<dyn Inlet>> {
+    NAMING.with_borrow_mut(|naming| match naming {
+        Some(naming) => {
+            naming.name(inlet, is_new);
+            None
+        }
+        None => Some(inlet),
+    })
+}
+
+/// A coroutine of another node is named: false if not in a message.
+pub(crate) fn others(to: Option<NodeId>, id: &RemoteId, carrier: &Arc<dyn Carrier>) -> bool {
+    NAMING.with_borrow_mut(|naming| {
+        let Some(naming) = naming else {
+            return false;
+        };
+        let carrier = Arc::clone(carrier);
+        if to == Some(id.location.node) {
+            naming.list(id.coroutine | wire::YOURS);
+            naming.hold(carrier);
+        } else {
+            let id = (id.location.node, id.coroutine);
+            naming.passed.push(Passed { id, carrier });
+        }
+        true
+    })
+}

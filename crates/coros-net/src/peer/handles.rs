@@ -1,0 +1,149 @@
+//! A peer for those who have handles of its coroutines, and for those whose coroutines it has
+//! handles of.
+
+use std::sync::Arc;
+
+use coros_core::remote::Inlet;
+
+use super::{Peer, State};
+use crate::carrier::Import;
+use crate::exports::{NotWatched, Watcher};
+use crate::naming::{Naming, Passed};
+use crate::session::{Input, Place, Session};
+use crate::wire;
+
+impl Peer {
+    /// What all handles of one of the peer's coroutines share.
+    pub(crate) fn import(&self, coroutine: u64) -> Arc<Import> {
+        let this = self.this().expect("whoever asks has the peer");
+        let mut state = self.lock();
+        state
+            .imports
+            .get(coroutine, || Import::new(this, coroutine))
+    }
+
+    /// A message has come in a session and will be read now, or not at all: counts what it names,
+    /// and keeps that until it has been read.
+    pub(crate) fn named(&self, epoch: u64, lent: &[u8]) -> Vec<Arc<Import>> {
+        let mut named = Vec::new();
+        if lent.is_empty() {
+            return named;
+        }
+        let Some(this) = self.this() else {
+            return named;
+        };
+        let mut state = self.lock();
+        if !state.is_in(epoch) {
+            return named;
+        }
+        for coroutine in wire::marked(lent, wire::COUNTED) {
+            let make = || Import::new(Arc::clone(&this), coroutine);
+            named.push(state.imports.named(coroutine, make));
+        }
+        // Those of other handles may be dropped now.
+        drop(state);
+        named
+    }
+
+    /// There are no handles of a coroutine of the peer any more, unless another has come up.
+    pub(crate) fn import_dropped(&self, coroutine: u64) {
+        self.with(|state| {
+            let Some(named) = state.imports.dropped(coroutine) else {
+                return;
+            };
+            // The peer is to know also if the link has been closed, because it was idle.
+            state.input(Input::Wake);
+            if let Some(session) = &mut state.session {
+                session.release(coroutine, named);
+            }
+        });
+    }
+
+    /// The peer has no handles of these coroutines of ours any more: those that nobody holds now,
+    /// not to be dropped under a lock.
+    #[must_use]
+    pub(crate) fn released(
+        &self,
+        epoch: u64,
+        released: impl Iterator<Item = (u64, u64)>,
+    ) -> Vec<Arc<dyn Inlet>> {
+        // The session must not end meanwhile: another would have other counts.
+        let state = self.lock();
+        if !state.is_in(epoch) {
+            return Vec::new();
+        }
+        self.node.exports.released(released, self.id)
+    }
+
+    /// A delivery is withdrawn, unless it has been sent, and with it all that it names.
+    pub(crate) fn withdraw(&self, epoch: u64, place: Place, naming: &Naming) {
+        self.with(|state| {
+            if state.is_in(epoch)
+                && let Some(session) = &mut state.session
+                && session.withdraw(place)
+            {
+                let unheld = self.node.exports.take_back(naming.own(), self.id);
+                state.todo.released.extend(unheld);
+            }
+        });
+    }
+
+    /// A message that is queued in this session names coroutines of third nodes: there have to be
+    /// handles here until it is over, since nobody says when the peer has used its own.
+    pub(crate) fn has_passed(&self, passed: Vec<Passed>, epoch: u64) {
+        let mut before = Vec::new();
+        let mut state = self.lock();
+        if state.is_in(epoch) {
+            for Passed { id, carrier } in passed {
+                before.extend(state.passed.insert(id, carrier));
+            }
+        }
+        drop(state);
+        drop(before);
+    }
+
+    /// Nobody here wants to be told of the end of a coroutine any more: false if he has been.
+    pub(crate) fn unwatch(&self, coroutine: u64, number: u64) -> bool {
+        let watcher = self.with(|state| {
+            let session = state.session.as_mut()?;
+            session.unwatch(coroutine, number)
+        });
+        watcher.is_some()
+    }
+
+    /// The peer wants to be told of the end of a coroutine.
+    pub(crate) fn watched(&self, epoch: u64, coroutine: u64, number: u64, tell: Watcher) {
+        let not_watched = self.with(|state| {
+            if !state.is_in(epoch) {
+                return None;
+            }
+            let exports = &self.node.exports;
+            match exports.watch(coroutine, self.id, number, tell) {
+                Ok(()) => None,
+                Err(NotWatched::TooMany) => {
+                    state.input(Input::Refuse("it waits for too many ends".to_owned()));
+                    None
+                }
+                Err(NotWatched::Ended(tell, exit)) => Some((tell, exit)),
+            }
+        });
+        if let Some((tell, exit)) = not_watched {
+            tell(exit);
+        }
+    }
+
+    /// How many of the peer's coroutines there are handles of, how many of their ends are waited
+    /// for, and how many others the peer has been told of.
+    pub(crate) fn tables(&self) -> [usize; 3] {
+        let state = self.lock();
+        let watching = state.session.as_ref().map_or(0, Session::watching);
+        [state.imports.len(), watching, state.passed.len()]
+    }
+}
+
+impl State {
+    /// Whether this session goes on.
+    fn is_in(&self, epoch: u64) -> bool {
+        self.epoch == epoch && self.session.as_ref().is_some_and(Session::is_open)
+    }
+}
