@@ -19,7 +19,7 @@
 //!
 //! Sans-io: facts go in, events come out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ use coros_core::remote::{Location, NodeId};
 use crate::HandshakeError;
 use crate::events::PeerEvent;
 
-/// So many lost peers are remembered.
-const MAX_LOST: usize = 4096;
+/// So many lost peers are remembered. (Few in unit tests, which get there.)
+const MAX_LOST: usize = if cfg!(test) { 3 } else { 4096 };
 
 /// What a part of the node knows of a peer.
 #[derive(Clone, Debug)]
@@ -62,26 +62,31 @@ pub(crate) enum Fact {
 struct Known {
     location: Location,
     linked: bool,
-    lost: bool,
+    /// The number of its loss.
+    lost: Option<u64>,
 }
 
 /// Who is there; see the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     known: BTreeMap<NodeId, Known>,
-    /// Those that are lost, in that order, and perhaps some that are not any more.
-    lost: VecDeque<NodeId>,
+    /// All losses so far, numbered.
+    losses: u64,
+    /// Those that are lost, by the number of the loss.
+    lost: BTreeMap<u64, NodeId>,
 }
 
 impl Roster {
     /// The peers that are there, with or without a link.
     pub(crate) fn present(&self) -> impl Iterator<Item = &Location> {
-        let present = self.known.values().filter(|known| !known.lost);
+        let present = self.known.values().filter(|known| known.lost.is_none());
         present.map(|known| &known.location)
     }
 
     pub(crate) fn is_present(&self, peer: NodeId) -> bool {
-        self.known.get(&peer).is_some_and(|known| !known.lost)
+        self.known
+            .get(&peer)
+            .is_some_and(|known| known.lost.is_none())
     }
 
     /// Takes a fact; the event that it makes, if it is news.
@@ -101,7 +106,7 @@ impl Roster {
             }
             Fact::Down(peer, why) => self.vanishes(peer, why),
             Fact::Left(peer) => {
-                self.known.remove(&peer.node)?;
+                self.forget(peer.node)?;
                 Some(PeerEvent::Left(peer))
             }
             Fact::Gone(peer) => {
@@ -109,7 +114,7 @@ impl Roster {
                 if self.known.get(&peer.node)?.linked {
                     return None;
                 }
-                self.known.remove(&peer.node);
+                self.forget(peer.node);
                 Some(PeerEvent::Left(peer))
             }
             Fact::Refused(from, error) => Some(PeerEvent::Refused(from, error)),
@@ -121,7 +126,7 @@ impl Roster {
             let known = Known {
                 location: peer.clone(),
                 linked,
-                lost: false,
+                lost: None,
             };
             self.known.insert(peer.node, known);
             return Some(PeerEvent::Joined(peer));
@@ -131,31 +136,31 @@ impl Roster {
             known.location = peer.clone();
             known.linked = true;
         }
-        let returned = std::mem::replace(&mut known.lost, false);
-        returned.then_some(PeerEvent::Returned(peer))
+        let loss = known.lost.take()?;
+        self.lost.remove(&loss);
+        Some(PeerEvent::Returned(peer))
     }
 
     fn vanishes(&mut self, peer: Location, why: Arc<str>) -> Option<PeerEvent> {
         let known = self.known.get_mut(&peer.node)?;
-        if known.linked || known.lost {
+        if known.linked || known.lost.is_some() {
             return None;
         }
-        known.lost = true;
-        self.lost.push_back(peer.node);
-        self.forget_oldest();
+        self.losses += 1;
+        known.lost = Some(self.losses);
+        self.lost.insert(self.losses, peer.node);
+        if self.lost.len() > MAX_LOST
+            && let Some((_, oldest)) = self.lost.pop_first()
+        {
+            self.known.remove(&oldest);
+        }
         Some(PeerEvent::Lost(peer, why))
     }
 
-    fn forget_oldest(&mut self) {
-        while self.lost.len() > MAX_LOST {
-            let Some(oldest) = self.lost.pop_front() else {
-                return;
-            };
-            // It may have been lost again since, and is forgotten a little early then.
-            if self.known.get(&oldest).is_some_and(|known| known.lost) {
-                self.known.remove(&oldest);
-            }
-        }
+    fn forget(&mut self, peer: NodeId) -> Option<()> {
+        let known = self.known.remove(&peer)?;
+        known.lost.and_then(|loss| self.lost.remove(&loss));
+        Some(())
     }
 }
 
@@ -249,8 +254,28 @@ mod tests {
         assert_eq!(event, Some(PeerEvent::Joined(at(0))));
     }
 
+    /// As many links that come and go would use up the room of those that are lost for good.
+    #[test]
+    fn a_peer_that_comes_and_goes_pushes_out_nobody() {
+        let mut roster = Roster::default();
+        let why = || Arc::from("why");
+        for id in [1, 2] {
+            roster.handle(Fact::Linked(at(id)));
+        }
+        roster.handle(Fact::Lost(at(2), why()));
+        for _ in 0..2 * MAX_LOST {
+            let event = roster.handle(Fact::Broke(at(1), why()));
+            assert_eq!(event, Some(PeerEvent::Lost(at(1), why())));
+            let event = roster.handle(Fact::Linked(at(1)));
+            assert_eq!(event, Some(PeerEvent::Returned(at(1))));
+        }
+        let event = roster.handle(Fact::Linked(at(2)));
+        assert_eq!(event, Some(PeerEvent::Returned(at(2))));
+        assert!(roster.lost.is_empty(), "{:?}", roster.lost);
+    }
+
     fn facts() -> impl Strategy<Value = Vec<Fact>> {
-        let fact = (0..7_u8, 0..3_u128).prop_map(|(kind, id)| {
+        let fact = (0..8_u8, 0..3_u128).prop_map(|(kind, id)| {
             let (peer, why) = (at(id), Arc::from("why"));
             match kind {
                 0 => Fact::Linked(peer),
