@@ -37,6 +37,7 @@ pub struct Builder {
     transport: Arc<dyn Transport>,
     trust: Trust,
     config: Config,
+    heartbeat: Option<Duration>,
     folder: Option<Folder>,
     member: bool,
     membership: membership::Settings,
@@ -77,6 +78,7 @@ impl Default for Builder {
                 pending: 256,
                 outbox: 64 << 20,
             },
+            heartbeat: None,
             folder: None,
             member: true,
             membership: membership::Settings::default(),
@@ -169,16 +171,12 @@ impl Builder {
     /// nothing to say say so twice in that time, by their own setting: set it alike on all, or
     /// [`heartbeat`](Builder::heartbeat) on those that are more patient than their peers.
     pub fn silence(mut self, limit: Duration) -> Self {
-        self.config.timing = Timing {
-            heartbeat: limit / 2,
-            silence: limit,
-            ..self.config.timing
-        };
+        self.config.timing.silence = limit;
         self
     }
 
     /// After how long a node that has nothing to say says so: half of
-    /// [`silence`](Builder::silence), which sets it too and so comes first.
+    /// [`silence`](Builder::silence) unless given.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -189,7 +187,7 @@ impl Builder {
     ///     .heartbeat(Duration::from_secs(1));
     /// ```
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.config.timing.heartbeat = interval;
+        self.heartbeat = Some(interval);
         self
     }
 
@@ -338,7 +336,7 @@ impl Builder {
     /// # Cancel safety
     /// Dropping the future starts nothing.
     pub async fn build(mut self) -> Result<Node, NodeError> {
-        let config = self.config;
+        let config = self.sane_config();
         let sources = self.sources()?;
         let refusing = self.refusing;
         let store = self.folder.take().map(Folder::open).transpose()?;
@@ -390,6 +388,26 @@ impl Builder {
             inner.tasks.spawn(listen_on(Arc::clone(inner), listener));
         }
         Ok(node)
+    }
+
+    /// With times that a clock can count: "never" is a year, and nothing is done more often than
+    /// a thousand times a second.
+    fn sane_config(&self) -> Config {
+        const SHORTEST: Duration = Duration::from_millis(1);
+        const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        let sane = |time: Duration| time.clamp(SHORTEST, LONGEST);
+        let Config { timing, .. } = self.config;
+        let silence = sane(timing.silence);
+        Config {
+            timing: Timing {
+                heartbeat: sane(self.heartbeat.unwrap_or(silence / 2)),
+                silence,
+                grace: timing.grace.min(LONGEST),
+                idle: sane(timing.idle),
+            },
+            handshake: sane(self.config.handshake),
+            ..self.config
+        }
     }
 
     fn sources(&mut self) -> Result<Vec<Box<dyn Source>>, NodeError> {
@@ -475,4 +493,45 @@ fn default_name() -> String {
     let program = program.as_deref().and_then(|path| path.file_stem());
     let program = program.map_or("node".into(), |stem| stem.to_string_lossy());
     format!("{program}-{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_too_long_or_too_short_for_the_clock() {
+        let given = |time| {
+            let builder = Builder::default().silence(time).grace(time).idle(time);
+            builder.handshake_limit(time).sane_config()
+        };
+        let (never, at_once) = (given(Duration::MAX), given(Duration::ZERO));
+        let year = Duration::from_secs(365 * 24 * 60 * 60);
+        let Timing {
+            heartbeat,
+            silence,
+            grace,
+            idle,
+        } = never.timing;
+        assert_eq!((heartbeat, silence), (year / 2, year));
+        assert_eq!((grace, idle, never.handshake), (year, year, year));
+        let ms = Duration::from_millis(1);
+        let Timing {
+            heartbeat,
+            silence,
+            grace,
+            idle,
+        } = at_once.timing;
+        assert_eq!((heartbeat, silence, idle), (ms, ms, ms));
+        assert_eq!((grace, at_once.handshake), (Duration::ZERO, ms));
+    }
+
+    #[test]
+    fn the_heartbeat_may_be_given_first() {
+        let second = Duration::from_secs(1);
+        let builder = Builder::default().heartbeat(second).silence(30 * second);
+        assert_eq!(builder.sane_config().timing.heartbeat, second);
+        let builder = Builder::default().silence(30 * second);
+        assert_eq!(builder.sane_config().timing.heartbeat, 15 * second);
+    }
 }
