@@ -137,9 +137,11 @@ impl Exports {
     /// Has the end of a coroutine told, perhaps at once.
     pub(crate) fn watch_end(self: &Arc<Self>, inlet: &Arc<dyn Inlet>) {
         let (exports, id) = (Arc::downgrade(self), inlet.id());
+        // Nobody asks how a question ended, and there may be a hundred thousand a second.
+        let forget = inlet.is_reply();
         inlet.watch(Box::new(move |exit| {
             if let Some(exports) = exports.upgrade() {
-                exports.ended(id, &exit);
+                exports.ended(id, &exit, !forget);
             }
         }));
     }
@@ -368,7 +370,7 @@ impl Exports {
         self.read().watches.values().sum()
     }
 
-    fn ended(&self, id: u64, exit: &Exit) {
+    fn ended(&self, id: u64, exit: &Exit, remember: bool) {
         let mut table = self.write();
         let entry = table.entries.remove(&id);
         table.watched.remove(&id);
@@ -376,8 +378,10 @@ impl Exports {
         for (peer, _) in watchers.keys() {
             table.fewer_watches(*peer, 1);
         }
-        table.exits.insert(id, exit.clone());
-        table.exits_in_order.push_back(id);
+        if remember {
+            table.exits.insert(id, exit.clone());
+            table.exits_in_order.push_back(id);
+        }
         if table.exits_in_order.len() > REMEMBERED
             && let Some(oldest) = table.exits_in_order.pop_front()
         {
@@ -535,6 +539,62 @@ mod tests {
             panic!("its end is remembered");
         };
         assert_eq!(exit, Exit::Finished);
+    }
+
+    /// An answer of which only its watchers matter.
+    struct Answer(Watched);
+
+    impl Inlet for Answer {
+        fn id(&self) -> u64 {
+            self.0.id()
+        }
+
+        fn receive(&self, payload: &[u8]) -> Result<(), CarryError> {
+            self.0.receive(payload)
+        }
+
+        fn deliver(&self, payload: &[u8]) -> BoxFuture<Result<(), CarryError>> {
+            self.0.deliver(payload)
+        }
+
+        fn is_reply(&self) -> bool {
+            true
+        }
+
+        fn watch(&self, on_exit: OnExit) {
+            self.0.watch(on_exit);
+        }
+
+        fn request(&self, request: Request) {
+            self.0.request(request);
+        }
+
+        fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+            self
+        }
+    }
+
+    #[test]
+    fn answers_do_not_push_out_how_coroutines_ended() {
+        let exports = Arc::<Exports>::default();
+        let end = |watched: &Watched| {
+            for watcher in std::mem::take(&mut *watched.1.lock().unwrap()) {
+                watcher(Exit::Finished);
+            }
+        };
+        let coroutine = Arc::new(Watched(7, Mutex::default()));
+        let inlet = Arc::clone(&coroutine) as Arc<dyn Inlet>;
+        exports.keep(&inlet, Some(NodeId(1)));
+        end(&coroutine);
+        for id in 0..2 * REMEMBERED as u64 {
+            let answer = Arc::new(Answer(Watched(100 + id, Mutex::default())));
+            let inlet = Arc::clone(&answer) as Arc<dyn Inlet>;
+            exports.keep(&inlet, Some(NodeId(1)));
+            end(&answer.0);
+        }
+        assert_eq!(exports.len(), 0);
+        let found = exports.find(7, NodeId(1));
+        assert!(matches!(found, Some(Found::Ended(Some(Exit::Finished)))));
     }
 
     #[test]
