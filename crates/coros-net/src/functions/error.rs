@@ -3,7 +3,7 @@
 use std::fmt;
 
 use coros_core::remote::CodecError;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::limits::LimitReached;
 use super::protocol::Types;
@@ -73,15 +73,41 @@ pub enum NotStarted {
     /// The arguments cannot be encoded, or are longer than the 16 MiB that a message between nodes
     /// may have: give the path of a file, or send messages.
     #[error("the arguments cannot travel: {0}")]
-    Codec(CodecError),
+    Codec(#[serde(deserialize_with = "said")] CodecError),
     /// The arguments have the right type, and yet the node cannot read them.
     #[error("it cannot read the arguments: {0}")]
-    Unreadable(CodecError),
+    Unreadable(#[serde(deserialize_with = "said")] CodecError),
     /// There is no link to the node, or it was lost before the answer came: the function has been
     /// started once, or not at all.
     #[error("no link: {0}")]
-    Disconnected(String),
+    Disconnected(#[serde(deserialize_with = "told")] String),
     /// More waits at that node than may; nothing has been started.
     #[error("too much waits there")]
     Busy,
+}
+
+/// What a peer says is shown to people: with nothing in it that steers a terminal, and not longer than anybody reads.
+fn tame(text: &str) -> String {
+    const ENOUGH: usize = 1000;
+    let escaped = |c: char| -> String {
+        if c.is_control() {
+            c.escape_default().collect()
+        } else {
+            c.into()
+        }
+    };
+    text.chars().take(ENOUGH).map(escaped).collect()
+}
+
+fn told<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(tame(&String::deserialize(deserializer)?))
+}
+
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CodecError, D::Error> {
+    let error = CodecError::deserialize(deserializer)?;
+    Ok(CodecError {
+        action: tame(&error.action),
+        type_name: tame(&error.type_name),
+        reason: tame(&error.reason),
+    })
 }

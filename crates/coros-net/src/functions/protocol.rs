@@ -14,9 +14,11 @@ use std::time::Duration;
 use coros_core::remote::Message;
 use coros_core::schema::Schema;
 use coros_core::{Address, Exit, Reply, SwapError};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::NotStarted;
+use crate::names::{check_type, type_name};
 
 /// What comes first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +64,7 @@ pub struct Types {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Type {
     schema: u64,
+    #[serde(deserialize_with = "type_of_peer")]
     name: String,
 }
 
@@ -80,9 +83,15 @@ impl Type {
         let schema = Schema::of::<T>();
         Type {
             schema: schema.hash(),
-            name: schema.type_name().to_owned(),
+            name: type_name(schema.type_name()).to_string(),
         }
     }
+}
+
+fn type_of_peer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    check_type(&name).map_err(D::Error::custom)?;
+    Ok(name)
 }
 
 impl PartialEq for Type {
@@ -103,5 +112,42 @@ impl fmt::Display for Types {
         } = self;
         let (args, messages, result) = (&args.name, &messages.name, &result.name);
         write!(f, "Fn(Context<{messages}>, {args}) -> {result}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coros_core::remote::CodecError;
+
+    use super::*;
+
+    #[test]
+    fn types_of_peers_that_could_steer_a_terminal_are_refused() {
+        let read = |name: &str| {
+            let sent = Type {
+                schema: 1,
+                name: name.to_owned(),
+            };
+            let bytes = postcard::to_stdvec(&sent).expect("it has a length");
+            postcard::from_bytes::<Type>(&bytes)
+        };
+        assert!(read("Vec<u8>").is_ok());
+        for name in ["\u{1b}[2J", "a\nb", &"x".repeat(513)] {
+            assert!(read(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_peers_say_of_an_encoding_is_shown_tame() {
+        let said = NotStarted::Unreadable(CodecError {
+            action: "\u{1b}[2J".into(),
+            type_name: "x".repeat(1 << 16),
+            reason: "one\ntwo".into(),
+        });
+        let bytes = postcard::to_stdvec(&said).expect("it has a length");
+        let heard: NotStarted = postcard::from_bytes(&bytes).expect("it can be read");
+        let shown = heard.to_string();
+        assert!(!shown.contains(char::is_control), "{shown:?}");
+        assert!(shown.len() < 4096, "{}", shown.len());
     }
 }

@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 pub use error::{LocateError, RegisterError, WrongType};
 pub use named::Named;
 pub(crate) use named::{Access, Handle, Unfit};
+pub(crate) use notice::{check_type, type_name};
 
 use crate::Node;
 use crate::node::Inner;
@@ -111,6 +112,7 @@ impl Node {
             return Ok(found);
         }
         let waiter = node.names.waiter(name);
+        gossip::start(node);
         loop {
             // What appears from here on is noticed; what did before is found below.
             let mut appeared = std::pin::pin!(waiter.appeared());
@@ -179,7 +181,7 @@ pub(crate) struct Names {
     state: Mutex<State>,
     /// Wakes the task that tells others of what has happened.
     news: Notify,
-    /// Whether that task runs. It starts with the first name.
+    /// Whether that task runs. It starts with the first name, wish for one, or link.
     gossips: AtomicBool,
 }
 
@@ -302,7 +304,7 @@ impl Inner {
             holder,
             found: entry.type_name.to_string(),
             asker: self.location.clone(),
-            wanted: notice::type_name(schema.type_name()).to_string(),
+            wanted: type_name(schema.type_name()).to_string(),
         }))
     }
 }

@@ -201,8 +201,8 @@ impl Change {
     fn check(&self) -> Result<(), &'static str> {
         check_name(&self.name)?;
         match &self.entry {
-            Some(entry) if entry.type_name.len() > MAX_TYPE => Err("too long a type"),
-            _ => Ok(()),
+            Some(entry) => entry.check(),
+            None => Ok(()),
         }
     }
 
@@ -212,6 +212,20 @@ impl Change {
         // Two lengths, four numbers, a tag.
         self.name.len() + entry.map_or(0, |entry| entry.type_name.len()) + 2 * 3 + 3 * 10 + 1
     }
+}
+
+impl Entry {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        check_type(&self.type_name)
+    }
+}
+
+/// Types of peers are shown to people, so nothing of them may steer a terminal.
+pub(crate) fn check_type(name: &str) -> Result<(), &'static str> {
+    if name.len() > MAX_TYPE || name.contains(char::is_control) {
+        return Err("no name of a type");
+    }
+    Ok(())
 }
 
 /// Names are text of some length; which, is up to users.
@@ -224,6 +238,6 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
 }
 
 /// A type's name, cut where it has to be.
-pub(super) fn type_name(name: &str) -> Arc<str> {
+pub(crate) fn type_name(name: &str) -> Arc<str> {
     name[..name.floor_char_boundary(MAX_TYPE)].into()
 }

@@ -46,12 +46,14 @@ impl Inner {
                 name: name.to_owned(),
                 reply,
             };
-            part.ask(question)
-                .await
-                .map_err(|error| LocateError::NoAnswer {
+            let answered = part.ask(question).await;
+            let answered = answered.map_err(|error| error.to_string());
+            answered
+                .and_then(checked)
+                .map_err(|reason| LocateError::NoAnswer {
                     name: name.into(),
                     node: Box::new(home.clone()),
-                    reason: error.to_string(),
+                    reason,
                 })?
         };
         match entry {
@@ -61,6 +63,13 @@ impl Inner {
             }
             Some(entry) => Err(self.wrong_type(name, home.clone(), &entry, schema)),
         }
+    }
+}
+
+fn checked(answer: Option<Entry>) -> Result<Option<Entry>, String> {
+    match answer.as_ref().map_or(Ok(()), Entry::check) {
+        Ok(()) => Ok(answer),
+        Err(why) => Err(format!("what it said is {why}")),
     }
 }
 
