@@ -40,14 +40,18 @@ struct Record {
 /// What became of an update.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Applied {
-    /// There are names that were not there, or another's.
-    News(Vec<Arc<str>>, Vec<Arc<str>>),
+    /// It has been taken in.
+    News {
+        /// Names that were not there, or are another's now.
+        appeared: Vec<Arc<str>>,
+        vanished: Vec<Arc<str>>,
+        /// So many new names were one too many.
+        left_out: usize,
+    },
     /// Nothing in it is new.
     Known,
     /// What comes before it is missing.
     Gap,
-    /// It would be too much.
-    TooMany,
 }
 
 impl Launch {
@@ -143,18 +147,14 @@ impl Launch {
         updates
     }
 
-    /// Takes an update in, if it begins where this ends or before, unless there would be more
-    /// than `most` names.
+    /// Takes an update in, if it begins where this ends or before. New names are left out when there are
+    /// `most` already: then others must not be told of this launch from here.
     pub(super) fn apply(&mut self, update: &Update, most: usize) -> Applied {
         if update.upto <= self.version {
             return Applied::Known;
         }
         if update.after > self.version {
             return Applied::Gap;
-        }
-        let new = |change: &&Change| change.entry.is_some() && self.get(&change.name).is_none();
-        if self.living + update.records.iter().filter(new).count() > most {
-            return Applied::TooMany;
         }
         let (mut appeared, mut vanished) = (Vec::new(), Vec::new());
         // What changed in between and is not told has been forgotten at home, or changed again.
@@ -175,12 +175,17 @@ impl Launch {
                 vanished.extend(self.drop_version(version));
             }
         }
+        let mut left_out = 0;
         for change in &update.records {
             let newer = |record: &Record| record.version >= change.version;
             if self.names.get(&change.name).is_some_and(newer) {
                 continue;
             }
             match &change.entry {
+                Some(_) if self.living >= most && self.get(&change.name).is_none() => {
+                    left_out += 1;
+                    continue;
+                }
                 Some(_) => appeared.push(Arc::clone(&change.name)),
                 None => vanished.push(Arc::clone(&change.name)),
             }
@@ -193,7 +198,11 @@ impl Launch {
         self.forget();
         // What was dropped first may have been told again after all.
         vanished.retain(|name| self.get(name).is_none());
-        Applied::News(appeared, vanished)
+        Applied::News {
+            appeared,
+            vanished,
+            left_out,
+        }
     }
 
     fn put(&mut self, change: Change) {

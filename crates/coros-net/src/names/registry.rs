@@ -13,7 +13,7 @@
 //! # Whose names are shown
 //!
 //! Those of this node, and of launches that are *present*: linked, or alive as the membership has it. Those
-//! of a launch that has been lost are hidden until it returns, and forgotten after [`KEPT`];
+//! of a launch that has been lost, that is whose session is over, are hidden until it returns, and forgotten after [`KEPT`];
 //! those of one that has left are gone for good. Of a launch of which this node knows by its names only (it
 //! is linked to some peer, and to no member of the gossip), the names are shown while they are *young*: each
 //! mention says how long ago anybody heard from the launch itself, and that only grows by being passed on, so
@@ -23,8 +23,8 @@
 //!
 //! Peers have proved that they belong to the network, and what they pass on about third parties is
 //! believed: a member that lies can hide names of others, or make up some. It cannot do so
-//! about this node, nor for longer than until the launch itself is linked, whose word counts above all
-//! others'; nor can a name lead to another node than it says, which proves who it is when it is
+//! about this node, nor for longer than until the launch itself has been linked for some seconds: its own
+//! word counts above all others' ([`Doubt`]); nor can a name lead to another node than it says, which proves who it is when it is
 //! dialled. What one can make this node keep is bounded: names for each launch ([`MAX_NAMES`]),
 //! names in all, launches; and what it can make this node send, by an allowance.
 
@@ -49,6 +49,11 @@ const ALLOWANCE: f64 = (8 << 20) as f64;
 const PER_SECOND: f64 = (2 << 20) as f64;
 /// Whoever was asked for the rest of a launch has that long to answer.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// For so long a launch may say less of itself than others have told: what it says may have been on
+/// its way for longer than what they say.
+const DOUBT: Duration = Duration::from_secs(2);
+/// So long a launch alone is believed about itself, when others have made up names of it.
+const DISBELIEF: Duration = Duration::from_secs(60);
 /// How many bytes answer one digest; then it is the peer's turn. (Few in unit tests.)
 const PER_DIGEST: usize = if cfg!(test) { 1500 } else { 512 << 10 };
 
@@ -87,6 +92,10 @@ pub(crate) struct Registry {
     heard: BTreeMap<NodeId, Instant>,
     /// What has changed and has not been passed on: since which version.
     news: BTreeMap<NodeId, u64>,
+    /// Launches that say less of themselves than is known of them here.
+    doubts: BTreeMap<NodeId, Doubt>,
+    /// Launches with more names than there is room for, since when.
+    partial: BTreeMap<NodeId, Instant>,
     /// When somebody was asked for the rest of a launch, and what was known of it then.
     asked: BTreeMap<NodeId, (Instant, u64)>,
     /// Whether something has been learned that is no news: others may lack it too.
@@ -99,6 +108,19 @@ struct Peer {
     lost: Option<Instant>,
     allowance: f64,
     refilled: Instant,
+}
+
+/// A launch has said less of itself than was known of it here.
+///
+/// That alone proves nothing: news travel by more than one way, and may overtake. When it says as little
+/// after a while, others have made up the rest.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    since: Instant,
+    /// What was known of it then.
+    known: u64,
+    /// It was so: others are not believed about it.
+    proven: bool,
 }
 
 #[derive(Debug, Default)]
@@ -129,6 +151,8 @@ impl Registry {
             left: Left::default(),
             heard: BTreeMap::new(),
             news: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            partial: BTreeMap::new(),
             asked: BTreeMap::new(),
             learned: false,
         }
@@ -207,6 +231,8 @@ impl Registry {
         let id = peer.node;
         self.left.forget(id);
         self.heard.remove(&id);
+        // What comes over a link that was made again may have waited for it.
+        self.doubts.remove(&id);
         let shown = self.is_shown(id);
         let entry = self.peers.entry(id).or_insert_with(|| Peer {
             lost: None,
@@ -237,6 +263,7 @@ impl Registry {
     /// A peer has shut down, or nobody wants to know of it any more.
     pub(crate) fn left(&mut self, peer: NodeId) {
         self.peers.remove(&peer);
+        self.doubts.remove(&peer);
         self.left.remember(peer);
         self.forget(peer);
     }
@@ -250,15 +277,25 @@ impl Registry {
             peer.lost.is_some_and(|lost| since(&lost) > KEPT)
         });
         old.extend(lost.map(|(id, _)| id));
+        if self.total < self.limits.total {
+            // Perhaps all of it fits now: it is asked for once more.
+            let again = self.partial.iter().filter(|(_, at)| since(at) > KEPT);
+            old.extend(again.map(|(id, _)| *id));
+        }
         for id in old {
             self.forget(id);
         }
+        self.doubts.retain(|_, doubt| {
+            let kept = if doubt.proven { DISBELIEF } else { KEPT };
+            since(&doubt.since) <= kept
+        });
     }
 
     fn forget(&mut self, id: NodeId) {
         self.heard.remove(&id);
         self.news.remove(&id);
         self.asked.remove(&id);
+        self.partial.remove(&id);
         if let Some(launch) = self.launches.remove(&id) {
             self.total -= launch.len();
             for name in launch.names() {
@@ -269,15 +306,23 @@ impl Registry {
 
     // ---- gossip
 
-    /// Whether there is anything to compare with others.
+    /// Whether this node has nothing to tell others: it can only ask.
     pub(crate) fn is_empty(&self) -> bool {
         self.launches.len() == 1 && self.mine().version() == 0
     }
 
-    /// What this node knows, in as many notices as it takes.
+    /// What this node knows, in as many notices as it takes; one that says so, if that is nothing.
     pub(crate) fn digests(&self, now: Instant) -> Vec<Notice> {
         let known: Vec<Known> = self.known(now, NodeId(0), NodeId(u128::MAX)).collect();
         let mut first = NodeId(0);
+        if known.is_empty() {
+            return vec![Notice::Digest(Digest {
+                first,
+                last: NodeId(u128::MAX),
+                known,
+                mutual: true,
+            })];
+        }
         let mut notices = Vec::new();
         let mut chunks = known.chunks(MAX_KNOWN).peekable();
         while let Some(chunk) = chunks.next() {
@@ -322,6 +367,7 @@ impl Registry {
         let mut notices = Vec::new();
         for (id, since) in news {
             if self.is_shown(id)
+                && !self.partial.contains_key(&id)
                 && let Some(launch) = self.launches.get(&id)
             {
                 let mut all = usize::MAX;
@@ -352,18 +398,21 @@ impl Registry {
             .iter()
             .map(|it| (it.launch, it.version))
             .collect();
+        if (digest.first..=digest.last).contains(&from) {
+            self.believe_itself(now, from, theirs.get(&from).copied().unwrap_or(0));
+        }
         let mut behind = false;
         for known in &digest.known {
             self.mentioned(now, known.launch, known.age);
-            self.believe_itself(from, known);
             let ours = self.launches.get(&known.launch).map_or(0, Launch::version);
-            behind |= ours < known.version && self.may_hear_of(known.launch, known.age);
+            behind |= ours < known.version && self.may_hear_of(from, known.launch, known.age);
         }
         let mut reaction = Reaction::default();
         let ahead: Vec<_> = self
             .known(now, digest.first, digest.last)
             .map(|ours| (ours, theirs.get(&ours.launch).copied().unwrap_or(0)))
             .filter(|(ours, theirs)| ours.version > *theirs && ours.launch != from)
+            .filter(|(ours, _)| !self.partial.contains_key(&ours.launch))
             .collect();
         let all = PER_DIGEST.min(self.allowance(now, from));
         let mut budget = all;
@@ -412,7 +461,7 @@ impl Registry {
     fn update(&mut self, now: Instant, from: &Location, update: &Update) -> Reaction {
         let mut reaction = Reaction::default();
         let id = update.home.node;
-        if !self.may_hear_of(id, update.age) {
+        if !self.may_hear_of(from.node, id, update.age) {
             return reaction;
         }
         let has = self.launches.get(&id).map_or(0, Launch::len);
@@ -435,11 +484,20 @@ impl Registry {
         let (version, counted) = (launch.version(), launch.len());
         match launch.apply(update, most) {
             Applied::Known => {}
-            Applied::TooMany => {
-                tracing::warn!(%from, %home, "more names than there is room for");
-            }
             Applied::Gap => reaction.replies.extend(self.ask_for_the_rest(now, id)),
-            Applied::News(appeared, vanished) => {
+            Applied::News {
+                appeared,
+                vanished,
+                left_out,
+            } => {
+                if left_out > 0 && self.partial.insert(id, now).is_none() {
+                    tracing::warn!(
+                        %from,
+                        %home,
+                        left_out,
+                        "more names of a node than there is room for: it is not found under new ones"
+                    );
+                }
                 self.total = self.total + launch.len() - counted;
                 for name in &vanished {
                     self.unindex(name, id);
@@ -476,8 +534,15 @@ impl Registry {
         Some(self.partial_digest(now, launch, launch))
     }
 
-    /// Whether names of a launch count that others tell of.
-    fn may_hear_of(&self, launch: NodeId, age: Age) -> bool {
+    /// Whether what a peer tells of names of a launch counts.
+    fn may_hear_of(&self, from: NodeId, launch: NodeId, age: Age) -> bool {
+        let doubted = || self.doubts.get(&launch).is_some_and(|it| it.proven);
+        let known_to_be = || launch == from || !doubted();
+        self.may_be(launch, age) && known_to_be()
+    }
+
+    /// Whether a launch that somebody mentions may be there.
+    fn may_be(&self, launch: NodeId, age: Age) -> bool {
         launch != self.me && !self.left.ids.contains(&launch) && age.get() <= MAX_AGE
     }
 
@@ -486,7 +551,7 @@ impl Registry {
         if self.peers.contains_key(&launch) || !self.launches.contains_key(&launch) {
             return;
         }
-        if !self.may_hear_of(launch, age) {
+        if !self.may_be(launch, age) {
             return;
         }
         // Nothing is older than the clock.
@@ -495,15 +560,32 @@ impl Registry {
         *heard = then.max(*heard);
     }
 
-    /// What a launch says of itself counts: somebody else has told more than there is.
-    fn believe_itself(&mut self, from: NodeId, known: &Known) {
-        if known.launch != from {
+    /// What a launch says of itself counts: when it goes on saying less than is known here, somebody else has
+    /// told more than there is.
+    fn believe_itself(&mut self, now: Instant, id: NodeId, says: u64) {
+        let known = self.launches.get(&id).map_or(0, Launch::version);
+        if known <= says {
+            // What is proven stays so for a while: the others may not have heard.
+            self.doubts.retain(|it, doubt| *it != id || doubt.proven);
             return;
         }
-        let ours = self.launches.get(&from).map_or(0, Launch::version);
-        if ours > known.version {
-            tracing::warn!(node = %from, "somebody has made up names of this node");
-            self.forget(from);
+        let new = Doubt {
+            since: now,
+            known,
+            proven: false,
+        };
+        let doubt = self.doubts.entry(id).or_insert(new);
+        if says >= doubt.known {
+            // It has caught up with what was doubted then; this is another doubt.
+            *doubt = new;
+        } else if now >= doubt.since + DOUBT {
+            tracing::warn!(node = %id, "somebody has made up names of this node");
+            *doubt = Doubt {
+                since: now,
+                proven: true,
+                ..new
+            };
+            self.forget(id);
         }
     }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ struct Line {
     registries: Vec<Registry>,
     /// From whom, to whom, what.
     under_way: Vec<(usize, usize, Notice)>,
+    /// Each is linked to all others instead.
+    all: bool,
     truth: Vec<BTreeMap<Arc<str>, u64>>,
 }
 
@@ -56,6 +58,7 @@ impl Line {
             now,
             registries,
             under_way: Vec::new(),
+            all: false,
             truth: vec![BTreeMap::new(); count],
         }
     }
@@ -72,10 +75,21 @@ impl Line {
     }
 
     fn neighbours(&self, node: usize) -> impl Iterator<Item = usize> + use<> {
-        let count = self.registries.len();
-        [node.wrapping_sub(1), node + 1]
-            .into_iter()
-            .filter(move |it| *it < count)
+        let all = self.all;
+        (0..self.registries.len()).filter(move |&it| it != node && (all || it.abs_diff(node) == 1))
+    }
+
+    /// Which names of which nodes are known at one.
+    fn known(&self, at: usize) -> BTreeSet<(Arc<str>, NodeId)> {
+        let names = (0..NAMES).map(|name| Arc::<str>::from(format!("name {name}")));
+        let found = |name: Arc<str>| {
+            let homes: Vec<_> = self.registries[at]
+                .find(&name)
+                .map(|(home, _)| (Arc::clone(&name), home.node))
+                .collect();
+            homes
+        };
+        names.flat_map(found).collect()
     }
 
     fn spread(&mut self, node: usize) {
@@ -202,6 +216,44 @@ proptest! {
         line.agree();
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(50))]
+
+    /// However late what a node says of itself comes, and by whatever way its news overtake that.
+    #[test]
+    fn a_name_that_is_never_taken_back_stays_where_it_is_known(
+        steps in proptest::collection::vec(step(), 0..200)
+    ) {
+        // Everybody is linked to everybody, so that news overtake digests.
+        let mut mesh = Line::of(4);
+        mesh.all = true;
+        let mut known = vec![BTreeSet::new(); 4];
+        for step in steps {
+            let count = mesh.under_way.len().max(1);
+            match step {
+                Step::Change(node, name, number) => mesh.change(node, name, Some(number.unwrap_or(0))),
+                Step::Spread(node) => mesh.spread(node),
+                Step::Compare(node) => mesh.compare(node),
+                Step::Deliver(which) | Step::Lose(which) | Step::Double(which)
+                    if which % count < mesh.under_way.len() =>
+                {
+                    let notice = mesh.under_way.swap_remove(which % count);
+                    mesh.deliver(notice);
+                }
+                _ => {}
+            }
+            for (at, known) in known.iter_mut().enumerate() {
+                let now = mesh.known(at);
+                prop_assert!(known.is_subset(&now), "{at} has forgotten: {known:?}, {now:?}");
+                *known = now;
+            }
+        }
+    }
+}
+
+proptest! {
     #[test]
     fn bytes_of_any_kind_are_refused_or_understood(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let mut registry = Registry::new(location(0), Limits::default());
@@ -285,6 +337,104 @@ fn what_a_launch_says_of_itself_undoes_what_others_made_up() {
     line.settle();
     assert_eq!(holders(&line.registries[1], "made up"), 0);
     assert_eq!(holders(&line.registries[1], "name 0"), 1);
+}
+
+fn claims(launch: usize, version: u64) -> Notice {
+    Notice::Digest(Digest {
+        first: NodeId(0),
+        last: NodeId(u128::MAX),
+        known: vec![Known {
+            launch: location(launch).node,
+            version,
+            age: Age::NONE,
+        }],
+        mutual: true,
+    })
+}
+
+/// A node's own digest is still on its way when its latest name has come by way of another.
+#[test]
+fn an_old_digest_makes_nobody_forget() {
+    let mut registry = Registry::new(location(0), Limits::default());
+    let now = Instant::now();
+    let at = |milliseconds| now + Duration::from_millis(milliseconds);
+    for peer in [1, 2] {
+        registry.present(now, &location(peer));
+    }
+    let first = Notice::Update(update(1, 0, 1, vec![change("first", 1)]));
+    let second = Notice::Update(update(1, 1, 2, vec![change("second", 2)]));
+    registry.handle(at(0), &location(1), &first);
+    registry.handle(at(1), &location(2), &second);
+    for late in [2, 1002, 1990] {
+        registry.handle(at(late), &location(1), &claims(1, 1));
+        assert_eq!(holders(&registry, "first"), 1, "after {late} ms");
+        assert_eq!(holders(&registry, "second"), 1, "after {late} ms");
+    }
+    // It has caught up; what is late later is another matter.
+    registry.handle(at(1995), &location(1), &claims(1, 2));
+    let third = Notice::Update(update(1, 2, 3, vec![change("third", 3)]));
+    registry.handle(at(2500), &location(2), &third);
+    registry.handle(at(2600), &location(1), &claims(1, 2));
+    assert_eq!(holders(&registry, "third"), 1);
+    // But when it says so on and on, there is no such name.
+    registry.handle(at(4700), &location(1), &claims(1, 2));
+    assert_eq!(holders(&registry, "third"), 0);
+    // And those who made it up, or believed it, are not believed again.
+    registry.handle(at(4800), &location(1), &second);
+    registry.handle(at(4801), &location(2), &third);
+    assert_eq!(holders(&registry, "third"), 0);
+}
+
+/// A node without a name says that it has none.
+#[test]
+fn names_made_up_of_a_node_without_any_go_too() {
+    let mut line = Line::of(2);
+    let forged = update(0, 0, 5, vec![change("made up", 5)]);
+    line.registries[1].handle(line.now, &location(7), &Notice::Update(forged));
+    assert_eq!(holders(&line.registries[1], "made up"), 1);
+    line.settle();
+    line.settle();
+    assert_eq!(holders(&line.registries[1], "made up"), 0);
+}
+
+#[test]
+fn where_there_is_no_room_names_taken_back_go_all_the_same() {
+    let limits = Limits {
+        names: 2,
+        total: 10,
+        launches: 4,
+    };
+    let mut registry = Registry::new(location(0), limits);
+    let now = Instant::now();
+    registry.present(now, &location(1));
+    let names = vec![change("a", 1), change("b", 2), change("c", 3)];
+    registry.handle(now, &location(1), &Notice::Update(update(1, 0, 3, names)));
+    let shown = |registry: &Registry| ["a", "b", "c", "d"].map(|name| holders(registry, name));
+    assert_eq!(shown(&registry), [1, 1, 0, 0]);
+    let gone = Change {
+        entry: None,
+        ..change("a", 4)
+    };
+    let more = update(1, 3, 5, vec![gone, change("d", 5)]);
+    let reaction = registry.handle(now, &location(1), &Notice::Update(more));
+    assert_eq!(shown(&registry), [0, 1, 0, 1]);
+    assert_eq!(registry.counted(), 2);
+    assert!(reaction.replies.is_empty(), "it does not ask on and on");
+    // Others are not told what is only a part.
+    assert!(registry.news(now).is_empty());
+    registry.present(now, &location(2));
+    let ignorant = Notice::Digest(Digest {
+        first: NodeId(0),
+        last: NodeId(u128::MAX),
+        known: Vec::new(),
+        mutual: true,
+    });
+    let reaction = registry.handle(now, &location(2), &ignorant);
+    assert!(reaction.replies.is_empty(), "{reaction:?}");
+    // After a while it is asked for all once more.
+    registry.expire(now + Duration::from_secs(601));
+    let reaction = registry.handle(now, &location(1), &claims(1, 5));
+    assert_eq!(reaction.replies.len(), 1);
 }
 
 #[test]
@@ -423,6 +573,7 @@ fn notices_that_break_the_rules_are_dropped_whole() {
     with(|it| it.records[0].name = "".into());
     with(|it| it.records[0].name = "x".repeat(256).into());
     with(|it| it.records[0].entry.as_mut().unwrap().type_name = "x".repeat(513).into());
+    with(|it| it.records[0].entry.as_mut().unwrap().type_name = "\u{1b}[2J".into());
     with(|it| it.home.name = "".into());
     with(|it| it.home.name = "x".repeat(129).into());
     with(|it| it.home.name = "\n".into());
