@@ -2,10 +2,12 @@
 //!
 //! Links and membership [tell](Events::tell) facts; the [`Roster`] makes events of them, which go
 //! to one task. So a subscriber first hears of the peers that are there already and then of each
-//! change, once and in order, and a slow or panicking subscriber holds up no link.
+//! change, once and in order, and a slow or panicking subscriber holds up no link. The parts of the node
+//! [tap](Events::tap) the facts, so that it does not hold up them either.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coros_core::remote::{Location, NodeId};
@@ -44,6 +46,9 @@ enum Command {
     Close,
 }
 
+/// So many refusals wait for slow subscribers; strangers can make any number of them.
+const MAX_REFUSED: usize = 256;
+
 /// Where facts go in.
 #[derive(Clone)]
 pub(crate) struct Events {
@@ -54,6 +59,8 @@ struct Shared {
     roster: Roster,
     /// Under the same lock, so that events are in the order of the facts.
     commands: mpsc::UnboundedSender<Command>,
+    /// How many of the commands tell of a refusal.
+    refused: Arc<AtomicUsize>,
     /// Parts of the node that want the facts themselves.
     taps: Vec<mpsc::UnboundedSender<Fact>>,
 }
@@ -62,18 +69,22 @@ struct Shared {
 pub(crate) struct Dispatcher {
     commands: mpsc::UnboundedReceiver<Command>,
     subscribers: Vec<Subscriber>,
+    refused: Arc<AtomicUsize>,
 }
 
 impl Events {
     pub(crate) fn new() -> (Self, Dispatcher) {
         let (sender, commands) = mpsc::unbounded_channel();
+        let refused = Arc::<AtomicUsize>::default();
         let dispatcher = Dispatcher {
             commands,
             subscribers: Vec::new(),
+            refused: Arc::clone(&refused),
         };
         let shared = Shared {
             roster: Roster::default(),
             commands: sender,
+            refused,
             taps: Vec::new(),
         };
         let shared = Arc::new(Mutex::new(shared));
@@ -87,6 +98,14 @@ impl Events {
         let mut shared = self.lock();
         shared.taps.retain(|tap| tap.send(fact.clone()).is_ok());
         if let Some(event) = shared.roster.handle(fact) {
+            if let PeerEvent::Refused(from, error) = &event {
+                // Under the lock, so that nobody else adds one meanwhile.
+                if shared.refused.load(Ordering::Relaxed) >= MAX_REFUSED {
+                    tracing::warn!(%from, %error, "refused; subscribers to peer events are too slow to be told");
+                    return;
+                }
+                shared.refused.fetch_add(1, Ordering::Relaxed);
+            }
             let _ = shared.commands.send(Command::Event(event));
         }
     }
@@ -129,7 +148,12 @@ impl Dispatcher {
     pub(crate) async fn run(mut self) {
         while let Some(command) = self.commands.recv().await {
             match command {
-                Command::Event(event) => self.event(&event),
+                Command::Event(event) => {
+                    if matches!(event, PeerEvent::Refused(..)) {
+                        self.refused.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    self.event(&event);
+                }
                 Command::Subscribe(mut subscriber, present) => {
                     let mut present = present.into_iter().map(PeerEvent::Joined);
                     if present.all(|event| call(&mut subscriber, event)) {
@@ -161,4 +185,42 @@ fn call(subscriber: &mut Subscriber, event: PeerEvent) -> bool {
         tracing::error!("a subscriber to peer events panicked and is called no more");
     }
     called.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use coros_core::remote::NodeId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn strangers_fill_no_memory_while_a_subscriber_is_slow() {
+        let (events, dispatcher) = Events::new();
+        let (told, refusals) = std::sync::mpsc::channel();
+        events.subscribe(Box::new(move |event| {
+            let _ = told.send(event);
+        }));
+        let refused = || {
+            let error = HandshakeError::Connection {
+                kind: std::io::ErrorKind::InvalidData,
+                reason: "no TLS".into(),
+            };
+            events.tell(Fact::Refused(([127, 0, 0, 1], 1).into(), error));
+        };
+        for _ in 0..3 * MAX_REFUSED {
+            refused();
+        }
+        let peer = Location {
+            node: NodeId(1),
+            name: "peer".into(),
+            endpoint: None,
+        };
+        events.tell(Fact::Up(peer.clone()));
+        events.close();
+        dispatcher.run().await;
+        let told: Vec<_> = refusals.try_iter().collect();
+        assert_eq!(told.len(), MAX_REFUSED + 1);
+        assert_eq!(told.last(), Some(&PeerEvent::Joined(peer)));
+        assert_eq!(events.lock().refused.load(Ordering::Relaxed), 0);
+    }
 }

@@ -210,7 +210,8 @@ impl Node {
     /// Calls `f` for each peer there is, as [`PeerEvent::Joined`], and then for each change, in
     /// order, until the node closes.
     ///
-    /// `f` runs on a task of the node and holds up other subscribers: it must not block.
+    /// `f` runs on a task of the node that calls all subscribers, one after the other: it must not block. While
+    /// it does nobody is told of anything, and what happens queues up.
     pub fn on_peer_event(&self, f: impl FnMut(PeerEvent) + Send + 'static) {
         self.inner().events.subscribe(Box::new(f));
     }
@@ -273,7 +274,8 @@ impl Node {
 
     /// Leaves the network: says goodbye to all peers after what is queued for them, and waits, at
     /// most two seconds, until that is written; then ends all tasks of the node. Members without a
-    /// link hear of it from those that have one.
+    /// link hear of it from those that have one. A callback for peer events that does not return is waited
+    /// for for two seconds more, and left behind.
     ///
     /// Whatever waits for a peer ends with `Disconnected`. Closing twice is closing once.
     ///
@@ -503,7 +505,16 @@ impl Inner {
         self.events.close();
         self.names.close();
         self.tasks.close();
-        self.tasks.wait().await;
+        if tokio::time::timeout(FLUSH, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            let tasks = self.tasks.len();
+            tracing::warn!(
+                tasks,
+                "closed without these: does a callback for peer events block?"
+            );
+        }
         self.exports.close();
         self.parts.close();
         self.functions.close();

@@ -4,12 +4,15 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use common::{collector, next, polled};
 use coros_core::{Address, Context};
 use coros_net::sim::{SimHost, SimNetwork};
-use coros_net::{LocateError, Node, RegisterError};
+use coros_net::{LocateError, Node, PeerEvent, RegisterError, Secret};
 use tokio::time::{Instant, timeout};
 
 const LATENCY: Duration = Duration::from_millis(20);
@@ -23,8 +26,9 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// Within this whatever was missed is made up for between two neighbours: a second until digests are
 /// compared, and a latency each for digest, digest and update.
 const NEXT_ROUND: Duration = Duration::from_millis(1100);
-/// A silent peer is lost, and its names with it.
+/// A silent peer is lost, its session after the grace period, and its names with that.
 const SILENCE: Duration = Duration::from_millis(2225);
+const GRACE: Duration = Duration::from_secs(5);
 
 struct Scene {
     network: SimNetwork,
@@ -372,7 +376,7 @@ async fn the_names_of_a_killed_node_go_and_those_of_one_that_left() {
     }
     within(AT_ONCE, || holders(watcher, "name") == ["n1", "n2"]).await;
     scene.hosts[1].kill();
-    within(SILENCE, || holders(watcher, "name") == ["n2"]).await;
+    within(SILENCE + GRACE, || holders(watcher, "name") == ["n2"]).await;
     leaves.close().await;
     within(AT_ONCE, || holders(watcher, "name").is_empty()).await;
 }
@@ -394,7 +398,89 @@ async fn the_names_of_a_killed_node_go_from_those_far_away() {
     tokio::time::sleep(5 * MAX_AGE).await;
     assert_eq!(holders(far, "name"), ["n0", "n1"]);
     scene.hosts[0].kill();
-    within(SILENCE + MAX_AGE + ROUND, || holders(far, "name") == ["n1"]).await;
+    within(SILENCE + GRACE + MAX_AGE + ROUND, || {
+        holders(far, "name") == ["n1"]
+    })
+    .await;
+}
+
+/// They wait for the first name there is, and know nobody but the hub, which tells only some of them.
+#[tokio::test(start_paused = true)]
+async fn all_that_wait_around_a_hub_learn_of_the_first_name_within_a_round() {
+    let scene = Scene::of(31).await;
+    let (hub, leaves) = scene.nodes.split_first().unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for leaf in leaves {
+        link(leaf, hub).await;
+        let leaf = leaf.clone();
+        waiting.spawn(async move { leaf.locate::<Address<u32>>("name").await });
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    hub.register("name", &idle::<u32>()).unwrap();
+    let all = async {
+        while let Some(found) = waiting.join_next().await {
+            found.unwrap().unwrap();
+        }
+    };
+    timeout(NEXT_ROUND, all).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_names_of_a_peer_stay_as_long_as_its_session() {
+    let scene = Scene::line(2).await;
+    let [farm, desk] = &scene.nodes[..] else {
+        panic!("two")
+    };
+    farm.register("name", &idle::<u32>()).unwrap();
+    within(AT_ONCE, || holders(desk, "name") == ["n0"]).await;
+    let lost = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&lost);
+    desk.on_peer_event(move |event| {
+        counted.fetch_add(usize::from(matches!(event, PeerEvent::Lost(..))), SeqCst);
+    });
+    scene
+        .network
+        .partition(&scene.hosts[..1], &scene.hosts[1..]);
+    within(SILENCE, || lost.load(SeqCst) == 1).await;
+    tokio::time::sleep(GRACE / 2).await;
+    assert_eq!(holders(desk, "name"), ["n0"]);
+    scene.network.heal();
+    tokio::time::sleep(GRACE).await;
+    assert_eq!(holders(desk, "name"), ["n0"]);
+    assert_eq!(lost.load(SeqCst), 1);
+}
+
+/// A callback that never returns has the task that calls it, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_callback_that_blocks_holds_up_neither_names_nor_the_end() {
+    let secret = Secret::random();
+    let start = async |name: &str| {
+        let builder = Node::builder().name(name).secret(secret.clone());
+        builder.build().await.unwrap()
+    };
+    let (desk, farm) = (start("desk").await, start("farm").await);
+    let (reached, mut blocked) = tokio::sync::mpsc::unbounded_channel();
+    let (free, wait) = std::sync::mpsc::channel::<()>();
+    desk.on_peer_event(move |_| {
+        let _ = reached.send(());
+        let _ = wait.recv();
+    });
+    link(&desk, &farm).await;
+    let limit = Duration::from_secs(20);
+    timeout(limit, blocked.recv()).await.unwrap();
+    farm.register("name", &idle::<u32>()).unwrap();
+    desk.locate_timeout::<Address<u32>>("name", limit)
+        .await
+        .unwrap();
+    farm.close().await;
+    let gone = async {
+        while !holders(&desk, "name").is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(limit, gone).await.unwrap();
+    timeout(limit, desk.close()).await.unwrap();
+    drop(free);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::remote::Location;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::notice::Notice;
 use super::question::Answers;
-use crate::PeerEvent;
 use crate::node::Inner;
 use crate::parts::{Notices, Part};
 use crate::peer::Peer;
+use crate::roster::Fact;
 
 /// How often digests are compared ...
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
@@ -32,45 +33,64 @@ pub(crate) fn open(node: &Arc<Inner>) {
     node.parts.on_notice(Part::Names, Arc::new(Hear));
     node.parts
         .serve(Part::Names, Arc::new(Answers(Arc::downgrade(node))));
-    let names = Arc::downgrade(node);
-    node.events.subscribe(Box::new(move |event| {
-        if let Some(node) = names.upgrade() {
-            on_event(&node, &event);
-        }
-    }));
+    let facts = node.events.tap();
+    node.tasks
+        .spawn_on(follow(Arc::clone(node), facts), &node.runtime);
 }
 
-/// There is a name: it wants to be told.
+/// There is a name, somebody looks for one, or there is a peer that may know some.
 pub(super) fn start(node: &Arc<Inner>) {
     if node.names.is_first() && !node.is_closing() {
         node.tasks.spawn_on(run(Arc::clone(node)), &node.runtime);
     }
 }
 
-fn on_event(node: &Arc<Inner>, event: &PeerEvent) {
-    let now = Instant::now();
-    match event {
-        PeerEvent::Joined(peer) | PeerEvent::Returned(peer) => {
-            let digests = {
-                let mut state = node.names.lock();
-                let appeared = state.registry.present(now, peer);
-                for name in &appeared {
-                    state.waiting.wake(name);
-                }
-                if state.registry.is_empty() {
-                    Vec::new()
-                } else {
-                    state.registry.digests(now)
-                }
-            };
-            let peer = node.peer(peer);
-            if peer.linked().is_some() {
-                tell(&peer, &digests);
+/// Hears of peers. Not by the events that users get: what those do with them holds up no names.
+async fn follow(node: Arc<Inner>, mut facts: UnboundedReceiver<Fact>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = node.stop.cancelled() => return,
+            fact = facts.recv() => match fact {
+                Some(fact) => on_fact(&node, fact),
+                None => return,
             }
         }
-        PeerEvent::Lost(peer, _) => node.names.lock().registry.lost(now, peer.node),
-        PeerEvent::Left(peer) => node.names.lock().registry.left(peer.node),
-        PeerEvent::Refused(..) => {}
+    }
+}
+
+fn on_fact(node: &Arc<Inner>, fact: Fact) {
+    let now = Instant::now();
+    match fact {
+        Fact::Linked(peer) | Fact::Up(peer) => appears(node, now, &peer),
+        Fact::Lost(peer, _) => node.names.lock().registry.lost(now, peer.node),
+        Fact::Left(peer) => node.names.lock().registry.left(peer.node),
+        // Whoever has a link to it knows better; and if that has come since, so will the fact.
+        Fact::Down(peer, _) if !node.events.is_present(peer.node) => {
+            node.names.lock().registry.lost(now, peer.node);
+        }
+        Fact::Gone(peer) if !node.events.is_present(peer.node) => {
+            node.names.lock().registry.left(peer.node);
+        }
+        // Sessions outlast links, and names go with sessions.
+        Fact::Broke(..) | Fact::Idle(_) => {}
+        Fact::Down(..) | Fact::Gone(_) | Fact::Refused(..) => {}
+    }
+}
+
+fn appears(node: &Arc<Inner>, now: Instant, peer: &Location) {
+    let digests = {
+        let mut state = node.names.lock();
+        let appeared = state.registry.present(now, peer);
+        for name in &appeared {
+            state.waiting.wake(name);
+        }
+        state.registry.digests(now)
+    };
+    let peer = node.peer(peer);
+    if peer.linked().is_some() {
+        tell(&peer, &digests);
+        start(node);
     }
 }
 
@@ -147,20 +167,15 @@ fn spread_news(node: &Arc<Inner>, random: &mut Random) {
 
 fn compare(node: &Arc<Inner>, random: &mut Random, round: u64) {
     let now = Instant::now();
-    let digests = {
+    let (digests, wanted) = {
         let mut state = node.names.lock();
         state.registry.expire(now);
-        if state.registry.is_empty() {
-            Vec::new()
-        } else {
-            state.registry.digests(now)
-        }
+        let wanted = !state.registry.is_empty() || state.waiting.is_anybody();
+        (state.registry.digests(now), wanted)
     };
-    if digests.is_empty() {
-        return;
-    }
     let mut partners = random.some(linked(node), PARTNERS);
-    if partners.is_empty() || round.is_multiple_of(ANYBODY) {
+    // No link is made for a node that has nothing to tell and wants to know nothing.
+    if wanted && (partners.is_empty() || round.is_multiple_of(ANYBODY)) {
         let present: Vec<Location> = node.events.present();
         let anybody = random.some(present, 1);
         partners.extend(anybody.iter().map(|peer| node.peer(peer)));

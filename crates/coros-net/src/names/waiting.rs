@@ -24,6 +24,10 @@ impl Waiting {
         }
     }
 
+    pub(super) fn is_anybody(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     pub(super) fn wake_all(&self) {
         for awaited in self.0.values() {
             awaited.appeared.notify_waiters();
