@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::kept::Kept;
 use common::meddler::{Harm, Meddler, Of};
 use common::*;
@@ -33,7 +35,9 @@ async fn visit(n: usize, farm: &Node, secret: &Secret, to: &Address<Question>) {
     let other = Secret::random();
     let refused = n % 5 == 4;
     let secret = if refused { &other } else { secret };
-    let desk = builder("desk", secret).no_listen().build().await;
+    // One that is cut is not to go on over another link.
+    let desk = builder("desk", secret).grace(Duration::ZERO);
+    let desk = desk.no_listen().build().await;
     let desk = desk.expect("it starts");
     // Some of them are cut in the middle, without a word.
     let harm = match n % 5 {
