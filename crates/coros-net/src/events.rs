@@ -139,6 +139,11 @@ impl Events {
         self.lock().roster.is_present(peer)
     }
 
+    /// Whether a peer is there, or was and has not left.
+    pub(crate) fn knows(&self, peer: NodeId) -> bool {
+        self.lock().roster.knows(peer)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }

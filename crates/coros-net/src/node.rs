@@ -201,8 +201,8 @@ impl Node {
     }
 
     /// Refuses, from now on, or no more, links that are made by peers that are not among the
-    /// [`peers`](Node::peers). Those that are stay, come and go as before, and this node may still make links
-    /// itself. Whoever is refused is told why.
+    /// [`peers`](Node::peers). Those that are stay, come and go as before, also after they were
+    /// lost, and this node may still make links itself. Whoever is refused is told why.
     pub fn refuse_new(&self, refuse: bool) {
         self.inner().refusing.store(refuse, Ordering::Relaxed);
     }
@@ -434,7 +434,8 @@ impl Inner {
 
     /// Whether a peer that dials is to be sent away.
     pub(crate) fn refuses(&self, id: NodeId) -> bool {
-        self.refusing.load(Ordering::Relaxed) && !self.events.is_present(id)
+        // One whose link has broken comes back.
+        self.refusing.load(Ordering::Relaxed) && !self.events.knows(id)
     }
 
     pub(crate) fn is_closing(&self) -> bool {

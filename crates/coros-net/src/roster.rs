@@ -83,6 +83,11 @@ impl Roster {
         present.map(|known| &known.location)
     }
 
+    /// Whether it is there, or was and has not left.
+    pub(crate) fn knows(&self, peer: NodeId) -> bool {
+        self.known.contains_key(&peer)
+    }
+
     pub(crate) fn is_present(&self, peer: NodeId) -> bool {
         self.known
             .get(&peer)

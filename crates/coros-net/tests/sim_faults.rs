@@ -461,3 +461,26 @@ async fn leaving_is_told_even_over_a_long_line() {
     assert!(matches!(next(&mut at_farm).await, PeerEvent::Joined(_)));
     assert_eq!(next(&mut at_farm).await, PeerEvent::Left(desk.location()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_no_new_peers_takes_the_old_ones_back() {
+    let scene = Scene::set().await;
+    let (address, mut received) = collector::<u32>();
+    let remote = scene.at_desk(&address);
+    remote.deliver(1).await.expect("it can be reached");
+    for refusing in &scene.nodes {
+        let mut told = events(refusing);
+        assert!(matches!(next(&mut told).await, PeerEvent::Joined(_)));
+        refusing.refuse_new(true);
+        scene.network.cut(&scene.hosts[0], &scene.hosts[1]);
+        remote.send(2).expect("it waits for the next link");
+        assert!(matches!(next(&mut told).await, PeerEvent::Lost(..)));
+        let event = next(&mut told).await;
+        assert!(matches!(event, PeerEvent::Returned(_)), "{event:?}");
+        remote.deliver(3).await.expect("the session goes on");
+        refusing.refuse_new(false);
+    }
+    for n in [1, 2, 3, 2, 3] {
+        assert_eq!(next(&mut received).await, n);
+    }
+}
