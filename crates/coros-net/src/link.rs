@@ -207,7 +207,9 @@ impl Writer {
             self.piece(piece).await?;
             messages = batch.next_messages();
             if messages.is_some() {
-                self.peer.next_control(self.ticket, between);
+                if !self.peer.next_control(self.ticket, between) {
+                    return Ok(());
+                }
                 self.join(between.control()).await?;
             }
         }

@@ -213,6 +213,13 @@ impl Batch {
         self.lanes[MESSAGES].front().map(Piece::bytes)
     }
 
+    /// There is nothing in it any more.
+    pub(crate) fn clear(&mut self) {
+        self.first.clear();
+        self.last.clear();
+        self.lanes.iter_mut().for_each(VecDeque::clear);
+    }
+
     /// Appends what is to follow the messages.
     pub(crate) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.last);

@@ -31,7 +31,7 @@ use crate::inflow::Inflow;
 use crate::node::Inner;
 use crate::parts::Part;
 use crate::redial;
-use crate::rendezvous::Rendezvous;
+use crate::rendezvous::{Rendezvous, Ticket};
 use crate::roster::Fact;
 use crate::scope::Scope;
 use crate::session::{Asked, End, Input, Output, Session};
@@ -76,7 +76,7 @@ struct State {
     writer_idle: bool,
     /// The reader of a link is at work, perhaps of one that is lost: what it does has yet to be
     /// counted, so no other link can be made now.
-    reading: bool,
+    reading: Option<Ticket>,
     /// Ends the tasks of the link.
     link: Option<CancellationToken>,
     /// Counts the links that broke.
@@ -132,7 +132,7 @@ impl Peer {
                 epoch: 0,
                 course: None,
                 writer_idle: false,
-                reading: false,
+                reading: None,
                 link: None,
                 breaks: 0,
                 failed: None,
@@ -209,7 +209,7 @@ impl Peer {
         state.settle(&self.node);
         let todo = mem::take(&mut state.todo);
         // What a reader brings about is written when it is done with all that has come.
-        let wake = !state.reading && state.must_wake();
+        let wake = state.reading.is_none() && state.must_wake();
         let changed = state.standing() != before;
         drop(state);
         if wake {

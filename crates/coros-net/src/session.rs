@@ -251,7 +251,7 @@ impl<D, W> Session<D, W> {
         self.receipts.linked(capacity);
         self.flow.limit(capacity);
         self.phase = Phase::Linked;
-        self.idle.used();
+        self.idle.linked();
         self.heard(now);
         self.sent = now;
         Ok(())
@@ -375,6 +375,11 @@ impl<D, W> Session<D, W> {
 
     /// Tells the peer that a coroutine has taken so many bytes of what it was sent.
     pub fn credit(&mut self, target: u64, bytes: usize) {
+        // As to what it asks: it may have sent to as many coroutines as it likes.
+        if self.outbox.is_unread() {
+            self.refuse("it does not read what it is told".into());
+            return;
+        }
         self.control(Envelope {
             kind: Kind::Credit,
             target,
@@ -540,7 +545,10 @@ impl<D, W> Session<D, W> {
         }
         match input {
             Input::Heard => self.heard(now),
-            Input::Used => self.idle.used(),
+            Input::Used => {
+                self.idle.used();
+                self.idle.stays();
+            }
             Input::Rest(asked) => self.rest(now, asked),
             Input::Wake => self.wake(now),
             Input::Read(counts, bytes) => self.receipts.came(now, counts, bytes),
@@ -586,17 +594,8 @@ impl<D, W> Session<D, W> {
     /// Takes what is to be written; the former contents of `batch` count as written.
     pub fn take(&mut self, now: Instant, batch: &mut Batch) -> Taken {
         self.write_released();
-        if self.has_output()
-            && let Some(counts) = self.receipts.tell()
-        {
-            let [control, messages] = counts;
-            let envelope = Envelope {
-                kind: Kind::Ack,
-                target: control,
-                correlation: messages,
-            };
-            self.outbox
-                .passing(|buffer| wire::write(buffer, envelope, &[]));
+        if self.has_output() {
+            self.acknowledge();
         }
         self.outbox.take(batch);
         if !batch.is_empty() {
@@ -618,7 +617,24 @@ impl<D, W> Session<D, W> {
 
     /// Takes control frames that came up while a batch is being written.
     pub fn take_control(&mut self, batch: &mut Batch) {
+        if self.receipts.must_tell() {
+            self.acknowledge();
+        }
         self.outbox.take_control(batch);
+    }
+
+    /// Tells the peer what has come, if there is anything new.
+    fn acknowledge(&mut self) {
+        let Some([control, messages]) = self.receipts.tell() else {
+            return;
+        };
+        let envelope = Envelope {
+            kind: Kind::Ack,
+            target: control,
+            correlation: messages,
+        };
+        self.outbox
+            .passing(|buffer| wire::write(buffer, envelope, &[]));
     }
 
     /// Whether there is something to [take](Session::take).
@@ -704,6 +720,8 @@ impl<D, W> Session<D, W> {
             },
             Kind::Pong => {}
             Kind::Ack => {
+                // Of something that followed the agreement, if there is one.
+                self.idle.stays();
                 let counts = [frame.envelope.target, correlation];
                 match self.outbox.acknowledge(counts) {
                     Ok(()) => self.pump_crowded(),
@@ -764,8 +782,13 @@ impl<D, W> Session<D, W> {
     /// The link is gone: the session goes on without one for a while, if it has had one.
     fn lost(&mut self, now: Instant, reason: String) {
         match self.phase {
-            // As agreed.
-            Phase::Linked if self.idle.has_agreed() && self.may_rest() => self.rested(),
+            // As agreed. If anything has come up since, it needs another link.
+            Phase::Linked if self.idle.has_agreed() => {
+                self.rested();
+                if !self.owes_nothing() {
+                    self.wake(now);
+                }
+            }
             Phase::Linked => self.away(now, reason),
             // Another attempt has failed.
             Phase::Away(..) | Phase::Dormant => {}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{collector, events, next, sent};
 use coros_core::{Context, Exit, Reply, SendError, spawn};
 use coros_net::sim::{SimHost, SimNetwork};
-use coros_net::{Node, PeerEvent};
+use coros_net::{Builder, Node, PeerEvent};
 use tokio::time::{Instant, sleep};
 
 const LATENCY: Duration = Duration::from_millis(10);
@@ -17,9 +17,16 @@ const IDLE: Duration = Duration::from_secs(30);
 const CLOSED: Duration = Duration::from_secs(33);
 
 async fn scene(network: &SimNetwork) -> ([SimHost; 2], [Node; 2]) {
+    scene_with(network, |builder| builder).await
+}
+
+async fn scene_with(
+    network: &SimNetwork,
+    options: impl Fn(Builder) -> Builder,
+) -> ([SimHost; 2], [Node; 2]) {
     network.latency(LATENCY..=LATENCY);
     let hosts = ["desk", "farm"].map(|name| network.host(name));
-    let [desk, farm] = hosts.each_ref().map(|host| host.builder().build());
+    let [desk, farm] = hosts.each_ref().map(|host| options(host.builder()).build());
     let nodes = [
         desk.await.expect("it starts"),
         farm.await.expect("it starts"),
@@ -93,9 +100,16 @@ async fn a_link_stays_while_somebody_waits_for_something() {
 
 #[tokio::test(start_paused = true)]
 async fn what_crosses_the_closing_of_a_link_is_not_lost() {
+    for grace in [5, 0].map(Duration::from_secs) {
+        what_crosses_the_closing(grace).await;
+    }
+}
+
+async fn what_crosses_the_closing(grace: Duration) {
     let network = SimNetwork::new(3);
-    let (_hosts, nodes) = scene(&network).await;
+    let (_hosts, nodes) = scene_with(&network, |builder| builder.grace(grace)).await;
     let [desk, farm] = &nodes;
+    let mut told = nodes.each_ref().map(events);
     let (there, mut at_farm) = collector::<u32>();
     let (here, mut at_desk) = collector::<u32>();
     let [to_farm, to_desk] = [sent(farm, desk, &there), sent(desk, farm, &here)];
@@ -119,7 +133,14 @@ async fn what_crosses_the_closing_of_a_link_is_not_lost() {
             assert_eq!(next(&mut at_desk).await, n);
         }
     }
-    assert!((10..290).contains(&closed), "{closed} were closed");
+    assert!(
+        (10..290).contains(&closed),
+        "{closed} were closed, {grace:?}"
+    );
+    for told in &mut told {
+        assert!(matches!(next(told).await, PeerEvent::Joined(_)));
+        assert_eq!(told.try_recv().ok(), None, "nothing has broken");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use coros_core::Exit;
 use coros_core::remote::{CarryError, CodecError, Request};
 use coros_net::outbox::Batch;
-use coros_net::session::{End, Input, Output, Session, Taken, Timing};
+use coros_net::session::{Asked, End, Input, Output, Session, Taken, Timing};
 use coros_net::wire::{self, Envelope, Frame, Goodbye, Kind, Parsed};
 use proptest::prelude::*;
 
@@ -535,6 +535,13 @@ fn a_peer_that_asks_and_does_not_read_is_refused_and_costs_no_more() {
     let last = written(&mut link, now).pop();
     assert_eq!(last.map(|(envelope, _)| envelope.kind), Some(Kind::Goodbye));
 
+    // What it is told unasked counts as well: that coroutines have taken what it sent.
+    let mut link = connected(now);
+    for target in 0..=CAPACITY / wire::HEADER + 2 {
+        link.credit(target as u64, 24);
+    }
+    assert!(!link.is_open(), "there is an end");
+
     // Whoever reads may ask for ever.
     let mut link = connected(now);
     for _ in 0..asked {
@@ -542,6 +549,82 @@ fn a_peer_that_asks_and_does_not_read_is_refused_and_costs_no_more() {
         receive(&mut link, now, Kind::Ping, 1, &[]);
         assert_eq!(kinds(&mut link, now), [Kind::Pong, Kind::Pong]);
     }
+}
+
+#[test]
+fn a_long_batch_does_not_hold_up_acknowledgements() {
+    let now = Instant::now();
+    let mut link = connected(now);
+    link.handle(now, Input::Read([0, 1], 16));
+    let mut between = Batch::default();
+    link.take_control(&mut between);
+    assert_eq!(bytes(&between), [], "that can wait");
+    link.handle(now, Input::Read([0, 1], CAPACITY));
+    link.take_control(&mut between);
+    let bytes = bytes(&between);
+    let Ok(Parsed::Frame(frame, _)) = wire::parse(&bytes) else {
+        panic!("{bytes:?}");
+    };
+    let said = (frame.envelope.kind, frame.envelope.correlation);
+    assert_eq!(said, (Kind::Ack, 2));
+}
+
+/// Lets a link be idle for so long that it may be closed, and the peer ask for that.
+fn agreed(link: &mut Link, mut now: Instant) -> Instant {
+    let until = now + Timing::default().idle;
+    while now < until {
+        now += Timing::default().heartbeat;
+        link.handle(now, Input::Heard);
+        link.handle(now, Input::Timeout);
+        written(link, now);
+    }
+    outputs(link);
+    receive(link, now, Kind::Rest, 0, &[]);
+    assert_eq!(outputs(link), [Output::Idle(Asked::Peer)]);
+    link.handle(now, Input::Rest(Asked::Peer));
+    assert_eq!(kinds(link, now), [Kind::Rest]);
+    now
+}
+
+#[test]
+fn a_link_that_is_closed_as_agreed_is_not_broken() {
+    let timing = Timing {
+        grace: Duration::ZERO,
+        ..Timing::default()
+    };
+    let set = || {
+        let now = Instant::now();
+        let mut link = Link::new(now, "desk".into(), timing, CAPACITY);
+        link.link(now, [0; 2], CAPACITY as u64).expect("the first");
+        let now = agreed(&mut link, now);
+        (link, now)
+    };
+    let closed = |link: &mut Link, now| {
+        link.handle(now, Input::Lost("it closed the connection".into()));
+        outputs(link)
+    };
+    let (mut link, now) = set();
+    assert_eq!(closed(&mut link, now), [Output::Rested]);
+
+    // What was sent before that came needs another link.
+    let (mut link, now) = set();
+    link.message(1, b"crosses", &[]).expect("there is room");
+    assert_eq!(kinds(&mut link, now), [Kind::Message]);
+    assert_eq!(closed(&mut link, now), [Output::Rested, Output::Woken]);
+    link.link(now, [0; 2], CAPACITY as u64).expect("another");
+    assert_eq!(kinds(&mut link, now), [Kind::Message]);
+
+    // The peer has gone on with the link: it had something to say, or has read what came later.
+    let (mut link, now) = set();
+    link.handle(now, Input::Used);
+    let ended = closed(&mut link, now);
+    assert!(matches!(ended[..], [Output::Ended(_)]), "{ended:?}");
+    let (mut link, now) = set();
+    link.message(1, b"crosses", &[]).expect("there is room");
+    kinds(&mut link, now);
+    acknowledge(&mut link, now, [0, 1]);
+    let ended = closed(&mut link, now);
+    assert!(matches!(ended[..], [Output::Ended(_)]), "{ended:?}");
 }
 
 #[test]

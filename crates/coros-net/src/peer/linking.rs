@@ -241,7 +241,7 @@ impl State {
 
     /// Whether what has come over the last link has yet to be counted.
     pub(super) fn must_wait(&self) -> bool {
-        self.reading && !self.rendezvous.is_linked()
+        self.reading.is_some() && !self.rendezvous.is_linked()
     }
 
     /// What to say in a greeting, or in the answer to one.

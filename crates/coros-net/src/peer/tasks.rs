@@ -43,7 +43,7 @@ impl Peer {
             if !state.session.as_ref().is_some_and(Session::is_open) {
                 return Reads::Drains;
             }
-            state.reading = true;
+            state.reading = Some(ticket);
             Reads::Yes
         })
     }
@@ -52,7 +52,7 @@ impl Peer {
     pub(crate) fn has_read(&self, epoch: u64, counts: Counts, bytes: usize, used: bool) {
         let (sooner, waited) = self.with(|state| {
             let waited = state.must_wait();
-            state.reading = false;
+            state.reading = None;
             if state.epoch != epoch {
                 return (false, waited);
             }
@@ -196,14 +196,19 @@ impl Peer {
         })
     }
 
-    /// The writer takes the control frames that have come up within a batch.
-    pub(crate) fn next_control(&self, ticket: Ticket, batch: &mut Batch) {
+    /// The writer takes the control frames that have come up within a batch: false if there is
+    /// nothing more to be written, because the link is gone.
+    pub(crate) fn next_control(&self, ticket: Ticket, batch: &mut Batch) -> bool {
+        batch.clear();
         let mut state = self.lock();
-        if state.rendezvous.is_link(ticket)
-            && let Some(session) = &mut state.session
-        {
-            session.take_control(batch);
+        if !state.rendezvous.is_link(ticket) {
+            return false;
         }
+        let Some(session) = &mut state.session else {
+            return false;
+        };
+        session.take_control(batch);
+        true
     }
 
     /// Until there may be something to write.
@@ -226,11 +231,74 @@ impl Peer {
 
     /// The link's task has been dropped, so nothing more is known.
     pub(crate) fn stopped(&self, ticket: Ticket) {
-        self.with(|state| {
-            if state.rendezvous.is_link(ticket) {
-                state.reading = false;
+        let waited = self.with(|state| {
+            let waited = state.must_wait();
+            // What it was at is not known: neither how much it has done.
+            let reading = state.reading.take_if(|reader| *reader == ticket).is_some();
+            if reading || state.rendezvous.is_link(ticket) {
                 state.input(Input::Gone("this node has stopped".to_owned()));
             }
+            waited && !state.must_wait()
         });
+        if waited {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sim::SimNetwork;
+
+    /// Two nodes with a link that is idle; the peer as the first has it, and its link.
+    async fn linked() -> ([crate::Node; 2], Arc<Peer>, Ticket) {
+        let network = SimNetwork::new(1);
+        let build = async |name| {
+            let builder = network.host(name).builder().member(false);
+            builder.build().await.expect("it starts")
+        };
+        let nodes = [build("desk").await, build("farm").await];
+        let farm = nodes[1].location();
+        let endpoint = farm.endpoint.expect("it listens");
+        nodes[0].connect(endpoint).await.expect("it is there");
+        let peer = nodes[0].inner().peer(&farm);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let link = (0..100).map(Ticket).find(|ticket| {
+            let state = peer.lock();
+            state.rendezvous.is_link(*ticket)
+        });
+        (nodes, peer, link.expect("there is a link"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_whose_link_is_gone_writes_nothing_twice() {
+        let (_nodes, peer, link) = linked().await;
+        let mut between = Batch::default();
+        peer.with(|state| {
+            let session = state.session.as_mut().expect("it has one");
+            session.request(7, coros_core::remote::Request::Terminate);
+        });
+        assert!(peer.next_control(link, &mut between));
+        assert_eq!(between.control().count(), 1);
+        peer.lost(link, "it was silent");
+        assert!(!peer.next_control(link, &mut between));
+        assert_eq!(between.control().count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_panics_after_its_link_has_gone_lets_another_be_made() {
+        let (_nodes, peer, link) = linked().await;
+        assert_eq!(peer.reads(link), Reads::Yes);
+        peer.lost(link, "it was silent");
+        assert!(
+            peer.lock().must_wait(),
+            "what it does has yet to be counted"
+        );
+        peer.stopped(link);
+        assert!(!peer.lock().must_wait());
+        assert!(!peer.has_session(), "what it has done is not known");
     }
 }

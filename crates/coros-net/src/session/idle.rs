@@ -12,7 +12,8 @@ pub(super) struct Idle {
     /// When to think of closing the link; never, if it is to be kept.
     next: Option<Instant>,
     is_idle: bool,
-    /// The peer has asked to close the link, and may.
+    /// The peer has asked to close the link, and may: also if it is used meanwhile, which the peer
+    /// cannot know.
     agreed: bool,
 }
 
@@ -31,6 +32,16 @@ impl Idle {
     pub(super) fn used(&mut self) {
         self.used = true;
         self.is_idle = false;
+    }
+
+    /// There is a new link.
+    pub(super) fn linked(&mut self) {
+        self.used();
+        self.agreed = false;
+    }
+
+    /// The peer has done something that shows that it does not close the link, though it might.
+    pub(super) fn stays(&mut self) {
         self.agreed = false;
     }
 
