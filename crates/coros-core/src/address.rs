@@ -258,7 +258,8 @@ impl<M: Send + 'static> Address<M> {
     }
 
     /// Sends a message with a [`Reply`] in it and waits for the reply, as long as the coroutine
-    /// has it.
+    /// has it. To a coroutine of another node it waits for room first, as
+    /// [`deliver`](Self::deliver) does.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -278,7 +279,9 @@ impl<M: Send + 'static> Address<M> {
     ///
     /// # Errors
     /// [`AskError::Closed`] or [`AskError::Full`] when the message did not get into the mailbox,
-    /// [`AskError::NoReply`] when the coroutine drops the reply, as it does when it ends.
+    /// [`AskError::NoReply`] when the coroutine drops the reply, as it does when it ends,
+    /// [`AskError::Disconnected`] when its node cannot be reached, or the session with it ends
+    /// before the answer comes.
     ///
     /// # Cancel safety
     /// Dropping the future does not take the message back; the reply is dropped when it comes.
@@ -286,9 +289,21 @@ impl<M: Send + 'static> Address<M> {
         &self,
         message: impl FnOnce(Reply<T>) -> M,
     ) -> Result<T, AskError> {
-        let (reply, answer) = Reply::new();
-        self.send(message(reply)).map_err(AskError::from_send)?;
-        answer.await.map_err(|_| AskError::NoReply)
+        let (reply, mut answer) = Reply::new();
+        match (self.send(message(reply)), &self.place) {
+            (Ok(()), _) => {}
+            (Err(SendError::Full(message)), Place::Remote(remote)) => {
+                // Boxed, because it seldom has to wait.
+                let delivery = Box::pin(remote.deliver(message));
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => return answer.map_err(AskError::unanswered),
+                    delivered = delivery => delivered.map_err(AskError::from_send)?,
+                }
+            }
+            (Err(error), _) => return Err(AskError::from_send(error)),
+        }
+        answer.await.map_err(AskError::unanswered)
     }
 
     /// [`ask`](Self::ask) with a time limit.

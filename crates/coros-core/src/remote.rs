@@ -318,6 +318,10 @@ pub trait Inlet: Send + Sync + 'static {
         false
     }
 
+    /// The session with the last node that had been told of this is over. For a pending reply there
+    /// will be no answer; a coroutine does not mind.
+    fn lost(&self) {}
+
     /// For an address that has come home: the local object behind this inlet.
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }

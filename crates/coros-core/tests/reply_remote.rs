@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
 
 use coros_core::remote::{
     self, BoxFuture, Carrier, CarryError, Encode, Exchange, Imported, Inlet, Location, Message,
@@ -25,13 +26,24 @@ type Exports = Arc<Mutex<HashMap<u64, Arc<dyn Inlet>>>>;
 /// The way to another node; notes what goes there.
 #[derive(Default)]
 struct Way {
+    this: std::sync::Weak<Way>,
     exports: Exports,
     broken: AtomicBool,
+    /// A `send` finds no room, and a delivery waits for it.
+    full: AtomicBool,
+    room: tokio::sync::Notify,
     messages: Mutex<Vec<Vec<u8>>>,
     requests: Mutex<Vec<Request>>,
 }
 
 impl Way {
+    fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::SeqCst);
+        if !full {
+            self.room.notify_one();
+        }
+    }
+
     fn set_broken(&self, broken: bool) {
         self.broken.store(broken, Ordering::SeqCst);
     }
@@ -58,13 +70,28 @@ impl Carrier for Way {
             drop(dropped);
             return Err(CarryError::Disconnected("the cable is out".into()));
         }
+        if self.full.load(Ordering::SeqCst) {
+            return Err(CarryError::Full);
+        }
         self.messages.lock().unwrap().push(message);
         Ok(())
     }
 
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
-        let sent = self.send(to, encode);
-        Box::pin(async move { sent })
+        if !self.full.load(Ordering::SeqCst) {
+            let sent = self.send(to, encode);
+            return Box::pin(async move { sent });
+        }
+        let mut message = Vec::new();
+        if let Err(error) = encode(&mut message) {
+            return Box::pin(async { Err(error.into()) });
+        }
+        let this = self.this.upgrade().unwrap();
+        Box::pin(async move {
+            this.room.notified().await;
+            this.messages.lock().unwrap().push(message);
+            Ok(())
+        })
     }
 
     fn watch(&self, _to: &RemoteId, _on_exit: OnExit) -> Option<Unwatch> {
@@ -124,7 +151,8 @@ impl Node {
         let exports = Exports::default();
         let way = || {
             let exports = Arc::clone(&exports);
-            Arc::new(Way {
+            Arc::new_cyclic(|this| Way {
+                this: std::sync::Weak::clone(this),
                 exports,
                 ..Way::default()
             })
@@ -313,4 +341,69 @@ async fn one_that_has_come_home_is_what_it_was() {
         }
         node.next_is_lost();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_for_which_there_is_no_room_waits_for_it() {
+    let node = Node::new();
+    node.between.asker.set_full(true);
+    node.question().send(7);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.asker(), (0, vec![]), "it waits");
+    node.between.asker.set_full(false);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.asker(), (1, vec![]));
+}
+
+/// Asks the next node, whatever becomes of that.
+fn asking(node: &Node) -> tokio::task::JoinHandle<Result<u32, AskError>> {
+    let to: Address<Reply<u32>> = node.read(NEXT, 8);
+    let exchange = Arc::clone(&node.exchange);
+    let mut ask = Box::pin(async move { to.ask(|reply| reply).await });
+    tokio::spawn(std::future::poll_fn(move |cx| {
+        remote::with_exchange(&exchange, || ask.as_mut().poll(cx))
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_waits_for_room() {
+    let node = Node::new();
+    node.between.next.set_full(true);
+    let asked = asking(&node);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!asked.is_finished());
+    assert_eq!(node.between.next.traffic(), (0, vec![]));
+    node.between.next.set_full(false);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.between.next.traffic(), (1, vec![]));
+    assert_eq!(node.lent().receive(&[7]), Ok(()));
+    assert_eq!(asked.await.unwrap(), Ok(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_is_told_that_the_session_is_over() {
+    let node = Node::new();
+    let asked = asking(&node);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    node.lent().lost();
+    let lost = asked.await.unwrap();
+    assert!(matches!(lost, Err(AskError::Disconnected(_))), "{lost:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_that_were_given_up_leave_little_behind() {
+    let node = Node::new();
+    let kept = asking(&node);
+    for _ in 0..1000 {
+        let asked = asking(&node);
+        tokio::task::yield_now().await;
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(node.between.next.traffic().0, 1001);
+    let exports = node.between.exports.lock().unwrap().clone();
+    let open = exports.values().filter(|it| it.receive(&[7]).is_ok());
+    let open = open.count();
+    assert!((1..200).contains(&open), "{open} of 1000 are open");
+    assert_eq!(kept.await.unwrap(), Ok(7), "it was wanted");
 }

@@ -352,12 +352,13 @@ impl Exports {
     pub(crate) fn close(&self) {
         let mut table = self.write();
         table.closed = true;
-        let forgotten = (
-            std::mem::take(&mut table.entries),
-            std::mem::take(&mut table.ways),
-        );
+        let entries = std::mem::take(&mut table.entries);
+        let ways = std::mem::take(&mut table.ways);
         drop(table);
-        drop(forgotten);
+        for entry in entries.into_values() {
+            entry.inlet.lost();
+        }
+        drop(ways);
     }
 
     /// How many coroutines peers have been told of.

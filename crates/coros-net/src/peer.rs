@@ -106,6 +106,8 @@ pub(crate) struct Course {
 struct Todo {
     outputs: VecDeque<Output<Delivered, OnExit>>,
     released: Vec<Arc<dyn Inlet>>,
+    /// With the session.
+    lost: Vec<Arc<dyn Inlet>>,
     passed: BTreeMap<(NodeId, u64), Arc<dyn Carrier>>,
     /// Somebody is to mind that this break is mended.
     redial: Option<u64>,
@@ -251,6 +253,9 @@ impl Peer {
 
     fn carry_out(&self, todo: Todo) {
         drop(todo.released);
+        for inlet in todo.lost {
+            inlet.lost();
+        }
         drop(todo.passed);
         for output in todo.outputs {
             match output {
@@ -478,8 +483,8 @@ impl State {
         if let Some(course) = self.course.take() {
             course.over.cancel();
         }
-        let released = node.exports.release(self.location.node);
-        self.todo.released.extend(released);
+        let lost = node.exports.release(self.location.node);
+        self.todo.lost.extend(lost);
         let ways = node.exports.forget_ways(self.location.node);
         self.todo.passed.append(&mut self.passed);
         self.todo.passed.extend(ways);

@@ -84,7 +84,12 @@ async fn whoever_asks_is_told_when_the_node_that_passed_the_question_on_goes() {
     let asking = tokio::spawn(async move { front.ask(|reply| reply).await });
     let question = next(&mut kept).await;
     row.nodes[1].close().await;
-    assert_eq!(soon(asking).await.unwrap(), Err(AskError::NoReply));
+    let lost = soon(asking).await.unwrap();
+    // It may still say that it has lost the question to the next, or be gone first.
+    assert!(
+        matches!(lost, Err(AskError::NoReply | AskError::Disconnected(_))),
+        "{lost:?}"
+    );
     question.send(1);
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::de::Error;
 
+use super::lent::Lent;
 use super::right::Right;
 use crate::Exit;
 use crate::control::next_id;
@@ -62,6 +63,20 @@ impl<T> ReplyInlet<T> {
     }
 }
 
+impl<T: Send + 'static> Lent for ReplyInlet<T> {
+    fn is_wanted(&self) -> bool {
+        let (open, given_up) = {
+            let state = lock(&self.state);
+            let right = state.right.as_ref();
+            (right.is_some(), right.is_some_and(Right::is_closed))
+        };
+        if given_up {
+            self.finish(None);
+        }
+        open && !given_up
+    }
+}
+
 impl<T: Message> ReplyInlet<T> {
     /// The right behind an inlet of this process, whose name has come in a message.
     pub(super) fn come_home<E: Error>(inlet: Arc<dyn Inlet>) -> Result<Option<Right<T>>, E> {
@@ -116,6 +131,14 @@ impl<T: Message> Inlet for ReplyInlet<T> {
         if request == Request::Terminate {
             self.finish(None);
         }
+    }
+
+    fn lost(&self) {
+        self.end(&Exit::Disconnected, |right| {
+            if let Some(right) = right {
+                right.lose();
+            }
+        });
     }
 
     fn undelivered(&self) {

@@ -9,7 +9,9 @@
 mod answer;
 mod error;
 mod inlet;
+mod lent;
 mod right;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +21,10 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use self::inlet::ReplyInlet;
-use self::right::{RemoteRight, Right};
+use self::right::{Question, RemoteRight, Right};
 use crate::mailbox::oneshot;
 use crate::primitives::{Mutex, lock};
-use crate::remote::{self, Imported, Message, RemoteId};
+use crate::remote::{self, BoxFuture, Imported, Message, RemoteId};
 use crate::schema;
 
 pub use answer::{Answer, answer, question};
@@ -58,11 +60,33 @@ impl<T: Send + 'static> Reply<T> {
     }
 
     /// Answers. Whoever asked may have stopped waiting; then the answer is dropped.
+    ///
+    /// Never waits. An answer to another node for which there is no room now goes as soon as there
+    /// is, in a task of its own. When it cannot be sent, because it is longer than the 16 MiB that
+    /// may travel in one message, its `Serialize` fails, or that node has let 256 MiB of answers
+    /// wait, a warning is logged, and whoever asks gets [`AskError::NoReply`].
     pub fn send(mut self, answer: T) {
         match self.take() {
             Way::Used => {}
             Way::Mine(right) => right.answer(answer),
             Way::Lent(inlet) => inlet.finish(Some(answer)),
+        }
+    }
+
+    /// Resolves when nobody on another node waits for the answer any more; never, if whoever asks
+    /// is here. It has to be polled to notice.
+    pub(crate) fn given_up(&self) -> BoxFuture<()> {
+        match &*lock(&self.way) {
+            Way::Mine(Right::Elsewhere(remote)) => remote.question.over(),
+            _ => Box::pin(std::future::pending()),
+        }
+    }
+
+    /// Nobody waits for the answer any more: the node that has been lent the right need not keep
+    /// it.
+    pub(crate) fn give_up(&mut self) {
+        if let Way::Lent(inlet) = self.take() {
+            inlet.finish(None);
         }
     }
 
@@ -101,13 +125,16 @@ impl<T: Message> Serialize for Reply<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let exchange = remote::require_exchange().map_err(S::Error::custom)?;
         let mut way = lock(&self.way);
-        let inlet = match std::mem::replace(&mut *way, Way::Used) {
-            Way::Mine(right) => Arc::new(ReplyInlet::new(right)),
-            Way::Lent(inlet) => inlet,
+        let (inlet, new) = match std::mem::replace(&mut *way, Way::Used) {
+            Way::Mine(right) => (Arc::new(ReplyInlet::new(right)), true),
+            Way::Lent(inlet) => (inlet, false),
             Way::Used => return Err(S::Error::custom("the reply has been used")),
         };
         *way = Way::Lent(Arc::clone(&inlet));
         drop(way);
+        if new {
+            lent::note(&inlet);
+        }
         exchange.export(inlet).serialize(serializer)
     }
 }
@@ -122,10 +149,8 @@ impl<'de, T: Message> Deserialize<'de> for Reply<T> {
         let exchange = remote::require_exchange().map_err(D::Error::custom)?;
         let right = match exchange.import_reply(&id) {
             Imported::Remote(carrier) => Some(Right::Elsewhere(Box::new(RemoteRight {
-                id,
-                carrier,
+                question: Question::new(id, carrier),
                 encode: remote::encode::<T>,
-                answered: false,
             }))),
             Imported::Local(inlet) => ReplyInlet::come_home(inlet)?,
             Imported::Gone => None,

@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
+use super::waiting;
 use crate::mailbox::oneshot;
-use crate::remote::{Carrier, CarryError, CodecError, RemoteId, Request};
+use crate::remote::{BoxFuture, Carrier, CarryError, CodecError, Encode, RemoteId, Request};
 
 /// Dropped unused, it tells whoever asks that there will be no answer.
 pub(super) enum Right<T> {
@@ -23,6 +26,14 @@ impl<T> Right<T> {
         }
     }
 
+    /// Tells whoever asks that nobody can answer, since the node that had the right is gone.
+    pub(super) fn lose(self) {
+        match self {
+            Right::Here(sender) => sender.lose(),
+            Right::Elsewhere(remote) => drop(remote),
+        }
+    }
+
     /// Whether nobody waits for the answer any more. Unknown, hence false, across nodes.
     pub(super) fn is_closed(&self) -> bool {
         matches!(self, Right::Here(sender) if sender.is_closed())
@@ -31,20 +42,81 @@ impl<T> Right<T> {
 
 /// The right to answer a question of another node.
 pub(super) struct RemoteRight<T> {
-    pub(super) id: RemoteId,
-    pub(super) carrier: Arc<dyn Carrier>,
+    pub(super) question: Question,
     pub(super) encode: fn(&T, &mut Vec<u8>) -> Result<(), CodecError>,
-    pub(super) answered: bool,
+}
+
+/// A question of another node. Dropped while it is open, it tells whoever asks that there will be
+/// no answer.
+pub(super) struct Question {
+    id: RemoteId,
+    carrier: Arc<dyn Carrier>,
+    open: bool,
+}
+
+impl Question {
+    pub(super) fn new(id: RemoteId, carrier: Arc<dyn Carrier>) -> Self {
+        Question {
+            id,
+            carrier,
+            open: true,
+        }
+    }
+
+    /// Resolves when nobody waits for the answer any more, or the session there is over.
+    pub(super) fn over(&self) -> BoxFuture<()> {
+        let (id, carrier) = (self.id.clone(), Arc::clone(&self.carrier));
+        Box::pin(async move {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            carrier.watch(&id, Box::new(move |_| drop(tell)));
+            // Told by being dropped.
+            let _: Result<(), _> = told.await;
+        })
+    }
+
+    /// The answer goes when there is room. It is lost, with a word in the log, when too much waits
+    /// for that node, which does not read the answers to what it asks.
+    fn answer_later(self, encode: Encode<'_>) {
+        let Ok(runtime) = Handle::try_current() else {
+            return self.lost(&CarryError::Full);
+        };
+        let mut length = 0;
+        let delivery = self.carrier.deliver(&self.id, &mut |buffer| {
+            let before = buffer.len();
+            encode(buffer)?;
+            length = buffer.len() - before;
+            Ok(())
+        });
+        let Some(waits) = waiting::take(self.id.location.node, length) else {
+            return self.lost(&CarryError::Full);
+        };
+        runtime.spawn(async move {
+            let mut question = self;
+            match delivery.await {
+                // Closed: nobody asks any more.
+                Ok(()) | Err(CarryError::Closed) => question.open = false,
+                Err(error) => question.lost(&error),
+            }
+            drop(waits);
+        });
+    }
+
+    fn lost(&self, error: &CarryError) {
+        tracing::warn!("a reply to {} was lost: {error}", self.id.location);
+    }
 }
 
 impl<T> RemoteRight<T> {
-    fn answer(mut self, answer: &T) {
-        let encode = &mut |buffer: &mut Vec<u8>| (self.encode)(answer, buffer);
-        match self.carrier.answer(&self.id, encode) {
-            Ok(()) => self.answered = true,
-            Err(error) => {
-                tracing::warn!("a reply to {} was lost: {error}", self.id.location);
-            }
+    fn answer(self, answer: &T) {
+        let RemoteRight {
+            mut question,
+            encode,
+        } = self;
+        let encode = &mut |buffer: &mut Vec<u8>| encode(answer, buffer);
+        match question.carrier.answer(&question.id, &mut *encode) {
+            Ok(()) => question.open = false,
+            Err(CarryError::Full) => question.answer_later(encode),
+            Err(error) => question.lost(&error),
         }
     }
 
@@ -54,17 +126,17 @@ impl<T> RemoteRight<T> {
             // Not kept while this waits: it has been written.
             let answer = answer;
             let encode = &mut |buffer: &mut Vec<u8>| (self.encode)(&answer, buffer);
-            self.carrier.deliver(&self.id, encode)
+            self.question.carrier.deliver(&self.question.id, encode)
         };
         delivery.await?;
-        self.answered = true;
+        self.question.open = false;
         Ok(())
     }
 }
 
-impl<T> Drop for RemoteRight<T> {
+impl Drop for Question {
     fn drop(&mut self) {
-        if !self.answered {
+        if self.open {
             self.carrier.request(&self.id, Request::Terminate);
         }
     }

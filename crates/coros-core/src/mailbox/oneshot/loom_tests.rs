@@ -35,7 +35,17 @@ fn loom_a_dropped_sender_wakes() {
     loom::model(|| {
         let (sender, receiver) = channel::<u32>();
         let sender = thread::spawn(move || drop(sender));
-        assert_eq!(block_on(receiver), Err(Refused));
+        assert_eq!(block_on(receiver), Err(Refused::Dropped));
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_lost_sender_wakes() {
+    loom::model(|| {
+        let (sender, receiver) = channel::<u32>();
+        let sender = thread::spawn(move || sender.lose());
+        assert_eq!(block_on(receiver), Err(Refused::Lost));
         sender.join().unwrap();
     });
 }

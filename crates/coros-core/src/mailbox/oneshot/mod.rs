@@ -6,11 +6,11 @@
 //!        |                                                    ^  |
 //!        +------------------ sender --------------------------+  | message written
 //!        |                                                       v
-//!        +--- receiver drops ---> ABANDONED         FILLED or REFUSED
+//!        +--- receiver drops ---> ABANDONED         FILLED, REFUSED or LOST
 //! ```
 //!
-//! One allocation without a count of its owners: `ABANDONED` leaves it to the sender, `FILLED`
-//! and `REFUSED` leave it to the receiver, and each of the three is the last that the other side
+//! One allocation without a count of its owners: `ABANDONED` leaves it to the sender, `FILLED`,
+//! `REFUSED` and `LOST` leave it to the receiver, and each of them is the last that the other side
 //! does with it. So an answer costs its sender one compare-and-swap, as a message to a parked
 //! coroutine does.
 //!
@@ -44,6 +44,8 @@ const FILLED: u8 = 3;
 const REFUSED: u8 = 4;
 /// The receiver is gone.
 const ABANDONED: u8 = 5;
+/// As `REFUSED`, because nobody can reach whoever had the right to send.
+const LOST: u8 = 6;
 
 struct Cell<T> {
     state: AtomicU8,
@@ -84,9 +86,14 @@ pub(crate) struct Receiver<T>(
     Option<NonNull<Cell<T>>>,
 );
 
-/// The sender was dropped.
+/// Why there is no message.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused;
+pub(crate) enum Refused {
+    /// The sender was dropped.
+    Dropped,
+    /// The sender was [lost](Sender::lose).
+    Lost,
+}
 
 // SAFETY: the ends move a `T` and a `Waker` (which is `Send`) between threads and share nothing
 // else than the state; neither end gives out a reference to the message.
@@ -101,7 +108,12 @@ unsafe impl<T: Send> Sync for Receiver<T> {}
 impl<T> Sender<T> {
     /// Hands over the message; gives it back when the receiver is gone.
     pub(crate) fn send(self, message: T) -> Result<(), T> {
-        ManuallyDrop::new(self).leave(Some(message))
+        ManuallyDrop::new(self).leave(Ok(message))
+    }
+
+    /// There will be no message, because whoever was to send it cannot be reached any more.
+    pub(crate) fn lose(self) {
+        let _ = ManuallyDrop::new(self).leave(Err(Refused::Lost));
     }
 
     /// Whether the receiver is gone.
@@ -110,10 +122,10 @@ impl<T> Sender<T> {
         unsafe { self.0.as_ref() }.state.load(Acquire) == ABANDONED
     }
 
-    /// The last that this end does: with a message, or without one. Never called twice.
+    /// The last that this end does: with a message, or why there is none. Never called twice.
     #[inline]
-    fn leave(&self, message: Option<T>) -> Result<(), T> {
-        // SAFETY: the receiver frees the cell only in FILLED and REFUSED, which the last store
+    fn leave(&self, message: Result<T, Refused>) -> Result<(), T> {
+        // SAFETY: the receiver frees the cell only in FILLED, REFUSED and LOST, which the last store
         // below makes; the reference is not used after that.
         let cell = unsafe { self.0.as_ref() };
         let mut state = cell.state.load(Relaxed);
@@ -140,13 +152,14 @@ impl<T> Sender<T> {
                 .with_mut(|waker| unsafe { (*waker).assume_init_read() })
         });
         let left = match message {
-            Some(message) => {
+            Ok(message) => {
                 // SAFETY: in CLAIMED the message's place belongs to this end, and it is empty.
                 cell.message
                     .with_mut(|place| unsafe { (*place).write(message) });
                 FILLED
             }
-            None => REFUSED,
+            Err(Refused::Dropped) => REFUSED,
+            Err(Refused::Lost) => LOST,
         };
         cell.state.store(left, Release);
         if let Some(waker) = waker {
@@ -158,7 +171,7 @@ impl<T> Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        let _ = self.leave(None);
+        let _ = self.leave(Err(Refused::Dropped));
     }
 }
 
@@ -176,13 +189,15 @@ impl<T> Receiver<T> {
         )
     }
 
-    /// Frees the cell in `FILLED` or `REFUSED`, which the caller has seen with an acquiring load.
+    /// Frees the cell in `FILLED`, `REFUSED` or `LOST`, which the caller has seen with an acquiring load.
     fn finish(&mut self, cell: NonNull<Cell<T>>, state: u8) -> Result<T, Refused> {
         self.0 = None;
         // SAFETY: the sender is gone and this end, which leaves now, is the only owner.
         let cell = unsafe { own(cell) };
-        if state == REFUSED {
-            return Err(Refused);
+        match state {
+            REFUSED => return Err(Refused::Dropped),
+            LOST => return Err(Refused::Lost),
+            _ => {}
         }
         // SAFETY: FILLED says that the message is there; it is read once, since the cell goes.
         Ok(cell
@@ -202,7 +217,7 @@ impl<T> Future for Receiver<T> {
         let mut spins = 0;
         loop {
             match cell.state.load(Acquire) {
-                state @ (FILLED | REFUSED) => return Poll::Ready(self.finish(place, state)),
+                state @ (FILLED | REFUSED | LOST) => return Poll::Ready(self.finish(place, state)),
                 EMPTY => {
                     let mine = waker.take().unwrap_or_else(|| cx.waker().clone());
                     // SAFETY: in EMPTY the waker's place belongs to this end, and it is empty.
@@ -239,7 +254,7 @@ impl<T> Drop for Receiver<T> {
         let mut spins = 0;
         loop {
             match cell.state.load(Acquire) {
-                state @ (FILLED | REFUSED) => {
+                state @ (FILLED | REFUSED | LOST) => {
                     drop(self.finish(place, state));
                     return;
                 }
