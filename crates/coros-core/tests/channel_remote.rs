@@ -145,6 +145,7 @@ struct Side {
     queue: Arc<Mutex<Vec<(u64, Vec<u8>)>>>,
     watchers: Arc<Mutex<Vec<(u64, OnExit)>>>,
     full: Arc<std::sync::atomic::AtomicBool>,
+    broken: Arc<Mutex<bool>>,
 }
 
 impl Side {
@@ -155,6 +156,7 @@ impl Side {
             queue: Arc::default(),
             watchers: Arc::default(),
             full: Arc::default(),
+            broken: Arc::default(),
         }
     }
 
@@ -207,6 +209,9 @@ impl Carrier for Wire {
         if self.to.full.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(CarryError::Full);
         }
+        if *self.to.broken.lock().unwrap() {
+            return Err(CarryError::Disconnected("the cable is out".into()));
+        }
         let exchange: Arc<dyn Exchange> = Arc::new(View(Arc::new(Wire {
             from: self.from.clone(),
             to: self.to.clone(),
@@ -219,6 +224,9 @@ impl Carrier for Wire {
     }
 
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
+        if self.to.full.load(std::sync::atomic::Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
         let sent = self.send(to, encode);
         Box::pin(async move { sent })
     }
@@ -458,7 +466,8 @@ async fn a_home_with_too_much_to_send_says_so() {
     pair.away
         .full
         .store(true, std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(channel.send(1), Ok(0), "they miss it");
+    let waiting = (0..).take_while(|_| channel.send(1) == Ok(1)).count();
+    assert_eq!(waiting, (64 << 20) / 512, "the others are missed");
     pair.away
         .full
         .store(false, std::sync::atomic::Ordering::SeqCst);
@@ -473,4 +482,67 @@ async fn a_home_with_too_much_to_send_says_so() {
     channel.close();
     pair.flow().await;
     assert_eq!(reader.join().await, Ok(vec![2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_was_given_up_is_not_made_later() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    let limit = std::time::Duration::from_secs(3600);
+    let delivery = remote.deliver(1, 1, limit);
+    assert!(tokio::time::timeout(limit / 100, delivery).await.is_err());
+    pair.flow().await;
+    // What the home has been lent has ended, and it is told.
+    let watchers = std::mem::take(&mut *pair.away.watchers.lock().unwrap());
+    assert_eq!(watchers.len(), 1, "it watches the reply while it waits");
+    for (id, watcher) in watchers {
+        let lent = Arc::clone(&pair.away.exports.lock().unwrap()[&id]);
+        assert_eq!(lent.receive(&[0, 0]), Err(CarryError::Closed));
+        watcher(Exit::Terminated);
+    }
+    tokio::task::yield_now().await;
+    let late = reader();
+    channel.subscribe(&late).unwrap();
+    tokio::time::sleep(limit * 2).await;
+    channel.send(2).unwrap();
+    channel.close();
+    assert_eq!(late.join().await, Ok(vec![2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_only_follows_leaves_no_task() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let here = Channel::new();
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
+    for _ in 0..10 {
+        let remote = pair.remote(&channel);
+        here.subscribe_channel(&remote).unwrap();
+        pair.flow().await;
+        assert!(here.unsubscribe_channel(&remote));
+        drop(remote);
+        pair.flow().await;
+    }
+    channel.close();
+    pair.flow().await;
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test]
+async fn a_channel_that_cannot_be_told_to_close_stays_open() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    *pair.home.broken.lock().unwrap() = true;
+    assert!(!remote.close());
+    assert!(!remote.is_closed());
+    *pair.home.broken.lock().unwrap() = false;
+    assert!(remote.close());
+    assert!(remote.is_closed());
 }

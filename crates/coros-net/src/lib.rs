@@ -13,20 +13,22 @@
 //! - A link that breaks is made again, by either side, and what was under way goes on where it
 //!   was: nothing is lost, nothing comes twice. That ends when it takes longer than
 //!   [`Builder::grace`], or when it is clear that the peer's process is no more. Then every
-//!   delivery, question and monitor that goes over it ends with `Disconnected` or, for a question,
-//!   `NoReply`. Nothing waits for ever for a dead machine: a closed connection is seen at once, a
-//!   silent peer within [`Builder::silence`] and a tenth, and the grace comes on top.
+//!   delivery, question and monitor that goes over it ends with `Disconnected`. Nothing waits for
+//!   ever for a dead machine: a closed connection is seen at once, a silent peer within [`Builder::silence`] and a tenth, and the grace comes on top.
 //! - The next use of an address begins another session.
 //! - A link that nobody uses is closed ([`Builder::idle`]), which is no event and ends nothing: the
 //!   next use of an address makes another.
-//! - A question that is passed on is answered by way of each node that it passed through.
+//! - A question that is passed on is answered by way of each node that it passed through. When it is
+//!   lost behind the first of these, whoever asks gets `NoReply`, because its own session goes on.
 //! - An address that has gone to another node counts as one until the last handle of it there is
 //!   dropped, or the session with that node ends: then a coroutine's `receive` returns `None` as it
 //!   does without a network. Whoever waits for an end has no address. One that is passed on to a third
 //!   node is kept by whoever passes it on until his session with the third ends.
 //! - What is under way to one coroutine from one node, until it has taken it out of its mailbox, is
 //!   bounded (1 MiB, or one message), also for unbounded mailboxes: then `send` gives the message
-//!   back and `deliver` waits, in turn. So a slow receiver holds up its own senders and nobody else.
+//!   back and `deliver` waits, in turn, and so does `ask`. So a slow receiver holds up its own senders
+//!   and nobody else. Subscribers of a channel are excepted: what their node has taken is spread over
+//!   their mailboxes at once, so one that may be slow needs a mailbox with a bound.
 //!   What one node keeps for another, and of another, is bounded in all ([`Builder::outbox`]).
 //! - A function is started at most once; how many run for a peer is bounded, and, unless it was
 //!   offered otherwise, they end with its session.

@@ -561,3 +561,19 @@ async fn a_channel_is_found_by_name_until_it_is_closed() {
     assert!(away.try_locate::<Channel<u32>>("news").is_err());
     assert!(home.register("news", &news).is_err(), "it has been closed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn more_than_a_window_may_be_under_way_to_a_node() {
+    let scene = Scene::<2>::set().await;
+    let news = Channel::named("news");
+    let at_b = scene.see(0, 1, &news);
+    let (coroutine, mut received) = collector::<(u32, Vec<u8>)>();
+    at_b.subscribe(&coroutine).unwrap();
+    assert_eq!(settled(&at_b).await, 1);
+    for n in 0..100 {
+        assert_eq!(news.send((n, vec![0; 64 << 10])).unwrap(), 1);
+    }
+    for n in 0..100 {
+        assert_eq!(next(&mut received).await.0, n);
+    }
+}

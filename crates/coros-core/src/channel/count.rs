@@ -31,7 +31,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
     ///
     /// # Errors
     /// [`AskError::Closed`] when the channel is closed, [`AskError::Disconnected`] when its node
-    /// cannot be reached, [`AskError::NoReply`] when the link is lost before the answer.
+    /// cannot be reached, or the session with it ends before the answer.
     ///
     /// # Cancel safety
     /// Dropping the future is harmless.

@@ -11,7 +11,7 @@ use super::broadcast::{Courier, Put};
 use super::count::Changes;
 use super::remote::{Home, RelayEntry};
 use super::{Channel, ChannelError};
-use crate::remote::BoxFuture;
+use crate::remote::{BoxFuture, CarryError};
 use crate::{Address, SendError};
 
 /// Answers of other nodes take their time as well. A delivery that may need some keeps an eighth of
@@ -61,15 +61,17 @@ impl<M: Clone + Send + 'static> Channel<M> {
     ///
     /// # Errors
     /// [`ChannelError::Closed`], with the message, when the channel is closed, also while waiting for
-    /// subscribers. For a channel of another node the further reasons; without an answer within
-    /// `limit` the result is zero.
+    /// subscribers. For a channel of another node the further reasons, among them
+    /// [`ChannelError::TimedOut`] when the home has not answered within `limit`: then nobody knows who
+    /// has the message.
     ///
     /// # Panics
     /// When polled outside of a tokio runtime with time enabled.
     ///
     /// # Cancel safety
-    /// Dropped while it waits for subscribers, nothing has been sent. Dropped later, some
-    /// subscribers have the message and some do not.
+    /// Dropped while it waits for subscribers, nothing has been sent; to a channel of another node,
+    /// unless its home had enough of them before it heard of that. It hears as well when the session
+    /// ends. Dropped later, some subscribers have the message and some do not.
     pub async fn deliver(
         &self,
         message: M,
@@ -86,8 +88,10 @@ impl<M: Clone + Send + 'static> Channel<M> {
                 let delivery = home.deliver(&message, n, limit - for_answers(limit));
                 match tokio::time::timeout(limit, delivery).await {
                     Ok(Ok(reached)) => Ok(reached),
+                    // A delivery waits for room: this is what the home says.
+                    Ok(Err(CarryError::Full)) => Err(ChannelError::TooMany(message)),
                     Ok(Err(error)) => Err(ChannelError::from_carry(message, error)),
-                    Err(_) => Ok(0),
+                    Err(_) => Err(ChannelError::TimedOut(message, limit)),
                 }
             }
         }

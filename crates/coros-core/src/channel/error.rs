@@ -1,6 +1,7 @@
 //! Why a channel refuses a message or a subscriber.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +14,12 @@ use crate::remote::{CarryError, CodecError};
 pub enum ChannelError<M> {
     /// The channel has been closed.
     Closed(M),
-    /// As much waits for the channel's node as may, or as many deliveries of this node wait there.
+    /// As much waits for the channel's node as may.
     Full(M),
+    /// As many deliveries of this node wait at the channel's home for subscribers as may.
+    TooMany(M),
+    /// The channel's home has not answered a delivery in time: nobody knows who has the message.
+    TimedOut(M, Duration),
     /// There is no link to the channel's node, or it was lost before the answer came.
     Disconnected(M, Box<str>),
     /// The message cannot be encoded for another node, or is longer than the 16 MiB that a
@@ -28,6 +33,8 @@ impl<M> ChannelError<M> {
         match self {
             ChannelError::Closed(message)
             | ChannelError::Full(message)
+            | ChannelError::TooMany(message)
+            | ChannelError::TimedOut(message, _)
             | ChannelError::Disconnected(message, _)
             | ChannelError::Codec(message, _) => message,
         }
@@ -51,6 +58,13 @@ impl<M> fmt::Display for ChannelError<M> {
                 "as much waits for the channel's node as may: `deliver` waits for room, `send` \
                  does not",
             ),
+            ChannelError::TooMany(_) => f.write_str(
+                "256 deliveries of this node wait for subscribers of the channel: wait until one of \
+                 them is done",
+            ),
+            ChannelError::TimedOut(_, limit) => {
+                write!(f, "no answer from the channel's node within {limit:?}")
+            }
             ChannelError::Disconnected(_, why) => {
                 write!(f, "no link to the channel's node: {why}")
             }
@@ -145,7 +159,11 @@ impl SubscribeError {
                 channel: channel.to_string(),
                 reason: reason.clone(),
             },
-            CarryError::Full | CarryError::Codec(_) => {
+            CarryError::Full => {
+                let why = "too much waits for its node: try again later";
+                SubscribeError::refused(channel, subscriber, &why)
+            }
+            CarryError::Codec(_) => {
                 SubscribeError::refused(channel, subscriber, &error.to_string())
             }
         }

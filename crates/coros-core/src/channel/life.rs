@@ -33,16 +33,20 @@ impl<M> Channel<M> {
     ///
     /// A send that is under way on another thread still goes to all that are on this node. A
     /// channel of another node is closed when the request arrives there; what has been sent from
-    /// here before comes first.
-    pub fn close(&self) {
-        if let Some(home) = &self.inner.home {
-            if !self.inner.closed.swap(true, Relaxed) {
-                home.close();
+    /// here before comes first. False when its node cannot be reached: then it is as open as it was.
+    pub fn close(&self) -> bool {
+        match &self.inner.home {
+            None => self.inner.end(),
+            Some(_) if self.is_closed() => {}
+            Some(home) => {
+                if !home.close() {
+                    return false;
+                }
+                self.inner.closed.store(true, Relaxed);
                 self.inner.changed.notify_waiters();
             }
-            return;
         }
-        self.inner.end();
+        true
     }
 
     /// From now on, closing the channel takes its names back.
@@ -119,7 +123,11 @@ fn unwatch<M>(watched: IndexMap<Watched<M>, Option<Watch>>) {
 impl<M> Drop for Inner<M> {
     fn drop(&mut self) {
         match &self.home {
-            Some(home) => home.relay_dropped(),
+            Some(home) => {
+                home.relay_dropped();
+                // Whoever waits for changes to tell of need not wait any more.
+                self.changed.notify_waiters();
+            }
             None => self.end(),
         }
     }

@@ -70,6 +70,10 @@ type Transform<M> = Arc<dyn Fn(M) -> Option<M> + Send + Sync>;
 ///   has gone to another node counts until the last is dropped there, or the session with that
 ///   node ends. (A coroutine that keeps a handle of a channel to which it has subscribed itself
 ///   keeps its own mailbox open.)
+/// - **Room**: a subscriber's mailbox takes what comes through a channel as long as it has room, also
+///   on other nodes: unlike with an [`Address`](crate::Address), what is under way is bounded only
+///   until the subscriber's node has it. Give subscribers that may be slow a
+///   [capacity](crate::Builder::capacity): they miss messages then, and hold up nobody.
 /// - A subscriber that has **ended**, in whatever way, is not counted any more. Its address is
 ///   dropped by the next operation that comes across it: any send, delivery or count, and
 ///   subscriptions from time to time.
@@ -216,7 +220,10 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// Sets what is done to each message before it goes out: it may be changed, or dropped by
     /// returning `None`. Replaces an earlier transform.
     ///
-    /// It runs where the sender runs, and possibly in several threads at once. When it panics,
+    /// It runs where the channel lives, and possibly in several threads at once: on the task of
+    /// whoever sends there, and for messages from another node on the task that reads the link with
+    /// it. So it must not block: nothing of that node would be read meanwhile, and in the end it
+    /// would count as lost. When it panics,
     /// the panic is logged as an error, that message goes no further, and the channel works on:
     /// a sender should not end because of a channel that others have subscribed to its own.
     ///
@@ -234,13 +241,16 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// # }
     /// ```
     ///
-    /// False, and nothing has been done, for a channel of another node: it runs at home, and a
-    /// function does not travel.
+    /// False, and nothing has been done but to log an error, for a channel of another node: it runs
+    /// at home, and a function does not travel.
     pub fn set_transform(
         &self,
         transform: impl Fn(M) -> Option<M> + Send + Sync + 'static,
     ) -> bool {
         if self.inner.home.is_some() {
+            tracing::error!(
+                "channel {self} keeps its transform: it can only be set on the channel's own node"
+            );
             return false;
         }
         let old = {

@@ -24,6 +24,9 @@ use crate::primitives::lock;
 /// More channels than this are not searched.
 const MAX_SEARCH: usize = 8 * MAX_BELOW;
 
+/// How long all of the search may take.
+const SEARCH: Duration = Duration::from_secs(30);
+
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -40,6 +43,11 @@ impl<M: Clone + Send + 'static> Channel<M> {
                 return Err("its node does not answer");
             }
         }
+        let search = tokio::time::timeout(SEARCH, self.search(other)).await;
+        search.map_err(|_| "its subscribers could not all be asked in time")?
+    }
+
+    async fn search(&self, other: &Channel<M>) -> Result<bool, &'static str> {
         let mut seen = IndexSet::from([self.clone()]);
         let mut next = vec![self.clone()];
         while let Some(channel) = next.pop() {

@@ -117,10 +117,18 @@ impl<M> Home<M> {
         self.line.send_certainly(encode, ())
     }
 
-    pub(crate) fn close(&self) {
-        if let Err(error) = self.tell(&Up::Close) {
-            tracing::warn!("channel {} was not closed: {error}", self.id().location);
+    /// Whether the request is on its way.
+    pub(crate) fn close(&self) -> bool {
+        let told = self.tell(&Up::Close);
+        if let Err(error) = &told {
+            let id = self.id();
+            tracing::warn!(
+                "channel #{}@{} was not closed: {error}",
+                id.coroutine,
+                id.location
+            );
         }
+        told.is_ok()
     }
 
     /// Whether nobody here is interested in the channel, so that the home need not know.
@@ -209,7 +217,7 @@ impl<M: Send + 'static> Home<M> {
     pub(crate) async fn count(&self) -> Result<usize, AskError> {
         let (reply, answer) = Reply::new();
         self.tell(&Up::Count(reply)).map_err(AskError::from_carry)?;
-        let total = answer.await.map_err(|_| AskError::NoReply)?;
+        let total = answer.await.map_err(AskError::unanswered)?;
         self.set_total(total);
         Ok(self.total())
     }
@@ -237,7 +245,13 @@ impl<M: Send + 'static> Home<M> {
         };
         let encode = &mut |buffer: &mut Vec<u8>| (self.codec.encode)(&up, buffer);
         let queued = self.line.deliver(encode);
+        let Up::Deliver { reply, .. } = up else {
+            unreachable!("made above");
+        };
+        let asking = Asking(reply);
         async move {
+            // Dropped, it tells the home that nobody waits any more.
+            let _asking = asking;
             queued.await?;
             match answer.await {
                 Ok(Delivered::To(n)) => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
@@ -248,6 +262,15 @@ impl<M: Send + 'static> Home<M> {
                 )),
             }
         }
+    }
+}
+
+/// A question to the home, given up with this.
+struct Asking<T: Send + 'static>(Reply<T>);
+
+impl<T: Send + 'static> Drop for Asking<T> {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 

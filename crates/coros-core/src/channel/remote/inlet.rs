@@ -83,7 +83,9 @@ impl<M: Message + Clone> ChannelInlet<M> {
             Up::UnsubscribeChannel(other) => {
                 channel.unsubscribe_channel(&other);
             }
-            Up::Close => channel.close(),
+            Up::Close => {
+                channel.close();
+            }
             Up::Count(reply) => reply.send(channel.subscribers() as u64),
             Up::Below(reply) => {
                 if let Some(turn) = channel.take_turn(sender()) {
@@ -113,11 +115,17 @@ impl<M: Message + Clone> ChannelInlet<M> {
         };
         let channel = self.0.clone();
         let n = usize::try_from(n).unwrap_or(usize::MAX);
+        let given_up = reply.given_up();
         now_or_later(async move {
-            reply.send(match channel.deliver(message, n, limit).await {
-                Ok(reached) => Delivered::To(reached as u64),
-                Err(_) => Delivered::Closed,
-            });
+            tokio::select! {
+                biased;
+                delivered = channel.deliver(message, n, limit) => reply.send(match delivered {
+                    Ok(reached) => Delivered::To(reached as u64),
+                    Err(_) => Delivered::Closed,
+                }),
+                // Nobody wants it delivered any more.
+                () = given_up => {}
+            }
             drop(turn);
         });
     }

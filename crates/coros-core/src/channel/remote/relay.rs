@@ -22,6 +22,40 @@ pub(crate) struct RelayEntry<M> {
     report: Mutex<Report>,
     /// How many subscribers in all it has been told of.
     told: AtomicUsize,
+    waiting: Arc<Waiting>,
+    /// How many messages in a row did not go there.
+    missed: AtomicUsize,
+}
+
+/// So many bytes of messages may wait for a relay: it takes them out at once and spreads them, so
+/// they wait for the network alone.
+const MAX_WAITING: usize = 64 << 20;
+
+/// What each one that waits costs besides.
+const EACH: usize = 512;
+
+/// Bytes that wait.
+#[derive(Default)]
+struct Waiting(AtomicUsize);
+
+impl Waiting {
+    fn is_full(&self) -> bool {
+        self.0.load(Relaxed) >= MAX_WAITING
+    }
+
+    /// So many more, until what this gives is dropped.
+    fn add(self: &Arc<Self>, bytes: usize) -> Waits {
+        self.0.fetch_add(bytes, Relaxed);
+        Waits(Arc::clone(self), bytes)
+    }
+}
+
+struct Waits(Arc<Waiting>, usize);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(self.1, Relaxed);
+    }
 }
 
 impl<M> RelayEntry<M> {
@@ -36,6 +70,8 @@ impl<M> RelayEntry<M> {
             },
             report: Mutex::new(report),
             told: AtomicUsize::new(usize::MAX),
+            waiting: Arc::default(),
+            missed: AtomicUsize::new(0),
         }
     }
 
@@ -76,14 +112,50 @@ impl<M> RelayEntry<M> {
 
     /// Sends the node its copy; whether it is on its way.
     pub(crate) fn send(&self, message: &M) -> bool {
-        match self.send_down(&Down::Message(message)) {
-            Ok(()) => true,
+        let down = Down::Message(message);
+        let sent = match self.send_down(&down) {
+            Err(CarryError::Full) => self.send_later(&down),
+            sent => sent,
+        };
+        let node = &self.line.id.location;
+        match sent {
+            Ok(()) => {
+                if self.missed.load(Relaxed) > 0 {
+                    let missed = self.missed.swap(0, Relaxed);
+                    tracing::warn!("{missed} messages of a channel did not go to {node}");
+                }
+                true
+            }
             Err(error) => {
-                let node = &self.line.id.location;
-                tracing::warn!("a message of a channel does not go to {node}: {error}");
+                // Once, until something goes there again.
+                if self.missed.fetch_add(1, Relaxed) == 0 {
+                    tracing::warn!("messages of a channel do not go to {node}: {error}");
+                }
                 false
             }
         }
+    }
+
+    /// Sends when there is room, behind what waits already.
+    fn send_later(&self, down: &Down<&M, M>) -> Result<(), CarryError> {
+        let runtime = self.line.runtime().ok_or(CarryError::Full)?;
+        if self.waiting.is_full() {
+            return Err(CarryError::Full);
+        }
+        let mut length = EACH;
+        let delivery = self.line.deliver(&mut |buffer| {
+            let before = buffer.len();
+            (self.encode)(down, buffer)?;
+            length += buffer.len() - before;
+            Ok(())
+        });
+        let waits = self.waiting.add(length);
+        runtime.spawn(async move {
+            // If it does not arrive, the session is over, and the relay gone.
+            let _ = delivery.await;
+            drop(waits);
+        });
+        Ok(())
     }
 
     /// Tells how many subscribers there are in all, if that is news. False when it has to be
