@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use chat_chan_line::{LONGEST, Line, ROOM};
 use clap::Parser;
-use coros::{Channel, Node};
+use coros::{Channel, Context, Node};
 use say::say;
 
 /// Passes on what each client says to all. Ends at Ctrl-C.
@@ -41,11 +41,17 @@ async fn main() -> anyhow::Result<()> {
         .listen((host, port).into())
         .build()
         .await?;
-    let room = Channel::named("room");
-    room.set_transform(|line: Line| {
-        if is_shouting(&line.text) {
-            let from = say::readable(line.from.as_bytes());
+    // A transform must not block, and a terminal may.
+    let printer = coros::spawn(async |mut me: Context<String>| {
+        while let Some(from) = me.receive().await {
             say!("{from} shouts: dropped");
+        }
+    });
+    let printer = printer.address();
+    let room = Channel::named("room");
+    room.set_transform(move |line: Line| {
+        if is_shouting(&line.text) {
+            let _ = printer.send(say::readable(line.from.as_bytes()));
             return None;
         }
         (line.text.len() <= LONGEST).then_some(line)

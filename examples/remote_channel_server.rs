@@ -39,6 +39,9 @@ struct Args {
     numbers: u64,
 }
 
+/// After so many numbers it waits until all have come.
+const WAIT_AT: u64 = 256;
+
 const PATIENCE: Duration = Duration::from_secs(3600);
 
 #[coros::main]
@@ -60,7 +63,12 @@ async fn main() -> anyhow::Result<()> {
     let reached = numbers.deliver(1, args.subscribers, PATIENCE).await?;
     say!("1 has reached {reached} coroutines");
     for n in 2..=args.numbers {
-        numbers.send(n)?;
+        if n % WAIT_AT == 0 {
+            // Until all have what was sent: no more is under way than the nodes keep.
+            numbers.deliver(n, 0, PATIENCE).await?;
+        } else {
+            numbers.send(n)?;
+        }
     }
     // Behind all others, so they have come as well.
     let last = 3 * args.numbers + 1;
