@@ -14,7 +14,8 @@
 //!   was: nothing is lost, nothing comes twice. That ends when it takes longer than
 //!   [`Builder::grace`], or when it is clear that the peer's process is no more. Then every
 //!   delivery, question and monitor that goes over it ends with `Disconnected`. Nothing waits for
-//!   ever for a dead machine: a closed connection is seen at once, a silent peer within [`Builder::silence`] and a tenth, and the grace comes on top.
+//!   ever for a dead machine: a closed connection is seen at once, a silent peer within
+//!   [`Builder::silence`] and a tenth, and the grace comes on top.
 //! - The next use of an address begins another session.
 //! - A link that nobody uses is closed ([`Builder::idle`]), which is no event and ends nothing: the
 //!   next use of an address makes another.

@@ -44,7 +44,11 @@ pub(crate) fn swap_at(
         drop(head);
         delivery.await.map_err(|error| match error {
             CarryError::Disconnected(why) => SwapError::Disconnected(why),
-            error => SwapError::Disconnected(format!("{node}: {error}")),
+            // Its node is there, and has no functions or cannot be told of this one.
+            CarryError::Closed => {
+                SwapError::Refused(format!("{node} takes no offers of functions"))
+            }
+            error => SwapError::Refused(format!("the offer cannot travel to {node}: {error}")),
         })?;
         let lost = || format!("{node}: the link was lost before the answer came");
         answered
