@@ -223,7 +223,8 @@ impl Builder {
 
     /// How many bytes of messages may be kept for one peer, 64 MiB by default: those that wait to
     /// be written, and those that were written and that the peer has not acknowledged. `send` gives
-    /// the message back when there are as many, `deliver` waits.
+    /// the message back when there are as many, `deliver` waits. So they do when 1 MiB has yet to be
+    /// written to a link that is there.
     ///
     /// As many of each peer, and no less than 1 MiB, may wait here until coroutines take them out of
     /// their mailboxes. Peers know, and make the rest wait where it is.

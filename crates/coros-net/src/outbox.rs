@@ -71,6 +71,12 @@ impl Outbox {
         bytes == 0 || bytes + length <= self.capacity
     }
 
+    /// Bytes of messages that the writer has not taken.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lanes[MESSAGES].waiting()
+    }
+
     /// Appends a message.
     ///
     /// # Errors

@@ -61,6 +61,10 @@ const MAX_RELEASED: usize = 1 << 20;
 /// Room for so many is kept.
 const KEEP_RELEASED: usize = 1 << 10;
 
+/// As many bytes of messages may wait for the writer of a link: as much as may be on its way to one
+/// coroutine, so that nobody gets less for that.
+const PACE: usize = wire::WINDOW;
+
 /// When a silent peer counts as lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -275,7 +279,7 @@ impl<D, W> Session<D, W> {
     /// When too much waits for the peer, or is on its way to the coroutine.
     pub fn message(&mut self, target: u64, payload: &[u8], lent: &[u64]) -> Result<(), NoRoom> {
         let length = wire::length(payload.len(), lent.len());
-        if !self.outbox.has_room(length) || !self.flow.take(target, length) {
+        if !self.takes(length) || !self.flow.take(target, length) {
             return Err(NoRoom);
         }
         self.queue(Kind::Message, target, 0, payload, lent)
@@ -309,7 +313,7 @@ impl<D, W> Session<D, W> {
             return None;
         }
         let length = wire::length(payload.len(), lent.len());
-        if self.outbox.has_room(length) && self.flow.take(target, length) {
+        if self.takes(length) && self.flow.take(target, length) {
             self.queue_deliver(target, payload, lent, waiter);
             return None;
         }
@@ -332,10 +336,10 @@ impl<D, W> Session<D, W> {
     fn pump(&mut self, target: u64) {
         let length = |w: &Waiting<D>| wire::length(w.payload.len(), w.lent.len());
         loop {
-            let outbox = &self.outbox;
+            let (outbox, paced) = (&self.outbox, self.is_paced());
             let next = self
                 .flow
-                .next(target, length, |length| outbox.has_room(length));
+                .next(target, length, |length| !paced && outbox.has_room(length));
             let Some(next) = next else { return };
             self.queue_deliver(target, &next.payload, &next.lent, next.waiter);
         }
@@ -346,6 +350,20 @@ impl<D, W> Session<D, W> {
         for target in self.flow.take_crowded() {
             self.pump(target);
         }
+    }
+
+    /// Whether senders have to wait for the writer.
+    ///
+    /// Sending takes no turn of the scheduler's, so senders that are given room for as long as
+    /// there is memory keep the tasks of the link from running, and the peer hears nothing. They
+    /// also fill memory faster than any cache. Without a link there is nobody to wait for.
+    fn is_paced(&self) -> bool {
+        matches!(self.phase, Phase::Linked) && self.outbox.waiting() >= PACE
+    }
+
+    /// Whether a message whose frame has this length can be queued now.
+    fn takes(&self, length: usize) -> bool {
+        !self.is_paced() && self.outbox.has_room(length)
     }
 
     fn queue_deliver(&mut self, target: u64, payload: &[u8], lent: &[u64], waiter: D) {
@@ -598,6 +616,7 @@ impl<D, W> Session<D, W> {
             self.acknowledge();
         }
         self.outbox.take(batch);
+        self.pump_crowded();
         if !batch.is_empty() {
             self.sent = now;
         }
@@ -649,7 +668,7 @@ impl<D, W> Session<D, W> {
     /// Whether a message of this length can be queued now.
     #[must_use]
     pub fn has_room(&self, length: usize) -> bool {
-        self.outbox.has_room(wire::HEADER + length)
+        self.takes(wire::HEADER + length)
     }
 
     /// Whether nothing is left to do, not even to write the last frames. A session that closes

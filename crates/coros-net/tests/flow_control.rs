@@ -292,14 +292,17 @@ async fn a_monitor_does_not_wait_for_messages() {
     first.deliver(vec![]).await.expect("the link is there");
     next(&mut received).await;
     network.bandwidth(Some(10_000_000));
-    let others: Vec<_> = (0..64).map(|_| collector::<Vec<u8>>()).collect();
-    for (address, _) in &others {
-        let to = sent(&desk, &farm, address);
-        for _ in 0..3 {
-            to.send(vec![0; 300_000]).expect("there is room");
-        }
-    }
-    // Nearly six seconds' worth of messages wait to be written.
+    let mailboxes: Vec<_> = (0..64).map(|_| collector::<Vec<u8>>()).collect();
+    let others: Vec<_> = mailboxes
+        .iter()
+        .map(|(address, _)| sent(&desk, &farm, address))
+        .collect();
+    // Queued, or waiting for that, before anybody polls.
+    let _waiting: Vec<_> = others
+        .iter()
+        .flat_map(|to| [(); 3].map(|()| to.deliver(vec![0; 300_000])))
+        .collect();
+    // Nearly six seconds' worth of messages.
     mortal.send(()).expect("it lives");
     let began = Instant::now();
     assert_eq!(watching.await.expect("no panic"), Exit::Finished);

@@ -397,6 +397,69 @@ fn a_full_outbox_gives_everything_back() {
 }
 
 #[test]
+fn senders_wait_for_the_writer_of_a_link() {
+    const MANY: usize = 64 << 20;
+    let now = Instant::now();
+    let mut link: Link = Session::new(now, "desk".into(), Timing::default(), MANY);
+    let mut target = 0;
+    // Each to another coroutine, so that none of these has too much.
+    let mut fill = |link: &mut Link| {
+        let mut bytes = 0;
+        loop {
+            target += 1;
+            if link.message(target, &[0; 1000], &[]).is_err() {
+                return bytes;
+            }
+            bytes += 1000;
+        }
+    };
+    let unlinked = fill(&mut link);
+    assert!(
+        unlinked <= wire::WINDOW,
+        "the peer has yet to say what it bears"
+    );
+
+    link.link(now, [0; 2], MANY as u64).unwrap();
+    let mut batch = Batch::default();
+    let mut rounds = 0;
+    while link.take(now, &mut batch) != Taken::Nothing {
+        rounds += 1;
+        assert!(rounds < 100);
+    }
+    let first = fill(&mut link);
+    assert!(
+        (wire::WINDOW / 2..=wire::WINDOW).contains(&first),
+        "{first}"
+    );
+    assert!(link.deliver(1, b"a", &[], 1).is_some(), "it waits");
+    link.answer_question(1, &[0; 1000], &[])
+        .expect("an answer cannot wait");
+    // What the writer takes makes room at once, for those who wait first.
+    assert_eq!(link.take(now, &mut batch), Taken::Batch);
+    let second = fill(&mut link);
+    assert!((100_000..first).contains(&second), "{second}");
+    let mut kinds = Vec::new();
+    while link.take(now, &mut batch) != Taken::Nothing {
+        for frame in frames(&bytes(&batch)) {
+            kinds.push(frame);
+        }
+    }
+    let place = kinds.iter().position(|kind| *kind == Kind::Deliver);
+    let place = place.expect("it was sent");
+    assert!(place + second / 1000 + 1 >= kinds.len() - 1, "{place}");
+}
+
+/// The kinds of frames back to back.
+fn frames(mut bytes: &[u8]) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    while let Parsed::Frame(frame, length) = wire::parse(bytes).unwrap() {
+        kinds.push(frame.envelope.kind);
+        bytes = &bytes[length..];
+    }
+    kinds
+}
+
+#[test]
 fn messages_come_in_pieces_that_end_with_a_frame() {
     let now = Instant::now();
     let mut link = connected(now);

@@ -51,6 +51,8 @@ pub(super) struct Lane {
     sent: u64,
     acknowledged: u64,
     bytes: usize,
+    /// As many of them the writer has not been given on the present link.
+    waiting: usize,
     spare: Vec<Vec<u8>>,
 }
 
@@ -82,6 +84,11 @@ impl Lane {
         self.bytes
     }
 
+    /// Bytes that the writer has not been given.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     /// Whether the writer has all there is.
     pub(super) fn is_taken(&self) -> bool {
         self.open.bytes.is_empty() && self.given == self.chunks.len()
@@ -97,7 +104,9 @@ impl Lane {
         }
         let before = self.open.bytes.len();
         write(&mut self.open.bytes);
-        self.bytes += self.open.bytes.len() - before;
+        let length = self.open.bytes.len() - before;
+        self.bytes += length;
+        self.waiting += length;
         self.appended += 1;
     }
 
@@ -128,6 +137,7 @@ impl Lane {
                 to,
             });
             bytes += to - from;
+            self.waiting -= to - from;
             self.sent = self.sent.max(chunk.last);
             self.given += 1;
         }
@@ -175,8 +185,12 @@ impl Lane {
                 break;
             };
             self.bytes -= chunk.bytes.len();
-            self.given = self.given.saturating_sub(1);
-            self.skip = 0;
+            let skip = mem::take(&mut self.skip);
+            match self.given.checked_sub(1) {
+                Some(given) => self.given = given,
+                // It had come over the link before, as the peer says only now.
+                None => self.waiting -= chunk.bytes.len() - skip,
+            }
             if let Some(chunk) = Arc::into_inner(chunk) {
                 self.keep(chunk.bytes);
             }
@@ -190,6 +204,7 @@ impl Lane {
         self.acknowledge(count)?;
         self.given = 0;
         self.skip = self.chunks.front().map_or(0, |chunk| chunk.offset(count));
+        self.waiting = self.bytes - self.skip;
         Ok(())
     }
 

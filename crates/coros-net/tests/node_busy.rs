@@ -1,0 +1,79 @@
+//! Nodes of processes whose threads have much else to do.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::*;
+use coros_core::{Address, Context, SendError};
+use coros_net::wire;
+use tokio::task::JoinSet;
+
+const SENDERS: usize = 64;
+const EACH: usize = 2_000;
+const ALL: usize = SENDERS * EACH;
+
+/// It takes [`LENGTH`] bytes on a link: large numbers are longer than they are in memory.
+type Message = [u64; 8];
+const MESSAGE: Message = [u64::MAX; 8];
+const LENGTH: usize = wire::HEADER + 8 * 10;
+
+/// Counts, and knows how much was counted at a time.
+#[derive(Clone, Default)]
+struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    fn one_more(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The most bytes that were sent between two turns of a task that takes every turn.
+    async fn most_in_a_turn(self) -> usize {
+        let (mut most, mut before) = (0, 0);
+        while before < ALL {
+            tokio::task::yield_now().await;
+            let now = self.0.load(Ordering::Relaxed);
+            most = most.max(now - before);
+            before = now;
+        }
+        most * LENGTH
+    }
+}
+
+/// Sending does not wait, so nothing but its errors keeps those who send from taking all the time
+/// of a thread, which the tasks of the link need as well.
+#[tokio::test]
+async fn however_many_send_without_a_pause_a_link_has_its_turns() {
+    let [desk, farm] = pair().await;
+    let mailbox = |_| {
+        let coro = coros_core::spawn(
+            async |mut me: Context<Message>| {
+                while me.receive().await.is_some() {}
+            },
+        );
+        coro.address()
+    };
+    let mailboxes: Vec<Address<Message>> = (0..SENDERS).map(mailbox).collect();
+    let mailboxes: Vec<Address<Message>> = desk.decode(&farm.encode(&mailboxes).unwrap()).unwrap();
+    soon(desk.connect(endpoint(&farm))).await.unwrap();
+
+    let sent = Count::default();
+    let most = tokio::spawn(sent.clone().most_in_a_turn());
+    let mut senders = JoinSet::new();
+    for to in mailboxes {
+        let sent = sent.clone();
+        senders.spawn(async move {
+            for _ in 0..EACH {
+                while let Err(error) = to.send(MESSAGE) {
+                    assert!(matches!(error, SendError::Full(_)), "{error}");
+                    tokio::task::yield_now().await;
+                }
+                sent.one_more();
+            }
+        });
+    }
+    soon(senders.join_all()).await;
+    let most = soon(most).await.unwrap();
+    assert!(most <= 4 * wire::WINDOW, "{most} of {} bytes", ALL * LENGTH);
+}
