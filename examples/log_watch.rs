@@ -70,7 +70,7 @@ async fn serve(at: SocketAddr, name: String, contains: String) -> anyhow::Result
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         sent += 1;
-        if sent % WAIT_AT == 0 {
+        if sent.is_multiple_of(WAIT_AT) {
             // A log that is read faster than it travels loses nothing.
             log.deliver(line, 0, PATIENCE).await?;
         } else {

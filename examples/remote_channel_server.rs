@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
         .await?;
     let numbers = Channel::named("numbers");
     // Only squares leave this node, and none that is divisible by 3.
-    numbers.set_transform(|n: u64| (n % 3 != 0).then_some(n * n));
+    numbers.set_transform(|n: u64| (!n.is_multiple_of(3)).then_some(n * n));
     node.register("numbers", &numbers)?;
     if let Some(at) = node.listening_on() {
         say!("listening on {at}");

@@ -297,13 +297,13 @@ impl<M: Send + 'static> Address<M> {
                 let delivery = Box::pin(remote.deliver(message));
                 tokio::select! {
                     biased;
-                    answer = &mut answer => return answer.map_err(AskError::unanswered),
+                    answer = &mut answer => return answer.map_err(|why| AskError::unanswered(&why)),
                     delivered = delivery => delivered.map_err(AskError::from_send)?,
                 }
             }
             (Err(error), _) => return Err(AskError::from_send(error)),
         }
-        answer.await.map_err(AskError::unanswered)
+        answer.await.map_err(|why| AskError::unanswered(&why))
     }
 
     /// [`ask`](Self::ask) with a time limit.

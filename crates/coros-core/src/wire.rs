@@ -214,10 +214,9 @@ impl<M: Message> Inlet for Exported<M> {
 
 fn carry_error<M>(error: &SendError<M>) -> CarryError {
     match error {
-        SendError::Full(_) => CarryError::Full,
+        SendError::Full(_) | SendError::TimedOut(..) => CarryError::Full,
         SendError::Closed(_) => CarryError::Closed,
         SendError::Disconnected(_, why) => CarryError::Disconnected(why.to_string()),
         SendError::Codec(_, why) => CarryError::Codec((**why).clone()),
-        SendError::TimedOut(..) => CarryError::Full,
     }
 }

@@ -137,13 +137,16 @@ fn a_closed_channel_releases_those_it_watches() {
 /// What a node has told others of.
 type Exports = Arc<Mutex<std::collections::BTreeMap<u64, Arc<dyn Inlet>>>>;
 
+/// By the number of the coroutine.
+type Numbered<T> = Arc<Mutex<Vec<(u64, T)>>>;
+
 /// One of two nodes, and what is under way to it.
 #[derive(Clone)]
 struct Side {
     id: NodeId,
     exports: Exports,
-    queue: Arc<Mutex<Vec<(u64, Vec<u8>)>>>,
-    watchers: Arc<Mutex<Vec<(u64, OnExit)>>>,
+    queue: Numbered<Vec<u8>>,
+    watchers: Numbered<OnExit>,
     full: Arc<std::sync::atomic::AtomicBool>,
     broken: Arc<Mutex<bool>>,
 }

@@ -288,6 +288,10 @@ impl Builder {
     /// let node = Node::builder().peer("10.0.0.7:7000").peer("farm.example:7000").build().await?;
     /// # Ok(()) }
     /// ```
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "text and endpoints alike, as they are"
+    )]
     pub fn peer(mut self, peer: impl ToString) -> Self {
         self.peers.push(Peers::At(peer.to_string()));
         self

@@ -142,7 +142,7 @@ async fn a_hundred_thousand_addresses_leave_nothing() {
     let mut ended = Vec::new();
     while ended.len() < MANY {
         let coros: Vec<_> = (0..1000).map(|_| counting()).collect();
-        let all: Vec<_> = coros.iter().map(|coro| coro.address()).collect();
+        let all: Vec<_> = coros.iter().map(Coro::address).collect();
         soon(there.deliver(Told::OfAll(all))).await.unwrap();
         ended.extend(coros.into_iter().map(Coro::join));
     }
@@ -339,7 +339,7 @@ async fn waits_that_are_given_up_leave_nothing() {
                 assert!(polled(wait).await.is_pending());
             }
             drop(waits);
-            assert!(monitors.into_iter().all(|monitor| monitor.cancel()));
+            assert!(monitors.into_iter().all(coros_core::Monitor::cancel));
             if round % 5 == 4 {
                 // The peer has read all that.
                 there.deliver(0).await.unwrap();

@@ -71,14 +71,14 @@ impl Scene {
     async fn set() -> Self {
         let network = SimNetwork::new(1);
         let [home, rogue, honest] = ["home", "rogue", "honest"].map(|name| network.host(name));
-        let home = home.builder().build().await.unwrap();
-        let rogue = rogue.builder().build().await.unwrap();
-        let honest = honest.builder().build().await.unwrap();
+        let home = home.builder().build().await.expect("it works here");
+        let rogue = rogue.builder().build().await.expect("it works here");
+        let honest = honest.builder().build().await.expect("it works here");
         let news = Channel::named("news");
-        let bytes = home.encode(&news).unwrap();
+        let bytes = home.encode(&news).expect("it works here");
         Scene {
-            up: rogue.decode(&bytes).unwrap(),
-            honest: honest.decode(&bytes).unwrap(),
+            up: rogue.decode(&bytes).expect("it works here"),
+            honest: honest.decode(&bytes).expect("it works here"),
             rogue,
             news,
             nodes: [home, honest],
@@ -86,7 +86,7 @@ impl Scene {
     }
 
     async fn count(&self) -> u64 {
-        soon(self.up.ask(Up::Count)).await.unwrap()
+        soon(self.up.ask(Up::Count)).await.expect("it works here")
     }
 
     fn named(&self, location: Location, coroutine: u64) -> RemoteId {
@@ -99,10 +99,10 @@ impl Scene {
     /// The channel does what it is there for.
     async fn works(&self) {
         let ((here, mut one), (there, mut other)) = (collector(), collector());
-        self.news.subscribe(&here).unwrap();
-        self.honest.subscribe(&there).unwrap();
-        assert!(self.honest.ask_subscribers().await.unwrap() >= 2);
-        self.news.send(7).unwrap();
+        self.news.subscribe(&here).expect("it works here");
+        self.honest.subscribe(&there).expect("it works here");
+        assert!(self.honest.ask_subscribers().await.expect("it works here") >= 2);
+        self.news.send(7).expect("it works here");
         for received in [&mut one, &mut other] {
             assert_eq!(next(received).await, 7);
         }

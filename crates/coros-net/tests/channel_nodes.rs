@@ -135,7 +135,7 @@ async fn each_node_gets_one_copy_for_all_its_subscribers() {
 async fn everything_can_be_done_from_afar() {
     let scene = Scene::<2>::set().await;
     let news = Channel::named("news");
-    news.set_transform(|n: u32| (n % 2 == 0).then_some(n / 2));
+    news.set_transform(|n: u32| n.is_multiple_of(2).then_some(n / 2));
     let (here, mut received_here) = collector();
     news.subscribe(&here).unwrap();
 

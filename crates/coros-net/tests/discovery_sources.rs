@@ -72,7 +72,7 @@ struct Answers(Arc<Mutex<Vec<SocketAddr>>>);
 impl Resolve for Answers {
     fn resolve(&self, host: &str, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>> {
         assert_eq!((host, port), ("farms.example", 7000));
-        let found = self.0.lock().unwrap().clone();
+        let found = self.0.lock().expect("it works here").clone();
         Box::pin(async move {
             if found.is_empty() {
                 return Err(io::ErrorKind::NotFound.into());
@@ -225,13 +225,13 @@ async fn peers_of_peers_learn_the_advertised_endpoint() {
 }
 
 async fn forward(gate: &coros_net::sim::SimHost, at: SocketAddr, to: SocketAddr) {
-    let mut listener = gate.listen(at).await.unwrap();
+    let mut listener = gate.listen(at).await.expect("it works here");
     let gate = gate.clone();
     tokio::spawn(async move {
         loop {
             let accepted = std::future::poll_fn(|cx| listener.poll_accept(cx)).await;
-            let (mut near, _) = accepted.unwrap();
-            let mut far = gate.dial(to).await.unwrap();
+            let (mut near, _) = accepted.expect("it works here");
+            let mut far = gate.dial(to).await.expect("it works here");
             tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
         }
     });

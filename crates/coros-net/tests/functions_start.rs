@@ -39,7 +39,9 @@ type Count = Rci<u64, Order, u64>;
 /// `count` at its home, from there and from another node.
 async fn here_and_there(options: Offer) -> ([Node; 2], [Count; 2]) {
     let [desk, farm] = pair().await;
-    let here = farm.offer_with("count", options, count).unwrap();
+    let here = farm
+        .offer_with("count", options, count)
+        .expect("it works here");
     let there = desk.function_at(&farm.location(), "count");
     ([desk, farm], [here, there])
 }
@@ -85,6 +87,10 @@ async fn its_end_is_told_as_that_of_any_coroutine() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_panics_before_it_is_a_future_has_been_started_and_has_panicked() {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "as functions take their arguments"
+    )]
     fn at_once(_me: Context<u32>, text: String) -> std::future::Ready<u32> {
         assert!(text.is_empty(), "not for {text}");
         std::future::ready(1)
@@ -197,7 +203,7 @@ impl<'de> Deserialize<'de> for Picky {
 async fn questions_in_arguments_that_nobody_reads_end() {
     async fn answers(_me: Context<()>, reply: Reply<u32>) {
         reply.send(42);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
     let [desk, farm] = pair().await;
     farm.offer_with("answers", Offer::new().limit(1), answers)
@@ -233,7 +239,7 @@ async fn asked<Fut: Future<Output = ()> + Send + 'static>(
     f: impl FnOnce(Reply<u32>) -> Fut + Send + 'static,
 ) -> Result<u32, AskError> {
     let asked = spawn(async move |mut me: Context<Reply<u32>>| {
-        let reply = me.receive().await.unwrap();
+        let reply = me.receive().await.expect("it works here");
         f(reply).await;
         // As long as it lives nobody takes the question for lost.
         std::future::pending::<()>().await;

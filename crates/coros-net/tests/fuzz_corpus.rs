@@ -20,14 +20,22 @@ fn in_fuzz(path: &str) -> PathBuf {
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("it works here").path())
+        .collect();
     paths.sort();
     paths
 }
 
 /// The names of the entries, without what follows a dot.
 fn names(folder: &Path) -> Vec<String> {
-    let stem = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let stem = |path: &PathBuf| {
+        path.file_stem()
+            .expect("it works here")
+            .to_str()
+            .expect("it works here")
+            .to_owned()
+    };
     entries(folder).iter().map(stem).collect()
 }
 

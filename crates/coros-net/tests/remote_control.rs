@@ -148,18 +148,20 @@ async fn deliver_to_a_full_mailbox_and_to_one_that_is_gone() {
 async fn ends_with(address: &Address<Order>, end: impl FnOnce(&Address<Order>), expected: Exit) {
     let (tell, mut told) = mpsc::unbounded_channel();
     let (on_exit, monitors) = (tell.clone(), tell);
-    address.on_exit(move |exit| on_exit.send(exit).unwrap());
+    address.on_exit(move |exit| on_exit.send(exit).expect("it works here"));
     let watched = address.clone();
     let (ready, is_ready) = oneshot::channel();
     let monitor = spawn(async move |mut me: Context<Exit>| {
         me.monitor(&watched, |exit| exit);
         drop(watched);
-        ready.send(()).unwrap();
-        monitors.send(me.receive().await.unwrap()).unwrap();
+        ready.send(()).expect("it works here");
+        monitors
+            .send(me.receive().await.expect("it works here"))
+            .expect("it works here");
         // Once and no more: the monitor was the last that could send.
         me.receive().await
     });
-    is_ready.await.unwrap();
+    is_ready.await.expect("it works here");
     let mut exit = Box::pin(address.exit());
     assert!(polled(&mut exit).await.is_pending());
     end(address);

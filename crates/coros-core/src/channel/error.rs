@@ -161,7 +161,7 @@ impl SubscribeError {
             },
             CarryError::Full => {
                 let why = "too much waits for its node: try again later";
-                SubscribeError::refused(channel, subscriber, &why)
+                SubscribeError::refused(channel, subscriber, why)
             }
             CarryError::Codec(_) => {
                 SubscribeError::refused(channel, subscriber, &error.to_string())

@@ -11,7 +11,6 @@ use crate::mailbox::oneshot;
 use crate::remote::{CarryError, CodecError, Message};
 
 /// The right to answer a question, and the answer to come.
-#[must_use]
 pub fn question<T: Send + 'static>() -> (Reply<T>, Answer<T>) {
     let (reply, answer) = Reply::new();
     (reply, Answer(answer))

@@ -42,7 +42,7 @@ impl AskError {
     }
 
     /// Why there is no answer to a question that has been sent.
-    pub(crate) fn unanswered(why: Refused) -> Self {
+    pub(crate) fn unanswered(why: &Refused) -> Self {
         match why {
             Refused::Dropped => AskError::NoReply,
             Refused::Lost => AskError::Disconnected("the session ended before the answer".into()),

@@ -75,7 +75,7 @@ mod tests {
             frame(&bytes);
             // With a header that fits, as far as it can.
             let mut bytes_framed = [&[0; HEADER], &bytes[..]].concat();
-            super::framed(Kind::Say, &mut bytes_framed);
+            framed(Kind::Say, &mut bytes_framed);
             frame(&bytes_framed);
         }
 

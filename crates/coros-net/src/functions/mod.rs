@@ -116,7 +116,7 @@ impl Node {
     {
         let functions = &self.inner().functions;
         functions.offer(offered::Offered::new(name, options, function))?;
-        Ok(Rci::here(self.location(), name, Arc::clone(functions)))
+        Ok(Rci::here(&self.location(), name, Arc::clone(functions)))
     }
 
     /// Takes back what was [offered](Node::offer) under this name. Coroutines that run go on.
@@ -136,7 +136,7 @@ impl Node {
     ) -> Rci<Args, M, R> {
         let inner = self.inner();
         if location.node == inner.location.node {
-            return Rci::here(self.location(), name, Arc::clone(&inner.functions));
+            return Rci::here(&self.location(), name, Arc::clone(&inner.functions));
         }
         Rci::there(location, name, inner.peer(location))
     }

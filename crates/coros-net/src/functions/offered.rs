@@ -154,8 +154,9 @@ async fn see_through<M: Message, R: Message>(
     link: Option<Link>,
 ) {
     // A refusal cannot be written either where an address cannot.
-    let cannot = NotStarted::Unreadable;
-    let told = remote::answer(replies.started, Ok(coro.address()), |e| Err(cannot(e))).await;
+    #[expect(clippy::result_large_err, reason = "what travels, and is made once")]
+    let cannot = |error| Err(NotStarted::Unreadable(error));
+    let told = remote::answer(replies.started, Ok(coro.address()), cannot).await;
     if let (Err(CarryError::Disconnected(_) | CarryError::Closed), Some(_)) = (&told, &link) {
         // The session ended before the link was made, or is not the one in which it was asked.
         coro.terminate();

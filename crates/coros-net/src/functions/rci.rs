@@ -42,8 +42,8 @@ pub(super) enum Way {
 }
 
 impl<Args, M, R> Rci<Args, M, R> {
-    pub(super) fn here(home: Location, name: &str, functions: Arc<Functions>) -> Self {
-        Rci::new(functions_of(&home), name, Way::Here(functions))
+    pub(super) fn here(home: &Location, name: &str, functions: Arc<Functions>) -> Self {
+        Rci::new(functions_of(home), name, Way::Here(functions))
     }
 
     pub(super) fn there(home: &Location, name: &str, carrier: Arc<dyn Carrier>) -> Self {
@@ -102,6 +102,10 @@ impl<Args: Message, M: Message, R: Message> Rci<Args, M, R> {
         }
     }
 
+    #[expect(
+        clippy::result_large_err,
+        reason = "public, and made once for a start that failed"
+    )]
     fn start_here(
         &self,
         functions: &Arc<Functions>,
@@ -256,7 +260,7 @@ impl<'de, Args: Message, M: Message, R: Message> Deserialize<'de> for Rci<Args, 
         Ok(match home {
             Some((functions, own)) => {
                 let name = own.unwrap_or(name);
-                Rci::here(target.location, &name, functions)
+                Rci::here(&target.location, &name, functions)
             }
             None => Rci::new(target, &name, Way::Gone),
         })

@@ -403,7 +403,7 @@ impl Membership {
             linked
         };
         for to in self.choose(TOLD, told) {
-            self.send(Packet::gossip(own.clone(), to, vec![gone.clone()]));
+            self.send(&Packet::gossip(own.clone(), to, vec![gone.clone()]));
         }
     }
 
@@ -438,7 +438,7 @@ impl Membership {
             } else if link.told != Some(id.life) {
                 link.told = Some(id.life);
                 let to = id.clone();
-                self.send(Packet::turn_undead(self.foca.identity().clone(), to));
+                self.send(&Packet::turn_undead(self.foca.identity().clone(), to));
             }
             return false;
         }
@@ -533,7 +533,7 @@ impl Membership {
         let suspect = Member::new(id.clone(), incarnation, State::Suspect);
         if self.foca.iter_members().any(|member| *member == suspect) {
             let own = self.foca.identity().clone();
-            self.send(Packet::gossip(own, id, vec![suspect]));
+            self.send(&Packet::gossip(own, id, vec![suspect]));
         }
     }
 
@@ -612,7 +612,7 @@ impl Membership {
             let mut told = news.clone();
             told.retain(|update| update.id().node() != to.node());
             if !told.is_empty() {
-                self.send(Packet::gossip(own, to, told));
+                self.send(&Packet::gossip(own, to, told));
             }
         }
     }
@@ -621,7 +621,7 @@ impl Membership {
     fn tell_own_life(&mut self) {
         for to in self.linked_members() {
             let own = self.foca.identity().clone();
-            self.send(Packet::gossip(own, to, Vec::new()));
+            self.send(&Packet::gossip(own, to, Vec::new()));
         }
         // Also those that it takes for down in their turn: which is how two parts of the network
         // that could not reach each other find together.
@@ -648,7 +648,7 @@ impl Membership {
         from
     }
 
-    fn send(&mut self, packet: Packet) {
+    fn send(&mut self, packet: &Packet) {
         let to = packet.header.dst.location.clone();
         self.outputs.push_back(Output::Send(to, packet.encode()));
     }

@@ -239,12 +239,11 @@ impl Lane {
 impl Chunk {
     /// Where the frame after number `count` begins.
     fn offset(&self, count: u64) -> usize {
-        let starts = wire::starts(&self.bytes);
+        let mut starts = wire::starts(&self.bytes);
         let frames = starts.clone().count() as u64;
         let before = (count + frames).saturating_sub(self.last);
         starts
-            .skip(usize::try_from(before).unwrap_or(usize::MAX))
-            .next()
+            .nth(usize::try_from(before).unwrap_or(usize::MAX))
             .unwrap_or(self.bytes.len())
     }
 }

@@ -176,7 +176,10 @@ impl Peer {
                 return;
             }
             let reason = reason.to_owned();
-            let away = state.session.as_ref().is_some_and(|s| s.is_away());
+            let away = state
+                .session
+                .as_ref()
+                .is_some_and(super::super::session::Session::is_away);
             match failure {
                 Failure::Gone if away => state.input(Input::Gone(reason)),
                 Failure::Broke if last => state.input(Input::Stumbled(reason)),
@@ -236,7 +239,11 @@ impl Peer {
 impl State {
     /// Whether a break has not been mended, and no other has come since.
     fn is_away(&self, number: u64) -> bool {
-        self.breaks == number && self.session.as_ref().is_some_and(|s| s.is_away())
+        self.breaks == number
+            && self
+                .session
+                .as_ref()
+                .is_some_and(super::super::session::Session::is_away)
     }
 
     /// Whether what has come over the last link has yet to be counted.

@@ -30,6 +30,10 @@ pub(super) struct Flow<D> {
 struct Target<D> {
     outstanding: usize,
     /// Boxed: seldom any.
+    #[expect(
+        clippy::box_collection,
+        reason = "one word instead of four in each of many"
+    )]
     waiting: Option<Box<VecDeque<Waiting<D>>>>,
     is_crowded: bool,
 }

@@ -217,7 +217,7 @@ impl<M: Send + 'static> Home<M> {
     pub(crate) async fn count(&self) -> Result<usize, AskError> {
         let (reply, answer) = Reply::new();
         self.tell(&Up::Count(reply)).map_err(AskError::from_carry)?;
-        let total = answer.await.map_err(AskError::unanswered)?;
+        let total = answer.await.map_err(|why| AskError::unanswered(&why))?;
         self.set_total(total);
         Ok(self.total())
     }
