@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 use common::files::*;
 use common::*;
@@ -205,21 +206,36 @@ async fn what_is_planted_under_the_hidden_name_does_no_harm() {
     let outside = tempfile::tempdir().unwrap();
     let victim = outside.path().join("victim");
     fs::write(&victim, b"victim").unwrap();
-    let hidden = |content: &[u8]| {
-        let hash = blake3::hash(content).to_hex();
-        scene.there(&format!(".coros-part-{hash}"))
+    // As it is named by the file's name, length and time.
+    let hidden = |name: &str, content: &[u8]| {
+        let written = fs::metadata(scene.here(name, content)).unwrap().modified();
+        let since = written
+            .unwrap()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        let mut key = blake3::Hasher::new();
+        key.update(&(content.len() as u64).to_le_bytes());
+        key.update(&(since.as_nanos() as u64).to_le_bytes());
+        key.update(name.as_bytes());
+        scene.there(&format!(".coros-part-{}", key.finalize().to_hex()))
     };
-    symlink(&victim, hidden(b"first")).unwrap();
-    let why = scene.refused("first", b"first").await;
+    // The very file, so that its time is what the name was made of.
+    let send = async |name: &str| {
+        let path = scene.home.path().join(name);
+        soon(scene.desk.send_file(&scene.to, path, SendFile::new())).await
+    };
+    let refused = async |name: &str| refusal(send(name).await.unwrap_err());
+    symlink(&victim, hidden("first", b"first")).unwrap();
+    let why = refused("first").await;
     assert!(matches!(why, Refusal::Symlink(_)), "{why:?}");
     // A second name of another file is let go, and the file left as it is.
-    fs::hard_link(&victim, hidden(b"second")).unwrap();
-    scene.send("second", b"second").await.unwrap();
+    fs::hard_link(&victim, hidden("second", b"second")).unwrap();
+    send("second").await.unwrap();
     assert_eq!(fs::read(scene.there("second")).unwrap(), b"second");
     // A pipe keeps nobody waiting.
-    let pipe = hidden(b"third");
+    let pipe = hidden("third", b"third");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let why = scene.refused("third", b"third").await;
+    let why = refused("third").await;
     assert!(matches!(why, Refusal::NotAFile(_)), "{why:?}");
     assert_eq!(fs::read(&victim).unwrap(), b"victim");
 }

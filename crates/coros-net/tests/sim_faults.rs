@@ -420,9 +420,14 @@ async fn a_thin_line_takes_its_time_and_a_busy_one_is_not_silent() {
     // than may be under way to one.
     let (other, mut at_other) = collector::<Vec<u8>>();
     let other = scene.at_desk(&other);
+    let mut under_way = Vec::new();
     for _ in 0..6 {
         for to in [&other, &remote] {
-            to.send(vec![0; 100_000]).expect("there is room");
+            // Queued at once; only the last is waited for.
+            let to = to.clone();
+            let mut sending = Box::pin(async move { to.deliver(vec![0; 100_000]).await });
+            assert!(polled(&mut sending).await.is_pending());
+            under_way.push(tokio::spawn(sending));
         }
     }
     remote
