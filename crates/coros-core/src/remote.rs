@@ -1,7 +1,7 @@
 //! The seam between local and remote coroutines.
 //!
 //! Code of users never names this module. It is what a networking layer (`coros-net`) implements
-//! so that an [`Address`](crate::Address) works the same wherever its coroutine lives:
+//! so that an [`Address`] works the same wherever its coroutine lives:
 //!
 //! - An [`Inlet`] is the outside of a local coroutine (or of a pending reply): it takes messages
 //!   as bytes. Serialising a local address hands its inlet to the [`Exchange`] in scope, which

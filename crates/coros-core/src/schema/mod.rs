@@ -5,7 +5,7 @@
 //! along with it what the coroutine takes, and whoever wants it compares. [`Schema`] is that: a
 //! hash of the *shape* of a type, made without a derive or any other help of the type, by letting its own
 //! `Deserialize` read from a deserializer that makes up what it is asked for and writes down the
-//! questions ([`tracer`]). Every variant of every enum is visited ([`trace`]).
+//! questions (`tracer`). Every variant of every enum is visited (`trace`).
 //!
 //! # What counts
 //!

@@ -60,7 +60,7 @@ pub(super) fn as_traced<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// For the `Deserialize` of a type that leads to a `T` without having one in it, as an address does, while
-/// [`tracing`]: the shape of `T` becomes part of that of the message.
+/// [`tracing()`]: the shape of `T` becomes part of that of the message.
 ///
 /// # Errors
 /// Those of the deserializer.
