@@ -77,6 +77,7 @@ mod node;
 mod parts;
 mod peer;
 mod pending;
+mod ping;
 mod read_ahead;
 mod redial;
 #[cfg(test)]
@@ -119,6 +120,7 @@ pub use identity::{
 };
 pub use names::{LocateError, Named, RegisterError, WrongType};
 pub use node::{ConnectError, Node, NodeError};
+pub use ping::PingError;
 pub use secret::{Secret, SecretError};
 pub use tcp::TcpTransport;
 pub use tls::HandshakeError;

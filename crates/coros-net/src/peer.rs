@@ -46,6 +46,9 @@ const DIAL_AGAIN: Duration = Duration::from_secs(1);
 /// The session as the shell uses it.
 pub(crate) type PeerSession = Session<Delivered, OnExit>;
 type Delivered = oneshot::Sender<Result<(), CarryError>>;
+/// Who waits for the answer to a ping, or why there is none.
+type Pinged = oneshot::Sender<Result<Duration, String>>;
+type Pings = BTreeMap<u64, Pinged>;
 
 pub(crate) struct Peer {
     this: Weak<Peer>,
@@ -86,6 +89,8 @@ struct State {
     imports: Imports<Import>,
     /// Handles of coroutines of other nodes, of which the peer has been told in this session.
     passed: BTreeMap<(NodeId, u64), Arc<dyn Carrier>>,
+    /// Those who wait for the answer to a ping.
+    pings: Pings,
     /// The last number of the sessions before.
     correlation: u64,
     todo: Todo,
@@ -105,6 +110,7 @@ pub(crate) struct Course {
 #[derive(Default)]
 struct Todo {
     outputs: VecDeque<Output<Delivered, OnExit>>,
+    ponged: Vec<(Pinged, Result<Duration, String>)>,
     released: Vec<Arc<dyn Inlet>>,
     /// With the session.
     lost: Vec<Arc<dyn Inlet>>,
@@ -140,6 +146,7 @@ impl Peer {
                 failed: None,
                 imports: Imports::new(),
                 passed: BTreeMap::new(),
+                pings: Pings::new(),
                 correlation: 0,
                 todo: Todo::default(),
             }),
@@ -253,6 +260,9 @@ impl Peer {
 
     fn carry_out(&self, todo: Todo) {
         drop(todo.released);
+        for (waiter, result) in todo.ponged {
+            drop(waiter.send(result));
+        }
         for inlet in todo.lost {
             inlet.lost();
         }
@@ -264,7 +274,7 @@ impl Peer {
                 Output::Exited(on_exit, exit) => tell(on_exit, exit),
                 Output::Ended(_) => self.node.functions.session_ended(self.id),
                 Output::Idle(asked) => self.idle(asked),
-                Output::Broken(_) | Output::Rested | Output::Woken => {}
+                Output::Broken(_) | Output::Rested | Output::Woken | Output::Ponged(..) => {}
             }
         }
         if let (Some(number), Some(peer)) = (todo.redial, self.this.upgrade()) {
@@ -456,6 +466,12 @@ impl State {
                     self.breaks += 1;
                     self.todo.redial = Some(self.breaks);
                 }
+                Output::Ponged(number, took) => {
+                    let waiter = self.pings.remove(number);
+                    self.todo
+                        .ponged
+                        .extend(waiter.map(|waiter| (waiter, Ok(*took))));
+                }
                 Output::Ended(end) => ended = Some(end.clone()),
                 _ => {}
             }
@@ -489,6 +505,14 @@ impl State {
         self.todo.passed.append(&mut self.passed);
         self.todo.passed.extend(ways);
         self.imports.session_over();
+        let pings = mem::take(&mut self.pings).into_values();
+        let why = match &end {
+            End::Left => "it has left the network",
+            End::Closed => "this node has ended the session",
+            End::Lost(why) => why,
+        };
+        let unanswered = pings.map(|waiter| (waiter, Err(why.to_owned())));
+        self.todo.ponged.extend(unanswered);
         if self.link.is_none()
             && let End::Lost(why) = &end
         {

@@ -36,6 +36,7 @@
 
 mod flow;
 mod idle;
+mod pings;
 mod receipts;
 
 use std::collections::{HashMap, VecDeque};
@@ -47,6 +48,7 @@ use coros_core::remote::{CarryError, CodecError, Request};
 pub use self::flow::Place;
 use self::flow::{Flow, Waiting};
 use self::idle::Idle;
+use self::pings::Pings;
 use self::receipts::Receipts;
 use crate::outbox::{BadCount, Batch, Counts, NoRoom, Outbox};
 use crate::wire::{self, Envelope, Frame, Goodbye, Kind, WireError};
@@ -134,6 +136,8 @@ pub enum Output<D, W> {
     Delivered(D, Result<(), CarryError>),
     /// A watched coroutine has ended.
     Exited(W, Exit),
+    /// The ping of this number has its answer, after so long.
+    Ponged(u64, Duration),
     /// The link is of no use any more, and why: another one is to be made.
     Broken(String),
     /// The link is not used: unless something speaks against closing it, [`Input::Rest`] is to
@@ -197,6 +201,7 @@ pub struct Session<D, W> {
     flow: Flow<D>,
     delivers: HashMap<u64, D>,
     watches: HashMap<u64, W>,
+    pings: Pings,
     /// Coroutines of the peer to be released.
     released: VecDeque<(u64, u64)>,
     last_correlation: u64,
@@ -222,6 +227,7 @@ impl<D, W> Session<D, W> {
             flow: Flow::new(),
             delivers: HashMap::new(),
             watches: HashMap::new(),
+            pings: Pings::default(),
             released: VecDeque::new(),
             last_correlation: 0,
             began: now,
@@ -256,6 +262,7 @@ impl<D, W> Session<D, W> {
         self.flow.limit(capacity);
         self.phase = Phase::Linked;
         self.idle.linked();
+        self.pings.linked();
         self.heard(now);
         self.sent = now;
         Ok(())
@@ -436,6 +443,22 @@ impl<D, W> Session<D, W> {
         Some(watcher)
     }
 
+    /// Asks for a sign of life over the link, or the next one; the number that
+    /// [`Output::Ponged`] repeats. When the session ends that is the answer.
+    pub fn ping(&mut self) -> u64 {
+        self.last_correlation += 1;
+        if self.is_open() {
+            self.pings.ask(self.last_correlation);
+            self.idle.used();
+        }
+        self.last_correlation
+    }
+
+    /// Nobody waits for the answer to a ping any more.
+    pub fn forget_ping(&mut self, number: u64) {
+        self.pings.forget(number);
+    }
+
     /// How many ends are waited for.
     #[must_use]
     pub fn watching(&self) -> usize {
@@ -571,7 +594,7 @@ impl<D, W> Session<D, W> {
             Input::Wake => self.wake(now),
             Input::Read(counts, bytes) => self.receipts.came(now, counts, bytes),
             Input::Frame(frame) => {
-                if let Err(e) = self.frame(&frame) {
+                if let Err(e) = self.frame(now, &frame) {
                     self.refuse(e.to_string());
                 }
             }
@@ -614,6 +637,13 @@ impl<D, W> Session<D, W> {
         self.write_released();
         if self.has_output() {
             self.acknowledge();
+        }
+        for correlation in self.pings.take(now) {
+            let ping = Envelope {
+                correlation,
+                ..plain(Kind::Ping)
+            };
+            self.outbox.passing(|buffer| wire::write(buffer, ping, &[]));
         }
         self.outbox.take(batch);
         self.pump_crowded();
@@ -662,6 +692,7 @@ impl<D, W> Session<D, W> {
         !self.outbox.is_empty()
             || self.can_release()
             || self.receipts.must_tell()
+            || self.pings.has_waiting()
             || matches!(self.phase, Phase::Closing(_))
     }
 
@@ -714,7 +745,7 @@ impl<D, W> Session<D, W> {
             .control(|buffer| wire::write(buffer, envelope, &[]));
     }
 
-    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
+    fn frame(&mut self, now: Instant, frame: &Frame<'_>) -> Result<(), WireError> {
         let correlation = frame.envelope.correlation;
         match frame.envelope.kind {
             Kind::Delivered => {
@@ -737,7 +768,11 @@ impl<D, W> Session<D, W> {
                 1 if self.may_rest() => self.rested(),
                 _ => {}
             },
-            Kind::Pong => {}
+            Kind::Pong => {
+                let took = self.pings.answered(now, correlation);
+                self.outputs
+                    .extend(took.map(|took| Output::Ponged(correlation, took)));
+            }
             Kind::Ack => {
                 // Of something that followed the agreement, if there is one.
                 self.idle.stays();
@@ -819,6 +854,7 @@ impl<D, W> Session<D, W> {
     fn owes_nothing(&self) -> bool {
         self.delivers.is_empty()
             && self.watches.is_empty()
+            && self.pings.is_empty()
             && !self.flow.has_waiting()
             && self.released.is_empty()
             && self.outbox.is_acknowledged()
@@ -905,6 +941,7 @@ impl<D, W> Session<D, W> {
             self.outbox = Outbox::new(0);
         }
         self.released = VecDeque::new();
+        self.pings.clear();
         self.phase = phase;
         let lost = self.disconnected(reason);
         let delivers = in_order(&mut self.delivers).map(|waiter| {

@@ -135,6 +135,7 @@ impl Play {
                 }
                 Output::Idle(asked) => self.idle = Some(asked),
                 Output::Broken(_) | Output::Rested | Output::Woken => {}
+                Output::Ponged(..) => panic!("nobody has asked"),
             }
         }
     }

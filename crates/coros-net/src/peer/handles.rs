@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use coros_core::remote::Inlet;
+use coros_core::remote::{CarryError, Inlet};
 
-use super::{Peer, State};
+use super::{Peer, Pinged, State};
 use crate::carrier::Import;
 use crate::exports::{NotWatched, Watcher};
 use crate::naming::{Naming, Passed};
@@ -109,6 +109,33 @@ impl Peer {
             session.unwatch(coroutine, number)
         });
         watcher.is_some()
+    }
+
+    /// Asks the peer for a sign of life; the number of the question.
+    pub(crate) fn ping(&self, waiter: Pinged) -> Result<u64, CarryError> {
+        // Makes a session and a link, if it takes that.
+        self.reach(|_, _| ())?;
+        self.with(|state| {
+            state.input(Input::Wake);
+            let session = state.session.as_mut().filter(|session| session.is_open());
+            let number = session.map(Session::ping).ok_or_else(|| {
+                let why = format!("{}: the link has just ended", state.location);
+                CarryError::Disconnected(why)
+            })?;
+            state.pings.insert(number, waiter);
+            Ok(number)
+        })
+    }
+
+    /// Nobody waits for the answer any more, or it has come.
+    pub(crate) fn forget_ping(&self, number: u64) {
+        let waiter = self.with(|state| {
+            if let Some(session) = &mut state.session {
+                session.forget_ping(number);
+            }
+            state.pings.remove(&number)
+        });
+        drop(waiter);
     }
 
     /// The peer wants to be told of the end of a coroutine.
