@@ -142,7 +142,9 @@ impl<M> Address<M> {
         self.place().is_ok_and(|mailbox| mailbox.is_closed())
     }
 
-    /// Stops the coroutine at its next suspension point until [`resume`](Self::resume).
+    /// Stops the coroutine at its next suspension point until [`resume`](Self::resume): where it
+    /// would wait. One that is at work gets as far as that, and on its way may still receive what
+    /// is in its mailbox.
     ///
     /// Messages queue up meanwhile, and timers go on. Suspending twice is suspending once.
     pub fn suspend(&self) {

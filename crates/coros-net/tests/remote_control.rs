@@ -248,8 +248,9 @@ async fn terminate_with_and_without_grace() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "to be mended: fails once in a while on a busy machine, an answer comes from a coroutine that is suspended"]
+/// On one thread, where a coroutine that has answered waits when the answer is read. On several it
+/// may be at work yet, stands still only when it waits, and receives until then what comes.
+#[tokio::test]
 async fn suspend_and_resume() {
     both(async |scene| {
         let (_home, clerk) = clerk_of(&scene);
