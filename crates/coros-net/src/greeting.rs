@@ -436,7 +436,7 @@ fn hello_for_files(node: &Inner) -> Vec<u8> {
     let hello = Hello {
         network: node.network.clone(),
         location: node.location.clone(),
-        last: 0,
+        number: 0,
         session: SessionId { ours: 0, theirs: 0 },
         received: [0; 2],
         capacity: 0,
@@ -531,7 +531,7 @@ mod tests {
                     name: "desk".into(),
                     endpoint: Some(([127, 0, 0, 1], 7).into()),
                 },
-                last: 3,
+                number: 3,
                 session: SessionId { ours: 5, theirs: 300 },
                 received: [7, 1000],
                 capacity: 1 << 20,

@@ -159,12 +159,16 @@ impl Outbox {
         Ok(())
     }
 
+    /// The link is gone, and what was for it alone.
+    pub fn unlinked(&mut self) {
+        self.passing.clear();
+    }
+
     /// There is a new link, and the peer has as many frames: the rest is written again.
     ///
     /// # Errors
     /// When it cannot have them, or has had more before.
     pub fn resume(&mut self, counts: Counts) -> Result<(), BadCount> {
-        self.passing.clear();
         for (lane, count) in self.lanes.iter_mut().zip(counts) {
             lane.resume(count)?;
         }

@@ -133,7 +133,7 @@ impl Peer {
             exchange: Arc::new(scope),
             state: Mutex::new(State {
                 location: location.clone(),
-                rendezvous: Rendezvous::new(smaller, node.ticket().0),
+                rendezvous: Rendezvous::new(smaller),
                 session: None,
                 number: number(node),
                 peer_number: None,
@@ -284,10 +284,20 @@ impl Peer {
 
     // ---- for the parts of the node
 
-    /// Sends a notice to a part of the peer, over the link there is or a new one.
+    /// Sends a notice to a part of the peer, over the link there is or a new one. Lost if that
+    /// breaks; and a link that carries nothing else is idle.
     pub(crate) fn notify(&self, part: Part, payload: &[u8]) -> Result<(), CarryError> {
         debug_assert!(payload.len() <= wire::MAX_CONTROL);
         self.reach(|session, _| session.notice(part as u64, payload))
+    }
+
+    /// As [`notify`](Peer::notify), and the link counts as used.
+    pub(crate) fn look_after(&self, part: Part, payload: &[u8]) -> Result<(), CarryError> {
+        debug_assert!(payload.len() <= wire::MAX_CONTROL);
+        self.reach(|session, _| {
+            session.used();
+            session.notice(part as u64, payload);
+        })
     }
 
     // ---- for whoever carries messages

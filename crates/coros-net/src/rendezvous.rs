@@ -11,9 +11,11 @@
 //!
 //! A node that has a link may be greeted on another connection for two reasons. Either the greeting
 //! was sent before the peer made the link, and crossed it: then it is refused. Or the peer has lost
-//! the link and this node has not noticed: then the new connection takes the place of the old. To
-//! tell which, a greeting carries the number of the last link that its sender had made with the
-//! receiver ([`Rendezvous::last`]), which grows with every link.
+//! the link, or never got to know of it, and this node has not noticed: then the new connection takes
+//! the place of the old. To tell which, every hello, greeting or answer, carries a number that grows
+//! with each hello of its sender. A node greets on one connection at a time, so a greeting counts
+//! only if its number is higher than that of any other hello that the peer has made a link with: a
+//! lower one was given up by its sender, and comes late.
 //!
 //! Sans-io: [`Rendezvous`] only decides. Every dial and every connection has a [`Ticket`].
 
@@ -26,10 +28,8 @@ pub(crate) struct Rendezvous {
     /// Whether our id is smaller than the peer's.
     smaller: bool,
     state: State,
-    /// The number of the last link, or one smaller than that of the first to come.
-    last: u64,
-    /// `last` as it was before the present link, on this side and on the peer's.
-    before: [u64; 2],
+    /// The highest number of a hello of the peer that a link was made with.
+    heard: Option<u64>,
     /// Dials under way that may still greet, have greeted, or wait for the peer's greeting.
     dials: usize,
 }
@@ -69,23 +69,12 @@ pub(crate) enum Answer {
 }
 
 impl Rendezvous {
-    /// `number` is smaller than that of any ticket to come.
-    pub(crate) fn new(smaller: bool, number: u64) -> Self {
+    pub(crate) fn new(smaller: bool) -> Self {
         Rendezvous {
             smaller,
             state: State::Idle,
-            last: number,
-            before: [0; 2],
+            heard: None,
             dials: 0,
-        }
-    }
-
-    /// What to say in a greeting, or in the answer to one.
-    pub(crate) fn last(&self) -> u64 {
-        if self.is_linked() {
-            self.before[0]
-        } else {
-            self.last
         }
     }
 
@@ -114,32 +103,31 @@ impl Rendezvous {
         }
     }
 
-    /// The peer has greeted on a connection that it dialled, and said what was its last link.
-    pub(crate) fn greeted(&mut self, ticket: Ticket, their_last: u64) -> Answer {
+    /// The peer has greeted, with this number, on a connection that it dialled.
+    pub(crate) fn greeted(&mut self, ticket: Ticket, number: u64) -> Answer {
         match self.state {
+            _ if self.heard >= Some(number) => Answer::Duplicate,
             State::Dialling(Some(_)) if self.smaller => Answer::Duplicate,
-            State::Linked(_) if their_last <= self.before[1] => Answer::Duplicate,
             State::Linked(_) => Answer::Replace,
             _ => {
-                self.link(ticket, their_last);
+                self.link(ticket, number);
                 Answer::Welcome
             }
         }
     }
 
-    /// The peer has welcomed a dial that greeted, and said what was its last link: whether the
-    /// connection is the link now.
-    pub(crate) fn welcomed(&mut self, ticket: Ticket, their_last: u64) -> bool {
+    /// The peer has welcomed a dial that greeted, with this number: whether the connection is the
+    /// link now.
+    pub(crate) fn welcomed(&mut self, ticket: Ticket, number: u64) -> bool {
         let ours = self.state == State::Dialling(Some(ticket));
         if ours {
-            self.link(ticket, their_last);
+            self.link(ticket, number);
         }
         ours
     }
 
-    fn link(&mut self, ticket: Ticket, their_last: u64) {
-        self.before = [self.last, their_last];
-        self.last = ticket.0;
+    fn link(&mut self, ticket: Ticket, number: u64) {
+        self.heard = self.heard.max(Some(number));
         self.state = State::Linked(ticket);
     }
 
@@ -193,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// What is on its way on a connection, with what its sender said was its last link.
+    /// What is on its way on a connection, with the number of the hello.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Wire {
         NotGreeted,
@@ -208,13 +196,15 @@ mod tests {
         nodes: [Rendezvous; 2],
         /// Who dialled each connection, and how far it is. Its index is its ticket less 10.
         wires: Vec<(usize, Wire)>,
+        hellos: u64,
     }
 
     impl World {
         fn new() -> Self {
             World {
-                nodes: [Rendezvous::new(true, 1), Rendezvous::new(false, 2)],
+                nodes: [Rendezvous::new(true), Rendezvous::new(false)],
                 wires: Vec::new(),
+                hellos: 0,
             }
         }
 
@@ -228,23 +218,24 @@ mod tests {
             let ticket = Ticket(connection as u64 + 10);
             let (dialler, wire) = self.wires[connection];
             let other = 1 - dialler;
-            let near = self.nodes[dialler].last();
+            self.hellos += 1;
+            let hello = self.hellos;
             self.wires[connection].1 = match wire {
                 Wire::NotGreeted => match self.nodes[dialler].greet(ticket) {
-                    Greet::Go => Wire::Greeted(near),
+                    Greet::Go => Wire::Greeted(hello),
                     Greet::Wait => Wire::Done,
                     Greet::Linked | Greet::Stop => {
                         self.nodes[dialler].finish(ticket);
                         Wire::Done
                     }
                 },
-                Wire::Greeted(last) => match self.nodes[other].greeted(ticket, last) {
-                    Answer::Welcome => Wire::Welcomed(self.nodes[other].last()),
+                Wire::Greeted(number) => match self.nodes[other].greeted(ticket, number) {
+                    Answer::Welcome => Wire::Welcomed(hello),
                     Answer::Replace => panic!("no link is lost here"),
                     Answer::Duplicate => Wire::Refused,
                 },
-                Wire::Welcomed(last) => {
-                    self.nodes[dialler].welcomed(ticket, last);
+                Wire::Welcomed(number) => {
+                    self.nodes[dialler].welcomed(ticket, number);
                     self.nodes[dialler].finish(ticket);
                     Wire::Done
                 }
@@ -299,9 +290,9 @@ mod tests {
             while world.step(0) {}
             assert_eq!(world.link(), Some(0));
             world.nodes[dialler].lost();
-            let last = world.nodes[dialler].last();
+            let number = world.hellos + 1;
             assert_eq!(
-                world.nodes[1 - dialler].greeted(Ticket(11), last),
+                world.nodes[1 - dialler].greeted(Ticket(11), number),
                 Answer::Replace
             );
             world.nodes[1 - dialler].lost();
@@ -312,8 +303,42 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_the_peer_gave_up_before_it_knew_of_it_is_replaced() {
+        let mut world = World::new();
+        world.dial(0);
+        world.step(0);
+        // Welcomed, which the dialler has not read when its time is over.
+        world.step(0);
+        assert!(world.nodes[0].finish(Ticket(10)));
+        world.dial(0);
+        world.step(1);
+        let (_, Wire::Greeted(number)) = world.wires[1] else {
+            panic!("it greets again");
+        };
+        assert_eq!(world.nodes[1].greeted(Ticket(11), number), Answer::Replace);
+    }
+
+    #[test]
+    fn a_greeting_that_comes_late_counts_no_more_linked_or_not() {
+        let mut world = World::new();
+        world.dial(0);
+        world.step(0);
+        assert!(world.nodes[0].finish(Ticket(10)), "given up");
+        world.dial(1);
+        while world.step(1) {}
+        let late = world.wires[0];
+        world.step(0);
+        assert_eq!(world.wires[0].1, Wire::Refused);
+        world.wires[0] = late;
+        world.nodes[1].lost();
+        world.step(0);
+        assert_eq!(world.wires[0].1, Wire::Refused);
+        assert!(world.nodes[1].is_idle());
+    }
+
+    #[test]
     fn a_peer_that_has_forgotten_all_is_believed() {
-        let mut node = Rendezvous::new(true, 1);
+        let mut node = Rendezvous::new(true);
         assert_eq!(node.greeted(Ticket(10), 7), Answer::Welcome);
         // It had forgotten this node's existence, and counts from its next ticket.
         assert_eq!(node.greeted(Ticket(11), 20), Answer::Replace);
@@ -322,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_failed_dial_ends_the_attempt_unless_another_goes_on() {
-        let mut node = Rendezvous::new(true, 0);
+        let mut node = Rendezvous::new(true);
         node.start();
         node.start();
         assert_eq!(node.greet(Ticket(1)), Greet::Go);
@@ -334,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_dial_that_waits_for_another_shares_its_fate() {
-        let mut node = Rendezvous::new(true, 0);
+        let mut node = Rendezvous::new(true);
         node.start();
         node.start();
         assert_eq!(node.greet(Ticket(1)), Greet::Go);
@@ -344,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_greeting_that_never_comes_fails_the_dial() {
-        let mut node = Rendezvous::new(false, 0);
+        let mut node = Rendezvous::new(false);
         node.start();
         assert_eq!(node.greet(Ticket(1)), Greet::Go);
         node.duplicate(Ticket(1));

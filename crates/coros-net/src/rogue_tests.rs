@@ -1,5 +1,6 @@
 //! Peers that have a certificate and do not keep to the protocol.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use coros_core::Context;
@@ -113,16 +114,19 @@ fn plain(kind: Kind) -> Envelope {
     }
 }
 
+/// Of the hellos that count.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
 fn hello(node: NodeId, name: &str) -> Vec<u8> {
-    hello_after(node, name, 0)
+    hello_after(node, name, NUMBERS.fetch_add(1, Ordering::Relaxed))
 }
 
-fn hello_after(node: NodeId, name: &str, last: u64) -> Vec<u8> {
-    hello_for(0, node, name, last)
+fn hello_after(node: NodeId, name: &str, number: u64) -> Vec<u8> {
+    hello_for(0, node, name, number)
 }
 
 /// The greeting on a connection for another purpose than a link, if that is not 0.
-pub(crate) fn hello_for(purpose: u64, node: NodeId, name: &str, last: u64) -> Vec<u8> {
+pub(crate) fn hello_for(purpose: u64, node: NodeId, name: &str, number: u64) -> Vec<u8> {
     let hello = Hello {
         network: DEFAULT_NETWORK.into(),
         location: Location {
@@ -130,7 +134,7 @@ pub(crate) fn hello_for(purpose: u64, node: NodeId, name: &str, last: u64) -> Ve
             name: name.into(),
             endpoint: None,
         },
-        last,
+        number,
         session: SessionId { ours: 1, theirs: 0 },
         received: [0; 2],
         capacity: 1 << 20,

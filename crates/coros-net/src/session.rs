@@ -208,6 +208,8 @@ pub struct Session<D, W> {
     began: Instant,
     heard: Instant,
     sent: Instant,
+    /// When the time was looked at last: gossip, which is no use, puts off all else that is due.
+    looked: Instant,
     suspected: Option<Instant>,
     outputs: VecDeque<Output<D, W>>,
 }
@@ -233,6 +235,7 @@ impl<D, W> Session<D, W> {
             began: now,
             heard: now,
             sent: now,
+            looked: now,
             suspected: None,
             outputs: VecDeque::new(),
         }
@@ -265,6 +268,7 @@ impl<D, W> Session<D, W> {
         self.pings.linked();
         self.heard(now);
         self.sent = now;
+        self.looked = now;
         Ok(())
     }
 
@@ -507,8 +511,13 @@ impl<D, W> Session<D, W> {
             .control(|buffer| wire::write_value(buffer, envelope, &request));
     }
 
-    /// Sends to a part of the peer. Lost when the peer reads nothing: parts answer notices with
-    /// notices, and what waits for a peer is bounded.
+    /// The link is used, though nobody sees it.
+    pub fn used(&mut self) {
+        self.idle.used();
+    }
+
+    /// Sends to a part of the peer. Lost when the link breaks, and when the peer reads nothing: parts
+    /// answer notices with notices, and what waits for a peer is bounded.
     pub fn notice(&mut self, part: u64, payload: &[u8]) {
         if self.outbox.is_unread() {
             return;
@@ -519,7 +528,7 @@ impl<D, W> Session<D, W> {
             correlation: 0,
         };
         self.outbox
-            .control(|buffer| wire::write(buffer, envelope, payload));
+            .passing(|buffer| wire::write(buffer, envelope, payload));
     }
 
     /// Answers a deliver of the peer. A long reason is shortened.
@@ -628,7 +637,8 @@ impl<D, W> Session<D, W> {
             None => self.heard + self.timing.silence,
             Some(since) => since + self.timing.silence / 10,
         };
-        let next = silent.min(self.sent + self.timing.heartbeat);
+        let heartbeat = self.sent.min(self.looked) + self.timing.heartbeat;
+        let next = silent.min(heartbeat);
         Some(self.receipts.deadline().map_or(next, |due| due.min(next)))
     }
 
@@ -818,6 +828,7 @@ impl<D, W> Session<D, W> {
                 return;
             }
         }
+        self.looked = now;
         self.receipts.timeout(now);
         if self.idle.timeout(now) && self.owes_nothing() {
             self.outputs.push_back(Output::Idle(Asked::Us));
@@ -884,6 +895,7 @@ impl<D, W> Session<D, W> {
     }
 
     fn rested(&mut self) {
+        self.outbox.unlinked();
         self.phase = Phase::Dormant;
         self.outputs.push_back(Output::Rested);
     }
@@ -907,6 +919,7 @@ impl<D, W> Session<D, W> {
             Phase::Waiting => (self.began + most).min(now + self.timing.grace),
             _ => now + self.timing.grace,
         };
+        self.outbox.unlinked();
         self.phase = Phase::Away(reason.clone(), until);
         self.outputs.push_back(Output::Broken(reason));
     }

@@ -56,7 +56,7 @@
 //!
 //! Frames are numbered from 1 on in each lane, over all links of a session, though the numbers are
 //! not written: both sides count. Not counted are those that belong to one link: hello, ping, pong,
-//! goodbye, ack, rest. An ack says how many have come and been acted on; a hello says so too, and on the
+//! goodbye, ack, rest, notice. An ack says how many have come and been acted on; a hello says so too, and on the
 //! link that it makes the next one follows, whether or not it was written before.
 //!
 //! Ids of coroutines are never used twice within a launch of a node, and a launch has its own
@@ -168,7 +168,13 @@ impl Kind {
     pub fn is_numbered(self) -> bool {
         let of_a_link = matches!(
             self,
-            Kind::Hello | Kind::Ping | Kind::Pong | Kind::Goodbye | Kind::Ack | Kind::Rest
+            Kind::Hello
+                | Kind::Ping
+                | Kind::Pong
+                | Kind::Goodbye
+                | Kind::Ack
+                | Kind::Rest
+                | Kind::Notice
         );
         !of_a_link
     }
@@ -177,7 +183,7 @@ impl Kind {
     /// what the parts of nodes tell each other all the time.
     #[must_use]
     pub fn is_idle_talk(self) -> bool {
-        !self.is_numbered() || matches!(self, Kind::Notice | Kind::Credit)
+        !self.is_numbered() || self == Kind::Credit
     }
 
     /// Whether frames of this kind may name coroutines.
@@ -443,9 +449,9 @@ pub struct Hello {
     pub network: String,
     /// Who it is and where it listens; who it is must agree with its certificate.
     pub location: Location,
-    /// The number of the last link that the sender had made with the receiver: tells a greeting
-    /// that crossed a link from one that is to replace it.
-    pub last: u64,
+    /// Grows with every hello of the sender: tells a greeting that crossed a link, or comes late,
+    /// from one that is to replace the link.
+    pub number: u64,
     /// Which session the link is for.
     pub session: SessionId,
     /// How many frames of each lane the sender has had in it.

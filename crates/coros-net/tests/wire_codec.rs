@@ -213,7 +213,7 @@ fn hello_is_read_whole_or_not_at_all() {
             name: Arc::from("desk"),
             endpoint: Some("[::1]:80".parse().unwrap()),
         },
-        last: 9,
+        number: 9,
         session: wire::SessionId { ours: 1, theirs: 0 },
         received: [3, 4],
         capacity: 5,

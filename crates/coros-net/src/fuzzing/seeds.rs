@@ -54,7 +54,7 @@ fn hello() -> Hello {
     Hello {
         network: "default".into(),
         location: location(THERE),
-        last: 7,
+        number: 7,
         session: SessionId { ours: 3, theirs: 4 },
         received: [2, 1],
         capacity: 1 << 20,

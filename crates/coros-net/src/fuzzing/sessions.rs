@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use coros_core::Exit;
+
 use crate::outbox::Batch;
 use crate::session::{Asked, Input, Output, Place, Session, Timing};
 use crate::wire::{self, Hello, Kind, Parsed};
@@ -205,9 +207,12 @@ impl Side {
     }
 
     fn send(&mut self, lane: usize, length: usize) {
-        let mut payload = (self.sent[lane] + 1).to_le_bytes().to_vec();
+        let number = self.sent[lane] + 1;
+        let mut payload = number.to_le_bytes().to_vec();
         payload.resize(8 + length, 0);
         if lane == 0 {
+            self.session.answer_watch(number, &Exit::Finished);
+            // Some come and some do not: nobody counts them.
             self.session.notice(7, &payload);
         } else if self.session.message(7, &payload, &[]).is_err() {
             return;
@@ -233,15 +238,22 @@ impl Side {
         {
             let kind = frame.envelope.kind;
             let lane = kind.lane() as usize;
-            if let Kind::Message | Kind::Notice = kind {
-                self.received[lane] += 1;
-                let number = frame.payload.first_chunk().expect("a number");
-                assert_eq!(self.received[lane], u64::from_le_bytes(*number));
-                if lane == 1 {
+            let number = match kind {
+                Kind::Message => {
                     self.session.credit(7, length);
+                    let number = frame.payload.first_chunk().expect("a number");
+                    Some(u64::from_le_bytes(*number))
                 }
-            } else {
-                self.session.handle(now, Input::Frame(frame));
+                Kind::Exited => Some(frame.envelope.correlation),
+                Kind::Notice => None,
+                _ => {
+                    self.session.handle(now, Input::Frame(frame));
+                    None
+                }
+            };
+            if let Some(number) = number {
+                self.received[lane] += 1;
+                assert_eq!(self.received[lane], number);
             }
             counts[lane] += u64::from(kind.is_numbered());
             read += length;

@@ -33,7 +33,8 @@
 //!
 //! Probes are all that opens links: one each period to a member without one, so that a node has,
 //! beside those that it uses, two on average for each period in which an idle link stays open (its
-//! own and those of whoever probes it), and hardly ever three, however many members there are.
+//! own and those of whoever probes it), and hardly ever three, however many members there are. A link
+//! that is probed before it would be closed stays, so in a network with fewer members all do.
 //!
 //! # Whom it believes
 //!
@@ -104,8 +105,10 @@ pub(crate) enum Input<'a> {
 /// What is to be done, and what is new.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// Send a packet, over a new link if there is none.
+    /// Send a packet, over a new link if there is none: one that looks after another needs it again.
     Send(Location, Vec<u8>),
+    /// Send one that is no reason to keep a link.
+    Tell(Location, Vec<u8>),
     /// A node is on the network.
     Up(Location),
     /// It gives no sign of life.
@@ -403,7 +406,7 @@ impl Membership {
             linked
         };
         for to in self.choose(TOLD, told) {
-            self.send(&Packet::gossip(own.clone(), to, vec![gone.clone()]));
+            self.tell(&Packet::gossip(own.clone(), to, vec![gone.clone()]));
         }
     }
 
@@ -438,7 +441,7 @@ impl Membership {
             } else if link.told != Some(id.life) {
                 link.told = Some(id.life);
                 let to = id.clone();
-                self.send(&Packet::turn_undead(self.foca.identity().clone(), to));
+                self.tell(&Packet::turn_undead(self.foca.identity().clone(), to));
             }
             return false;
         }
@@ -533,7 +536,7 @@ impl Membership {
         let suspect = Member::new(id.clone(), incarnation, State::Suspect);
         if self.foca.iter_members().any(|member| *member == suspect) {
             let own = self.foca.identity().clone();
-            self.send(&Packet::gossip(own, id, vec![suspect]));
+            self.tell(&Packet::gossip(own, id, vec![suspect]));
         }
     }
 
@@ -612,7 +615,7 @@ impl Membership {
             let mut told = news.clone();
             told.retain(|update| update.id().node() != to.node());
             if !told.is_empty() {
-                self.send(&Packet::gossip(own, to, told));
+                self.tell(&Packet::gossip(own, to, told));
             }
         }
     }
@@ -621,7 +624,7 @@ impl Membership {
     fn tell_own_life(&mut self) {
         for to in self.linked_members() {
             let own = self.foca.identity().clone();
-            self.send(&Packet::gossip(own, to, Vec::new()));
+            self.tell(&Packet::gossip(own, to, Vec::new()));
         }
         // Also those that it takes for down in their turn: which is how two parts of the network
         // that could not reach each other find together.
@@ -648,9 +651,9 @@ impl Membership {
         from
     }
 
-    fn send(&mut self, packet: &Packet) {
+    fn tell(&mut self, packet: &Packet) {
         let to = packet.header.dst.location.clone();
-        self.outputs.push_back(Output::Send(to, packet.encode()));
+        self.outputs.push_back(Output::Tell(to, packet.encode()));
     }
 }
 

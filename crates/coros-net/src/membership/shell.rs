@@ -89,7 +89,10 @@ impl Shell {
         for output in outputs {
             match output {
                 Output::Send(to, packet) => {
-                    // Whoever cannot be reached is found out by probing.
+                    // Whoever cannot be reached is found out by that.
+                    let _ = node.peer(&to).look_after(Part::Membership, &packet);
+                }
+                Output::Tell(to, packet) => {
                     let _ = node.peer(&to).notify(Part::Membership, &packet);
                 }
                 Output::Up(peer) => node.events.tell(Fact::Up(peer)),

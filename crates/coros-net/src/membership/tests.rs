@@ -205,7 +205,7 @@ impl World {
         let outputs: Vec<_> = std::iter::from_fn(|| member.poll()).collect();
         for output in outputs {
             match output {
-                Output::Send(to, packet) => {
+                Output::Send(to, packet) | Output::Tell(to, packet) => {
                     assert_ne!(to.node, self.launch(node), "it talks to itself");
                     self.send(node, World::number(to.node), packet);
                 }
@@ -513,7 +513,7 @@ impl One {
 
     fn sent(outputs: &[Output]) -> Vec<(u128, Message<Id>)> {
         let sent = outputs.iter().filter_map(|output| match output {
-            Output::Send(to, packet) => {
+            Output::Send(to, packet) | Output::Tell(to, packet) => {
                 let packet = Packet::parse(packet).expect("it writes what can be read");
                 Some((to.node.0, packet.header.message))
             }

@@ -105,7 +105,7 @@ impl Peer {
             // The flag is looked at under the lock: the node sets it before it closes its peers.
             // The session that we greeted for may have ended.
             let ours = !self.node.is_closing() && hello.session.theirs == state.number;
-            if !ours || !state.rendezvous.welcomed(ticket, hello.last) {
+            if !ours || !state.rendezvous.welcomed(ticket, hello.number) {
                 return Ok(None);
             }
             let stale = state
@@ -141,11 +141,14 @@ impl Peer {
                 if state.must_wait() {
                     return None;
                 }
-                match state.rendezvous.greeted(ticket, hello.last) {
+                match state.rendezvous.greeted(ticket, hello.number) {
                     Answer::Duplicate => Some(Err(Goodbye::Duplicate)),
                     Answer::Welcome => {
+                        // Ours it does not know if the first link broke before it had our
+                        // answer.
+                        let SessionId { ours, theirs } = hello.session;
                         let known = state.peer_number.is_none_or(|number| {
-                            number == hello.session.ours && hello.session.theirs == state.number
+                            number == ours && (theirs == state.number || theirs == 0)
                         });
                         if !known {
                             state.forgotten(&self.node);
@@ -257,7 +260,7 @@ impl State {
         let hello = Hello {
             network: node.network.clone(),
             location: node.location.clone(),
-            last: self.rendezvous.last(),
+            number: node.ticket().0,
             session: SessionId {
                 ours: self.number,
                 theirs: self.peer_number.unwrap_or(0),
@@ -312,5 +315,55 @@ impl State {
             course,
             hello,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::SimNetwork;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_goes_on_whose_first_link_only_one_side_knew_of() {
+        let host = SimNetwork::new(1).host("farm");
+        let node = host.builder().member(false).build().await;
+        let node = node.expect("it starts");
+        let location = Location {
+            node: coros_core::remote::NodeId(7),
+            name: "desk".into(),
+            endpoint: Some(([10, 0, 0, 99], 7).into()),
+        };
+        let peer = node.inner().peer(&location);
+        let hello = |number, received| Hello {
+            network: node.inner().network.clone(),
+            location: location.clone(),
+            number,
+            session: SessionId { ours: 5, theirs: 0 },
+            received,
+            capacity: 1 << 20,
+        };
+        let greeted = async |number, received| {
+            let ticket = node.inner().ticket();
+            let hello = hello(number, received);
+            let linked = peer.greeted(ticket, &location, &hello).await;
+            linked.map(|linked| (ticket, linked.course.epoch))
+        };
+        let (link, session) = greeted(10, [0; 2])
+            .await
+            .expect("nothing speaks against it");
+        let queued = peer.reach(|session, _| session.message(1, b"first", &[]));
+        assert_eq!(queued, Ok(Ok(())));
+        peer.lost(link, "it was cut before the peer had our answer");
+        let (link, again) = greeted(20, [0; 2]).await.expect("the same session");
+        assert_eq!(again, session);
+        peer.lost(link, "it was cut");
+
+        // One of the first greetings comes late.
+        let late = greeted(15, [0; 2])
+            .await
+            .expect_err("its sender has given it up");
+        assert_eq!(late, Goodbye::Duplicate);
+        let waits = peer.reach(|session, _| session.is_acknowledged());
+        assert_eq!(waits, Ok(false), "what was queued is still there");
     }
 }
