@@ -403,8 +403,15 @@ impl Inner {
         })
     }
 
-    /// Ends the session with a peer that is known to be no more, unless there is a link: that
-    /// knows better.
+    /// Others take a peer for dead. What waits for it has a limit of its own, the grace period; only
+    /// an idle link would not be missed.
+    pub(crate) fn doubt(&self, id: NodeId) {
+        if let Some(peer) = self.present_peer(id) {
+            peer.doubt();
+        }
+    }
+
+    /// Ends the session with a peer that has shut down, unless there is a link: that knows better.
     pub(crate) fn end_session(&self, id: NodeId, reason: &str) {
         if let Some(peer) = self.present_peer(id) {
             peer.end(reason);
@@ -426,6 +433,12 @@ impl Inner {
 
     fn lock_dormant(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Peer>>> {
         self.dormant.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is a session with a peer that the peer knows of as well.
+    pub(crate) fn shares_session(&self, id: NodeId) -> bool {
+        self.present_peer(id)
+            .is_some_and(|peer| peer.shares_session())
     }
 
     fn present_peer(&self, id: NodeId) -> Option<Arc<Peer>> {

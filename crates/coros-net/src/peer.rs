@@ -182,6 +182,12 @@ impl Peer {
         self.lock().session.is_some()
     }
 
+    /// Whether there is a session that has had a link.
+    pub(crate) fn shares_session(&self) -> bool {
+        let state = self.lock();
+        state.session.is_some() && state.peer_number.is_some()
+    }
+
     /// Somebody knows where the peer listens.
     pub(crate) fn learn(&self, location: &Location) {
         let mut state = self.lock();
@@ -193,6 +199,11 @@ impl Peer {
     /// The session ends by goodbye.
     pub(crate) fn close(&self) {
         self.with(|state| state.input(Input::Close));
+    }
+
+    /// Others take the peer for dead: a session without a link makes one, or ends in its time.
+    pub(crate) fn doubt(&self) {
+        self.with(|state| state.input(Input::Wake));
     }
 
     /// The session ends, unless there is a link.

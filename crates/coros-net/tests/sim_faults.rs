@@ -324,6 +324,48 @@ async fn what_is_shorter_than_the_grace_loses_nothing_and_doubles_nothing() {
     }
 }
 
+/// Suspicion of a member lasts three probes: those who wait for longer are not told before.
+#[tokio::test(start_paused = true)]
+async fn whoever_the_members_take_for_dead_has_its_grace() {
+    let grace = Duration::from_secs(20);
+    let network = SimNetwork::new(2);
+    network.latency(LATENCY..=LATENCY);
+    let hosts = ["desk", "farm", "mill"].map(|name| network.host(name));
+    let mut nodes = Vec::new();
+    for host in &hosts {
+        let node = host.builder().grace(grace).build().await;
+        nodes.push(node.expect("it starts"));
+    }
+    let [desk, farm, mill] = &nodes[..] else {
+        unreachable!("three hosts");
+    };
+    let endpoint = farm.location().endpoint.expect("it listens");
+    for node in [desk, mill] {
+        node.connect(endpoint).await.expect("it can be reached");
+    }
+    let mut told = events(mill);
+    let (address, mut received) = collector::<u32>();
+    farm.register("letters", &address).expect("a good name");
+    let remote: Address<u32> = desk.locate("letters").await.expect("it is there");
+    remote.deliver(0).await.expect("the link is there");
+    network.partition([&hosts[1]], [&hosts[0], &hosts[2]]);
+    let mut last = Box::pin(remote.deliver(1));
+    assert!(polled(&mut last).await.is_pending());
+    // Until the others agree that it is down.
+    tokio::time::sleep(grace / 2).await;
+    assert_eq!(mill.peers(), [desk.location()]);
+    assert!(polled(&mut last).await.is_pending());
+    let found = desk.try_locate::<Address<u32>>("letters");
+    found.expect("names go with sessions");
+    network.heal();
+    last.await.expect("it is only late");
+    assert_eq!(
+        [next(&mut received).await, next(&mut received).await],
+        [0, 1]
+    );
+    while !matches!(next(&mut told).await, PeerEvent::Returned(peer) if peer == farm.location()) {}
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_there_is_no_link_for_ends_with_the_dial() {
     let scene = Scene::set().await;

@@ -99,8 +99,7 @@ impl Shell {
                 Output::Down(peer) => {
                     let why = "other members get no sign of life from it";
                     node.events.tell(Fact::Down(peer.clone(), why.into()));
-                    // What waits for it waits in vain.
-                    node.end_session(peer.node, why);
+                    node.doubt(peer.node);
                 }
                 Output::Gone(peer) => {
                     node.events.tell(Fact::Gone(peer.clone()));

@@ -65,8 +65,11 @@ fn on_fact(node: &Arc<Inner>, fact: Fact) {
         Fact::Linked(peer) | Fact::Up(peer) => appears(node, now, &peer),
         Fact::Lost(peer, _) => node.names.lock().registry.lost(now, peer.node),
         Fact::Left(peer) => node.names.lock().registry.left(peer.node),
-        // Whoever has a link to it knows better; and if that has come since, so will the fact.
-        Fact::Down(peer, _) if !node.events.is_present(peer.node) => {
+        // Whoever has a session with it knows better, by its end; and if one has come since, so will
+        // the fact.
+        Fact::Down(peer, _)
+            if !node.events.is_present(peer.node) && !node.shares_session(peer.node) =>
+        {
             node.names.lock().registry.lost(now, peer.node);
         }
         Fact::Gone(peer) if !node.events.is_present(peer.node) => {
