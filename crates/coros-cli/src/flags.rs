@@ -1,6 +1,7 @@
 //! The command line, as written.
 
 pub(crate) mod files;
+pub(crate) mod network;
 pub(crate) mod secret;
 
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Secret(secret::SecretFlags),
     Send(files::SendFlags),
     Receive(files::ReceiveFlags),
+    Peers(network::PeersFlags),
+    Ping(network::PingFlags),
 }
 
 /// Count the words of a folder in several processes

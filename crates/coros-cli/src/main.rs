@@ -7,6 +7,9 @@ mod demo;
 mod files;
 mod flags;
 mod log;
+mod network;
+mod peers;
+mod ping;
 mod secret;
 mod terminal;
 
@@ -34,5 +37,7 @@ async fn main() -> ExitCode {
         Command::Secret(flags) => secret::run(flags).await,
         Command::Send(flags) => files::send(flags).await,
         Command::Receive(flags) => files::receive(flags).await,
+        Command::Peers(flags) => peers::run(flags).await,
+        Command::Ping(flags) => ping::run(flags).await,
     }
 }

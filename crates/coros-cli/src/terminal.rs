@@ -1,8 +1,14 @@
-//! What people read: standard error, and names in what is printed.
+//! What people read: standard error, lines on standard output, and names in what is printed.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+/// What was asked for has not been done, or not all of it.
+const TROUBLE: u8 = 1;
 
 /// Prints lines on standard error, where they can do no more than be read: control characters,
 /// by which a terminal could be told to do something, are shown as escapes.
@@ -24,6 +30,32 @@ pub(crate) fn readable(text: &str) -> String {
         }
     }
     readable
+}
+
+/// [`readable`] on one line, whatever a peer has called itself or a file.
+pub(crate) fn one_line(text: &str) -> String {
+    readable(text).replace('\n', "\\n")
+}
+
+/// Prints a line on standard output.
+pub(crate) fn print(line: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        // Whoever reads has enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot print the result"),
+    }
+}
+
+/// The exit status of a command that has done what was asked, or not, or says why it could not.
+pub(crate) fn status(command: &str, done: anyhow::Result<bool>) -> ExitCode {
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(TROUBLE),
+        Err(error) => {
+            say(&format!("coros {command}: {error:#}"));
+            ExitCode::from(TROUBLE)
+        }
+    }
 }
 
 /// A path, as it is printed everywhere: on one line, without anything that could move the cursor,

@@ -4,9 +4,9 @@ use anyhow::Context;
 use coros::net::{Folder, PeerEvent};
 use tokio::sync::mpsc;
 
-use super::builder;
 use super::report::Came;
 use crate::flags::files::ReceiveFlags;
+use crate::network::builder;
 use crate::terminal::{Name, say};
 
 /// Files that have come and are not printed yet; more than peers can have at a time.
@@ -24,16 +24,20 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<()> {
     if flags.durable {
         folder = folder.durable();
     }
-    let builder = builder(&flags.identity)?.listen(flags.listen).files(folder);
+    let mut builder = builder(&flags.identity)?.listen(flags.listen).files(folder);
+    for peer in &flags.around.peer {
+        builder = builder.peer(peer);
+    }
     let node = builder.build().await?;
     node.on_peer_event(|event| {
         if let PeerEvent::Refused(from, error) = event {
             say(&format!("{from} was refused: {error}"));
         }
     });
-    let listening = node.listening_on().context("it listens nowhere")?;
+    // One that stands for all interfaces can be listened on and not be dialled.
+    let endpoint = node.location().endpoint.context("it listens nowhere")?;
     say(&format!(
-        "files for {listening} go to {}\ntry, in another terminal: coros send {listening} FILE",
+        "files for {endpoint} go to {}\ntry, in another terminal: coros send {endpoint} FILE",
         Name(&flags.folder)
     ));
     while let Some(received) = files.recv().await {

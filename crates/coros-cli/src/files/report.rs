@@ -1,24 +1,13 @@
 //! What `coros send` and `coros receive` print: for people a line a file, for programs JSON.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use coros::net::{Location, Received, Transferred};
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use crate::terminal::{Name, readable};
-
-/// Prints a line on standard output.
-fn print(line: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout(), "{line}") {
-        // Whoever reads has enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot print the result"),
-    }
-}
+use crate::terminal::{Name, one_line, print};
 
 /// What became of one file.
 #[derive(Serialize)]
@@ -191,8 +180,4 @@ impl Came {
         let line = format!("{} from {}, {size}", one_line(name), one_line(from));
         print(&line)
     }
-}
-
-fn one_line(text: &str) -> String {
-    readable(text).replace('\n', "\\n")
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::network::{Around, Identity};
+
 /// Send files to a node that takes them, such as `coros receive`
 ///
 /// Over mutual TLS, verified by hash at the other end. A file that is there already is skipped,
@@ -48,9 +50,8 @@ pub(crate) struct SendFlags {
     #[arg(long)]
     pub(crate) replace: bool,
 
-    /// A node that is, or knows, the one with that name; more than once for several
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) peer: Vec<String>,
+    #[command(flatten)]
+    pub(crate) around: Around,
 
     #[command(flatten)]
     pub(crate) identity: Identity,
@@ -105,27 +106,14 @@ pub(crate) struct ReceiveFlags {
     pub(crate) once: bool,
 
     #[command(flatten)]
+    pub(crate) around: Around,
+
+    #[command(flatten)]
     pub(crate) identity: Identity,
 
     /// Print a JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// Who one is on which network.
-#[derive(Args, Debug)]
-pub(crate) struct Identity {
-    /// What others see, and may ask for [default: coros and the process id, or the certificate's]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-
-    /// The network to join; with --certificate it is the certificate's
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub(crate) network: String,
-
-    /// A folder that `coros secret issue` made, in place of the shared secret
-    #[arg(long, value_name = "FOLDER", conflicts_with = "network")]
-    pub(crate) certificate: Option<PathBuf>,
 }
 
 fn size(text: &str) -> Result<u64, String> {

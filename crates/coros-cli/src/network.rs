@@ -1,0 +1,167 @@
+//! Getting into a network, and finding a node there.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use coros::net::{Builder, ConnectError, Location, Node, NodeCertificate};
+use tokio::time::Instant;
+
+use crate::flags::network::{Around, Identity};
+use crate::terminal::say;
+
+/// How long a name is waited for.
+const FIND: Duration = Duration::from_secs(5);
+/// How often it is looked for meanwhile.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A node with that identity.
+pub(crate) fn builder(identity: &Identity) -> anyhow::Result<Builder> {
+    let mut builder = Node::builder();
+    if let Some(name) = &identity.name {
+        builder = builder.name(name);
+    }
+    Ok(match &identity.certificate {
+        Some(folder) => builder.certificate(NodeCertificate::load(folder)?),
+        None => builder.network(identity.network.as_str()),
+    })
+}
+
+/// A node that will be a member, so that it learns of those that the ones around it know: it listens
+/// where these can dial it.
+pub(crate) async fn member(identity: &Identity, around: &Around) -> anyhow::Result<Builder> {
+    let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    for peer in &around.peer {
+        let found = look_up(peer).await?;
+        if found.iter().any(|endpoint| !endpoint.ip().is_loopback()) {
+            let has_v4 = found.iter().any(SocketAddr::is_ipv4);
+            listen = match has_v4 {
+                true => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                false => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+        }
+    }
+    Ok(builder(identity)?.listen(listen))
+}
+
+/// Links with those around, which tell of the others. One that is there is enough.
+pub(crate) async fn join(node: &Node, around: &Around, hint: &str) -> anyhow::Result<()> {
+    let mut failed = Vec::new();
+    for peer in &around.peer {
+        match connect(node, peer, hint).await {
+            Ok(location) => tracing::debug!(%location, "asked"),
+            Err(error) => failed.push(error),
+        }
+    }
+    if failed.len() < around.peer.len() {
+        for error in failed {
+            say(&format!("{error:#}"));
+        }
+        return Ok(());
+    }
+    match failed.pop() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// The way to one node: an endpoint, or a name that those around know.
+pub(crate) struct Way<'a> {
+    target: &'a str,
+    around: &'a Around,
+    /// What to ask whoever finds nobody there.
+    hint: &'static str,
+}
+
+impl<'a> Way<'a> {
+    pub(crate) fn to(target: &'a str, around: &'a Around, hint: &'static str) -> Self {
+        Way {
+            target,
+            around,
+            hint,
+        }
+    }
+
+    fn is_endpoint(&self) -> bool {
+        self.target.contains(':')
+    }
+
+    /// A node that can find it.
+    pub(crate) async fn builder(&self, identity: &Identity) -> anyhow::Result<Builder> {
+        if self.is_endpoint() {
+            return Ok(builder(identity)?.no_listen());
+        }
+        if self.around.peer.is_empty() {
+            bail!(
+                "nobody can be asked where {:?} is: give HOST:PORT in its place, or a --peer",
+                self.target
+            );
+        }
+        member(identity, self.around).await
+    }
+
+    pub(crate) async fn find(&self, node: &Node) -> anyhow::Result<Location> {
+        let Way {
+            target,
+            around,
+            hint,
+        } = self;
+        if self.is_endpoint() {
+            return connect(node, target, hint).await;
+        }
+        join(node, around, hint).await?;
+        let deadline = Instant::now() + FIND;
+        loop {
+            let mut known = node.peers();
+            known.retain(|peer| &*peer.name == *target);
+            match &known[..] {
+                [] => {}
+                [one] => return Ok(one.clone()),
+                several => bail!(
+                    "{} nodes are called {target:?}, on {}: give HOST:PORT in place of the name",
+                    several.len(),
+                    endpoints(several)
+                ),
+            }
+            if Instant::now() >= deadline {
+                bail!(
+                    "no node is called {target:?} among those that the --peer know: check the name"
+                );
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+fn endpoints(nodes: &[Location]) -> String {
+    let endpoints = nodes.iter().filter_map(|node| node.endpoint);
+    let endpoints: Vec<_> = endpoints.map(|endpoint| endpoint.to_string()).collect();
+    endpoints.join(" and ")
+}
+
+async fn look_up(target: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host(target).await;
+    let found = found.with_context(|| {
+        format!("cannot find the host of {target:?}: give HOST:PORT, or [ADDRESS]:PORT for IPv6")
+    })?;
+    Ok(found.collect())
+}
+
+/// Links with whoever listens there; of several addresses of a host, with the first that answers.
+async fn connect(node: &Node, target: &str, hint: &str) -> anyhow::Result<Location> {
+    let mut error = None;
+    for endpoint in look_up(target).await? {
+        match node.connect(endpoint).await {
+            Ok(location) => return Ok(location),
+            Err(failed) => error = Some(failed),
+        }
+    }
+    match error {
+        // It says all that its sources say.
+        Some(error @ ConnectError::Unreachable { .. }) => {
+            bail!("{error}; {hint}, and listen on this port?")
+        }
+        Some(error) => bail!("{error}"),
+        None => bail!("{target:?} has no address"),
+    }
+}
