@@ -9,7 +9,9 @@ use std::time::Duration;
 use coros_core::remote::Location;
 
 use crate::Secret;
-use crate::discovery::{self, Dns, File, Fixed, HostPort, Resolve, Source, SystemResolver};
+use crate::discovery::{
+    self, Dns, File, Fixed, HostPort, Multicast, Resolve, Source, SystemResolver,
+};
 use crate::events::Events;
 use crate::files::{self, Folder};
 use crate::greeting;
@@ -43,6 +45,7 @@ pub struct Builder {
     membership: membership::Settings,
     peers: Vec<Peers>,
     resolver: Arc<dyn Resolve>,
+    discover: bool,
     refusing: bool,
 }
 
@@ -84,6 +87,7 @@ impl Default for Builder {
             membership: membership::Settings::default(),
             peers: Vec::new(),
             resolver: Arc::new(SystemResolver),
+            discover: false,
             refusing: false,
         }
     }
@@ -317,6 +321,30 @@ impl Builder {
         self
     }
 
+    /// Whether to find nodes of the same network on the local network, and to be found by them, by
+    /// multicast DNS; false unless given. Whoever is found is dialled as a given
+    /// [`peer`](Builder::peer) is, and belongs to the network only if TLS says so.
+    ///
+    /// The node is found by those who can dial it: with nothing given it
+    /// [listens](Builder::listen) for this machine alone, on `0.0.0.0:0` for others too. Whoever is on the local
+    /// network can read what is announced: launch id, addresses and port, and a hash of the network's name,
+    /// which anyone can compare with those of names that he guesses.
+    ///
+    /// Interfaces may come and go. Multicast is the machine's own, whatever
+    /// [`transport`](Builder::transport) there is.
+    ///
+    /// ```no_run
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// use coros_net::Node;
+    ///
+    /// let node = Node::builder().listen(([0, 0, 0, 0], 0).into()).discover(true).build().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn discover(mut self, discover: bool) -> Self {
+        self.discover = discover;
+        self
+    }
+
     /// Who looks up the names of hosts, [`SystemResolver`] unless given.
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Arc::new(resolver);
@@ -342,8 +370,8 @@ impl Builder {
     /// Dropping the future starts nothing.
     pub async fn build(mut self) -> Result<Node, NodeError> {
         let config = self.sane_config();
-        let sources = self.sources()?;
-        let refusing = self.refusing;
+        let mut sources = self.sources()?;
+        let (discover, refusing) = (self.discover, self.refusing);
         let store = self.folder.take().map(Folder::open).transpose()?;
         let (listen, advertise) = (self.listen, self.advertise);
         let member = (self.member && listen.is_some()).then_some(self.membership);
@@ -359,6 +387,12 @@ impl Builder {
         };
         let outward = listener.as_ref().map(|listener| listener.outward());
         let endpoint = advertise.or(outward);
+        if discover {
+            let listening = listener.as_ref().map(|listener| listener.endpoint());
+            let (network, id) = (credentials.network(), credentials.node());
+            let multicast = Multicast::start(network, id, listening);
+            sources.push(Box::new(multicast.map_err(NodeError::Discover)?));
+        }
         let (events, dispatcher) = Events::new();
         let node = Node::start(Inner::new(Start {
             location: Location {

@@ -576,6 +576,9 @@ pub enum NodeError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// There is no multicast on this machine.
+    #[error("cannot look for nodes on the local network: {0}; give peers in place of `discover`")]
+    Discover(#[source] io::Error),
     /// A file of peers cannot be read, or a line of it is wrong.
     #[error(transparent)]
     PeersFile(#[from] PeersFileError),

@@ -1,14 +1,17 @@
 //! Finding other nodes: from where a node starts to know the network.
 //!
 //! A [`Source`] tells which endpoints there are, again and again: addresses that were given
-//! ([`fixed`]), whatever a name stands for in the DNS ([`dns`]), a file ([`file`]). One
+//! ([`fixed`]), whatever a name stands for in the DNS ([`dns`]), a file ([`file`]), whoever announces
+//! himself on the local network ([`multicast`]). One
 //! [`Dialler`] makes links with what they tell, in time and without haste. One found member is enough:
 //! the membership knows the others.
 
+mod announced;
 mod dialler;
 mod dns;
 mod file;
 mod fixed;
+mod multicast;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -24,15 +27,21 @@ pub use self::dns::{Resolve, SystemResolver};
 pub(crate) use self::file::File;
 pub use self::file::PeersFileError;
 pub(crate) use self::fixed::Fixed;
+pub(crate) use self::multicast::Multicast;
 use crate::greeting;
 use crate::node::{ConnectError, Inner};
 use crate::{HandshakeError, PeerEvent};
 
 /// Where endpoints of other nodes come from.
 pub(crate) trait Source: Send {
-    /// All endpoints that there are now; resolves when they may have changed, at first at once.
+    /// All endpoints that there are now; resolves when there are any, and when they may have changed.
     /// Cancel safe.
     fn next(&mut self) -> Pin<Box<dyn Future<Output = BTreeSet<SocketAddr>> + Send + '_>>;
+
+    /// Nobody asks any more.
+    fn end(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async {})
+    }
 }
 
 enum Heard {
@@ -90,14 +99,15 @@ async fn ask(
     loop {
         tokio::select! {
             biased;
-            () = node.leaving.cancelled() => return,
+            () = node.leaving.cancelled() => break,
             endpoints = source.next() => {
                 if to.send(Heard::Found(number, endpoints)).is_err() {
-                    return;
+                    break;
                 }
             }
         }
     }
+    source.end().await;
 }
 
 async fn dial(node: Arc<Inner>, endpoint: SocketAddr, to: mpsc::UnboundedSender<Heard>) {

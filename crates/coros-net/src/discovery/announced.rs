@@ -1,0 +1,283 @@
+//! What nodes say of themselves on the local network, as services of DNS-SD, and what is taken from
+//! it.
+//!
+//! ```text
+//! INSTANCE._coros._tcp.local.    INSTANCE is the launch id, 32 digits
+//!   SRV   port, and a host of its own that has the addresses
+//!   TXT   v=1  net=HASH          16 digits of a hash of the network's name
+//! ```
+//!
+//! Everyone on the local network can read this, and anyone can say it: so there is no name and no
+//! secret in it, and what is found is no more than an endpoint to dial. Who is there TLS finds out.
+//!
+//! No I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use coros_core::remote::NodeId;
+use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceEvent, ServiceInfo};
+
+pub(super) const SERVICE: &str = "_coros._tcp.local.";
+/// Of what is announced; others are for other versions.
+const VERSION: &str = "1";
+
+/// So many nodes are looked at; all others on a local network can be learnt of from them.
+const INSTANCES: usize = 512;
+/// So many endpoints of one of them.
+const ENDPOINTS: usize = 8;
+
+/// What one node announces.
+///
+/// # Errors
+/// What mdns-sd has against it.
+pub(super) fn service(
+    network: &str,
+    node: NodeId,
+    listening: SocketAddr,
+) -> Result<ServiceInfo, mdns_sd::Error> {
+    let ip = listening.ip();
+    let addresses = if ip.is_unspecified() {
+        String::new()
+    } else {
+        ip.to_string()
+    };
+    let host = format!("coros-{node}.local.");
+    let tag = tag(network);
+    let properties = [("v", VERSION), ("net", tag.as_str())];
+    let instance = node.to_string();
+    let info = ServiceInfo::new(
+        SERVICE,
+        &instance,
+        &host,
+        addresses.as_str(),
+        listening.port(),
+        &properties[..],
+    )?;
+    let mut info = if ip.is_unspecified() {
+        info.enable_addr_auto()
+    } else {
+        info
+    };
+    // Nobody else has that id, so nobody need be asked whether he has the name.
+    info.set_requires_probe(false);
+    info.set_interfaces(vec![match ip {
+        IpAddr::V4(ip) if ip.is_loopback() => IfKind::LoopbackV4,
+        IpAddr::V6(ip) if ip.is_loopback() => IfKind::LoopbackV6,
+        IpAddr::V4(_) => IfKind::IPv4,
+        // Which takes in connections of version 4 too, but on Windows.
+        IpAddr::V6(ip) if ip.is_unspecified() && !cfg!(windows) => IfKind::All,
+        IpAddr::V6(_) => IfKind::IPv6,
+    }]);
+    Ok(info)
+}
+
+/// Tells networks apart without naming them.
+fn tag(network: &str) -> String {
+    let hash = blake3::derive_key("coros 1 network on the local network", network.as_bytes());
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The nodes of a network that announce themselves.
+pub(super) struct Announced {
+    tag: String,
+    /// The instance that is this node.
+    own: String,
+    instances: BTreeMap<String, BTreeSet<SocketAddr>>,
+}
+
+impl Announced {
+    pub(super) fn new(network: &str, node: NodeId) -> Self {
+        Announced {
+            tag: tag(network),
+            own: format!("{node}.{SERVICE}"),
+            instances: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the endpoints may have changed.
+    pub(super) fn handle(&mut self, event: ServiceEvent) -> bool {
+        match event {
+            ServiceEvent::ServiceResolved(service) => self.resolved(&service),
+            ServiceEvent::ServiceRemoved(_, name) => self.instances.remove(&name).is_some(),
+            _ => false,
+        }
+    }
+
+    fn resolved(&mut self, service: &ResolvedService) -> bool {
+        let says = |key| service.get_property_val_str(key);
+        let ours = says("v") == Some(VERSION) && says("net") == Some(&*self.tag);
+        let name = service.get_fullname();
+        if !ours || service.port == 0 || name == self.own {
+            return false;
+        }
+        if self.instances.len() >= INSTANCES && !self.instances.contains_key(name) {
+            return false;
+        }
+        let addresses = service.addresses.iter();
+        let mut endpoints: BTreeSet<_> = addresses
+            .filter_map(|ip| endpoint(ip, service.port))
+            .collect();
+        while endpoints.len() > ENDPOINTS {
+            endpoints.pop_last();
+        }
+        let before = self.instances.insert(name.to_owned(), endpoints.clone());
+        before.is_none_or(|before| before != endpoints)
+    }
+
+    pub(super) fn endpoints(&self) -> BTreeSet<SocketAddr> {
+        self.instances.values().flatten().copied().collect()
+    }
+}
+
+/// Where to dial, if that is a place where a node of another machine, or of this one, can be.
+fn endpoint(ip: &ScopedIp, port: u16) -> Option<SocketAddr> {
+    // What comes from a cable says nothing of this machine.
+    let is_here = |name: &str| name.to_ascii_lowercase().starts_with("lo");
+    match ip {
+        ScopedIp::V4(ip) => {
+            let (address, heard_on) = (*ip.addr(), ip.interface_ids());
+            let fits = !address.is_unspecified()
+                && !address.is_multicast()
+                && !address.is_broadcast()
+                && (!address.is_loopback() || heard_on.iter().all(|on| is_here(&on.name)));
+            fits.then(|| (address, port).into())
+        }
+        ScopedIp::V6(ip) => {
+            let (address, scope) = (*ip.addr(), ip.scope_id());
+            let fits = !address.is_unspecified()
+                && !address.is_multicast()
+                && address.to_ipv4_mapped().is_none()
+                && (!address.is_loopback() || is_here(&scope.name));
+            let scope = if address.is_unicast_link_local() {
+                scope.index
+            } else {
+                0
+            };
+            fits.then(|| SocketAddrV6::new(address, port, 0, scope).into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use mdns_sd::{InterfaceId, ScopedIpV4};
+
+    use super::*;
+
+    const PORT: u16 = 7340;
+
+    fn announced() -> Announced {
+        Announced::new("weather", NodeId(1))
+    }
+
+    /// As one who listens there announces himself.
+    fn resolved(network: &str, id: u128, at: &[&str]) -> ServiceEvent {
+        let listening = (Ipv4Addr::UNSPECIFIED, PORT).into();
+        let info = service(network, NodeId(id), listening).unwrap();
+        let mut service = info.as_resolved_service();
+        service.addresses = at.iter().map(|ip| heard(ip, "eth0")).collect();
+        ServiceEvent::ServiceResolved(Box::new(service))
+    }
+
+    fn heard(ip: &str, on: &str) -> ScopedIp {
+        match ip.parse().unwrap() {
+            IpAddr::V4(ip) => ScopedIp::V4(ScopedIpV4::new(
+                ip,
+                InterfaceId {
+                    name: on.into(),
+                    index: 7,
+                },
+            )),
+            ip @ IpAddr::V6(_) => ScopedIp::from(ip),
+        }
+    }
+
+    fn endpoints(announced: &Announced) -> Vec<String> {
+        let endpoints = announced.endpoints();
+        endpoints.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn who_is_of_the_network_is_found_until_he_leaves() {
+        let mut announced = announced();
+        assert!(announced.handle(resolved("weather", 2, &["10.0.0.2"])));
+        assert!(
+            !announced.handle(resolved("weather", 2, &["10.0.0.2"])),
+            "no news"
+        );
+        assert!(!announced.handle(resolved("climate", 3, &["10.0.0.3"])));
+        assert!(
+            !announced.handle(resolved("weather", 1, &["10.0.0.1"])),
+            "itself"
+        );
+        assert!(announced.handle(resolved("weather", 4, &["10.0.0.4", "fd00::4"])));
+        assert_eq!(
+            endpoints(&announced),
+            ["10.0.0.2:7340", "10.0.0.4:7340", "[fd00::4]:7340"]
+        );
+        assert!(
+            announced.handle(resolved("weather", 4, &["10.0.0.5"])),
+            "it has moved"
+        );
+        let name = format!("{}.{SERVICE}", NodeId(2));
+        let left = || ServiceEvent::ServiceRemoved(SERVICE.into(), name.clone());
+        assert!(announced.handle(left()));
+        assert!(!announced.handle(left()));
+        assert_eq!(endpoints(&announced), ["10.0.0.5:7340"]);
+    }
+
+    #[test]
+    fn nothing_that_is_announced_leads_where_no_node_can_be() {
+        let mut announced = announced();
+        let wrong = [
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "127.0.0.1",
+            "::",
+            "ff02::1",
+        ];
+        announced.handle(resolved("weather", 2, &wrong));
+        assert_eq!(endpoints(&announced), [""; 0]);
+        assert_eq!(
+            endpoint(&heard("127.0.0.1", "lo0"), 9),
+            Some(([127, 0, 0, 1], 9).into())
+        );
+        assert_eq!(endpoint(&heard("::ffff:127.0.0.1", "eth0"), 9), None);
+
+        let ServiceEvent::ServiceResolved(mut service) = resolved("weather", 3, &["10.0.0.3"])
+        else {
+            panic!("it is one");
+        };
+        service.port = 0;
+        assert!(!announced.handle(ServiceEvent::ServiceResolved(service)));
+    }
+
+    #[test]
+    fn a_crowd_of_strangers_fills_no_memory() {
+        let mut announced = announced();
+        let many: Vec<_> = (1..100).map(|n| format!("10.0.0.{n}")).collect();
+        let many: Vec<_> = many.iter().map(|ip| &**ip).collect();
+        for id in 0..2 * INSTANCES {
+            announced.handle(resolved("weather", 10 + id as u128, &many));
+        }
+        assert_eq!(announced.instances.len(), INSTANCES);
+        assert_eq!(announced.endpoints().len(), ENDPOINTS);
+        // Those that are known are still heard.
+        assert!(announced.handle(resolved("weather", 10, &["10.0.1.1"])));
+    }
+
+    #[test]
+    fn what_is_announced_names_nobody() {
+        let info = service("weather", NodeId(5), (Ipv6Addr::LOCALHOST, PORT).into()).unwrap();
+        let said = format!("{info:?}");
+        assert!(!said.contains("weather"), "{said}");
+        assert!(!info.requires_probe());
+        assert_eq!(info.get_property_val_str("net"), Some(&*tag("weather")));
+        assert_eq!(tag("weather").len(), 16);
+    }
+}
