@@ -350,6 +350,12 @@ pub trait Exchange: Send + Sync {
     fn peer(&self) -> Option<NodeId> {
         None
     }
+
+    /// Resolves when the session is over in which the message has come that is read in this
+    /// exchange; `None` if it has come in none.
+    fn session_over(&self) -> Option<BoxFuture<()>> {
+        None
+    }
 }
 
 /// The way to a coroutine whose address came over the wire.

@@ -136,10 +136,13 @@ impl Queue {
 
     async fn deliver_all(&self, mut place: Place, first: BoxFuture<Result<(), CarryError>>) {
         self.done(place, &first.await);
-        while let Some(later) = self.course.queues.next(self.target) {
+        // Where there is room all this takes one poll, and the session may end in the middle of it.
+        while !self.course.over.is_cancelled()
+            && let Some(later) = self.course.queues.next(self.target)
+        {
             place = later.place;
             let _named = self.peer.named(self.course.epoch, &later.lent);
-            let exchange = self.peer.exchange();
+            let exchange = &self.course.exchange;
             let delivery = guarded("a delivery", || {
                 remote::with_exchange(exchange, || self.inlet.deliver(&later.payload))
             });
@@ -211,13 +214,19 @@ pub(crate) fn start_delivery(inlet: &Arc<dyn Inlet>, payload: &[u8]) -> Delivery
 
 #[cfg(test)]
 mod tests {
+    use std::any::Any;
+    use std::sync::atomic::AtomicUsize;
+
+    use coros_core::remote::{Location, NodeId, OnExit, Request};
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::inflow::Inflow;
+    use crate::sim::SimNetwork;
     use crate::wire::Envelope;
 
-    #[test]
-    fn what_comes_for_others_does_not_wait() {
-        let queues = Queues::default();
-        let frame = |target| Frame {
+    fn frame(target: u64) -> Frame<'static> {
+        Frame {
             envelope: Envelope {
                 kind: Kind::Message,
                 target,
@@ -225,11 +234,76 @@ mod tests {
             },
             payload: b"a",
             lent: &[],
-        };
+        }
+    }
+
+    #[test]
+    fn what_comes_for_others_does_not_wait() {
+        let queues = Queues::default();
         assert!(!queues.behind(&frame(7), Vec::new));
         queues.open(7);
         assert!(queues.behind(&frame(7), Vec::new) && !queues.behind(&frame(8), Vec::new));
         assert!(queues.next(7).is_some() && queues.next(7).is_none());
         assert!(!queues.behind(&frame(7), Vec::new));
+    }
+    /// Ends the session with the first message that it gets.
+    struct Last(CancellationToken, AtomicUsize);
+
+    impl Inlet for Last {
+        fn id(&self) -> u64 {
+            7
+        }
+
+        fn receive(&self, _: &[u8]) -> Result<(), CarryError> {
+            Ok(())
+        }
+
+        fn deliver(&self, _: &[u8]) -> BoxFuture<Result<(), CarryError>> {
+            self.1.fetch_add(1, Release);
+            self.0.cancel();
+            Box::pin(async { Ok(()) })
+        }
+
+        fn watch(&self, _: OnExit) {}
+
+        fn request(&self, _: Request) {}
+
+        fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+            self
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_when_its_session_ends_is_not_delivered() {
+        let node = SimNetwork::new(1).host("desk").builder().build().await;
+        let node = node.expect("it starts");
+        let peer = node.inner().peer(&Location {
+            node: NodeId(7),
+            name: "farm".into(),
+            endpoint: None,
+        });
+        let over = CancellationToken::new();
+        let last = Arc::new(Last(over.clone(), AtomicUsize::new(0)));
+        let course = Course {
+            epoch: 1,
+            over,
+            exchange: Arc::clone(peer.exchange()),
+            queues: Arc::default(),
+            inflow: Arc::new(Inflow::new(1 << 20)),
+        };
+        course.queues.open(7);
+        for _ in 0..3 {
+            assert!(course.queues.behind(&frame(7), Vec::new));
+            assert!(course.inflow.waits(7, frame(7).length()).is_ok());
+        }
+        let queue = Queue {
+            peer,
+            course,
+            inlet: Arc::clone(&last) as Arc<dyn Inlet>,
+            target: 7,
+        };
+        let place = Place::of(&frame(7));
+        queue.run(place, Box::pin(async { Ok(()) })).await;
+        assert_eq!(last.1.load(Acquire), 1);
     }
 }

@@ -293,8 +293,8 @@ impl Reader<'_> {
         let mut buffer = std::mem::replace(&mut self.buffer, ReadBuffer::new());
         let before = buffer.len();
         let (mut counts, mut used) = ([0; 2], false);
-        let exchange = self.peer.exchange();
-        let result = remote::with_exchange(exchange, || {
+        let exchange = Arc::clone(&self.course.exchange);
+        let result = remote::with_exchange(&exchange, || {
             buffer.frames(|frame| {
                 self.frame(&frame)?;
                 let kind = frame.envelope.kind;

@@ -131,6 +131,7 @@ impl Node {
         let exchange = Arc::new(Scope {
             node: Arc::clone(&inner),
             peer: None,
+            over: None,
         });
         Node {
             handle: Arc::new(NodeHandle { inner, exchange }),
@@ -259,6 +260,7 @@ impl Node {
         let scope = Scope {
             node: Arc::clone(self.inner()),
             peer: Some(peer),
+            over: None,
         };
         encode(&(Arc::new(scope) as Arc<dyn Exchange>), value)
     }

@@ -102,6 +102,8 @@ pub(crate) struct Course {
     pub(crate) epoch: u64,
     /// Cancelled when it ends.
     pub(crate) over: CancellationToken,
+    /// For what is read in it.
+    pub(crate) exchange: Arc<dyn Exchange>,
     pub(crate) queues: Arc<Queues>,
     pub(crate) inflow: Arc<Inflow>,
 }
@@ -124,6 +126,7 @@ impl Peer {
         let scope = Scope {
             node: Arc::clone(node),
             peer: Some(location.node),
+            over: None,
         };
         let smaller = node.location.node < location.node;
         Arc::new_cyclic(|this| Peer {
@@ -283,9 +286,12 @@ impl Peer {
                 // Whoever waited may have gone.
                 Output::Delivered(waiter, result) => drop(waiter.send(result)),
                 Output::Exited(on_exit, exit) => tell(on_exit, exit),
-                Output::Ended(_) => self.node.functions.session_ended(self.id),
                 Output::Idle(asked) => self.idle(asked),
-                Output::Broken(_) | Output::Rested | Output::Woken | Output::Ponged(..) => {}
+                Output::Broken(_)
+                | Output::Rested
+                | Output::Woken
+                | Output::Ponged(..)
+                | Output::Ended(_) => {}
             }
         }
         if let (Some(number), Some(peer)) = (todo.redial, self.this.upgrade()) {
@@ -404,15 +410,22 @@ impl State {
     }
 
     /// The session there is, or a new one.
-    fn open(&mut self, node: &Inner) -> &mut PeerSession {
+    fn open(&mut self, node: &Arc<Inner>) -> &mut PeerSession {
         let (epoch, course, location) = (&mut self.epoch, &mut self.course, &self.location);
         let correlation = &self.correlation;
         self.session.get_or_insert_with(|| {
             *epoch += 1;
             let config = &node.config;
+            let over = node.stop.child_token();
+            let scope = Scope {
+                node: Arc::clone(node),
+                peer: Some(location.node),
+                over: Some(over.clone()),
+            };
             *course = Some(Course {
                 epoch: *epoch,
-                over: node.stop.child_token(),
+                over,
+                exchange: Arc::new(scope),
                 queues: Arc::default(),
                 inflow: Arc::new(Inflow::new(config.outbox)),
             });
@@ -422,7 +435,7 @@ impl State {
     }
 
     /// An open session, its number, and whether somebody must dial.
-    fn reach(&mut self, node: &Inner) -> Result<(&mut PeerSession, u64, bool), CarryError> {
+    fn reach(&mut self, node: &Arc<Inner>) -> Result<(&mut PeerSession, u64, bool), CarryError> {
         self.input(Input::Wake);
         let refuse = |why: &str| {
             let why = format!("{}: {why}", self.location);

@@ -5,8 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use coros_core::remote::{
-    self, Carrier, CodecError, Encode, Exchange, Imported, Inlet, NodeId, RESERVED, RemoteId,
+    self, BoxFuture, Carrier, CodecError, Encode, Exchange, Imported, Inlet, NodeId, RESERVED,
+    RemoteId,
 };
+
+use tokio_util::sync::CancellationToken;
 
 use crate::naming::{self, Naming};
 use crate::node::Inner;
@@ -18,10 +21,13 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A node's exchange for values that go to one peer, or to nobody in particular.
+/// A node's exchange for values that go to one peer, or to nobody in particular, and for those that
+/// come from it.
 pub(crate) struct Scope {
     pub(crate) node: Arc<Inner>,
     pub(crate) peer: Option<NodeId>,
+    /// Cancelled at the end of the session whose messages are read.
+    pub(crate) over: Option<CancellationToken>,
 }
 
 impl Exchange for Scope {
@@ -58,6 +64,11 @@ impl Exchange for Scope {
 
     fn peer(&self) -> Option<NodeId> {
         self.peer
+    }
+
+    fn session_over(&self) -> Option<BoxFuture<()>> {
+        let over = self.over.clone()?;
+        Some(Box::pin(over.cancelled_owned()))
     }
 }
 

@@ -322,6 +322,34 @@ async fn it_ends_with_the_session_of_its_starter_unless_offered_otherwise() {
     assert_eq!(next(&mut ends).await, (true, "d".into()));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_does_not_end_with_the_session_before() {
+    let [desk, farm] = pair().await;
+    farm.offer("count", count).unwrap();
+    let (address, _received) = collector::<u32>();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let (told, mut is_told) = tokio::sync::mpsc::unbounded_channel();
+    // Whoever ends the session is held up by this, when all others see that it has ended.
+    sent(&desk, &farm, &address).on_exit(move |exit| {
+        told.send(exit).unwrap();
+        gone.recv_timeout(LIMIT).unwrap();
+    });
+    let count: Count = desk.function_at(&farm.location(), "count");
+    let before = soon(count.start(1)).await.unwrap();
+    let ends = {
+        let (farm, desk) = (farm.clone(), desk.location().node);
+        tokio::task::spawn_blocking(move || farm.close_peer(&desk))
+    };
+    assert_eq!(next(&mut is_told).await, Exit::Disconnected);
+    assert_eq!(soon(before.join()).await, Err(Exit::Disconnected));
+    let coro = soon(count.start(2)).await.unwrap();
+    go.send(()).unwrap();
+    assert!(soon(ends).await.unwrap());
+    for _ in 0..100 {
+        assert_eq!(soon(coro.ask(Order::Total)).await, Ok(2));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_travels_to_others_and_comes_home() {
     let secret = Secret::random();

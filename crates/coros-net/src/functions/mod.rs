@@ -7,8 +7,8 @@
 //! What peers say goes to the node's part for functions, as messages with replies in them:
 //! `protocol` has them, `inlet` reads them, on the link's reader, where nothing waits: a coroutine
 //! that is started is first polled in its own task. One task more per coroutine (`offered`) takes
-//! the answers back. How many may run is counted in `limits`, what ends with its starter's session
-//! is kept in `linked`; both are plain state.
+//! the answers back, and ends the coroutine with its starter's session. How many may run is counted
+//! in `limits`, which is plain state.
 //!
 //! At most once: the request is one message, and no side repeats it. Whoever starts is told, or
 //! loses the session and is told that.
@@ -18,7 +18,6 @@ mod error;
 pub(crate) mod fuzz;
 mod inlet;
 mod limits;
-mod linked;
 mod named;
 mod offer;
 mod offered;

@@ -1,10 +1,10 @@
 //! A function as its node has it: how a coroutine of it is started, and what follows its end.
 
 use std::any::Any;
-use std::future::Future;
+use std::future::{self, Future, IntoFuture};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use coros_core::remote::{self, Answer, CarryError, CodecError, Message, NodeId};
+use coros_core::remote::{self, Answer, BoxFuture, CodecError, Message, NodeId};
 use coros_core::{Address, Context, Coro, Exit};
 
 use super::error::NotStarted;
@@ -134,10 +134,9 @@ impl<Args: Message, M: Message, R: Message> Function for Offered<Args, M, R> {
             }
         };
         let coro = self.spawn(home, args);
-        let link = from
-            .filter(|_| self.options.linked)
-            .map(|peer| Link::new(home, peer, &coro));
-        home.runtime().spawn(see_through(coro, replies, slot, link));
+        let exchange = remote::exchange().filter(|_| self.options.linked);
+        let over = exchange.and_then(|exchange| exchange.session_over());
+        home.runtime().spawn(see_through(coro, replies, slot, over));
         Ok(())
     }
 
@@ -146,30 +145,49 @@ impl<Args: Message, M: Message, R: Message> Function for Offered<Args, M, R> {
     }
 }
 
-/// Tells the starter that the coroutine has been started, and how it ended.
+/// Tells the starter that the coroutine has been started, and how it ended; ends it when the session
+/// with the starter is over.
 async fn see_through<M: Message, R: Message>(
     coro: Coro<M, R>,
     replies: Replies<M, R>,
     slot: Slot,
-    link: Option<Link>,
+    over: Option<BoxFuture<()>>,
 ) {
+    let mut over = over.unwrap_or_else(|| Box::pin(future::pending()));
     // A refusal cannot be written either where an address cannot.
     #[expect(clippy::result_large_err, reason = "what travels, and is made once")]
     let cannot = |error| Err(NotStarted::Unreadable(error));
-    let told = remote::answer(replies.started, Ok(coro.address()), cannot).await;
-    if let (Err(CarryError::Disconnected(_) | CarryError::Closed), Some(_)) = (&told, &link) {
-        // The session ended before the link was made, or is not the one in which it was asked.
-        coro.terminate();
-    }
-    let result = coro.await;
+    let is_over = tokio::select! {
+        biased;
+        () = &mut over => true,
+        // Whoever has lost the session knows.
+        _ = remote::answer(replies.started, Ok(coro.address()), cannot) => false,
+    };
+    // It must not count as an address.
+    let weak = coro.downgrade();
+    let mut ends = coro.into_future();
+    let result = if is_over {
+        None
+    } else {
+        tokio::select! {
+            biased;
+            result = &mut ends => Some(result),
+            () = over => None,
+        }
+    };
+    let Some(result) = result else {
+        if let Some(coro) = weak {
+            coro.terminate();
+        }
+        let _ = ends.await;
+        return;
+    };
     // Before the starter is told, who may want to start the next.
     drop(slot);
-    drop(link);
     let lost = |e: CodecError| {
         let why = format!("it finished, but its result cannot travel: {e}");
         Err(Exit::Failed(why.into()))
     };
-    // Whoever has lost the session knows.
     let _ = remote::answer(replies.result, result, lost).await;
 }
 
@@ -182,34 +200,6 @@ struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         lock(&self.running).leave(self.from);
-    }
-}
-
-/// Ends a coroutine with the session of its starter, as long as it is there.
-struct Link {
-    home: Arc<Functions>,
-    peer: NodeId,
-    coroutine: u64,
-}
-
-impl Link {
-    fn new<M: Message>(home: &Arc<Functions>, peer: NodeId, coroutine: &Address<M>) -> Self {
-        let link = Link {
-            home: Arc::clone(home),
-            peer,
-            coroutine: coroutine.id(),
-        };
-        // It must not count as an address.
-        if let Some(weak) = coroutine.downgrade() {
-            home.link(peer, link.coroutine, Box::new(move || weak.terminate()));
-        }
-        link
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.home.unlink(self.peer, self.coroutine);
     }
 }
 

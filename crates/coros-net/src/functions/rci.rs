@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use coros_core::remote::{
-    self, Carrier, CarryError, Exchange, Imported, Inlet, Location, Message, NodeId, RemoteId,
+    self, BoxFuture, Carrier, CarryError, Exchange, Imported, Inlet, Location, Message, NodeId,
+    RemoteId,
 };
 use coros_core::schema::{self, Lent as Lends};
 use serde::de::Error as _;
@@ -228,6 +229,10 @@ impl Exchange for Noting {
 
     fn peer(&self) -> Option<NodeId> {
         self.exchange.peer()
+    }
+
+    fn session_over(&self) -> Option<BoxFuture<()>> {
+        self.exchange.session_over()
     }
 }
 

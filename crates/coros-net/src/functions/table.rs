@@ -1,22 +1,19 @@
 //! What a node offers, by name.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use coros_core::remote::NodeId;
 use coros_core::swap::{Published, SwapFunction, publish};
 use tokio::runtime::Handle;
 
 use super::error::OfferError;
 use super::inlet::FunctionInlet;
-use super::linked::{Linked, Terminate};
 use super::offered::Function;
 
 /// The functions of one node.
 pub(crate) struct Functions {
     runtime: Handle,
     table: RwLock<Table>,
-    linked: Mutex<Linked>,
 }
 
 #[derive(Default)]
@@ -37,7 +34,6 @@ impl Functions {
         Functions {
             runtime,
             table: RwLock::default(),
-            linked: Mutex::default(),
         }
     }
 
@@ -93,22 +89,6 @@ impl Functions {
         withdrawn.is_some()
     }
 
-    /// From now on the coroutine ends with the session of a peer.
-    pub(super) fn link(&self, peer: NodeId, coroutine: u64, terminate: Terminate) {
-        self.lock_linked().add(peer, coroutine, terminate);
-    }
-
-    pub(super) fn unlink(&self, peer: NodeId, coroutine: u64) {
-        let removed = self.lock_linked().remove(peer, coroutine);
-        drop(removed);
-    }
-
-    /// The session with a peer is over.
-    pub(crate) fn session_ended(&self, peer: NodeId) {
-        let ended = self.lock_linked().take(peer);
-        ended.for_each(|terminate| terminate());
-    }
-
     /// The node closes: offers nothing any more.
     pub(crate) fn close(&self) {
         let closed = Table {
@@ -127,10 +107,6 @@ impl Functions {
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_linked(&self) -> MutexGuard<'_, Linked> {
-        self.linked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

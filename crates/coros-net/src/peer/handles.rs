@@ -170,7 +170,7 @@ impl Peer {
 
 impl State {
     /// Whether this session goes on.
-    fn is_in(&self, epoch: u64) -> bool {
+    pub(super) fn is_in(&self, epoch: u64) -> bool {
         self.epoch == epoch && self.session.as_ref().is_some_and(Session::is_open)
     }
 }

@@ -1,6 +1,7 @@
 //! A peer for those who make links: dials, greetings, and how a session goes on over a new link.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use coros_core::remote::Location;
 use tokio_util::sync::CancellationToken;
@@ -255,7 +256,7 @@ impl State {
     }
 
     /// What to say in a greeting, or in the answer to one.
-    fn hello(&mut self, node: &Inner) -> Vec<u8> {
+    fn hello(&mut self, node: &Arc<Inner>) -> Vec<u8> {
         let received = self.open(node).received();
         let hello = Hello {
             network: node.network.clone(),
@@ -287,7 +288,7 @@ impl State {
     /// There is a link now: a session begins on it, or goes on.
     fn connect(
         &mut self,
-        node: &Inner,
+        node: &Arc<Inner>,
         location: &Location,
         hello: &Hello,
     ) -> Result<Linked, String> {

@@ -75,7 +75,8 @@ impl Peer {
     /// Finds a coroutine that the peer wants to reach in a session.
     pub(crate) fn find(&self, epoch: u64, coroutine: u64) -> Found {
         if coroutine < RESERVED {
-            let part = self.inlet(coroutine);
+            let is_open = self.lock().is_in(epoch);
+            let part = is_open.then(|| self.inlet(coroutine)).flatten();
             return part.map_or(Found::Ended(None), Found::Here);
         }
         let exports = &self.node.exports;
@@ -84,8 +85,7 @@ impl Peer {
         }
         // The end of the session lets go of what the peer holds, and that takes this lock.
         let state = self.lock();
-        let open = state.session.as_ref().is_some_and(Session::is_open);
-        if open && state.epoch == epoch {
+        if state.is_in(epoch) {
             exports.find_and_hold(coroutine, self.id)
         } else {
             Found::Ended(None)
@@ -251,6 +251,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::parts::Part;
     use crate::sim::SimNetwork;
 
     /// Two nodes with a link that is idle; the peer as the first has it, and its link.
@@ -286,6 +287,16 @@ mod tests {
         peer.lost(link, "it was silent");
         assert!(!peer.next_control(link, &mut between));
         assert_eq!(between.control().count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_late_reaches_no_part_of_the_node() {
+        let (_nodes, peer, _) = linked().await;
+        let epoch = peer.lock().epoch;
+        let part = Part::Functions as u64;
+        assert!(matches!(peer.find(epoch, part), Found::Here(_)));
+        peer.close();
+        assert!(matches!(peer.find(epoch, part), Found::Ended(_)));
     }
 
     #[tokio::test(start_paused = true)]
