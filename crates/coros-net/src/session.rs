@@ -358,8 +358,11 @@ impl<D, W> Session<D, W> {
 
     /// Sends what waits for room in all.
     fn pump_crowded(&mut self) {
-        for target in self.flow.take_crowded() {
+        while let Some(target) = self.flow.first_crowded() {
             self.pump(target);
+            if self.flow.first_crowded() == Some(target) {
+                return;
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 //! There is an entry for a coroutine only while something is outstanding or waits for it.
 //! Sans-io.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::id_hash::IdHash;
 use crate::wire::WINDOW;
@@ -19,8 +19,10 @@ pub(super) struct Flow<D> {
     targets: HashMap<u64, Target<D>, IdHash>,
     outstanding: usize,
     limit: usize,
-    /// Coroutines for which something waits that lacks room for the peer as a whole.
-    crowded: VecDeque<u64>,
+    /// Coroutines for which something waits that lacks room for the peer as a whole, who came first
+    /// first.
+    crowded: BTreeMap<u64, u64>,
+    last_crowded: u64,
     last_place: u64,
     /// How many messages wait.
     waiting: usize,
@@ -35,7 +37,18 @@ struct Target<D> {
         reason = "one word instead of four in each of many"
     )]
     waiting: Option<Box<VecDeque<Waiting<D>>>>,
-    is_crowded: bool,
+    /// Its place among those who are crowded; 0 if it is none of them.
+    crowded: u64,
+}
+
+impl<D> Target<D> {
+    fn new() -> Self {
+        Target {
+            outstanding: 0,
+            waiting: None,
+            crowded: 0,
+        }
+    }
 }
 
 /// A message that waits.
@@ -76,7 +89,8 @@ impl<D> Flow<D> {
             outstanding: 0,
             // Until the peer has said what it bears.
             limit: WINDOW,
-            crowded: VecDeque::new(),
+            crowded: BTreeMap::new(),
+            last_crowded: 0,
             last_place: 0,
             waiting: 0,
         }
@@ -94,11 +108,7 @@ impl<D> Flow<D> {
         if self.outstanding >= self.limit {
             return false;
         }
-        let entry = self.targets.entry(target).or_insert(Target {
-            outstanding: 0,
-            waiting: None,
-            is_crowded: false,
-        });
+        let entry = self.targets.entry(target).or_insert_with(Target::new);
         if entry.outstanding >= WINDOW || entry.waiting.is_some() {
             return false;
         }
@@ -112,11 +122,7 @@ impl<D> Flow<D> {
         self.last_place += 1;
         let number = self.last_place;
         self.waiting += 1;
-        let entry = self.targets.entry(target).or_insert(Target {
-            outstanding: 0,
-            waiting: None,
-            is_crowded: false,
-        });
+        let entry = self.targets.entry(target).or_insert_with(Target::new);
         let waiting = entry.waiting.get_or_insert_default();
         waiting.push_back(Waiting {
             place: number,
@@ -169,14 +175,21 @@ impl<D> Flow<D> {
             None
         };
         match hindrance {
-            Some(Hindrance::Target) => None,
+            Some(Hindrance::Target) => {
+                self.uncrowded(target);
+                None
+            }
             Some(Hindrance::Peer) => {
-                if !std::mem::replace(&mut entry.is_crowded, true) {
-                    self.crowded.push_back(target);
+                if entry.crowded == 0 {
+                    self.last_crowded += 1;
+                    entry.crowded = self.last_crowded;
+                    self.crowded.insert(entry.crowded, target);
                 }
                 None
             }
             None => {
+                // Others have their turn before the next.
+                self.crowded.remove(&std::mem::take(&mut entry.crowded));
                 entry.outstanding += cost;
                 self.outstanding += cost;
                 self.waiting -= 1;
@@ -187,21 +200,22 @@ impl<D> Flow<D> {
         }
     }
 
-    /// Coroutines for which something waits that lacked room for the peer as a whole, who came
-    /// first first. Those that still lack it come back by [`next`](Flow::next).
-    pub(super) fn take_crowded(&mut self) -> VecDeque<u64> {
-        let crowded = std::mem::take(&mut self.crowded);
-        for target in &crowded {
-            if let Some(entry) = self.targets.get_mut(target) {
-                entry.is_crowded = false;
-            }
+    /// The coroutine for which something waits that lacked room for the peer as a whole, and whose
+    /// turn it is. If it still lacks that, so do the others.
+    pub(super) fn first_crowded(&self) -> Option<u64> {
+        self.crowded.first_key_value().map(|(_, target)| *target)
+    }
+
+    fn uncrowded(&mut self, target: u64) {
+        if let Some(entry) = self.targets.get_mut(&target) {
+            self.crowded.remove(&std::mem::take(&mut entry.crowded));
         }
-        crowded
     }
 
     /// All that waits, who came first first.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = D> + use<D> {
         let targets = std::mem::take(&mut self.targets);
+        self.crowded.clear();
         self.waiting = 0;
         let mut all: Vec<_> = targets
             .into_values()
@@ -234,6 +248,7 @@ impl<D> Flow<D> {
             .is_some_and(|waiting| waiting.is_empty())
         {
             entry.waiting = None;
+            self.crowded.remove(&std::mem::take(&mut entry.crowded));
         }
         if entry.outstanding == 0 && entry.waiting.is_none() {
             self.targets.remove(&target);
@@ -277,9 +292,40 @@ mod tests {
         flow.wait(3, &[], &[], 3);
         assert!(flow.next(3, |_| 1000, |_| true).is_none());
         flow.credit(1, 1000);
-        assert_eq!(flow.take_crowded(), [3]);
+        assert_eq!(flow.first_crowded(), Some(3));
         let next = flow.next(3, |_| 1000, |_| true);
         assert_eq!(next.map(|waiting| waiting.waiter), Some(3));
+        assert_eq!(flow.first_crowded(), None);
+    }
+
+    #[test]
+    fn who_is_crowded_has_one_place_and_none_when_he_gives_up() {
+        let mut flow = Flow::<u32>::new();
+        assert!(flow.take(1, WINDOW));
+        for n in 0..100 {
+            for target in [2, 3] {
+                let place = flow.wait(target, &[], &[], n);
+                assert!(flow.next(target, |_| 10, |_| true).is_none());
+                assert!(flow.crowded.len() <= 2);
+                if target == 2 {
+                    assert!(flow.withdraw(place).is_some());
+                }
+            }
+        }
+        assert_eq!(flow.crowded.values().collect::<Vec<_>>(), [&3]);
+        // The turns go round.
+        flow.wait(2, &[], &[], 200);
+        assert!(flow.next(2, |_| 10, |_| true).is_none());
+        flow.credit(1, WINDOW);
+        let next = |flow: &mut Flow<u32>| {
+            let first = flow.first_crowded()?;
+            let next = flow.next(first, |_| WINDOW / 2, |_| true)?;
+            assert!(flow.next(first, |_| WINDOW / 2, |_| false).is_none());
+            Some(next.waiter)
+        };
+        assert_eq!([next(&mut flow), next(&mut flow)], [Some(0), Some(200)]);
+        assert_eq!(flow.drain().count(), 99);
+        assert_eq!(flow.first_crowded(), None);
     }
 
     #[test]
