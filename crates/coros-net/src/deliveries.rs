@@ -292,6 +292,7 @@ mod tests {
             inflow: Arc::new(Inflow::new(1 << 20)),
         };
         course.queues.open(7);
+        assert!(course.inflow.waits(7, frame(7).length()).is_ok());
         for _ in 0..3 {
             assert!(course.queues.behind(&frame(7), Vec::new));
             assert!(course.inflow.waits(7, frame(7).length()).is_ok());

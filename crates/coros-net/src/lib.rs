@@ -56,6 +56,7 @@ mod carrier;
 mod census;
 mod deliveries;
 mod discovery;
+mod dormancy;
 mod events;
 mod exports;
 mod files;

@@ -105,8 +105,6 @@ pub(crate) struct Inner {
     refusing: AtomicBool,
     tickets: AtomicU64,
     peers: Mutex<BTreeMap<NodeId, Weak<Peer>>>,
-    /// Those whose sessions are dormant: perhaps nobody else keeps them.
-    dormant: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -363,7 +361,6 @@ impl Inner {
             refusing: AtomicBool::new(false),
             tickets: AtomicU64::new(0),
             peers: Mutex::default(),
-            dormant: Mutex::default(),
         }
     }
 
@@ -418,23 +415,6 @@ impl Inner {
         if let Some(peer) = self.present_peer(id) {
             peer.end(reason);
         }
-    }
-
-    /// A peer's session has become dormant, or has been.
-    pub(crate) fn keep(&self, peer: &Arc<Peer>) {
-        let mut kept = self.lock_dormant();
-        // Looked at under the lock: the last one to look decides.
-        let before = if peer.is_dormant() {
-            kept.insert(peer.id(), Arc::clone(peer))
-        } else {
-            kept.remove(&peer.id())
-        };
-        drop(kept);
-        drop(before);
-    }
-
-    fn lock_dormant(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<Peer>>> {
-        self.dormant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a session with a peer that the peer knows of as well.

@@ -14,7 +14,9 @@ mod tasks;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::carrier::Import;
 use crate::deliveries::Queues;
+use crate::dormancy;
 use crate::greeting;
 use crate::imports::Imports;
 use crate::inflow::Inflow;
@@ -66,6 +69,10 @@ pub(crate) struct Peer {
 
 struct State {
     location: Location,
+    /// The peer itself has said so.
+    is_proven: bool,
+    /// Where it may listen as well: to be tried when it cannot be reached.
+    rumour: Option<SocketAddr>,
     rendezvous: Rendezvous,
     /// There is one from the first wish to reach the peer until it ends, with and without a link.
     session: Option<PeerSession>,
@@ -136,6 +143,8 @@ impl Peer {
             exchange: Arc::new(scope),
             state: Mutex::new(State {
                 location: location.clone(),
+                is_proven: false,
+                rumour: None,
                 rendezvous: Rendezvous::new(smaller),
                 session: None,
                 number: number(node),
@@ -194,8 +203,14 @@ impl Peer {
     /// Somebody knows where the peer listens.
     pub(crate) fn learn(&self, location: &Location) {
         let mut state = self.lock();
+        // It says so itself when there is a link.
+        if state.is_proven {
+            return;
+        }
         if state.location.endpoint.is_none() {
             state.location.endpoint = location.endpoint;
+        } else if state.location.endpoint != location.endpoint {
+            state.rumour = location.endpoint.or(state.rumour);
         }
     }
 
@@ -233,14 +248,16 @@ impl Peer {
         let todo = mem::take(&mut state.todo);
         // What a reader brings about is written when it is done with all that has come.
         let wake = state.reading.is_none() && state.must_wake();
-        let changed = state.standing() != before;
+        let after = state.standing();
+        let rests = after.dormant && !before.dormant;
+        let changed = after != before;
         drop(state);
         if wake {
             self.wake.notify_one();
         }
         if changed {
-            if let Some(peer) = self.this.upgrade() {
-                self.node.keep(&peer);
+            if rests && let Some(peer) = self.this.upgrade() {
+                dormancy::spawn(peer);
             }
             self.changed.notify_waiters();
             // Perhaps the end of the session: what is left to write has its own time.
@@ -250,8 +267,16 @@ impl Peer {
         result
     }
 
-    pub(crate) fn is_dormant(&self) -> bool {
-        self.lock().is_dormant()
+    /// Waits until the session is not dormant any more.
+    pub(crate) async fn awake(&self) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if !self.lock().is_dormant() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// The link is idle. That it is used meanwhile the session sees itself.

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{collector, events, next, sent};
-use coros_core::{Context, Exit, Reply, SendError, spawn};
+use coros_core::{Address, Context, Exit, Reply, SendError, spawn};
 use coros_net::sim::{SimHost, SimNetwork};
 use coros_net::{Builder, Node, PeerEvent};
 use tokio::time::{Instant, sleep};
@@ -161,6 +161,42 @@ async fn a_peer_that_dies_while_its_link_is_closed_is_found_out_at_the_next_use(
         "{lost:?}"
     );
     assert!(began.elapsed() <= 3 * LATENCY, "nobody listens there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_dies_while_its_link_is_closed_is_not_kept_for_ever() {
+    let network = SimNetwork::new(8);
+    let (hosts, nodes) = scene(&network).await;
+    let [desk, farm] = &nodes;
+    let before = desk.census();
+    let mut told = events(desk);
+    // What it was told of counts as having an address.
+    let (home, mut at_home) = collector::<u32>();
+    let bytes = desk.encode_for(farm.location().node, &home);
+    let lent: Address<u32> = farm
+        .decode(&bytes.expect("it can travel"))
+        .expect("it is one");
+    drop(home);
+    lent.deliver(7).await.expect("it can be reached");
+    assert_eq!(next(&mut at_home).await, 7);
+    // As long as it is there it is kept, through many a look.
+    sleep(100 * IDLE).await;
+    assert_eq!(linked(&nodes), [0, 0]);
+    lent.deliver(8).await.expect("it is as it was");
+    assert_eq!(next(&mut at_home).await, 8);
+    sleep(CLOSED).await;
+    assert_eq!(linked(&nodes), [0, 0]);
+    hosts[1].kill();
+    // Its address is of no use there any more.
+    let gone = tokio::time::timeout(100 * IDLE, at_home.recv()).await;
+    assert_eq!(gone, Ok(None));
+    assert!(matches!(next(&mut told).await, PeerEvent::Joined(_)));
+    assert!(matches!(next(&mut told).await, PeerEvent::Lost(..)));
+    let after = desk.census();
+    assert_eq!(
+        (after.peers, after.sessions),
+        (before.peers, before.sessions)
+    );
 }
 
 #[tokio::test(start_paused = true)]

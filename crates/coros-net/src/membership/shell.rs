@@ -79,6 +79,11 @@ impl Shell {
         self.lock().members().cloned().collect()
     }
 
+    /// Whether it is one of the members that there are.
+    pub(crate) fn has(&self, peer: NodeId) -> bool {
+        self.lock().members().any(|member| member.node == peer)
+    }
+
     fn handle(&self, node: &Arc<Inner>, input: Input<'_>) {
         // Done in their order, after the lock is released: they take the locks of peers.
         let outputs: Vec<_> = {

@@ -179,6 +179,9 @@ impl Peer {
             if state.rendezvous.is_linked() {
                 return;
             }
+            if let Some(other) = state.rumour.take() {
+                state.rumour = state.location.endpoint.replace(other);
+            }
             let reason = reason.to_owned();
             let away = state
                 .session
@@ -293,6 +296,8 @@ impl State {
         hello: &Hello,
     ) -> Result<Linked, String> {
         self.location = location.clone();
+        self.is_proven = true;
+        self.rumour = None;
         // Of what it has had in a session that is over nothing is known.
         let goes_on = hello.session.theirs == self.number;
         let received = if goes_on { hello.received } else { [0; 2] };
