@@ -30,18 +30,24 @@ pub(crate) fn builder(identity: &Identity) -> anyhow::Result<Builder> {
 /// A node that will be a member, so that it learns of those that the ones around it know: it listens
 /// where these can dial it.
 pub(crate) async fn member(identity: &Identity, around: &Around) -> anyhow::Result<Builder> {
-    let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    // Those that are found may be on any machine.
+    let ip = match around.discover {
+        true => Ipv4Addr::UNSPECIFIED,
+        false => Ipv4Addr::LOCALHOST,
+    };
+    let mut listen = SocketAddr::from((ip, 0));
     for peer in &around.peer {
         let found = look_up(peer).await?;
         if found.iter().any(|endpoint| !endpoint.ip().is_loopback()) {
             let has_v4 = found.iter().any(SocketAddr::is_ipv4);
-            listen = match has_v4 {
+            listen = match has_v4 || around.discover {
                 true => (Ipv4Addr::UNSPECIFIED, 0).into(),
                 false => (Ipv6Addr::UNSPECIFIED, 0).into(),
             };
         }
     }
-    Ok(builder(identity)?.listen(listen))
+    let builder = builder(identity)?.discover(around.discover);
+    Ok(builder.listen(listen))
 }
 
 /// Links with those around, which tell of the others. One that is there is enough.
@@ -53,7 +59,8 @@ pub(crate) async fn join(node: &Node, around: &Around, hint: &str) -> anyhow::Re
             Err(error) => failed.push(error),
         }
     }
-    if failed.len() < around.peer.len() {
+    // Those that are found come by themselves.
+    if failed.len() < around.peer.len() || around.discover {
         for error in failed {
             say(&format!("{error:#}"));
         }
@@ -91,9 +98,9 @@ impl<'a> Way<'a> {
         if self.is_endpoint() {
             return Ok(builder(identity)?.no_listen());
         }
-        if self.around.peer.is_empty() {
+        if self.around.peer.is_empty() && !self.around.discover {
             bail!(
-                "nobody can be asked where {:?} is: give HOST:PORT in its place, or a --peer",
+                "nobody can be asked where {:?} is: give HOST:PORT in its place, a --peer, or --discover",
                 self.target
             );
         }
@@ -124,9 +131,11 @@ impl<'a> Way<'a> {
                 ),
             }
             if Instant::now() >= deadline {
-                bail!(
-                    "no node is called {target:?} among those that the --peer know: check the name"
-                );
+                let known = match around.peer.is_empty() {
+                    true => "those that are found on the local network: does it --discover?",
+                    false => "those that the --peer know: check the name",
+                };
+                bail!("no node is called {target:?} among {known}");
             }
             tokio::time::sleep(AGAIN).await;
         }

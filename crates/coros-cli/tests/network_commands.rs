@@ -158,7 +158,7 @@ fn who_is_not_there_is_told_of_with_what_to_do() {
         ),
         (vec!["ping", &at, "--interval", "0"], 2, "from 0.001"),
         (vec!["peers", "--peer", &nobody], 1, "does a node run there"),
-        (vec!["peers"], 2, "--peer"),
+        (vec!["peers"], 2, "--peer <HOST:PORT>|--discover"),
     ] {
         let ended = scene.run(&args);
         assert_eq!(ended.status.code(), Some(code), "{args:?}");
@@ -210,6 +210,40 @@ fn a_node_that_is_killed_answers_no_more_and_an_interrupt_sums_up() {
     let (asked_for, answered) = summary(&ping.end(), 0);
     assert_eq!(asked_for, 40);
     assert!((1..40).contains(&answered), "then nobody is there");
+}
+
+#[test]
+fn nodes_that_let_themselves_be_found_need_no_address() {
+    let scene = Scene::set();
+    // Other tests look around as well, and so may whoever works on this machine.
+    let network = format!("test-{}", std::process::id());
+    let around = ["--discover", "--network", &network];
+    let (_desk, at) = scene.node("desk", &[&around[..], &ANYWHERE].concat());
+    let pinged = scene.run(&[&["ping", "desk", "--count", "1"], &around[..]].concat());
+    assert!(pinged.status.success(), "{}", text(&pinged.stderr));
+    assert!(text(&pinged.stdout).contains(&at));
+
+    let mut sent = [&["send", "desk", "Cargo.toml"], &around[..]].concat();
+    let ended = scene.run(&sent);
+    assert!(ended.status.success(), "{}", text(&ended.stderr));
+    assert!(scene.inbox.path().join("Cargo.toml").exists());
+    sent[1] = "nobody";
+    let ended = scene.run(&sent);
+    assert_eq!(ended.status.code(), Some(1));
+    let said = text(&ended.stderr);
+    assert!(said.contains("does it --discover?"), "{said}");
+
+    let began = Instant::now();
+    loop {
+        let listed = scene.run(&[&["peers", "--json"], &around[..]].concat());
+        if listed.status.success() {
+            let listed: Value = serde_json::from_slice(&listed.stdout).expect("one object");
+            assert_eq!(listed["peers"][0]["name"], "desk", "{listed}");
+            assert_eq!(listed["peers"][0]["endpoint"], *at, "{listed}");
+            break;
+        }
+        assert!(began.elapsed() < LIMIT, "{}", text(&listed.stderr));
+    }
 }
 
 #[test]

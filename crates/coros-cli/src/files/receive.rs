@@ -1,5 +1,7 @@
 //! `coros receive`.
 
+use std::net::Ipv4Addr;
+
 use anyhow::Context;
 use coros::net::{Folder, PeerEvent};
 use tokio::sync::mpsc;
@@ -9,6 +11,8 @@ use crate::flags::files::ReceiveFlags;
 use crate::network::builder;
 use crate::terminal::{Name, say};
 
+/// Where it listens unless told.
+const PORT: u16 = 7340;
 /// Files that have come and are not printed yet; more than peers can have at a time.
 const QUEUE: usize = 1024;
 
@@ -24,7 +28,13 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<()> {
     if flags.durable {
         folder = folder.durable();
     }
-    let mut builder = builder(&flags.identity)?.listen(flags.listen).files(folder);
+    let ip = match flags.around.discover {
+        true => Ipv4Addr::UNSPECIFIED,
+        false => Ipv4Addr::LOCALHOST,
+    };
+    let listen = flags.listen.unwrap_or((ip, PORT).into());
+    let mut builder = builder(&flags.identity)?.listen(listen).files(folder);
+    builder = builder.discover(flags.around.discover);
     for peer in &flags.around.peer {
         builder = builder.peer(peer);
     }

@@ -15,7 +15,8 @@ use super::network::{Around, Identity};
 #[command(
     verbatim_doc_comment,
     after_long_help = "\
-NODE is HOST:PORT, or the name of a node that one of the --peer is or knows.
+NODE is HOST:PORT, or the name of a node that one of the --peer, or one found by --discover, is or
+knows.
 
 Output:
   A line for each file on standard output, everything else on standard error. With --json it is one
@@ -31,6 +32,7 @@ Exit status:
 
 Examples:
   coros send 127.0.0.1:7340 report.pdf
+  coros send desk photo.jpg --discover
   coros send desk *.csv --to today --peer 10.0.0.7:7340 --json"
 )]
 pub(crate) struct SendFlags {
@@ -82,16 +84,17 @@ Exit status:
   130  interrupted by Ctrl-C
 
 Examples:
-  coros receive ~/inbox --name desk
+  coros receive ~/inbox --name desk --discover
   coros receive /srv/in --listen 0.0.0.0:7340 --max-size 20G"
 )]
 pub(crate) struct ReceiveFlags {
     /// Where files go; it has to exist
     pub(crate) folder: PathBuf,
 
-    /// Where to listen; port 0 is any that is free
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7340")]
-    pub(crate) listen: SocketAddr,
+    /// Where to listen; port 0 is any that is free [default: 127.0.0.1:7340, for this machine alone;
+    /// with --discover 0.0.0.0:7340, for all]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
 
     /// The most that a file may have: bytes, or with K, M, G, T (powers of 1024)
     #[arg(long, value_name = "N", value_parser = size)]

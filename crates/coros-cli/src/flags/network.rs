@@ -8,12 +8,12 @@ use clap::{ArgGroup, Args};
 
 /// Show who is on the network
 ///
-/// Joins the network by way of the nodes that are given, learns from them of all others, asks each
-/// how far away it is, and leaves again.
+/// Joins the network by way of nodes that are given, or found on the local network, learns from them
+/// of all others, asks each how far away it is, and leaves again.
 #[derive(Args, Debug)]
 #[command(
     verbatim_doc_comment,
-    group = ArgGroup::new("around").args(["peer"]).required(true).multiple(true),
+    group = ArgGroup::new("around").args(["peer", "discover"]).required(true).multiple(true),
     after_long_help = "\
 Output:
   A line for each node on standard output, everything else on standard error:
@@ -35,7 +35,7 @@ Exit status:
   2    the command line or COROS_LOG is wrong
 
 Examples:
-  coros peers --peer 127.0.0.1:7340
+  coros peers --discover
   coros peers --peer farm.example:7340 --wait 5 --json | jq -r '.peers[].name'"
 )]
 pub(crate) struct PeersFlags {
@@ -62,7 +62,8 @@ pub(crate) struct PeersFlags {
 #[command(
     verbatim_doc_comment,
     after_long_help = "\
-NODE is HOST:PORT, or the name of a node that one of the --peer is or knows.
+NODE is HOST:PORT, or the name of a node that one of the --peer, or one found by --discover, is or
+knows.
 
 Output:
   A line for each word on standard output, and a summary; everything else on standard error. Ctrl-C
@@ -84,6 +85,7 @@ Exit status:
 
 Examples:
   coros ping 10.0.0.7:7340
+  coros ping desk --discover
   coros ping desk --peer 10.0.0.7:7340 --count 100 --interval 0.1"
 )]
 pub(crate) struct PingFlags {
@@ -120,6 +122,10 @@ pub(crate) struct Around {
     /// A node of the network, from which one learns of the others; more than once for several
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) peer: Vec<String>,
+
+    /// Find nodes on the local network that do the same, by multicast DNS
+    #[arg(long)]
+    pub(crate) discover: bool,
 }
 
 /// Who one is on which network.

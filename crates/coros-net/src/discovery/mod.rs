@@ -1,7 +1,7 @@
 //! Finding other nodes: from where a node starts to know the network.
 //!
 //! A [`Source`] tells which endpoints there are, again and again: addresses that were given
-//! ([`fixed`]), whatever a name stands for in the DNS ([`dns`]), a file ([`file`]), whoever announces
+//! ([`fixed`]), whatever a name stands for in the DNS ([`dns`]), a file ([`mod@file`]), whoever announces
 //! himself on the local network ([`multicast`]). One
 //! [`Dialler`] makes links with what they tell, in time and without haste. One found member is enough:
 //! the membership knows the others.

@@ -1,4 +1,4 @@
-//! Whoever announces himself on the local network, by multicast DNS; see [`announced`](super::announced).
+//! Whoever announces himself on the local network, by multicast DNS; see [`announced`].
 //!
 //! Each node has a responder of its own, a thread of mdns-sd, which ends with the node and says
 //! goodbye. It listens on all interfaces there are, and looks for new ones every few seconds.
