@@ -166,10 +166,10 @@ async fn connect(node: &Node, target: &str, hint: &str) -> anyhow::Result<Locati
         }
     }
     match error {
-        // It says all that its sources say.
-        Some(error @ ConnectError::Unreachable { .. }) => {
-            bail!("{error}; {hint}, and listen on this port?")
+        Some(ConnectError::Unreachable { endpoint, source }) => {
+            bail!("cannot reach {endpoint}: {source}; {hint}, and listen on this port?")
         }
+        // It says all that its sources say.
         Some(error) => bail!("{error}"),
         None => bail!("{target:?} has no address"),
     }

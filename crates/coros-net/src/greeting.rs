@@ -22,6 +22,7 @@ use crate::peer::{Failure, Greeting, Linked, Peer};
 use crate::read_ahead::{Carried, ReadAhead};
 use crate::rendezvous::Ticket;
 use crate::roster::Fact;
+use crate::tame;
 use crate::transport::BoxStream;
 use crate::wire::{self, Envelope, Frame, Goodbye, Hello, Kind, SessionId};
 
@@ -477,7 +478,7 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
         Kind::Goodbye => match wire::read_value(frame).map_err(protocol)? {
             Goodbye::Duplicate => Ok(Answered::Duplicate),
             Goodbye::Leaving => Err(HandshakeError::Refused("it is shutting down".into())),
-            Goodbye::Refused(why) => Err(HandshakeError::Refused(why)),
+            Goodbye::Refused(why) => Err(HandshakeError::Refused(tame::text(&why))),
         },
         kind => Err(protocol(wire::WireError::Unexpected(kind))),
     }

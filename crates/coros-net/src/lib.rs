@@ -89,6 +89,7 @@ mod rogue_tests;
 mod roster;
 mod scope;
 mod secret;
+mod tame;
 mod tcp;
 mod tls;
 mod transport;

@@ -581,7 +581,7 @@ fn listen_advice(source: &io::Error) -> String {
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody answers there.
-    #[error("cannot reach {endpoint}: {source}")]
+    #[error("cannot reach {endpoint}: {source}; does a node listen there?")]
     Unreachable {
         /// What was dialled.
         endpoint: SocketAddr,
@@ -597,7 +597,9 @@ pub enum ConnectError {
         source: HandshakeError,
     },
     /// No link in time.
-    #[error("no link with {endpoint} within {after:.1?}")]
+    #[error(
+        "no link with {endpoint} within {after:.1?}: check the address, and whether a firewall is on the way"
+    )]
     TimedOut {
         /// What was dialled.
         endpoint: SocketAddr,

@@ -51,6 +51,7 @@ use self::idle::Idle;
 use self::pings::Pings;
 use self::receipts::Receipts;
 use crate::outbox::{BadCount, Batch, Counts, NoRoom, Outbox};
+use crate::tame;
 use crate::wire::{self, Envelope, Frame, Goodbye, Kind, WireError};
 
 /// The peer is told within this time that what it sent has come.
@@ -762,7 +763,8 @@ impl<D, W> Session<D, W> {
         let correlation = frame.envelope.correlation;
         match frame.envelope.kind {
             Kind::Delivered => {
-                let result = wire::read_value(frame)?;
+                let result: Result<(), CarryError> = wire::read_value(frame)?;
+                let result = result.map_err(tame::carry);
                 let waiter = self.delivers.remove(&correlation);
                 self.outputs
                     .extend(waiter.map(|waiter| Output::Delivered(waiter, result)));
@@ -803,7 +805,7 @@ impl<D, W> Session<D, W> {
             }
             Kind::Goodbye => match wire::read_value(frame)? {
                 Goodbye::Refused(reason) => {
-                    let reason = format!("it ended the link: {reason}");
+                    let reason = format!("it ended the link: {}", tame::text(&reason));
                     self.end(Phase::Ended, End::Lost(reason.clone()), &reason);
                 }
                 _ => self.end(Phase::Ended, End::Left, "it has left the network"),

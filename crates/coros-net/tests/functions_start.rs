@@ -128,7 +128,7 @@ async fn no_more_run_than_may_and_the_numbers_are_told() {
     assert_eq!(refused.why, NotStarted::Limit(limit));
     let text = refused.to_string();
     assert!(
-        text.contains("\"count\" on farm") && text.contains("2 of this node"),
+        text.contains("\"count\" on farm") && text.contains("raise `Offer::per_peer`"),
         "{text}"
     );
 
@@ -459,6 +459,7 @@ async fn it_is_found_by_a_name_that_goes_when_it_is_withdrawn() {
     farm.register("counting", &offered).unwrap();
     desk.connect(endpoint(&farm)).await.unwrap();
     let found: Count = soon(desk.locate("counting")).await.unwrap();
+    assert_eq!(found.name(), "counting");
     let coro = soon(found.start(1)).await.unwrap();
     assert_eq!(soon(coro.ask(Order::Total)).await, Ok(1));
     let wrong = desk.try_locate::<Rci<u64, Order, String>>("counting");
@@ -476,6 +477,8 @@ async fn it_is_found_by_a_name_that_goes_when_it_is_withdrawn() {
 
     assert!(farm.withdraw("count"));
     let refused = soon(found.start(7)).await.unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("\"counting\" on farm"), "{text}");
     assert_eq!((refused.args, refused.why), (7, NotStarted::Unknown));
     soon(async {
         while desk.try_locate::<Count>("counting").is_ok() {

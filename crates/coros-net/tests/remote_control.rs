@@ -377,6 +377,26 @@ async fn swap_to_a_function_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_that_nobody_waits_for_is_withdrawn() {
+    both(async |scene| {
+        scene.home.offer_swap("rude", rude).unwrap();
+        let (_home, clerk) = clerk_of(&scene);
+        let mut first = Box::pin(clerk.swap_to_timeout(10 * LIMIT, "rude"));
+        assert!(polled(&mut first).await.is_pending());
+        let second = clerk.swap_to_timeout(SHORT, "rude").await;
+        assert_eq!(second, Err(SwapError::Busy));
+        drop(first);
+        while clerk.swap_to_timeout(SHORT, "rude").await == Err(SwapError::Busy) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let next = clerk.swap_to_timeout(SHORT, "rude").await;
+        assert_eq!(next, Err(SwapError::NotTaken(SHORT)));
+        scene.home.withdraw_swap("rude");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn join_of_one_started_by_name() {
     async fn add(_me: Context<()>, (a, b): (u32, u32)) -> u32 {
         a.checked_add(b).expect("a small sum")

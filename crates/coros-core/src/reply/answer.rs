@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use super::right::Right;
 use super::{Reply, Way};
 use crate::mailbox::oneshot;
-use crate::remote::{CarryError, CodecError, Message};
+use crate::remote::{BoxFuture, CarryError, CodecError, Message};
 
 /// The right to answer a question, and the answer to come.
 pub fn question<T: Send + 'static>() -> (Reply<T>, Answer<T>) {
@@ -33,6 +33,18 @@ impl<T> fmt::Debug for Answer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Answer")
     }
+}
+
+/// Resolves when nobody on another node waits for the answer any more, or the session with it is
+/// over; never, if whoever asks is here.
+pub fn given_up<T: Send + 'static>(reply: &Reply<T>) -> BoxFuture<()> {
+    reply.given_up()
+}
+
+/// Nobody waits any more for the answer to a question that has been written into a message: whoever
+/// could answer is told so.
+pub fn give_up<T: Send + 'static>(mut reply: Reply<T>) {
+    reply.give_up();
 }
 
 /// Answers, and resolves when the answer is with whoever asks, or the link there is lost. Waits

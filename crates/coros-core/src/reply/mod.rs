@@ -27,7 +27,7 @@ use crate::primitives::{Mutex, lock};
 use crate::remote::{self, BoxFuture, Imported, Message, RemoteId};
 use crate::schema;
 
-pub use answer::{Answer, answer, question};
+pub use answer::{Answer, answer, give_up, given_up, question};
 pub use error::AskError;
 
 /// The right to answer one question: part of a message sent with

@@ -280,6 +280,7 @@ fn place(path: &Path) -> Result<Place, Refusal> {
         label: folder.to_string_lossy().into(),
         folder: opened.map_err(|e| Refusal::Disk(format!("its folder: {e}")))?,
         name,
+        _made: None,
     })
 }
 

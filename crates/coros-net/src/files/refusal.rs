@@ -12,7 +12,9 @@ const MAX_TEXT: usize = 2 << 10;
 #[non_exhaustive]
 pub enum Refusal {
     /// The node was started without a folder for files.
-    #[error("it has no folder for files: start it with `Builder::files`")]
+    #[error(
+        "it takes no files: it has to be started with a folder for them, as by `Builder::files` or `coros receive`"
+    )]
     NoFolder,
     /// Its folder does not allow this.
     #[error(

@@ -185,6 +185,30 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn what_is_only_announced_leaves_no_folders() {
+    let Scene {
+        node: _node,
+        mut rogue,
+        outer,
+        ..
+    } = Scene::set().await;
+    let inbox = outer.path().join("inbox");
+    fs::create_dir(inbox.join("ours")).unwrap();
+    let name = format!("ours/{}x", "d/".repeat(100));
+    rogue.say(&send(&name, b"x")).await;
+    assert_eq!(rogue.wanted().await, 0);
+    assert!(inbox.join("ours/d/d").exists());
+    drop(rogue);
+    soon(async {
+        while inbox.join("ours/d").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert!(inbox.join("ours").exists(), "it was there before");
+}
+
+#[tokio::test]
 async fn no_name_leads_out_of_the_folder() {
     let mut scene = Scene::set().await;
     let absolute = scene.outer.path().join("secret");

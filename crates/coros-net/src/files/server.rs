@@ -111,7 +111,11 @@ impl Server {
         let prepare = move |differs, cancelled: &_| {
             let place = store.place(&file, size)?;
             let room = |bytes| store.promise(bytes).map(Some);
-            prepare(place, announced, differs, cancelled, room)
+            match prepare(place, announced, differs, cancelled, room) {
+                // Its folder has gone, with another transfer that had made it.
+                Err(Refusal::Missing) => Err(Refusal::Busy),
+                prepared => prepared,
+            }
         };
         let taker = Taker {
             size,

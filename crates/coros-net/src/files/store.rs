@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
@@ -42,7 +42,8 @@ impl Store {
         })
     }
 
-    /// Where a file of that name and size goes. Folders on the way are made, if the disk has room.
+    /// Where a file of that name and size goes. Folders on the way are made, if the disk has room,
+    /// and are gone with the place if nothing has come into them.
     pub(super) fn place(&self, name: &FileName, size: u64) -> Result<Place, Refusal> {
         match self.walk(name, false) {
             Err(Refusal::Missing) => {
@@ -76,13 +77,24 @@ impl Store {
     fn walk(&self, name: &FileName, make: bool) -> Result<Place, Refusal> {
         let failed = |error: io::Error| Refusal::io(&error);
         let mut folder = self.root.try_clone().map_err(failed)?;
+        let mut made = Made {
+            root: self.root.try_clone().map_err(failed)?,
+            path: PathBuf::new(),
+            depth: 0,
+        };
         for part in name.folders() {
             let mut next = folder.open_dir_nofollow(part);
+            made.path.push(part);
             if make && matches!(&next, Err(e) if e.kind() == io::ErrorKind::NotFound) {
                 match folder.create_dir(part) {
-                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e)),
-                    _ => next = folder.open_dir_nofollow(part),
+                    Ok(()) => made.depth += 1,
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(e) => {
+                        made.path.pop();
+                        return Err(failed(e));
+                    }
                 }
+                next = folder.open_dir_nofollow(part);
             }
             folder = match next {
                 Ok(next) => next,
@@ -93,6 +105,7 @@ impl Store {
             folder,
             label: Arc::clone(&self.label),
             name: name.last().to_owned(),
+            _made: (made.depth > 0).then_some(made),
         })
     }
 
@@ -123,6 +136,36 @@ pub(super) struct Place {
     /// What people call the folder that peers have been given.
     pub(super) label: Arc<str>,
     pub(super) name: String,
+    /// What was made for it.
+    pub(super) _made: Option<Made>,
+}
+
+/// The folders that were made on the way to a place: they go with it if they are empty. So peers
+/// that only announce files leave nothing, which no limit would count.
+#[derive(Debug)]
+pub(super) struct Made {
+    root: Dir,
+    /// From the root.
+    path: PathBuf,
+    /// So many at the end of the path.
+    depth: usize,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for _ in 0..self.depth {
+            let Some(parent) = self.path.parent() else {
+                return;
+            };
+            let part = self.path.file_name().unwrap_or_default();
+            let removed = sweep::open(&self.root, parent).and_then(|it| it.remove_dir(part));
+            // Mostly because there is something in it.
+            if removed.is_err() {
+                return;
+            }
+            self.path.pop();
+        }
+    }
 }
 
 impl Place {

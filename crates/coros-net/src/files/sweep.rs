@@ -47,7 +47,7 @@ pub(super) fn visit(
     Ok(())
 }
 
-fn open(root: &Dir, path: &Path) -> io::Result<Dir> {
+pub(super) fn open(root: &Dir, path: &Path) -> io::Result<Dir> {
     let mut folder = root.try_clone()?;
     for part in path {
         folder = folder.open_dir_nofollow(part)?;

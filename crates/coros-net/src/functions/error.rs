@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::limits::LimitReached;
 use super::protocol::Types;
+use crate::tame;
 
 /// Why a function is not offered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +26,7 @@ pub struct StartError<Args> {
     /// What it was to be started with. If they have been on the way, questions to which they had a
     /// [`Reply`](coros_core::Reply) have ended without an answer.
     pub args: Args,
-    /// Of the function; its number for one that was located.
+    /// Of the function.
     pub name: String,
     /// The node that was to start it.
     pub node: String,
@@ -38,7 +39,7 @@ impl<Args> fmt::Display for StartError<Args> {
         let StartError {
             name, node, why, ..
         } = self;
-        write!(f, "cannot start {name} on {node}: {why}")
+        write!(f, "cannot start {name:?} on {node}: {why}")
     }
 }
 
@@ -55,7 +56,7 @@ impl<Args> std::error::Error for StartError<Args> {}
 #[non_exhaustive]
 pub enum NotStarted {
     /// The node offers no function of this name: it never did, or has withdrawn it or closed.
-    #[error("it offers no function of this name")]
+    #[error("it offers no function of this name: check the name, or whether it offers it yet")]
     Unknown,
     /// The function has other types.
     #[error(
@@ -82,32 +83,14 @@ pub enum NotStarted {
     #[error("no link: {0}")]
     Disconnected(#[serde(deserialize_with = "told")] String),
     /// More waits at that node than may; nothing has been started.
-    #[error("too much waits there")]
+    #[error("too much waits there: try again later")]
     Busy,
 }
 
-/// What a peer says is shown to people: with nothing in it that steers a terminal, and not longer than anybody reads.
-fn tame(text: &str) -> String {
-    const ENOUGH: usize = 1000;
-    let escaped = |c: char| -> String {
-        if c.is_control() {
-            c.escape_default().collect()
-        } else {
-            c.into()
-        }
-    };
-    text.chars().take(ENOUGH).map(escaped).collect()
-}
-
 fn told<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(tame(&String::deserialize(deserializer)?))
+    Ok(tame::text(&String::deserialize(deserializer)?))
 }
 
 fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CodecError, D::Error> {
-    let error = CodecError::deserialize(deserializer)?;
-    Ok(CodecError {
-        action: tame(&error.action),
-        type_name: tame(&error.type_name),
-        reason: tame(&error.reason),
-    })
+    Ok(tame::codec(&CodecError::deserialize(deserializer)?))
 }

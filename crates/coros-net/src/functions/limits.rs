@@ -31,13 +31,16 @@ pub enum LimitReached {
 impl fmt::Display for LimitReached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LimitReached::All { limit } => write!(f, "{limit} run, as many as may at once"),
-            LimitReached::PerPeer { limit } => {
-                write!(
-                    f,
-                    "{limit} of this node run, as many as may at once for one"
-                )
-            }
+            LimitReached::All { limit } => write!(
+                f,
+                "{limit} run, as many as may at once: try again when one has ended, or raise \
+                 `Offer::limit` there"
+            ),
+            LimitReached::PerPeer { limit } => write!(
+                f,
+                "{limit} of this node run, as many as may at once for one: try again when one has \
+                 ended, or raise `Offer::per_peer` there"
+            ),
         }
     }
 }

@@ -140,7 +140,7 @@ impl Node {
         Rci::there(location, name, inner.peer(location))
     }
 
-    /// Lets peers offer a function by name to the coroutines of this process whose addresses they
+    /// Lets peers offer a function by name to the coroutines of this process whose addresses peers
     /// have, by [`Address::swap_to`](coros_core::Address::swap_to); this process may too. The
     /// coroutine decides, as [ever](coros_core::swap).
     ///

@@ -27,12 +27,12 @@ impl<Args: Message, M: Message, R: Message> Handle for Rci<Args, M, R> {
         self.target == other.target && self.name == other.name
     }
 
-    fn import(node: &Access<'_>, home: &Location, number: u64) -> Self {
+    fn import(node: &Access<'_>, home: &Location, number: u64, name: &str) -> Self {
         let target = RemoteId {
             location: home.clone(),
             coroutine: number,
         };
         let carrier = node.carrier(&target);
-        Rci::new(target, "", Way::There(carrier))
+        Rci::new(target, name, Way::There(carrier))
     }
 }

@@ -28,7 +28,7 @@ use super::table::Functions;
 pub struct Rci<Args, M, R> {
     /// The part for functions of its node, which finds it by name; or its own number.
     pub(super) target: RemoteId,
-    /// Empty if it goes by its number.
+    /// One that goes by its own number does not need it.
     pub(super) name: Arc<str>,
     pub(super) way: Way,
     types: PhantomData<fn(Args) -> (M, R)>,
@@ -60,7 +60,7 @@ impl<Args, M, R> Rci<Args, M, R> {
         }
     }
 
-    /// The name under which it is offered; empty for one that was located, by whatever name.
+    /// The name under which it is offered, or for one that was located the name by which it was.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -75,10 +75,7 @@ impl<Args, M, R> Rci<Args, M, R> {
     fn error(&self, args: Args, why: NotStarted) -> StartError<Args> {
         StartError {
             args,
-            name: match &*self.name {
-                "" => format!("#{}", self.target.coroutine),
-                name => format!("{name:?}"),
-            },
+            name: self.name.to_string(),
             node: self.target.location.to_string(),
             why,
         }
@@ -295,13 +292,10 @@ impl<Args, M, R> Clone for Rci<Args, M, R> {
     }
 }
 
-/// `name@node@127.0.0.1:4000`, or with the number of one that was located for its name.
+/// `name@node@127.0.0.1:4000`.
 impl<Args, M, R> fmt::Display for Rci<Args, M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.name {
-            "" => write!(f, "#{}@{}", self.target.coroutine, self.target.location),
-            name => write!(f, "{name}@{}", self.target.location),
-        }
+        write!(f, "{}@{}", self.name, self.target.location)
     }
 }
 

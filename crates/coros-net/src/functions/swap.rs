@@ -8,11 +8,12 @@ use coros_core::remote::{
     self, BoxFuture, Carrier, CarryError, CodecError, Location, NodeId, RemoteId,
 };
 use coros_core::swap::SwapFunction;
-use coros_core::{Exit, SwapError};
+use coros_core::{Exit, Reply, SwapError};
 
 use super::protocol::{Head, SwapRequest};
 use crate::exports::{Exports, Found};
 use crate::parts::Part;
+use crate::tame;
 
 /// The functions of a node, as a carrier sees them.
 pub(super) fn functions_of(location: &Location) -> RemoteId {
@@ -40,8 +41,13 @@ pub(crate) fn swap_at(
         remote::encode(&head, buffer)
     });
     let node = to.location.to_string();
+    let Head::Swap(SwapRequest { answer, .. }) = head else {
+        unreachable!("made above");
+    };
+    let asking = Asking(Some(answer));
     Box::pin(async move {
-        drop(head);
+        // Dropped, it tells the node that nobody waits any more: the offer is withdrawn.
+        let _asking = asking;
         delivery.await.map_err(|error| match error {
             CarryError::Disconnected(why) => SwapError::Disconnected(why),
             // Its node is there, and has no functions or cannot be told of this one.
@@ -51,10 +57,21 @@ pub(crate) fn swap_at(
             error => SwapError::Refused(format!("the offer cannot travel to {node}: {error}")),
         })?;
         let lost = || format!("{node}: the link was lost before the answer came");
-        answered
-            .await
-            .unwrap_or_else(|| Err(SwapError::Disconnected(lost())))
+        let answer = answered.await;
+        let answer = answer.unwrap_or_else(|| Err(SwapError::Disconnected(lost())));
+        answer.map_err(tame::swap)
     })
+}
+
+/// A question to another node, given up with this.
+struct Asking(Option<Reply<Result<(), SwapError>>>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(reply) = self.0.take() {
+            remote::give_up(reply);
+        }
+    }
 }
 
 /// Offers a function of this node for a peer, and tells it what became of that.
@@ -77,9 +94,15 @@ pub(super) fn offer(
         (Some(_), None) => Err(SwapError::UnknownFunction(name)),
         (Some(inlet), Some(function)) => Ok(inlet.swap(function, limit)),
     };
+    let given_up = remote::given_up(&answer);
     async move {
         let result = match offered {
-            Ok(offered) => offered.await,
+            Ok(offered) => tokio::select! {
+                biased;
+                result = offered => result,
+                // With it the offer is withdrawn.
+                () = given_up => return,
+            },
             Err(error) => Err(error),
         };
         let too_long = |e: CodecError| Err(SwapError::Refused(e.to_string()));

@@ -59,13 +59,15 @@ pub enum RegisterError {
 #[non_exhaustive]
 pub enum LocateError {
     /// Nobody that this node knows of has the name.
-    #[error("nobody is registered as {name:?}")]
+    #[error("nobody is registered as {name:?}: check the name, or wait for it with `locate`")]
     NotFound {
         /// The name.
         name: Arc<str>,
     },
     /// Nobody had the name within the time limit.
-    #[error("nobody was registered as {name:?} within {limit:?}")]
+    #[error(
+        "nobody was registered as {name:?} within {limit:?}: check the name, and whether there is a way to its node"
+    )]
     TimedOut {
         /// The name.
         name: Arc<str>,

@@ -258,7 +258,7 @@ impl Inner {
             right.map(|(home, entry)| (home.clone(), entry.number))
         };
         match (right, wrong) {
-            (Some((home, number)), _) => Ok(Some(T::import(&Access(self), &home, number))),
+            (Some((home, number)), _) => Ok(Some(T::import(&Access(self), &home, number, name))),
             (None, Some((home, entry))) => Err(self.wrong_type(name, home, &entry, schema)),
             (None, None) => Ok(None),
         }
@@ -281,7 +281,7 @@ impl Inner {
             let holder = if home.node == self.location.node {
                 own.clone().flatten()
             } else if entry.schema == schema.hash() {
-                Some(T::import(&Access(self), &home, entry.number))
+                Some(T::import(&Access(self), &home, entry.number, name))
             } else {
                 None
             };

@@ -44,9 +44,9 @@ pub trait Handle: Clone + DeserializeOwned + Send + Sync + 'static {
     #[doc(hidden)]
     fn is(&self, other: &Self) -> bool;
 
-    /// What reaches the one with this number at another node.
+    /// What reaches the one with this number at another node, which was found by this name.
     #[doc(hidden)]
-    fn import(node: &Access<'_>, home: &Location, number: u64) -> Self;
+    fn import(node: &Access<'_>, home: &Location, number: u64, name: &str) -> Self;
 }
 
 /// A node, to those who make handles.
@@ -75,7 +75,7 @@ impl<M: Message> Handle for Address<M> {
         self == other
     }
 
-    fn import(node: &Access<'_>, home: &Location, number: u64) -> Self {
+    fn import(node: &Access<'_>, home: &Location, number: u64, _: &str) -> Self {
         let id = RemoteId {
             location: home.clone(),
             coroutine: number,
@@ -104,7 +104,7 @@ impl<M: Message + Clone> Handle for Channel<M> {
         self == other
     }
 
-    fn import(node: &Access<'_>, home: &Location, number: u64) -> Self {
+    fn import(node: &Access<'_>, home: &Location, number: u64, _: &str) -> Self {
         let id = RemoteId {
             location: home.clone(),
             coroutine: number,

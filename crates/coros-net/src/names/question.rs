@@ -59,7 +59,7 @@ impl Inner {
         match entry {
             None => Err(LocateError::NotFound { name: name.into() }),
             Some(entry) if entry.schema == schema.hash() && home.node != self.location.node => {
-                Ok(T::import(&Access(self), home, entry.number))
+                Ok(T::import(&Access(self), home, entry.number, name))
             }
             Some(entry) => Err(self.wrong_type(name, home.clone(), &entry, schema)),
         }
