@@ -1,7 +1,7 @@
 //! Whoever announces himself on the local network, by multicast DNS; see [`announced`].
 //!
 //! Each node has a responder of its own, a thread of mdns-sd, which ends with the node and says
-//! goodbye. It listens on all interfaces there are, and looks for new ones every few seconds.
+//! goodbye. It listens on all interfaces there are, and looks for new ones again and again.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,6 +19,8 @@ use super::announced::{self, Announced};
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 
+/// How often it is looked for new interfaces, in seconds.
+const LOOK: u32 = 2;
 /// How long the responder may take to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// A flood ends what is listened to, which rests before it is listened to again.
@@ -44,7 +46,8 @@ impl Multicast {
     ) -> io::Result<Self> {
         is_possible()?;
         let responder = Responder(ServiceDaemon::new().map_err(io::Error::other)?);
-        let events = responder.0.browse(announced::SERVICE);
+        let events = responder.0.set_ip_check_interval(LOOK);
+        let events = events.and_then(|()| responder.0.browse(announced::SERVICE));
         let events = events.map_err(io::Error::other)?;
         if let Some(listening) = listening {
             let registered = announced::service(network, node, listening)
