@@ -5,6 +5,7 @@
 //!     cargo run --release --example chat_chan_client -- bert --peer chat.example.org:4700
 
 mod chat_chan_line;
+mod dial;
 mod say;
 
 use std::io::IsTerminal;
@@ -15,9 +16,9 @@ use chat_chan_line::{Line, ROOM};
 use clap::Parser;
 use coros::net::NodeId;
 use coros::{Channel, Context, Node};
+use dial::dial;
 use say::say;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::lookup_host;
 
 /// Says the lines of standard input in a chat and prints what the others say.
 #[derive(Parser)]
@@ -46,11 +47,9 @@ async fn listen(mut me: Context<Line>, here: NodeId) {
 #[coros::main]
 async fn main() -> anyhow::Result<()> {
     let Args { name, peer } = Args::parse();
-    let at = lookup_host(&peer).await.ok().and_then(|mut at| at.next());
-    let at = at.with_context(|| format!("cannot find {peer}"))?;
     let node = Node::builder().name(name.clone()).no_listen();
     let node = node.build().await?;
-    node.connect(at)
+    dial(&node, &peer)
         .await
         .context("does chat_chan_server run?")?;
     let room: Channel<Line> = node.locate_timeout(ROOM, PATIENCE).await?;

@@ -7,6 +7,7 @@
 //!     tail -f /var/log/syslog | cargo run --release --example log_watch -- serve 4801 --contains error
 //!     cargo run --release --example log_watch -- watch 127.0.0.1:4801 192.0.2.7:4801
 
+mod dial;
 mod say;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use coros::{Channel, Context, Node};
+use dial::dial;
 use say::say;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -44,7 +46,7 @@ enum Args {
     Watch {
         /// Where they listen.
         #[arg(required = true, value_name = "HOST:PORT")]
-        servers: Vec<SocketAddr>,
+        servers: Vec<String>,
     },
 }
 
@@ -89,13 +91,12 @@ async fn print(mut me: Context<String>, from: String) {
     say!("{from} has ended");
 }
 
-async fn watch(servers: Vec<SocketAddr>) -> anyhow::Result<()> {
+async fn watch(servers: Vec<String>) -> anyhow::Result<()> {
     let node = Node::builder().name("log_watch").no_listen();
     let node = node.build().await?;
     let mut printers = Vec::new();
     for at in servers {
-        let server = node
-            .connect(at)
+        let server = dial(&node, &at)
             .await
             .context("does log_watch serve run?")?;
         let log: Channel<String> = node.locate_at(&server, LOG).await?;

@@ -7,15 +7,15 @@
 //!     cargo run --release --example rci_monitor_client
 //!     cargo run --release --example rci_monitor_client -- --stay --peer 192.0.2.7:4501
 
+mod dial;
 mod rci_monitor_funcs;
 mod say;
-
-use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use clap::Parser;
 use coros::net::{Rci, RemoteCoro};
 use coros::{Context, Exit, Node};
+use dial::dial;
 use rci_monitor_funcs::{WORK, Work};
 use say::say;
 
@@ -28,7 +28,7 @@ struct Args {
 
     /// Where rci_monitor_server listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4501")]
-    peer: SocketAddr,
+    peer: String,
 }
 
 /// Starts one piece of work after the other, and waits for the message of its monitor.
@@ -72,8 +72,7 @@ async fn main() -> anyhow::Result<()> {
     let Args { stay, peer } = Args::parse();
     let node = Node::builder().name("rci_monitor_client").no_listen();
     let node = node.build().await?;
-    let server = node
-        .connect(peer)
+    let server = dial(&node, &peer)
         .await
         .context("does rci_monitor_server run?")?;
     let work = node.function_at(&server, WORK);

@@ -7,14 +7,15 @@
 //!     cargo run --release --example remote_channel_client
 //!     cargo run --release --example remote_channel_client -- 4 --peer 192.0.2.7:4600
 
+mod dial;
 mod say;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 use coros::{Channel, Context, Node};
+use dial::dial;
 use say::say;
 
 /// Adds up what comes through another node's channel.
@@ -26,7 +27,7 @@ struct Args {
 
     /// Where remote_channel_server listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4600")]
-    peer: SocketAddr,
+    peer: String,
 }
 
 /// `None` comes when nobody can send to it any more: when the channel has been closed.
@@ -44,7 +45,7 @@ async fn main() -> anyhow::Result<()> {
     let Args { coroutines, peer } = Args::parse();
     let node = Node::builder().name("remote_channel_client").no_listen();
     let node = node.build().await?;
-    node.connect(peer)
+    dial(&node, &peer)
         .await
         .context("does remote_channel_server run?")?;
     let numbers: Channel<u64> = node

@@ -4,15 +4,15 @@
 //!     cargo run --release --example remote_coro_client
 //!     cargo run --release --example remote_coro_client -- 20 --peer 192.0.2.7:4500
 
+mod dial;
 mod remote_coro_funcs;
 mod say;
-
-use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use clap::Parser;
 use coros::Node;
 use coros::net::Rci;
+use dial::dial;
 use remote_coro_funcs::{MEAN, Sample, Summary};
 use say::say;
 
@@ -25,7 +25,7 @@ struct Args {
 
     /// Where remote_coro_server listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4500")]
-    peer: SocketAddr,
+    peer: String,
 }
 
 #[coros::main]
@@ -33,8 +33,7 @@ async fn main() -> anyhow::Result<()> {
     let Args { coroutines, peer } = Args::parse();
     let node = Node::builder().name("remote_coro_client").no_listen();
     let node = node.build().await?;
-    let server = node
-        .connect(peer)
+    let server = dial(&node, &peer)
         .await
         .context("does remote_coro_server run?")?;
     let mean: Rci<String, Sample, Summary> = node.function_at(&server, MEAN);

@@ -1,20 +1,23 @@
 //! Finds the coroutine of `tut_server` by its name, and sends it messages.
 //!
-//! One node of the network is enough to know: it tells of the names of all others. Each client here is a
+//! One node of the network is enough to know, or to find on the local network: it tells of the names of
+//! all others. Each client here is a
 //! coroutine that locates the server by itself, as if it were the only one.
 //!
 //!     cargo run --release --example tut_client
 //!     cargo run --release --example tut_client -- 5 10 --peer 192.0.2.7:4502
+//!     cargo run --release --example tut_client -- --discover
 
+mod dial;
 mod say;
 mod tut_messages;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 use coros::{Address, Context, Node};
+use dial::dial;
 use say::say;
 use tut_messages::{Message, NAME};
 
@@ -31,11 +34,15 @@ struct Args {
 
     /// Where a node of the network listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4502")]
-    peer: SocketAddr,
+    peer: String,
+
+    /// Find a node on the local network instead; tut_server has to --discover as well.
+    #[arg(long, conflicts_with = "peer")]
+    discover: bool,
 }
 
 async fn client(_me: Context<()>, node: Node, client: u32, numbers: u64) -> anyhow::Result<u64> {
-    let limit = Duration::from_secs(10);
+    let limit = Duration::from_secs(30);
     let server: Address<Message> = node.locate_timeout(NAME, limit).await?;
     for number in 1..=numbers {
         server.deliver(Message::Add { client, number }).await?;
@@ -49,10 +56,13 @@ async fn main() -> anyhow::Result<()> {
         clients,
         numbers,
         peer,
+        discover,
     } = Args::parse();
     let node = Node::builder().name("tut_client").no_listen();
-    let node = node.build().await?;
-    node.connect(peer).await.context("does tut_server run?")?;
+    let node = node.discover(discover).build().await?;
+    if !discover {
+        dial(&node, &peer).await.context("does tut_server run?")?;
+    }
     let mut started = Vec::new();
     for n in 1..=clients {
         let node = node.clone();

@@ -8,7 +8,7 @@
 //! (`coros secret`).
 //!
 //!     cargo run --release --example tut_server
-//!     cargo run --release --example tut_server -- 4502 --host 0.0.0.0
+//!     cargo run --release --example tut_server -- 4502 --host 0.0.0.0 --discover
 
 mod say;
 mod tut_messages;
@@ -31,6 +31,10 @@ struct Args {
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
+
+    /// Let clients on the local network find it.
+    #[arg(long)]
+    discover: bool,
 }
 
 async fn server(mut me: Context<Message>) {
@@ -49,10 +53,15 @@ async fn server(mut me: Context<Message>) {
 
 #[coros::main]
 async fn main() -> anyhow::Result<()> {
-    let Args { port, host } = Args::parse();
+    let Args {
+        port,
+        host,
+        discover,
+    } = Args::parse();
     let node = Node::builder()
         .name("tut_server")
         .listen((host, port).into())
+        .discover(discover)
         .build()
         .await?;
     let server = coros::spawn(server);

@@ -25,7 +25,9 @@ impl User {
     }
 
     fn client(&self, name: &str, args: &[&str], server: SocketAddr) -> Program {
-        let mut all = vec!["--peer".to_owned(), server.to_string()];
+        // By the name of the host, which may have addresses where nobody listens.
+        let at = format!("localhost:{}", server.port());
+        let mut all = vec!["--peer".to_owned(), at];
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         let all: Vec<_> = all.iter().map(String::as_str).collect();
         self.start(name, &all)
@@ -118,6 +120,18 @@ fn a_server_that_is_killed_is_disconnected() {
     drop(server);
     assert_eq!(client.line(), "Wait: disconnected");
     assert_eq!(client.wait().success(), [""; 0]);
+}
+
+#[test]
+fn a_client_that_knows_nobody_finds_its_server_on_the_local_network() {
+    let user = User::new();
+    let server = user.start("tut_server", &["0", "--discover"]);
+    server.listening_on();
+    let client = user.start("tut_client", &["1", "4", "--discover"]);
+    assert_eq!(
+        client.wait().success(),
+        ["client 1: the sum of 4 numbers is 10"]
+    );
 }
 
 #[test]
