@@ -42,8 +42,8 @@ fn peak() -> usize {
     number.parse().unwrap()
 }
 
-/// 64 MiB and not 1 GiB, which would take the disk of the machine that runs all tests; what would
-/// hold a file in memory would show as well.
+/// Both ways, and both sides in one process. With 1 GiB and two processes that is among the tests of
+/// `faults`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_does_not_grow_with_the_file() {
     const NAME: &str = "memory_does_not_grow_with_the_file";

@@ -6,6 +6,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::check::{Outcome, exit_after};
 use crate::crowd;
+use crate::files;
 use crate::log::{between, now};
 use crate::netns;
 use crate::process::{Setup, Site};
@@ -74,7 +75,6 @@ pub(crate) fn all() -> Vec<Case> {
     let by_turns = "SIGSTOP of both, again and again";
     let few = "10,000 strangers from 3 addresses";
     let many = "10,000 strangers from as many";
-    let full = "full disk at the receiver of a file";
     let minute = "SIGSTOP 60 s, default limits";
     let mut cases = vec![
         case("none", "none, for comparison", none),
@@ -96,9 +96,9 @@ pub(crate) fn all() -> Vec<Case> {
         ),
         case("crowd_of_few", few, || crowd::besieged(3)).unless(crowd::missing()),
         case("crowd_of_many", many, || crowd::besieged(10_000)).unless(crowd::missing()),
-        case("full_disk", full, full_disk).unless(netns::no_mounts()),
         case("stopped_for_a_minute", minute, stopped_for_a_minute).long(),
     ];
+    cases.extend(files::cases());
     cases.extend(netns::cases());
     cases
 }
@@ -339,37 +339,6 @@ fn slow_receiver() -> Outcome {
     // What may wait for one peer on either side, twice over, and the programs themselves.
     if memory.iter().any(|kib| *kib > 400 << 10) {
         outcome.wrong(format_args!("{memory:?} KiB of memory"));
-    }
-    outcome
-}
-
-fn full_disk() -> Outcome {
-    let setup = Setup::new(20_000 * MS, Duration::ZERO);
-    let folder = setup.path("folder");
-    std::fs::create_dir(&folder).unwrap();
-    let mount = "mount -t tmpfs -o size=1m coros-test \"$0\" && exec \"$@\"";
-    let folder_name = folder.to_str().expect("it has a plain name");
-    let prefix = ["unshare", "--mount", "sh", "-c", mount, folder_name];
-    let mut pair = [
-        setup.site("desk"),
-        setup.site_by(&prefix, "farm", "127.0.0.1:0", Some(&folder)),
-    ];
-    crate::process::introduce(&mut pair);
-    let [desk, _] = &mut pair;
-    let mut outcome = Outcome::default();
-    for (size, fits) in [(100 << 10, true), (3 << 20, false), (200 << 10, true)] {
-        let path = setup.path(&format!("of-{size}"));
-        std::fs::write(&path, vec![7; size]).unwrap();
-        let began = now();
-        desk.tell(&format!("put farm {}", path.display()));
-        let line = desk.hears_where("put or unput", |line| line.what().ends_with("put"));
-        outcome.longest = outcome.longest.max(between(began, line.at));
-        if (line.what() == "put") != fits {
-            outcome.wrong(format_args!("{size} bytes: {:?}", line.words));
-        }
-        if !fits {
-            outcome.note = line.words[1..].join(" ");
-        }
     }
     outcome
 }

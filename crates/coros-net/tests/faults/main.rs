@@ -16,6 +16,8 @@ mod check;
 #[cfg(unix)]
 mod crowd;
 #[cfg(unix)]
+mod files;
+#[cfg(unix)]
 mod flood;
 #[cfg(unix)]
 mod log;

@@ -80,11 +80,6 @@ fn patient() -> Setup {
     Setup::new(20_000 * MS, Duration::ZERO)
 }
 
-/// Why this process cannot have mounts of its own, if it cannot.
-pub(crate) fn no_mounts() -> Option<String> {
-    why_not("mount a small disk", &["unshare", "--mount", "true"])
-}
-
 fn no_filter() -> Option<String> {
     let add = ["unshare", "--net", "nft", "add", "table", "inet", "t"];
     why_not("filter what comes", &add)

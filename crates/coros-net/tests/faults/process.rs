@@ -117,6 +117,8 @@ pub(crate) fn introduce([one, other]: &mut [Site; 2]) {
 pub(crate) struct InUse {
     pub(crate) kib: u64,
     pub(crate) descriptors: u64,
+    /// The most memory that it ever had.
+    pub(crate) peak: u64,
 }
 
 pub(crate) struct Site {
@@ -184,6 +186,12 @@ impl Site {
         }
     }
 
+    /// A path as the site sees it, which may have mounts of its own.
+    pub(crate) fn sees(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(path.strip_prefix("/").expect("it is absolute"))
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(pid), signal).expect("it is our child");
@@ -219,6 +227,7 @@ impl Site {
         InUse {
             kib: line.number(1),
             descriptors: line.number(2),
+            peak: line.number(3),
         }
     }
 }

@@ -7,8 +7,10 @@
 //! quiet               whatever waits may end; `quiet` when all has
 //! flood NAME N        N senders to what is slow there
 //! probe NAME LABEL N  N confirmed letters to what is quick there: `probe LABEL MICROS` for each
-//! put NAME PATH       a file
-//! memory              `memory KIB DESCRIPTORS`
+//! put NAME PATH       a file: `put BYTES-MOVED` or `unput WHY`
+//! hold NAME PATH      a file, that waits at `half` of it for
+//! go
+//! memory              `memory KIB DESCRIPTORS PEAK-KIB`
 //! close | exit        with goodbye, or without
 //! ```
 
@@ -18,7 +20,7 @@ use std::process;
 use std::time::Duration;
 
 use coros_core::{Address, Context, Exit, Reply};
-use coros_net::{Folder, Node, Secret, SendFile};
+use coros_net::{Folder, Node, Progress, Secret, SendFile};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::watch;
@@ -69,6 +71,8 @@ struct Site {
     others: HashMap<String, Book>,
     quiet: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Dropped, it lets a file go on that is held.
+    held: Option<std::sync::mpsc::Sender<()>>,
 }
 
 impl Site {
@@ -106,6 +110,7 @@ impl Site {
             others: HashMap::new(),
             quiet: watch::Sender::new(false),
             tasks: JoinSet::new(),
+            held: None,
         };
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         while let Ok(Some(line)) = lines.next_line().await {
@@ -129,18 +134,17 @@ impl Site {
             ["probe", name, label, count] => {
                 flood::probe(&self.others[name].quick, label, count.parse().unwrap()).await;
             }
-            ["put", name, path] => {
-                let to = &self.others[name].node;
-                match self
-                    .node
-                    .send_file(to, &PathBuf::from(path), SendFile::new())
-                    .await
-                {
-                    Ok(_) => say("put"),
-                    Err(error) => say(format_args!("unput {error}")),
-                }
+            ["put", name, path] => self.put(name, path, SendFile::new()),
+            ["hold", name, path] => {
+                let (go, gone) = std::sync::mpsc::channel();
+                self.held = Some(go);
+                self.put(name, path, SendFile::new().progress(at_half(gone)));
             }
-            ["memory"] => say(format_args!("memory {} {}", memory(), descriptors())),
+            ["go"] => drop(self.held.take()),
+            ["memory"] => {
+                let (memory, descriptors, peak) = (memory(), descriptors(), peak());
+                say(format_args!("memory {memory} {descriptors} {peak}"));
+            }
             ["close"] => {
                 self.node.close().await;
                 say("closed");
@@ -149,6 +153,17 @@ impl Site {
             ["exit"] => process::exit(0),
             _ => panic!("{line:?}"),
         }
+    }
+
+    fn put(&mut self, name: &str, path: &str, options: SendFile) {
+        let (node, to) = (self.node.clone(), self.others[name].node.clone());
+        let path = PathBuf::from(path);
+        self.tasks.spawn(async move {
+            match node.send_file(&to, &path, options).await {
+                Ok(sent) => say(format_args!("put {}", sent.moved)),
+                Err(error) => say(format_args!("unput {error}")),
+            }
+        });
     }
 
     fn talk(&mut self, name: &str) {
@@ -176,6 +191,20 @@ impl Site {
             }
         }
         say("quiet");
+    }
+}
+
+/// Says when half of a file is on its way, and lets no more of it go before there is nobody left who
+/// could say so.
+fn at_half(go: std::sync::mpsc::Receiver<()>) -> impl FnMut(Progress) + Send + 'static {
+    let mut go = Some(go);
+    move |at| {
+        if at.done * 2 > at.total
+            && let Some(go) = go.take()
+        {
+            say("half");
+            let _ = tokio::task::block_in_place(|| go.recv_timeout(STUCK));
+        }
     }
 }
 
@@ -298,6 +327,14 @@ pub(crate) fn memory() -> u64 {
         .nth(1)
         .and_then(|it| it.parse::<u64>().ok());
     pages.unwrap_or(0) * 4
+}
+
+/// The most memory that this process ever had, in KiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    number.unwrap_or(0)
 }
 
 fn descriptors() -> usize {
