@@ -13,50 +13,29 @@
 mod common;
 mod model;
 
+use common::seeds::{holds_for, holds_or_shows};
 use model::schedule::run;
-
-fn chosen() -> Option<u64> {
-    let text = std::env::var("COROS_SIM_SEED").ok()?;
-    let seed = text.parse();
-    Some(seed.unwrap_or_else(|_| panic!("COROS_SIM_SEED={text:?} is no number")))
-}
-
-fn holds_for(seeds: std::ops::Range<u64>) {
-    for seed in seeds {
-        let outcome = run(seed);
-        assert!(
-            outcome.wrong.is_empty(),
-            "seed {seed} (COROS_SIM_SEED={seed} shows what happened):\n{}",
-            outcome.wrong.join("\n")
-        );
-    }
-}
 
 // Two hundred seeds, in four tests so that they use as many cores.
 
 #[test]
 fn what_is_promised_holds() {
-    let Some(seed) = chosen() else {
-        return holds_for(0..50);
-    };
-    let outcome = run(seed);
-    println!("{}", outcome.trace.join("\n"));
-    assert_eq!(outcome.wrong, [""; 0], "seed {seed}");
+    holds_or_shows(run, 0..50);
 }
 
 #[test]
 fn and_for_the_second_fifty_seeds() {
-    holds_for(50..100);
+    holds_for(run, 50..100);
 }
 
 #[test]
 fn and_for_the_third_fifty_seeds() {
-    holds_for(100..150);
+    holds_for(run, 100..150);
 }
 
 #[test]
 fn and_for_the_last_fifty_seeds() {
-    holds_for(150..200);
+    holds_for(run, 150..200);
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// [`ChannelError::Closed`], with the message, when the channel is closed, also while waiting for
     /// subscribers. For a channel of another node the further reasons, among them
     /// [`ChannelError::TimedOut`] when the home has not answered within `limit`: then nobody knows who
-    /// has the message.
+    /// has the message, and it may still come, also behind messages that are sent after it.
     ///
     /// # Panics
     /// When polled outside of a tokio runtime with time enabled.

@@ -5,6 +5,7 @@
 pub(crate) mod files;
 pub(crate) mod kept;
 pub(crate) mod meddler;
+pub(crate) mod seeds;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -7,25 +7,15 @@ use coros_net::sim::SimNetwork;
 
 use super::checks::{Checks, MAX_LATENCY, SHORT_IDLE};
 use super::site::{How, Site};
+use crate::common::seeds::{Outcome, Random, in_virtual_time};
 
 const STEPS: usize = 60;
 /// Longer than anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a run leaves behind.
-pub(crate) struct Outcome {
-    pub(crate) wrong: Vec<String>,
-    pub(crate) trace: Vec<String>,
-}
-
 /// Runs the schedule of a seed in virtual time.
 pub(crate) fn run(seed: u64) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    in_virtual_time(async {
         let mut schedule = Schedule::new(seed).await;
         for _ in 0..STEPS {
             schedule.step().await;
@@ -272,26 +262,7 @@ impl Schedule {
         }
         drop(self.sites);
         tokio::time::sleep(PATIENCE).await;
-        let (wrong, mut trace) = self.checks.finish();
-        trace.extend(self.network.events().iter().map(ToString::to_string));
-        trace.sort_by(|a, b| a[..9].cmp(&b[..9]));
-        Outcome { wrong, trace }
-    }
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
+        let (wrong, trace) = self.checks.finish();
+        Outcome::of(wrong, trace, &self.network)
     }
 }
