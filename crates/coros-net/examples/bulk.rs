@@ -7,24 +7,24 @@
 //! read from a folder, written to another, hashed on both sides and compared. `TMPDIR` says on
 //! which disk the folders are.
 
+mod measured;
+
 use std::io::Write;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Instant;
 
 use coros_net::{Authority, Credentials, Folder, Location, Node, Secret, SendFile};
+use measured::{Error, Receiver, Sender, cpu_seconds};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const MIB: usize = 1 << 20;
 /// What the bare stream is written and read in.
 const CHUNK: usize = 256 << 10;
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the other process needs to know.
 #[derive(Serialize, Deserialize)]
@@ -49,10 +49,7 @@ async fn main() -> Result<(), Error> {
 
 /// The other process: takes its brief from standard input, says where it listens.
 async fn receive() -> Result<(), Error> {
-    let mut line = String::new();
-    let mut stdin = BufReader::new(tokio::io::stdin());
-    stdin.read_line(&mut line).await?;
-    let brief: Brief = coros_core::remote::decode(&from_hex(line.trim()))?;
+    let (parent, brief): (_, Brief) = Sender::brief().await?;
     let inbox = tempfile::tempdir()?;
     let node = Node::builder()
         .credentials(brief.credentials)
@@ -64,15 +61,13 @@ async fn receive() -> Result<(), Error> {
     let told = (node.location(), listener.local_addr()?.port());
     let mut bytes = Vec::new();
     coros_core::remote::encode(&told, &mut bytes)?;
-    println!("{}", to_hex(&bytes));
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
             let swallowed = swallow(&acceptor, tcp).await;
             swallowed.expect("the other process sends to the end");
         }
     });
-    // Until the parent closes the pipe.
-    stdin.read_to_end(&mut Vec::new()).await?;
+    parent.answer(bytes).await?;
     println!("{}", peak_kib());
     Ok(())
 }
@@ -102,25 +97,11 @@ async fn send(mib: usize, rounds: u32) -> Result<(), Error> {
     };
     let node = Node::builder().name("sender").authority(authority);
     let node = node.build().await?;
-    let mut child = tokio::process::Command::new(std::env::current_exe()?)
-        .arg("receive")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut stdin = child.stdin.take().ok_or("no pipe")?;
-    let mut stdout = BufReader::new(child.stdout.take().ok_or("no pipe")?);
-    let mut bytes = Vec::new();
-    coros_core::remote::encode(&brief, &mut bytes)?;
-    stdin
-        .write_all(format!("{}\n", to_hex(&bytes)).as_bytes())
-        .await?;
-    let mut line = String::new();
-    stdout.read_line(&mut line).await?;
-    let (to, port): (Location, u16) = coros_core::remote::decode(&from_hex(line.trim()))?;
+    let (receiver, told) = Receiver::start(&brief).await?;
+    let (to, port): (Location, u16) = coros_core::remote::decode(&told)?;
 
     let connector = TlsConnector::from(client(certificate, key)?);
-    let pid = child.id().ok_or("it has ended")?.to_string();
-    let cpu = || [cpu_seconds("self"), cpu_seconds(&pid)];
+    let cpu = || [cpu_seconds("self"), cpu_seconds(&receiver.pid)];
     let mut ratios = Vec::new();
     // Of bare TLS and of files, each by the sender and the receiver.
     let mut used = [[0.0; 2]; 2];
@@ -153,15 +134,12 @@ async fn send(mib: usize, rounds: u32) -> Result<(), Error> {
             receiver * each
         );
     }
-    drop(stdin);
-    line.clear();
-    stdout.read_line(&mut line).await?;
+    let last_words = receiver.end().await?;
     println!(
         "at most {} KiB of memory at the sender, {} at the receiver",
         peak_kib(),
-        line.trim()
+        last_words
     );
-    child.wait().await?;
     node.close().await;
     Ok(())
 }
@@ -224,36 +202,10 @@ fn trust(
     Ok((roots, vec![certificate]))
 }
 
-/// Of a process so far; 0 where /proc does not tell.
-fn cpu_seconds(process: &str) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let fields = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace();
-    let ticks = fields
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
-}
-
 /// The most memory that this process has had; 0 where /proc does not tell.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let number = line.map(|line| line.trim().trim_end_matches(" kB"));
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    let pairs = text.as_bytes().chunks(2).map(std::str::from_utf8);
-    pairs
-        .filter_map(|pair| u8::from_str_radix(pair.ok()?, 16).ok())
-        .collect()
 }

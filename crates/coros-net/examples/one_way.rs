@@ -2,15 +2,16 @@
 //!
 //! `cargo run --release -p coros-net --example one_way [SENDERS] [SECONDS]`
 
-use std::process::Stdio;
+mod measured;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use coros_core::{Address, Context, Reply, SendError};
 use coros_net::{Authority, Credentials, Node, Secret};
+use measured::{Error, Receiver, Sender, cpu_seconds};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 const MAILBOXES: usize = 1000;
 const TRIPS: usize = 20_000;
@@ -23,8 +24,6 @@ enum Message {
     Count(Reply<u64>),
     Ping(Reply<()>),
 }
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -41,10 +40,7 @@ async fn main() -> Result<(), Error> {
 
 /// The other process: takes its credentials from standard input, gives out its addresses.
 async fn receive() -> Result<(), Error> {
-    let mut line = String::new();
-    let mut stdin = BufReader::new(tokio::io::stdin());
-    stdin.read_line(&mut line).await?;
-    let credentials: Credentials = coros_core::remote::decode(&from_hex(line.trim()))?;
+    let (parent, credentials): (_, Credentials) = Sender::brief().await?;
     let node = Node::builder().credentials(credentials).build().await?;
     let received = Arc::new(AtomicU64::new(0));
     let mailbox = |_| {
@@ -61,13 +57,11 @@ async fn receive() -> Result<(), Error> {
         coro.address()
     };
     let mailboxes: Vec<Address<Message>> = (0..MAILBOXES).map(mailbox).collect();
-    println!("{}", to_hex(&node.encode(&mailboxes)?));
-    // Until the parent closes the pipe.
-    stdin.read_to_end(&mut Vec::new()).await?;
+    parent.answer(node.encode(&mailboxes)?).await?;
     let count = received.load(Ordering::Relaxed) as f64;
     println!(
         "receiver: {:.2} us of CPU a message",
-        cpu_seconds() * 1e6 / count
+        cpu_seconds("self") * 1e6 / count
     );
     Ok(())
 }
@@ -80,25 +74,12 @@ async fn send(senders: usize, time: Duration) -> Result<(), Error> {
         .authority(authority)
         .build()
         .await?;
-    let mut child = tokio::process::Command::new(std::env::current_exe()?)
-        .arg("receive")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut stdin = child.stdin.take().ok_or("no pipe")?;
-    let mut stdout = BufReader::new(child.stdout.take().ok_or("no pipe")?);
-    let mut bytes = Vec::new();
-    coros_core::remote::encode(&credentials, &mut bytes)?;
-    stdin
-        .write_all(format!("{}\n", to_hex(&bytes)).as_bytes())
-        .await?;
-    let mut line = String::new();
-    stdout.read_line(&mut line).await?;
-    let mailboxes: Vec<Address<Message>> = node.decode(&from_hex(line.trim()))?;
+    let (receiver, told) = Receiver::start(&credentials).await?;
+    let mailboxes: Vec<Address<Message>> = node.decode(&told)?;
     let mailboxes: Arc<[Address<Message>]> = mailboxes.into();
 
     ping(&mailboxes[0]).await?;
-    let (start, busy) = (Instant::now(), cpu_seconds());
+    let (start, busy) = (Instant::now(), cpu_seconds("self"));
     let mut tasks = tokio::task::JoinSet::new();
     for sender in 0..senders {
         tasks.spawn(flood(sender, Arc::clone(&mailboxes), start + time));
@@ -118,13 +99,9 @@ async fn send(senders: usize, time: Duration) -> Result<(), Error> {
     );
     println!(
         "sender: {:.2} us of CPU a message",
-        (cpu_seconds() - busy) * 1e6 / count
+        (cpu_seconds("self") - busy) * 1e6 / count
     );
-    drop(stdin);
-    line.clear();
-    stdout.read_line(&mut line).await?;
-    print!("{line}");
-    child.wait().await?;
+    println!("{}", receiver.end().await?);
     node.close().await;
     Ok(())
 }
@@ -159,30 +136,4 @@ async fn flood(
         tokio::task::yield_now().await;
     }
     Ok(sent)
-}
-
-/// Of this process so far; 0 where /proc does not tell.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace();
-    let ticks = fields
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Vec<u8> {
-    let pairs = text.as_bytes().chunks(2).map(std::str::from_utf8);
-    pairs
-        .filter_map(|pair| u8::from_str_radix(pair.ok()?, 16).ok())
-        .collect()
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use common::*;
 use coros_net::sim::SimNetwork;
-use coros_net::{BoxFuture, ConnectError, Node, NodeError, PeerEvent, Resolve, Secret, Transport};
+use coros_net::{
+    BoxFuture, Builder, ConnectError, Node, NodeError, PeerEvent, Resolve, Secret, Transport,
+};
 use tokio::io::AsyncWriteExt;
 
 /// Until a node knows another one.
@@ -25,43 +27,27 @@ async fn knows(node: &Node, other: &Node) {
     }
 }
 
+async fn started(builder: Builder) -> Node {
+    builder.build().await.expect("it starts")
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_starts_later_is_found_and_found_again() {
     let network = SimNetwork::new(1);
     let [desk, farm] = ["desk", "farm"].map(|name| network.host(name));
     let there = SocketAddr::from((farm.ip(), 7000));
-    let desk = desk
-        .builder()
-        .peer(there)
-        .member(false)
-        .build()
-        .await
-        .unwrap();
+    let desk = started(desk.builder().peer(there).member(false)).await;
     let mut at_desk = events(&desk);
+    let start = || started(farm.builder().listen(there).member(false));
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert!(at_desk.try_recv().is_err(), "nobody is there");
-    let started = farm
-        .builder()
-        .listen(there)
-        .member(false)
-        .build()
-        .await
-        .unwrap();
+    let first = start().await;
     let found = tokio::time::timeout(Duration::from_secs(31), at_desk.recv()).await;
-    assert_eq!(found.unwrap(), Some(PeerEvent::Joined(started.location())));
+    assert_eq!(found.unwrap(), Some(PeerEvent::Joined(first.location())));
     // Another launch in its place.
-    started.close().await;
-    assert_eq!(
-        next(&mut at_desk).await,
-        PeerEvent::Left(started.location())
-    );
-    let again = farm
-        .builder()
-        .listen(there)
-        .member(false)
-        .build()
-        .await
-        .unwrap();
+    first.close().await;
+    assert_eq!(next(&mut at_desk).await, PeerEvent::Left(first.location()));
+    let again = start().await;
     let found = tokio::time::timeout(Duration::from_secs(5), next(&mut at_desk)).await;
     assert_eq!(found.unwrap(), PeerEvent::Joined(again.location()));
 }
@@ -114,11 +100,7 @@ async fn a_file_of_peers_is_read_again_when_it_changes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peers");
     std::fs::write(&path, "# nobody yet\n").unwrap();
-    let desk = builder("desk", &secret)
-        .peers_file(&path)
-        .build()
-        .await
-        .unwrap();
+    let desk = started(builder("desk", &secret).peers_file(&path)).await;
     let farm = node("farm", &secret).await;
     std::fs::write(&path, format!("{}  # the farm\n", endpoint(&farm))).unwrap();
     soon(knows(&desk, &farm)).await;
@@ -139,11 +121,8 @@ async fn a_file_of_peers_is_read_again_when_it_changes() {
 #[tokio::test]
 async fn what_is_no_peer_is_named() {
     let secret = Secret::random();
-    let error = builder("desk", &secret)
-        .peer("farm")
-        .build()
-        .await
-        .unwrap_err();
+    let desk = || builder("desk", &secret);
+    let error = desk().peer("farm").build().await.unwrap_err();
     assert!(matches!(error, NodeError::Peer { .. }));
     assert_eq!(
         error.to_string(),
@@ -151,21 +130,13 @@ async fn what_is_no_peer_is_named() {
     );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peers");
-    let error = builder("desk", &secret)
-        .peers_file(&path)
-        .build()
-        .await
-        .unwrap_err();
+    let error = desk().peers_file(&path).build().await.unwrap_err();
     assert!(
         error.to_string().contains(path.to_str().unwrap()),
         "{error}"
     );
     std::fs::write(&path, "10.0.0.1:7\n\nfarm\n").unwrap();
-    let error = builder("desk", &secret)
-        .peers_file(&path)
-        .build()
-        .await
-        .unwrap_err();
+    let error = desk().peers_file(&path).build().await.unwrap_err();
     assert!(
         error
             .to_string()

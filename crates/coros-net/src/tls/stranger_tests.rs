@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::version::TLS12;
-use rustls::{AlertDescription, ClientConfig, Error, RootCertStore, ServerConfig};
+use rustls::{
+    AlertDescription, ClientConfig, Error, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -67,6 +69,17 @@ impl Scene {
         [near, far]
     }
 
+    /// Somebody who trusts the network, speaks that version, and shows no certificate.
+    fn nameless(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
+        let client = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(self.roots());
+        let mut client = client.with_no_client_auth();
+        client.alpn_protocols.push(PROTOCOL.into());
+        client
+    }
+
     /// The same to a node, which must not be bothered: nobody hears of it.
     async fn call(&self, client: ClientConfig) {
         let node = Node::builder().authority(self.authority.clone());
@@ -106,15 +119,7 @@ fn alert(alert: AlertDescription) -> Result<(), String> {
 #[tokio::test]
 async fn a_client_of_an_older_tls_is_shown_out() {
     let scene = Scene::set().await;
-    let client = || {
-        let client = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS12])
-            .unwrap()
-            .with_root_certificates(scene.roots());
-        let mut client = client.with_no_client_auth();
-        client.alpn_protocols.push(PROTOCOL.into());
-        client
-    };
+    let client = || scene.nameless(&TLS12);
     let [near, far] = scene.speak(client()).await;
     assert_eq!(near, alert(AlertDescription::ProtocolVersion));
     let says = "not a coros node: it does not speak TLS 1.3 as nodes do";
@@ -125,15 +130,7 @@ async fn a_client_of_an_older_tls_is_shown_out() {
 #[tokio::test]
 async fn a_client_without_a_certificate_is_shown_out() {
     let scene = Scene::set().await;
-    let client = || {
-        let client = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13])
-            .unwrap()
-            .with_root_certificates(scene.roots());
-        let mut client = client.with_no_client_auth();
-        client.alpn_protocols.push(PROTOCOL.into());
-        client
-    };
+    let client = || scene.nameless(&TLS13);
     let [near, far] = scene.speak(client()).await;
     assert_eq!(near, alert(AlertDescription::CertificateRequired));
     let far = far.unwrap_err();
