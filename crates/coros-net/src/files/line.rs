@@ -12,9 +12,6 @@ use super::refusal::Refusal;
 use super::wire::{self, HEADER, Heard, MAX_PIECE, Say};
 use crate::session::Timing;
 
-/// Bytes that are taken from the transport in one read.
-const AHEAD: usize = 256 << 10;
-
 /// The connection cannot be used any more, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -41,7 +38,6 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(mut stream: Stream, timing: Timing) -> Self {
-        stream.get_mut().0.read_ahead(AHEAD);
         // As much is encrypted before it is written in one go.
         match &mut stream {
             TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(MAX_PIECE)),
