@@ -211,7 +211,8 @@ impl Builder {
     /// After how long a link that nobody uses is closed, 30 s by default: when neither side has
     /// anything but signs of life to say, and nobody waits for anything across it (a delivery, the
     /// answer to a question, the end of a coroutine). The session stays, and the next use makes
-    /// another link. `Duration::MAX` keeps links.
+    /// another link. `Duration::MAX` keeps links. Members [look](Builder::probe) after each other, too,
+    /// and a link that this needs before it would be closed stays.
     ///
     /// Both sides have to agree, and to be able to dial each other.
     pub fn idle(mut self, limit: Duration) -> Self {
@@ -260,7 +261,8 @@ impl Builder {
     /// alike on all.
     ///
     /// Shorter ones find out sooner, and open more links: a member has, beside those that it uses,
-    /// about two for each period in which an idle link stays open, however many members there are.
+    /// about two for each period in which an idle link stays open, however many members there are; where
+    /// there are fewer, none of the links between them are idle.
     ///
     /// # Panics
     /// When it is shorter than 10 ms.
