@@ -16,7 +16,7 @@
 //! message between nodes.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -368,29 +368,20 @@ pub enum Imported {
     Gone,
 }
 
-thread_local! {
-    static EXCHANGE: RefCell<Vec<Arc<dyn Exchange>>> = const { RefCell::new(Vec::new()) };
-}
+// Borrowed: all threads would count at the same place, message by message.
+scoped_tls::scoped_thread_local!(static EXCHANGE: Arc<dyn Exchange>);
 
 /// Runs `f` with `exchange` in scope: addresses that `f` encodes or decodes go through it.
 ///
 /// Scopes nest; the innermost counts. A panic in `f` ends the scope.
 pub fn with_exchange<T>(exchange: &Arc<dyn Exchange>, f: impl FnOnce() -> T) -> T {
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            EXCHANGE.with_borrow_mut(Vec::pop);
-        }
-    }
-    EXCHANGE.with_borrow_mut(|stack| stack.push(Arc::clone(exchange)));
-    let _leave = Leave;
-    f()
+    EXCHANGE.set(exchange, f)
 }
 
 /// The exchange in scope.
 #[must_use]
 pub fn exchange() -> Option<Arc<dyn Exchange>> {
-    EXCHANGE.with_borrow(|stack| stack.last().cloned())
+    EXCHANGE.is_set().then(|| EXCHANGE.with(Arc::clone))
 }
 
 /// Appends `value` in the wire's encoding (postcard) to `buffer`.

@@ -293,6 +293,17 @@ impl Pair {
     }
 }
 
+/// As when a session ends; the sides hold each other.
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for side in [&self.home, &self.away] {
+            let watchers = std::mem::take(&mut *side.watchers.lock().unwrap());
+            let exports = std::mem::take(&mut *side.exports.lock().unwrap());
+            drop((watchers, exports));
+        }
+    }
+}
+
 fn arrive(side: &Side, exchange: &Arc<dyn Exchange>, messages: Vec<(u64, Vec<u8>)>) {
     for (target, bytes) in messages {
         let inlet = side.exports.lock().unwrap().get(&target).cloned();

@@ -138,6 +138,10 @@ impl Peer {
     ) -> Result<(), CarryError> {
         scope::message(self.exchange(), encode, |payload, mut naming| {
             check_length(payload, naming.ids())?;
+            if naming.is_empty() {
+                let queued = self.reach(|session, _| queue(session, payload, &[]))?;
+                return queued.map_err(|_| CarryError::Full);
+            }
             let (queued, epoch) = self.reach(|session, epoch| {
                 let queued = queue(session, payload, naming.ids());
                 (queued.map(|()| self.count(&naming)), epoch)

@@ -16,8 +16,12 @@ thread_local! {
     static NAMING: RefCell<Option<Naming>> = const { RefCell::new(None) };
 }
 
+/// Most messages name nothing, and this is moved about.
 #[derive(Default)]
-pub(crate) struct Naming {
+pub(crate) struct Naming(Option<Box<Named>>);
+
+#[derive(Default)]
+struct Named {
     /// As they go with the message.
     ids: Vec<u64>,
     /// Those of this node, and whether the receiver will say when it has let go of them.
@@ -35,21 +39,30 @@ pub(crate) struct Passed {
 }
 
 impl Naming {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(crate) fn ids(&self) -> &[u64] {
-        &self.ids
+        self.0.as_ref().map_or(&[], |named| &named.ids)
     }
 
     pub(crate) fn own(&self) -> &[(Arc<dyn Inlet>, bool)] {
-        &self.own
+        self.0.as_ref().map_or(&[], |named| &named.own)
     }
 
     pub(crate) fn take_passed(&mut self) -> Vec<Passed> {
-        mem::take(&mut self.passed)
+        let passed = |named: &mut Box<Named>| mem::take(&mut named.passed);
+        self.0.as_mut().map_or_else(Vec::new, passed)
     }
 
     /// Keeps another handle while the message waits.
     pub(crate) fn hold(&mut self, carrier: Arc<dyn Carrier>) {
-        self.held.push(carrier);
+        self.named().held.push(carrier);
+    }
+
+    fn named(&mut self) -> &mut Named {
+        self.0.get_or_insert_default()
     }
 
     fn name(&mut self, inlet: Arc<dyn Inlet>, is_new: bool) {
@@ -57,14 +70,15 @@ impl Naming {
         let new = if is_new { wire::NEW } else { 0 };
         let mark = new | if counted { wire::COUNTED } else { 0 };
         let listed = self.list(inlet.id() | mark);
-        self.own.push((inlet, counted && listed));
+        self.named().own.push((inlet, counted && listed));
     }
 
     /// False when the list is full.
     fn list(&mut self, id: u64) -> bool {
-        let has_room = self.ids.len() < wire::MAX_IDS;
+        let ids = &mut self.named().ids;
+        let has_room = ids.len() < wire::MAX_IDS;
         if has_room {
-            self.ids.push(id);
+            ids.push(id);
         }
         has_room
     }
@@ -101,7 +115,7 @@ pub(crate) fn others(to: Option<NodeId>, id: &RemoteId, carrier: &Arc<dyn Carrie
             naming.hold(carrier);
         } else {
             let id = (id.location.node, id.coroutine);
-            naming.passed.push(Passed { id, carrier });
+            naming.named().passed.push(Passed { id, carrier });
         }
         true
     })

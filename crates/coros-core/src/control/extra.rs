@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::Exit;
 use crate::engine::Host;
 use crate::mailbox::Bounds;
-use crate::primitives::{AtomicBool, Mutex, lock};
+use crate::primitives::Mutex;
 use crate::remote::OnExit;
 use crate::swap::SwapState;
 use crate::terminate::Graceful;
@@ -30,39 +29,9 @@ pub(crate) struct Extra {
     pub(crate) swap: SwapState,
     /// Messages taken from the mailbox and not yet received.
     pub(crate) held: AtomicUsize,
-    pub(crate) taken: Taken,
-}
-
-/// Who wants to know when the messages that are in the mailbox's queue have been taken out of it.
-/// Used under the queue's lock, which so says what is there.
-pub(crate) struct Taken {
-    any: AtomicBool,
-    calls: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
-}
-
-impl Default for Taken {
-    fn default() -> Self {
-        Taken {
-            any: AtomicBool::new(false),
-            calls: Mutex::new(Vec::new()),
-        }
-    }
-}
-
-impl Taken {
-    pub(crate) fn add(&self, call: Box<dyn FnOnce() + Send>) {
-        lock(&self.calls).push(call);
-        self.any.store(true, Relaxed);
-    }
-
-    /// All of them: to be called without the lock.
-    pub(crate) fn take(&self) -> Vec<Box<dyn FnOnce() + Send>> {
-        if !self.any.load(Relaxed) {
-            return Vec::new();
-        }
-        self.any.store(false, Relaxed);
-        std::mem::take(&mut *lock(&self.calls))
-    }
+    /// Who wants to know when the messages that are in the mailbox's queue have been taken out of
+    /// it. Used under the queue's lock, which so says what is there.
+    pub(crate) taken: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
 /// Who waits for the end, and how it came about.
@@ -126,7 +95,7 @@ impl Default for Extra {
             graceful: Graceful::default(),
             swap: SwapState::default(),
             held: AtomicUsize::new(0),
-            taken: Taken::default(),
+            taken: Mutex::new(Vec::new()),
         }
     }
 }

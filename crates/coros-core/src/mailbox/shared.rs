@@ -72,6 +72,8 @@ pub(crate) struct Mailbox<M> {
     addresses: AtomicUsize,
     /// Whether the queue has messages; changed under its lock.
     queued: AtomicBool,
+    /// Whether somebody wants to know when they are taken; likewise.
+    asked: AtomicBool,
     /// Not boxed: a sender would wait for one more line of memory.
     queue: Mutex<Vec<M>>,
     slot: UnsafeCell<MaybeUninit<M>>,
@@ -106,6 +108,7 @@ impl<M> Mailbox<M> {
             bounded: control.bounds().is_some(),
             addresses: AtomicUsize::new(0),
             queued: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             queue: Mutex::new(Vec::new()),
             slot: UnsafeCell::new(MaybeUninit::uninit()),
             control,
@@ -348,14 +351,18 @@ impl<M> Mailbox<M> {
             f();
         } else {
             // The receiver looks for it under the same lock.
-            self.control.extra().taken.add(f);
+            lock(&self.control.extra().taken).push(f);
+            self.asked.store(true, Relaxed);
         }
     }
 
     /// Those who want to know that the queue is taken, which the caller does under its lock.
     fn those_to_tell(&self) -> Vec<Box<dyn FnOnce() + Send>> {
-        let extra = self.control.existing_extra();
-        extra.map_or_else(Vec::new, |extra| extra.taken.take())
+        if !self.asked.load(Relaxed) {
+            return Vec::new();
+        }
+        self.asked.store(false, Relaxed);
+        std::mem::take(&mut *lock(&self.control.extra().taken))
     }
 
     /// Moves the messages of the queue, of which there is at least one, to the end of `held`.
