@@ -141,11 +141,6 @@ async fn a_replayed_connection_is_refused() {
     // Those who say all at once are not listened to before they say more, or their time is over.
     let farm = builder("farm", &secret).handshake_limit(Duration::from_millis(500));
     let farm = farm.build().await.unwrap();
-    // A node has a task more once it has had a link.
-    let first = node("first", &secret).await;
-    soon(first.connect(endpoint(&farm))).await.unwrap();
-    first.close().await;
-    Kept::at_rest(&farm).await;
     let mut events = events(&farm);
     let (address, mut received) = collector::<u32>();
     // It counts as told to somebody from here on, not from the first visit.

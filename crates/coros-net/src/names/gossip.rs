@@ -2,6 +2,10 @@
 //!
 //! Links are used that are there anyway; only a node without any opens one. So that the known names
 //! of two parts of the network that no link joins come together, now and then the partner is any peer at all.
+//!
+//! As long as no name is given or looked for anywhere nobody says anything. The first who does tells
+//! all peers that it is linked with, those who hear of that theirs, and from then on each node tells
+//! whoever it links with.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +42,7 @@ pub(crate) fn open(node: &Arc<Inner>) {
         .spawn_on(follow(Arc::clone(node), facts), &node.runtime);
 }
 
-/// There is a name, somebody looks for one, or there is a peer that may know some.
+/// There is a name, somebody looks for one, or a peer has heard of that.
 pub(super) fn start(node: &Arc<Inner>) {
     if node.names.is_first() && !node.is_closing() {
         node.tasks.spawn_on(run(Arc::clone(node)), &node.runtime);
@@ -90,9 +94,8 @@ fn appears(node: &Arc<Inner>, now: Instant, peer: &Location) {
         state.registry.digests(now)
     };
     let peer = node.peer(peer);
-    if peer.linked().is_some() {
+    if node.names.gossips() && peer.linked().is_some() {
         tell(&peer, &digests);
-        start(node);
     }
 }
 
@@ -137,6 +140,11 @@ async fn run(node: Arc<Inner>) {
     let mut random = Random(node.location.node.0 as u64);
     let mut round = 0;
     let mut next = Instant::now();
+    let digests = node.names.lock().registry.digests(next);
+    for peer in linked(&node) {
+        tell(&peer, &digests);
+        next = Instant::now() + INTERVAL;
+    }
     loop {
         tokio::select! {
             biased;
@@ -213,5 +221,52 @@ impl Random {
         }
         all.truncate(most);
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coros_core::{Address, Context};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::Node;
+    use crate::sim::SimNetwork;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_gossips_before_somebody_uses_names_and_then_all_do() {
+        let network = SimNetwork::new(1);
+        let latency = Duration::from_millis(20);
+        network.latency(latency..=latency);
+        let mut nodes: Vec<Node> = Vec::new();
+        for number in 0..31 {
+            let builder = network.host(&format!("n{number}")).builder().member(false);
+            let node = builder.build().await.expect("it starts");
+            if let Some(hub) = nodes.first() {
+                let hub = hub.location().endpoint.expect("it listens");
+                node.connect(hub).await.expect("it is there");
+            }
+            nodes.push(node);
+        }
+        let gossiping = || {
+            let gossips = |node: &&Node| node.inner().names.gossips();
+            nodes.iter().filter(gossips).count()
+        };
+        tokio::time::sleep(10 * INTERVAL).await;
+        assert_eq!(gossiping(), 0);
+
+        // Also those learn of it who neither have a name nor wait for one.
+        let coro = coros_core::spawn(async |mut me: Context<u32>| me.receive().await);
+        let address = coro.address();
+        nodes[1].register("x", &address).expect("it is the first");
+        let knows = |node: &Node| node.try_locate::<Address<u32>>("x").is_ok();
+        let all_know = async {
+            while !nodes.iter().all(knows) {
+                tokio::time::sleep(latency).await;
+            }
+        };
+        let known = timeout(2 * INTERVAL, all_know).await;
+        assert!(known.is_ok(), "not all know within two rounds");
+        assert_eq!(gossiping(), nodes.len());
     }
 }

@@ -181,7 +181,7 @@ pub(crate) struct Names {
     state: Mutex<State>,
     /// Wakes the task that tells others of what has happened.
     news: Notify,
-    /// Whether that task runs. It starts with the first name, wish for one, or link.
+    /// Whether that task runs. It starts with the first name, wish for one, or word of either.
     gossips: AtomicBool,
 }
 
@@ -220,6 +220,10 @@ impl Names {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gossips(&self) -> bool {
+        self.gossips.load(Ordering::SeqCst)
     }
 
     fn is_first(&self) -> bool {
