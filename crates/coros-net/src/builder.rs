@@ -328,7 +328,8 @@ impl Builder {
     /// [`peer`](Builder::peer) is, and belongs to the network only if TLS says so.
     ///
     /// The node is found by those who can dial it: with nothing given it
-    /// [listens](Builder::listen) for this machine alone, on `0.0.0.0:0` for others too. Whoever is on the local
+    /// [listens](Builder::listen) for this machine alone, on `0.0.0.0:0` for others too. (On `::1` nobody
+    /// finds it where, as on Linux, the loopback interface has no multicast of version 6.) Whoever is on the local
     /// network can read what is announced: launch id, addresses and port, and a hash of the network's name,
     /// which anyone can compare with those of names that he guesses.
     ///

@@ -16,10 +16,11 @@ fn main() -> std::process::ExitCode {
     if let Some(why) = &missing {
         eprintln!("the examples stay on one machine: {why}");
     }
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 5] = [
         ("remote_coro", examples::remote_coro),
         ("tut", examples::tut),
         ("tut_while_the_cable_is_out", examples::tut_late),
+        ("tut_by_version_6", examples::tut_by_v6),
         ("tut_without_multicast", examples::tut_alone),
     ];
     let trials = tests.map(|(name, test)| {
@@ -159,6 +160,27 @@ mod examples {
         // Long enough for either to notice, and for whoever looks only once to have looked.
         std::thread::sleep(Duration::from_secs(3));
         cable.put_back();
+        assert_eq!(client.line(), "client 1: the sum of 3 numbers is 6");
+        client.rest();
+    }
+
+    /// A server that has no address but one of version 6 is found as well.
+    pub(crate) fn tut_by_v6() {
+        let user = tempfile::tempdir().unwrap();
+        let cable = Cable::lay();
+        for at in [0, 1] {
+            let [nsenter, namespace] = cable.prefix(at);
+            let place = format!("fd77::{at}/64");
+            let words = ["ip", "address", "add", &place, "dev", "eth0", "nodad"];
+            let mut ip = Command::new(nsenter);
+            let done = ip.arg(namespace).args(words).status().unwrap();
+            assert!(done.success());
+        }
+        let start =
+            |at, name: &str, args: &[&str]| Program::start(&cable, at, user.path(), name, args);
+        let mut server = start(1, "tut_server", &["0", "--host", "fd77::1", "--discover"]);
+        assert!(server.line().starts_with("listening on [fd77::1]:"));
+        let mut client = start(0, "tut_client", &["1", "3", "--discover"]);
         assert_eq!(client.line(), "client 1: the sum of 3 numbers is 6");
         client.rest();
     }

@@ -18,6 +18,8 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use coros_core::remote::NodeId;
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceEvent, ServiceInfo};
 
+use super::Endpoints;
+
 pub(super) const SERVICE: &str = "_coros._tcp.local.";
 /// Of what is announced; others are for other versions.
 const VERSION: &str = "1";
@@ -81,16 +83,15 @@ fn tag(network: &str) -> String {
 /// The nodes of a network that announce themselves.
 pub(super) struct Announced {
     tag: String,
-    /// The instance that is this node.
-    own: String,
-    instances: BTreeMap<String, BTreeSet<SocketAddr>>,
+    own: NodeId,
+    instances: BTreeMap<NodeId, BTreeSet<SocketAddr>>,
 }
 
 impl Announced {
     pub(super) fn new(network: &str, node: NodeId) -> Self {
         Announced {
             tag: tag(network),
-            own: format!("{node}.{SERVICE}"),
+            own: node,
             instances: BTreeMap::new(),
         }
     }
@@ -99,7 +100,9 @@ impl Announced {
     pub(super) fn handle(&mut self, event: ServiceEvent) -> bool {
         match event {
             ServiceEvent::ServiceResolved(service) => self.resolved(&service),
-            ServiceEvent::ServiceRemoved(_, name) => self.instances.remove(&name).is_some(),
+            ServiceEvent::ServiceRemoved(_, name) => {
+                instance(&name).is_some_and(|id| self.instances.remove(&id).is_some())
+            }
             _ => false,
         }
     }
@@ -107,11 +110,13 @@ impl Announced {
     fn resolved(&mut self, service: &ResolvedService) -> bool {
         let says = |key| service.get_property_val_str(key);
         let ours = says("v") == Some(VERSION) && says("net") == Some(&*self.tag);
-        let name = service.get_fullname();
-        if !ours || service.port == 0 || name == self.own {
+        let Some(id) = instance(service.get_fullname()) else {
+            return false;
+        };
+        if !ours || service.port == 0 || id == self.own {
             return false;
         }
-        if self.instances.len() >= INSTANCES && !self.instances.contains_key(name) {
+        if self.instances.len() >= INSTANCES && !self.instances.contains_key(&id) {
             return false;
         }
         let addresses = service.addresses.iter();
@@ -121,13 +126,29 @@ impl Announced {
         while endpoints.len() > ENDPOINTS {
             endpoints.pop_last();
         }
-        let before = self.instances.insert(name.to_owned(), endpoints.clone());
+        let before = self.instances.insert(id, endpoints.clone());
         before.is_none_or(|before| before != endpoints)
     }
 
-    pub(super) fn endpoints(&self) -> BTreeSet<SocketAddr> {
-        self.instances.values().flatten().copied().collect()
+    /// Where they are. Nobody is believed to be where somebody else says that he is.
+    pub(super) fn endpoints(&self) -> Endpoints {
+        let mut endpoints = Endpoints::new();
+        for (id, at) in &self.instances {
+            for endpoint in at {
+                let who = endpoints.entry(*endpoint).or_insert(Some(*id));
+                who.take_if(|who| who != id);
+            }
+        }
+        endpoints
     }
+}
+
+/// The launch whose name this is, if one can have it.
+fn instance(name: &str) -> Option<NodeId> {
+    let id = name.strip_suffix(SERVICE)?.strip_suffix('.')?;
+    let digits = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = digits.then(|| u128::from_str_radix(id, 16).ok())??;
+    Some(NodeId(id))
 }
 
 /// Where to dial, if that is a place where a node of another machine, or of this one, can be.
@@ -198,7 +219,7 @@ mod tests {
 
     fn endpoints(announced: &Announced) -> Vec<String> {
         let endpoints = announced.endpoints();
-        endpoints.iter().map(ToString::to_string).collect()
+        endpoints.keys().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -255,6 +276,24 @@ mod tests {
         };
         service.port = 0;
         assert!(!announced.handle(ServiceEvent::ServiceResolved(service)));
+    }
+
+    #[test]
+    fn who_claims_the_place_of_another_hides_nobody() {
+        let mut announced = announced();
+        announced.handle(resolved("weather", 2, &["10.0.0.2"]));
+        let at = ([10, 0, 0, 2], PORT).into();
+        assert_eq!(announced.endpoints()[&at], Some(NodeId(2)));
+        announced.handle(resolved("weather", 3, &["10.0.0.2"]));
+        assert_eq!(announced.endpoints()[&at], None, "it is to be dialled");
+        let names = ["2", &format!("{}x", "0".repeat(31)), &"+".repeat(32)];
+        for name in names {
+            assert_eq!(instance(&format!("{name}.{SERVICE}")), None, "{name}");
+        }
+        assert_eq!(
+            instance(&format!("{}.{SERVICE}", NodeId(7))),
+            Some(NodeId(7))
+        );
     }
 
     #[test]

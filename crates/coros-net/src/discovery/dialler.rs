@@ -3,7 +3,8 @@
 //! An endpoint is dialled as soon as it is found, and again as long as a source tells it: after a
 //! failure in [1 s](FIRST), twice that, and so on up to [30 s](LAST); after [five minutes](REFUSED) where somebody is who
 //! would not or could not have a link, such as a neighbour with another secret; and when the peer
-//! that was there is gone. What went wrong is told once and not each time. No more than [`AT_ONCE`] dials are
+//! that was there is gone. A source may say who is where: one peer is dialled at one of its endpoints
+//! at a time, and whoever has said goodbye is not looked for at once. What went wrong is told once and not each time. No more than [`AT_ONCE`] dials are
 //! under way, and no more than [`ENDPOINTS`] endpoints remembered.
 //!
 //! Sans-io.
@@ -13,6 +14,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use coros_core::remote::NodeId;
+
+use super::Endpoints;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LAST: Duration = Duration::from_secs(30);
@@ -35,7 +38,8 @@ pub(super) enum Outcome {
 
 #[derive(Debug)]
 struct Candidate {
-    sources: BTreeSet<usize>,
+    /// Which sources know it, and who each says is there.
+    sources: BTreeMap<usize, Option<NodeId>>,
     state: State,
     /// How long the last pause was.
     pause: Option<Duration>,
@@ -46,7 +50,7 @@ struct Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Due(Instant),
-    Dialling,
+    Dialling(Option<NodeId>),
     Known(NodeId),
     Itself,
 }
@@ -55,24 +59,32 @@ enum State {
 pub(super) struct Dialler {
     candidates: BTreeMap<SocketAddr, Candidate>,
     dialling: usize,
+    /// Those who are dialled, as far as it is said who they are.
+    sought: BTreeSet<NodeId>,
 }
 
 impl Dialler {
     /// A source tells all endpoints that it knows.
-    pub(super) fn found(&mut self, now: Instant, source: usize, endpoints: &BTreeSet<SocketAddr>) {
+    pub(super) fn found(&mut self, now: Instant, source: usize, endpoints: &Endpoints) {
         self.candidates.retain(|endpoint, candidate| {
-            if !endpoints.contains(endpoint) {
+            if !endpoints.contains_key(endpoint) {
                 candidate.sources.remove(&source);
             }
             // The end of a dial is still to come.
-            !candidate.sources.is_empty() || candidate.state == State::Dialling
+            !candidate.sources.is_empty() || matches!(candidate.state, State::Dialling(_))
         });
-        for &endpoint in endpoints {
+        for (&endpoint, &who) in endpoints {
             if let Some(candidate) = self.candidates.get_mut(&endpoint) {
-                candidate.sources.insert(source);
+                let before = candidate.sources.insert(source, who);
+                // Whatever became of the one before.
+                if before.is_some_and(|before| before != who)
+                    && let State::Due(at) = &mut candidate.state
+                {
+                    *at = now;
+                }
             } else if self.candidates.len() < ENDPOINTS {
                 let candidate = Candidate {
-                    sources: BTreeSet::from([source]),
+                    sources: BTreeMap::from([(source, who)]),
                     state: State::Due(now),
                     pause: None,
                     told: None,
@@ -82,11 +94,13 @@ impl Dialler {
         }
     }
 
-    /// A peer is not there any more.
-    pub(super) fn absent(&mut self, now: Instant, peer: NodeId) {
+    /// A peer is not there any more; if it has `left`, its source will say so too.
+    pub(super) fn absent(&mut self, now: Instant, peer: NodeId, left: bool) {
         for candidate in self.candidates.values_mut() {
             if candidate.state == State::Known(peer) {
-                candidate.state = State::Due(now + FIRST);
+                let for_good = left && candidate.who() == Some(peer);
+                let pause = if for_good { LAST } else { FIRST };
+                candidate.state = State::Due(now + pause);
             }
         }
     }
@@ -95,10 +109,13 @@ impl Dialler {
         let Some(candidate) = self.candidates.get_mut(&endpoint) else {
             return;
         };
-        if candidate.state != State::Dialling {
+        let State::Dialling(who) = candidate.state else {
             return;
-        }
+        };
         self.dialling -= 1;
+        if let Some(who) = who {
+            self.sought.remove(&who);
+        }
         if candidate.sources.is_empty() {
             self.candidates.remove(&endpoint);
             return;
@@ -123,16 +140,19 @@ impl Dialler {
         };
     }
 
-    /// An endpoint to be dialled now; [`dialled`](Dialler::dialled) must follow.
-    pub(super) fn next(&mut self, now: Instant) -> Option<SocketAddr> {
+    /// An endpoint to be dialled now, and who is said to be there; [`dialled`](Dialler::dialled)
+    /// must follow.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(SocketAddr, Option<NodeId>)> {
         if self.dialling >= AT_ONCE {
             return None;
         }
         let due = self.due().filter(|(at, _)| *at <= now).min()?.1;
         let candidate = self.candidates.get_mut(&due)?;
-        candidate.state = State::Dialling;
+        let who = candidate.who();
+        candidate.state = State::Dialling(who);
         self.dialling += 1;
-        Some(due)
+        self.sought.extend(who);
+        Some((due, who))
     }
 
     /// When [`next`](Dialler::next) has something to say.
@@ -146,13 +166,26 @@ impl Dialler {
     fn due(&self) -> impl Iterator<Item = (Instant, SocketAddr)> {
         let candidates = self.candidates.iter();
         candidates.filter_map(|(endpoint, candidate)| match candidate.state {
-            State::Due(at) => Some((at, *endpoint)),
+            State::Due(at) if !self.is_sought(candidate) => Some((at, *endpoint)),
             _ => None,
         })
+    }
+
+    /// Whether whoever is there is being dialled elsewhere.
+    fn is_sought(&self, candidate: &Candidate) -> bool {
+        let who = candidate.who();
+        who.is_some_and(|who| self.sought.contains(&who))
     }
 }
 
 impl Candidate {
+    /// Who is there, if all sources say the same.
+    fn who(&self) -> Option<NodeId> {
+        let mut said = self.sources.values();
+        let who = *said.next()?;
+        who.filter(|_| said.all(|other| *other == who))
+    }
+
     fn tell(&mut self, endpoint: SocketAddr, why: String) {
         if self.told.as_ref() != Some(&why) {
             tracing::warn!(%endpoint, "a node that was looked for: {why}");
@@ -169,8 +202,20 @@ mod tests {
         ([10, 0, 0, 1], number).into()
     }
 
-    fn set(numbers: impl IntoIterator<Item = u16>) -> BTreeSet<SocketAddr> {
-        numbers.into_iter().map(endpoint).collect()
+    fn set(numbers: impl IntoIterator<Item = u16>) -> Endpoints {
+        let endpoints = numbers.into_iter().map(endpoint);
+        endpoints.map(|endpoint| (endpoint, None)).collect()
+    }
+
+    /// As one who says who is where.
+    fn announced<const N: usize>(who: [(u16, u128); N]) -> Endpoints {
+        let who = who.into_iter();
+        who.map(|(number, id)| (endpoint(number), Some(NodeId(id))))
+            .collect()
+    }
+
+    fn next(dialler: &mut Dialler, now: Instant) -> Option<SocketAddr> {
+        dialler.next(now).map(|(endpoint, _)| endpoint)
     }
 
     fn unreachable() -> Outcome {
@@ -183,22 +228,22 @@ mod tests {
         dialler.found(now, 0, &set([1]));
         let mut pauses = Vec::new();
         for _ in 0..7 {
-            assert_eq!(dialler.next(now), Some(endpoint(1)));
-            assert_eq!(dialler.next(now), None, "it is under way");
+            assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
+            assert_eq!(next(&mut dialler, now), None, "it is under way");
             dialler.dialled(now, endpoint(1), unreachable());
             let due = dialler.deadline().unwrap();
             pauses.push((due - now).as_secs());
-            assert_eq!(dialler.next(due - Duration::from_millis(1)), None);
+            assert_eq!(next(&mut dialler, due - Duration::from_millis(1)), None);
             now = due;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
         // A peer was there: the next failure is the first.
-        assert_eq!(dialler.next(now), Some(endpoint(1)));
+        assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
         dialler.dialled(now, endpoint(1), Outcome::Known(NodeId(1)));
         assert_eq!(dialler.deadline(), None);
-        dialler.absent(now, NodeId(2));
+        dialler.absent(now, NodeId(2), false);
         assert_eq!(dialler.deadline(), None);
-        dialler.absent(now, NodeId(1));
+        dialler.absent(now, NodeId(1), true);
         assert_eq!(dialler.deadline(), Some(now + FIRST));
     }
 
@@ -207,7 +252,7 @@ mod tests {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
         dialler.found(now, 0, &set([1, 2]));
         for _ in 0..2 {
-            let endpoint = dialler.next(now).unwrap();
+            let endpoint = next(&mut dialler, now).unwrap();
             dialler.dialled(now, endpoint, Outcome::Refused("other secret".into()));
         }
         assert_eq!(dialler.deadline(), Some(now + REFUSED));
@@ -226,10 +271,10 @@ mod tests {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
         dialler.found(now, 0, &set([1, 2]));
         dialler.found(now, 1, &set([2, 3]));
-        assert_eq!(dialler.next(now), Some(endpoint(1)));
+        assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
         dialler.found(now, 0, &set([]));
         assert_eq!(
-            dialler.next(now),
+            next(&mut dialler, now),
             Some(endpoint(2)),
             "the other source tells it, too"
         );
@@ -241,11 +286,48 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_has_several_endpoints_is_dialled_at_one_after_the_other() {
+        let (mut dialler, now) = (Dialler::default(), Instant::now());
+        dialler.found(now, 0, &announced([(1, 7), (2, 7), (3, 8)]));
+        assert_eq!(dialler.next(now), Some((endpoint(1), Some(NodeId(7)))));
+        assert_eq!(dialler.next(now), Some((endpoint(3), Some(NodeId(8)))));
+        assert_eq!((dialler.next(now), dialler.deadline()), (None, None));
+        dialler.dialled(now, endpoint(1), unreachable());
+        assert_eq!(dialler.deadline(), Some(now));
+        assert_eq!(next(&mut dialler, now), Some(endpoint(2)));
+        // Another source knows nothing of who it is.
+        dialler.found(now, 1, &set([4]));
+        dialler.found(now, 0, &announced([(1, 7), (2, 7), (4, 7)]));
+        assert_eq!(dialler.next(now), Some((endpoint(4), None)));
+        dialler.dialled(now, endpoint(3), unreachable());
+        dialler.dialled(now, endpoint(2), unreachable());
+        assert!(dialler.sought.is_empty());
+    }
+
+    #[test]
+    fn whoever_has_said_goodbye_is_not_looked_for_where_he_was() {
+        let (mut dialler, now) = (Dialler::default(), Instant::now());
+        dialler.found(now, 0, &announced([(1, 7)]));
+        let known = |dialler: &mut Dialler, left| {
+            assert_eq!(next(dialler, now), Some(endpoint(1)));
+            dialler.dialled(now, endpoint(1), Outcome::Known(NodeId(7)));
+            dialler.absent(now, NodeId(7), left);
+            dialler.deadline()
+        };
+        assert_eq!(known(&mut dialler, true), Some(now + LAST));
+        // Another one has taken his place.
+        dialler.found(now, 0, &announced([(1, 8)]));
+        assert_eq!(dialler.deadline(), Some(now));
+        dialler.found(now, 0, &announced([(1, 7)]));
+        assert_eq!(known(&mut dialler, false), Some(now + FIRST), "it was lost");
+    }
+
+    #[test]
     fn there_is_an_end_to_how_many() {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
         dialler.found(now, 0, &set(1..10_000));
         assert_eq!(dialler.candidates.len(), ENDPOINTS);
-        let dialled: Vec<_> = std::iter::from_fn(|| dialler.next(now)).collect();
+        let dialled: Vec<_> = std::iter::from_fn(|| next(&mut dialler, now)).collect();
         assert_eq!(dialled.len(), AT_ONCE);
         assert_eq!(dialler.deadline(), None);
         dialler.dialled(now, dialled[0], unreachable());

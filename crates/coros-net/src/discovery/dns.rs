@@ -11,7 +11,7 @@ use std::time::Duration;
 use coros_core::remote::BoxFuture;
 use tokio::time::Instant;
 
-use super::Source;
+use super::{Endpoints, Source, of_anybody};
 
 /// How often a name is looked up.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -121,8 +121,8 @@ impl Dns {
 }
 
 impl Source for Dns {
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = BTreeSet<SocketAddr>> + Send + '_>> {
-        Box::pin(self.endpoints())
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
+        Box::pin(async { of_anybody(self.endpoints().await) })
     }
 }
 

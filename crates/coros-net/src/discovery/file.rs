@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::Source;
 use super::dns::{HostPort, Resolve};
+use super::{Endpoints, Source, of_anybody};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -139,8 +139,8 @@ impl File {
 }
 
 impl Source for File {
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = BTreeSet<SocketAddr>> + Send + '_>> {
-        Box::pin(self.endpoints())
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
+        Box::pin(async { of_anybody(self.endpoints().await) })
     }
 }
 

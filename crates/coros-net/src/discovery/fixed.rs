@@ -1,10 +1,9 @@
 //! An endpoint that was given.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use super::Source;
+use super::{Endpoints, Source, of_anybody};
 
 /// Told once; the dialler keeps trying.
 #[derive(Debug)]
@@ -21,10 +20,10 @@ impl Fixed {
 }
 
 impl Source for Fixed {
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = BTreeSet<SocketAddr>> + Send + '_>> {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
         Box::pin(async {
             match self.endpoint.take() {
-                Some(endpoint) => BTreeSet::from([endpoint]),
+                Some(endpoint) => of_anybody([endpoint]),
                 None => std::future::pending().await,
             }
         })

@@ -13,7 +13,7 @@ mod file;
 mod fixed;
 mod multicast;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,11 +32,14 @@ use crate::greeting;
 use crate::node::{ConnectError, Inner};
 use crate::{HandshakeError, PeerEvent};
 
+/// Where nodes may be, and who is said to be there.
+pub(crate) type Endpoints = BTreeMap<SocketAddr, Option<NodeId>>;
+
 /// Where endpoints of other nodes come from.
 pub(crate) trait Source: Send {
     /// All endpoints that there are now; resolves when there are any, and when they may have changed.
     /// Cancel safe.
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = BTreeSet<SocketAddr>> + Send + '_>>;
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>>;
 
     /// Nobody asks any more.
     fn end(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -44,11 +47,17 @@ pub(crate) trait Source: Send {
     }
 }
 
+/// Endpoints of which nothing else is known.
+fn of_anybody(endpoints: impl IntoIterator<Item = SocketAddr>) -> Endpoints {
+    let endpoints = endpoints.into_iter();
+    endpoints.map(|endpoint| (endpoint, None)).collect()
+}
+
 enum Heard {
-    Found(usize, BTreeSet<SocketAddr>),
+    Found(usize, Endpoints),
     Dialled(SocketAddr, Outcome),
-    /// A peer is not there any more.
-    Absent(NodeId),
+    /// A peer is not there any more; whether it has said goodbye.
+    Absent(NodeId, bool),
 }
 
 /// Looks for other nodes until this one leaves.
@@ -60,9 +69,12 @@ pub(crate) async fn run(node: Arc<Inner>, sources: Vec<Box<dyn Source>>) {
     }
     let absent = sender.clone();
     node.events.subscribe(Box::new(move |event| {
-        if let PeerEvent::Lost(peer, _) | PeerEvent::Left(peer) = event {
-            let _ = absent.send(Heard::Absent(peer.node));
-        }
+        let (peer, left) = match event {
+            PeerEvent::Lost(peer, _) => (peer, false),
+            PeerEvent::Left(peer) => (peer, true),
+            _ => return,
+        };
+        let _ = absent.send(Heard::Absent(peer.node, left));
     }));
     let mut dialler = Dialler::default();
     loop {
@@ -79,13 +91,13 @@ pub(crate) async fn run(node: Arc<Inner>, sources: Vec<Box<dyn Source>>) {
             Some(heard) = heard.recv() => match heard {
                 Heard::Found(source, endpoints) => dialler.found(now(), source, &endpoints),
                 Heard::Dialled(endpoint, outcome) => dialler.dialled(now(), endpoint, outcome),
-                Heard::Absent(peer) => dialler.absent(now(), peer),
+                Heard::Absent(peer, left) => dialler.absent(now(), peer, left),
             },
             () = due => {}
         }
-        while let Some(endpoint) = dialler.next(now()) {
+        while let Some((endpoint, who)) = dialler.next(now()) {
             node.tasks
-                .spawn(dial(Arc::clone(&node), endpoint, sender.clone()));
+                .spawn(dial(Arc::clone(&node), endpoint, who, sender.clone()));
         }
     }
 }
@@ -110,11 +122,16 @@ async fn ask(
     source.end().await;
 }
 
-async fn dial(node: Arc<Inner>, endpoint: SocketAddr, to: mpsc::UnboundedSender<Heard>) {
+async fn dial(
+    node: Arc<Inner>,
+    endpoint: SocketAddr,
+    who: Option<NodeId>,
+    to: mpsc::UnboundedSender<Heard>,
+) {
     let own = [node.location.endpoint, node.listening];
     let outcome = if own.contains(&Some(endpoint)) {
         Outcome::Itself
-    } else if let Some(peer) = whoever_is_at(&node, endpoint) {
+    } else if let Some(peer) = whoever_is_at(&node, endpoint, who) {
         Outcome::Known(peer)
     } else {
         match greeting::connect(&node, endpoint).await {
@@ -126,9 +143,11 @@ async fn dial(node: Arc<Inner>, endpoint: SocketAddr, to: mpsc::UnboundedSender<
     let _ = to.send(Heard::Dialled(endpoint, outcome));
 }
 
-fn whoever_is_at(node: &Inner, endpoint: SocketAddr) -> Option<NodeId> {
+fn whoever_is_at(node: &Inner, endpoint: SocketAddr, who: Option<NodeId>) -> Option<NodeId> {
     let present = node.events.present();
-    let there = present.iter().find(|peer| peer.endpoint == Some(endpoint));
+    let there = present
+        .iter()
+        .find(|peer| peer.endpoint == Some(endpoint) || Some(peer.node) == who);
     there.map(|peer| peer.node)
 }
 

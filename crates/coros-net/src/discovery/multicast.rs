@@ -3,7 +3,6 @@
 //! Each node has a responder of its own, a thread of mdns-sd, which ends with the node and says
 //! goodbye. It listens on all interfaces there are, and looks for new ones again and again.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
@@ -12,8 +11,8 @@ use std::time::Duration;
 use coros_core::remote::NodeId;
 use mdns_sd::{Receiver, ServiceDaemon, ServiceEvent};
 
-use super::Source;
 use super::announced::{self, Announced};
+use super::{Endpoints, Source};
 
 /// The groups of multicast DNS.
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
@@ -61,7 +60,7 @@ impl Multicast {
         })
     }
 
-    async fn endpoints(&mut self) -> BTreeSet<SocketAddr> {
+    async fn endpoints(&mut self) -> Endpoints {
         loop {
             let Some(events) = &self.events else {
                 tokio::time::sleep(REST).await;
@@ -86,7 +85,7 @@ impl Multicast {
 }
 
 impl Source for Multicast {
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = BTreeSet<SocketAddr>> + Send + '_>> {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
         Box::pin(self.endpoints())
     }
 
