@@ -39,7 +39,8 @@ pub trait Message: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}
 
-/// Identifies one run of one node: random, 128 bits, new at each start.
+/// Identifies one run of one node: 128 bits, new at each start. A node makes it of the key of its
+/// launch, so that nobody else can claim it.
 ///
 /// A restarted process is another node, so an address from before the restart reaches nobody
 /// rather than a stranger.

@@ -7,13 +7,13 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coros_core::remote::{Location, NodeId};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::HandshakeError;
+use crate::event_queue::EventQueue;
 use crate::roster::{Fact, Roster};
 
 /// A change in who is there.
@@ -37,76 +37,65 @@ pub enum PeerEvent {
     Refused(SocketAddr, HandshakeError),
 }
 
-type Subscriber = Box<dyn FnMut(PeerEvent) + Send>;
+pub(crate) type Subscriber = Box<dyn FnMut(PeerEvent) + Send>;
 
-enum Command {
+pub(crate) enum Command {
     Event(PeerEvent),
     /// With those who are there already.
     Subscribe(Subscriber, Vec<Location>),
     Close,
 }
 
-/// So many refusals wait for slow subscribers; strangers can make any number of them.
-const MAX_REFUSED: usize = 256;
-
 /// Where facts go in.
 #[derive(Clone)]
 pub(crate) struct Events {
     shared: Arc<Mutex<Shared>>,
+    /// Wakes the task that calls subscribers.
+    wake: Arc<Notify>,
 }
 
 struct Shared {
     roster: Roster,
     /// Under the same lock, so that events are in the order of the facts.
-    commands: mpsc::UnboundedSender<Command>,
-    /// How many of the commands tell of a refusal.
-    refused: Arc<AtomicUsize>,
+    queue: EventQueue,
     /// Parts of the node that want the facts themselves.
     taps: Vec<mpsc::UnboundedSender<Fact>>,
 }
 
 /// The task's side.
 pub(crate) struct Dispatcher {
-    commands: mpsc::UnboundedReceiver<Command>,
+    events: Events,
     subscribers: Vec<Subscriber>,
-    refused: Arc<AtomicUsize>,
 }
 
 impl Events {
     pub(crate) fn new() -> (Self, Dispatcher) {
-        let (sender, commands) = mpsc::unbounded_channel();
-        let refused = Arc::<AtomicUsize>::default();
-        let dispatcher = Dispatcher {
-            commands,
-            subscribers: Vec::new(),
-            refused: Arc::clone(&refused),
-        };
         let shared = Shared {
             roster: Roster::default(),
-            commands: sender,
-            refused,
+            queue: EventQueue::default(),
             taps: Vec::new(),
         };
-        let shared = Arc::new(Mutex::new(shared));
-        (Events { shared }, dispatcher)
+        let events = Events {
+            shared: Arc::new(Mutex::new(shared)),
+            wake: Arc::default(),
+        };
+        let dispatcher = Dispatcher {
+            events: events.clone(),
+            subscribers: Vec::new(),
+        };
+        (events, dispatcher)
     }
-
-    // After closing nobody listens: that is no failure of whoever tells.
 
     /// Something is known of a peer. Takes no lock but its own, and calls nobody.
     pub(crate) fn tell(&self, fact: Fact) {
         let mut shared = self.lock();
         shared.taps.retain(|tap| tap.send(fact.clone()).is_ok());
         if let Some(event) = shared.roster.handle(fact) {
-            if let PeerEvent::Refused(from, error) = &event {
-                // Under the lock, so that nobody else adds one meanwhile.
-                if shared.refused.load(Ordering::Relaxed) >= MAX_REFUSED {
-                    tracing::warn!(%from, %error, "refused; subscribers to peer events are too slow to be told");
-                    return;
-                }
-                shared.refused.fetch_add(1, Ordering::Relaxed);
+            if !shared.queue.push(event.clone()) {
+                tracing::warn!(?event, "subscribers to peer events are too slow to be told");
             }
-            let _ = shared.commands.send(Command::Event(event));
+            drop(shared);
+            self.wake.notify_one();
         }
     }
 
@@ -118,16 +107,30 @@ impl Events {
     }
 
     pub(crate) fn subscribe(&self, subscriber: Subscriber) {
-        let shared = self.lock();
+        let mut shared = self.lock();
         let present = shared.roster.present().cloned().collect();
-        let _ = shared
-            .commands
-            .send(Command::Subscribe(subscriber, present));
+        shared
+            .queue
+            .command(Command::Subscribe(subscriber, present));
+        drop(shared);
+        self.wake.notify_one();
     }
 
     /// Lets the dispatcher end after what has been told so far.
     pub(crate) fn close(&self) {
-        let _ = self.lock().commands.send(Command::Close);
+        self.lock().queue.command(Command::Close);
+        self.wake.notify_one();
+    }
+
+    async fn next(&self) -> Command {
+        loop {
+            // One that comes after this look has left a permit.
+            let command = self.lock().queue.pop();
+            match command {
+                Some(command) => return command,
+                None => self.wake.notified().await,
+            }
+        }
     }
 
     /// The peers that are there, with or without a link.
@@ -151,14 +154,9 @@ impl Events {
 
 impl Dispatcher {
     pub(crate) async fn run(mut self) {
-        while let Some(command) = self.commands.recv().await {
-            match command {
-                Command::Event(event) => {
-                    if matches!(event, PeerEvent::Refused(..)) {
-                        self.refused.fetch_sub(1, Ordering::Relaxed);
-                    }
-                    self.event(&event);
-                }
+        loop {
+            match self.events.next().await {
+                Command::Event(event) => self.event(&event),
                 Command::Subscribe(mut subscriber, present) => {
                     let mut present = present.into_iter().map(PeerEvent::Joined);
                     if present.all(|event| call(&mut subscriber, event)) {
@@ -197,6 +195,7 @@ mod tests {
     use coros_core::remote::NodeId;
 
     use super::*;
+    use crate::event_queue::MAX_REFUSED;
 
     #[tokio::test]
     async fn strangers_fill_no_memory_while_a_subscriber_is_slow() {
@@ -226,6 +225,5 @@ mod tests {
         let told: Vec<_> = refusals.try_iter().collect();
         assert_eq!(told.len(), MAX_REFUSED + 1);
         assert_eq!(told.last(), Some(&PeerEvent::Joined(peer)));
-        assert_eq!(events.lock().refused.load(Ordering::Relaxed), 0);
     }
 }

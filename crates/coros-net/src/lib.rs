@@ -57,6 +57,7 @@ mod census;
 mod deliveries;
 mod discovery;
 mod dormancy;
+mod event_queue;
 mod events;
 mod exports;
 mod files;

@@ -210,7 +210,8 @@ impl Node {
     /// order, until the node closes.
     ///
     /// `f` runs on a task of the node that calls all subscribers, one after the other: it must not block. While
-    /// it does nobody is told of anything, and what happens queues up.
+    /// it does nobody is told of anything, and what happens queues up; when much does, what undoes itself, as
+    /// a peer that was lost and has returned, is left out.
     pub fn on_peer_event(&self, f: impl FnMut(PeerEvent) + Send + 'static) {
         self.inner().events.subscribe(Box::new(f));
     }
@@ -219,7 +220,7 @@ impl Node {
     /// order, until the node closes or the coroutine ends.
     ///
     /// `wrap` makes the event one of the coroutine's messages. A bounded mailbox that is full
-    /// misses events.
+    /// misses events. The subscription counts as an address: it keeps the mailbox open.
     pub fn peer_events<M: Send + 'static>(
         &self,
         address: Address<M>,

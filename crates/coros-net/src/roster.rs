@@ -33,10 +33,6 @@ const MAX_LOST: usize = if cfg!(test) { 3 } else { 4096 };
 
 /// What a part of the node knows of a peer.
 #[derive(Clone, Debug)]
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "grace and idle links are to come")
-)]
 pub(crate) enum Fact {
     /// There is a link.
     Linked(Location),
