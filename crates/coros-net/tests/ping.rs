@@ -25,7 +25,7 @@ async fn scene() -> (SimNetwork, [SimHost; 2], [Node; 2]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_way_there_and_back_counts() {
+async fn only_the_way_there_and_back_counts_and_idle_links_wake() {
     let (network, _hosts, [desk, farm]) = scene().await;
     assert_eq!(desk.links(), []);
     let begun = Instant::now();
@@ -35,6 +35,12 @@ async fn only_the_way_there_and_back_counts() {
     assert_eq!(desk.ping(&farm.location()).await, Ok(ROUND_TRIP));
     assert_eq!(begun.elapsed(), ROUND_TRIP, "over the link there is");
     assert_eq!(farm.ping(&desk.location()).await, Ok(ROUND_TRIP));
+
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(desk.links(), [], "nobody uses it");
+    let begun = Instant::now();
+    assert_eq!(desk.ping(&farm.location()).await, Ok(ROUND_TRIP));
+    assert!(begun.elapsed() > ROUND_TRIP, "a link was made first");
 
     network.latency(3 * LATENCY..=3 * LATENCY);
     assert_eq!(desk.ping(&farm.location()).await, Ok(3 * ROUND_TRIP));

@@ -312,4 +312,17 @@ mod tests {
         assert!(!peer.lock().must_wait());
         assert!(!peer.has_session(), "what it has done is not known");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_that_is_given_up_is_taken_back() {
+        let (nodes, peer, _link) = linked().await;
+        let farm = nodes[1].location();
+        let waiting = || peer.lock().pings.len();
+        let asked = tokio::time::timeout(Duration::ZERO, async {
+            let asking = nodes[0].ping(&farm);
+            tokio::join!(asking, async { assert_eq!(waiting(), 1) })
+        });
+        assert!(asked.await.is_err(), "an answer takes some time");
+        assert_eq!(waiting(), 0);
+    }
 }
