@@ -1,5 +1,5 @@
 //! What the benches share: samples in fresh child processes, rounds that interleave the peers, what
-//! counts as noise, ratios within a round, the table, the bars.
+//! counts as noise, ratios within a round, the table, the bars, the report and the command line.
 //!
 //! A bench is a [`Suite`]: its peers, its cases, and how to start the child that measures one of
 //! them. What a sample's figures are, and what a column shows of them, is the suite's own.
@@ -8,7 +8,9 @@ pub mod bars;
 pub mod child;
 pub mod machine;
 pub mod noise;
+pub mod options;
 mod progress;
+pub mod report;
 pub mod results;
 pub mod run;
 pub mod table;

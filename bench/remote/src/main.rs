@@ -9,94 +9,60 @@ mod server;
 mod tally;
 mod workloads;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use harness::options::{Options, one};
+use harness::report::{Extent, Plan, publish};
 
-use cases::{Case, Workload};
+use cases::{Case, Remote, Workload};
 use peers::Peer;
-use report::{Extent, RunReport};
 
 /// Measures coros beside its peers and prints one table.
 #[derive(Parser)]
 #[command(version, after_help = include_str!("help.txt"), max_term_width = 100)]
 struct Args {
-    /// Fewer rounds and smaller sizes: for a first look, not for a claim
-    #[arg(long)]
-    quick: bool,
-    /// A few messages of each peer: only whether it works; also in a debug build
+    #[command(flatten)]
+    options: Options<Peer, Workload>,
+    /// A few messages of each peer, once: only whether it works; also in a debug build
     #[arg(long, conflicts_with = "quick")]
     check: bool,
-    /// Rounds, each one sample of every cell [default: 5, quick: 3, check: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: Option<u16>,
-    /// Only these workloads, as in `--only small,ask`
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        ignore_case = true,
-        hide_possible_values = true
-    )]
-    only: Vec<Workload>,
-    /// Only these peers, as in `--peers coros,tls`
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        ignore_case = true,
-        hide_possible_values = true
-    )]
-    peers: Vec<Peer>,
-    /// Also write machine, versions, cells, bars and every sample as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
     /// First fetch the peers that cargo cannot (Erlang with apt-get, pycos with pip)
     #[arg(long)]
     install: bool,
-    /// Run one workload with this process as the sender and print what it measured
-    #[arg(long, hide = true, num_args = 3, value_names = ["PEER", "WORKLOAD", "N"])]
-    child: Option<Vec<String>>,
     /// Be the receiver
     #[arg(long, hide = true, num_args = 3, value_names = ["PEER", "NODES", "FOLDER"])]
     server: Option<Vec<String>>,
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let result = match (&args.child, &args.server) {
-        (Some(words), _) => child(words).map(|()| ExitCode::SUCCESS),
-        (None, Some(words)) => server(words).map(|()| ExitCode::SUCCESS),
-        (None, None) => bench(&args),
-    };
-    result.unwrap_or_else(|error| {
+    run_or_measure(&Args::parse()).unwrap_or_else(|error| {
         eprintln!("remote: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-fn child(words: &[String]) -> Result<()> {
-    let [peer, workload, n] = words else {
-        bail!("--child takes PEER WORKLOAD N")
-    };
-    let peer = Peer::from_str(peer, true).map_err(anyhow::Error::msg)?;
-    let workload = Workload::from_str(workload, true).map_err(anyhow::Error::msg)?;
-    let n: u64 = n.parse().with_context(|| format!("{n:?} is not a size"))?;
-    println!("{}", serde_json::to_string(&peer.run(workload, n)?)?);
-    Ok(())
+fn run_or_measure(args: &Args) -> Result<ExitCode> {
+    if let Some((peer, workload, n)) = args.options.child()? {
+        println!("{}", serde_json::to_string(&peer.run(workload, n)?)?);
+    } else if let Some(words) = &args.server {
+        server(words)?;
+    } else {
+        return bench(args);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn server(words: &[String]) -> Result<()> {
     let [peer, nodes, folder] = words else {
         bail!("--server takes PEER NODES FOLDER")
     };
-    let peer = Peer::from_str(peer, true).map_err(anyhow::Error::msg)?;
     let nodes = nodes
         .parse()
         .with_context(|| format!("{nodes:?} is not a number"))?;
-    peer.serve(nodes, Path::new(folder))
+    one::<Peer>(peer)?.serve(nodes, Path::new(folder))
 }
 
 fn bench(args: &Args) -> Result<ExitCode> {
@@ -106,12 +72,12 @@ fn bench(args: &Args) -> Result<ExitCode> {
     );
     let extent = if args.check {
         Extent::Check
-    } else if args.quick {
+    } else if args.options.quick {
         Extent::Quick
     } else {
         Extent::Full
     };
-    let peers = chosen(&args.peers);
+    let peers = args.options.peers();
     if args.install {
         install(&peers)?;
     }
@@ -121,24 +87,14 @@ fn bench(args: &Args) -> Result<ExitCode> {
         peer.prepare()
             .with_context(|| format!("cannot build the part of {}", peer.title()))?;
     }
-    let cases = cases(extent, &chosen(&args.only));
-    let rounds = args.rounds.map_or(extent.rounds(), usize::from);
-    if let Some(file) = &args.json {
-        // An hour of measuring is not to end with a file that cannot be written.
-        std::fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    let report = RunReport::new(extent, rounds, &peers, missing, &cases).measure();
-    print!("{}", report.text());
-    if let Some(file) = &args.json {
-        let json = serde_json::to_string_pretty(&report)?;
-        std::fs::write(file, json + "\n")
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(if report.outcome.failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let plan = Plan::<Remote> {
+        extent,
+        rounds: args.options.rounds(extent),
+        peers,
+        missing,
+        cases: cases(extent, &args.options.workloads()),
+    };
+    publish(plan, args.options.json.as_deref())
 }
 
 /// Fetches what is not there yet.
@@ -154,16 +110,6 @@ fn install(peers: &[Peer]) -> Result<()> {
     packages.dedup();
     harness::tools::apt_get_install(&packages)?;
     missing.iter().try_for_each(|peer| peer.install())
-}
-
-/// Those that were asked for; all, if none was.
-fn chosen<T: ValueEnum + Copy + PartialEq>(asked_for: &[T]) -> Vec<T> {
-    let is_chosen = |value: &T| asked_for.is_empty() || asked_for.contains(value);
-    T::value_variants()
-        .iter()
-        .copied()
-        .filter(is_chosen)
-        .collect()
 }
 
 fn cases(extent: Extent, workloads: &[Workload]) -> Vec<Case> {
