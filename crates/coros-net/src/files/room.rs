@@ -95,3 +95,36 @@ impl Drop for Promise {
         self.used(self.left);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    #[test]
+    fn the_same_room_is_promised_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        let room = Arc::new(Room::default());
+        let promise = |bytes, total| room.promise(bytes, (&root, "inbox"), total, || Ok(10));
+
+        let mut first = promise(60, Some(100)).unwrap();
+        let full = Refusal::FolderFull { total: 100 };
+        assert_eq!(promise(31, Some(100)).unwrap_err(), full);
+        drop(promise(30, Some(100)).unwrap());
+        // What has been written is measured with the folder.
+        first.used(50);
+        let second = promise(80, Some(100)).unwrap();
+        drop((first, second));
+        drop(promise(90, Some(100)).unwrap());
+
+        // Of the disk, whose room is not ours alone.
+        let Some(free) = available(&root) else { return };
+        let most = promise(free / 3 * 2, None).unwrap();
+        let refusal = promise(free / 3 * 2, None).unwrap_err();
+        assert!(matches!(refusal, Refusal::DiskFull { .. }), "{refusal}");
+        drop(most);
+        promise(free / 3 * 2, None).unwrap();
+    }
+}
