@@ -199,7 +199,8 @@ impl Builder {
     /// by default. Within it nothing is lost and nothing comes twice; after it, and with zero at
     /// once, all that waits for the peer ends with `Disconnected`. So it does at once when it is
     /// clear that the peer's process is no more: its connection was closed, and nobody listens
-    /// where it did, or it never could be dialled.
+    /// where it did, or it never could be dialled. (Where this node has not reached it before it may
+    /// have said a wrong endpoint: then it has a second to dial by itself.)
     ///
     /// What is under way when a link breaks is kept in memory, as is what is sent meanwhile: see
     /// [`outbox`](Builder::outbox).

@@ -169,9 +169,9 @@ impl Dial {
             ConnectError::Unreachable { source, .. }
                 if source.kind() == io::ErrorKind::ConnectionRefused =>
             {
-                Failure::Gone
+                Failure::Nobody
             }
-            ConnectError::Restarted { .. } => Failure::Gone,
+            ConnectError::Restarted { .. } => Failure::Nobody,
             ConnectError::Handshake { source, .. } => match source {
                 HandshakeError::Refused(_) => Failure::Gone,
                 HandshakeError::Connection { .. } => Failure::Broke,

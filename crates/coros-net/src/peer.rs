@@ -91,6 +91,10 @@ struct State {
     link: Option<CancellationToken>,
     /// Counts the links that broke.
     breaks: u64,
+    /// When the last one did, if there is none since.
+    broke: Option<Instant>,
+    /// In this session a dial has led to the peer where it listens.
+    reached: bool,
     failed: Option<(Instant, String)>,
     /// Of the peer's coroutines.
     imports: Imports<Import>,
@@ -155,6 +159,8 @@ impl Peer {
                 reading: None,
                 link: None,
                 breaks: 0,
+                broke: None,
+                reached: false,
                 failed: None,
                 imports: Imports::new(),
                 passed: BTreeMap::new(),
@@ -508,6 +514,7 @@ impl State {
                     let location = self.location.clone();
                     node.events.tell(Fact::Broke(location, why.as_str().into()));
                     self.breaks += 1;
+                    self.broke = Some(now());
                     self.todo.redial = Some(self.breaks);
                     if let Some(link) = self.link.take() {
                         link.cancel();
@@ -547,6 +554,7 @@ impl State {
             }
             self.number = number(node);
             self.peer_number = None;
+            self.reached = false;
             if let Some(link) = self.link.take() {
                 link.cancel();
                 self.rendezvous.lost();

@@ -204,6 +204,8 @@ pub struct Session<D, W> {
     /// When the time was looked at last: gossip, which is no use, puts off all else that is due.
     looked: Instant,
     suspected: Option<Instant>,
+    /// The last link was given up for that.
+    silent: bool,
     outputs: VecDeque<Output<D, W>>,
 }
 
@@ -230,6 +232,7 @@ impl<D, W> Session<D, W> {
             sent: now,
             looked: now,
             suspected: None,
+            silent: false,
             outputs: VecDeque::new(),
         }
     }
@@ -257,6 +260,7 @@ impl<D, W> Session<D, W> {
         self.receipts.linked(capacity);
         self.flow.limit(capacity);
         self.phase = Phase::Linked;
+        self.silent = false;
         self.idle.linked();
         self.pings.linked();
         self.heard(now);
@@ -431,6 +435,12 @@ impl<D, W> Session<D, W> {
     #[must_use]
     pub fn is_away(&self) -> bool {
         matches!(self.phase, Phase::Away(..))
+    }
+
+    /// Whether the last link was given up because nothing came over it.
+    #[must_use]
+    pub fn was_silent(&self) -> bool {
+        self.silent
     }
 
     /// The error for those who want to reach the peer and cannot.

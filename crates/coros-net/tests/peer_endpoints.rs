@@ -4,11 +4,12 @@ mod common;
 
 use std::time::Duration;
 
-use coros_core::Context;
+use common::{collector, next, sent};
 use coros_core::remote::Location;
+use coros_core::{Context, SendError};
 use coros_net::sim::SimNetwork;
 use coros_net::{Node, Rci};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 async fn one(_me: Context<()>, (): ()) -> u32 {
     1
@@ -55,4 +56,43 @@ async fn a_false_endpoint_does_not_outlast_the_true_one() {
     // What the peer says itself is believed, and nobody else from then on.
     assert!(reaches(&desk, &nobody).await);
     farm.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_advertises_an_endpoint_that_leads_nowhere_keeps_its_sessions() {
+    let network = SimNetwork::new(2);
+    let latency = Duration::from_millis(20);
+    network.latency(latency..=latency);
+    let hosts = ["desk", "farm"].map(|name| network.host(name));
+    let desk = hosts[0].builder().build().await.expect("it starts");
+    // As behind a translation of addresses that nobody has told of: there is a host, and nobody listens.
+    let mut nowhere = desk.location().endpoint.expect("it listens");
+    nowhere.set_port(nowhere.port() + 1);
+    let farm = hosts[1].builder().advertise(nowhere);
+    let farm = farm.build().await.expect("it starts");
+    let (address, mut received) = collector::<u32>();
+    let endpoint = desk.location().endpoint.expect("it listens");
+    farm.connect(endpoint).await.expect("it can be reached");
+    let remote = sent(&farm, &desk, &address);
+    remote.deliver(0).await.expect("there is a link");
+    for n in 1..=20 {
+        network.cut(&hosts[0], &hosts[1]);
+        remote.deliver(n).await.expect("the farm makes another");
+    }
+    for n in 0..=20 {
+        assert_eq!(next(&mut received).await, n);
+    }
+    // When it is no more, nobody waits for the whole grace.
+    hosts[1].kill();
+    let began = Instant::now();
+    let lost = remote.deliver(21).await;
+    assert!(
+        matches!(lost, Err(SendError::Disconnected(21, _))),
+        "{lost:?}"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
 }

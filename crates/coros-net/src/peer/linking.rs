@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coros_core::remote::Location;
 use tokio_util::sync::CancellationToken;
@@ -10,8 +11,12 @@ use super::{Course, Peer, State, now};
 use crate::node::Inner;
 use crate::rendezvous::{Answer, Greet, Ticket};
 use crate::roster::Fact;
-use crate::session::Input;
+use crate::session::{Input, Session};
 use crate::wire::{self, Envelope, Goodbye, Hello, Kind, SessionId};
+
+/// A peer that lives, and whose link has broken, dials within this time: a few attempts, over a slow
+/// line.
+const DIALS_ITSELF: Duration = Duration::from_secs(1);
 
 /// A connection is the link now.
 pub(crate) struct Linked {
@@ -29,7 +34,9 @@ pub(crate) enum Failure {
     None,
     /// There was a connection, and it broke.
     Broke,
-    /// The peer is no more.
+    /// Nobody is where the peer should be, or another.
+    Nobody,
+    /// The peer says that there is no session any more.
     Gone,
 }
 
@@ -118,7 +125,9 @@ impl Peer {
                 // The peer knows the new one by the number in our greeting.
                 state.number = number;
             }
-            state.connect(&self.node, location, hello).map(Some)
+            let linked = state.connect(&self.node, location, hello)?;
+            state.reached = true;
+            Ok(Some(linked))
         })
     }
 
@@ -183,12 +192,10 @@ impl Peer {
                 state.rumour = state.location.endpoint.replace(other);
             }
             let reason = reason.to_owned();
-            let away = state
-                .session
-                .as_ref()
-                .is_some_and(super::super::session::Session::is_away);
+            let away = state.session.as_ref().is_some_and(Session::is_away);
             match failure {
                 Failure::Gone if away => state.input(Input::Gone(reason)),
+                Failure::Nobody if away && state.is_no_more() => state.input(Input::Gone(reason)),
                 Failure::Broke if last => state.input(Input::Stumbled(reason)),
                 _ if last => state.input(Input::Lost(reason)),
                 _ => {}
@@ -246,16 +253,22 @@ impl Peer {
 impl State {
     /// Whether a break has not been mended, and no other has come since.
     fn is_away(&self, number: u64) -> bool {
-        self.breaks == number
-            && self
-                .session
-                .as_ref()
-                .is_some_and(super::super::session::Session::is_away)
+        self.breaks == number && self.session.as_ref().is_some_and(Session::is_away)
     }
 
     /// Whether what has come over the last link has yet to be counted.
     pub(super) fn must_wait(&self) -> bool {
         self.reading.is_some() && !self.rendezvous.is_linked()
+    }
+
+    /// Whether a peer without a link, whose endpoint leads to nobody, is no more. An endpoint that has
+    /// never led to it may be a wrong one, and then it dials by itself, if it lives; and when all was
+    /// silent something else may refuse for it.
+    fn is_no_more(&self) -> bool {
+        let session = self.session.as_ref();
+        let silent = session.is_some_and(Session::was_silent);
+        let had_time = self.broke.is_none_or(|at| now() >= at + DIALS_ITSELF);
+        !silent && (self.reached || had_time)
     }
 
     /// What to say in a greeting, or in the answer to one.
@@ -295,6 +308,8 @@ impl State {
         location: &Location,
         hello: &Hello,
     ) -> Result<Linked, String> {
+        self.reached &= self.location.endpoint == location.endpoint;
+        self.broke = None;
         self.location = location.clone();
         self.is_proven = true;
         self.rumour = None;

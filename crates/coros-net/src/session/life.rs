@@ -23,6 +23,7 @@ impl<D, W> Session<D, W> {
         if now >= self.heard + self.timing.silence {
             let since = *self.suspected.get_or_insert(now);
             if now >= since + self.timing.silence / 10 {
+                self.silent = true;
                 let reason = format!("no sign of life for {:.1?}", now - self.heard);
                 self.handle(now, Input::Lost(reason));
                 return;
