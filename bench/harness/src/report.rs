@@ -86,8 +86,8 @@ pub struct Plan<S: Suite> {
     pub extent: Extent,
     pub rounds: usize,
     pub peers: Vec<S::Peer>,
-    /// Peers that cannot take part here.
-    pub missing: Vec<S::Peer>,
+    /// Peers that cannot take part here, and why.
+    pub missing: Vec<(S::Peer, &'static str)>,
     pub cases: Vec<S::Case>,
 }
 
@@ -100,7 +100,7 @@ struct RunReport<S: Reported> {
     worker_threads: usize,
     allocator: &'static str,
     versions: Vec<Version<S::Peer>>,
-    not_installed: Vec<S::Peer>,
+    missing: Vec<(S::Peer, &'static str)>,
     cells: Vec<Cell<S::Column>>,
     bars: Vec<Bar>,
     #[serde(flatten)]
@@ -160,7 +160,7 @@ impl<S: Reported> RunReport<S> {
             worker_threads: S::WORKER_THREADS,
             allocator: "default",
             versions: plan.peers.iter().filter_map(version).collect(),
-            not_installed: plan.missing,
+            missing: plan.missing,
             cells,
             bars: S::judge(&outcome, &columns),
             outcome,
@@ -179,7 +179,7 @@ impl<S: Reported> RunReport<S> {
             outcome: &self.outcome,
             columns: &self.columns,
             peers: &self.peers,
-            missing: &self.not_installed,
+            missing: &self.missing,
             base: S::BASE,
         };
         let mut text = format!(

@@ -12,8 +12,8 @@ pub struct Source<'a, C: Column> {
     pub outcome: &'a Outcome<C::Suite>,
     pub columns: &'a [C],
     pub peers: &'a [<C::Suite as Suite>::Peer],
-    /// Peers that have a row which says that they are not installed.
-    pub missing: &'a [<C::Suite as Suite>::Peer],
+    /// Peers that have a row which says why they are not here.
+    pub missing: &'a [(<C::Suite as Suite>::Peer, &'static str)],
     /// Whom ratios are to.
     pub base: <C::Suite as Suite>::Peer,
 }
@@ -26,12 +26,14 @@ pub fn render<C: Column>(source: &Source<'_, C>, header: impl Fn(C) -> String) -
     table.set_content_arrangement(ContentArrangement::Disabled);
     let headers = source.columns.iter().map(|&column| right(header(column)));
     table.set_header(std::iter::once(TableCell::new("")).chain(headers));
-    let mut rows: Vec<_> = source.peers.iter().chain(source.missing).copied().collect();
+    let missing = source.missing.iter().map(|&(peer, why)| (peer, Some(why)));
+    let mut rows: Vec<_> = source.peers.iter().map(|&peer| (peer, None)).collect();
+    rows.extend(missing);
     rows.sort();
-    for peer in rows {
+    for (peer, missing) in rows {
         let mut row = vec![TableCell::new(C::Suite::title(peer))];
-        if source.missing.contains(&peer) {
-            row.push(TableCell::new("not installed"));
+        if let Some(why) = missing {
+            row.push(TableCell::new(why));
         } else {
             row.extend(
                 source

@@ -60,11 +60,10 @@ fn bench(args: &Args) -> Result<ExitCode> {
     } else {
         Extent::Full
     };
-    let (peers, missing): (Vec<_>, Vec<_>) = args
-        .options
-        .peers()
-        .into_iter()
-        .partition(|&peer| peer.debian_package().is_none() || peer.installed_version().is_some());
+    let (peers, missing): (Vec<_>, Vec<_>) =
+        args.options.peers().into_iter().partition(|&peer| {
+            peer.debian_package().is_none() || peer.installed_version().is_some()
+        });
     for &peer in &peers {
         peer.prepare()
             .with_context(|| format!("cannot build the part of {}", peer.title()))?;
@@ -73,7 +72,10 @@ fn bench(args: &Args) -> Result<ExitCode> {
         extent,
         rounds: args.options.rounds(extent),
         peers,
-        missing,
+        missing: missing
+            .into_iter()
+            .map(|peer| (peer, "not installed"))
+            .collect(),
         cases: cases(args),
     };
     publish(plan, args.options.json.as_deref())

@@ -54,7 +54,7 @@ const BESIDE_TLS: [(Workload, Measure, f64, &str); 7] = [
 ];
 /// At least so many times as many messages as those who do the same.
 const TIMES_PEERS: f64 = 3.0;
-const PEERS: [Peer; 2] = [Peer::Erlang, Peer::ErlangTls];
+const PEERS: [Peer; 4] = [Peer::Ractor, Peer::Kameo, Peer::Erlang, Peer::ErlangTls];
 /// At most so many bytes for each linked idle peer.
 const BYTES_PER_PEER: f64 = 64.0 * 1024.0;
 /// A killed peer is known within so many milliseconds.

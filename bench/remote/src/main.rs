@@ -81,8 +81,10 @@ fn bench(args: &Args) -> Result<ExitCode> {
     if args.install {
         install(&peers)?;
     }
-    let (peers, missing): (Vec<Peer>, Vec<Peer>) =
-        peers.into_iter().partition(|peer| peer.is_installed());
+    let why = |peer: &Peer| Some((*peer, peer.missing()?));
+    let missing: Vec<_> = peers.iter().filter_map(why).collect();
+    let is_here = |peer: &Peer| missing.iter().all(|(missing, _)| missing != peer);
+    let peers: Vec<Peer> = peers.into_iter().filter(is_here).collect();
     for &peer in &peers {
         peer.prepare()
             .with_context(|| format!("cannot build the part of {}", peer.title()))?;
@@ -99,7 +101,7 @@ fn bench(args: &Args) -> Result<ExitCode> {
 
 /// Fetches what is not there yet.
 fn install(peers: &[Peer]) -> Result<()> {
-    let missing = peers.iter().filter(|peer| !peer.is_installed());
+    let missing = peers.iter().filter(|peer| peer.missing().is_some());
     let missing: Vec<Peer> = missing.copied().collect();
     let mut packages: Vec<&str> = missing
         .iter()

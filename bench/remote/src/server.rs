@@ -4,7 +4,9 @@
 //! answers each line `await N` with what it has counted, as JSON, once N messages have come since
 //! it began. It ends when its standard input does.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -35,6 +37,15 @@ pub(crate) fn cpu_seconds() -> f64 {
         .iter()
         .map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6)
         .sum()
+}
+
+/// A port for those that cannot be given port 0. It is not one of those that the system gives out by
+/// itself: before the receiver listens, somebody else would have it now and then.
+pub(crate) fn free_port() -> Result<u16> {
+    let any = || 20_000 + (RandomState::new().build_hasher().finish() % 10_000) as u16;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = std::iter::repeat_with(any).take(100);
+    ports.find(is_free).context("no port is free")
 }
 
 /// The server's side: until standard input ends. Blocks its thread.

@@ -16,7 +16,8 @@ pub(crate) struct Args {
     /// Fewer rounds and smaller sizes: a few minutes
     #[arg(long)]
     quick: bool,
-    /// Only see whether both compile, and whether messages arrive between processes
+    /// Only see whether both compile, and whether messages arrive between processes (without kameo
+    /// and ractor_cluster there, which take minutes to build)
     #[arg(long, conflicts_with_all = ["quick", "rest"])]
     check: bool,
     /// `local` (if neither is said) or `remote`, then what the benchmark is to be handed:
@@ -28,7 +29,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.check {
         Cmd::cargo("check").current_dir(folder("local")?).run()?;
-        return Cmd::cargo("run")
+        // Without kameo and ractor_cluster, whose dependencies take several times as long as all others.
+        return Cmd::cargo("run --no-default-features")
             .args(["--", "--check"])
             .current_dir(folder("remote")?)
             .run();

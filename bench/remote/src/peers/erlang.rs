@@ -3,7 +3,6 @@
 //!
 //! No `epmd`, which would stay behind: the receiver's port is given to both.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +11,7 @@ use harness::tools;
 
 use super::foreign::Foreign;
 use crate::cases::Workload;
+use crate::server::free_port;
 use crate::workloads::WORKERS;
 
 const SERVER: &str = "server@localhost";
@@ -47,8 +47,7 @@ pub(super) fn compile() -> Result<()> {
 
 impl Erlang {
     pub(super) fn new(tls: bool) -> Result<Self> {
-        // Somebody else could take it before the receiver does; then the sample fails and says so.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let tls = if tls { Some(tls_options()?) } else { None };
         Ok(Erlang { port, tls })
     }

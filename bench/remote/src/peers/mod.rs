@@ -1,9 +1,15 @@
 //! The peers, and how each is started as a child process.
 
+#[cfg(any(feature = "kameo", feature = "ractor"))]
+mod chunks;
 mod coros;
 mod erlang;
 mod foreign;
+#[cfg(feature = "kameo")]
+mod kameo;
 mod pycos;
+#[cfg(feature = "ractor")]
+mod ractor;
 mod raw;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +27,9 @@ use crate::server::{self, Server, Setting};
 use crate::tally::Tally;
 use crate::workloads::{self, WORKERS};
 
+/// Why kameo or ractor may be missing.
+const NOT_BUILT: &str = "not built (a feature)";
+
 /// Who takes part. The order is the order of the table's rows.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
@@ -30,6 +39,8 @@ pub(crate) enum Peer {
     Coros,
     Tls,
     Tcp,
+    Ractor,
+    Kameo,
     Erlang,
     ErlangTls,
     Pycos,
@@ -41,6 +52,8 @@ impl Peer {
             Peer::Coros => "coros",
             Peer::Tls => "tokio-rustls",
             Peer::Tcp => "tokio TCP",
+            Peer::Ractor => "ractor_cluster",
+            Peer::Kameo => "kameo remote",
             Peer::Erlang => "Erlang",
             Peer::ErlangTls => "Erlang, TLS",
             Peer::Pycos => "pycos",
@@ -53,6 +66,8 @@ impl Peer {
             Peer::Coros => Some("coros-net"),
             Peer::Tls => Some("tokio-rustls"),
             Peer::Tcp => Some("tokio"),
+            Peer::Ractor => Some("ractor_cluster"),
+            Peer::Kameo => Some("kameo"),
             Peer::Erlang | Peer::ErlangTls | Peer::Pycos => None,
         }
     }
@@ -62,19 +77,23 @@ impl Peer {
         match self {
             Peer::Erlang => &["erlang-base"],
             Peer::ErlangTls => &["erlang-base", "erlang-ssl"],
-            Peer::Pycos => &["python3-venv"],
+            // Python may come from elsewhere.
+            Peer::Pycos if !pycos::has_venv() => &["python3-venv"],
             _ => &[],
         }
     }
 
-    /// Whether it can run here.
-    pub(crate) fn is_installed(self) -> bool {
-        match self {
+    /// Why it cannot run here, in the few words that its row has room for.
+    pub(crate) fn missing(self) -> Option<&'static str> {
+        let is_installed = match self {
+            Peer::Kameo if !cfg!(feature = "kameo") => return Some(NOT_BUILT),
+            Peer::Ractor if !cfg!(feature = "ractor") => return Some(NOT_BUILT),
             Peer::Erlang => erlang::version().is_some(),
             Peer::ErlangTls => erlang::has_tls(),
             Peer::Pycos => pycos::version().is_some(),
             _ => true,
-        }
+        };
+        (!is_installed).then_some("not installed")
     }
 
     /// What stands in for the version of a package in Cargo.lock.
@@ -118,7 +137,9 @@ impl Peer {
         let share = match (self, case.workload) {
             (_, Workload::Idle | Workload::Kill | Workload::Freeze) => 1,
             (Peer::Coros | Peer::Tls | Peer::Tcp, _) => 1,
-            (Peer::Erlang | Peer::ErlangTls, _) => 4,
+            (Peer::Ractor | Peer::Erlang | Peer::ErlangTls, _) => 4,
+            (Peer::Kameo, Workload::Bulk) => 8,
+            (Peer::Kameo, _) => 40,
             (Peer::Pycos, Workload::Bulk) => 8,
             (Peer::Pycos, _) => 400,
         };
@@ -143,9 +164,15 @@ impl Peer {
             Peer::Coros => self.send::<coros::Coros>(workload, n),
             Peer::Tls => self.send::<raw::Raw<raw::Tls>>(workload, n),
             Peer::Tcp => self.send::<raw::Raw<raw::Plain>>(workload, n),
+            #[cfg(feature = "ractor")]
+            Peer::Ractor => self.send::<ractor::Ractor>(workload, n),
+            #[cfg(feature = "kameo")]
+            Peer::Kameo => self.send::<kameo::Kameo>(workload, n),
             Peer::Erlang => foreign::run(&erlang::Erlang::new(false)?, workload, n),
             Peer::ErlangTls => foreign::run(&erlang::Erlang::new(true)?, workload, n),
             Peer::Pycos => foreign::run(&pycos::Pycos, workload, n),
+            #[cfg(not(all(feature = "kameo", feature = "ractor")))]
+            _ => bail!("{}: {NOT_BUILT}", self.title()),
         }
     }
 
@@ -156,9 +183,11 @@ impl Peer {
             Peer::Coros => receive::<coros::Coros>(setting),
             Peer::Tls => receive::<raw::Raw<raw::Tls>>(setting),
             Peer::Tcp => receive::<raw::Raw<raw::Plain>>(setting),
-            Peer::Erlang | Peer::ErlangTls | Peer::Pycos => {
-                bail!("{} runs as its own program", self.title())
-            }
+            #[cfg(feature = "ractor")]
+            Peer::Ractor => receive::<ractor::Ractor>(setting),
+            #[cfg(feature = "kameo")]
+            Peer::Kameo => receive::<kameo::Kameo>(setting),
+            _ => bail!("{} has no receiver in this program", self.title()),
         }
     }
 

@@ -21,6 +21,11 @@ pub(super) fn version() -> Option<String> {
     tools::output_of(python().ok()?, &["-c", program])
 }
 
+/// Whether there is a Python that can make a virtual environment.
+pub(super) fn has_venv() -> bool {
+    tools::output_of("python3", &["-c", "import venv, ensurepip"]).is_some()
+}
+
 pub(super) fn install() -> Result<()> {
     let environment = environment()?;
     let mut make = Command::new("python3");
