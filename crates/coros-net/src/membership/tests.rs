@@ -503,6 +503,18 @@ impl One {
         self.handle(Input::Notice { from, payload })
     }
 
+    /// Time passes, and nobody says anything.
+    fn pass(&mut self, time: Duration) -> Vec<Output> {
+        let until = self.now + time;
+        let mut outputs = Vec::new();
+        while self.deadline() <= until {
+            self.now = self.deadline();
+            outputs.extend(self.handle(Input::Timeout));
+        }
+        self.now = until;
+        outputs
+    }
+
     fn deadline(&self) -> Instant {
         self.member.deadline().expect("it has not left")
     }
@@ -573,6 +585,25 @@ fn nobody_evicts_a_peer_with_a_live_link() {
     assert_eq!(one.members(), [2]);
     // Nothing brings it back.
     one.hear(2, vec![Member::alive(id(3, 5))]);
+    assert_eq!(one.members(), [2]);
+}
+
+#[test]
+fn a_suspect_with_a_live_link_is_down_only_when_that_has_broken() {
+    let mut one = One::set();
+    one.handle(Input::Linked(place(3)));
+    one.hear(2, vec![Member::new(id(3, 0), 0, State::Suspect)]);
+    let outputs = one.pass(120 * SECOND);
+    let downs = outputs.iter().filter(|it| matches!(it, Output::Down(_)));
+    assert_eq!(downs.count(), 0, "nobody has answered, and both are linked");
+    assert_eq!(one.members(), [2, 3]);
+    let outputs = one.handle(Input::Unlinked {
+        peer: NodeId(3),
+        broken: true,
+    });
+    assert!(!outputs.contains(&Output::Down(place(3))), "not at once");
+    let outputs = one.pass(60 * SECOND);
+    assert!(outputs.contains(&Output::Down(place(3))), "{outputs:?}");
     assert_eq!(one.members(), [2]);
 }
 
