@@ -1,8 +1,8 @@
 //! Channels with subscribers of other nodes, and their relays there.
 #![allow(clippy::unwrap_used)] // in what the tests call
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use coros_core::remote::{
@@ -16,6 +16,8 @@ use coros_core::{Address, Channel, Exit};
 struct Way {
     watchers: Arc<Mutex<std::collections::BTreeMap<u64, OnExit>>>,
     watched: AtomicU64,
+    /// The coroutine has ended, though nobody has told yet.
+    closed: AtomicBool,
 }
 
 impl Way {
@@ -37,7 +39,10 @@ impl Carrier for Way {
     }
 
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
-        let sent = self.send(to, encode);
+        let sent = match self.closed.load(Relaxed) {
+            true => Err(CarryError::Closed),
+            false => self.send(to, encode),
+        };
         Box::pin(async move { sent })
     }
 
@@ -321,6 +326,18 @@ fn reader() -> coros_core::Coro<u32, Vec<u32>> {
         }
         all
     })
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_turns_out_to_have_ended_is_let_go_by_a_delivery() {
+    let way = Arc::new(Way::default());
+    let channel = Channel::new();
+    channel.subscribe(&address(&way)).unwrap();
+    let second = std::time::Duration::from_secs(1);
+    assert_eq!(channel.deliver(1, 1, second).await, Ok(1));
+    way.closed.store(true, Relaxed);
+    assert_eq!(channel.deliver(2, 1, second).await, Ok(0));
+    assert_eq!((channel.subscribers(), way.watchers()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -272,6 +272,12 @@ impl Exports {
             let exit = table.exits.get(&id).cloned();
             return Err(NotWatched::Ended(tell, exit.unwrap_or(Exit::Disconnected)));
         }
+        // Whoever watches has an address, perhaps from a third node, and releases it.
+        if let Some(entry) = table.entries.get_mut(&id)
+            && !entry.inlet.is_reply()
+        {
+            entry.holder(peer).uses = true;
+        }
         let watches = table.watches.entry(peer).or_default();
         if *watches == MAX_WATCHES {
             return Err(NotWatched::TooMany);

@@ -535,6 +535,30 @@ async fn a_coroutine_of_a_third_node_is_sent_to_directly() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscriber_that_a_third_node_has_brought_stays_without_it() {
+    let scene = Scene::<3>::set().await;
+    let news = Channel::new();
+    let at_b = scene.see(0, 1, &news);
+    let (c, mut received) = collector::<u32>();
+    let b = scene.nodes[1].location().node;
+    let bytes = scene.nodes[2].encode_for(b, &c).expect("it travels");
+    let c_at_b: Address<u32> = scene.nodes[1].decode(&bytes).expect("and arrives");
+    drop(c);
+    c_at_b.deliver(1).await.expect("it is there");
+    assert_eq!(at_b.subscribe(&c_at_b), Ok(true));
+    assert_eq!(at_b.ask_subscribers().await, Ok(1));
+    tokio::time::sleep(SECOND).await;
+    // Before the home has sent it anything.
+    scene.hosts[1].kill();
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(news.deliver(2, 1, SECOND).await, Ok(1));
+    assert_eq!(
+        [next(&mut received).await, next(&mut received).await],
+        [1, 2]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_channel_is_found_by_name_until_it_is_closed() {
     let scene = Scene::<2>::set().await;
     let [home, away] = &scene.nodes;

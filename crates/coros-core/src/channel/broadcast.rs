@@ -35,7 +35,8 @@ impl Put {
 /// How subscribers get their copies. Those of other nodes get one for the node, by reference: it
 /// is written from there.
 pub(super) trait Courier<M> {
-    fn coroutine(&mut self, coroutine: &Address<M>, message: M) -> Put;
+    /// For a subscriber of `channel`.
+    fn coroutine(&mut self, channel: &Channel<M>, coroutine: &Address<M>, message: M) -> Put;
 
     /// How many coroutines have been reached so far.
     fn relay(&mut self, relay: &RelayEntry<M>, message: &M) -> usize;
@@ -49,7 +50,7 @@ pub(super) struct Sending;
 
 impl<M: Clone + Send + 'static> Courier<M> for Sending {
     #[inline]
-    fn coroutine(&mut self, coroutine: &Address<M>, message: M) -> Put {
+    fn coroutine(&mut self, _: &Channel<M>, coroutine: &Address<M>, message: M) -> Put {
         match coroutine.place() {
             // What nearly all subscribers are: no error is made that would be thrown away.
             Ok(mailbox) if !mailbox.is_bounded() => match mailbox.push(message) {
@@ -156,11 +157,12 @@ impl<M: Clone + Send + 'static> Channel<M> {
             afar = afar.saturating_add(courier.relay(relay, &message));
         }
         let (mut reached, mut ended) = (0, Vec::new());
-        let mut count = |address: &Address<M>, message| match courier.coroutine(address, message) {
-            Put::Reached => reached += 1,
-            Put::Missed => {}
-            Put::Ended => ended.push(address.clone()),
-        };
+        let mut count =
+            |address: &Address<M>, message| match courier.coroutine(self, address, message) {
+                Put::Reached => reached += 1,
+                Put::Missed => {}
+                Put::Ended => ended.push(address.clone()),
+            };
         // Every subscriber but the last gets a clone, the last the message itself.
         let mut addresses = list.addresses.iter();
         if let Some(last) = list.channels.last() {

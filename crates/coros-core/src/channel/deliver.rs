@@ -1,6 +1,7 @@
 //! Delivering to a number of subscribers, waiting for them and for room in their mailboxes.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -174,7 +175,7 @@ impl Delivering {
 }
 
 impl<M: Clone + Send + 'static> Courier<M> for Delivering {
-    fn coroutine(&mut self, coroutine: &Address<M>, message: M) -> Put {
+    fn coroutine(&mut self, channel: &Channel<M>, coroutine: &Address<M>, message: M) -> Put {
         let message = if coroutine.remote_id().is_some() {
             message
         } else {
@@ -183,9 +184,15 @@ impl<M: Clone + Send + 'static> Courier<M> for Delivering {
                 result => return Put::of(&result),
             }
         };
-        let coroutine = coroutine.clone();
+        let (channel, coroutine) = (Arc::downgrade(&channel.inner), coroutine.clone());
         self.waiting.push(Box::pin(async move {
-            usize::from(coroutine.deliver(message).await.is_ok())
+            let delivered = coroutine.deliver(message).await;
+            if let Err(SendError::Closed(_)) = delivered
+                && let Some(inner) = channel.upgrade()
+            {
+                Channel { inner }.unsubscribe(&coroutine);
+            }
+            usize::from(delivered.is_ok())
         }));
         Put::Missed
     }
