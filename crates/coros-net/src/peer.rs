@@ -84,6 +84,8 @@ struct State {
     /// What goes with the session.
     course: Option<Course>,
     writer_idle: bool,
+    /// When the one who minds the time of the link looks next, unless he is told to look sooner.
+    alarm: Option<Instant>,
     /// The reader of a link is at work, perhaps of one that is lost: what it does has yet to be
     /// counted, so no other link can be made now.
     reading: Option<Ticket>,
@@ -156,6 +158,7 @@ impl Peer {
                 epoch: 0,
                 course: None,
                 writer_idle: false,
+                alarm: None,
                 reading: None,
                 link: None,
                 breaks: 0,

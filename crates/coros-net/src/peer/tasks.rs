@@ -56,13 +56,12 @@ impl Peer {
             if state.epoch != epoch {
                 return (false, waited);
             }
-            let deadline = |session: &Option<PeerSession>| session.as_ref()?.deadline();
-            let before = deadline(&state.session);
             state.input(Input::Read(counts, bytes));
             if used {
                 state.input(Input::Used);
             }
-            (deadline(&state.session) < before, waited)
+            let deadline = state.session.as_ref().and_then(Session::deadline);
+            (deadline < state.alarm, waited)
         });
         if sooner {
             self.sooner.notify_one();
@@ -153,12 +152,12 @@ impl Peer {
 
     /// When the link's session wants to be told the time; `None` when it has ended.
     pub(crate) fn deadline(&self, ticket: Ticket) -> Option<Instant> {
-        let state = self.lock();
+        let mut state = self.lock();
         let session = state.session.as_ref()?;
-        state
-            .rendezvous
-            .is_link(ticket)
-            .then(|| session.deadline())?
+        let is_link = state.rendezvous.is_link(ticket);
+        let deadline = is_link.then(|| session.deadline())?;
+        state.alarm = deadline;
+        deadline
     }
 
     /// The time that [`deadline`](Peer::deadline) gave has come.
