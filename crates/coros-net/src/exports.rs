@@ -13,7 +13,8 @@
 //! particular ([`Node::encode`](crate::Node::encode)) pin what they name until the coroutine ends,
 //! the session with its node if it is of another, or the node closes.
 //!
-//! Those who want to be told of the end of a coroutine do not hold it.
+//! Those who want to be told of the end of a coroutine have an address when they say so, and hold it
+//! until they release that; the wish alone holds nothing.
 //!
 //! An address that a peer has passed on to a third node: the peer keeps its own until its session
 //! with the third is over. What it passed on just before that may be gone when the third uses it.

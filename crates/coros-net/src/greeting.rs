@@ -166,12 +166,12 @@ impl Dial {
     fn failed(&mut self, error: &ConnectError) {
         self.reason = error.to_string();
         self.failure = match error {
-            ConnectError::Unreachable { source, .. }
+            ConnectError::Unreachable { endpoint, source }
                 if source.kind() == io::ErrorKind::ConnectionRefused =>
             {
-                Failure::Nobody
+                Failure::Nobody(*endpoint)
             }
-            ConnectError::Restarted { .. } => Failure::Nobody,
+            ConnectError::Restarted { endpoint, .. } => Failure::Nobody(*endpoint),
             ConnectError::Handshake { source, .. } => match source {
                 HandshakeError::Refused(_) => Failure::Gone,
                 HandshakeError::Connection { .. } => Failure::Broke,
@@ -243,7 +243,7 @@ async fn accepted(
     }
     let peer = node.peer(&location);
     let ticket = node.ticket();
-    match peer.greeted(ticket, &location, &hello).await {
+    match peer.greeted(ticket, &location, &hello, from.ip()).await {
         Ok(linked) => {
             let greeting = linked.hello.clone();
             connection.into_link(peer, ticket, linked, greeting).spawn();
@@ -281,7 +281,7 @@ async fn greet(
         Answered::Hello(hello, _) => {
             let mut location = hello.location.clone();
             location.endpoint = location.endpoint.or(Some(endpoint));
-            match peer.welcomed(ticket, &location, &hello) {
+            match peer.welcomed(ticket, &location, &hello, endpoint) {
                 Ok(Some(linked)) => {
                     connection
                         .into_link(peer, ticket, linked, Vec::new())

@@ -95,8 +95,8 @@ struct State {
     breaks: u64,
     /// When the last one did, if there is none since.
     broke: Option<Instant>,
-    /// In this session a dial has led to the peer where it listens.
-    reached: bool,
+    /// Where, in this session, it has been found to listen.
+    reached: Option<SocketAddr>,
     failed: Option<(Instant, String)>,
     /// Of the peer's coroutines.
     imports: Imports<Import>,
@@ -163,7 +163,7 @@ impl Peer {
                 link: None,
                 breaks: 0,
                 broke: None,
-                reached: false,
+                reached: None,
                 failed: None,
                 imports: Imports::new(),
                 passed: BTreeMap::new(),
@@ -292,7 +292,8 @@ impl Peer {
     fn idle(&self, asked: Asked) {
         let queues = {
             let state = self.lock();
-            let dialable = state.location.endpoint.is_some();
+            // What it says may be wrong; and then it would have to be it who needs the link.
+            let dialable = state.reached.is_some();
             let course = state.course.as_ref().filter(|_| dialable);
             course.map(|course| Arc::clone(&course.queues))
         };
@@ -557,7 +558,7 @@ impl State {
             }
             self.number = number(node);
             self.peer_number = None;
-            self.reached = false;
+            self.reached = None;
             if let Some(link) = self.link.take() {
                 link.cancel();
                 self.rendezvous.lost();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{collector, next, sent};
 use coros_core::remote::Location;
-use coros_core::{Context, SendError};
+use coros_core::{Context, Exit, SendError};
 use coros_net::sim::SimNetwork;
 use coros_net::{Node, Rci};
 use tokio::time::{Instant, sleep};
@@ -95,4 +95,66 @@ async fn who_advertises_an_endpoint_that_leads_nowhere_keeps_its_sessions() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_dialled_elsewhere_than_it_says_keeps_its_sessions() {
+    let network = SimNetwork::new(3);
+    let latency = Duration::from_millis(20);
+    network.latency(latency..=latency);
+    let hosts = ["desk", "farm"].map(|name| network.host(name));
+    let desk = hosts[0].builder().build().await.expect("it starts");
+    // As one that others reach by a published port: where it says there is a host, and nobody listens.
+    let mut says = desk.location().endpoint.expect("it listens");
+    says.set_port(says.port() + 1);
+    let farm = hosts[1].builder().advertise(says);
+    let farm = farm.build().await.expect("it starts");
+    let there = farm.listening_on().expect("it listens");
+    desk.connect(there).await.expect("it can be reached");
+    let (address, mut received) = collector::<u32>();
+    let (home, mut at_home) = collector::<u32>();
+    let remote = sent(&farm, &desk, &address);
+    let back = sent(&desk, &farm, &home);
+    for n in 0..20 {
+        // Neither when it was idle.
+        let idle = Duration::from_secs(if n % 5 == 4 { 40 } else { 0 });
+        sleep(idle).await;
+        network.cut(&hosts[0], &hosts[1]);
+        remote.deliver(n).await.expect("there is another");
+        back.deliver(n).await.expect("likewise");
+        assert_eq!(
+            (next(&mut received).await, next(&mut at_home).await),
+            (n, n)
+        );
+    }
+    hosts[1].kill();
+    let began = Instant::now();
+    remote.deliver(21).await.expect_err("it is no more");
+    assert!(
+        began.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_dialled_knows_of_a_death_at_once_as_well() {
+    let network = SimNetwork::new(4);
+    let latency = Duration::from_millis(20);
+    network.latency(latency..=latency);
+    let hosts = ["desk", "farm"].map(|name| network.host(name));
+    let desk = hosts[0].builder().build().await.expect("it starts");
+    let farm = hosts[1].builder().build().await.expect("it starts");
+    let endpoint = desk.location().endpoint.expect("it listens");
+    farm.connect(endpoint).await.expect("it can be reached");
+    let (address, _received) = collector::<u32>();
+    let remote = sent(&farm, &desk, &address);
+    let watched = remote.clone();
+    let exit = tokio::spawn(async move { watched.exit().await });
+    remote.deliver(0).await.expect("there is a link");
+    hosts[1].kill();
+    let began = Instant::now();
+    remote.deliver(1).await.expect_err("it is no more");
+    assert_eq!(exit.await.expect("no panic"), Exit::Disconnected);
+    assert!(began.elapsed() < 4 * latency, "{:?}", began.elapsed());
 }

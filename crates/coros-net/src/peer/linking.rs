@@ -1,5 +1,6 @@
 //! A peer for those who make links: dials, greetings, and how a session goes on over a new link.
 
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub(crate) enum Failure {
     /// There was a connection, and it broke.
     Broke,
     /// Nobody is where the peer should be, or another.
-    Nobody,
+    Nobody(SocketAddr),
     /// The peer says that there is no session any more.
     Gone,
 }
@@ -108,6 +109,7 @@ impl Peer {
         ticket: Ticket,
         location: &Location,
         hello: &Hello,
+        dialled: SocketAddr,
     ) -> Result<Option<Linked>, String> {
         self.with(|state| {
             // The flag is looked at under the lock: the node sets it before it closes its peers.
@@ -125,13 +127,13 @@ impl Peer {
                 // The peer knows the new one by the number in our greeting.
                 state.number = number;
             }
-            let linked = state.connect(&self.node, location, hello)?;
-            state.reached = true;
-            Ok(Some(linked))
+            state.reached = Some(dialled);
+            state.connect(&self.node, location, hello).map(Some)
         })
     }
 
-    /// The peer has greeted on a connection that it dialled: whether that is the link now.
+    /// The peer has greeted on a connection that it dialled, from this address: whether that is the
+    /// link now.
     ///
     /// # Errors
     /// What to answer otherwise.
@@ -140,6 +142,7 @@ impl Peer {
         ticket: Ticket,
         location: &Location,
         hello: &Hello,
+        from: IpAddr,
     ) -> Result<Linked, Goodbye> {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -163,6 +166,9 @@ impl Peer {
                         if !known {
                             state.forgotten(&self.node);
                         }
+                        // It is where it says.
+                        let there = location.endpoint.filter(|it| it.ip() == from);
+                        state.reached = there.or(state.reached);
                         let linked = state.connect(&self.node, location, hello);
                         Some(linked.map_err(Goodbye::Refused))
                     }
@@ -195,7 +201,9 @@ impl Peer {
             let away = state.session.as_ref().is_some_and(Session::is_away);
             match failure {
                 Failure::Gone if away => state.input(Input::Gone(reason)),
-                Failure::Nobody if away && state.is_no_more() => state.input(Input::Gone(reason)),
+                Failure::Nobody(at) if away && state.is_no_more(at) => {
+                    state.input(Input::Gone(reason));
+                }
                 Failure::Broke if last => state.input(Input::Stumbled(reason)),
                 _ if last => state.input(Input::Lost(reason)),
                 _ => {}
@@ -261,14 +269,14 @@ impl State {
         self.reading.is_some() && !self.rendezvous.is_linked()
     }
 
-    /// Whether a peer without a link, whose endpoint leads to nobody, is no more. An endpoint that has
-    /// never led to it may be a wrong one, and then it dials by itself, if it lives; and when all was
-    /// silent something else may refuse for it.
-    fn is_no_more(&self) -> bool {
+    /// Whether a peer without a link, and that is not there, is no more. An endpoint at which it has not
+    /// been found may be a wrong one, and then it dials by itself, if it lives; and when all was silent
+    /// something else may refuse for it.
+    fn is_no_more(&self, there: SocketAddr) -> bool {
         let session = self.session.as_ref();
         let silent = session.is_some_and(Session::was_silent);
         let had_time = self.broke.is_none_or(|at| now() >= at + DIALS_ITSELF);
-        !silent && (self.reached || had_time)
+        !silent && (self.reached == Some(there) || had_time)
     }
 
     /// What to say in a greeting, or in the answer to one.
@@ -308,11 +316,10 @@ impl State {
         location: &Location,
         hello: &Hello,
     ) -> Result<Linked, String> {
-        self.reached &= self.location.endpoint == location.endpoint;
         self.broke = None;
         self.location = location.clone();
         self.is_proven = true;
-        self.rumour = None;
+        self.rumour = self.reached.filter(|it| Some(*it) != location.endpoint);
         // Of what it has had in a session that is over nothing is known.
         let goes_on = hello.session.theirs == self.number;
         let received = if goes_on { hello.received } else { [0; 2] };
@@ -363,10 +370,11 @@ mod tests {
             received,
             capacity: 1 << 20,
         };
+        let from = IpAddr::from([10, 0, 0, 99]);
         let greeted = async |number, received| {
             let ticket = node.inner().ticket();
             let hello = hello(number, received);
-            let linked = peer.greeted(ticket, &location, &hello).await;
+            let linked = peer.greeted(ticket, &location, &hello, from).await;
             linked.map(|linked| (ticket, linked.course.epoch))
         };
         let (link, session) = greeted(10, [0; 2])
