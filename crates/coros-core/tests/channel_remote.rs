@@ -152,7 +152,7 @@ struct Side {
     exports: Exports,
     queue: Numbered<Vec<u8>>,
     watchers: Numbered<OnExit>,
-    full: Arc<std::sync::atomic::AtomicBool>,
+    full: Arc<AtomicBool>,
     broken: Arc<Mutex<bool>>,
 }
 

@@ -29,11 +29,12 @@ fn main() -> ExitCode {
 
 /// A test that cannot be run here for the reason that is missing, if one is.
 fn trial(name: &str, missing: Option<String>, test: fn() -> Result<(), Failed>) -> Trial {
-    let ignored = missing.is_some();
-    if let Some(why) = missing {
-        eprintln!("{name} is ignored: {why}");
-    }
-    Trial::test(name, test).with_ignored_flag(ignored)
+    // Whoever lists what was skipped sees why.
+    let shown = match &missing {
+        Some(why) => format!("{name} ({why})"),
+        None => name.to_owned(),
+    };
+    Trial::test(shown, test).with_ignored_flag(missing.is_some())
 }
 
 fn ipv6_loopback() -> SocketAddr {

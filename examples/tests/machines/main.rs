@@ -13,9 +13,6 @@ fn main() -> std::process::ExitCode {
     use libtest_mimic::{Arguments, Trial};
 
     let missing = cable::no_namespaces();
-    if let Some(why) = &missing {
-        eprintln!("the examples stay on one machine: {why}");
-    }
     let tests: [(&str, fn()); 5] = [
         ("remote_coro", examples::remote_coro),
         ("tut", examples::tut),
@@ -28,7 +25,12 @@ fn main() -> std::process::ExitCode {
             test();
             Ok(())
         };
-        Trial::test(name, test).with_ignored_flag(missing.is_some())
+        // Whoever lists what was skipped sees why.
+        let shown = match &missing {
+            Some(why) => format!("{name} ({why})"),
+            None => name.to_owned(),
+        };
+        Trial::test(shown, test).with_ignored_flag(missing.is_some())
     });
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
 }

@@ -8,7 +8,8 @@ use crate::tools;
 /// Looks for the test runner (cargo-nextest) and for the programs that the tests start (curl,
 /// openssl, ...), and installs what is missing: cargo-nextest by `cargo install`, programs by
 /// `apt-get` where you are root or have sudo. Then it runs the examples in the documentation, and
-/// the tests of the whole workspace. The exit status is that of the first runner that failed.
+/// the tests of the whole workspace, after it has said which of them it skips and why. The exit
+/// status is that of the first runner that failed.
 ///
 /// With arguments, runs only the tests that they select: `cargo xtask test -p coros-core mailbox`.
 #[derive(clap::Args)]
@@ -29,5 +30,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // The tests come last, so that their summary is what the eye, or a program that reads the end,
     // finds.
     Cmd::cargo("test --workspace --doc").run()?;
+    Cmd::cargo("nextest run --workspace --no-run").run()?;
+    let skipped = Cmd::cargo("nextest list --workspace --run-ignored ignored-only")
+        .args(["--message-format", "oneline"])
+        .output()?;
+    if !skipped.trim().is_empty() {
+        println!("what this machine does not run, and why:\n{skipped}");
+    }
     nextest.arg("--workspace").run()
 }

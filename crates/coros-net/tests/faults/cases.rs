@@ -51,10 +51,13 @@ impl Case {
     }
 
     pub(crate) fn into_trial(self) -> Trial {
-        let ignored = self.is_long || self.missing.is_some();
-        if let Some(why) = self.missing {
-            eprintln!("{} is ignored: {why}", self.name);
-        }
+        let long = "takes more than a minute: `cargo xtask faults --long`".to_owned();
+        let why = self.missing.or(self.is_long.then_some(long));
+        // Whoever lists what was skipped sees why.
+        let name = match &why {
+            Some(why) => format!("{} ({why})", self.name),
+            None => self.name.to_owned(),
+        };
         let test = move || {
             let outcome = (self.run)();
             println!("{outcome:#?}");
@@ -64,7 +67,7 @@ impl Case {
                 Err(Failed::from(outcome.wrong.join("\n")))
             }
         };
-        Trial::test(self.name, test).with_ignored_flag(ignored)
+        Trial::test(name, test).with_ignored_flag(why.is_some())
     }
 }
 
