@@ -14,23 +14,27 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
     let trials = vec![
-        trial("links_work_over_ipv6", ipv6_is_missing(), || {
+        trial("links_work_over_ipv6", ipv6_is_missing().as_deref(), || {
             tokio::runtime::Runtime::new()?.block_on(links_work_over_ipv6());
             Ok(())
         }),
         #[cfg(unix)]
-        trial("a_file_of_another_user_is_refused", not_root(), || {
-            a_file_of_another_user_is_refused();
-            Ok(())
-        }),
+        trial(
+            "a_file_of_another_user_is_refused",
+            not_root().as_deref(),
+            || {
+                a_file_of_another_user_is_refused();
+                Ok(())
+            },
+        ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// A test that cannot be run here for the reason that is missing, if one is.
-fn trial(name: &str, missing: Option<String>, test: fn() -> Result<(), Failed>) -> Trial {
+fn trial(name: &str, missing: Option<&str>, test: fn() -> Result<(), Failed>) -> Trial {
     // Whoever lists what was skipped sees why.
-    let shown = match &missing {
+    let shown = match missing {
         Some(why) => format!("{name} ({why})"),
         None => name.to_owned(),
     };
