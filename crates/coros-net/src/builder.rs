@@ -422,11 +422,7 @@ impl Builder {
             inner.tasks.spawn(membership.run(Arc::clone(inner)));
         }
         node.refuse_new(refusing);
-        if !sources.is_empty() {
-            inner
-                .tasks
-                .spawn(discovery::run(Arc::clone(inner), sources));
-        }
+        discovery::start(inner, sources);
         if let Some(listener) = listener {
             inner.tasks.spawn(listen_on(Arc::clone(inner), listener));
         }

@@ -94,6 +94,25 @@ async fn all_addresses_of_a_name_are_found_whenever_they_change() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_flooded_keeps_no_other_from_being_heard() {
+    let network = SimNetwork::new(6);
+    let [desk, farm, hole] = ["desk", "farm", "hole"].map(|name| network.host(name));
+    // Each dial there takes as long as it may.
+    network.partition([&desk], [&hole]);
+    let flood = (1..=10_000).map(|port| SocketAddr::from((hole.ip(), port)));
+    let answers = Answers(Arc::new(Mutex::new(flood.collect())));
+    let there = SocketAddr::from((farm.ip(), 7000));
+    let desk = desk.builder().member(false).peer(there);
+    let desk = desk.dns("farms.example:7000").resolver(answers);
+    let desk = started(desk).await;
+    let mut at_desk = events(&desk);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let farm = started(farm.builder().listen(there).member(false)).await;
+    let found = tokio::time::timeout(Duration::from_secs(31), next(&mut at_desk)).await;
+    assert_eq!(found.unwrap(), PeerEvent::Joined(farm.location()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_of_peers_is_read_again_when_it_changes() {
     let secret = Secret::random();

@@ -128,7 +128,8 @@ mod examples {
         let all = [args, by_multicast.unwrap_or(&["--peer", at])].concat();
         let mut client = start(0, &format!("{name}_client"), &all);
         client.line();
-        cable.out_for(Duration::from_millis(300));
+        // Longer than a peer may be silent, shorter than a session goes on without a link.
+        cable.out_for(Duration::from_secs(3));
         let said = client.rest();
         assert_eq!(said.len() + 1, lines, "{said:?}");
         assert_eq!(said.last().map(String::as_str), Some(last));

@@ -1,9 +1,9 @@
 //! Which endpoint is dialled when.
 //!
-//! An endpoint is dialled as soon as it is found, and again as long as a source tells it: after a
+//! An endpoint is dialled as soon as it is found, and again as long as the source tells it: after a
 //! failure in [1 s](FIRST), twice that, and so on up to [30 s](LAST); after [five minutes](REFUSED) where somebody is who
 //! would not or could not have a link, such as a neighbour with another secret; and when the peer
-//! that was there is gone. A source may say who is where: one peer is dialled at one of its endpoints
+//! that was there is gone. The source may say who is where: one peer is dialled at one of its endpoints
 //! at a time, and whoever has said goodbye is not looked for at once. What went wrong is told once and not each time. No more than [`AT_ONCE`] dials are
 //! under way, and no more than [`ENDPOINTS`] endpoints remembered.
 //!
@@ -38,8 +38,9 @@ pub(super) enum Outcome {
 
 #[derive(Debug)]
 struct Candidate {
-    /// Which sources know it, and who each says is there.
-    sources: BTreeMap<usize, Option<NodeId>>,
+    /// Whether the source still tells it, and who it says is there.
+    is_told: bool,
+    who: Option<NodeId>,
     state: State,
     /// How long the last pause was.
     pause: Option<Duration>,
@@ -64,27 +65,26 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
-    /// A source tells all endpoints that it knows.
-    pub(super) fn found(&mut self, now: Instant, source: usize, endpoints: &Endpoints) {
+    /// The source tells all endpoints that it knows.
+    pub(super) fn found(&mut self, now: Instant, endpoints: &Endpoints) {
         self.candidates.retain(|endpoint, candidate| {
-            if !endpoints.contains_key(endpoint) {
-                candidate.sources.remove(&source);
-            }
+            candidate.is_told = endpoints.contains_key(endpoint);
             // The end of a dial is still to come.
-            !candidate.sources.is_empty() || matches!(candidate.state, State::Dialling(_))
+            candidate.is_told || matches!(candidate.state, State::Dialling(_))
         });
         for (&endpoint, &who) in endpoints {
             if let Some(candidate) = self.candidates.get_mut(&endpoint) {
-                let before = candidate.sources.insert(source, who);
+                let before = std::mem::replace(&mut candidate.who, who);
                 // Whatever became of the one before.
-                if before.is_some_and(|before| before != who)
+                if before != who
                     && let State::Due(at) = &mut candidate.state
                 {
                     *at = now;
                 }
             } else if self.candidates.len() < ENDPOINTS {
                 let candidate = Candidate {
-                    sources: BTreeMap::from([(source, who)]),
+                    is_told: true,
+                    who,
                     state: State::Due(now),
                     pause: None,
                     told: None,
@@ -98,7 +98,7 @@ impl Dialler {
     pub(super) fn absent(&mut self, now: Instant, peer: NodeId, left: bool) {
         for candidate in self.candidates.values_mut() {
             if candidate.state == State::Known(peer) {
-                let for_good = left && candidate.who() == Some(peer);
+                let for_good = left && candidate.who == Some(peer);
                 let pause = if for_good { LAST } else { FIRST };
                 candidate.state = State::Due(now + pause);
             }
@@ -116,7 +116,7 @@ impl Dialler {
         if let Some(who) = who {
             self.sought.remove(&who);
         }
-        if candidate.sources.is_empty() {
+        if !candidate.is_told {
             self.candidates.remove(&endpoint);
             return;
         }
@@ -148,7 +148,7 @@ impl Dialler {
         }
         let due = self.due().filter(|(at, _)| *at <= now).min()?.1;
         let candidate = self.candidates.get_mut(&due)?;
-        let who = candidate.who();
+        let who = candidate.who;
         candidate.state = State::Dialling(who);
         self.dialling += 1;
         self.sought.extend(who);
@@ -173,19 +173,12 @@ impl Dialler {
 
     /// Whether whoever is there is being dialled elsewhere.
     fn is_sought(&self, candidate: &Candidate) -> bool {
-        let who = candidate.who();
+        let who = candidate.who;
         who.is_some_and(|who| self.sought.contains(&who))
     }
 }
 
 impl Candidate {
-    /// Who is there, if all sources say the same.
-    fn who(&self) -> Option<NodeId> {
-        let mut said = self.sources.values();
-        let who = *said.next()?;
-        who.filter(|_| said.all(|other| *other == who))
-    }
-
     fn tell(&mut self, endpoint: SocketAddr, why: String) {
         if self.told.as_ref() != Some(&why) {
             tracing::warn!(%endpoint, "a node that was looked for: {why}");
@@ -225,7 +218,7 @@ mod tests {
     #[test]
     fn failures_are_tried_again_ever_more_seldom() {
         let (mut dialler, mut now) = (Dialler::default(), Instant::now());
-        dialler.found(now, 0, &set([1]));
+        dialler.found(now, &set([1]));
         let mut pauses = Vec::new();
         for _ in 0..7 {
             assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
@@ -250,55 +243,44 @@ mod tests {
     #[test]
     fn whoever_will_not_is_not_asked_again_soon() {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
-        dialler.found(now, 0, &set([1, 2]));
+        dialler.found(now, &set([1, 2]));
         for _ in 0..2 {
             let endpoint = next(&mut dialler, now).unwrap();
             dialler.dialled(now, endpoint, Outcome::Refused("other secret".into()));
         }
         assert_eq!(dialler.deadline(), Some(now + REFUSED));
         // Told again, it is no news.
-        dialler.found(now, 0, &set([1, 2]));
+        dialler.found(now, &set([1, 2]));
         assert_eq!(dialler.deadline(), Some(now + REFUSED));
         let mut dialler = Dialler::default();
-        dialler.found(now, 0, &set([1]));
+        dialler.found(now, &set([1]));
         dialler.next(now).unwrap();
         dialler.dialled(now, endpoint(1), Outcome::Itself);
         assert_eq!(dialler.deadline(), None, "this node is not asked at all");
     }
 
     #[test]
-    fn what_no_source_tells_any_more_is_forgotten() {
+    fn what_the_source_tells_no_more_is_forgotten() {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
-        dialler.found(now, 0, &set([1, 2]));
-        dialler.found(now, 1, &set([2, 3]));
+        dialler.found(now, &set([1, 2]));
         assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
-        dialler.found(now, 0, &set([]));
-        assert_eq!(
-            next(&mut dialler, now),
-            Some(endpoint(2)),
-            "the other source tells it, too"
-        );
+        dialler.found(now, &set([]));
+        assert_eq!(next(&mut dialler, now), None);
+        assert_eq!(dialler.candidates.len(), 1, "its dial is under way");
         dialler.dialled(now, endpoint(1), unreachable());
-        assert_eq!(dialler.candidates.len(), 2);
-        dialler.found(now, 1, &set([]));
-        dialler.dialled(now, endpoint(2), unreachable());
         assert_eq!((dialler.candidates.len(), dialler.dialling), (0, 0));
     }
 
     #[test]
     fn a_peer_that_has_several_endpoints_is_dialled_at_one_after_the_other() {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
-        dialler.found(now, 0, &announced([(1, 7), (2, 7), (3, 8)]));
+        dialler.found(now, &announced([(1, 7), (2, 7), (3, 8)]));
         assert_eq!(dialler.next(now), Some((endpoint(1), Some(NodeId(7)))));
         assert_eq!(dialler.next(now), Some((endpoint(3), Some(NodeId(8)))));
         assert_eq!((dialler.next(now), dialler.deadline()), (None, None));
         dialler.dialled(now, endpoint(1), unreachable());
         assert_eq!(dialler.deadline(), Some(now));
         assert_eq!(next(&mut dialler, now), Some(endpoint(2)));
-        // Another source knows nothing of who it is.
-        dialler.found(now, 1, &set([4]));
-        dialler.found(now, 0, &announced([(1, 7), (2, 7), (4, 7)]));
-        assert_eq!(dialler.next(now), Some((endpoint(4), None)));
         dialler.dialled(now, endpoint(3), unreachable());
         dialler.dialled(now, endpoint(2), unreachable());
         assert!(dialler.sought.is_empty());
@@ -307,7 +289,7 @@ mod tests {
     #[test]
     fn whoever_has_said_goodbye_is_not_looked_for_where_he_was() {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
-        dialler.found(now, 0, &announced([(1, 7)]));
+        dialler.found(now, &announced([(1, 7)]));
         let known = |dialler: &mut Dialler, left| {
             assert_eq!(next(dialler, now), Some(endpoint(1)));
             dialler.dialled(now, endpoint(1), Outcome::Known(NodeId(7)));
@@ -316,16 +298,16 @@ mod tests {
         };
         assert_eq!(known(&mut dialler, true), Some(now + LAST));
         // Another one has taken his place.
-        dialler.found(now, 0, &announced([(1, 8)]));
+        dialler.found(now, &announced([(1, 8)]));
         assert_eq!(dialler.deadline(), Some(now));
-        dialler.found(now, 0, &announced([(1, 7)]));
+        dialler.found(now, &announced([(1, 7)]));
         assert_eq!(known(&mut dialler, false), Some(now + FIRST), "it was lost");
     }
 
     #[test]
     fn there_is_an_end_to_how_many() {
         let (mut dialler, now) = (Dialler::default(), Instant::now());
-        dialler.found(now, 0, &set(1..10_000));
+        dialler.found(now, &set(1..10_000));
         assert_eq!(dialler.candidates.len(), ENDPOINTS);
         let dialled: Vec<_> = std::iter::from_fn(|| next(&mut dialler, now)).collect();
         assert_eq!(dialled.len(), AT_ONCE);

@@ -28,9 +28,10 @@ pub(crate) use self::file::File;
 pub use self::file::PeersFileError;
 pub(crate) use self::fixed::Fixed;
 pub(crate) use self::multicast::Multicast;
+use crate::HandshakeError;
 use crate::greeting;
 use crate::node::{ConnectError, Inner};
-use crate::{HandshakeError, PeerEvent};
+use crate::roster::Fact;
 
 /// Where nodes may be, and who is said to be there.
 pub(crate) type Endpoints = BTreeMap<SocketAddr, Option<NodeId>>;
@@ -54,28 +55,35 @@ fn of_anybody(endpoints: impl IntoIterator<Item = SocketAddr>) -> Endpoints {
 }
 
 enum Heard {
-    Found(usize, Endpoints),
+    Found(Endpoints),
     Dialled(SocketAddr, Outcome),
-    /// A peer is not there any more; whether it has said goodbye.
-    Absent(NodeId, bool),
 }
 
-/// Looks for other nodes until this one leaves.
-pub(crate) async fn run(node: Arc<Inner>, sources: Vec<Box<dyn Source>>) {
-    let (sender, mut heard) = mpsc::unbounded_channel();
-    for (number, source) in sources.into_iter().enumerate() {
-        node.tasks
-            .spawn(ask(Arc::clone(&node), number, source, sender.clone()));
+/// Who is not there any more, if that is what the fact says; whether it has said goodbye.
+fn absent(node: &Inner, fact: &Fact) -> Option<(NodeId, bool)> {
+    let (peer, left) = match fact {
+        Fact::Left(peer) | Fact::Gone(peer) => (peer, true),
+        Fact::Broke(peer, _) | Fact::Lost(peer, _) | Fact::Down(peer, _) => (peer, false),
+        Fact::Linked(_) | Fact::Up(_) | Fact::Idle(_) | Fact::Refused(..) => return None,
+    };
+    // What is to be told of whoever is there tells itself.
+    (!node.events.is_present(peer.node)).then_some((peer.node, left))
+}
+
+/// Looks for other nodes until this one leaves: for what each source tells by itself, so that one that
+/// is flooded by strangers keeps no other from being heard.
+pub(crate) fn start(node: &Arc<Inner>, sources: Vec<Box<dyn Source>>) {
+    for source in sources {
+        node.tasks.spawn(look(Arc::clone(node), source));
     }
-    let absent = sender.clone();
-    node.events.subscribe(Box::new(move |event| {
-        let (peer, left) = match event {
-            PeerEvent::Lost(peer, _) => (peer, false),
-            PeerEvent::Left(peer) => (peer, true),
-            _ => return,
-        };
-        let _ = absent.send(Heard::Absent(peer.node, left));
-    }));
+}
+
+async fn look(node: Arc<Inner>, source: Box<dyn Source>) {
+    let (sender, mut heard) = mpsc::unbounded_channel();
+    node.tasks
+        .spawn(ask(Arc::clone(&node), source, sender.clone()));
+    // Not by the events that users get: what those do with them holds up no dials.
+    let mut facts = node.events.tap();
     let mut dialler = Dialler::default();
     loop {
         let deadline = dialler.deadline();
@@ -89,9 +97,11 @@ pub(crate) async fn run(node: Arc<Inner>, sources: Vec<Box<dyn Source>>) {
             biased;
             () = node.leaving.cancelled() => return,
             Some(heard) = heard.recv() => match heard {
-                Heard::Found(source, endpoints) => dialler.found(now(), source, &endpoints),
+                Heard::Found(endpoints) => dialler.found(now(), &endpoints),
                 Heard::Dialled(endpoint, outcome) => dialler.dialled(now(), endpoint, outcome),
-                Heard::Absent(peer, left) => dialler.absent(now(), peer, left),
+            },
+            Some(fact) = facts.recv() => if let Some((peer, left)) = absent(&node, &fact) {
+                dialler.absent(now(), peer, left);
             },
             () = due => {}
         }
@@ -102,18 +112,13 @@ pub(crate) async fn run(node: Arc<Inner>, sources: Vec<Box<dyn Source>>) {
     }
 }
 
-async fn ask(
-    node: Arc<Inner>,
-    number: usize,
-    mut source: Box<dyn Source>,
-    to: mpsc::UnboundedSender<Heard>,
-) {
+async fn ask(node: Arc<Inner>, mut source: Box<dyn Source>, to: mpsc::UnboundedSender<Heard>) {
     loop {
         tokio::select! {
             biased;
             () = node.leaving.cancelled() => break,
             endpoints = source.next() => {
-                if to.send(Heard::Found(number, endpoints)).is_err() {
+                if to.send(Heard::Found(endpoints)).is_err() {
                     break;
                 }
             }

@@ -13,8 +13,8 @@ pub(super) struct Idle {
     next: Option<Instant>,
     is_idle: bool,
     /// The peer has asked to close the link, and may: also if it is used meanwhile, which the peer
-    /// cannot know.
-    agreed: bool,
+    /// cannot know. Since when.
+    agreed: Option<Instant>,
 }
 
 impl Idle {
@@ -25,7 +25,7 @@ impl Idle {
             since: now,
             next: None,
             is_idle: false,
-            agreed: false,
+            agreed: None,
         }
     }
 
@@ -37,12 +37,12 @@ impl Idle {
     /// There is a new link.
     pub(super) fn linked(&mut self) {
         self.used();
-        self.agreed = false;
+        self.agreed = None;
     }
 
     /// The peer has done something that shows that it does not close the link, though it might.
     pub(super) fn stays(&mut self) {
-        self.agreed = false;
+        self.agreed = None;
     }
 
     /// Looks at the time: whether to think of closing the link, again after every half of the
@@ -66,11 +66,13 @@ impl Idle {
         self.is_idle
     }
 
-    pub(super) fn agree(&mut self) {
-        self.agreed = true;
+    pub(super) fn agree(&mut self, now: Instant) {
+        self.agreed = Some(now);
     }
 
-    pub(super) fn has_agreed(&self) -> bool {
-        self.agreed
+    /// Whether a link that ends now does so as agreed: not long ago, since a peer that closes does it
+    /// at once, and one that stays may have nothing to say that shows it.
+    pub(super) fn has_agreed(&self, now: Instant, silence: Duration) -> bool {
+        self.agreed.is_some_and(|at| now < at + silence)
     }
 }

@@ -49,7 +49,7 @@ impl<D, W> Session<D, W> {
     pub(super) fn lost(&mut self, now: Instant, reason: String) {
         match self.phase {
             // As agreed. If anything has come up since, it needs another link.
-            Phase::Linked if self.idle.has_agreed() => {
+            Phase::Linked if self.idle.has_agreed(now, self.timing.silence) => {
                 self.rested();
                 if !self.owes_nothing() {
                     self.wake(now);
@@ -84,7 +84,7 @@ impl<D, W> Session<D, W> {
         }
         let agrees = asked == Asked::Peer;
         if agrees {
-            self.idle.agree();
+            self.idle.agree(now);
         }
         let envelope = Envelope {
             target: u64::from(agrees),
