@@ -33,6 +33,8 @@ use crate::wire::{self, Frame, Kind, WireError};
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a failed write waits for the reader to find out why.
 const WHY: Duration = Duration::from_millis(100);
+/// After so many writes of a single message in a row there is no crowd of senders.
+const CROWD: u32 = 16;
 /// Up to so much is written at once, though it is in pieces: as much as a record of TLS takes.
 const JOIN: usize = 16 << 10;
 /// Of which an idle link keeps as much.
@@ -183,9 +185,16 @@ impl Writer {
         drop(greeting);
         let mut batch = Batch::default();
         let mut between = Batch::default();
+        let mut crowd: u32 = 0;
         loop {
             match self.peer.next(self.ticket, &mut batch) {
-                Next::Write => self.batch(&mut batch, &mut between).await?,
+                Next::Write => {
+                    crowd = match batch.has_several() {
+                        true => CROWD,
+                        false => crowd.saturating_sub(1),
+                    };
+                    self.batch(&mut batch, &mut between).await?;
+                }
                 Next::WriteLast => {
                     self.batch(&mut batch, &mut between).await?;
                     return self.io.shutdown().await;
@@ -195,6 +204,11 @@ impl Writer {
                     // An idle link keeps little.
                     self.joined.shrink_to(KEEP);
                     self.peer.woken().await;
+                    // If several sent of late, several will: they go first, and what they send is
+                    // one write. A single one is not made to wait for that.
+                    if crowd > 0 {
+                        tokio::task::yield_now().await;
+                    }
                 }
             }
         }

@@ -51,6 +51,8 @@ pub struct Batch {
     first: Vec<u8>,
     lanes: [VecDeque<Piece>; 2],
     last: Vec<u8>,
+    /// New messages in it.
+    messages: u64,
 }
 
 impl Outbox {
@@ -137,7 +139,9 @@ impl Outbox {
         self.take_control(batch);
         batch.last.clear();
         batch.lanes[MESSAGES].clear();
+        let before = self.lanes[MESSAGES].sent();
         self.lanes[MESSAGES].take(&mut batch.lanes[MESSAGES], BATCH);
+        batch.messages = self.lanes[MESSAGES].sent() - before;
     }
 
     /// Lets the writer, which is at the messages of a batch, have the control frames that wait.
@@ -188,6 +192,11 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         let nothing = self.first.is_empty() && self.last.is_empty();
         nothing && self.lanes.iter().all(VecDeque::is_empty)
+    }
+
+    /// Whether there is more than one message in it that was not written before.
+    pub(crate) fn has_several(&self) -> bool {
+        self.messages > 1
     }
 
     /// Whether there are messages in it.

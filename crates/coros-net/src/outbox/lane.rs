@@ -89,6 +89,11 @@ impl Lane {
         self.waiting
     }
 
+    /// The number of the last frame that the writer has been given.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Whether the writer has all there is.
     pub(super) fn is_taken(&self) -> bool {
         self.open.bytes.is_empty() && self.given == self.chunks.len()
