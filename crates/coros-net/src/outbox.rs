@@ -117,7 +117,12 @@ impl Outbox {
     /// mebibyte: nobody has that many questions who reads the answers.
     #[must_use]
     pub fn is_unread(&self) -> bool {
-        let waiting = self.lanes[CONTROL].bytes() + self.passing.len();
+        self.is_unread_beside(0)
+    }
+
+    /// [`is_unread`](Outbox::is_unread), when so many bytes wait elsewhere.
+    pub(crate) fn is_unread_beside(&self, others: usize) -> bool {
+        let waiting = self.lanes[CONTROL].bytes() + self.passing.len() + others;
         waiting >= self.capacity.max(MIN_CONTROL)
     }
 

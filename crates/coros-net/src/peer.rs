@@ -599,6 +599,12 @@ impl State {
         }
     }
 
+    /// Whether the one who minds the time would look too late.
+    fn is_due_sooner(&self) -> bool {
+        let deadline = self.session.as_ref().and_then(Session::deadline);
+        deadline < self.alarm
+    }
+
     fn must_wake(&mut self) -> bool {
         let output = |session: &Session<_, _>| session.has_output() || !session.is_open();
         self.writer_idle

@@ -219,7 +219,7 @@ impl<D, W> Session<D, W> {
             timing,
             phase: Phase::Waiting,
             outbox: Outbox::new(capacity),
-            receipts: Receipts::new(PATIENCE.min(timing.heartbeat / 8)),
+            receipts: Receipts::new(PATIENCE.min(timing.heartbeat / 8), capacity),
             idle: Idle::new(now, timing.idle),
             flow: Flow::new(),
             delivers: HashMap::new(),
@@ -379,8 +379,15 @@ impl<D, W> Session<D, W> {
         self.outbox.take_control(batch);
     }
 
-    /// Tells the peer what has come, if there is anything new.
+    /// Tells the peer what has come and what has been taken, if there is anything new.
     fn acknowledge(&mut self) {
+        for (target, bytes) in self.receipts.tell_credits() {
+            self.control(Envelope {
+                kind: Kind::Credit,
+                target,
+                correlation: bytes as u64,
+            });
+        }
         let Some([control, messages]) = self.receipts.tell() else {
             return;
         };

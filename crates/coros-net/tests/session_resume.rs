@@ -75,7 +75,7 @@ impl Side {
                 Kind::Message => {
                     let number = frame.payload.first_chunk().expect("a number");
                     self.received[1].push(u64::from_le_bytes(*number));
-                    self.session.credit(7, length);
+                    self.session.credit(now, 7, length);
                 }
                 Kind::Exited => self.received[0].push(frame.envelope.correlation),
                 Kind::Notice => {}

@@ -88,7 +88,7 @@ impl Play {
                     self.told[waiter] += 1;
                 }
             }
-            11 => session.credit(1, 900),
+            11 => session.credit(now, 1, 900),
             12 => {
                 if let Some(asked) = self.idle.take() {
                     session.handle(now, Input::Rest(asked));
@@ -240,7 +240,7 @@ impl Side {
             let lane = kind.lane() as usize;
             let number = match kind {
                 Kind::Message => {
-                    self.session.credit(7, length);
+                    self.session.credit(now, 7, length);
                     let number = frame.payload.first_chunk().expect("a number");
                     Some(u64::from_le_bytes(*number))
                 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A frame's number is its place in the lane since the session began, from 1 on; it is never
-//! written, since both sides can count. Frames are appended to a buffer of some 64 KiB; the
+//! written, since both sides can count. Frames are appended to a buffer of some 60 KiB; the
 //! writer gets whole buffers and writes them from where they are; and they are used again when
 //! the peer has what is in them. So keeping costs no copy, except of what is too small for a
 //! buffer of its own.
@@ -19,8 +19,9 @@ use std::sync::Arc;
 
 use crate::wire;
 
-/// A buffer that has as much is full.
-const PIECE: usize = 64 << 10;
+/// A buffer that has as much is full. With the frame that fills it, if that is not large, it is no
+/// more than the 64 KiB that TLS takes at a time: what is beyond costs a record and a write more.
+const PIECE: usize = 60 << 10;
 /// What is written in such small pieces is copied into one buffer.
 const SMALL: usize = 4 << 10;
 /// As much of it.

@@ -60,8 +60,7 @@ impl Peer {
             if used {
                 state.input(Input::Used);
             }
-            let deadline = state.session.as_ref().and_then(Session::deadline);
-            (deadline < state.alarm, waited)
+            (state.is_due_sooner(), waited)
         });
         if sooner {
             self.sooner.notify_one();
@@ -133,9 +132,17 @@ impl Peer {
 
     fn taken(&self, course: &Course, ask: Ask) {
         let more = course.inflow.taken(ask);
-        self.answer(course.epoch, |session| {
-            session.credit(ask.target, ask.bytes);
+        let sooner = self.with(|state| {
+            if state.is_in(course.epoch)
+                && let Some(session) = &mut state.session
+            {
+                session.credit(now(), ask.target, ask.bytes);
+            }
+            state.is_due_sooner()
         });
+        if sooner {
+            self.sooner.notify_one();
+        }
         if let Some(more) = more {
             self.ask(course, more);
         }
@@ -286,6 +293,22 @@ mod tests {
         peer.lost(link, "it was silent");
         assert!(!peer.next_control(link, &mut between));
         assert_eq!(between.control().count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_peer_is_told_soon_of_the_little_that_a_coroutine_has_taken() {
+        let (_nodes, peer, _) = linked().await;
+        let course = peer.lock().course.clone().expect("there is a session");
+        let due = || peer.lock().session.as_ref().and_then(Session::deadline);
+        // Not when it is time for a sign of life.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (target, bytes) = (RESERVED, 0);
+        let before = now();
+        peer.taken(&course, Ask { target, bytes });
+        let patience = Duration::from_millis(100);
+        assert_eq!(due(), Some(before + patience));
+        tokio::time::sleep(patience + Duration::from_millis(1)).await;
+        assert!(due() > Some(now()), "whoever minds the time has been told");
     }
 
     #[tokio::test(start_paused = true)]

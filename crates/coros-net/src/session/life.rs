@@ -69,6 +69,7 @@ impl<D, W> Session<D, W> {
             && self.pings.is_empty()
             && !self.flow.has_waiting()
             && self.released.is_empty()
+            && self.receipts.credits() == 0
             && self.outbox.is_acknowledged()
     }
 

@@ -1,5 +1,7 @@
 //! What is queued in a session: by those who send, and by those who answer.
 
+use std::time::Instant;
+
 use coros_core::Exit;
 use coros_core::remote::{CarryError, Request};
 
@@ -140,18 +142,16 @@ impl<D, W> Session<D, W> {
         self.outbox.message(envelope, payload, lent)
     }
 
-    /// Tells the peer that a coroutine has taken so many bytes of what it was sent.
-    pub fn credit(&mut self, target: u64, bytes: usize) {
+    /// A coroutine has taken so many bytes of what it was sent: the peer is told soon, at once if
+    /// that is much.
+    pub fn credit(&mut self, now: Instant, target: u64, bytes: usize) {
         // As to what it asks: it may have sent to as many coroutines as it likes.
-        if self.outbox.is_unread() {
+        let waiting = wire::HEADER * self.receipts.credits();
+        if self.outbox.is_unread_beside(waiting) {
             self.refuse("it does not read what it is told".into());
             return;
         }
-        self.control(Envelope {
-            kind: Kind::Credit,
-            target,
-            correlation: bytes as u64,
-        });
+        self.receipts.credit(now, target, bytes);
     }
 
     /// Asks to be told when a coroutine ends; the number of the watch.
