@@ -50,27 +50,30 @@ pub(crate) struct Place {
 
 impl Queues {
     /// Puts a frame behind the one that waits for the same coroutine, if there is one, with what
-    /// `hold` gives.
-    pub(crate) fn behind(
+    /// `enter` gives, which is called before anybody can take it.
+    ///
+    /// # Errors
+    /// Those of `enter`: then the frame does not wait.
+    pub(crate) fn behind<E>(
         &self,
         frame: &Frame<'_>,
-        hold: impl FnOnce() -> Vec<Arc<dyn Inlet>>,
-    ) -> bool {
+        enter: impl FnOnce() -> Result<Vec<Arc<dyn Inlet>>, E>,
+    ) -> Result<bool, E> {
         // Pairs with `next`: at zero what waited is in the mailbox.
         if self.targets.load(Acquire) == 0 {
-            return false;
+            return Ok(false);
         }
         let mut waiting = self.lock();
         let Some(queue) = waiting.get_mut(&frame.envelope.target) else {
-            return false;
+            return Ok(false);
         };
         queue.push_back(Later {
             place: Place::of(frame),
             payload: frame.payload.to_vec(),
             lent: frame.lent.to_vec(),
-            _held: hold(),
+            _held: enter()?,
         });
-        true
+        Ok(true)
     }
 
     /// Whether nothing waits.
@@ -240,11 +243,17 @@ mod tests {
     #[test]
     fn what_comes_for_others_does_not_wait() {
         let queues = Queues::default();
-        assert!(!queues.behind(&frame(7), Vec::new));
+        let waits = |target| queues.behind(&frame(target), || Ok::<_, ()>(Vec::new()));
+        assert_eq!(waits(7), Ok(false));
         queues.open(7);
-        assert!(queues.behind(&frame(7), Vec::new) && !queues.behind(&frame(8), Vec::new));
+        assert_eq!((waits(7), waits(8)), (Ok(true), Ok(false)));
+        // What cannot be counted does not wait: it is counted before anybody can take it.
+        assert_eq!(
+            queues.behind(&frame(7), || Err("too much")),
+            Err("too much")
+        );
         assert!(queues.next(7).is_some() && queues.next(7).is_none());
-        assert!(!queues.behind(&frame(7), Vec::new));
+        assert_eq!(waits(7), Ok(false));
     }
     /// Ends the session with the first message that it gets.
     struct Last(CancellationToken, AtomicUsize);
@@ -294,8 +303,11 @@ mod tests {
         course.queues.open(7);
         assert!(course.inflow.waits(7, frame(7).length()).is_ok());
         for _ in 0..3 {
-            assert!(course.queues.behind(&frame(7), Vec::new));
-            assert!(course.inflow.waits(7, frame(7).length()).is_ok());
+            let counted = || course.inflow.waits(7, frame(7).length());
+            let waits = course
+                .queues
+                .behind(&frame(7), || counted().map(|()| Vec::new()));
+            assert_eq!(waits, Ok(true));
         }
         let queue = Queue {
             peer,

@@ -382,8 +382,8 @@ impl Reader<'_> {
             self.unopened(frame);
             return Ok(());
         };
-        if self.course.queues.behind(frame, || self.yours(frame)) {
-            return self.waits(frame);
+        if self.is_behind(frame)? {
+            return Ok(());
         }
         if inlet.is_bounded() {
             return self.deliver_to(inlet, frame);
@@ -431,8 +431,8 @@ impl Reader<'_> {
             answer(self.peer, self.course.epoch, correlation, &closed);
             return Ok(());
         };
-        if self.course.queues.behind(frame, || self.yours(frame)) {
-            return self.waits(frame);
+        if self.is_behind(frame)? {
+            return Ok(());
         }
         self.deliver_to(inlet, frame)
     }
@@ -475,6 +475,14 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a frame has to wait behind others for the same coroutine, as it does then.
+    fn is_behind(&self, frame: &Frame<'_>) -> Result<bool, WireError> {
+        self.course.queues.behind(frame, || {
+            self.waits(frame)?;
+            Ok(self.yours(frame))
+        })
     }
 
     /// A frame has to wait for room in a mailbox.
