@@ -114,7 +114,9 @@ impl Builder {
         self
     }
 
-    /// Listens nowhere: the node can dial others, and be reached over the links it has.
+    /// Listens nowhere: the node can dial others, and be reached over the links it has. When one of
+    /// those breaks it makes another, and loses nothing, but nobody can find out that its process is
+    /// no more: peers know of its death only when their [`grace`](Builder::grace) is over.
     pub fn no_listen(mut self) -> Self {
         self.listen = None;
         self
@@ -199,8 +201,13 @@ impl Builder {
     /// by default. Within it nothing is lost and nothing comes twice; after it, and with zero at
     /// once, all that waits for the peer ends with `Disconnected`. So it does at once when it is
     /// clear that the peer's process is no more: its connection was closed, and nobody listens
-    /// where it did, or it never could be dialled. (Where this node has not reached it before it may
-    /// have said a wrong endpoint: then it has a second to dial by itself.)
+    /// where it did. (Where this node has not reached it before it may have said a wrong endpoint:
+    /// then it has a second to dial by itself.)
+    ///
+    /// A peer that [listens nowhere](Builder::no_listen) cannot be asked. Whether its process has
+    /// died or only its connection was reset, on a proxy or by a router, nobody can tell, so it has
+    /// the whole of this time to dial again. Shorten it on a node that has to know sooner of the
+    /// death of such clients than it wants them to survive a reset.
     ///
     /// What is under way when a link breaks is kept in memory, as is what is sent meanwhile: see
     /// [`outbox`](Builder::outbox).

@@ -12,10 +12,12 @@
 //!   that a coroutine has ended, requests, and answers to deliveries overtake messages.
 //! - A link that breaks is made again, by either side, and what was under way goes on where it
 //!   was: nothing is lost, nothing comes twice. That ends when it takes longer than
-//!   [`Builder::grace`], or when it is clear that the peer's process is no more. Then every
-//!   delivery, question and monitor that goes over it ends with `Disconnected`. Nothing waits for
-//!   ever for a dead machine: a closed connection is seen at once, a silent peer within
-//!   [`Builder::silence`] and a tenth, and the grace comes on top.
+//!   [`Builder::grace`], or when it is clear that the peer's process is no more, since its system
+//!   refuses a dial. Then every delivery, question and monitor that goes over it ends with
+//!   `Disconnected`. Nothing waits for ever for a dead machine: a closed connection is seen at once,
+//!   a silent peer within [`Builder::silence`] and a tenth, and the grace comes on top. So it does
+//!   for a peer that [listens nowhere](Builder::no_listen) whenever its connection closes: nobody can
+//!   ask whether its process lives.
 //! - The next use of an address begins another session.
 //! - A link that nobody uses is closed ([`Builder::idle`]), which is no event and ends nothing: the
 //!   next use of an address makes another.

@@ -1,6 +1,13 @@
 //! What happens while a session has no link because one has broken: the peer is dialled again
 //! and again, until there is a link, whoever made it, or the session's time is over, or it is
 //! clear that the peer is no more.
+//!
+//! That is clear when its system refuses a dial. Of a peer that listens nowhere nobody can ask, and
+//! the end of its connection shows nothing: a process that dies closes it, and so do a proxy that
+//! restarts and a router that has forgotten whose it is. The peer itself learns of the latter
+//! perhaps only by silence, and then has to get through. So all of the session's time is its own to
+//! dial in: it loses nothing by a reset, and its death is known that much later. (A peer that is
+//! said to listen, and is not there, gets less: a refusal says more than none.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +40,7 @@ pub(crate) fn spawn(peer: Arc<Peer>, number: u64) {
     node.tasks.spawn_on(mending, &node.runtime);
 }
 
-/// Dials as long as it is of use; for ever if that cannot be.
+/// Dials as long as it is of use; waits for ever for a peer that can only dial itself.
 async fn dial(peer: &Arc<Peer>, number: u64) {
     if peer.location().endpoint.is_none() {
         return std::future::pending().await;

@@ -259,6 +259,7 @@ async fn a_greeting_that_is_cut_anywhere_harms_nobody() {
     // In two pieces it is as good as in one.
     for (round, cut) in [1, HEADER, hello.len() - 1].into_iter().enumerate() {
         scene.stream = scene.dial().await;
+        let hello = scene.hello();
         scene.say(&hello[..cut]).await;
         scene.say(&hello[cut..]).await;
         match scene.event().await {

@@ -4,11 +4,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{collector, next, sent};
+use common::{collector, events, next, sent};
 use coros_core::remote::Location;
 use coros_core::{Context, Exit, SendError};
-use coros_net::sim::SimNetwork;
-use coros_net::{Node, Rci};
+use coros_net::sim::{SimHost, SimNetwork};
+use coros_net::{Node, PeerEvent, Rci};
 use tokio::time::{Instant, sleep};
 
 async fn one(_me: Context<()>, (): ()) -> u32 {
@@ -157,4 +157,98 @@ async fn whoever_was_dialled_knows_of_a_death_at_once_as_well() {
     remote.deliver(1).await.expect_err("it is no more");
     assert_eq!(exit.await.expect("no panic"), Exit::Disconnected);
     assert!(began.elapsed() < 4 * latency, "{:?}", began.elapsed());
+}
+
+const LATENCY: Duration = Duration::from_millis(20);
+/// The default.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The desk listens nowhere and has a link with the farm.
+async fn behind_a_wall(network: &SimNetwork) -> ([SimHost; 2], [Node; 2]) {
+    network.latency(LATENCY..=LATENCY);
+    let hosts = ["desk", "farm"].map(|name| network.host(name));
+    let desk = hosts[0].builder().no_listen().build();
+    let desk = desk.await.expect("it starts");
+    let farm = hosts[1].builder().build().await.expect("it starts");
+    let endpoint = farm.location().endpoint.expect("it listens");
+    desk.connect(endpoint).await.expect("it can be reached");
+    (hosts, [desk, farm])
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_listens_nowhere_loses_nothing_by_a_reset() {
+    let network = SimNetwork::new(5);
+    let (hosts, [desk, farm]) = behind_a_wall(&network).await;
+    let (there, mut at_farm) = collector::<u32>();
+    let (here, mut at_desk) = collector::<u32>();
+    let [to_farm, to_desk] = [sent(&farm, &desk, &there), sent(&desk, &farm, &here)];
+    let watched = to_desk.clone();
+    let exit = tokio::spawn(async move { watched.exit().await });
+    let mut told = events(&farm);
+    for round in 0..40 {
+        for n in 10 * round..10 * round + 9 {
+            to_farm.send(n).expect("there is room");
+            to_desk.send(n).expect("there is room");
+        }
+        // While it is written, is under way, has come, is acknowledged.
+        sleep(LATENCY / 2 * (round % 8)).await;
+        // The farm is cut off at times, so that it takes the desk more than one attempt.
+        let is_away = round % 10 == 9;
+        if is_away {
+            network.partition([&hosts[0]], [&hosts[1]]);
+        }
+        network.cut(&hosts[0], &hosts[1]);
+        let last = 10 * round + 9;
+        let both = async { tokio::join!(to_farm.deliver(last), to_desk.deliver(last)) };
+        let wall = async {
+            sleep(GRACE * 3 / 5).await;
+            network.heal();
+        };
+        let ((there, here), ()) = tokio::join!(both, wall);
+        there.expect("the desk makes another link");
+        here.expect("the desk makes another link");
+    }
+    for n in 0..400 {
+        assert_eq!((next(&mut at_farm).await, next(&mut at_desk).await), (n, n));
+    }
+    assert!(at_farm.try_recv().is_err() && at_desk.try_recv().is_err());
+    assert!(matches!(next(&mut told).await, PeerEvent::Joined(_)));
+    for _ in 0..40 {
+        assert!(matches!(next(&mut told).await, PeerEvent::Lost(..)));
+        assert!(matches!(next(&mut told).await, PeerEvent::Returned(_)));
+    }
+    assert!(!exit.is_finished(), "it is one session all the time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_death_of_who_listens_nowhere_is_known_when_the_grace_is_over() {
+    let network = SimNetwork::new(6);
+    let (hosts, [desk, farm]) = behind_a_wall(&network).await;
+    let (here, _at_desk) = collector::<u32>();
+    let to_desk = sent(&desk, &farm, &here);
+    to_desk.deliver(0).await.expect("there is a link");
+    let mut told = events(&farm);
+    assert!(matches!(next(&mut told).await, PeerEvent::Joined(_)));
+    hosts[0].kill();
+    let began = Instant::now();
+    let exit = to_desk.exit();
+    assert!(matches!(next(&mut told).await, PeerEvent::Lost(..)));
+    assert!(began.elapsed() <= 2 * LATENCY, "{:?}", began.elapsed());
+    assert_eq!(exit.await, Exit::Disconnected);
+    let took = began.elapsed();
+    assert!(took >= GRACE && took <= GRACE + 2 * LATENCY, "{took:?}");
+    assert_eq!(farm.census().sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_listens_nowhere_knows_of_a_death_at_once() {
+    let network = SimNetwork::new(7);
+    let (hosts, [desk, farm]) = behind_a_wall(&network).await;
+    let (there, _at_farm) = collector::<u32>();
+    let to_farm = sent(&farm, &desk, &there);
+    to_farm.deliver(0).await.expect("there is a link");
+    hosts[1].kill();
+    let began = Instant::now();
+    assert_eq!(to_farm.exit().await, Exit::Disconnected);
+    assert!(began.elapsed() < 4 * LATENCY, "{:?}", began.elapsed());
 }

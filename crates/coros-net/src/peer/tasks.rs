@@ -222,15 +222,11 @@ impl Peer {
         self.wake.notified().await;
     }
 
-    /// The link is gone. A peer that was linked to and cannot be dialled is gone with it.
+    /// The link is gone. A peer that cannot be dialled may dial.
     pub(crate) fn lost(&self, ticket: Ticket, reason: &str) {
         self.with(|state| {
             if state.rendezvous.is_link(ticket) {
-                let reason = reason.to_owned();
-                state.input(match state.location.endpoint {
-                    Some(_) => Input::Lost(reason),
-                    None => Input::Gone(reason),
-                });
+                state.input(Input::Lost(reason.to_owned()));
             }
         });
     }
