@@ -19,44 +19,25 @@ use crate::wire;
 
 impl Carrier for Peer {
     fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
-        self.queue(encode, |session, payload, lent| {
+        self.queue(None, encode, |session, payload, lent| {
             session.message(to.coroutine, payload, lent)
         })
     }
 
     fn answer(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
-        self.queue(encode, |session, payload, lent| {
-            session.answer_question(to.coroutine, payload, lent)
-        })
+        self.answer_in(None, to, encode)
     }
 
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
-        self.deliver_by(None, to, encode)
+        self.deliver_by(None, None, to, encode)
     }
 
     fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
-        let mut on_exit = Some(on_exit);
-        let watched = self.reach(|session, _| {
-            let on_exit = on_exit.take();
-            on_exit.map(|on_exit| session.watch(to.coroutine, on_exit))
-        });
-        let Ok(Some(number)) = watched else {
-            if let Some(on_exit) = on_exit {
-                tell(on_exit, Exit::Disconnected);
-            }
-            return None;
-        };
-        let (peer, target) = (self.weak(), to.coroutine);
-        Some(Box::new(move || {
-            let peer = peer.upgrade();
-            peer.is_some_and(|peer| peer.unwatch(target, number))
-        }))
+        self.watch_in(None, to, on_exit)
     }
 
     fn request(&self, to: &RemoteId, request: Request) {
-        if let Err(error) = self.reach(|session, _| session.request(to.coroutine, request)) {
-            tracing::debug!(peer = %to.location, %error, "a request was lost");
-        }
+        self.request_in(None, to, request);
     }
 
     fn swap(
@@ -66,6 +47,58 @@ impl Carrier for Peer {
         limit: Duration,
     ) -> BoxFuture<Result<(), SwapError>> {
         functions::swap_at(self, to, function, limit)
+    }
+}
+
+/// The way back to the questions that a peer has asked in one session. They end with it, so it
+/// leads nowhere from then on: neither an answer nor the want of one is worth another session.
+///
+/// It keeps no peer: as long as there is a session others do.
+pub(crate) struct Questions {
+    peer: Weak<Peer>,
+    epoch: u64,
+}
+
+impl Questions {
+    pub(crate) fn new(peer: &Weak<Peer>, epoch: u64) -> Self {
+        Questions {
+            peer: Weak::clone(peer),
+            epoch,
+        }
+    }
+}
+
+impl Carrier for Questions {
+    fn send(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
+        self.answer(to, encode)
+    }
+
+    fn answer(&self, to: &RemoteId, encode: Encode<'_>) -> Result<(), CarryError> {
+        let peer = self.peer.upgrade().ok_or_else(gone)?;
+        peer.answer_in(Some(self.epoch), to, encode)
+    }
+
+    fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
+        match self.peer.upgrade() {
+            Some(peer) => peer.deliver_by(Some(self.epoch), None, to, encode),
+            None => Box::pin(async { Err(gone()) }),
+        }
+    }
+
+    fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
+        match self.peer.upgrade() {
+            Some(peer) => peer.watch_in(Some(self.epoch), to, on_exit),
+            None => {
+                tell(on_exit, Exit::Disconnected);
+                None
+            }
+        }
+    }
+
+    fn request(&self, to: &RemoteId, request: Request) {
+        if let Some(peer) = self.peer.upgrade() {
+            peer.request_in(Some(self.epoch), to, request);
+        }
     }
 }
 
@@ -103,7 +136,7 @@ impl Carrier for Import {
 
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
         // What waits is behind a release that is queued now.
-        self.peer.deliver_by(self.this.upgrade(), to, encode)
+        self.peer.deliver_by(None, self.this.upgrade(), to, encode)
     }
 
     fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
@@ -129,20 +162,59 @@ impl Carrier for Import {
     }
 }
 
+/// What all carriers do, in any session or, for some, in one `only`.
 impl Peer {
+    fn answer_in(
+        &self,
+        only: Option<u64>,
+        to: &RemoteId,
+        encode: Encode<'_>,
+    ) -> Result<(), CarryError> {
+        self.queue(only, encode, |session, payload, lent| {
+            session.answer_question(to.coroutine, payload, lent)
+        })
+    }
+
+    fn watch_in(&self, only: Option<u64>, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
+        let mut on_exit = Some(on_exit);
+        let watched = self.reach_in(only, |session, _| {
+            let on_exit = on_exit.take();
+            on_exit.map(|on_exit| session.watch(to.coroutine, on_exit))
+        });
+        let Ok(Some(number)) = watched else {
+            if let Some(on_exit) = on_exit {
+                tell(on_exit, Exit::Disconnected);
+            }
+            return None;
+        };
+        let (peer, target) = (self.weak(), to.coroutine);
+        Some(Box::new(move || {
+            let peer = peer.upgrade();
+            peer.is_some_and(|peer| peer.unwatch(target, number))
+        }))
+    }
+
+    fn request_in(&self, only: Option<u64>, to: &RemoteId, request: Request) {
+        let sent = self.reach_in(only, |session, _| session.request(to.coroutine, request));
+        if let Err(error) = sent {
+            tracing::debug!(peer = %to.location, %error, "a request was lost");
+        }
+    }
+
     /// Encodes a message and has it queued, if there is room.
     fn queue(
         &self,
+        only: Option<u64>,
         encode: Encode<'_>,
         queue: impl FnOnce(&mut PeerSession, &[u8], &[u64]) -> Result<(), NoRoom>,
     ) -> Result<(), CarryError> {
         scope::message(self.exchange(), encode, |payload, mut naming| {
             check_length(payload, naming.ids())?;
             if naming.is_empty() {
-                let queued = self.reach(|session, _| queue(session, payload, &[]))?;
+                let queued = self.reach_in(only, |session, _| queue(session, payload, &[]))?;
                 return queued.map_err(|_| CarryError::Full);
             }
-            let (queued, epoch) = self.reach(|session, epoch| {
+            let (queued, epoch) = self.reach_in(only, |session, epoch| {
                 let queued = queue(session, payload, naming.ids());
                 (queued.map(|()| self.count(&naming)), epoch)
             })?;
@@ -155,6 +227,7 @@ impl Peer {
     /// [`deliver`](Carrier::deliver) by a handle, which is kept while the message waits.
     fn deliver_by(
         &self,
+        only: Option<u64>,
         handle: Option<Arc<Import>>,
         to: &RemoteId,
         encode: Encode<'_>,
@@ -167,7 +240,7 @@ impl Peer {
             check_length(payload, naming.ids())?;
             let (waiter, answer) = oneshot::channel();
             // Queued before anybody polls: what the caller sends next comes after it.
-            let (place, unwatched, epoch) = self.reach(|session, epoch| {
+            let (place, unwatched, epoch) = self.reach_in(only, |session, epoch| {
                 let place = session.deliver(target, payload, naming.ids(), waiter);
                 (place, self.count(&naming), epoch)
             })?;

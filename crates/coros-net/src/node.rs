@@ -129,7 +129,7 @@ impl Node {
         let exchange = Arc::new(Scope {
             node: Arc::clone(&inner),
             peer: None,
-            over: None,
+            session: None,
         });
         Node {
             handle: Arc::new(NodeHandle { inner, exchange }),
@@ -259,7 +259,7 @@ impl Node {
         let scope = Scope {
             node: Arc::clone(self.inner()),
             peer: Some(peer),
-            over: None,
+            session: None,
         };
         encode(&(Arc::new(scope) as Arc<dyn Exchange>), value)
     }

@@ -25,7 +25,7 @@ use coros_core::{Exit, panic_text};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::carrier::Import;
+use crate::carrier::{Import, Questions};
 use crate::deliveries::Queues;
 use crate::dormancy;
 use crate::greeting;
@@ -36,7 +36,7 @@ use crate::parts::Part;
 use crate::redial;
 use crate::rendezvous::{Rendezvous, Ticket};
 use crate::roster::Fact;
-use crate::scope::Scope;
+use crate::scope::{Scope, Within};
 use crate::session::{Asked, End, Input, Output, Session};
 use crate::wire;
 
@@ -68,6 +68,7 @@ pub(crate) struct Peer {
 }
 
 struct State {
+    this: Weak<Peer>,
     location: Location,
     /// The peer itself has said so.
     is_proven: bool,
@@ -139,7 +140,7 @@ impl Peer {
         let scope = Scope {
             node: Arc::clone(node),
             peer: Some(location.node),
-            over: None,
+            session: None,
         };
         let smaller = node.location.node < location.node;
         Arc::new_cyclic(|this| Peer {
@@ -148,6 +149,7 @@ impl Peer {
             id: location.node,
             exchange: Arc::new(scope),
             state: Mutex::new(State {
+                this: Weak::clone(this),
                 location: location.clone(),
                 is_proven: false,
                 rumour: None,
@@ -368,6 +370,15 @@ impl Peer {
         &self,
         f: impl FnOnce(&mut PeerSession, u64) -> T,
     ) -> Result<T, CarryError> {
+        self.reach_in(None, f)
+    }
+
+    /// As [`reach`](Peer::reach), unless it is for one session only and that has ended.
+    pub(crate) fn reach_in<T>(
+        &self,
+        only: Option<u64>,
+        f: impl FnOnce(&mut PeerSession, u64) -> T,
+    ) -> Result<T, CarryError> {
         let mut state = self.lock();
         let epoch = state.epoch;
         // Nearly always. What is queued in an open session neither ends it nor has other
@@ -375,6 +386,7 @@ impl Peer {
         if let Some(session) = &mut state.session
             && session.is_open()
             && !session.is_dormant()
+            && only.is_none_or(|only| only == epoch)
         {
             let result = f(session, epoch);
             let wake = state.must_wake();
@@ -385,7 +397,7 @@ impl Peer {
             return Ok(result);
         }
         drop(state);
-        let (result, dial) = self.with(|state| match state.reach(&self.node) {
+        let (result, dial) = self.with(|state| match state.reach(&self.node, only) {
             Ok((session, epoch, dial)) => (Ok(f(session, epoch)), dial),
             Err(e) => (Err(e), false),
         });
@@ -447,7 +459,7 @@ impl State {
     /// The session there is, or a new one.
     fn open(&mut self, node: &Arc<Inner>) -> &mut PeerSession {
         let (epoch, course, location) = (&mut self.epoch, &mut self.course, &self.location);
-        let correlation = &self.correlation;
+        let (this, correlation) = (&self.this, &self.correlation);
         self.session.get_or_insert_with(|| {
             *epoch += 1;
             let config = &node.config;
@@ -455,7 +467,10 @@ impl State {
             let scope = Scope {
                 node: Arc::clone(node),
                 peer: Some(location.node),
-                over: Some(over.clone()),
+                session: Some(Within {
+                    over: over.clone(),
+                    questions: Arc::new(Questions::new(this, *epoch)),
+                }),
             };
             *course = Some(Course {
                 epoch: *epoch,
@@ -470,12 +485,22 @@ impl State {
     }
 
     /// An open session, its number, and whether somebody must dial.
-    fn reach(&mut self, node: &Arc<Inner>) -> Result<(&mut PeerSession, u64, bool), CarryError> {
-        self.input(Input::Wake);
+    fn reach(
+        &mut self,
+        node: &Arc<Inner>,
+        only: Option<u64>,
+    ) -> Result<(&mut PeerSession, u64, bool), CarryError> {
+        let is_over = only.is_some_and(|only| !self.is_in(only));
+        if !is_over {
+            self.input(Input::Wake);
+        }
         let refuse = |why: &str| {
             let why = format!("{}: {why}", self.location);
             Err(CarryError::Disconnected(why))
         };
+        if is_over {
+            return refuse("the session has ended");
+        }
         let mut dial = false;
         match &self.session {
             Some(session) if session.is_open() => {}

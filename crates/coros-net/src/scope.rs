@@ -26,8 +26,16 @@ thread_local! {
 pub(crate) struct Scope {
     pub(crate) node: Arc<Inner>,
     pub(crate) peer: Option<NodeId>,
-    /// Cancelled at the end of the session whose messages are read.
-    pub(crate) over: Option<CancellationToken>,
+    /// The session whose messages are read, if they come in one.
+    pub(crate) session: Option<Within>,
+}
+
+/// A session, for what is read in it.
+pub(crate) struct Within {
+    /// Cancelled when it ends.
+    pub(crate) over: CancellationToken,
+    /// To the questions that the peer asks in it.
+    pub(crate) questions: Arc<dyn Carrier>,
 }
 
 impl Exchange for Scope {
@@ -53,7 +61,15 @@ impl Exchange for Scope {
     }
 
     fn import_reply(&self, id: &RemoteId) -> Imported {
-        self.find(id, |node| node.peer(&id.location))
+        let asker = id.location.node;
+        match &self.session {
+            None => self.find(id, |node| node.peer(&id.location)),
+            // Whoever passes a question on asks it himself: an answer goes back step by step.
+            Some(_) if asker != self.node.location.node && Some(asker) != self.peer => {
+                Imported::Gone
+            }
+            Some(session) => self.find(id, |_| Arc::clone(&session.questions)),
+        }
     }
 
     fn pass_on(&self, id: &RemoteId, carrier: &Arc<dyn Carrier>) {
@@ -67,7 +83,7 @@ impl Exchange for Scope {
     }
 
     fn session_over(&self) -> Option<BoxFuture<()>> {
-        let over = self.over.clone()?;
+        let over = self.session.as_ref()?.over.clone();
         Some(Box::pin(over.cancelled_owned()))
     }
 }
@@ -143,9 +159,14 @@ fn encoded<T, E: From<CodecError>>(
 
 #[cfg(test)]
 mod tests {
-    use coros_core::{Address, Context, spawn};
+    use std::sync::Weak;
+    use std::time::Duration;
+
+    use coros_core::remote::Location;
+    use coros_core::{Address, Context, Reply, spawn};
 
     use super::*;
+    use crate::carrier::Questions;
     use crate::{Node, Secret};
 
     #[tokio::test]
@@ -159,6 +180,42 @@ mod tests {
             node.encode_for(NodeId(7), &address).unwrap();
         });
         assert_eq!(naming.ids(), [0; 0]);
+        node.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_question_in_the_name_of_a_third_node_is_none() {
+        let node = Node::builder().secret(Secret::random()).no_listen();
+        let node = node.build().await.unwrap();
+        let asker = |id| Location {
+            node: NodeId(id),
+            name: "third".into(),
+            endpoint: Some(([127, 0, 0, 1], 1).into()),
+        };
+        let exchange: Arc<dyn Exchange> = Arc::new(Scope {
+            node: Arc::clone(node.inner()),
+            peer: Some(NodeId(7)),
+            session: Some(Within {
+                over: CancellationToken::new(),
+                questions: Arc::new(Questions::new(&Weak::new(), 1)),
+            }),
+        });
+        for (id, is_one) in [(7, true), (8, false)] {
+            let id = RemoteId {
+                location: asker(id),
+                coroutine: RESERVED,
+            };
+            let mut bytes = Vec::new();
+            remote::encode(&id, &mut bytes).unwrap();
+            let read = || remote::decode::<Reply<u32>>(&bytes).unwrap();
+            drop(remote::with_exchange(&exchange, read));
+            let question = remote::with_exchange(&exchange, read);
+            // The session is over already.
+            let over = tokio::time::timeout(Duration::ZERO, remote::given_up(&question));
+            assert_eq!(over.await.is_ok(), is_one);
+            question.send(1);
+            assert_eq!(node.inner().known(), 0, "nobody is dialled for {id:?}");
+        }
         node.close().await;
     }
 }

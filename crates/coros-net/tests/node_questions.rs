@@ -4,10 +4,12 @@
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use common::{Cable, builder, collector, next, node, polled, sent, soon};
 use coros_core::{Address, AskError, Context, Reply, spawn};
-use coros_net::{Node, Secret};
+use coros_net::sim::SimNetwork;
+use coros_net::{Node, Offer, Secret};
 use serde::{Deserialize, Serialize, Serializer};
 
 type Question = Reply<u32>;
@@ -160,4 +162,72 @@ async fn whoever_asks_is_told_when_writing_the_message_panics() {
     });
     assert_eq!(soon(asked.ask(|reply| reply)).await, Err(AskError::NoReply));
     asked.join().await.unwrap();
+}
+
+/// Two nodes of which neither has a session any more with the other, and a question of the first
+/// that the second has yet to answer.
+async fn left_with_a_question(network: &SimNetwork) -> ([Node; 2], Question) {
+    let [desk, farm] = ["desk", "farm"].map(|name| network.host(name));
+    let desk = desk.builder().member(false).build().await.unwrap();
+    let farm = farm.builder().member(false).build().await.unwrap();
+    let (keeper, mut kept) = collector::<Question>();
+    let remote = sent(&farm, &desk, &keeper);
+    let asking = tokio::spawn(async move { remote.ask(|reply| reply).await });
+    let question = next(&mut kept).await;
+    assert!(desk.close_peer(&farm.location().node));
+    let lost = asking.await.unwrap();
+    assert!(matches!(lost, Err(AskError::Disconnected(_))), "{lost:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    ([desk, farm], question)
+}
+
+/// Neither has a session, nor has anybody dialled.
+async fn assert_apart(nodes: &[Node; 2], network: &SimNetwork, dials: usize, how: &str) {
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    for node in nodes {
+        let census = node.census();
+        assert_eq!((census.sessions, census.peers), (0, 0), "{how}");
+    }
+    let events = network.events();
+    assert_eq!(events.len(), dials, "{how}: {events:#?}");
+}
+
+/// What becomes of a question.
+type Use = fn(Question);
+
+#[tokio::test(start_paused = true)]
+async fn a_question_whose_session_is_over_is_worth_no_other() {
+    let uses: [(&str, Use); 3] = [
+        ("dropped", drop),
+        ("answered", |question| question.send(1)),
+        ("passed on", |question| {
+            let (keeper, mut kept) = collector::<Question>();
+            let _ = keeper.send(question);
+            tokio::spawn(async move { drop(next(&mut kept).await) });
+        }),
+    ];
+    for (how, use_up) in uses {
+        let network = SimNetwork::new(1);
+        let (nodes, question) = left_with_a_question(&network).await;
+        let dials = network.events().len();
+        use_up(question);
+        assert_apart(&nodes, &network, dials, how).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_whose_session_is_over_is_worth_no_other() {
+    let network = SimNetwork::new(2);
+    let ([desk, farm], question) = left_with_a_question(&network).await;
+    drop(question);
+    let offer = Offer::new().linked(false);
+    let slow = async |me: Context<()>, (): ()| me.sleep(Duration::from_secs(5)).await;
+    farm.offer_with("slow", offer, slow).unwrap();
+    let slow = desk.function_at::<(), (), ()>(&farm.location(), "slow");
+    let coro = slow.start(()).await.unwrap();
+    assert!(desk.close_peer(&farm.location().node));
+    drop((coro, slow));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let dials = network.events().len();
+    assert_apart(&[desk, farm], &network, dials, "ended").await;
 }
