@@ -298,6 +298,29 @@ impl Pair {
     }
 }
 
+impl Pair {
+    /// Each side lets go of what it has lent, but for the channel, and tells those who watch.
+    fn end_session(&self) {
+        let lent = std::mem::take(&mut *self.away.exports.lock().unwrap());
+        drop(lent);
+        for side in [&self.home, &self.away] {
+            let watchers = std::mem::take(&mut *side.watchers.lock().unwrap());
+            for (_, watcher) in watchers {
+                watcher(Exit::Disconnected);
+            }
+        }
+    }
+
+    /// The home is told of the end of whatever has ended on the other side.
+    fn tell_home(&self) {
+        let watchers = std::mem::take(&mut *self.away.watchers.lock().unwrap());
+        for (id, watcher) in watchers {
+            let inlet = self.away.exports.lock().unwrap().get(&id).cloned();
+            inlet.unwrap().watch(watcher);
+        }
+    }
+}
+
 /// As when a session ends; the sides hold each other.
 impl Drop for Pair {
     fn drop(&mut self) {
@@ -410,15 +433,7 @@ async fn the_end_of_the_session_releases_both_sides() {
     }
     pair.flow().await;
     assert_eq!(channel.subscribers(), 2);
-    // Each side lets go of what it has lent, and tells those who watch.
-    let lent = std::mem::take(&mut *pair.away.exports.lock().unwrap());
-    drop(lent);
-    for side in [&pair.home, &pair.away] {
-        let watchers = std::mem::take(&mut *side.watchers.lock().unwrap());
-        for (_, watcher) in watchers {
-            watcher(Exit::Disconnected);
-        }
-    }
+    pair.end_session();
     assert_eq!(channel.subscribers(), 0);
     for reader in readers {
         assert_eq!(reader.join().await, Ok(vec![]), "released");
@@ -563,6 +578,84 @@ async fn a_relay_that_only_follows_leaves_no_task() {
     channel.close();
     pair.flow().await;
     assert_eq!(tasks(), before);
+}
+
+/// How a channel of this node lets go of one of another.
+type LetGo = fn(Channel<u32>, &Channel<u32>);
+
+#[tokio::test(start_paused = true)]
+async fn a_home_tells_nobody_when_nobody_wants_to_know_any_more() {
+    let ways: [(&str, LetGo); 3] = [
+        ("unsubscribed", |here, remote| {
+            assert!(here.unsubscribe_channel(remote));
+        }),
+        ("closed", |here, _| {
+            here.close();
+        }),
+        ("dropped", |here, _| drop(here)),
+    ];
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
+    for (how, let_go) in ways {
+        let (here, other) = (Channel::new(), Channel::new());
+        for here in [&here, &other] {
+            assert_eq!(here.subscribe_channel(&remote), Ok(true));
+        }
+        pair.flow().await;
+        let first = reader();
+        channel.subscribe(&first).unwrap();
+        assert_eq!(pair.flow().await, (0, 1), "the number is told once");
+        assert_eq!((here.subscribers(), other.subscribers()), (1, 1));
+        let_go(here, &remote);
+        assert_eq!(pair.flow().await, (0, 0), "the other still wants to know");
+        channel.unsubscribe(&first);
+        assert_eq!(pair.flow().await, (0, 1), "{how}");
+        assert_eq!(other.subscribers(), 0);
+        assert_eq!(first.join().await, Ok(vec![]));
+        let_go(other, &remote);
+        pair.flow().await;
+        pair.tell_home();
+        pair.flow().await;
+        assert_eq!(tasks(), before, "{how}: whoever told of changes has ended");
+        let last = reader();
+        channel.subscribe(&last).unwrap();
+        assert_eq!(pair.flow().await, (0, 0), "{how}: nobody is told");
+        channel.unsubscribe(&last);
+        assert_eq!(last.join().await, Ok(vec![]));
+    }
+    // A message from here does not make anybody interested again.
+    assert_eq!(remote.send(1), Ok(0));
+    assert_eq!(pair.flow().await, (1, 0));
+    channel.close();
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_wants_to_know_is_told_again_after_another_message() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    let here = Channel::new();
+    assert_eq!(here.subscribe_channel(&remote), Ok(true));
+    let reader = reader();
+    channel.subscribe(&reader).unwrap();
+    pair.flow().await;
+    for n in 0..3 {
+        assert_eq!(here.subscribers(), 1, "session {n}");
+        pair.end_session();
+        assert_eq!(here.subscribers(), 0);
+        assert_eq!(pair.flow().await, (0, 0), "nothing is asked for by itself");
+        assert_eq!(here.send(n), Ok(0));
+        pair.flow().await;
+    }
+    channel.close();
+    assert_eq!(reader.join().await, Ok(vec![0, 1, 2]));
 }
 
 #[tokio::test]

@@ -168,14 +168,14 @@ impl<M: Clone + Send + 'static> Channel<M> {
         if let Some(last) = list.channels.last() {
             addresses.for_each(|address| count(address, message.clone()));
             for channel in &list.channels[..list.channels.len() - 1] {
-                further.push((channel.clone(), message.clone()));
+                further.push((Channel::clone(channel), message.clone()));
             }
-            further.push((last.clone(), message));
+            further.push((Channel::clone(last), message));
         } else if let Some(last) = addresses.next_back() {
             addresses.for_each(|address| count(address, message.clone()));
             count(last, message);
         }
-        if !ended.is_empty() || list.channels.iter().any(Channel::is_closed) {
+        if !ended.is_empty() || list.channels.iter().any(|it| it.is_closed()) {
             self.let_go(&ended);
         }
         afar.saturating_add(reached)

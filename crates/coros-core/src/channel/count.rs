@@ -70,7 +70,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
             for relay in list.relays.values() {
                 count = count.saturating_add(relay.coroutines());
             }
-            open.extend(list.channels.iter().cloned());
+            open.extend(list.channels.iter().map(|it| Channel::clone(it)));
         }
         count
     }
@@ -87,7 +87,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
             {
                 return true;
             }
-            open.extend(list.channels.iter().cloned());
+            open.extend(list.channels.iter().map(|it| Channel::clone(it)));
         }
         false
     }

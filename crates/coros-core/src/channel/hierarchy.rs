@@ -10,6 +10,7 @@ use indexmap::IndexSet;
 
 use super::broadcast::View;
 use super::remote::Home;
+use super::subscribers::Fed;
 use super::{Channel, SubscribeError};
 use crate::primitives::{Mutex, lock};
 use crate::remote::BoxFuture;
@@ -182,16 +183,18 @@ impl<M: Clone + Send + 'static> Channel<M> {
             }
             let list = Arc::make_mut(&mut state.subscribers);
             if found.elsewhere {
-                list.unchecked.insert(channel.clone());
+                list.unchecked.insert(Fed::new(channel.clone()));
                 Begun::Unchecked
             } else {
-                list.channels.insert(channel.clone());
+                list.channels.insert(Fed::new(channel.clone()));
                 Begun::Done(true)
             }
         };
         drop(one_at_a_time);
         self.inner.changed.notify_waiters();
-        channel.follow();
+        // A home that cannot be reached now is told with the next message that it is to tell how
+        // many subscribers there are.
+        let _ = channel.report();
         if let Some(home) = &self.inner.home
             && let Err(error) = self.reach_home_anew(home)
         {
@@ -246,8 +249,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
             let list = &view.subscribers;
             found.elsewhere |=
                 channel.inner.home.is_some() || list.relays.values().any(|it| it.has_channels());
-            let further = list.channels.iter().chain(&list.unchecked);
-            let unseen = further.filter(|it| seen.insert((*it).clone()));
+            let unseen = list.all_channels().filter(|it| seen.insert((*it).clone()));
             found.channels.extend(unseen.cloned());
             found.views.push(view);
             next += 1;

@@ -93,10 +93,6 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// The channels that have subscribed on this node, whether or not they get messages yet.
     pub(super) fn channels_here(&self) -> Vec<Channel<M>> {
         let list = Arc::clone(&lock(&self.inner.state).subscribers);
-        list.channels
-            .iter()
-            .chain(&list.unchecked)
-            .cloned()
-            .collect()
+        list.all_channels().cloned().collect()
     }
 }

@@ -13,18 +13,27 @@ use crate::primitives::lock;
 /// Changes within this time are told together.
 const BATCH: Duration = Duration::from_millis(10);
 
-/// Tells the home of a relay how many coroutines have subscribed here, until the inlet that it was
-/// started with is not the present one any more.
+/// Tells the home of a relay how many coroutines have subscribed here, and when nobody is interested
+/// any more, until the inlet that it was started with is not the present one any more.
 pub(super) async fn report_changes<M: Clone + Send + 'static>(relay: Weak<Inner<M>>, inlet: u64) {
     loop {
         let mut changes = Changes::new();
         let report = {
             let Some(inner) = relay.upgrade() else { return };
-            if !inner.home.as_ref().is_some_and(|it| it.is_inlet(inlet)) {
+            let channel = Channel { inner };
+            let is_present = || {
+                let home = channel.inner.home.as_ref();
+                home.is_some_and(|home| home.is_inlet(inlet))
+            };
+            if !is_present() {
                 return;
             }
-            let channel = Channel { inner };
             let count = channel.count(true, Some(&mut changes));
+            // A home that cannot be reached forgets its relays.
+            let _ = channel.report();
+            if !is_present() {
+                return;
+            }
             channel.report_count(count as u64)
         };
         if let Some(report) = report {

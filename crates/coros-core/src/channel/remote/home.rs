@@ -28,6 +28,9 @@ pub(crate) struct Home<M> {
     codec: Codec<M>,
     /// How many subscribers there are on all nodes, as told last.
     total: AtomicUsize,
+    /// In how many lists of this node it is a subscriber: whoever has one wants to know how many
+    /// there are.
+    followers: AtomicUsize,
     state: Mutex<State<M>>,
 }
 
@@ -42,8 +45,6 @@ struct Codec<M> {
 struct State<M> {
     /// Whether the home's end will be told.
     watching: bool,
-    /// Whether somebody here wants to know how many subscribers there are.
-    follows: bool,
     /// Where the home's messages come in, while there are any to come. Upgraded under the lock, it
     /// must not be dropped there: the last to let go of it takes the lock.
     inlet: Weak<RelayInlet<M>>,
@@ -67,9 +68,9 @@ impl<M> Home<M> {
                 inlet: |inlet| inlet,
             },
             total: AtomicUsize::new(0),
+            followers: AtomicUsize::new(0),
             state: Mutex::new(State {
                 watching: false,
-                follows: false,
                 inlet: Weak::new(),
                 inlet_id: 0,
                 number: 0,
@@ -106,6 +107,20 @@ impl<M> Home<M> {
             .store(usize::try_from(total).unwrap_or(usize::MAX), Relaxed);
     }
 
+    /// It is in one more list.
+    pub(in crate::channel) fn followed(&self) {
+        self.followers.fetch_add(1, Relaxed);
+    }
+
+    /// It is in one list less; whether that was the last.
+    pub(in crate::channel) fn unfollowed(&self) -> bool {
+        self.followers.fetch_sub(1, Relaxed) == 1
+    }
+
+    fn is_followed(&self) -> bool {
+        self.followers.load(Relaxed) > 0
+    }
+
     fn send_up(&self, up: &Up<&M, M>) -> Result<(), CarryError> {
         self.line
             .send(&mut |buffer| (self.codec.encode)(up, buffer))
@@ -133,8 +148,7 @@ impl<M> Home<M> {
 
     /// Whether nobody here is interested in the channel, so that the home need not know.
     fn is_idle(&self) -> bool {
-        let state = lock(&self.state);
-        !state.follows && state.inlet_id == 0
+        !self.is_followed() && lock(&self.state).inlet_id == 0
     }
 
     /// The last handle has been dropped.
@@ -338,14 +352,6 @@ impl<M: Clone + Send + 'static> Channel<M> {
         }));
     }
 
-    /// From now on the home tells how many subscribers there are.
-    pub(in crate::channel) fn follow(&self) {
-        let Some(home) = &self.inner.home else { return };
-        lock(&home.state).follows = true;
-        // One that cannot be reached now is asked again with the next message.
-        let _ = self.report();
-    }
-
     /// Tells the home how things stand here, if it has to know at once.
     ///
     /// Whoever has subscribed here has told the home when this returns, or another thread has.
@@ -365,7 +371,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
                     // Those behind channels are counted later.
                     coroutines: list.addresses.len() as u64,
                     channels: list.has_channels(),
-                    follows: state.follows,
+                    follows: home.is_followed(),
                 }
             };
             if !report.subscribed && !report.follows {
