@@ -223,6 +223,10 @@ impl Builder {
     /// and a link that this needs before it would be closed stays.
     ///
     /// Both sides have to agree, and to be able to dial each other.
+    ///
+    /// Of peers that are no [members](Builder::member) 65,536 are kept in this way, at some 4 KiB
+    /// each: when there is one more, the session whose link was closed first ends, and its peer
+    /// counts as lost until the next use.
     pub fn idle(mut self, limit: Duration) -> Self {
         self.config.timing.idle = limit;
         self

@@ -20,7 +20,7 @@
 //!   ask whether its process lives.
 //! - The next use of an address begins another session.
 //! - A link that nobody uses is closed ([`Builder::idle`]), which is no event and ends nothing: the
-//!   next use of an address makes another.
+//!   next use of an address makes another. So many peers without a link are kept, and not more.
 //! - A question that is passed on is answered by way of each node that it passed through. When it is
 //!   lost behind the first of these, whoever asks gets `NoReply`, because its own session goes on.
 //! - An address that has gone to another node counts as one until the last handle of it there is

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::builder::Builder;
 use crate::carrier::Import;
+use crate::dormancy::Dormant;
 use crate::events::{Events, PeerEvent};
 use crate::exports::Exports;
 use crate::files::{Files, Store};
@@ -89,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) names: Names,
     /// Connections that have not shown yet who they are.
     pub(crate) pending: Pending,
+    /// Peers that are kept though there is no link.
+    pub(crate) dormant: Dormant,
     /// Its place among the members, if it is one.
     pub(crate) membership: Option<Arc<membership::Shell>>,
     pub(crate) runtime: Handle,
@@ -353,6 +356,7 @@ impl Inner {
             events: start.events,
             files: Files::new(start.store),
             pending: Pending::default(),
+            dormant: Dormant::default(),
             runtime,
             links: TaskTracker::new(),
             tasks: TaskTracker::new(),

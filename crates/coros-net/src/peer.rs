@@ -244,6 +244,15 @@ impl Peer {
         });
     }
 
+    /// The session ends, if it is dormant.
+    pub(crate) fn let_go(&self, reason: &str) {
+        self.with(|state| {
+            if state.is_dormant() {
+                state.input(Input::Gone(reason.to_owned()));
+            }
+        });
+    }
+
     // ---- inside
 
     fn lock(&self) -> MutexGuard<'_, State> {
