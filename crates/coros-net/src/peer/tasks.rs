@@ -252,6 +252,8 @@ impl Peer {
 mod tests {
     use std::time::Duration;
 
+    use coros_core::{Address, Context};
+
     use super::*;
     use crate::parts::Part;
     use crate::sim::SimNetwork;
@@ -289,6 +291,62 @@ mod tests {
         peer.lost(link, "it was silent");
         assert!(!peer.next_control(link, &mut between));
         assert_eq!(between.control().count(), 0);
+    }
+
+    /// Of the far side, which reads: when it has acted on something and has nothing to say.
+    #[tokio::test(start_paused = true)]
+    async fn what_has_come_is_acknowledged_in_time() {
+        let patience = Duration::from_millis(100);
+        let (nodes, peer, _) = linked().await;
+        let far = nodes[1].inner().peer(&nodes[0].location());
+        let (came, mut coming) = tokio::sync::mpsc::unbounded_channel();
+        let coro = coros_core::spawn(async move |mut me: Context<u32>| {
+            while let Some(n) = me.receive().await {
+                came.send(n).expect("somebody waits");
+            }
+        });
+        let bytes = nodes[1].encode(&coro.address()).expect("it can travel");
+        let remote: Address<u32> = nodes[0].decode(&bytes).expect("it is one");
+        let is_acknowledged = || peer.reach(|session, _| session.is_acknowledged()) == Ok(true);
+        for n in 0..50 {
+            // At any moment between two heartbeats.
+            tokio::time::sleep(Duration::from_millis(1000 + 41 * u64::from(n))).await;
+            assert!(is_acknowledged());
+            remote.send(n).expect("there is room");
+            assert!(!is_acknowledged());
+            assert_eq!(coming.recv().await, Some(n));
+            let alarm = far.lock().alarm.expect("it minds the time");
+            assert!(alarm <= now() + patience, "round {n}");
+            let began = now();
+            while !is_acknowledged() {
+                assert!(
+                    now() <= began + patience + Duration::from_millis(20),
+                    "round {n}"
+                );
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_minds_the_time_is_woken_when_he_has_to_look_sooner() {
+        let (_nodes, peer, link) = linked().await;
+        // Between two heartbeats, so that nothing else wakes him.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let epoch = peer.lock().epoch;
+        // As if he looked then; if he is woken he says when he looks instead.
+        let looks = async |at: Instant| {
+            peer.lock().alarm = Some(at);
+            assert_eq!(peer.reads(link), Reads::Yes);
+            peer.has_read(epoch, [0, 1], 10, false);
+            tokio::task::yield_now().await;
+            peer.lock().alarm.expect("he minds the time")
+        };
+        let soon = now();
+        assert_eq!(looks(soon).await, soon, "he looks in time anyway");
+        let due = peer.lock().session.as_ref().and_then(Session::deadline);
+        let due = due.expect("what has come is to be acknowledged");
+        assert_eq!(looks(due + Duration::from_nanos(1)).await, due);
     }
 
     #[tokio::test(start_paused = true)]
