@@ -417,3 +417,95 @@ fn loom_try_receive_finds_what_was_sent_before() {
         assert_eq!(got, 2);
     });
 }
+
+/// Asks to be told when all that is in the queue now has been taken; how often that was told. When
+/// it is told nothing may be in the queue.
+fn ask(mailbox: &Arc<Mailbox<u32>>, told: &Arc<AtomicUsize>, is_last: bool) {
+    let (asked, told) = (Arc::clone(mailbox), Arc::clone(told));
+    mailbox.when_taken(Box::new(move || {
+        // Not under the queue's lock, which this takes.
+        let left = asked.len();
+        assert!(!is_last || left == 0, "{left} have not been taken");
+        told.fetch_add(1, Ordering::SeqCst);
+    }));
+}
+
+#[test]
+fn loom_whoever_asks_is_told_once_when_all_has_been_taken() {
+    // Taken between the two messages, and told after the second.
+    model_with(5, || {
+        let (mailbox, mut receiver) = mailbox();
+        mailbox.add_address();
+        let told = Arc::new(AtomicUsize::new(0));
+        let sender = {
+            let (mailbox, told) = (Arc::clone(&mailbox), Arc::clone(&told));
+            thread::spawn(move || {
+                for n in 0..2 {
+                    assert!(mailbox.push(n).is_ok());
+                }
+                ask(&mailbox, &told, true);
+            })
+        };
+        // Never parks, so that all messages are queued: one in the slot does not count. Loom lets the
+        // sender go first only for the sake of the lock that a look at the length takes.
+        let look = |_| {
+            (mailbox.len() > 0)
+                .then(|| receiver.try_receive())
+                .flatten()
+        };
+        let mut got: Vec<_> = (0..2).filter_map(look).collect();
+        sender.join().unwrap();
+        got.extend(std::iter::from_fn(|| receiver.try_receive()));
+        assert_eq!(got, [0, 1]);
+        assert_eq!(told.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn loom_each_who_asks_is_told_by_a_receiver_that_waits() {
+    loom::model(|| {
+        let (mailbox, mut receiver) = mailbox();
+        mailbox.add_address();
+        let told = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let askers = [2, 0].into_iter().zip(&told).map(|(messages, told)| {
+            let (mailbox, told) = (Arc::clone(&mailbox), Arc::clone(told));
+            thread::spawn(move || {
+                for n in 0..messages {
+                    assert!(mailbox.push(n).is_ok());
+                }
+                ask(&mailbox, &told, false);
+            })
+        });
+        let askers: Vec<_> = askers.collect();
+        block_on(async {
+            for n in 0..2 {
+                assert_eq!(receive(&mut receiver).await, Some(n));
+            }
+        });
+        for asker in askers {
+            asker.join().unwrap();
+        }
+        let told = told.map(|told| told.load(Ordering::SeqCst));
+        assert_eq!(told, [1, 1]);
+    });
+}
+
+#[test]
+fn loom_whoever_asks_is_told_of_the_end() {
+    loom::model(|| {
+        let (mailbox, receiver) = mailbox();
+        mailbox.add_address();
+        let told = Arc::new(AtomicUsize::new(0));
+        let sender = {
+            let (mailbox, told) = (Arc::clone(&mailbox), Arc::clone(&told));
+            thread::spawn(move || {
+                let _ = mailbox.push(0);
+                // Nobody takes what is there: it need not be gone yet.
+                ask(&mailbox, &told, false);
+            })
+        };
+        drop(receiver);
+        sender.join().unwrap();
+        assert_eq!(told.load(Ordering::SeqCst), 1);
+    });
+}
