@@ -51,6 +51,7 @@ mod config;
 mod effects;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
+mod hearsay;
 mod packet;
 mod shell;
 
@@ -59,8 +60,7 @@ use std::time::{Duration, Instant};
 
 use coros_core::remote::{Location, NodeId};
 use foca::{
-    Foca, Incarnation, Member, Message, NoCustomBroadcast, OwnedNotification, PostcardCodec, State,
-    Timer,
+    Foca, Incarnation, Member, NoCustomBroadcast, OwnedNotification, PostcardCodec, State, Timer,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -286,69 +286,6 @@ impl Membership {
         }
     }
 
-    fn notice(&mut self, from: NodeId, payload: &[u8]) {
-        let mut packet = match Packet::parse(payload) {
-            Ok(packet) => packet,
-            Err(error) => {
-                tracing::debug!(%from, %error, "a membership packet is not one");
-                return;
-            }
-        };
-        let own = self.foca.identity().node();
-        let header = &packet.header;
-        if header.src.node() != from || header.dst.node() != own || header.src.life == LEFT {
-            tracing::debug!(%from, "a membership packet from or for somebody else");
-            return;
-        }
-        // A peer may know this node by an earlier life, and is answered all the same; but that it
-        // takes that one for down is no news.
-        let outdated = header.dst.life != self.foca.identity().life;
-        if outdated && header.message == Message::TurnUndead {
-            return;
-        }
-        let room = self.room();
-        if room == 0 && !self.is_known(from) {
-            tracing::debug!(%from, "there are as many members as this node remembers");
-            return;
-        }
-        let newcomer = self.members.is_empty();
-        // The sender may be new, too.
-        let mut room = room - usize::from(!self.is_known(from));
-        let count = packet.updates.len();
-        let updates = std::mem::take(&mut packet.updates);
-        for update in updates {
-            if !self.counts(from, &update) {
-                continue;
-            }
-            if !self.is_known(update.id().node()) {
-                let Some(less) = room.checked_sub(1) else {
-                    continue;
-                };
-                room = less;
-            }
-            packet.updates.push(update);
-        }
-        let filtered = packet.updates.len() < count;
-        packet.header.dst = self.foca.identity().clone();
-        let changed = (filtered || outdated).then(|| packet.encode());
-        let payload = changed.as_deref().unwrap_or(payload);
-        self.with_foca(|foca, effects| foca.handle_data(payload, effects));
-        if newcomer && packet.header.message == Message::Feed {
-            // What the first member that it meets knows is no news to the others.
-            self.collect();
-            self.news.clear();
-        }
-        let mut about_own = packet
-            .updates
-            .iter()
-            .filter(|update| update.id().node() == own);
-        let suspected = about_own.any(|update| update.state() != State::Alive);
-        if suspected || outdated && packet.header.message == Message::Gossip {
-            // Which says that it is alive, and in which life.
-            self.announce(packet.header.src);
-        }
-    }
-
     fn timeout(&mut self, now: Instant) {
         self.forgive_standstill(now);
         while let Some(entry) = self.timers.first_entry()
@@ -409,66 +346,6 @@ impl Membership {
             self.tell(&Packet::gossip(own.clone(), to, vec![gone.clone()]));
         }
     }
-
-    // ---- what is believed
-
-    /// Whether an update is to reach foca.
-    fn counts(&mut self, from: NodeId, update: &Member<Id>) -> bool {
-        let (id, own) = (update.id(), self.foca.identity());
-        let node = id.node();
-        if node == own.node() {
-            // Of an earlier life nothing matters any more. A later one is somebody's invention, and
-            // has to be outbid, or nobody would listen to this node.
-            if id.life > own.life {
-                self.outbid(id.life);
-            }
-            return id.life == self.foca.identity().life;
-        }
-        if node == from {
-            return true;
-        }
-        let known = self.members.get(&node).map(|id| id.life);
-        let Some(link) = self.linked.get_mut(&node) else {
-            return true;
-        };
-        let Some(known) = known else {
-            // A peer that is no member, or none yet, speaks for itself.
-            return false;
-        };
-        if update.state() == State::Down && id.life >= known {
-            if id.life == LEFT {
-                link.leaving = true;
-            } else if link.told != Some(id.life) {
-                link.told = Some(id.life);
-                let to = id.clone();
-                self.tell(&Packet::turn_undead(self.foca.identity().clone(), to));
-            }
-            return false;
-        }
-        id.life == known
-    }
-
-    fn outbid(&mut self, life: u32) {
-        let Some(life) = life.checked_add(1).filter(|life| *life != LEFT) else {
-            return;
-        };
-        let location = self.foca.identity().location.clone();
-        let id = Id { location, life };
-        self.with_foca(|foca, effects| foca.change_identity(id, effects));
-        self.tell_own_life();
-    }
-
-    fn is_known(&self, node: NodeId) -> bool {
-        self.members.contains_key(&node) || self.past.contains_key(&node)
-    }
-
-    /// How many more are remembered.
-    fn room(&self) -> usize {
-        let remembered = self.foca.iter_membership_state().len();
-        self.settings.limit.saturating_sub(remembered)
-    }
-
-    // ---- foca
 
     fn with_foca<T>(
         &mut self,
