@@ -8,7 +8,6 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use coros_core::remote::Location;
 
-use super::IDLE;
 use super::error::{DeleteFileError, FetchFileError, SendFileError, Trouble};
 use super::incoming::{Announced, prepare};
 use super::line::{Line, Lost};
@@ -21,6 +20,7 @@ use super::store::Place;
 use super::transfer::{Arrived, Failed, Taker, blocking, give, take};
 use super::turns::Entered;
 use super::wire::{Heard, Say};
+use super::{CROWDED, IDLE};
 use crate::greeting;
 use crate::node::{Inner, Node};
 
@@ -38,7 +38,9 @@ impl Node {
     ///
     /// # Errors
     /// [`SendFileError`]: the file cannot be read or changes meanwhile, the peer cannot be
-    /// reached, refuses it, or is silent for as long as [`Builder::silence`](crate::Builder::silence).
+    /// reached, refuses it, is silent for as long as [`Builder::silence`](crate::Builder::silence),
+    /// or says for longer than any disk takes that it is at work. A turn there is waited for at
+    /// most 12 hours.
     ///
     /// # Cancel safety
     /// Dropping the future stops the transfer; the next one goes on from there.
@@ -88,8 +90,8 @@ impl Node {
     /// All else is as with [`send_file`](Node::send_file), with the two sides exchanged.
     ///
     /// # Errors
-    /// [`FetchFileError`]: the peer cannot be reached, refuses, or is silent for as long as
-    /// [`Builder::silence`](crate::Builder::silence); the file cannot be put there.
+    /// [`FetchFileError`]: the peer cannot be reached, refuses, or keeps this node waiting as in
+    /// [`send_file`](Node::send_file); the file cannot be put there.
     ///
     /// # Cancel safety
     /// Dropping the future stops the transfer; the next one goes on from there.
@@ -111,8 +113,8 @@ impl Node {
     /// Deletes a file at a peer whose [`Folder`](crate::Folder) allows it. Folders stay.
     ///
     /// # Errors
-    /// [`DeleteFileError`]: the peer cannot be reached, refuses, or is silent for as long as
-    /// [`Builder::silence`](crate::Builder::silence).
+    /// [`DeleteFileError`]: the peer cannot be reached, refuses, or keeps this node waiting as in
+    /// [`send_file`](Node::send_file).
     ///
     /// # Cancel safety
     /// When the future is dropped, the file may be deleted or not.
@@ -173,7 +175,8 @@ async fn send(
     };
     let offered = offered.await;
     let line = offered.map_err(|e| SendFileError::of(e, &name, &to))?;
-    let (given, line) = give(line, file, &name, options.report).await;
+    let allowance = line.allowance(size).longer(CROWDED);
+    let (given, line) = give(line, file, &name, allowance, options.report).await;
     keep(node, peer, line);
     match given {
         Ok(arrived) => Ok(transferred(size, arrived)),
@@ -260,7 +263,7 @@ async fn offer(
 ) -> Result<(Line, u64, u64), Trouble> {
     let mut line = reach(node, peer).await?;
     line.say(&Say::Fetch { name: name.into() }).await?;
-    match line.hear().await? {
+    match line.hear(line.allowance(0).longer(CROWDED)).await? {
         Heard::Say(Say::Offer { size, stamp }) => Ok((line, size, stamp)),
         heard => Err(refused(node, peer, line, &heard)),
     }
@@ -289,7 +292,7 @@ async fn delete(node: &Arc<Inner>, peer: &Location, name: &str) -> Result<(), Tr
     let _turn = node.files.asked.turn(&entered).await;
     let mut line = reach(node, peer).await?;
     line.say(&Say::Delete { name: name.into() }).await?;
-    match line.hear().await? {
+    match line.hear(line.allowance(0).longer(CROWDED)).await? {
         Heard::Say(Say::Done) => {
             keep(node, peer, Some(line));
             Ok(())

@@ -1,16 +1,27 @@
-//! A connection for files: frames both ways, and nobody waits longer than a silence may last.
+//! A connection for files: frames both ways, and nobody waits for ever.
+//!
+//! Who says nothing is given up after a silence. Who says that it is at work is given the time
+//! that the work takes on the slowest of disks and no more, however often it says so: a transfer
+//! holds a turn and room that others wait for.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsStream;
 
 use super::Stream;
 use super::refusal::Refusal;
 use super::wire::{self, HEADER, Heard, MAX_PIECE, Say};
 use crate::session::Timing;
+
+/// How long the other side may be at work, besides what it has to read or write for that.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// Bytes a second that any disk reads or writes.
+const SLOWEST: u64 = 4 << 20;
+/// No disk is at work for longer at a time.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The connection cannot be used any more, and why.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +38,34 @@ pub(super) enum Stopped {
 impl From<Lost> for Stopped {
     fn from(lost: Lost) -> Self {
         Stopped::Lost(lost)
+    }
+}
+
+/// How long the other side may be at work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    since: Instant,
+    limit: Duration,
+}
+
+impl Allowance {
+    pub(super) fn longer(mut self, by: Duration) -> Self {
+        self.limit += by;
+        self
+    }
+
+    fn end(&self) -> Instant {
+        self.since + self.limit
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.end()
+    }
+
+    fn lost(&self) -> Lost {
+        let seconds = self.since.elapsed().as_secs();
+        let why = "it said that it was at work, and nothing came of it within";
+        Lost(format!("{why} {seconds} s"))
     }
 }
 
@@ -69,15 +108,33 @@ impl Line {
         }
     }
 
-    /// What is said next, other than that the other side is working.
-    pub(super) async fn hear(&mut self) -> Result<Heard, Lost> {
+    /// From now on, the other side may be at work at so many bytes.
+    pub(super) fn allowance(&self, bytes: u64) -> Allowance {
+        let work = Duration::from_secs(bytes / SLOWEST).min(LONGEST);
+        Allowance {
+            since: Instant::now(),
+            limit: PATIENCE + 4 * self.timing.silence + work,
+        }
+    }
+
+    /// What is said next, other than that the other side is working. Who is still working when its
+    /// time is over is told that nobody waits any more.
+    pub(super) async fn hear(&mut self, allowance: Allowance) -> Result<Heard, Lost> {
         loop {
-            match self.read.frame(self.timing.silence).await? {
-                Some(Heard::Say(Say::Working)) => {}
-                Some(heard) => return Ok(heard),
-                None => return Err(closed()),
+            let frame = self.read.frame(self.timing.silence);
+            match timeout_at(allowance.end(), frame).await {
+                // There may always be another one.
+                Ok(Ok(Some(Heard::Say(Say::Working)))) if !allowance.is_over() => {}
+                Ok(Ok(Some(Heard::Say(Say::Working)))) | Err(_) => break,
+                Ok(heard) => return heard?.ok_or_else(closed),
             }
         }
+        let seconds = allowance.since.elapsed().as_secs();
+        let why = Refusal::KeptWaiting { seconds };
+        if self.say(&Say::Refused(why)).await.is_ok() {
+            self.part().await;
+        }
+        Err(allowance.lost())
     }
 
     /// Takes a piece's memory back, for the next one.
@@ -89,7 +146,9 @@ impl Line {
 
     /// What is asked next; none if the other side has closed or asks nothing for so long.
     pub(super) async fn asked(&mut self, idle: Duration) -> Result<Option<Heard>, Lost> {
-        self.read.patient(idle).await
+        let allowance = self.allowance(0).longer(idle);
+        let asked = timeout_at(allowance.end(), self.read.patient(idle)).await;
+        asked.unwrap_or_else(|_| Err(allowance.lost()))
     }
 
     /// Whether an idle connection can still be used.
@@ -121,8 +180,12 @@ impl Line {
     pub(super) async fn piece(&mut self, frame: &[u8]) -> Result<(), Stopped> {
         let silence = self.timing.silence;
         let mut rest = frame;
+        let allowance = self.allowance(0);
         let mut deadline = Instant::now() + silence;
         while !rest.is_empty() {
+            if allowance.is_over() {
+                return Err(allowance.lost().into());
+            }
             tokio::select! {
                 written = self.write.write(rest) => match written {
                     Ok(0) => return Err(closed().into()),
@@ -151,7 +214,7 @@ impl Line {
 
     /// Ends the connection such that the last words arrive: closing a socket that holds unread
     /// bytes would destroy them.
-    pub(super) async fn part(mut self) {
+    pub(super) async fn part(&mut self) {
         let drain = async {
             self.write.shutdown().await?;
             let mut waste = vec![0; 64 << 10];

@@ -61,6 +61,8 @@ pub(crate) type Stream = TlsStream<Carried>;
 const PLACES: usize = 64;
 /// How many connections one peer may have: those at work, those that it keeps, and then some.
 const CONNECTIONS: usize = 4 * turns::EACH;
+/// How long it is waited for a turn there: for as long as many large files take.
+const CROWDED: Duration = Duration::from_secs(12 * 3600);
 /// How often what was left incomplete long ago is looked for.
 const SWEEP: Duration = Duration::from_secs(24 * 3600);
 /// How many idle connections to one peer are kept.

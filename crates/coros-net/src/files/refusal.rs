@@ -75,6 +75,22 @@ pub enum Refusal {
     /// Reading or writing failed.
     #[error("the disk failed: {0}")]
     Disk(String),
+    /// The other side was at work for too long.
+    #[error(
+        "it has waited for {seconds} s, and no longer: see what holds up this side, and try again"
+    )]
+    KeptWaiting {
+        /// How long it has waited, in seconds.
+        seconds: u64,
+    },
+    /// Too many others ask for something.
+    #[error(
+        "so many others are served there that it has had no turn in {hours} h: try again later"
+    )]
+    Crowded {
+        /// How long it has waited, in hours.
+        hours: u64,
+    },
 }
 
 impl Refusal {

@@ -1,11 +1,13 @@
 //! Peers that have a certificate, speak about files, and do not keep to the rules.
 
+mod stalling;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -56,9 +58,13 @@ impl Rogue {
     async fn dial(node: &Node, credentials: &Credentials) -> Self {
         let endpoint = node.location().endpoint.expect("it listens");
         let tcp = TcpStream::connect(endpoint).await.expect("it listens");
+        Rogue::over(Box::new(tcp), credentials).await
+    }
+
+    async fn over(stream: BoxStream, credentials: &Credentials) -> Self {
         let tls = Tls::new(credentials).expect("it is a certificate");
         let (stream, _) = tls
-            .dial(ReadAhead::new(Box::new(tcp) as BoxStream))
+            .dial(ReadAhead::new(stream))
             .await
             .expect("it belongs to the network");
         let mut rogue = Rogue(stream);
@@ -66,6 +72,20 @@ impl Rogue {
             .raw(&hello_for(FILES, credentials.node(), "rogue", 0))
             .await;
         rogue.greeted().await;
+        rogue
+    }
+
+    async fn dialled(stream: BoxStream, credentials: &Credentials) -> Self {
+        let tls = Tls::new(credentials).expect("it is a certificate");
+        let (stream, _) = tls
+            .accept(ReadAhead::new(stream))
+            .await
+            .expect("it belongs to the network");
+        let mut rogue = Rogue(stream);
+        rogue.greeted().await;
+        rogue
+            .raw(&hello_for(FILES, credentials.node(), "rogue", 0))
+            .await;
         rogue
     }
 
@@ -92,17 +112,7 @@ impl Rogue {
 
     /// What is said next; none if the connection ends.
     async fn hear(&mut self) -> Option<Heard> {
-        loop {
-            let mut header = [0; HEADER];
-            soon(self.0.read_exact(&mut header)).await.ok()?;
-            let (kind, length) = wire::header(header).expect("nodes keep to the protocol");
-            let mut payload = vec![0; length];
-            soon(self.0.read_exact(&mut payload)).await.ok()?;
-            match wire::decode(kind, payload).expect("nodes keep to the protocol") {
-                Heard::Say(Say::Working) => {}
-                heard => return Some(heard),
-            }
-        }
+        soon(hear(&mut self.0)).await
     }
 
     async fn refused(&mut self) -> Refusal {
@@ -116,6 +126,20 @@ impl Rogue {
         match self.hear().await {
             Some(Heard::Say(Say::Want { kept, .. })) => kept,
             other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn hear(stream: &mut (impl AsyncRead + Unpin)) -> Option<Heard> {
+    loop {
+        let mut header = [0; HEADER];
+        stream.read_exact(&mut header).await.ok()?;
+        let (kind, length) = wire::header(header).expect("nodes keep to the protocol");
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).await.ok()?;
+        match wire::decode(kind, payload).expect("nodes keep to the protocol") {
+            Heard::Say(Say::Working) => {}
+            heard => return Some(heard),
         }
     }
 }
@@ -475,16 +499,7 @@ async fn giver(size: u64, then: Vec<u8>) -> (Node, Location, JoinHandle<Option<H
     };
     let serving = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.unwrap();
-        let tls = Tls::new(&credentials).unwrap();
-        let (stream, _) = tls
-            .accept(ReadAhead::new(Box::new(tcp) as BoxStream))
-            .await
-            .unwrap();
-        let mut rogue = Rogue(stream);
-        rogue.greeted().await;
-        rogue
-            .raw(&hello_for(FILES, credentials.node(), "rogue", 0))
-            .await;
+        let mut rogue = Rogue::dialled(Box::new(tcp), &credentials).await;
         let asked = rogue.hear().await;
         assert!(matches!(
             asked,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coros_core::remote::Location;
+use tokio::time::timeout;
 
 use super::folder::Received;
 use super::incoming::{Announced, prepare};
@@ -14,7 +15,7 @@ use super::store::Store;
 use super::transfer::{Failed, Taker, blocking, give, take};
 use super::turns::Entered;
 use super::wire::{Heard, Say};
-use super::{CONNECTIONS, IDLE, Report, Stream};
+use super::{CONNECTIONS, CROWDED, IDLE, Report, Stream};
 use crate::node::Inner;
 
 /// Serves a connection until it is idle, broken, or the node leaves.
@@ -52,8 +53,12 @@ impl Server {
     async fn run(&self, mut line: Line) -> Result<(), Lost> {
         while let Some(asked) = line.asked(2 * IDLE).await? {
             // Others are served first; who waits is told that this goes on.
-            let turn = self.node.files.served.turn(&self.entered);
-            let turn = line.working(turn).await?;
+            let turn = timeout(CROWDED, self.node.files.served.turn(&self.entered));
+            let Ok(turn) = line.working(turn).await? else {
+                let hours = CROWDED.as_secs() / 3600;
+                line.say(&Say::Refused(Refusal::Crowded { hours })).await?;
+                continue;
+            };
             let left = match asked {
                 Heard::Say(Say::Send {
                     replace,
@@ -165,7 +170,8 @@ impl Server {
             Ok(file) => {
                 let (size, stamp) = (file.size(), file.stamp());
                 line.say(&Say::Offer { size, stamp }).await?;
-                let (given, line) = give(line, file, name, Report::default()).await;
+                let allowance = line.allowance(size);
+                let (given, line) = give(line, file, name, allowance, Report::default()).await;
                 if let Err(why) = given {
                     tracing::debug!(peer = %self.peer, file = name, ?why, "a file was not given");
                 }

@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Report;
 use super::incoming::{Incoming, Prepared};
-use super::line::{Line, Lost, Stopped};
+use super::line::{Allowance, Line, Lost, Stopped};
 use super::outgoing::{Outgoing, Unreadable};
 use super::protocol::{Give, Giving, Take, Taking};
 use super::refusal::Refusal;
-use super::wire::{Hash, Heard, Say};
+use super::wire::{Hash, Heard, MAX_PIECE, Say};
 
 /// Pieces between the connection and the disk.
 const QUEUE: usize = 4;
@@ -82,10 +82,16 @@ async fn joined<T>(task: JoinHandle<T>) -> T {
     }
 }
 
-/// Gives a file that has been offered.
-pub(super) async fn give(mut line: Line, file: Outgoing, name: &str, report: Report) -> Outcome {
+/// Gives a file that has been offered; the other side has so long to say whether it wants it.
+pub(super) async fn give(
+    mut line: Line,
+    file: Outgoing,
+    name: &str,
+    allowance: Allowance,
+    report: Report,
+) -> Outcome {
     let mut sent = false;
-    let result = give_all(&mut line, file, report, &mut sent).await;
+    let result = give_all(&mut line, file, allowance, report, &mut sent).await;
     if let Err(Failed::Unreadable(why)) = &result {
         // Whether it learns why or not: it gets no file.
         let _ = line.say(&Say::Refused(why.refusal(name))).await;
@@ -107,19 +113,20 @@ pub(super) async fn give(mut line: Line, file: Outgoing, name: &str, report: Rep
 async fn give_all(
     line: &mut Line,
     mut file: Outgoing,
+    allowance: Allowance,
     mut report: Report,
     sent: &mut bool,
 ) -> Result<Arrived, Failed> {
     let size = file.size();
     let mut giving = Giving::new(size);
-    let mut give = heard(&mut giving, &line.hear().await?)?;
+    let mut give = heard(&mut giving, &line.hear(allowance).await?)?;
     if let Give::Compare(hash) = give {
         let compare = move |file: &mut Outgoing, cancelled: &_| file.is(hash, cancelled);
         let same;
         (file, same) = file_work(line, file, compare).await?;
         line.say(&Say::Same(same)).await?;
         giving.compared(same);
-        give = heard(&mut giving, &line.hear().await?)?;
+        give = heard(&mut giving, &line.hear(line.allowance(size)).await?)?;
     }
     let offset = match give {
         Give::All => 0,
@@ -143,7 +150,7 @@ async fn give_all(
     let hash = pour(line, file, offset, &mut report).await?;
     line.say(&Say::End { hash }).await?;
     giving.ended();
-    match heard(&mut giving, &line.hear().await?)? {
+    match heard(&mut giving, &line.hear(line.allowance(size)).await?)? {
         Give::Stop(why) => Err(Failed::There(why)),
         _ => Ok(Arrived::From(offset)),
     }
@@ -245,7 +252,10 @@ where
         Prepared::Has(hash) => {
             line.say(&Say::Have { hash }).await?;
             taking.has();
-            let (take, _) = next(line, &mut taking).await?.map_err(Failed::There)?;
+            let allowance = line.allowance(size);
+            let (take, _) = next(line, &mut taking, allowance)
+                .await?
+                .map_err(Failed::There)?;
             if take == Take::Keep {
                 report.at(size, size);
                 return Ok(Arrived::Already);
@@ -290,8 +300,9 @@ where
 async fn next(
     line: &mut Line,
     taking: &mut Taking,
+    allowance: Allowance,
 ) -> Result<Result<(Take, Heard), Refusal>, Failed> {
-    let heard = line.hear().await?;
+    let heard = line.hear(allowance).await?;
     match taking.heard(&heard) {
         Ok(take) => Ok(take.map(|take| (take, heard))),
         Err(violation) => Err(Failed::Here(Refusal::protocol(&violation))),
@@ -311,8 +322,12 @@ async fn fill(
     let (orders, queue) = mpsc::channel(QUEUE);
     let (spare, mut returned) = mpsc::channel(QUEUE);
     let writing = tokio::task::spawn_blocking(move || write(file, queue, &spare));
+    // For the first piece, what is kept has to be read.
+    let mut allowance = line.allowance(from);
+    // Pieces may be small, but not for ever.
+    let mut due = done + MAX_PIECE as u64;
     loop {
-        let (take, heard) = match next(line, taking).await {
+        let (take, heard) = match next(line, taking, allowance).await {
             Ok(Ok(next)) => next,
             Ok(Err(why)) => {
                 // What is kept is part of a content that is no more.
@@ -332,11 +347,15 @@ async fn fill(
         };
         let order = match (take, heard) {
             (Take::StartOver, _) => {
-                (from, done) = (0, 0);
+                (from, done, due) = (0, 0, MAX_PIECE as u64);
                 Order::StartOver
             }
             (Take::Write, Heard::Piece(piece)) => {
                 done += piece.len() as u64;
+                if done >= due {
+                    due = done + MAX_PIECE as u64;
+                    allowance = line.allowance(0);
+                }
                 Order::Write(piece)
             }
             (Take::Finish(hash), _) => {
@@ -351,10 +370,13 @@ async fn fill(
                 continue;
             }
         };
+        let held_up = Instant::now();
         if line.working(orders.send(order)).await?.is_err() {
             let why = line.working(joined(writing)).await?;
             return Err(Failed::Here(why.err().unwrap_or(Refusal::Mismatch)));
         }
+        // By the disk here.
+        allowance = allowance.longer(held_up.elapsed());
         report.at(done, size);
         if let Ok(piece) = returned.try_recv() {
             line.reuse(piece);

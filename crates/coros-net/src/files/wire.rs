@@ -54,7 +54,10 @@
 //! there have that hash, otherwise from 0. The stamp is whatever changes when the file is written
 //! to; what came of a file with another stamp, name or size is not looked at.
 //!
-//! Whoever keeps the other waiting says `working` twice within the time that counts as silence.
+//! Whoever keeps the other waiting says `working` twice within the time that counts as silence. That
+//! is good for five minutes and some silences, and a second for each 4 MiB of a file that may have to
+//! be gone through meanwhile; 256 KiB of pieces count as a word. Who waits for a turn of the dialled
+//! may have to do so for 12 hours.
 
 use serde::{Deserialize, Serialize};
 
