@@ -91,8 +91,11 @@ impl Incoming {
         (self.length, *self.hasher.finalize().as_bytes())
     }
 
-    /// Forgets what is there.
+    /// Forgets what is there, and has its room for what comes instead.
     pub(super) fn start_over(&mut self) -> Result<(), Refusal> {
+        if let Some(promise) = &mut self.promise {
+            promise.keep(self.length);
+        }
         self.empty().map_err(|e| self.explain(&e))
     }
 

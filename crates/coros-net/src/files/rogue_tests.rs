@@ -487,6 +487,42 @@ async fn who_says_nothing_more_is_given_up_and_what_came_is_kept() {
     assert_eq!(next.wanted().await, 2);
 }
 
+#[tokio::test]
+async fn who_starts_over_has_no_more_room_than_before() {
+    let mut scene = Scene::with(|folder| folder.total(100)).await;
+    let [big, small] = [[7; 100], [8; 100]];
+    let small = &small[..60];
+    scene.rogue.say(&send("x", &big)).await;
+    scene.rogue.wanted().await;
+    scene.rogue.say(&Say::From { offset: 0 }).await;
+    scene.rogue.raw(&piece(&big[..60])).await;
+    assert_eq!(scene.rogue.hear().await, None, "within the silence bound");
+
+    // What is kept of it is given up, and is on the way again.
+    scene.rogue = Rogue::dial(&scene.node, &scene.credentials).await;
+    scene.rogue.say(&send("x", &big)).await;
+    assert_eq!(scene.rogue.wanted().await, 60);
+    scene.rogue.say(&Say::From { offset: 0 }).await;
+    scene.rogue.raw(&piece(&big[..1])).await;
+    let hidden = scene.outer.path().join("inbox").join(&scene.inbox()[0]);
+    soon(async {
+        while fs::metadata(&hidden).unwrap().len() != 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    // Which leaves no room for another.
+    let mut other = Rogue::dial(&scene.node, &scene.credentials).await;
+    other.say(&send("y", small)).await;
+    let full = Refusal::FolderFull { total: 100 };
+    assert_eq!(other.refused().await, full);
+    scene.rogue.raw(&piece(&big[1..])).await;
+    scene.rogue.say(&end(&big)).await;
+    assert_eq!(scene.rogue.hear().await, Some(Heard::Say(Say::Done)));
+    fs::remove_file(scene.outer.path().join("inbox/x")).unwrap();
+    scene.unharmed().await;
+}
+
 /// A rogue that gives files, to one that asks; says what it heard last.
 async fn giver(size: u64, then: Vec<u8>) -> (Node, Location, JoinHandle<Option<Heard>>) {
     let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();

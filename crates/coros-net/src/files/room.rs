@@ -81,6 +81,14 @@ pub(super) struct Promise {
 }
 
 impl Promise {
+    /// Sets so much more aside, which is about to be freed on the disk by who has this: nobody else
+    /// is to get it in between.
+    pub(super) fn keep(&mut self, bytes: u64) {
+        let mut promised = self.room.promised();
+        *promised = promised.saturating_add(bytes);
+        self.left = self.left.saturating_add(bytes);
+    }
+
     /// So much of it is on the disk now.
     pub(super) fn used(&mut self, bytes: u64) {
         let bytes = bytes.min(self.left);
@@ -115,8 +123,12 @@ mod tests {
         drop(promise(30, Some(100)).unwrap());
         // What has been written is measured with the folder.
         first.used(50);
-        let second = promise(80, Some(100)).unwrap();
-        drop((first, second));
+        let mut second = promise(80, Some(100)).unwrap();
+        drop(first);
+        second.used(70);
+        second.keep(70);
+        assert_eq!(promise(11, Some(100)).unwrap_err(), full);
+        drop(second);
         drop(promise(90, Some(100)).unwrap());
 
         // Of the disk, whose room is not ours alone.
