@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsStream;
 
 use super::Stream;
@@ -164,19 +164,30 @@ impl Line {
     /// Tells the other side of this one's being at work until `future` is done.
     pub(super) async fn working<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Lost> {
         let mut future = pin!(future);
-        let heartbeat = self.timing.heartbeat;
-        let mut ticks = interval_at(Instant::now() + heartbeat, heartbeat);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                biased;
-                done = &mut future => return Ok(done),
-                _ = ticks.tick() => self.say(&Say::Working).await?,
+            match timeout(self.timing.heartbeat, &mut future).await {
+                Ok(done) => return Ok(done),
+                Err(_) => self.say(&Say::Working).await?,
             }
         }
     }
 
-    /// Sends a piece, which is a whole frame; hears meanwhile if it is not wanted.
+    /// Does so between pieces, of which the other side may have more than it can take now.
+    pub(super) async fn preparing<T>(
+        &mut self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Stopped> {
+        let mut future = pin!(future);
+        loop {
+            match timeout(self.timing.heartbeat, &mut future).await {
+                Ok(done) => return Ok(done),
+                Err(_) => self.piece(&wire::encode(&Say::Working)).await?,
+            }
+        }
+    }
+
+    /// Sends a piece, or what is said between two, which is a whole frame; hears meanwhile if it is
+    /// not wanted.
     pub(super) async fn piece(&mut self, frame: &[u8]) -> Result<(), Stopped> {
         let silence = self.timing.silence;
         let mut rest = frame;

@@ -40,6 +40,15 @@ impl From<Lost> for Failed {
     }
 }
 
+impl From<Stopped> for Failed {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Lost(lost) => Failed::Lost(lost),
+            Stopped::Refused(why) => Failed::There(why),
+        }
+    }
+}
+
 /// How a file came to its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Arrived {
@@ -182,12 +191,8 @@ async fn pour(
     let (sender, mut frames) = mpsc::channel(QUEUE);
     let (spare, mut returned) = mpsc::channel(QUEUE);
     let reading = tokio::task::spawn_blocking(move || file.read(&sender, &mut returned));
-    while let Some(frame) = line.working(frames.recv()).await? {
-        match line.piece(&frame).await {
-            Ok(()) => {}
-            Err(Stopped::Lost(lost)) => return Err(lost.into()),
-            Err(Stopped::Refused(why)) => return Err(Failed::There(why)),
-        }
+    while let Some(frame) = line.preparing(frames.recv()).await? {
+        line.piece(&frame).await?;
         done += (frame.len() - super::wire::HEADER) as u64;
         report.at(done, size);
         // When the reader has enough of them, it is dropped.

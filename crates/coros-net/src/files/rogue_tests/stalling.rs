@@ -2,12 +2,15 @@
 
 use std::future::poll_fn;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::super::CROWDED;
+use super::super::line::Line;
 use super::super::turns::EACH;
 use super::*;
 use crate::DeleteFileError;
+use crate::session::Timing;
 use crate::sim::{SimHost, SimNetwork};
 use crate::transport::Transport;
 
@@ -71,9 +74,14 @@ impl Site {
         Rogue::over(stream, &self.credentials).await
     }
 
-    /// A rogue that can be dialled, answers what it is asked, and has a habit from then on; how
-    /// that ended.
-    async fn dialled(&self, answer: Vec<u8>, habit: Habit) -> (Location, JoinHandle<Ended>) {
+    /// A rogue that can be dialled, answers what it is asked, and has a habit from then on: when
+    /// that begins, and how it ends.
+    async fn dialled(
+        &self,
+        answer: Vec<u8>,
+        habit: Habit,
+    ) -> (Location, oneshot::Receiver<()>, JoinHandle<Ended>) {
+        let (sender, answered) = oneshot::channel();
         let endpoint = (self.host.ip(), 0).into();
         let mut listener = self.host.listen(endpoint).await.unwrap();
         let location = Location {
@@ -87,9 +95,10 @@ impl Site {
             let mut rogue = Rogue::dialled(stream, &credentials).await;
             rogue.hear().await.expect("it is asked for something");
             rogue.raw(&answer).await;
+            let _ = sender.send(());
             rogue.keeps_to(habit).await
         });
-        (location, serving)
+        (location, answered, serving)
     }
 }
 
@@ -137,9 +146,20 @@ impl Rogue {
 
 /// Lets time pass, which does not by itself while a thread waits for what it is to write.
 async fn passing<T>(step: Duration, future: impl Future<Output = T>) -> T {
+    passing_once(std::future::ready(()), step, future).await
+}
+
+/// Lets time pass when something has been done, for which no real time may be too long.
+async fn passing_once<T, D>(
+    done: impl Future<Output = D>,
+    step: Duration,
+    future: impl Future<Output = T>,
+) -> T {
     let passes = async {
+        done.await;
         loop {
-            for _ in 0..20 {
+            // As often as the runtime looks for timers that have fired, and then some.
+            for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
             tokio::time::advance(step).await;
@@ -174,11 +194,21 @@ async fn a_sender_that_is_always_at_work_gives_its_room_back() {
         let why = other.refused().await;
         assert!(matches!(why, Refusal::FolderFull { .. }), "{why}");
 
-        let ended = passing(SECOND / 4, rogue.keeps_to(habit)).await;
+        let ended = passing(SECOND / 5, rogue.keeps_to(habit)).await;
         ended.because_it_took_too_long(PATIENCE);
         let mut other = site.dial().await;
-        other.say(&send("y", small)).await;
-        assert_eq!(other.wanted().await, 0);
+        // As soon as the thread that writes has learnt it.
+        soon(async {
+            loop {
+                other.say(&send("y", small)).await;
+                match other.hear().await {
+                    Some(Heard::Say(Say::Want { kept: 0, .. })) => break,
+                    Some(Heard::Say(Say::Refused(Refusal::FolderFull { .. }))) => {}
+                    heard => panic!("{heard:?}"),
+                }
+            }
+        })
+        .await;
     }
 }
 
@@ -186,7 +216,7 @@ async fn a_sender_that_is_always_at_work_gives_its_room_back() {
 async fn who_asks_does_not_wait_for_ever_either() {
     let site = Site::set().await;
     // In place of any answer. There may be many that have their turn before.
-    let (rogue, serving) = site.dialled(Vec::new(), working()).await;
+    let (rogue, _, serving) = site.dialled(Vec::new(), working()).await;
     let deleted = site.node.delete_file(&rogue, "x").await;
     let Err(DeleteFileError::Lost { reason, .. }) = deleted else {
         panic!("{deleted:?}");
@@ -198,10 +228,10 @@ async fn who_asks_does_not_wait_for_ever_either() {
     // In place of what was offered.
     let (size, stamp) = (SIZE as u64, 7);
     let offer = wire::encode(&Say::Offer { size, stamp });
-    let (rogue, serving) = site.dialled(offer, working()).await;
+    let (rogue, answered, serving) = site.dialled(offer, working()).await;
     let copy = site.home.path().join("copy");
     let fetch = site.node.fetch_file(&rogue, "x", copy, FetchFile::new());
-    let fetched = passing(SECOND / 4, fetch).await;
+    let fetched = passing_once(answered, SECOND / 5, fetch).await;
     let Err(FetchFileError::Lost { reason, .. }) = fetched else {
         panic!("{fetched:?}");
     };
@@ -220,15 +250,45 @@ async fn who_wants_a_file_and_does_not_read_it_is_given_up() {
         deaf: true,
         ..working()
     };
-    let (rogue, serving) = site.dialled(want, deaf).await;
+    let (rogue, answered, serving) = site.dialled(want, deaf).await;
     let send = site.node.send_file(&rogue, &path, SendFile::new());
-    let sent = passing(SECOND / 4, send).await;
+    let sent = passing_once(answered, SECOND / 5, send).await;
     let Err(SendFileError::Lost { reason, .. }) = sent else {
         panic!("{sent:?}");
     };
     assert!(reason.contains("it was at work"), "{reason}");
     let Ended(_, after) = serving.await.unwrap();
     assert!((PATIENCE..2 * PATIENCE).contains(&after), "{after:?}");
+}
+
+/// Two slow disks: the one here has to say so to one that does not read just now.
+#[tokio::test(start_paused = true)]
+async fn who_is_at_work_bears_with_who_is_so_too() {
+    let authority = Authority::derive(&Secret::random(), DEFAULT_NETWORK).unwrap();
+    let [here, there] = ["here", "there"].map(|name| authority.issue(name).unwrap());
+    let (near, far) = tokio::io::duplex(1 << 10);
+    let near = async {
+        let tls = Tls::new(&here).unwrap();
+        let near = ReadAhead::new(Box::new(near) as BoxStream);
+        let (stream, _) = tls.accept(near).await.unwrap();
+        let mut line = Line::new(stream, Timing::default());
+        // It is accepted, and does not fit in between.
+        line.piece(&piece(&[7; 64 << 10])).await.unwrap();
+        line.preparing(sleep(MINUTE)).await.unwrap();
+    };
+    let far = async {
+        let tls = Tls::new(&there).unwrap();
+        let far = ReadAhead::new(Box::new(far) as BoxStream);
+        let (stream, _) = tls.dial(far).await.unwrap();
+        let deaf = true;
+        Rogue(stream.into())
+            .keeps_to(Habit { deaf, ..working() })
+            .await
+    };
+    tokio::select! {
+        () = near => {}
+        Ended(why, after) = far => panic!("{why:?} after {after:?}"),
+    }
 }
 
 #[tokio::test(start_paused = true)]
