@@ -13,19 +13,11 @@ macro_rules! say {
 
 pub(crate) use say;
 
-/// What somebody else has written, with escapes in the place of control characters: by those it
-/// could tell the terminal to do something.
+/// What somebody else has written, with escapes in the place of what could tell the terminal to do
+/// something.
 #[allow(dead_code, reason = "not every example prints what others write")]
 pub(crate) fn readable(text: &[u8]) -> String {
-    let mut readable = String::new();
-    for char in String::from_utf8_lossy(text).chars() {
-        if char.is_control() {
-            readable.extend(char.escape_default());
-        } else {
-            readable.push(char);
-        }
-    }
-    readable
+    coros::readable(&String::from_utf8_lossy(text))
 }
 
 pub(crate) fn line(line: fmt::Arguments<'_>) {

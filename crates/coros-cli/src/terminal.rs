@@ -10,8 +10,8 @@ use anyhow::Context;
 /// What was asked for has not been done, or not all of it.
 const TROUBLE: u8 = 1;
 
-/// Prints lines on standard error, where they can do no more than be read: control characters,
-/// by which a terminal could be told to do something, are shown as escapes.
+/// Prints lines on standard error, where they can do no more than be read: what tells a terminal to
+/// do something, or hides, is shown as escapes.
 ///
 /// A standard error that is closed is no failure: nobody wants to know.
 pub(crate) fn say(text: &str) {
@@ -19,22 +19,15 @@ pub(crate) fn say(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// The text with escapes in the place of control characters other than the ends of its lines.
+/// The text, line by line, with escapes in the place of what cannot be seen.
 pub(crate) fn readable(text: &str) -> String {
-    let mut readable = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '\n' => readable.push(char),
-            _ if char.is_control() => readable.extend(char.escape_default()),
-            _ => readable.push(char),
-        }
-    }
-    readable
+    let lines: Vec<_> = text.split('\n').map(coros::readable).collect();
+    lines.join("\n")
 }
 
-/// [`readable`] on one line, whatever a peer has called itself or a file.
+/// The text on one line, whatever a peer has called itself or a file.
 pub(crate) fn one_line(text: &str) -> String {
-    readable(text).replace('\n', "\\n")
+    coros::readable(text)
 }
 
 /// Prints a line on standard output.
@@ -91,8 +84,8 @@ mod tests {
 
     #[test]
     fn what_is_said_cannot_command_a_terminal() {
-        let said = readable("a\x1b]0;title\x07\r\nb\u{9b}31m\té");
-        assert_eq!(said, "a\\u{1b}]0;title\\u{7}\\r\nb\\u{9b}31m\\té");
+        let said = readable("a\x1b]0;title\x07\r\nb\u{9b}31m\té\u{202e}");
+        assert_eq!(said, "a\\u{1b}]0;title\\u{7}\\r\nb\\u{9b}31m\\té\\u{202e}");
     }
 
     #[cfg(unix)]

@@ -15,6 +15,7 @@ mod mailbox;
 mod monitor;
 mod names;
 mod primitives;
+mod readable;
 pub mod remote;
 mod reply;
 pub mod runtime;
@@ -38,6 +39,7 @@ pub use exit::Exit;
 pub use introspect::{CoroInfo, CoroState, coroutines, live};
 pub use monitor::Monitor;
 pub use names::{LocateError, RegisterError, locate, locate_channel, locate_timeout, try_locate};
+pub use readable::{is_readable, readable};
 pub use reply::{AskError, Reply};
 pub use send::SendError;
 pub use supervisor::{

@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::swap::{SwapError, SwapFunction};
-use crate::{Address, Channel, Exit};
+use crate::{Address, Channel, Exit, readable};
 
 pub use crate::reply::{Answer, answer, give_up, given_up, question};
 
@@ -59,6 +59,9 @@ impl fmt::Debug for NodeId {
     }
 }
 
+/// How much of a node's name is shown, in bytes.
+const MAX_SHOWN: usize = 128;
+
 /// A node as others refer to it: who it is and where it listens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Location {
@@ -86,7 +89,9 @@ impl std::hash::Hash for Location {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)?;
+        // Of nodes that only others have spoken of nobody has looked at the name.
+        let end = self.name.floor_char_boundary(MAX_SHOWN);
+        f.write_str(&readable(&self.name[..end]))?;
         match self.endpoint {
             Some(endpoint) => write!(f, "@{endpoint}"),
             None => Ok(()),

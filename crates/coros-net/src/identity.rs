@@ -32,6 +32,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use coros_core::is_readable;
 use coros_core::remote::NodeId;
 use rustls::pki_types::CertificateDer;
 
@@ -216,7 +217,7 @@ pub(crate) fn check_network(name: &str) -> Result<(), IdentityError> {
 }
 
 pub(crate) fn check_name(name: &str) -> Result<(), IdentityError> {
-    if (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control) {
+    if (1..=MAX_NAME).contains(&name.len()) && is_readable(name) {
         return Ok(());
     }
     Err(IdentityError::Name(name.to_owned()))
@@ -251,7 +252,7 @@ pub enum IdentityError {
     )]
     Network(String),
     /// Not a name for a node.
-    #[error("{0:?} cannot name a node: use 1 to 128 bytes without control characters")]
+    #[error("{0:?} cannot name a node: use 1 to 128 bytes of characters that can be seen")]
     Name(String),
     /// A node's certificate is for another name.
     #[error(

@@ -476,7 +476,7 @@ impl<D, W> Session<D, W> {
                     .extend(waiter.map(|waiter| Output::Delivered(waiter, result)));
             }
             Kind::Exited => {
-                let exit = wire::read_value(frame)?;
+                let exit = tame::exit(wire::read_value(frame)?);
                 let watcher = self.watches.remove(&correlation);
                 self.outputs
                     .extend(watcher.map(|watcher| Output::Exited(watcher, exit)));

@@ -1,26 +1,49 @@
-//! What peers say in words, made fit to be shown: with nothing in it that steers a terminal, and no
-//! longer than anybody reads.
+//! What peers say in words, made fit to be shown: with nothing in it that steers a terminal or
+//! hides, and no longer than anybody reads.
 //!
-//! Not for what users' programs say of themselves, as in [`Exit::Failed`](coros_core::Exit): that is
-//! a message, whoever shows it.
+//! That is done where it is decoded, so that whoever shows it need not think of it. What users'
+//! programs say of themselves, as in [`Exit::Failed`], keeps its lines.
 
 use std::borrow::Cow;
 
-use coros_core::SwapError;
 use coros_core::remote::{CarryError, CodecError};
+use coros_core::{Exit, SwapError, readable};
+use serde::{Deserialize, Deserializer};
 
-/// In characters.
-const ENOUGH: usize = 1000;
+/// In bytes.
+const ENOUGH: usize = 2 << 10;
+/// Of what has many lines.
+const LONG: usize = 32 << 10;
 
 pub(crate) fn text(of: &str) -> String {
-    let escaped = |c: char| -> String {
-        if c.is_control() {
-            c.escape_default().collect()
-        } else {
-            c.into()
-        }
+    cut(readable(cut_of(of, ENOUGH)), ENOUGH)
+}
+
+/// A text as it is read from a frame.
+pub(crate) fn told<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(text(&String::deserialize(deserializer)?))
+}
+
+/// What a program says that has ended.
+pub(crate) fn exit(exit: Exit) -> Exit {
+    let lines = |of: &str| {
+        let lines = cut_of(of, LONG).split('\n').map(readable);
+        cut(lines.collect::<Vec<_>>().join("\n"), LONG).into()
     };
-    of.chars().take(ENOUGH).map(escaped).collect()
+    match exit {
+        Exit::Failed(why) => Exit::Failed(lines(&why)),
+        Exit::Panicked(why) => Exit::Panicked(lines(&why)),
+        exit => exit,
+    }
+}
+
+fn cut_of(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text
 }
 
 pub(crate) fn codec(error: &CodecError) -> CodecError {
@@ -52,18 +75,24 @@ pub(crate) fn swap(error: SwapError) -> SwapError {
             running: cow(running),
             offered: cow(offered),
         },
+        SwapError::UnknownFunction(name) => SwapError::UnknownFunction(text(&name)),
+        SwapError::Ended(why) => SwapError::Ended(exit(why)),
         error => error,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use coros_core::is_readable;
+
     use super::*;
 
     #[test]
     fn nothing_that_peers_say_steers_a_terminal() {
-        let wild = || "\u{1b}[2J\n".to_owned() + &"x".repeat(1 << 16);
-        let tame = |shown: &str| !shown.contains(char::is_control) && shown.len() < 4096;
+        let wild = || "\u{1b}[2J\n\u{202e}".to_owned() + &"x".repeat(1 << 16);
+        let tame = |shown: &str| is_readable(shown) && shown.len() < 3 * ENOUGH + 200;
         let wild_codec = CodecError {
             action: wild(),
             type_name: wild(),
@@ -81,6 +110,7 @@ mod tests {
         for error in [
             SwapError::Refused(wild()),
             SwapError::Disconnected(wild()),
+            SwapError::UnknownFunction(wild()),
             SwapError::WrongResult { running, offered },
             SwapError::WrongMessages {
                 running: also_running,
@@ -90,5 +120,19 @@ mod tests {
             assert!(tame(&swap(error).to_string()));
         }
         assert_eq!(text("läßt es"), "läßt es");
+        assert_eq!(text(&text(&wild())), text(&wild()), "once is enough");
+    }
+
+    #[test]
+    fn how_programs_end_keeps_its_lines() {
+        let wild: Arc<str> = "left:\n  1\u{1b}[2J".into();
+        for wild in [Exit::Failed(wild.clone()), Exit::Panicked(wild)] {
+            let shown = exit(wild.clone()).to_string();
+            assert!(shown.ends_with("left:\n  1\\u{1b}[2J"), "{shown}");
+            let swap = swap(SwapError::Ended(wild)).to_string();
+            assert!(swap.ends_with(&shown), "{swap}");
+        }
+        let long = exit(Exit::Failed("\u{1b}".repeat(1 << 20).into()));
+        assert!(long.to_string().len() < LONG + 10);
     }
 }

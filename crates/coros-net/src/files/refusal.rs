@@ -4,6 +4,8 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tame;
+
 /// The longest text that travels, in bytes.
 const MAX_TEXT: usize = 2 << 10;
 
@@ -20,19 +22,19 @@ pub enum Refusal {
     #[error(
         "its folder does not allow to {0}: see `Folder::allow_fetch` and `Folder::allow_delete`"
     )]
-    NotAllowed(String),
+    NotAllowed(#[serde(deserialize_with = "tame::told")] String),
     /// The name could lead out of the folder.
     #[error("{0}")]
-    Name(String),
+    Name(#[serde(deserialize_with = "tame::told")] String),
     /// A symbolic link is on the way.
     #[error("{0:?} is a symbolic link there, and those are not followed: name the file itself")]
-    Symlink(String),
+    Symlink(#[serde(deserialize_with = "tame::told")] String),
     /// There is no such file.
     #[error("there is no such file: check the name")]
     Missing,
     /// The name is that of a folder, a device, …
     #[error("{0:?} is not what it should be there: a file, and folders before it")]
-    NotAFile(String),
+    NotAFile(#[serde(deserialize_with = "tame::told")] String),
     /// A file with another content has that name.
     #[error("a file with another content has that name: choose another, or allow to replace it")]
     Exists,
@@ -54,10 +56,12 @@ pub enum Refusal {
     )]
     DiskFull {
         /// The folder, as that side calls it.
+        #[serde(deserialize_with = "tame::told")]
         folder: String,
         /// How many bytes are missing for what is still to be written.
         missing: u64,
         /// What its operating system says.
+        #[serde(deserialize_with = "tame::told")]
         why: String,
     },
     /// The same file is on its way to the same place.
@@ -71,10 +75,10 @@ pub enum Refusal {
     Mismatch,
     /// The other side does not keep to the protocol.
     #[error("the other side broke the protocol: {0}")]
-    Protocol(String),
+    Protocol(#[serde(deserialize_with = "tame::told")] String),
     /// Reading or writing failed.
     #[error("the disk failed: {0}")]
-    Disk(String),
+    Disk(#[serde(deserialize_with = "tame::told")] String),
     /// The other side was at work for too long.
     #[error(
         "it has waited for {seconds} s, and no longer: see what holds up this side, and try again"
@@ -130,4 +134,40 @@ fn text(of: &impl ToString) -> String {
     let mut text = of.to_string();
     text.truncate(text.floor_char_boundary(MAX_TEXT));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use coros_core::is_readable;
+
+    use super::super::wire::{HEADER, Heard, Kind, Say, decode, encode};
+    use super::*;
+
+    /// All of a frame's texts, whichever way they are shown.
+    #[test]
+    fn nothing_that_a_peer_refuses_with_steers_a_terminal() {
+        let wild = || "\u{1b}[2J\n\u{202e}\u{200b}".to_owned();
+        for said in [
+            Refusal::NotAllowed(wild()),
+            Refusal::Name(wild()),
+            Refusal::Symlink(wild()),
+            Refusal::NotAFile(wild()),
+            Refusal::DiskFull {
+                folder: wild(),
+                missing: 1,
+                why: wild(),
+            },
+            Refusal::Protocol(wild()),
+            Refusal::Disk(wild()),
+        ] {
+            let bytes = encode(&Say::Refused(said.clone()));
+            let heard = decode(Kind::Say, bytes[HEADER..].to_vec());
+            let Ok(Heard::Say(Say::Refused(heard))) = heard else {
+                panic!("{heard:?}");
+            };
+            let shown = heard.to_string();
+            assert!(is_readable(&shown) && shown.contains("[2J"), "{shown:?}");
+            assert_ne!(heard, said);
+        }
+    }
 }

@@ -81,14 +81,10 @@ pub enum NotStarted {
     /// There is no link to the node, or it was lost before the answer came: the function has been
     /// started once, or not at all.
     #[error("no link: {0}")]
-    Disconnected(#[serde(deserialize_with = "told")] String),
+    Disconnected(#[serde(deserialize_with = "tame::told")] String),
     /// More waits at that node than may; nothing has been started.
     #[error("too much waits there: try again later")]
     Busy,
-}
-
-fn told<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(tame::text(&String::deserialize(deserializer)?))
 }
 
 fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CodecError, D::Error> {

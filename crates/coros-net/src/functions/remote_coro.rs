@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use coros_core::remote::Answer;
 use coros_core::{Address, Exit};
 
+use crate::tame;
+
 /// A coroutine that [`Rci::start`](crate::Rci::start) has started: its address, and its result,
 /// which comes from wherever it runs.
 ///
@@ -88,7 +90,10 @@ impl<R> Future for RemoteJoin<R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = Pin::new(&mut self.answer).poll(cx);
-        answer.map(|answer| answer.unwrap_or_else(|| Err(self.lost.clone())))
+        answer.map(|answer| match answer {
+            Some(result) => result.map_err(tame::exit),
+            None => Err(self.lost.clone()),
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! left over at the end. (That the header names the very peer that the link leads to is checked
 //! by [`Membership`](super::Membership), which also decides which updates count.)
 
+use coros_core::is_readable;
 use coros_core::remote::{Location, NodeId};
 use foca::{Header, Member, Message};
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ impl Id {
     /// Whether a node could be called so, and dialled there.
     fn is_plausible(&self) -> bool {
         let Location { name, endpoint, .. } = &self.location;
-        let named = (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control);
+        let named = (1..=MAX_NAME).contains(&name.len()) && is_readable(name);
         let reached = endpoint.is_some_and(|it| !it.ip().is_unspecified() && it.port() != 0);
         named && reached
     }

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use coros_core::is_readable;
 use coros_core::remote::{Location, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -181,7 +182,7 @@ impl Digest {
 impl Update {
     fn check(&self) -> Result<(), &'static str> {
         let name = &self.home.name;
-        if !(1..=MAX_NODE_NAME).contains(&name.len()) || name.contains(char::is_control) {
+        if !(1..=MAX_NODE_NAME).contains(&name.len()) || !is_readable(name) {
             return Err("no name for a node");
         }
         let rising = self.records.is_sorted_by(|a, b| a.version < b.version);
@@ -222,7 +223,7 @@ impl Entry {
 
 /// Types of peers are shown to people, so nothing of them may steer a terminal.
 pub(crate) fn check_type(name: &str) -> Result<(), &'static str> {
-    if name.len() > MAX_TYPE || name.contains(char::is_control) {
+    if name.len() > MAX_TYPE || !is_readable(name) {
         return Err("no name of a type");
     }
     Ok(())

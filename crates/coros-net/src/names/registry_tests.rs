@@ -574,6 +574,8 @@ fn notices_that_break_the_rules_are_dropped_whole() {
     with(|it| it.records[0].name = "x".repeat(256).into());
     with(|it| it.records[0].entry.as_mut().unwrap().type_name = "x".repeat(513).into());
     with(|it| it.records[0].entry.as_mut().unwrap().type_name = "\u{1b}[2J".into());
+    with(|it| it.records[0].entry.as_mut().unwrap().type_name = "\u{202e}8u".into());
+    with(|it| it.home.name = "\u{202e}ksed".into());
     with(|it| it.home.name = "".into());
     with(|it| it.home.name = "x".repeat(129).into());
     with(|it| it.home.name = "\n".into());
