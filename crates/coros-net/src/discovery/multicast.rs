@@ -2,6 +2,10 @@
 //!
 //! Each node has a responder of its own, a thread of mdns-sd, which ends with the node and says
 //! goodbye. It listens on all interfaces there are, and looks for new ones again and again.
+//!
+//! Anyone on the local network can announce anything, for as long as he likes, and mdns-sd keeps all
+//! of it. So what it keeps is counted again and again, and a responder that keeps too much is ended: a
+//! little later there is another one, which knows nothing.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -10,6 +14,7 @@ use std::time::Duration;
 
 use coros_core::remote::NodeId;
 use mdns_sd::{Receiver, ServiceDaemon, ServiceEvent};
+use tokio::time::{Interval, interval, timeout};
 
 use super::announced::{self, Announced};
 use super::{Endpoints, Source};
@@ -24,12 +29,28 @@ const LOOK: u32 = 2;
 const GOODBYE: Duration = Duration::from_millis(500);
 /// A flood ends what is listened to, which rests before it is listened to again.
 const REST: Duration = Duration::from_secs(5);
+/// How often it is counted what the responder keeps.
+const COUNT: Duration = Duration::from_secs(1);
+/// How long it may take to say so.
+const ANSWER: Duration = Duration::from_secs(5);
+/// So many records it may keep: those of some thousand nodes, a few MiB.
+const MOST: i64 = 32 << 10;
 
 pub(crate) struct Multicast {
-    responder: Responder,
+    own: Own,
+    /// `None` after what it kept was too much.
+    responder: Option<Responder>,
     /// `None` after what was heard was too much.
     events: Option<Receiver<ServiceEvent>>,
     announced: Announced,
+    count: Interval,
+}
+
+/// What is announced of this node.
+struct Own {
+    network: String,
+    node: NodeId,
+    listening: Option<SocketAddr>,
 }
 
 impl Multicast {
@@ -44,19 +65,19 @@ impl Multicast {
         listening: Option<SocketAddr>,
     ) -> io::Result<Self> {
         is_possible()?;
-        let responder = Responder(ServiceDaemon::new().map_err(io::Error::other)?);
-        let events = responder.0.set_ip_check_interval(LOOK);
-        let events = events.and_then(|()| responder.0.browse(announced::SERVICE));
-        let events = events.map_err(io::Error::other)?;
-        if let Some(listening) = listening {
-            let registered = announced::service(network, node, listening)
-                .and_then(|service| responder.0.register(service));
-            registered.map_err(io::Error::other)?;
-        }
+        let own = Own {
+            network: network.to_owned(),
+            node,
+            listening,
+        };
+        let responder = Responder::start(&own).map_err(io::Error::other)?;
+        let events = responder.0.browse(announced::SERVICE);
         Ok(Multicast {
-            responder,
-            events: Some(events),
+            events: Some(events.map_err(io::Error::other)?),
+            responder: Some(responder),
             announced: Announced::new(network, node),
+            own,
+            count: interval(COUNT),
         })
     }
 
@@ -64,10 +85,18 @@ impl Multicast {
         loop {
             let Some(events) = &self.events else {
                 tokio::time::sleep(REST).await;
-                self.events = self.responder.0.browse(announced::SERVICE).ok();
+                self.listen();
                 continue;
             };
-            let Ok(event) = events.recv_async().await else {
+            let event = tokio::select! {
+                biased;
+                _ = self.count.tick() => {
+                    self.forget().await;
+                    continue;
+                }
+                event = events.recv_async() => event,
+            };
+            let Ok(event) = event else {
                 tracing::warn!("too much is announced on the local network: looking away");
                 self.events = None;
                 continue;
@@ -82,6 +111,29 @@ impl Multicast {
             }
         }
     }
+
+    /// Listens again, with another responder if the last one was too full.
+    fn listen(&mut self) {
+        if self.responder.is_none() {
+            self.responder = Responder::start(&self.own).ok();
+        }
+        let responder = self.responder.as_ref();
+        self.events = responder.and_then(|it| it.0.browse(announced::SERVICE).ok());
+    }
+
+    /// Ends a responder that keeps too much.
+    async fn forget(&mut self) {
+        let full = match &self.responder {
+            Some(responder) => responder.keeps().await > MOST,
+            None => false,
+        };
+        if full && let Some(responder) = self.responder.take() {
+            tracing::warn!("too much is announced on the local network: forgetting all of it");
+            self.events = None;
+            self.announced = Announced::new(&self.own.network, self.own.node);
+            responder.end().await;
+        }
+    }
 }
 
 impl Source for Multicast {
@@ -91,9 +143,8 @@ impl Source for Multicast {
 
     fn end(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            if let Ok(ended) = self.responder.0.shutdown() {
-                // It is of no account how: others notice by themselves.
-                let _ = tokio::time::timeout(GOODBYE, ended.recv_async()).await;
+            if let Some(responder) = self.responder {
+                responder.end().await;
             }
         })
     }
@@ -101,6 +152,42 @@ impl Source for Multicast {
 
 /// Ends when it is dropped; else its thread would stay.
 struct Responder(ServiceDaemon);
+
+impl Responder {
+    /// One that announces this node, if it listens.
+    fn start(own: &Own) -> Result<Self, mdns_sd::Error> {
+        let responder = Responder(ServiceDaemon::new()?);
+        responder.0.set_ip_check_interval(LOOK)?;
+        if let Some(listening) = own.listening {
+            let service = announced::service(&own.network, own.node, listening)?;
+            responder.0.register(service)?;
+        }
+        Ok(responder)
+    }
+
+    /// How many records of others it keeps, and times to look at them again. One that does not
+    /// answer any more keeps too many.
+    async fn keeps(&self) -> i64 {
+        let Ok(metrics) = self.0.get_metrics() else {
+            return i64::MAX;
+        };
+        let metrics = timeout(ANSWER, metrics.recv_async()).await;
+        let Ok(Ok(metrics)) = metrics else {
+            return i64::MAX;
+        };
+        let kept = |name: &str| name.starts_with("cached-") || name == "timer";
+        let kept = metrics.iter().filter(|(name, _)| kept(name));
+        kept.map(|(_, number)| *number).sum()
+    }
+
+    /// Says goodbye.
+    async fn end(self) {
+        if let Ok(ended) = self.0.shutdown() {
+            // It is of no account how: others notice by themselves.
+            let _ = timeout(GOODBYE, ended.recv_async()).await;
+        }
+    }
+}
 
 impl Drop for Responder {
     fn drop(&mut self) {
