@@ -4,13 +4,17 @@
 #![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
 
 mod common;
+#[path = "common/trial.rs"]
+#[allow(dead_code, reason = "nothing here is tried with a command")]
+mod trial;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use common::*;
 use coros_net::Secret;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
+use trial::trial;
 
 fn main() -> ExitCode {
     let trials = vec![
@@ -29,16 +33,6 @@ fn main() -> ExitCode {
         ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-/// A test that cannot be run here for the reason that is missing, if one is.
-fn trial(name: &str, missing: Option<&str>, test: fn() -> Result<(), Failed>) -> Trial {
-    // Whoever lists what was skipped sees why.
-    let shown = match missing {
-        Some(why) => format!("{name} ({why})"),
-        None => name.to_owned(),
-    };
-    Trial::test(shown, test).with_ignored_flag(missing.is_some())
 }
 
 fn ipv6_loopback() -> SocketAddr {

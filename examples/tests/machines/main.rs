@@ -7,10 +7,13 @@
 #[path = "../../../crates/coros-net/tests/faults/cable.rs"]
 #[allow(dead_code, reason = "more can be done to a cable than is here")]
 mod cable;
+#[cfg(unix)]
+#[path = "../../../crates/coros-net/tests/common/trial.rs"]
+mod trial;
 
 #[cfg(unix)]
 fn main() -> std::process::ExitCode {
-    use libtest_mimic::{Arguments, Trial};
+    use libtest_mimic::Arguments;
 
     let missing = cable::no_namespaces();
     let tests: [(&str, fn()); 5] = [
@@ -25,12 +28,7 @@ fn main() -> std::process::ExitCode {
             test();
             Ok(())
         };
-        // Whoever lists what was skipped sees why.
-        let shown = match &missing {
-            Some(why) => format!("{name} ({why})"),
-            None => name.to_owned(),
-        };
-        Trial::test(shown, test).with_ignored_flag(missing.is_some())
+        trial::trial(name, missing.as_deref(), test)
     });
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
 }

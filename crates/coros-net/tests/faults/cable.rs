@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::trial::why_not;
+
 /// Where the two are.
 pub(crate) const PLACES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 
@@ -17,19 +19,6 @@ pub(crate) fn no_namespaces() -> Option<String> {
         "make network namespaces with a cable",
         &["unshare", "--net", "ip", "link", "add", "type", "veth"],
     )
-}
-
-/// Why something cannot be done here, if the attempt fails.
-pub(crate) fn why_not(what: &str, words: &[&str]) -> Option<String> {
-    let tried = Command::new(words[0]).args(&words[1..]).output();
-    match tried {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr);
-            Some(format!("cannot {what} here: {}", why.trim()))
-        }
-        Err(error) => Some(format!("cannot {what} here: {}: {error}", words[0])),
-    }
 }
 
 /// A network namespace.

@@ -10,6 +10,7 @@ use crate::files;
 use crate::log::{between, now};
 use crate::netns;
 use crate::process::{Setup, Site};
+use crate::trial::trial;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -53,11 +54,6 @@ impl Case {
     pub(crate) fn into_trial(self) -> Trial {
         let long = "takes more than a minute: `cargo xtask faults --long`".to_owned();
         let why = self.missing.or(self.is_long.then_some(long));
-        // Whoever lists what was skipped sees why.
-        let name = match &why {
-            Some(why) => format!("{} ({why})", self.name),
-            None => self.name.to_owned(),
-        };
         let test = move || {
             let outcome = (self.run)();
             println!("{outcome:#?}");
@@ -67,7 +63,7 @@ impl Case {
                 Err(Failed::from(outcome.wrong.join("\n")))
             }
         };
-        Trial::test(name, test).with_ignored_flag(why.is_some())
+        trial(self.name, why.as_deref(), test)
     }
 }
 

@@ -5,11 +5,11 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cable::why_not;
 use crate::cases::{self, Case};
 use crate::check::Outcome;
 use crate::log::{Line, between, now};
 use crate::process::{Setup, Site, introduce};
+use crate::trial::why_not;
 
 const MIB: u64 = 1 << 20;
 const LARGE: u64 = 1024 * MIB;

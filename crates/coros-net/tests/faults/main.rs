@@ -29,6 +29,9 @@ mod process;
 mod site;
 #[cfg(unix)]
 mod table;
+#[cfg(unix)]
+#[path = "../common/trial.rs"]
+mod trial;
 
 #[cfg(unix)]
 fn main() -> std::process::ExitCode {

@@ -3,11 +3,12 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::cable::{Cable, PLACES, no_namespaces, why_not};
+use crate::cable::{Cable, PLACES, no_namespaces};
 use crate::cases::{self, BUSY, Case};
 use crate::check::{Outcome, exit_after};
 use crate::log::{between, now};
 use crate::process::{Setup, Site, introduce};
+use crate::trial::why_not;
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -281,9 +281,7 @@ async fn who_is_at_work_bears_with_who_is_so_too() {
         let far = ReadAhead::new(Box::new(far) as BoxStream);
         let (stream, _) = tls.dial(far).await.unwrap();
         let deaf = true;
-        Rogue(stream.into())
-            .keeps_to(Habit { deaf, ..working() })
-            .await
+        Rogue(stream).keeps_to(Habit { deaf, ..working() }).await
     };
     tokio::select! {
         () = near => {}
