@@ -57,6 +57,7 @@ mod buffer;
 mod builder;
 mod carrier;
 mod census;
+mod clock;
 mod deliveries;
 mod discovery;
 mod dormancy;

@@ -27,6 +27,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::carrier::Import;
+use crate::clock::now;
 use crate::deliveries::Queues;
 use crate::dormancy;
 use crate::greeting;
@@ -415,11 +416,6 @@ impl Peer {
         }
         result
     }
-}
-
-/// The time by tokio's clock, which tests can pause.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// Calls a watcher; a panic in one must not keep the others from being told.

@@ -29,6 +29,7 @@ pub use self::file::PeersFileError;
 pub(crate) use self::fixed::Fixed;
 pub(crate) use self::multicast::Multicast;
 use crate::HandshakeError;
+use crate::clock::{self, now};
 use crate::greeting;
 use crate::node::{ConnectError, Inner};
 use crate::roster::Fact;
@@ -86,13 +87,7 @@ async fn look(node: Arc<Inner>, source: Box<dyn Source>) {
     let mut facts = node.events.tap();
     let mut dialler = Dialler::default();
     loop {
-        let deadline = dialler.deadline();
-        let due = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let due = clock::until(dialler.deadline());
         tokio::select! {
             biased;
             () = node.leaving.cancelled() => return,
@@ -168,9 +163,4 @@ fn failed(error: &ConnectError) -> Outcome {
         ConnectError::Handshake { .. } => Outcome::Refused(error.to_string()),
         _ => Outcome::Unreachable(error.to_string()),
     }
-}
-
-/// The time by tokio's clock, which tests can pause.
-fn now() -> std::time::Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -6,6 +6,7 @@ use coros_core::remote::{Location, NodeId};
 use tokio::sync::mpsc;
 
 use super::{Input, Membership, Output, Settings};
+use crate::clock::{self, now};
 use crate::node::Inner;
 use crate::parts::{Notices, Part};
 use crate::peer::Peer;
@@ -44,13 +45,7 @@ impl Shell {
         node.parts.on_notice(Part::Membership, Arc::new(Mail(mail)));
         let mut facts = node.events.tap();
         loop {
-            let deadline = self.lock().deadline();
-            let due = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let due = clock::until(self.lock().deadline());
             tokio::select! {
                 biased;
                 () = node.stop.cancelled() => return,
@@ -131,9 +126,4 @@ fn input(fact: Fact) -> Option<Input<'static>> {
         Fact::Broke(peer, _) | Fact::Lost(peer, _) => unlinked(peer.node, true),
         Fact::Up(_) | Fact::Down(..) | Fact::Gone(_) | Fact::Refused(..) => None,
     }
-}
-
-/// The time by tokio's clock, which tests can pause.
-fn now() -> std::time::Instant {
-    tokio::time::Instant::now().into_std()
 }
