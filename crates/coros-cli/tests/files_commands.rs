@@ -2,12 +2,10 @@
 
 mod common;
 
-use std::fs::{self, File};
-use std::path::Path;
+use std::fs;
 use std::process::Output;
-use std::time::Instant;
 
-use common::{Demo, LIMIT};
+use common::Demo;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -67,8 +65,9 @@ impl Scene {
     }
 
     /// A file that takes a while.
+    #[cfg(target_os = "linux")]
     fn large(&self, name: &str) {
-        let file = File::create(self.home.path().join(name)).expect("it is a folder");
+        let file = fs::File::create(self.home.path().join(name)).expect("it is a folder");
         file.set_len(256 << 20).expect("it may be sparse");
     }
 
@@ -76,17 +75,27 @@ impl Scene {
         fs::read(self.inbox.path().join(name)).expect("it has come")
     }
 
-    /// Waits until something of a file has come.
+    /// Waits until something of a file has come, which somebody is about to send.
+    #[cfg(target_os = "linux")]
     fn half_way(&self) {
-        let began = Instant::now();
-        while !parts(self.inbox.path()).iter().any(|length| *length > 0) {
-            assert!(began.elapsed() < LIMIT, "nothing comes");
-            std::thread::sleep(std::time::Duration::from_millis(1));
+        use rustix::event::{PollFd, PollFlags, poll};
+        use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
+        let inbox = self.inbox.path();
+        let changes = inotify::init(CreateFlags::CLOEXEC).expect("changes can be watched");
+        inotify::add_watch(&changes, inbox, WatchFlags::MODIFY).expect("it is a folder");
+        let limit = common::LIMIT.try_into().expect("it is not long");
+        while !parts(inbox).iter().any(|length| *length > 0) {
+            let changed = poll(&mut [PollFd::new(&changes, PollFlags::IN)], Some(&limit));
+            assert_eq!(changed, Ok(1), "nothing comes");
+            // Which it was does not matter, and that there were more of them neither.
+            rustix::io::read(&changes, &mut [0; 4096]).expect("there is one");
         }
     }
 }
 
-fn parts(folder: &Path) -> Vec<u64> {
+#[cfg(target_os = "linux")]
+fn parts(folder: &std::path::Path) -> Vec<u64> {
     let entries = fs::read_dir(folder).expect("it is a folder").flatten();
     let hidden = entries.filter(|entry| {
         let name = entry.file_name();
@@ -196,7 +205,7 @@ fn who_cannot_be_reached_is_told_of_with_what_to_do() {
     assert!(said.contains("secret"), "{said}");
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[test]
 fn a_sender_that_is_killed_goes_on_where_it_was() {
     let scene = Scene::set();
@@ -209,7 +218,7 @@ fn a_sender_that_is_killed_goes_on_where_it_was() {
     goes_on(&scene, &at);
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[test]
 fn a_receiver_that_is_killed_goes_on_where_it_was() {
     let scene = Scene::set();
@@ -228,6 +237,7 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
     goes_on(&scene, &at);
 }
 
+#[cfg(target_os = "linux")]
 fn goes_on(scene: &Scene, at: &str) {
     let sent = scene.json(&[at, "big"]);
     let file = &sent["files"][0];

@@ -373,10 +373,7 @@ async fn nothing_is_left_of_a_worker() {
     started.push(scheduler.run(leaves_a_child()).await.unwrap());
     drop(scheduler);
     for pid in started.into_iter().chain([pid]) {
-        // Nobody is told of the end of a process that he has not started.
-        while is_running(pid) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        ended(pid).await;
     }
 }
 
@@ -440,7 +437,7 @@ async fn a_client_that_computes_loses_no_worker() {
             .await
             .unwrap();
         let (pid, _) = scheduler.run(where_am_i()).await.unwrap();
-        // It computes, and its runtime has but this thread.
+        // It computes, for longer than that, and its runtime has but this thread.
         std::thread::sleep(Duration::from_millis(1500));
         assert_eq!(scheduler.run(where_am_i()).await.unwrap().0, pid);
         scheduler.close().await.unwrap();
@@ -486,6 +483,24 @@ async fn workers_log_what_they_are_told_to() {
 fn signal(pid: u32, signal: Signal) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
     nix::sys::signal::kill(pid, signal).unwrap();
+}
+
+/// Waits for the end of a process that somebody else has started.
+#[cfg(target_os = "linux")]
+async fn ended(pid: u32) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::io::Errno;
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return,
+        opened => opened.unwrap(),
+    };
+    let limit = Duration::from_secs(30).try_into().unwrap();
+    let ended = move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit));
+    let ended = tokio::task::spawn_blocking(ended).await.unwrap();
+    assert_eq!(ended, Ok(1), "it runs on");
 }
 
 /// Whether a process runs. One that has ended and that nobody has waited for does not.
