@@ -362,7 +362,12 @@ impl Exports {
         let entries = std::mem::take(&mut table.entries);
         let ways = std::mem::take(&mut table.ways);
         drop(table);
-        for entry in entries.into_values() {
+        // As in `release`: in an order, since the last addresses may be in there.
+        for entry in entries
+            .into_iter()
+            .collect::<BTreeMap<_, _>>()
+            .into_values()
+        {
             entry.inlet.lost();
         }
         drop(ways);
