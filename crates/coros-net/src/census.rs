@@ -23,6 +23,10 @@ pub struct Census {
     pub watching: usize,
     /// Coroutines of peers that other peers have been told of.
     pub passed: usize,
+    /// Bytes that are kept for peers, which wait or are not acknowledged.
+    pub queued: usize,
+    /// Bytes of peers' messages that no coroutine has taken.
+    pub inflow: usize,
     /// Connections that have not shown yet who they are.
     pub pending: usize,
     /// Tasks that read or write a link.
@@ -39,7 +43,7 @@ impl Node {
         let inner = self.inner();
         let peers = inner.all_peers();
         let tables = peers.iter().map(|peer| peer.tables());
-        let [imports, watching, passed] = tables
+        let [imports, watching, passed, queued, inflow] = tables
             .reduce(|sums, more| std::array::from_fn(|i| sums[i] + more[i]))
             .unwrap_or_default();
         Census {
@@ -47,6 +51,8 @@ impl Node {
             imports,
             watching,
             passed,
+            queued,
+            inflow,
             sessions: peers.iter().filter(|peer| peer.has_session()).count(),
             peers: inner.known(),
             exports: inner.exports.len(),

@@ -156,7 +156,6 @@ impl Inflow {
     }
 
     /// Bytes that no coroutine has taken.
-    #[cfg(test)]
     pub(crate) fn total(&self) -> usize {
         self.lock().total
     }

@@ -126,6 +126,13 @@ impl Outbox {
         waiting >= self.capacity.max(MIN_CONTROL)
     }
 
+    /// Bytes of frames that are kept, whether they wait or are not acknowledged.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        let lanes = self.lanes.iter().map(Lane::bytes);
+        self.passing.len() + lanes.sum::<usize>()
+    }
+
     /// Whether nothing waits to be written.
     #[must_use]
     pub fn is_empty(&self) -> bool {

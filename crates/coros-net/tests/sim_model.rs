@@ -6,7 +6,14 @@
 //!   all arrived, and no wait across it ended for a link that broke;
 //! - each monitor fires, once, and says that a coroutine has finished only if it has;
 //! - nothing waits for longer than the bound for a peer that it hears nothing from, nor for ever;
-//! - when all is well again everybody reaches everybody.
+//! - what a node is told of its peers is one story of each;
+//! - what nodes keep has its bounds, and nothing is left of what is over;
+//! - when all is well again everybody reaches everybody, and who is there is known.
+//!
+//! A seed also says what kind of nodes they are: members or not, with much to say or little, with slow
+//! receivers, and where they say that they listen, which may be wrong or nowhere. What goes to one
+//! that cannot be dialled is held to less, until it has been heard from: see
+//! [`Place`](model::nature::Place).
 //!
 //! `COROS_SIM_SEED=17` runs the schedule of one seed, and prints what happened in it.
 

@@ -160,11 +160,18 @@ impl Peer {
     }
 
     /// How many of the peer's coroutines there are handles of, how many of their ends are waited
-    /// for, and how many others the peer has been told of.
-    pub(crate) fn tables(&self) -> [usize; 3] {
+    /// for, and how many others the peer has been told of; then how many bytes are kept for the
+    /// peer, and how many of its bytes no coroutine has taken.
+    pub(crate) fn tables(&self) -> [usize; 5] {
         let state = self.lock();
-        let watching = state.session.as_ref().map_or(0, Session::watching);
-        [state.imports.len(), watching, state.passed.len()]
+        let session = state.session.as_ref();
+        [
+            state.imports.len(),
+            session.map_or(0, Session::watching),
+            state.passed.len(),
+            session.map_or(0, Session::kept),
+            state.course.as_ref().map_or(0, |it| it.inflow.total()),
+        ]
     }
 }
 

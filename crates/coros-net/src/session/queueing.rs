@@ -207,6 +207,12 @@ impl<D, W> Session<D, W> {
         self.watches.len()
     }
 
+    /// Bytes that are kept for the peer: what waits, and what it has not acknowledged.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.outbox.kept()
+    }
+
     /// Says that there are no handles of a coroutine of the peer any more, after so many messages
     /// that named it; behind all messages that are queued, which may be for it or name it.
     pub fn release(&mut self, coroutine: u64, named: u64) {

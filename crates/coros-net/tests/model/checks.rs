@@ -1,11 +1,17 @@
 //! What is promised, held against what happens.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use coros_core::remote::NodeId;
 use tokio::time::Instant;
+
+use self::kept::{SLACK, Story};
+use super::nature::{Nature, Place};
 
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
@@ -23,16 +29,19 @@ const EVER: Duration = Duration::from_secs(40);
 /// What is no longer than this loses nothing: it is well again so early within the grace that
 /// there is time for another link.
 const SHORT: Duration = Duration::from_millis(3500);
+/// And this breaks no link, if there is one.
+const UNNOTICED: Duration = Duration::from_millis(900);
 /// After this the link is there again, so that what goes wrong then is another matter.
 const RECOVERED: Duration = Duration::from_secs(4);
 
+/// A session that may have ended for what went on longer has ended by then.
+const CALM: Duration = Duration::from_secs(8);
 /// A node: its place, and which of its lives.
 pub(crate) type Who = (usize, u32);
 
 #[derive(Clone)]
 pub(crate) struct Checks {
-    /// After how long a link is closed that nobody uses.
-    pub(crate) idle: Duration,
+    pub(crate) nature: Nature,
     state: Arc<Mutex<State>>,
 }
 
@@ -44,6 +53,19 @@ struct State {
     sent: BTreeMap<(Who, Who), u32>,
     last: BTreeMap<(Who, Who), u32>,
     received: BTreeSet<(Who, Who, u32)>,
+    /// Letters that nothing is promised of: they went to a node that cannot be dialled.
+    shaky: BTreeSet<(Who, Who, u32)>,
+    places: BTreeMap<Who, Place>,
+    /// Who has a session with whom, as far as that is sure.
+    met: BTreeSet<(Who, Who)>,
+    /// When what disturbed two has ended.
+    calm: BTreeMap<(usize, usize), Instant>,
+    /// What a node has been told of its peers.
+    stories: BTreeMap<(Who, NodeId), Story>,
+    /// Coroutines that may be watched, by node, and how often they are.
+    mortals: BTreeMap<Who, BTreeMap<u64, usize>>,
+    /// Coroutines that live as long as somebody knows them.
+    guests: BTreeMap<Who, usize>,
     /// Letters whose senders were told that they had come.
     confirmed: Vec<(Who, Who, u32)>,
     /// Who hears nothing from whom, and since when.
@@ -73,10 +95,12 @@ struct Wait {
     since: Instant,
     /// Of a monitor: the coroutine that it is for.
     watched: Option<u64>,
+    /// Nothing is promised of it.
+    shaky: bool,
 }
 
 impl Checks {
-    pub(crate) fn new(idle: Duration) -> Self {
+    pub(crate) fn new(nature: Nature) -> Self {
         let state = State {
             began: Instant::now(),
             trace: Vec::new(),
@@ -84,6 +108,13 @@ impl Checks {
             sent: BTreeMap::new(),
             last: BTreeMap::new(),
             received: BTreeSet::new(),
+            shaky: BTreeSet::new(),
+            places: BTreeMap::new(),
+            met: BTreeSet::new(),
+            calm: BTreeMap::new(),
+            stories: BTreeMap::new(),
+            mortals: BTreeMap::new(),
+            guests: BTreeMap::new(),
             confirmed: Vec::new(),
             deaf: BTreeMap::new(),
             disturbed: BTreeSet::new(),
@@ -94,7 +125,7 @@ impl Checks {
             ended: BTreeMap::new(),
         };
         Checks {
-            idle,
+            nature,
             state: Arc::new(Mutex::new(state)),
         }
     }
@@ -103,12 +134,29 @@ impl Checks {
         self.lock().note(what);
     }
 
+    pub(crate) fn starts(&self, who: Who, place: Place) {
+        let mut state = self.lock();
+        state.note(format_args!("{who:?} starts, {place:?}"));
+        state.places.insert(who, place);
+    }
+
     /// The number of the next letter.
     pub(crate) fn number(&self, from: Who, to: Who) -> u32 {
         let mut state = self.lock();
         let sent = state.sent.entry((from, to)).or_default();
         *sent += 1;
-        *sent
+        let number = *sent;
+        if state.is_shaky(from, to) {
+            state.shaky.insert((from, to, number));
+        }
+        number
+    }
+
+    /// A coroutine that may be watched has started.
+    pub(crate) fn started(&self, who: Who, coroutine: u64) {
+        let mut state = self.lock();
+        let mortals = state.mortals.entry(who).or_default();
+        mortals.insert(coroutine, 0);
     }
 
     /// A letter came to `here`.
@@ -127,6 +175,12 @@ impl Checks {
             ));
         }
         state.received.insert((from, to, number));
+        let pair = ordered((from.0, to.0));
+        state.look_at_troubles();
+        // What is in trouble for long enough is never calm.
+        if state.calm.get(&pair).is_none_or(|at| at.elapsed() > CALM) {
+            state.met.insert((here, from));
+        }
     }
 
     /// Somebody begins to wait for a peer.
@@ -135,6 +189,10 @@ impl Checks {
     }
 
     pub(crate) fn watch(&self, by: Who, on: Who, coroutine: u64) -> u64 {
+        let mut state = self.lock();
+        let mortals = state.mortals.entry(on).or_default();
+        *mortals.entry(coroutine).or_default() += 1;
+        drop(state);
         let what = format_args!("monitor of {coroutine}");
         self.begin(what, by, on, Some(coroutine))
     }
@@ -149,6 +207,7 @@ impl Checks {
             on,
             since: Instant::now(),
             watched,
+            shaky: state.is_shaky(by, on),
         };
         state.waits.insert(number, wait);
         number
@@ -161,7 +220,7 @@ impl Checks {
             return;
         };
         let (by, on) = (wait.by, wait.on);
-        let undisturbed = state.is_undisturbed(by, on);
+        let undisturbed = !wait.shaky && state.is_undisturbed(by, on);
         match result {
             Ok(()) => state.confirmed.push((by, on, number)),
             Err(why) if undisturbed => {
@@ -181,7 +240,7 @@ impl Checks {
         if finished && !ended {
             state.wrong(format_args!("{}: the coroutine lives", wait.what));
         }
-        if !finished && state.is_undisturbed(wait.by, wait.on) {
+        if !finished && !wait.shaky && state.is_undisturbed(wait.by, wait.on) {
             state.wrong(format_args!("{}: {exit} for no reason", wait.what));
         }
     }
@@ -190,6 +249,9 @@ impl Checks {
     pub(crate) fn ended(&self, coroutine: u64) {
         let mut state = self.lock();
         state.note(format_args!("coroutine {coroutine} ends"));
+        for mortals in state.mortals.values_mut() {
+            mortals.remove(&coroutine);
+        }
         state.ended.insert(coroutine, Instant::now());
     }
 
@@ -216,20 +278,36 @@ impl Checks {
     pub(crate) fn cut(&self, one: usize, other: usize) {
         let mut state = self.lock();
         state.look_at_troubles();
-        let trouble = state.trouble(ordered((one, other)));
+        let pair = ordered((one, other));
+        if !state.survives(pair) {
+            state.part(pair, Instant::now());
+        }
+        let trouble = state.trouble(pair);
         if trouble.until.is_some() {
             trouble.until = Some(Instant::now());
         }
     }
 
-    /// Somebody cannot even begin to send to a peer.
-    pub(crate) fn refused(&self, from: Who, to: Who, why: impl fmt::Display) {
+    /// Somebody cannot even begin to send a letter to a peer.
+    pub(crate) fn refused(&self, from: Who, to: Who, number: u32, why: impl fmt::Display) {
         let mut state = self.lock();
         state.note(format_args!("{from:?} cannot: {why}"));
-        if state.is_undisturbed(from, to) {
+        let is_new = state.shaky.insert((from, to, number));
+        if is_new && state.is_undisturbed(from, to) {
             state.wrong(format_args!("{from:?} cannot send to {to:?}: {why}"));
         }
-        state.disturbed.insert((from.0, to.0));
+    }
+
+    /// There is no room for a letter, while this is kept for peers.
+    pub(crate) fn full(&self, from: Who, to: Who, number: u32, length: usize, kept: usize) {
+        let mut state = self.lock();
+        state.note(format_args!("{from:?} has no room, with {kept} bytes kept"));
+        state.shaky.insert((from, to, number));
+        let waits = |it: &Wait| it.by == from && it.on == to && it.watched.is_none();
+        let waiting = state.waits.values().any(waits);
+        if !waiting && kept + length + SLACK / 64 < self.nature.outbox {
+            state.wrong(format_args!("{from:?} has room for {to:?}"));
+        }
     }
 
     /// From here on anything may get lost between two.
@@ -260,8 +338,10 @@ impl Checks {
         }
         for ((from, to), sent) in std::mem::take(&mut state.sent) {
             let of_pair = (from, to, 0)..=(from, to, u32::MAX);
-            let came = state.received.range(of_pair).count();
-            if !state.disturbed.contains(&(from.0, to.0)) && came != sent as usize {
+            let came = state.received.range(of_pair.clone());
+            let came = came.filter(|letter| !state.shaky.contains(letter)).count();
+            let sent = sent as usize - state.shaky.range(of_pair).count();
+            if !state.disturbed.contains(&(from.0, to.0)) && came != sent {
                 state.wrong(format_args!(
                     "nothing disturbed {from:?} and {to:?}, and {came} of {sent} letters came"
                 ));
@@ -294,13 +374,50 @@ impl State {
     /// forgotten.
     fn look_at_troubles(&mut self) {
         let now = Instant::now();
-        let disturbed = &mut self.disturbed;
-        self.troubles.retain(|&(one, other), trouble| {
-            if trouble.until.unwrap_or(now) - trouble.since > SHORT {
-                disturbed.extend([(one, other), (other, one)]);
+        for (pair, trouble) in self.troubles.clone() {
+            let until = trouble.until.unwrap_or(now);
+            if self.is_long(pair, until - trouble.since) {
+                self.part(pair, until);
             }
-            trouble.until.is_none_or(|until| now - until < RECOVERED)
-        });
+        }
+        self.troubles
+            .retain(|_, trouble| trouble.until.is_none_or(|until| now - until < RECOVERED));
+    }
+
+    /// Whether what lasts for so long may end a session.
+    fn is_long(&self, pair: (usize, usize), lasts: Duration) -> bool {
+        let survives = self.survives(pair);
+        lasts > if survives { SHORT } else { UNNOTICED }
+    }
+
+    /// Whether a session of the two survives its link: one that does not listen is taken for dead
+    /// when its connection is closed.
+    fn survives(&self, (one, other): (usize, usize)) -> bool {
+        let hidden = |index: usize| {
+            let lives = self.places.range((index, 0)..=(index, u32::MAX));
+            lives
+                .last()
+                .is_some_and(|(_, place)| *place == Place::Nowhere)
+        };
+        !hidden(one) && !hidden(other)
+    }
+
+    /// The session of two may be over.
+    fn part(&mut self, (one, other): (usize, usize), at: Instant) {
+        self.disturbed.extend([(one, other), (other, one)]);
+        self.calm.insert((one, other), at);
+        self.met
+            .retain(|&(by, on)| ordered((by.0, on.0)) != (one, other));
+    }
+
+    /// Whether nothing is promised of what goes to a peer: it cannot be dialled, and is not known
+    /// to have dialled.
+    fn is_shaky(&mut self, by: Who, on: Who) -> bool {
+        self.look_at_troubles();
+        let [by_is, on_is] = [by, on].map(|who| self.places[&who]);
+        // Whoever was dialled by it takes it at its word, and for dead when nobody is there.
+        let disbelieved = [by_is, on_is].contains(&Place::OtherPort);
+        disbelieved || (on_is != Place::True && !self.met.contains(&(by, on)))
     }
 
     /// Whether nothing has happened between two by which anything may have got lost.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use coros_net::sim::SimNetwork;
 
-use super::checks::{Checks, MAX_LATENCY, SHORT_IDLE};
-use super::site::{How, Site};
+use super::checks::{Checks, MAX_LATENCY, Who};
+use super::nature::Nature;
+use super::site::{HOLE, How, Site};
 use crate::common::seeds::{Outcome, Random, in_virtual_time};
 
 const STEPS: usize = 60;
@@ -41,21 +42,41 @@ impl Schedule {
         let network = SimNetwork::new(random.next());
         let latency = Duration::from_millis(1 + random.below(MAX_LATENCY.as_millis() as u64));
         network.latency(Duration::ZERO..=latency);
-        let often = random.below(10) == 0;
-        let checks = Checks::new(if often { SHORT_IDLE } else { 8 * SHORT_IDLE });
-        let mut sites = Vec::new();
-        for index in 0..3 + random.below(3) as usize {
-            sites.push(Site::start(&network, (index, 1), &checks).await);
-        }
-        Schedule {
+        let nature = Nature::of(&mut random);
+        let checks = Checks::new(nature);
+        checks.note(format_args!("{nature:?}"));
+        let mut schedule = Schedule {
             random,
             network,
             checks,
-            sites,
+            sites: Vec::new(),
             blocked: BTreeSet::new(),
             frozen: BTreeSet::new(),
             mortals: 0,
+        };
+        for index in 0..3 + schedule.random.below(3) as usize {
+            let site = schedule.start((index, 1)).await;
+            schedule.sites.push(site);
         }
+        schedule.close_hole();
+        schedule
+    }
+
+    async fn start(&mut self, who: Who) -> Site {
+        let place = self.checks.nature.place(who.0, &mut self.random);
+        Site::start(&self.network, who, place, &self.checks).await
+    }
+
+    /// Nothing ever comes back from there.
+    fn close_hole(&self) {
+        let hosts = self.sites.iter().map(|site| &site.host);
+        self.network.partition([&self.network.host(HOLE)], hosts);
+    }
+
+    fn heal(&mut self) {
+        self.network.heal();
+        self.close_hole();
+        self.blocked.clear();
     }
 
     async fn step(&mut self) {
@@ -65,6 +86,9 @@ impl Schedule {
             60..65 => self.end_one(),
             65..85 => self.pass_time().await,
             _ => self.fault().await,
+        }
+        for site in &self.sites {
+            self.checks.keeps(site.who, site.node.census());
         }
     }
 
@@ -93,7 +117,8 @@ impl Schedule {
                 1 => How::Deliver,
                 _ => How::Ask,
             };
-            self.sites[from].write(who, how).await;
+            let ballast = self.random.below(self.checks.nature.ballast) as usize;
+            self.sites[from].write(who, how, ballast).await;
         }
     }
 
@@ -127,18 +152,12 @@ impl Schedule {
         let hosts = [one, other].map(|index| self.sites[index].host.clone());
         match self.random.below(12) {
             0..2 => self.split(),
-            2..4 => {
-                self.network.partition([&hosts[0]], [&hosts[1]]);
-                self.blocked.extend([(one, other), (other, one)]);
-            }
+            2..4 => self.block([one], &[other]),
             4 => {
                 self.network.partition_one_way([&hosts[0]], [&hosts[1]]);
                 self.blocked.insert((one, other));
             }
-            5..7 => {
-                self.network.heal();
-                self.blocked.clear();
-            }
+            5..7 => self.heal(),
             7 => {
                 self.checks.cut(one, other);
                 self.network.cut(&hosts[0], &hosts[1]);
@@ -156,25 +175,25 @@ impl Schedule {
 
     /// Some against the rest.
     fn split(&mut self) {
-        let sides: Vec<bool> = self
-            .sites
-            .iter()
-            .map(|_| self.random.below(2) == 0)
-            .collect();
-        let side = |which: bool| {
-            let sites = self.sites.iter().zip(&sides);
-            sites.filter(move |(_, side)| **side == which)
-        };
-        for (one, _) in side(true) {
-            for (other, _) in side(false) {
-                let (one, other) = (one.who.0, other.who.0);
-                self.blocked.extend([(one, other), (other, one)]);
+        let all = 0..self.sites.len();
+        let (some, rest): (Vec<_>, Vec<_>) = all.partition(|_| self.random.below(2) == 0);
+        self.block(some, &rest);
+    }
+
+    /// Nothing gets from some to others; nor back, unless that is the nature of this network.
+    fn block(&mut self, some: impl IntoIterator<Item = usize>, others: &[usize]) {
+        for one in some {
+            for &other in others {
+                let [from, to] = [one, other].map(|index| &self.sites[index].host);
+                self.blocked.insert((one, other));
+                if self.checks.nature.one_way {
+                    self.network.partition_one_way([from], [to]);
+                } else {
+                    self.network.partition([from], [to]);
+                    self.blocked.insert((other, one));
+                }
             }
         }
-        self.network.partition(
-            side(true).map(|(site, _)| &site.host),
-            side(false).map(|(site, _)| &site.host),
-        );
     }
 
     fn thaw(&mut self) {
@@ -199,10 +218,10 @@ impl Schedule {
         self.restart(index).await;
     }
 
+    /// Another node takes the place, of the same name.
     async fn restart(&mut self, index: usize) {
         let (_, life) = self.sites[index].who;
-        let again = Site::start(&self.network, (index, life + 1), &self.checks).await;
-        self.sites[index] = again;
+        self.sites[index] = self.start((index, life + 1)).await;
     }
 
     fn disturb_all_with(&self, index: usize) {
@@ -233,19 +252,32 @@ impl Schedule {
                     .get_disjoint_mut([from, to])
                     .expect("two different ones");
                 sender.meet(receiver);
-                self.sites[from].write(who, How::Deliver).await;
+                self.sites[from].write(who, How::Deliver, 0).await;
             }
         }
     }
 
-    /// Everything is well again: so everybody reaches everybody, and nothing waits any more.
+    /// Everybody writes to those that are no more, too.
+    async fn write_to_the_dead(&mut self) {
+        for site in &self.sites {
+            for who in site.acquaintances() {
+                if self.sites[who.0].who != who {
+                    site.write(who, How::Deliver, 0).await;
+                }
+            }
+        }
+    }
+
+    /// Everything is well again: so everybody reaches everybody, nothing waits any more, and nothing
+    /// is left.
     async fn finish(mut self) -> Outcome {
         self.checks.note("all is well again");
-        self.network.heal();
-        self.blocked.clear();
+        self.heal();
         self.thaw();
         self.now_deaf();
+        tokio::time::sleep(PATIENCE).await;
         for site in &mut self.sites {
+            self.checks.watched(site.who, site.node.census());
             for number in site.mortals() {
                 site.end_mortal(number);
             }
@@ -253,16 +285,41 @@ impl Schedule {
         tokio::time::sleep(PATIENCE).await;
         // A session that only the peer knows to be over is found out by its next use.
         self.write_all().await;
+        self.write_to_the_dead().await;
         tokio::time::sleep(PATIENCE).await;
         self.checks.all_is_well();
         self.write_all().await;
         tokio::time::sleep(PATIENCE).await;
+        self.check_rest().await;
+        let (wrong, trace) = self.checks.finish();
+        Outcome::of(wrong, trace, &self.network)
+    }
+
+    async fn check_rest(&mut self) {
+        for site in &mut self.sites {
+            site.forget();
+        }
+        let member = self.checks.nature.member;
+        // Without members each looks after those that it has a dormant session with.
+        let idle = self.checks.nature.idle * 22;
+        tokio::time::sleep(if member { 6 * PATIENCE } else { idle }).await;
+        let id = |site: &Site| site.node.location().node;
+        let alive: Vec<_> = self.sites.iter().map(|it| (it.who, id(it))).collect();
+        for site in &self.sites {
+            let peers = site.node.peers().into_iter().map(|peer| peer.node);
+            let present = peers.chain([id(site)]).collect();
+            self.checks.present(site.who, &present, &alive);
+            self.checks.is_at_rest(site.who, site.node.census());
+        }
         for site in &self.sites {
             site.node.close().await;
         }
-        drop(self.sites);
+        for site in self.sites.drain(..) {
+            let node = site.node.clone();
+            let who = site.who;
+            drop(site);
+            self.checks.has_closed(who, node.census());
+        }
         tokio::time::sleep(PATIENCE).await;
-        let (wrong, trace) = self.checks.finish();
-        Outcome::of(wrong, trace, &self.network)
     }
 }

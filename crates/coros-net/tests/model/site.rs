@@ -2,19 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use coros_core::{Address, Context, Exit, Reply};
+use coros_core::{Address, Context, Exit, Reply, SendError};
 use coros_net::Node;
 use coros_net::sim::{SimHost, SimNetwork};
 use serde::{Deserialize, Serialize};
 
 use super::checks::{Checks, GRACE, HANDSHAKE, SILENCE, Who};
+use super::nature::{PORT, Place};
 use crate::common::{polled, sent};
+
+/// A host that nothing comes back from.
+pub(crate) const HOLE: &str = "hole";
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Letter {
     from: Who,
     to: Who,
     number: u32,
+    ballast: Vec<u8>,
+    guest: Option<Address<()>>,
     reply: Option<Reply<u32>>,
 }
 
@@ -38,32 +44,47 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) async fn start(network: &SimNetwork, who: Who, checks: &Checks) -> Self {
+    pub(crate) async fn start(
+        network: &SimNetwork,
+        who: Who,
+        place: Place,
+        checks: &Checks,
+    ) -> Self {
         let host = network.host(&format!("n{}", who.0));
-        let builder = host
+        let [first, hole] = ["n0", HOLE].map(|name| network.host(name).ip());
+        let nature = checks.nature;
+        let mut builder = host
             .builder()
-            .member(false)
-            .listen((host.ip(), 7000).into())
+            .member(nature.member)
+            .listen((host.ip(), PORT).into())
             .silence(SILENCE)
             .grace(GRACE)
-            .idle(checks.idle)
+            .idle(nature.idle)
+            .outbox(nature.outbox)
             .handshake_limit(HANDSHAKE);
+        if nature.member && who.0 > 0 {
+            builder = builder.peer(std::net::SocketAddr::from((first, PORT)));
+        }
+        builder = match place {
+            Place::True => builder,
+            Place::Nowhere => builder.no_listen(),
+            _ => builder.advertise(place.advertised(host.ip(), first, hole)),
+        };
+        checks.starts(who, place);
         let node = builder.build().await.expect("the port is free");
         let noted = checks.clone();
-        node.on_peer_event(move |event| {
-            let (what, peer) = match &event {
-                coros_net::PeerEvent::Joined(peer) => ("joined", peer),
-                coros_net::PeerEvent::Left(peer) => ("left", peer),
-                coros_net::PeerEvent::Lost(peer, _) => ("lost", peer),
-                coros_net::PeerEvent::Returned(peer) => ("returned", peer),
-                other => panic!("{other:?}"),
-            };
-            noted.note(format_args!("{who:?}: {} {what}", peer.name));
-        });
+        node.on_peer_event(move |event| noted.told(who, &event));
         let recorded = checks.clone();
-        let inbox = coros_core::spawn(async move |mut me: Context<Letter>| {
+        let inbox = match nature.capacity {
+            Some(letters) => coros_core::build().capacity(letters),
+            None => coros_core::build(),
+        };
+        let inbox = inbox.spawn(async move |mut me: Context<Letter>| {
             while let Some(letter) = me.receive().await {
                 recorded.received(who, letter.from, letter.to, letter.number);
+                if !nature.slow.is_zero() {
+                    tokio::time::sleep(nature.slow).await;
+                }
                 if let Some(reply) = letter.reply {
                     reply.send(letter.number);
                 }
@@ -80,6 +101,11 @@ impl Site {
         }
     }
 
+    /// Forgets all that it knows of others.
+    pub(crate) fn forget(&mut self) {
+        self.known.clear();
+    }
+
     /// Gets to know where another one gets letters.
     pub(crate) fn meet(&mut self, other: &Site) {
         let (home, abroad) = (&other.node, &self.node);
@@ -93,21 +119,36 @@ impl Site {
         self.known.keys().copied().collect()
     }
 
-    pub(crate) async fn write(&self, to: Who, how: How) {
+    pub(crate) async fn write(&self, to: Who, how: How, ballast: usize) {
         let (from, checks) = (self.who, self.checks.clone());
         let address = self.known[&to].clone();
         let number = checks.number(from, to);
+        // One whom nobody else knows.
+        let guest = number.is_multiple_of(4).then(|| {
+            let guest = checks.guest(from);
+            let coro = coros_core::spawn(async move |mut me: Context<()>| {
+                me.receive().await;
+                drop(guest);
+            });
+            coro.address()
+        });
         let letter = move |reply| Letter {
             from,
             to,
             number,
+            ballast: vec![7; ballast],
+            guest,
             reply,
         };
         let what = format!("{how:?} of {number} to {to:?}");
         checks.note(format_args!("{from:?} begins {what}"));
         if let How::Send = how {
-            if let Err(error) = address.send(letter(None)) {
-                checks.refused(from, to, error);
+            match address.send(letter(None)) {
+                Ok(()) => {}
+                Err(SendError::Full(_)) => {
+                    checks.full(from, to, number, ballast, self.node.census().queued);
+                }
+                Err(error) => checks.refused(from, to, number, error),
             }
             return;
         }
@@ -141,6 +182,7 @@ impl Site {
             me.receive().await;
             checks.ended(number);
         });
+        self.checks.started(self.who, number);
         self.mortals.insert(number, coro.address());
     }
 
