@@ -11,7 +11,10 @@ use crate::log::{between, now, say};
 use crate::site::{Letter, soon};
 
 /// What each letter of the flood weighs.
-const FREIGHT: usize = 1024;
+pub(crate) const FREIGHT: usize = 1024;
+
+/// Each so many of the senders never waits for its turn.
+const PUSHY: usize = 50;
 
 /// Takes a letter now and then.
 pub(crate) fn slow() -> Address<Letter> {
@@ -39,15 +42,18 @@ pub(crate) fn flood(
     quiet: &watch::Sender<bool>,
 ) {
     quiet.send_replace(false);
-    for _ in 0..senders {
+    for n in 0..senders {
         let (to, mut quiet) = (to.clone(), quiet.subscribe());
         tasks.spawn(async move {
             let sending = async {
                 loop {
-                    // Whoever is told that there is no room waits until there is.
+                    // Most who are told that there is no room wait until there is. Some try
+                    // again and again: they fill whatever has no bound.
                     let freight = Letter::Freight(vec![7; FREIGHT]);
-                    if to.send(freight).is_err() {
-                        let _ = to.deliver(Letter::Freight(vec![8; FREIGHT])).await;
+                    match to.send(freight) {
+                        Ok(()) => {}
+                        Err(_) if n % PUSHY == 0 => sleep(Duration::from_millis(2)).await,
+                        Err(error) => drop(to.deliver(error.into_message()).await),
                     }
                     tokio::task::yield_now().await;
                 }

@@ -205,6 +205,14 @@ impl Site {
         at
     }
 
+    /// Ends by itself, as it is told. When that was.
+    pub(crate) fn obeys_and_ends(&mut self, command: &str) -> u64 {
+        let at = now();
+        self.tell(command);
+        self.end();
+        at
+    }
+
     /// Waits until the process is gone.
     pub(crate) fn end(&mut self) {
         self.child.wait().expect("it is our child");
