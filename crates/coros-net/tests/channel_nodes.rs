@@ -459,6 +459,48 @@ async fn hierarchies_span_nodes_in_both_directions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_ends_below_is_not_counted_above() {
+    let scene = Scene::<3>::set().await;
+    let [top, middle, bottom] = ["top", "middle", "bottom"].map(Channel::named);
+    // bottom at b feeds middle at a, and top at a feeds bottom: its home is told either way.
+    let bottom_at_a = scene.see(1, 0, &bottom);
+    let top_at_b = scene.see(0, 1, &top);
+    assert_eq!(top_at_b.subscribe_channel_checked(&bottom).await, Ok(true));
+    assert_eq!(
+        middle.subscribe_channel_checked(&bottom_at_a).await,
+        Ok(true)
+    );
+    let ends = || {
+        let coro = coros_core::spawn(async |mut me: Context<u32>| me.receive().await);
+        coro.address()
+    };
+    // One was there before anybody above was told how many there are, one is of a third node.
+    let early = ends();
+    bottom.subscribe(&early).unwrap();
+    let (stays, _received) = collector();
+    bottom.subscribe(&stays).unwrap();
+    let elsewhere = ends();
+    let bytes = scene.nodes[2].encode(&elsewhere).expect("addresses travel");
+    let at_b: Address<u32> = scene.nodes[1].decode(&bytes).expect("and arrive");
+    bottom.subscribe(&at_b).unwrap();
+    tokio::time::sleep(SECOND).await;
+    let late = ends();
+    bottom.subscribe(&late).unwrap();
+    tokio::time::sleep(SECOND).await;
+    assert_eq!([&top, &middle].map(Channel::subscribers), [4, 4]);
+    for (gone, left) in [early, late, elsewhere].into_iter().zip([3, 2, 1]) {
+        gone.terminate();
+        gone.exit().await;
+        tokio::time::sleep(SECOND).await;
+        assert_eq!([&top, &middle].map(Channel::subscribers), [left; 2]);
+    }
+    // So nobody is counted whom a delivery does not reach, and it waits for more.
+    let start = Instant::now();
+    assert_eq!(top.deliver(1, 2, 4 * SECOND).await, Ok(1));
+    assert!(start.elapsed() > 3 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn cycles_across_nodes_are_refused() {
     let scene = Scene::<3>::set().await;
     let [a, b, c] = ["a", "b", "c"].map(Channel::<u32>::named);

@@ -43,12 +43,13 @@ impl<M: Clone + Send + 'static> Channel<M> {
         }
     }
 
-    /// Counts the subscribers; if `here`, those of this node where this channel is a relay. A
-    /// subscription after the return resolves `changes`.
+    /// Counts the subscribers; if `here`, for another node: where this channel is a relay, those of
+    /// this node. A subscription after the return resolves `changes`, and if `here` an end as well.
     pub(super) fn count(&self, here: bool, mut changes: Option<&mut Changes>) -> usize {
         let mut count: usize = 0;
         let mut open = vec![self.clone()];
         let mut first = true;
+        let told_afar = here;
         while let Some(channel) = open.pop() {
             // Before it is looked at.
             if let Some(changes) = &mut changes {
@@ -60,6 +61,9 @@ impl<M: Clone + Send + 'static> Channel<M> {
             {
                 count = count.saturating_add(home.total());
                 continue;
+            }
+            if told_afar {
+                channel.notice_ends();
             }
             let list = Arc::clone(&lock(&channel.inner.state).subscribers);
             let alive = list.alive();

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use indexmap::IndexMap;
 
 use super::subscribe::Watched;
-use super::{Channel, Inner};
+use super::subscribers::Subscribers;
+use super::{Afar, Channel, Inner, State};
 use crate::address::Watch;
 use crate::primitives::lock;
 use crate::remote::{NodeId, OnExit};
@@ -69,23 +70,21 @@ impl<M> Channel<M> {
 
 impl<M> Inner<M> {
     fn end(&self) {
-        let (dropped, watchers, registered) = {
+        let (released, transform, watchers, registered) = {
             let mut state = lock(&self.state);
             self.closed.store(true, Relaxed);
-            let subscribers = std::mem::take(&mut state.subscribers);
-            let watched = std::mem::take(&mut state.watched);
             (
-                (subscribers, watched, state.transform.take()),
+                state.release(),
+                state.transform.take(),
                 std::mem::take(&mut state.afar.watchers),
                 state.registered,
             )
         };
-        for relay in dropped.0.relays.values() {
+        for relay in released.subscribers.relays.values() {
             relay.tell_closed();
         }
-        // Dropping addresses wakes coroutines: not under the lock.
-        unwatch(dropped.1);
-        drop((dropped.0, dropped.2));
+        released.unwatch();
+        drop(transform);
         self.changed.notify_waiters();
         for watcher in watchers {
             watcher(Exit::Finished);
@@ -97,26 +96,48 @@ impl<M> Inner<M> {
 
     /// Lets go of all who have subscribed at a relay.
     pub(super) fn release_all(&self) {
-        let dropped = {
-            let mut state = lock(&self.state);
-            let watched = std::mem::take(&mut state.watched);
-            (std::mem::take(&mut state.subscribers), watched)
-        };
-        if let Some(home) = &self.home {
-            for coroutine in &dropped.0.addresses {
-                coroutine.unwatch(home.take_watch(coroutine.id()));
-            }
-        }
-        unwatch(dropped.1);
-        drop(dropped.0);
+        let released = lock(&self.state).release();
+        released.unwatch();
         self.changed.notify_waiters();
     }
 }
 
-/// Takes back that the end of coroutines of other nodes is told.
-fn unwatch<M>(watched: IndexMap<Watched<M>, Option<Watch>>) {
-    for (coroutine, watch) in watched {
-        coroutine.0.unwatch(watch);
+/// Who had subscribed. Dropping addresses wakes coroutines: not under the lock.
+struct Released<M> {
+    subscribers: Arc<Subscribers<M>>,
+    watched: IndexMap<Watched<M>, Option<Watch>>,
+    ends: HashMap<u64, Watch>,
+}
+
+impl<M> State<M> {
+    fn release(&mut self) -> Released<M> {
+        let ends = self.afar.ends.as_mut().map(std::mem::take);
+        Released {
+            subscribers: std::mem::take(&mut self.subscribers),
+            watched: std::mem::take(&mut self.watched),
+            ends: ends.unwrap_or_default(),
+        }
+    }
+}
+
+impl<M> Released<M> {
+    /// Takes back that the end of coroutines is told.
+    fn unwatch(mut self) {
+        for (coroutine, watch) in self.watched {
+            coroutine.0.unwatch(watch);
+        }
+        for coroutine in &self.subscribers.addresses {
+            if coroutine.remote_id().is_none() {
+                coroutine.unwatch(self.ends.remove(&coroutine.id()));
+            }
+        }
+    }
+}
+
+impl Afar {
+    /// What takes back that a coroutine's end is told, once.
+    pub(super) fn take_end(&mut self, coroutine: u64) -> Option<Watch> {
+        self.ends.as_mut()?.remove(&coroutine)
     }
 }
 

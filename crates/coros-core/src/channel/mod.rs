@@ -141,6 +141,9 @@ struct Afar {
     turns: HashMap<Option<NodeId>, usize>,
     /// Whether a task tells relays how many subscribers there are.
     telling: bool,
+    /// What takes back that the end of a subscribed coroutine of this node is told. `None` as long as
+    /// no other node has to know how many there are.
+    ends: Option<HashMap<u64, Watch>>,
 }
 
 impl<M> State<M> {
@@ -177,7 +180,10 @@ impl<M> Channel<M> {
             subscribers: Arc::default(),
             look_at: subscribers::LOOK_AT_LEAST,
             watched: IndexMap::new(),
-            afar: Afar::default(),
+            afar: Afar {
+                ends: home.is_some().then(HashMap::new),
+                ..Afar::default()
+            },
         };
         Channel {
             inner: Arc::new(Inner {

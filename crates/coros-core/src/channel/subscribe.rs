@@ -1,11 +1,11 @@
 //! Coroutines that subscribe, here and on other nodes.
 
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 
 use indexmap::Equivalent;
 
-use super::remote::Home;
 use super::{Channel, SubscribeError, subscribers};
 use crate::Address;
 use crate::primitives::lock;
@@ -41,19 +41,18 @@ impl<M: Clone + Send + 'static> Channel<M> {
         if coroutine.is_closed() || !self.enter(coroutine)? {
             return Ok(false);
         }
-        if let Some(home) = &self.inner.home {
-            self.release_at_end(home, coroutine);
-            if let Err(error) = self.reach_home_anew(home) {
-                self.unsubscribe(coroutine);
-                return Err(SubscribeError::from_carry(self, coroutine, &error));
-            }
+        if let Some(home) = &self.inner.home
+            && let Err(error) = self.reach_home_anew(home)
+        {
+            self.unsubscribe(coroutine);
+            return Err(SubscribeError::from_carry(self, coroutine, &error));
         }
         Ok(true)
     }
 
     /// Enters a subscriber in the list here. False when it is there.
     fn enter(&self, coroutine: &Address<M>) -> Result<bool, SubscribeError> {
-        let (ended, unwatched) = {
+        let (ended, unwatched, told) = {
             let mut state = lock(&self.inner.state);
             if self.is_closed() {
                 return Err(SubscribeError::closed(self));
@@ -72,44 +71,67 @@ impl<M: Clone + Send + 'static> Channel<M> {
                 ended
             };
             let watched = &mut state.watched;
-            let unwatched = coroutine.remote_id().is_some()
-                && watched.insert(Watched(coroutine.clone()), None).is_none();
-            (ended, unwatched)
+            let afar = coroutine.remote_id().is_some();
+            let unwatched = afar && watched.insert(Watched(coroutine.clone()), None).is_none();
+            let told = !afar && state.afar.ends.is_some();
+            (ended, unwatched, told)
         };
         drop(ended);
         self.inner.changed.notify_waiters();
+        if told {
+            self.release_at_end(coroutine);
+        }
         if unwatched {
             self.release_at_exit(Watched(coroutine.clone()));
         }
         Ok(true)
     }
 
-    /// At a relay: the home has to know when the last subscriber has ended.
-    fn release_at_end(&self, home: &Home<M>, coroutine: &Address<M>) {
-        let (relay, id) = (Arc::downgrade(&self.inner), coroutine.id());
-        let key = coroutine.watch(Box::new(move |_| {
-            if let Some(inner) = Weak::upgrade(&relay) {
-                Channel { inner }.let_go_of(id);
+    /// Other nodes are told how many coroutines have subscribed: from now on it is noticed when one of
+    /// this node ends.
+    pub(super) fn notice_ends(&self) {
+        let present = {
+            let mut state = lock(&self.inner.state);
+            if state.afar.ends.is_some() {
+                return;
             }
-        }));
-        if let Some(key) = key {
-            home.keep_watch(id, key);
-            if coroutine.is_closed() {
-                home.take_watch(id);
-            }
+            state.afar.ends = Some(HashMap::new());
+            let here = |it: &&Address<M>| it.remote_id().is_none();
+            let addresses = state.subscribers.addresses.iter();
+            addresses.filter(here).cloned().collect::<Vec<_>>()
+        };
+        for coroutine in &present {
+            self.release_at_end(coroutine);
         }
     }
 
-    /// At a relay: a coroutine of this node has ended.
+    /// A coroutine of this node will be let go of when it ends.
+    fn release_at_end(&self, coroutine: &Address<M>) {
+        let (channel, id) = (Arc::downgrade(&self.inner), coroutine.id());
+        let watch = coroutine.watch(Box::new(move |_| {
+            if let Some(inner) = Weak::upgrade(&channel) {
+                Channel { inner }.let_go_of(id);
+            }
+        }));
+        let mut state = lock(&self.inner.state);
+        // It may have been unsubscribed, or have ended, meanwhile.
+        let subscribed = state.subscribers.addresses.contains(coroutine);
+        if let Some(ends) = state.afar.ends.as_mut().filter(|_| subscribed) {
+            ends.extend(watch.map(|watch| (id, watch)));
+        } else {
+            drop(state);
+            coroutine.unwatch(watch);
+        }
+    }
+
+    /// A coroutine of this node has ended.
     fn let_go_of(&self, id: u64) {
         let ended = {
             let mut state = lock(&self.inner.state);
             let list = Arc::make_mut(&mut state.subscribers);
-            list.addresses.swap_take(&Number(id))
+            let address = list.addresses.swap_take(&Number(id));
+            (address, state.afar.take_end(id))
         };
-        if let Some(home) = &self.inner.home {
-            home.take_watch(id);
-        }
         drop(ended);
         self.subscriber_gone();
     }
@@ -156,6 +178,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
             (watched, address)
         };
         drop(released);
+        self.subscriber_gone();
     }
 
     /// Takes a coroutine's subscription back and releases it. False when it had none.
@@ -168,7 +191,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
         {
             return home.subscribe(coroutine, false).is_ok();
         }
-        let (removed, watched) = {
+        let (removed, watched, end) = {
             let mut state = lock(&self.inner.state);
             if !state.subscribers.addresses.contains(coroutine) {
                 return false;
@@ -178,14 +201,14 @@ impl<M: Clone + Send + 'static> Channel<M> {
             let watched = removed
                 .as_ref()
                 .and_then(|removed| state.watched.swap_remove_entry(removed));
-            (removed, watched)
+            let here = coroutine.remote_id().is_none();
+            let end = here.then(|| state.afar.take_end(coroutine.id()));
+            (removed, watched, end.flatten())
         };
         if let Some((watched, watch)) = watched {
             watched.0.unwatch(watch);
         }
-        if let Some(home) = &self.inner.home {
-            coroutine.unwatch(home.take_watch(coroutine.id()));
-        }
+        coroutine.unwatch(end);
         let was_subscribed = removed.is_some();
         drop(removed);
         self.subscriber_gone();

@@ -1,6 +1,5 @@
 //! The home of a channel, as its relay on another node sees it.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -14,7 +13,6 @@ use super::line::Line;
 use super::relays::{self, Key};
 use super::wire::{Below, Delivered, Report, Up, Way};
 use crate::Exit;
-use crate::address::Watch;
 use crate::channel::{Channel, ChannelError, Inner, SubscribeError};
 use crate::mailbox::oneshot;
 use crate::primitives::{Mutex, lock};
@@ -51,8 +49,6 @@ struct State<M> {
     inlet_id: u64,
     number: u64,
     reported: Report,
-    /// The watchers of subscribed coroutines of this node.
-    watches: HashMap<u64, Watch>,
 }
 
 impl<M> Home<M> {
@@ -75,7 +71,6 @@ impl<M> Home<M> {
                 inlet_id: 0,
                 number: 0,
                 reported: Report::default(),
-                watches: HashMap::new(),
             }),
         }
     }
@@ -162,15 +157,6 @@ impl<M> Home<M> {
     /// Whether the inlet with this number is the present one.
     pub(super) fn is_inlet(&self, id: u64) -> bool {
         lock(&self.state).inlet_id == id
-    }
-
-    /// The watcher of a coroutine, once.
-    pub(crate) fn take_watch(&self, coroutine: u64) -> Option<Watch> {
-        lock(&self.state).watches.remove(&coroutine)
-    }
-
-    pub(crate) fn keep_watch(&self, coroutine: u64, watch: Watch) {
-        lock(&self.state).watches.insert(coroutine, watch);
     }
 
     /// Forgets the inlet, or only if it is the one with this number. True if it did.
