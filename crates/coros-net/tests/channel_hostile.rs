@@ -126,6 +126,21 @@ async fn a_node_has_one_relay_however_often_it_says_that_it_has_another() {
     assert_eq!(scene.news.subscribers(), 0);
 }
 
+/// An honest relay reports from several threads, so its reports may overtake each other.
+#[tokio::test(start_paused = true)]
+async fn of_two_reports_the_later_one_counts_whichever_comes_first() {
+    let scene = Scene::set().await;
+    // Its end would be that of the relay.
+    let (inlet, _received) = collector::<u32>();
+    scene.rogue.encode(&inlet).expect("it works here");
+    for (number, says, counts) in [(1, 3, 3), (3, 5, 5), (2, 4, 5), (3, 6, 5), (4, 2, 2)] {
+        let relay = scene.named(scene.rogue.location(), inlet.id());
+        let told = Up::Report(relay, report(number, says));
+        soon(scene.up.deliver(told)).await.expect("it works here");
+        assert_eq!(scene.count().await, counts, "after report {number}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_speaks_for_no_other() {
     let scene = Scene::set().await;
