@@ -458,6 +458,25 @@ async fn hierarchies_span_nodes_in_both_directions() {
     quiet(&mut received_c);
 }
 
+/// A number that has to wait for room is told when there is.
+#[tokio::test(start_paused = true)]
+async fn who_subscribes_while_the_way_home_is_full_is_counted() {
+    let scene = Scene::<2>::set().await;
+    let news = Channel::<String>::new();
+    let remote = scene.see(0, 1, &news);
+    let [(first, _f), (second, _s)] = [collector(), collector()];
+    remote.subscribe(&first).unwrap();
+    assert_eq!(settled(&remote).await, 1);
+    let [a, b] = &scene.hosts;
+    scene.network.partition([a], [b]);
+    while remote.send("x".repeat(100 << 10)).is_ok() {}
+    remote.subscribe(&second).unwrap();
+    tokio::time::sleep(SECOND).await;
+    scene.network.heal();
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(news.subscribers(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_ends_below_is_not_counted_above() {
     let scene = Scene::<3>::set().await;

@@ -37,7 +37,8 @@ pub(super) async fn report_changes<M: Clone + Send + 'static>(relay: Weak<Inner<
             channel.report_count(count as u64)
         };
         if let Some(report) = report {
-            // If it does not arrive, the session is over, and the inlet with it.
+            // Dropped, it would be withdrawn while it waits for room. If it does not arrive, the
+            // session is over, and the inlet with it.
             let _ = report.await;
         }
         changes.next().await;
