@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::strangers::stranger;
 use common::*;
 use coros_net::{PeerEvent, Secret};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,34 +69,6 @@ async fn closing_does_not_wait_for_strangers() {
     drop(stranger);
 }
 
-/// What one of the strangers does until it is shown out or has had enough.
-async fn stranger(n: usize, tcp: TcpStream) {
-    let (mut read, mut write) = tcp.into_split();
-    let act = async {
-        match n % 4 {
-            0 => drop(write.write_all(&[n as u8; 300]).await),
-            1 => drop(write.write_all(b"GET / HTTP/1.1\r\n\r\n").await),
-            2 => {
-                let mut pace = tokio::time::interval(Duration::from_secs(1));
-                while write.write_all(&[0x16]).await.is_ok() {
-                    pace.tick().await;
-                }
-            }
-            _ => {}
-        }
-        std::future::pending::<()>().await;
-    };
-    let mut waste = [0; 256];
-    let shown_out = async { while let Ok(1..) = read.read(&mut waste).await {} };
-    // Some stay as long as they can, most make room for the next.
-    let patience = Duration::from_millis(if n % 16 < 4 { 10_000 } else { 40 });
-    tokio::select! {
-        () = shown_out => {}
-        () = act => {}
-        () = tokio::time::sleep(patience) => {}
-    }
-}
-
 /// As many strangers at once as the limit on descriptors allows of any process by default, with
 /// room to spare: both ends are in this one.
 const AT_ONCE: usize = 300;
@@ -114,7 +87,9 @@ async fn crowd(from: [u8; 4], to: SocketAddr) {
             .expect("it is of this machine");
         tokio::spawn(async move {
             if let Ok(tcp) = socket.connect(to).await {
-                stranger(n, tcp).await;
+                // Some stay as long as they can, most make room for the next.
+                let patience = Duration::from_millis(if n % 16 < 4 { 10_000 } else { 40 });
+                let _ = tokio::time::timeout(patience, stranger(n, tcp)).await;
             }
             drop(place);
         });

@@ -6,6 +6,7 @@ pub(crate) mod files;
 pub(crate) mod kept;
 pub(crate) mod meddler;
 pub(crate) mod seeds;
+pub(crate) mod strangers;
 
 use std::future::Future;
 use std::net::SocketAddr;

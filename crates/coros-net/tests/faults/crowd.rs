@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
 use crate::cases;
 use crate::check::Outcome;
 use crate::process::{Setup, introduce};
+use crate::strangers::stranger;
 
 const STRANGERS: usize = 10_000;
 /// Whoever is shown out comes back after this.
@@ -74,31 +74,6 @@ async fn connected(source: usize, to: SocketAddr) -> std::io::Result<TcpStream> 
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 1, high, low], 0).into())?;
     socket.connect(to).await
-}
-
-/// Until it is shown out.
-async fn stranger(n: usize, tcp: TcpStream) {
-    let (mut read, mut write) = tcp.into_split();
-    let act = async {
-        match n % 4 {
-            0 => drop(write.write_all(&[n as u8; 300]).await),
-            1 => drop(write.write_all(b"GET / HTTP/1.1\r\n\r\n").await),
-            2 => {
-                let mut pace = interval(Duration::from_secs(1));
-                while write.write_all(&[0x16]).await.is_ok() {
-                    pace.tick().await;
-                }
-            }
-            _ => {}
-        }
-        std::future::pending::<()>().await;
-    };
-    let mut waste = [0; 256];
-    let shown_out = async { while let Ok(1..) = read.read(&mut waste).await {} };
-    tokio::select! {
-        () = shown_out => {}
-        () = act => {}
-    }
 }
 
 /// The process of the crowd.

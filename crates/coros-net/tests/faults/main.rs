@@ -28,6 +28,9 @@ mod process;
 #[cfg(unix)]
 mod site;
 #[cfg(unix)]
+#[path = "../common/strangers.rs"]
+mod strangers;
+#[cfg(unix)]
 mod table;
 #[cfg(unix)]
 #[path = "../common/trial.rs"]

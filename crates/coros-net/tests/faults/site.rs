@@ -15,6 +15,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
@@ -173,13 +174,21 @@ impl Site {
         let quiet = || self.quiet.subscribe();
         self.tasks
             .spawn(send(format!("{from}>{name}:send"), to.clone(), quiet()));
-        self.tasks.spawn(deliver(
-            format!("{from}>{name}:deliver"),
-            to.clone(),
-            quiet(),
-        ));
-        self.tasks
-            .spawn(ask(format!("{from}>{name}:ask"), to.clone(), quiet()));
+        let (sink, pair) = (to.clone(), format!("{from}>{name}:deliver"));
+        let deliver = {
+            let pair = pair.clone();
+            move |n| {
+                let (sink, letter) = (sink.clone(), Letter::Numbered(pair.clone(), n));
+                async move { sink.deliver(letter).await }
+            }
+        };
+        self.tasks.spawn(confirmed(pair, deliver, quiet()));
+        let (sink, pair) = (to.clone(), format!("{from}>{name}:ask"));
+        let ask = move |_| {
+            let sink = sink.clone();
+            async move { sink.ask(Letter::Question).await }
+        };
+        self.tasks.spawn(confirmed(pair, ask, quiet()));
         self.tasks.spawn(watch(to, quiet()));
     }
 
@@ -244,33 +253,18 @@ async fn send(pair: String, to: Address<Letter>, quiet: watch::Receiver<bool>) {
     }
 }
 
-/// Letters whose arrival is confirmed.
-async fn deliver(pair: String, to: Address<Letter>, quiet: watch::Receiver<bool>) {
+/// What is confirmed or answered, one after the other.
+async fn confirmed<E: Display, F: Future<Output = Result<(), E>>>(
+    pair: String,
+    begin: impl Fn(u64) -> F,
+    quiet: watch::Receiver<bool>,
+) {
     for n in 1.. {
         if !goes_on(&quiet) {
             return;
         }
         let began = now();
-        let delivering = to.deliver(Letter::Numbered(pair.clone(), n));
-        match ended(delivering, quiet.clone()).await {
-            None => return say(format_args!("stuck {pair} {n} {began}")),
-            Some(Ok(())) => say(format_args!("through {pair} {n} {began}")),
-            Some(Err(error)) => {
-                say(format_args!("failed {pair} {n} {began} {error}"));
-                sleep(AGAIN).await;
-            }
-        }
-        sleep(PACE).await;
-    }
-}
-
-async fn ask(pair: String, to: Address<Letter>, quiet: watch::Receiver<bool>) {
-    for n in 1.. {
-        if !goes_on(&quiet) {
-            return;
-        }
-        let began = now();
-        match ended(to.ask(Letter::Question), quiet.clone()).await {
+        match ended(begin(n), quiet.clone()).await {
             None => return say(format_args!("stuck {pair} {n} {began}")),
             Some(Ok(())) => say(format_args!("through {pair} {n} {began}")),
             Some(Err(error)) => {
