@@ -498,7 +498,7 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::any::Any;
     use std::sync::Mutex;
 
@@ -507,7 +507,13 @@ mod tests {
     use super::*;
 
     /// A coroutine of which only its watchers matter.
-    struct Watched(u64, Mutex<Vec<OnExit>>);
+    pub(crate) struct Watched(u64, Mutex<Vec<OnExit>>);
+
+    impl Watched {
+        pub(crate) fn new(id: u64) -> Arc<Self> {
+            Arc::new(Watched(id, Mutex::default()))
+        }
+    }
 
     impl Inlet for Watched {
         fn id(&self) -> u64 {
@@ -536,7 +542,7 @@ mod tests {
     #[test]
     fn however_often_it_is_told_of_a_coroutine_is_watched_once() {
         let exports = Arc::<Exports>::default();
-        let coroutine = Arc::new(Watched(7, Mutex::default()));
+        let coroutine = Watched::new(7);
         let inlet = Arc::clone(&coroutine) as Arc<dyn Inlet>;
         for peer in 1..100 {
             exports.keep(&inlet, Some(NodeId(peer)));
@@ -595,7 +601,7 @@ mod tests {
                 watcher(Exit::Finished);
             }
         };
-        let coroutine = Arc::new(Watched(7, Mutex::default()));
+        let coroutine = Watched::new(7);
         let inlet = Arc::clone(&coroutine) as Arc<dyn Inlet>;
         exports.keep(&inlet, Some(NodeId(1)));
         end(&coroutine);
@@ -613,7 +619,7 @@ mod tests {
     #[test]
     fn a_peer_that_has_left_is_not_told_and_leaves_nothing_behind() {
         let exports = Arc::<Exports>::default();
-        let coroutine = Arc::new(Watched(7, Mutex::default()));
+        let coroutine = Watched::new(7);
         let inlet = Arc::clone(&coroutine) as Arc<dyn Inlet>;
         let (told, exits) = std::sync::mpsc::channel();
         for peer in 1..=3 {

@@ -2,42 +2,17 @@
 //! cross: a coroutine is held as long as there is a handle of it or a message that names it, and
 //! no longer.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use coros_core::remote::{BoxFuture, CarryError, Inlet, NodeId, OnExit, Request};
+use coros_core::remote::{Inlet, NodeId};
 use proptest::prelude::*;
 
 use crate::exports::Exports;
+use crate::exports::tests::Watched;
 use crate::imports::Imports;
 
 const PEER: NodeId = NodeId(7);
-
-/// A coroutine of which only its number matters.
-struct Numbered(u64);
-
-impl Inlet for Numbered {
-    fn id(&self) -> u64 {
-        self.0
-    }
-
-    fn receive(&self, _: &[u8]) -> Result<(), CarryError> {
-        Ok(())
-    }
-
-    fn deliver(&self, _: &[u8]) -> BoxFuture<Result<(), CarryError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn watch(&self, _: OnExit) {}
-
-    fn request(&self, _: Request) {}
-
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-}
 
 /// What handles share; says when it is gone.
 #[derive(Debug)]
@@ -144,7 +119,7 @@ impl Scene {
     }
 
     fn name(&self, coroutine: u64) -> Vec<(Arc<dyn Inlet>, bool)> {
-        let inlet: Arc<dyn Inlet> = Arc::new(Numbered(coroutine));
+        let inlet: Arc<dyn Inlet> = Watched::new(coroutine);
         let named = vec![(inlet, true)];
         drop(self.exports.name(&named, PEER));
         named
