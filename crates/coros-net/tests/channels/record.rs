@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::common::seeds::Notes;
+
 /// What has surely arrived if nothing was in the way.
 const ON_THE_WAY: Duration = Duration::from_secs(2);
 
@@ -17,9 +19,7 @@ pub(crate) type Who = (usize, u32);
 pub(crate) struct Record(Arc<Mutex<State>>);
 
 struct State {
-    began: Instant,
-    trace: Vec<String>,
-    wrong: Vec<String>,
+    notes: Notes,
     senders: Vec<Sender>,
     subscribers: Vec<Subscriber>,
     deliveries: Vec<Delivery>,
@@ -77,9 +77,7 @@ struct Delivery {
 impl Record {
     pub(crate) fn new() -> Self {
         Record(Arc::new(Mutex::new(State {
-            began: Instant::now(),
-            trace: Vec::new(),
-            wrong: Vec::new(),
+            notes: Notes::new(),
             senders: Vec::new(),
             subscribers: Vec::new(),
             deliveries: Vec::new(),
@@ -92,11 +90,11 @@ impl Record {
     }
 
     pub(crate) fn note(&self, what: impl fmt::Display) {
-        self.lock().note(what);
+        self.lock().notes.note(what);
     }
 
     pub(crate) fn wrong(&self, what: impl fmt::Display) {
-        self.lock().wrong(what);
+        self.lock().notes.wrong(what);
     }
 
     pub(crate) fn add_sender(&self, at: Who) -> usize {
@@ -115,7 +113,7 @@ impl Record {
     pub(crate) fn add_subscriber(&self, way: Vec<Who>, is_loose: bool) -> usize {
         let mut state = self.lock();
         let number = state.subscribers.len();
-        state.note(format_args!(
+        state.notes.note(format_args!(
             "subscriber {number} by {way:?}, loose: {is_loose}"
         ));
         state.subscribers.push(Subscriber {
@@ -140,7 +138,9 @@ impl Record {
             loud,
             fate: Fate::Refused,
         });
-        state.note(format_args!("sender {sender} begins {number}: {how}"));
+        state
+            .notes
+            .note(format_args!("sender {sender} begins {number}: {how}"));
         number
     }
 
@@ -157,7 +157,9 @@ impl Record {
     /// There was no answer in time.
     pub(crate) fn timed_out(&self, sender: usize, number: usize) {
         let mut state = self.lock();
-        state.note(format_args!("{number} of {sender} has timed out"));
+        state
+            .notes
+            .note(format_args!("{number} of {sender} has timed out"));
         state.senders[sender].posts[number].fate = Fate::Late;
     }
 
@@ -175,7 +177,7 @@ impl Record {
         // A coroutine that has not confirmed in time may have it or not.
         let in_time = ended - began < limit - answers(limit);
         post.fate = if in_time { Fate::Taken } else { Fate::Open };
-        state.note(format_args!(
+        state.notes.note(format_args!(
             "{number} of {sender} has reached {reached} of {wanted} within {limit:?}"
         ));
         state.deliveries.push(Delivery {
@@ -192,9 +194,11 @@ impl Record {
     /// A subscriber got a message, after it has passed the transform so many times.
     pub(crate) fn got(&self, subscriber: usize, sender: usize, number: usize, passed: u32) {
         let mut state = self.lock();
-        state.note(format_args!("{subscriber} has {number} of {sender}"));
+        state
+            .notes
+            .note(format_args!("{subscriber} has {number} of {sender}"));
         if passed != 1 {
-            state.wrong(format_args!(
+            state.notes.wrong(format_args!(
                 "{number} of {sender} passed {passed} times, {subscriber} has it"
             ));
         }
@@ -205,11 +209,11 @@ impl Record {
         let last = before.map(|got| got.1).filter(in_turn).max();
         let in_turn = in_turn(&number);
         if it.got.contains(&(sender, number)) {
-            state.wrong(format_args!(
+            state.notes.wrong(format_args!(
                 "{number} of {sender} came to {subscriber} twice"
             ));
         } else if in_turn && last.is_some_and(|last| last > number) {
-            state.wrong(format_args!(
+            state.notes.wrong(format_args!(
                 "{number} of {sender} came to {subscriber} after {last:?}"
             ));
         }
@@ -219,14 +223,16 @@ impl Record {
     /// From now on it misses nothing.
     pub(crate) fn has_subscribed(&self, subscriber: usize) {
         let mut state = self.lock();
-        state.note(format_args!("{subscriber} is known to have subscribed"));
+        state
+            .notes
+            .note(format_args!("{subscriber} is known to have subscribed"));
         state.subscribers[subscriber].since = Some(Instant::now());
     }
 
     /// From now on it may miss everything.
     pub(crate) fn lets_go(&self, subscriber: usize) {
         let mut state = self.lock();
-        state.note(format_args!("{subscriber} unsubscribes"));
+        state.notes.note(format_args!("{subscriber} unsubscribes"));
         state.subscribers[subscriber]
             .until
             .get_or_insert_with(Instant::now);
@@ -234,7 +240,7 @@ impl Record {
 
     pub(crate) fn killed(&self, subscriber: usize) {
         let mut state = self.lock();
-        state.note(format_args!("{subscriber} is ended"));
+        state.notes.note(format_args!("{subscriber} is ended"));
         let it = &mut state.subscribers[subscriber];
         let now = Instant::now();
         it.until.get_or_insert(now);
@@ -244,7 +250,7 @@ impl Record {
     /// A subscriber has ended by itself: nobody knows it any more.
     pub(crate) fn ended(&self, subscriber: usize) {
         let mut state = self.lock();
-        state.note(format_args!("{subscriber} was released"));
+        state.notes.note(format_args!("{subscriber} was released"));
         state.subscribers[subscriber].has_ended = true;
     }
 
@@ -254,7 +260,7 @@ impl Record {
 
     pub(crate) fn node_died(&self, who: Who) {
         let mut state = self.lock();
-        state.note(format_args!("{who:?} dies"));
+        state.notes.note(format_args!("{who:?} dies"));
         let now = Instant::now();
         state.dead.insert(who, now);
         for it in &mut state.subscribers {
@@ -268,15 +274,14 @@ impl Record {
     }
 
     /// When all is over: everything that went wrong, and everything that happened.
-    pub(crate) fn finish(&self) -> (Vec<String>, Vec<String>) {
+    pub(crate) fn finish(&self) -> Notes {
         let mut state = self.lock();
         let missed = state.missed();
         let miscounted = state.miscounted();
         for what in missed.into_iter().chain(miscounted) {
-            state.wrong(what);
+            state.notes.wrong(what);
         }
-        let wrong = std::mem::take(&mut state.wrong);
-        (wrong, std::mem::take(&mut state.trace))
+        std::mem::replace(&mut state.notes, Notes::new())
     }
 }
 
@@ -287,17 +292,6 @@ fn answers(limit: Duration) -> Duration {
 }
 
 impl State {
-    fn note(&mut self, what: impl fmt::Display) {
-        let at = self.began.elapsed().as_secs_f64();
-        self.trace.push(format!("{at:9.3}s {what}"));
-    }
-
-    fn wrong(&mut self, what: impl fmt::Display) {
-        let what = what.to_string();
-        self.note(format_args!("WRONG: {what}"));
-        self.wrong.push(what);
-    }
-
     /// What has not come that had to, and what has come that must not.
     fn missed(&self) -> Vec<String> {
         let mut missed = Vec::new();

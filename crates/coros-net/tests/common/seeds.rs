@@ -2,9 +2,11 @@
 //!
 //! `COROS_SIM_SEED=17` runs the schedule of one seed, and prints what happened in it.
 
+use std::fmt::Display;
 use std::ops::Range;
 
 use coros_net::sim::SimNetwork;
+use tokio::time::Instant;
 
 /// What a run leaves behind.
 pub(crate) struct Outcome {
@@ -14,11 +16,41 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// What was noted, each line with the time first, among what the network has seen.
-    pub(crate) fn of(wrong: Vec<String>, noted: Vec<String>, network: &SimNetwork) -> Self {
-        let mut trace = noted;
+    pub(crate) fn of(noted: Notes, network: &SimNetwork) -> Self {
+        let Notes {
+            mut trace, wrong, ..
+        } = noted;
         trace.extend(network.events().iter().map(ToString::to_string));
         trace.sort_by(|a, b| a[..9].cmp(&b[..9]));
         Outcome { wrong, trace }
+    }
+}
+
+/// What happens in a run, line by line, and what of it must not be.
+pub(crate) struct Notes {
+    began: Instant,
+    trace: Vec<String>,
+    wrong: Vec<String>,
+}
+
+impl Notes {
+    pub(crate) fn new() -> Self {
+        Notes {
+            began: Instant::now(),
+            trace: Vec::new(),
+            wrong: Vec::new(),
+        }
+    }
+
+    pub(crate) fn note(&mut self, what: impl Display) {
+        let at = self.began.elapsed().as_secs_f64();
+        self.trace.push(format!("{at:9.3}s {what}"));
+    }
+
+    pub(crate) fn wrong(&mut self, what: impl Display) {
+        let what = what.to_string();
+        self.note(format_args!("WRONG: {what}"));
+        self.wrong.push(what);
     }
 }
 

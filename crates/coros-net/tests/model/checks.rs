@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use self::kept::{SLACK, Story};
 use super::nature::{Nature, Place};
+use crate::common::seeds::Notes;
 
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
@@ -46,9 +47,7 @@ pub(crate) struct Checks {
 }
 
 struct State {
-    began: Instant,
-    trace: Vec<String>,
-    wrong: Vec<String>,
+    notes: Notes,
     /// By sender and receiver: as many letters as were taken, and the last that came.
     sent: BTreeMap<(Who, Who), u32>,
     last: BTreeMap<(Who, Who), u32>,
@@ -102,9 +101,7 @@ struct Wait {
 impl Checks {
     pub(crate) fn new(nature: Nature) -> Self {
         let state = State {
-            began: Instant::now(),
-            trace: Vec::new(),
-            wrong: Vec::new(),
+            notes: Notes::new(),
             sent: BTreeMap::new(),
             last: BTreeMap::new(),
             received: BTreeSet::new(),
@@ -131,12 +128,12 @@ impl Checks {
     }
 
     pub(crate) fn note(&self, what: impl fmt::Display) {
-        self.lock().note(what);
+        self.lock().notes.note(what);
     }
 
     pub(crate) fn starts(&self, who: Who, place: Place) {
         let mut state = self.lock();
-        state.note(format_args!("{who:?} starts, {place:?}"));
+        state.notes.note(format_args!("{who:?} starts, {place:?}"));
         state.places.insert(who, place);
     }
 
@@ -162,15 +159,21 @@ impl Checks {
     /// A letter came to `here`.
     pub(crate) fn received(&self, here: Who, from: Who, to: Who, number: u32) {
         let mut state = self.lock();
-        state.note(format_args!("{here:?} has {number} from {from:?}"));
+        state
+            .notes
+            .note(format_args!("{here:?} has {number} from {from:?}"));
         if here != to {
-            state.wrong(format_args!("{here:?} got what {from:?} sent to {to:?}"));
+            state
+                .notes
+                .wrong(format_args!("{here:?} got what {from:?} sent to {to:?}"));
         }
         let last = state.last.insert((from, to), number).unwrap_or(0);
         if number == last || state.received.contains(&(from, to, number)) {
-            state.wrong(format_args!("{number} from {from:?} came to {to:?} twice"));
+            state
+                .notes
+                .wrong(format_args!("{number} from {from:?} came to {to:?} twice"));
         } else if number < last {
-            state.wrong(format_args!(
+            state.notes.wrong(format_args!(
                 "{number} from {from:?} came to {to:?} after {last}"
             ));
         }
@@ -224,7 +227,9 @@ impl Checks {
         match result {
             Ok(()) => state.confirmed.push((by, on, number)),
             Err(why) if undisturbed => {
-                state.wrong(format_args!("{} failed for no reason: {why}", wait.what));
+                state
+                    .notes
+                    .wrong(format_args!("{} failed for no reason: {why}", wait.what));
             }
             Err(_) => {}
         }
@@ -238,17 +243,21 @@ impl Checks {
         };
         let ended = wait.watched.and_then(|id| state.ended.get(&id)).is_some();
         if finished && !ended {
-            state.wrong(format_args!("{}: the coroutine lives", wait.what));
+            state
+                .notes
+                .wrong(format_args!("{}: the coroutine lives", wait.what));
         }
         if !finished && !wait.shaky && state.is_undisturbed(wait.by, wait.on) {
-            state.wrong(format_args!("{}: {exit} for no reason", wait.what));
+            state
+                .notes
+                .wrong(format_args!("{}: {exit} for no reason", wait.what));
         }
     }
 
     /// A coroutine that may be watched has ended.
     pub(crate) fn ended(&self, coroutine: u64) {
         let mut state = self.lock();
-        state.note(format_args!("coroutine {coroutine} ends"));
+        state.notes.note(format_args!("coroutine {coroutine} ends"));
         for mortals in state.mortals.values_mut() {
             mortals.remove(&coroutine);
         }
@@ -291,22 +300,28 @@ impl Checks {
     /// Somebody cannot even begin to send a letter to a peer.
     pub(crate) fn refused(&self, from: Who, to: Who, number: u32, why: impl fmt::Display) {
         let mut state = self.lock();
-        state.note(format_args!("{from:?} cannot: {why}"));
+        state.notes.note(format_args!("{from:?} cannot: {why}"));
         let is_new = state.shaky.insert((from, to, number));
         if is_new && state.is_undisturbed(from, to) {
-            state.wrong(format_args!("{from:?} cannot send to {to:?}: {why}"));
+            state
+                .notes
+                .wrong(format_args!("{from:?} cannot send to {to:?}: {why}"));
         }
     }
 
     /// There is no room for a letter, while this is kept for peers.
     pub(crate) fn full(&self, from: Who, to: Who, number: u32, length: usize, kept: usize) {
         let mut state = self.lock();
-        state.note(format_args!("{from:?} has no room, with {kept} bytes kept"));
+        state
+            .notes
+            .note(format_args!("{from:?} has no room, with {kept} bytes kept"));
         state.shaky.insert((from, to, number));
         let waits = |it: &Wait| it.by == from && it.on == to && it.watched.is_none();
         let waiting = state.waits.values().any(waits);
         if !waiting && kept + length + SLACK / 64 < self.nature.outbox {
-            state.wrong(format_args!("{from:?} has room for {to:?}"));
+            state
+                .notes
+                .wrong(format_args!("{from:?} has room for {to:?}"));
         }
     }
 
@@ -322,16 +337,18 @@ impl Checks {
     }
 
     /// When all is over: everything that went wrong, and everything that happened.
-    pub(crate) fn finish(&self) -> (Vec<String>, Vec<String>) {
+    pub(crate) fn finish(&self) -> Notes {
         let mut state = self.lock();
         state.look_at_troubles();
         for wait in std::mem::take(&mut state.waits).into_values() {
             let (by, on) = (wait.by, wait.on);
-            state.wrong(format_args!("{}: {by:?} waits for {on:?}", wait.what));
+            state
+                .notes
+                .wrong(format_args!("{}: {by:?} waits for {on:?}", wait.what));
         }
         for (from, to, number) in std::mem::take(&mut state.confirmed) {
             if !state.received.contains(&(from, to, number)) {
-                state.wrong(format_args!(
+                state.notes.wrong(format_args!(
                     "{number} from {from:?} was confirmed and has not come to {to:?}"
                 ));
             }
@@ -342,13 +359,12 @@ impl Checks {
             let came = came.filter(|letter| !state.shaky.contains(letter)).count();
             let sent = sent as usize - state.shaky.range(of_pair).count();
             if !state.disturbed.contains(&(from.0, to.0)) && came != sent {
-                state.wrong(format_args!(
+                state.notes.wrong(format_args!(
                     "nothing disturbed {from:?} and {to:?}, and {came} of {sent} letters came"
                 ));
             }
         }
-        let wrong = std::mem::take(&mut state.wrong);
-        (wrong, std::mem::take(&mut state.trace))
+        std::mem::replace(&mut state.notes, Notes::new())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -426,30 +442,20 @@ impl State {
         self.well || !self.disturbed.contains(&(one.0, other.0))
     }
 
-    fn note(&mut self, what: impl fmt::Display) {
-        let at = self.began.elapsed().as_secs_f64();
-        self.trace.push(format!("{at:9.3}s {what}"));
-    }
-
-    fn wrong(&mut self, what: impl fmt::Display) {
-        let what = what.to_string();
-        self.note(format_args!("WRONG: {what}"));
-        self.wrong.push(what);
-    }
-
     /// A wait has ended: whether in time.
     fn over(&mut self, wait: u64, how: &impl fmt::Debug) -> Option<Wait> {
         let Some(wait) = self.waits.remove(&wait) else {
-            self.wrong("a wait ended twice");
+            self.notes.wrong("a wait ended twice");
             return None;
         };
         let now = Instant::now();
         let (by, on) = (wait.by, wait.on);
-        self.note(format_args!("{:?} has {}: {how:?}", by, wait.what));
+        self.notes
+            .note(format_args!("{:?} has {}: {how:?}", by, wait.what));
         if let Some(&deaf) = self.deaf.get(&(by.0, on.0)) {
             let waited = now - wait.since.max(deaf);
             if waited > DEAF {
-                self.wrong(format_args!(
+                self.notes.wrong(format_args!(
                     "{}: {by:?} heard nothing from {on:?} for {waited:?} of it",
                     wait.what
                 ));
@@ -464,7 +470,8 @@ impl State {
             && now - from > EVER
         {
             let waited = now - from;
-            self.wrong(format_args!("{}: {by:?} waited {waited:?}", wait.what));
+            self.notes
+                .wrong(format_args!("{}: {by:?} waited {waited:?}", wait.what));
         }
         Some(wait)
     }

@@ -291,8 +291,7 @@ impl Schedule {
         self.write_all().await;
         tokio::time::sleep(PATIENCE).await;
         self.check_rest().await;
-        let (wrong, trace) = self.checks.finish();
-        Outcome::of(wrong, trace, &self.network)
+        Outcome::of(self.checks.finish(), &self.network)
     }
 
     async fn check_rest(&mut self) {

@@ -31,13 +31,17 @@ impl Checks {
             PeerEvent::Returned(peer) => ("returned", peer, Present, &[Some(Lost)]),
             other => {
                 let other = format!("{who:?}: {other:?}");
-                return state.wrong(other);
+                return state.notes.wrong(other);
             }
         };
-        state.note(format_args!("{who:?}: {} {what}", peer.name));
+        state
+            .notes
+            .note(format_args!("{who:?}: {} {what}", peer.name));
         let last = state.stories.insert((who, peer.node), story);
         if !before.contains(&last) {
-            state.wrong(format_args!("{who:?}: {} {what} after {last:?}", peer.name));
+            state
+                .notes
+                .wrong(format_args!("{who:?}: {} {what} after {last:?}", peer.name));
         }
     }
 
@@ -76,7 +80,9 @@ impl Checks {
         ];
         for (what, count, bound) in bounds {
             if count > bound {
-                state.wrong(format_args!("{who:?} has {count} {what}, at most {bound}"));
+                state
+                    .notes
+                    .wrong(format_args!("{who:?} has {count} {what}, at most {bound}"));
             }
         }
     }
@@ -87,7 +93,7 @@ impl Checks {
         let waits = |it: &&Wait| it.on == who && it.watched.is_some();
         let waiting = state.waits.values().filter(waits).count();
         if census.watches > waiting {
-            state.wrong(format_args!(
+            state.notes.wrong(format_args!(
                 "{waiting} wait for ends of {who:?}: {census:?}"
             ));
         }
@@ -124,7 +130,9 @@ impl Checks {
         let guests = self.lock().guests.get(&who).copied();
         if kept != [0; 8] || guests.unwrap_or(0) != 0 {
             let census = (census, guests);
-            self.lock().wrong(format_args!("{who:?} keeps {census:?}"));
+            self.lock()
+                .notes
+                .wrong(format_args!("{who:?} keeps {census:?}"));
         }
     }
 
@@ -132,6 +140,7 @@ impl Checks {
     pub(crate) fn has_closed(&self, who: Who, census: Census) {
         if census != Census::default() {
             self.lock()
+                .notes
                 .wrong(format_args!("{who:?} has closed and keeps {census:?}"));
         }
     }
@@ -141,7 +150,9 @@ impl Checks {
         let mut state = self.lock();
         let dead = |id: &&NodeId| !alive.iter().any(|(_, it)| it == *id);
         if present.iter().any(|id| dead(&id)) {
-            state.wrong(format_args!("{who:?} does not know who is dead"));
+            state
+                .notes
+                .wrong(format_args!("{who:?} does not know who is dead"));
         }
         let place = |who| state.places[&who];
         let member = |who| self.nature.member && place(who) != Place::Nowhere;
@@ -151,7 +162,9 @@ impl Checks {
         let unknown = members.filter(|(_, id)| !present.contains(id));
         let unknown: Vec<_> = unknown.map(|(other, _)| *other).collect();
         if member(who) && !unknown.is_empty() {
-            state.wrong(format_args!("{who:?} does not know {unknown:?}"));
+            state
+                .notes
+                .wrong(format_args!("{who:?} does not know {unknown:?}"));
         }
     }
 }
