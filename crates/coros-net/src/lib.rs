@@ -33,7 +33,7 @@
 //!   and nobody else. Subscribers of a channel are excepted: what their node has taken is spread over
 //!   their mailboxes at once, so one that may be slow needs a mailbox with a bound.
 //!   What one node keeps for another, and of another, is bounded in all ([`Builder::outbox`]). An idle
-//!   link costs some 32 KB, of which TLS takes 27 (as `bench/remote` measures it).
+//!   link costs some 26 KB, nearly all of which is for TLS (as `bench/remote` measures it).
 //! - A function is started at most once; how many run for a peer is bounded, and, unless it was
 //!   offered otherwise, they end with its session.
 //! - A name given by one node ([`Node::register`]) is known to all others, and gone from them when whoever

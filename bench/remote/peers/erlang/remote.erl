@@ -15,7 +15,7 @@
 %% ---- the receiving node
 
 server([Inbox]) ->
-    Counted = counters:new(2, [write_concurrency]),
+    Counted = counters:new(2, [atomics]),
     Mailboxes = [spawn(fun() -> mailbox(Counted) end) || _ <- lists:seq(1, ?MAILBOXES)],
     register(hub, spawn(fun() -> hub(Counted, Mailboxes, Inbox) end)),
     io:format("~s~n", [os:getpid()]),
@@ -26,8 +26,9 @@ server([Inbox]) ->
 mailbox(Counted) ->
     receive
         {data, N, _Body} ->
-            counters:add(Counted, 1, 1),
-            counters:add(Counted, 2, N);
+            %% What is counted has been added.
+            counters:add(Counted, 2, N),
+            counters:add(Counted, 1, 1);
         {ask, From, N} ->
             From ! {From, N}
     end,
