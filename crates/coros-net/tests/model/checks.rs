@@ -30,8 +30,6 @@ const EVER: Duration = Duration::from_secs(40);
 /// What is no longer than this loses nothing: it is well again so early within the grace that
 /// there is time for another link.
 const SHORT: Duration = Duration::from_millis(3500);
-/// And this breaks no link, if there is one.
-const UNNOTICED: Duration = Duration::from_millis(900);
 /// After this the link is there again, so that what goes wrong then is another matter.
 const RECOVERED: Duration = Duration::from_secs(4);
 
@@ -287,11 +285,7 @@ impl Checks {
     pub(crate) fn cut(&self, one: usize, other: usize) {
         let mut state = self.lock();
         state.look_at_troubles();
-        let pair = ordered((one, other));
-        if !state.survives(pair) {
-            state.part(pair, Instant::now());
-        }
-        let trouble = state.trouble(pair);
+        let trouble = state.trouble(ordered((one, other)));
         if trouble.until.is_some() {
             trouble.until = Some(Instant::now());
         }
@@ -392,30 +386,12 @@ impl State {
         let now = Instant::now();
         for (pair, trouble) in self.troubles.clone() {
             let until = trouble.until.unwrap_or(now);
-            if self.is_long(pair, until - trouble.since) {
+            if until - trouble.since > SHORT {
                 self.part(pair, until);
             }
         }
         self.troubles
             .retain(|_, trouble| trouble.until.is_none_or(|until| now - until < RECOVERED));
-    }
-
-    /// Whether what lasts for so long may end a session.
-    fn is_long(&self, pair: (usize, usize), lasts: Duration) -> bool {
-        let survives = self.survives(pair);
-        lasts > if survives { SHORT } else { UNNOTICED }
-    }
-
-    /// Whether a session of the two survives its link: one that does not listen is taken for dead
-    /// when its connection is closed.
-    fn survives(&self, (one, other): (usize, usize)) -> bool {
-        let hidden = |index: usize| {
-            let lives = self.places.range((index, 0)..=(index, u32::MAX));
-            lives
-                .last()
-                .is_some_and(|(_, place)| *place == Place::Nowhere)
-        };
-        !hidden(one) && !hidden(other)
     }
 
     /// The session of two may be over.
