@@ -201,8 +201,8 @@ impl Builder {
     /// by default. Within it nothing is lost and nothing comes twice; after it, and with zero at
     /// once, all that waits for the peer ends with `Disconnected`. So it does at once when it is
     /// clear that the peer's process is no more: its connection was closed, and nobody listens
-    /// where it did. (Where this node has not reached it before it may have said a wrong endpoint:
-    /// then it has a second to dial by itself.)
+    /// where it did. (Where nobody was found to listen before, it may have said a wrong endpoint: then
+    /// it has a second to dial by itself.)
     ///
     /// A peer that [listens nowhere](Builder::no_listen) cannot be asked. Whether its process has
     /// died or only its connection was reset, on a proxy or by a router, nobody can tell, so it has

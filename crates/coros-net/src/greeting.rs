@@ -243,14 +243,34 @@ async fn accepted(
     }
     let peer = node.peer(&location);
     let ticket = node.ticket();
-    match peer.greeted(ticket, &location, &hello, from.ip()).await {
+    match peer.greeted(ticket, &location, &hello).await {
         Ok(linked) => {
+            if let Some(there) = peer.claims(from.ip()) {
+                spawn_look(Arc::clone(&peer), linked.course.epoch, there);
+            }
             let greeting = linked.hello.clone();
             connection.into_link(peer, ticket, linked, greeting).spawn();
             Ok(())
         }
         Err(goodbye) => connection.refuse(node, &goodbye).await,
     }
+}
+
+/// Looks whether anybody listens where a peer that has dialled says that it does. If nobody ever did,
+/// that nobody does shows nothing of the peer, which may have said a wrong port, or be at the other
+/// end of a tunnel.
+fn spawn_look(peer: Arc<Peer>, epoch: u64, there: SocketAddr) {
+    let node = Arc::clone(peer.node());
+    let looking = {
+        let node = Arc::clone(&node);
+        async move {
+            let dial = node.transport.dial(there);
+            if let Ok(Ok(_)) = tokio::time::timeout(node.config.handshake, dial).await {
+                peer.found(epoch, there);
+            }
+        }
+    };
+    node.tasks.spawn_on(looking, &node.runtime);
 }
 
 /// Greets the peer that was dialled; what becomes of that.

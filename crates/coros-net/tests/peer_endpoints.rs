@@ -60,14 +60,24 @@ async fn a_false_endpoint_does_not_outlast_the_true_one() {
 
 #[tokio::test(start_paused = true)]
 async fn who_advertises_an_endpoint_that_leads_nowhere_keeps_its_sessions() {
+    // As behind a translation of addresses that nobody has told of: there is a host, and nobody
+    // listens. And as at the other end of a tunnel, where the host is even that of the peer.
+    for host in ["desk", "farm"] {
+        keeps_its_sessions(host).await;
+    }
+}
+
+async fn keeps_its_sessions(host: &str) {
     let network = SimNetwork::new(2);
     let latency = Duration::from_millis(20);
     network.latency(latency..=latency);
     let hosts = ["desk", "farm"].map(|name| network.host(name));
     let desk = hosts[0].builder().build().await.expect("it starts");
-    // As behind a translation of addresses that nobody has told of: there is a host, and nobody listens.
     let mut nowhere = desk.location().endpoint.expect("it listens");
     nowhere.set_port(nowhere.port() + 1);
+    if host == "farm" {
+        nowhere.set_ip(hosts[1].ip());
+    }
     let farm = hosts[1].builder().advertise(nowhere);
     let farm = farm.build().await.expect("it starts");
     let (address, mut received) = collector::<u32>();

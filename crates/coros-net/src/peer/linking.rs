@@ -132,8 +132,7 @@ impl Peer {
         })
     }
 
-    /// The peer has greeted on a connection that it dialled, from this address: whether that is the
-    /// link now.
+    /// The peer has greeted on a connection that it dialled: whether that is the link now.
     ///
     /// # Errors
     /// What to answer otherwise.
@@ -142,7 +141,6 @@ impl Peer {
         ticket: Ticket,
         location: &Location,
         hello: &Hello,
-        from: IpAddr,
     ) -> Result<Linked, Goodbye> {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -166,9 +164,6 @@ impl Peer {
                         if !known {
                             state.forgotten(&self.node);
                         }
-                        // It is where it says.
-                        let there = location.endpoint.filter(|it| it.ip() == from);
-                        state.reached = there.or(state.reached);
                         let linked = state.connect(&self.node, location, hello);
                         Some(linked.map_err(Goodbye::Refused))
                     }
@@ -184,6 +179,23 @@ impl Peer {
                 None if self.lock().must_wait() => changed.await,
                 None => {}
             }
+        }
+    }
+
+    /// Where the peer, which has dialled from this address, says that it listens, if that may be so
+    /// and it has not been found there in this session.
+    pub(crate) fn claims(&self, from: IpAddr) -> Option<SocketAddr> {
+        let state = self.lock();
+        let there = state.location.endpoint?;
+        (there.ip() == from && state.reached != Some(there)).then_some(there)
+    }
+
+    /// Somebody listens there, where the peer says that it does: when nobody does any more, it is
+    /// gone.
+    pub(crate) fn found(&self, epoch: u64, there: SocketAddr) {
+        let mut state = self.lock();
+        if state.is_in(epoch) && state.location.endpoint == Some(there) {
+            state.reached = Some(there);
         }
     }
 
@@ -370,11 +382,10 @@ mod tests {
             received,
             capacity: 1 << 20,
         };
-        let from = IpAddr::from([10, 0, 0, 99]);
         let greeted = async |number, received| {
             let ticket = node.inner().ticket();
             let hello = hello(number, received);
-            let linked = peer.greeted(ticket, &location, &hello, from).await;
+            let linked = peer.greeted(ticket, &location, &hello).await;
             linked.map(|linked| (ticket, linked.course.epoch))
         };
         let (link, session) = greeted(10, [0; 2])

@@ -406,10 +406,8 @@ impl State {
     /// to have dialled.
     fn is_shaky(&mut self, by: Who, on: Who) -> bool {
         self.look_at_troubles();
-        let [by_is, on_is] = [by, on].map(|who| self.places[&who]);
-        // Whoever was dialled by it takes it at its word, and for dead when nobody is there.
-        let disbelieved = [by_is, on_is].contains(&Place::OtherPort);
-        disbelieved || (on_is != Place::True && !self.met.contains(&(by, on)))
+        let is_dialled = self.places[&on] == Place::True;
+        !is_dialled && !self.met.contains(&(by, on))
     }
 
     /// Whether nothing has happened between two by which anything may have got lost.
