@@ -5,6 +5,7 @@
 //! change, once and in order, and a slow or panicking subscriber holds up no link. The parts of the node
 //! [tap](Events::tap) the facts, so that it does not hold up them either.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -142,9 +143,9 @@ impl Events {
         self.lock().roster.is_present(peer)
     }
 
-    /// Whether a peer is there, or was and has not left.
-    pub(crate) fn knows(&self, peer: NodeId) -> bool {
-        self.lock().roster.knows(peer)
+    /// Who is there, or was and has not left.
+    pub(crate) fn known(&self) -> HashSet<NodeId> {
+        self.lock().roster.known().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {

@@ -225,6 +225,10 @@ async fn accepted(
     {
         endpoint.set_ip(from.ip());
     }
+    if node.refuses(location.node) {
+        let why = "it takes no new peers now".to_owned();
+        return connection.refuse(node, &Goodbye::Refused(why)).await;
+    }
     match purpose {
         0 => {}
         wire::FILES => {
@@ -236,10 +240,6 @@ async fn accepted(
             let why = format!("a connection for unknown purpose {other}");
             return Err(HandshakeError::Protocol(why));
         }
-    }
-    if node.refuses(location.node) {
-        let why = "it takes no new peers now".to_owned();
-        return connection.refuse(node, &Goodbye::Refused(why)).await;
     }
     let peer = node.peer(&location);
     let ticket = node.ticket();
@@ -264,9 +264,12 @@ fn spawn_look(peer: Arc<Peer>, epoch: u64, there: SocketAddr) {
     let looking = {
         let node = Arc::clone(&node);
         async move {
-            let dial = node.transport.dial(there);
-            if let Ok(Ok(_)) = tokio::time::timeout(node.config.handshake, dial).await {
-                peer.found(epoch, there);
+            let dial = tokio::time::timeout(node.config.handshake, node.transport.dial(there));
+            tokio::select! {
+                biased;
+                () = node.leaving.cancelled() => {}
+                Ok(Ok(_)) = dial => peer.found(epoch, there),
+                else => {}
             }
         }
     };

@@ -2,7 +2,7 @@
 
 mod error;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -106,7 +106,8 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     closing: AtomicBool,
     /// No peers that are not known.
-    refusing: AtomicBool,
+    /// Who is not new, when new peers are refused.
+    refusing: Mutex<Option<HashSet<NodeId>>>,
     tickets: AtomicU64,
     peers: Mutex<BTreeMap<NodeId, Weak<Peer>>>,
 }
@@ -195,7 +196,9 @@ impl Node {
     }
 
     /// Ends the session with a peer: says goodbye after what is queued for it. Whatever waits for it
-    /// ends with `Disconnected`, and so does what it waits for here. False if there is none.
+    /// ends with `Disconnected`, and so does what it waits for here. False if there is none. No link
+    /// is made for the goodbye: a peer whose link was idle and is closed finds out when it next
+    /// wants something.
     ///
     /// The peer is not kept away: the next use of an address, by either, or the membership, makes a
     /// new session. [`refuse_new`](Node::refuse_new) keeps strangers away.
@@ -203,11 +206,12 @@ impl Node {
         self.inner().close_peer(*peer)
     }
 
-    /// Refuses, from now on, or no more, links that are made by peers that are not among the
-    /// [`peers`](Node::peers). Those that are stay, come and go as before, also after they were
-    /// lost, and this node may still make links itself. Whoever is refused is told why.
+    /// Refuses, from now on, or no more, links and files of peers that are not among the
+    /// [`peers`](Node::peers) now. Those that are stay, come and go as before, also after they were
+    /// lost, and this node may still make links itself; whom it has one with is not new. Of members
+    /// that come later it takes no notice, whoever tells of them. Whoever is refused is told why.
     pub fn refuse_new(&self, refuse: bool) {
-        self.inner().refusing.store(refuse, Ordering::Relaxed);
+        self.inner().refuse_new(refuse);
     }
 
     /// Calls `f` for each peer there is, as [`PeerEvent::Joined`], and then for each change, in
@@ -364,7 +368,7 @@ impl Inner {
             leaving: CancellationToken::new(),
             stop: CancellationToken::new(),
             closing: AtomicBool::new(false),
-            refusing: AtomicBool::new(false),
+            refusing: Mutex::default(),
             tickets: AtomicU64::new(0),
             peers: Mutex::default(),
         }
@@ -402,9 +406,9 @@ impl Inner {
     pub(crate) fn close_peer(&self, id: NodeId) -> bool {
         let peer = self.present_peer(id);
         peer.is_some_and(|peer| {
-            let linked = peer.linked().is_some();
+            let open = peer.has_session();
             peer.close();
-            linked
+            open
         })
     }
 
@@ -433,10 +437,25 @@ impl Inner {
         self.lock_peers().get(&id).and_then(Weak::upgrade)
     }
 
+    fn refuse_new(self: &Arc<Self>, refuse: bool) {
+        if let Some(membership) = &self.membership {
+            membership.refuse_new(self, refuse);
+        }
+        let known = refuse.then(|| self.events.known());
+        let before = std::mem::replace(&mut *self.lock_refusing(), known);
+        drop(before);
+    }
+
     /// Whether a peer that dials is to be sent away.
     pub(crate) fn refuses(&self, id: NodeId) -> bool {
-        // One whose link has broken comes back.
-        self.refusing.load(Ordering::Relaxed) && !self.events.knows(id)
+        let known = |known: &HashSet<NodeId>| known.contains(&id);
+        let is_new = self.lock_refusing().as_ref().is_some_and(|it| !known(it));
+        // One that this node has linked with itself comes back when that link has broken.
+        is_new && !self.shares_session(id)
+    }
+
+    fn lock_refusing(&self) -> MutexGuard<'_, Option<HashSet<NodeId>>> {
+        self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -79,9 +79,9 @@ impl Roster {
         present.map(|known| &known.location)
     }
 
-    /// Whether it is there, or was and has not left.
-    pub(crate) fn knows(&self, peer: NodeId) -> bool {
-        self.known.contains_key(&peer)
+    /// Who is there, or was and has not left.
+    pub(crate) fn known(&self) -> impl Iterator<Item = NodeId> {
+        self.known.keys().copied()
     }
 
     pub(crate) fn is_present(&self, peer: NodeId) -> bool {

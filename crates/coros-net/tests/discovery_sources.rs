@@ -10,7 +10,8 @@ use std::time::Duration;
 use common::*;
 use coros_net::sim::SimNetwork;
 use coros_net::{
-    BoxFuture, Builder, ConnectError, Node, NodeError, PeerEvent, Resolve, Secret, Transport,
+    BoxFuture, Builder, ConnectError, Folder, Node, NodeError, PeerEvent, Resolve, Secret,
+    SendFile, Transport,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -247,6 +248,55 @@ async fn strangers_are_refused_while_friends_stay() {
     farm.refuse_new(false);
     let mill = node("mill", &secret).await;
     soon(mill.connect(endpoint(&farm))).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_come_in_by_no_other_door_than_the_one_that_is_closed() {
+    let network = SimNetwork::new(1);
+    let inbox = tempfile::tempdir().expect("there is room");
+    let build = async |name| {
+        network
+            .host(name)
+            .builder()
+            .build()
+            .await
+            .expect("it starts")
+    };
+    let farm = network
+        .host("farm")
+        .builder()
+        .files(Folder::new(inbox.path()));
+    let farm = farm.build().await.expect("it starts");
+    let desk = build("desk").await;
+    desk.connect(endpoint(&farm)).await.expect("it takes peers");
+    farm.refuse_new(true);
+
+    // Neither by what members tell of each other, though the friend takes the stranger in.
+    let barn = build("barn").await;
+    barn.connect(endpoint(&desk)).await.expect("it takes peers");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(desk.peers().contains(&barn.location()));
+    assert_eq!(farm.peers(), [desk.location()]);
+    let links = farm.links();
+    assert!(!links.contains(&barn.location()), "{links:?}");
+    let error = barn.connect(endpoint(&farm)).await.expect_err("it is new");
+    assert!(error.to_string().contains("no new peers"), "{error}");
+
+    // Nor by a file.
+    let letter = inbox.path().join("letter");
+    std::fs::write(&letter, "hello").expect("there is room");
+    let (there, options) = (farm.location(), SendFile::new().name("other"));
+    let sent = barn.send_file(&there, &letter, options);
+    let error = sent.await.expect_err("it is new");
+    assert!(error.to_string().contains("no new peers"), "{error}");
+    assert!(!inbox.path().join("other").exists());
+
+    // And nobody takes it for dead, since its friend answers for it.
+    assert!(barn.peers().contains(&farm.location()));
+    farm.refuse_new(false);
+    barn.connect(endpoint(&farm))
+        .await
+        .expect("it takes peers again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

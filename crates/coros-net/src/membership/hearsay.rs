@@ -41,7 +41,11 @@ impl Membership {
             if !self.counts(from, &update) {
                 continue;
             }
-            if !self.is_known(update.id().node()) {
+            let node = update.id().node();
+            if !self.is_known(node) {
+                if self.refusing && !self.linked.contains_key(&node) {
+                    continue;
+                }
                 let Some(less) = room.checked_sub(1) else {
                     continue;
                 };

@@ -98,6 +98,8 @@ pub(crate) enum Input<'a> {
     Notice { from: NodeId, payload: &'a [u8] },
     /// The time of [`Membership::deadline`] has come, or any other time.
     Timeout,
+    /// This node takes no new members, or does again.
+    Refuse(bool),
     /// This node shuts down.
     Leave,
 }
@@ -120,6 +122,8 @@ pub(crate) enum Output {
 /// A member of the network; see the [module](self).
 pub(crate) struct Membership {
     settings: Settings,
+    /// No notice is taken of new members, other than those that there are links with.
+    refusing: bool,
     foca: Foca<Id, PostcardCodec, SmallRng, NoCustomBroadcast>,
     effects: Effects,
     rng: SmallRng,
@@ -173,6 +177,7 @@ impl Membership {
         };
         Membership {
             settings,
+            refusing: false,
             foca: Foca::new(
                 id,
                 config::config(settings.period, 0),
@@ -223,6 +228,7 @@ impl Membership {
             Input::Unlinked { peer, broken } => self.unlinked(peer, broken),
             Input::Notice { from, payload } => self.notice(from, payload),
             Input::Timeout => self.timeout(now),
+            Input::Refuse(refuse) => self.refusing = refuse,
             Input::Leave => return self.leave(),
         }
         // It starts and stops with the number of members, which any of this may have changed.

@@ -69,6 +69,11 @@ impl Shell {
         self.handle(node, Input::Leave);
     }
 
+    /// Takes no notice of new members, or does again.
+    pub(crate) fn refuse_new(&self, node: &Arc<Inner>, refuse: bool) {
+        self.handle(node, Input::Refuse(refuse));
+    }
+
     /// The members that there are.
     pub(crate) fn members(&self) -> Vec<Location> {
         self.lock().members().cloned().collect()
