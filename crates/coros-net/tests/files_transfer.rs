@@ -6,10 +6,13 @@ mod common;
 
 use std::fs;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::files::*;
 use common::*;
-use coros_net::{FetchFile, FetchFileError, Progress, Refusal, SendFile};
+use coros_net::sim::SimNetwork;
+use coros_net::{FetchFile, FetchFileError, Folder, Progress, Refusal, SendFile};
+use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_arrives_as_it_is() {
@@ -139,4 +142,32 @@ async fn of_two_with_the_same_content_one_is_sent() {
     assert_eq!(moved, content.len() as u64);
     assert!(fs::read(scene.there("x")).unwrap() == content);
     assert_eq!(names(scene.inbox.path()), ["x"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_crosses_a_simulated_network_in_its_time() {
+    let network = SimNetwork::new(1);
+    let latency = Duration::from_secs(1);
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let inbox = Folder::new(folders[1].path()).allow_fetch();
+    let desk = network.host("desk").builder().build().await.unwrap();
+    let farm = network.host("farm").builder().files(inbox);
+    let farm = farm.build().await.unwrap();
+    let there = desk.connect(endpoint(&farm)).await.unwrap();
+    network.latency(latency..=latency);
+
+    let began = Instant::now();
+    let content = noise(3 * MIB + 17);
+    let path = folders[0].path().join("a");
+    fs::write(&path, &content).unwrap();
+    let sent = desk.send_file(&there, &path, SendFile::new());
+    assert_eq!(sent.await.unwrap().moved, content.len() as u64);
+    assert!(fs::read(folders[1].path().join("a")).unwrap() == content);
+    let copy = folders[0].path().join("copy");
+    let fetched = desk.fetch_file(&there, "a", &copy, FetchFile::new());
+    assert_eq!(fetched.await.unwrap().moved, content.len() as u64);
+    assert!(fs::read(&copy).unwrap() == content);
+    // Some trips there and back, and no disk takes simulated time.
+    let took = began.elapsed();
+    assert!(took > 8 * latency && took < 40 * latency, "{took:?}");
 }

@@ -8,6 +8,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use coros_core::remote::Location;
 
+use super::disk::blocking;
 use super::error::{DeleteFileError, FetchFileError, SendFileError, Trouble};
 use super::incoming::{Announced, prepare};
 use super::line::{Line, Lost};
@@ -17,7 +18,7 @@ use super::outgoing::{Outgoing, Unreadable};
 use super::refusal::Refusal;
 use super::room;
 use super::store::Place;
-use super::transfer::{Arrived, Failed, Taker, blocking, give, take};
+use super::transfer::{Arrived, Failed, Taker, give, take};
 use super::turns::Entered;
 use super::wire::{Heard, Say};
 use super::{CROWDED, IDLE};

@@ -10,6 +10,7 @@
 //! that nothing outside of the folder is touched; `incoming` and `outgoing` are the files.
 
 mod client;
+mod disk;
 mod error;
 mod folder;
 #[cfg(feature = "fuzzing")]
@@ -49,9 +50,9 @@ pub use refusal::Refusal;
 pub(crate) use server::serve;
 pub(crate) use store::Store;
 
+use disk::blocking;
 use line::Line;
 use options::Report;
-use transfer::blocking;
 use turns::Turns;
 
 /// What carries a connection for files.

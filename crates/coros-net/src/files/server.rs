@@ -5,6 +5,7 @@ use std::sync::Arc;
 use coros_core::remote::Location;
 use tokio::time::timeout;
 
+use super::disk::blocking;
 use super::folder::Received;
 use super::incoming::{Announced, prepare};
 use super::line::{Line, Lost};
@@ -12,7 +13,7 @@ use super::name::FileName;
 use super::outgoing::Outgoing;
 use super::refusal::Refusal;
 use super::store::Store;
-use super::transfer::{Failed, Taker, blocking, give, take};
+use super::transfer::{Failed, Taker, give, take};
 use super::turns::Entered;
 use super::wire::{Heard, Say};
 use super::{CONNECTIONS, CROWDED, IDLE, Report, Stream};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Report;
+use super::disk::{self, Worker, blocking};
 use super::incoming::{Incoming, Prepared};
 use super::line::{Allowance, Line, Lost, Stopped};
 use super::outgoing::{Outgoing, Unreadable};
@@ -70,26 +70,6 @@ impl Arrived {
 
 /// What a transfer leaves: how it went, and the connection if it can be used on.
 pub(super) type Outcome = (Result<Arrived, Failed>, Option<Line>);
-
-/// Does what would hold up others in a thread of its own; that learns when nobody waits for it.
-pub(super) async fn blocking<T: Send + 'static>(
-    f: impl FnOnce(&CancellationToken) -> T + Send + 'static,
-) -> T {
-    let token = CancellationToken::new();
-    let _cancels = token.clone().drop_guard();
-    joined(tokio::task::spawn_blocking(move || f(&token))).await
-}
-
-async fn joined<T>(task: JoinHandle<T>) -> T {
-    match task.await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime shuts down, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
 
 /// Gives a file that has been offered; the other side has so long to say whether it wants it.
 pub(super) async fn give(
@@ -190,15 +170,19 @@ async fn pour(
     report.at(done, size);
     let (sender, mut frames) = mpsc::channel(QUEUE);
     let (spare, mut returned) = mpsc::channel(QUEUE);
-    let reading = tokio::task::spawn_blocking(move || file.read(&sender, &mut returned));
-    while let Some(frame) = line.preparing(frames.recv()).await? {
+    let reading = Worker::spawn(move || file.read(&sender, &mut returned));
+    let reading = reading.map_err(|e| Failed::Unreadable(e.into()))?;
+    loop {
+        let frame;
+        (frames, frame) = line.preparing(disk::next(frames)).await?;
+        let Some(frame) = frame else { break };
         line.piece(&frame).await?;
         done += (frame.len() - super::wire::HEADER) as u64;
         report.at(done, size);
         // When the reader has enough of them, it is dropped.
         let _ = spare.try_send(frame);
     }
-    joined(reading).await.map_err(Failed::Unreadable)
+    reading.join().await.map_err(Failed::Unreadable)
 }
 
 fn heard(giving: &mut Giving, heard: &Heard) -> Result<Give, Lost> {
@@ -326,7 +310,8 @@ async fn fill(
     let mut done = from;
     let (orders, queue) = mpsc::channel(QUEUE);
     let (spare, mut returned) = mpsc::channel(QUEUE);
-    let writing = tokio::task::spawn_blocking(move || write(file, queue, &spare));
+    let writing = Worker::spawn(move || write(file, queue, &spare));
+    let writing = writing.map_err(|e| Failed::Here(Refusal::io(&e)))?;
     // For the first piece, what is kept has to be read.
     let mut allowance = line.allowance(from);
     // Pieces may be small, but not for ever.
@@ -337,15 +322,15 @@ async fn fill(
             Ok(Err(why)) => {
                 // What is kept is part of a content that is no more.
                 if why == Refusal::Changed {
-                    let _ = orders.send(Order::Discard).await;
+                    disk::order(&orders, Order::Discard).await;
                 }
                 drop(orders);
-                let _ = line.working(joined(writing)).await;
+                let _ = line.working(writing.join()).await;
                 return Err(Failed::There(why));
             }
             Err(failed) => {
                 if matches!(failed, Failed::Here(_)) {
-                    let _ = orders.send(Order::Discard).await;
+                    disk::order(&orders, Order::Discard).await;
                 }
                 return Err(failed);
             }
@@ -364,9 +349,9 @@ async fn fill(
                 Order::Write(piece)
             }
             (Take::Finish(hash), _) => {
-                let _ = orders.send(Order::Finish(hash)).await;
+                disk::order(&orders, Order::Finish(hash)).await;
                 drop(orders);
-                let written = line.working(joined(writing)).await?;
+                let written = line.working(writing.join()).await?;
                 return written
                     .map_or_else(|why| Err(Failed::Here(why)), |()| Ok(Arrived::From(from)));
             }
@@ -376,8 +361,8 @@ async fn fill(
             }
         };
         let held_up = Instant::now();
-        if line.working(orders.send(order)).await?.is_err() {
-            let why = line.working(joined(writing)).await?;
+        if !line.working(disk::order(&orders, order)).await? {
+            let why = line.working(writing.join()).await?;
             return Err(Failed::Here(why.err().unwrap_or(Refusal::Mismatch)));
         }
         // By the disk here.
