@@ -60,7 +60,9 @@ async fn main() -> anyhow::Result<()> {
     } = Args::parse();
     let node = Node::builder().name("tut_client").no_listen();
     let node = node.discover(discover).build().await?;
-    if !discover {
+    if discover {
+        eprintln!("looking for a tut_server with --discover on the local network");
+    } else {
         dial(&node, &peer).await.context("does tut_server run?")?;
     }
     let mut started = Vec::new();

@@ -32,7 +32,9 @@
 //!   back and `deliver` waits, in turn, and so does `ask`. So a slow receiver holds up its own senders
 //!   and nobody else. Subscribers of a channel are excepted: what their node has taken is spread over
 //!   their mailboxes at once, so one that may be slow needs a mailbox with a bound.
-//!   What one node keeps for another, and of another, is bounded in all ([`Builder::outbox`]). An idle
+//!   Messages that one node keeps for another, and of another, are bounded in all
+//!   ([`Builder::outbox`]), and so is, each for itself, what else a peer can make a node keep: answers
+//!   and reports of channels that wait, watches, names. An idle
 //!   link costs some 26 KB, nearly all of which is for TLS (as `bench/remote` measures it).
 //! - A function is started at most once; how many run for a peer is bounded, and, unless it was
 //!   offered otherwise, they end with its session.

@@ -6,7 +6,8 @@
 //! the end of its connection shows nothing: a process that dies closes it, and so do a proxy that
 //! restarts and a router that has forgotten whose it is. The peer itself learns of the latter
 //! perhaps only by silence, and then has to get through. So all of the session's time is its own to
-//! dial in: it loses nothing by a reset, and its death is known that much later. (A peer that is
+//! dial in: it loses nothing by a reset if somebody listens where it dials, and its death is known that
+//! much later. (A peer that is
 //! said to listen, and is not there, gets less: a refusal says more than none.)
 
 use std::sync::Arc;

@@ -27,15 +27,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !args.nextest.is_empty() {
         return nextest.args(&args.nextest).run();
     }
-    // The tests come last, so that their summary is what the eye, or a program that reads the end,
-    // finds.
+    // The tests come last, so that their summary is what the eye finds, with why some are not in it.
     Cmd::cargo("test --workspace --doc").run()?;
     Cmd::cargo("nextest run --workspace --no-run").run()?;
     let skipped = Cmd::cargo("nextest list --workspace --run-ignored ignored-only")
         .args(["--message-format", "oneline"])
         .output()?;
+    let tested = nextest.arg("--workspace").run();
     if !skipped.trim().is_empty() {
         println!("what this machine does not run, and why:\n{skipped}");
     }
-    nextest.arg("--workspace").run()
+    tested
 }
