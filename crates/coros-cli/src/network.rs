@@ -8,7 +8,7 @@ use coros::net::{Builder, ConnectError, Location, Node, NodeCertificate};
 use tokio::time::Instant;
 
 use crate::flags::network::{Around, Identity};
-use crate::terminal::say;
+use crate::terminal::{reason, say};
 
 /// How long a name is waited for.
 const FIND: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ pub(crate) async fn join(node: &Node, around: &Around, hint: &str) -> anyhow::Re
     // Those that are found come by themselves.
     if failed.len() < around.peer.len() || around.discover {
         for error in failed {
-            say(&format!("{error:#}"));
+            say(&reason(&error));
         }
         return Ok(());
     }

@@ -15,9 +15,8 @@ use self::report::{AuthorityOf, CertificateFolder, Made, SecretFile};
 use crate::flags::secret::{
     IssueFlags, NewCaFlags, NewFlags, SecretCommand, SecretFlags, ShowFlags,
 };
-use crate::terminal::{Name, say};
+use crate::terminal::{Name, status};
 
-const TROUBLE: u8 = 1;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Does what `coros secret` was asked for and gives the exit status.
@@ -30,11 +29,7 @@ pub(crate) async fn run(flags: SecretFlags) -> ExitCode {
         SecretCommand::Issue(flags) => issue(&flags),
     });
     match done.await {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
-            say(&format!("coros secret: {error:#}"));
-            ExitCode::from(TROUBLE)
-        }
+        Ok(done) => status("secret", done.map(|()| true)),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
@@ -74,9 +69,8 @@ fn show(flags: ShowFlags) -> anyhow::Result<()> {
 
 /// That there is no secret is not always a mistake.
 fn explain(error: SecretError, from: &str) -> anyhow::Error {
-    let missing = matches!(&error, SecretError::Read { source, .. }
-        if source.kind() == io::ErrorKind::NotFound);
     let error = anyhow::Error::new(error);
+    let missing = is_missing(&error);
     match from {
         "configuration" if missing => error.context(
             "there is no secret yet: the first node that starts makes one, and so does \
@@ -86,6 +80,14 @@ fn explain(error: SecretError, from: &str) -> anyhow::Error {
             .context("COROS_SECRET_FILE names a file that is not there: no node starts with it"),
         _ => error,
     }
+}
+
+/// Whether what was to be read is not there.
+fn is_missing(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|it| it.downcast_ref());
+    causes
+        .map(io::Error::kind)
+        .any(|it| it == io::ErrorKind::NotFound)
 }
 
 fn describe(folder: &Path) -> anyhow::Result<CertificateFolder> {
@@ -148,9 +150,14 @@ fn new_ca(flags: &NewCaFlags) -> anyhow::Result<()> {
 }
 
 fn issue(flags: &IssueFlags) -> anyhow::Result<()> {
-    let authority = Authority::load(&flags.ca).with_context(|| {
-        let ca = Name(&flags.ca);
-        format!("no authority in {ca}; `coros secret new-ca {ca}` makes one")
+    let authority = Authority::load(&flags.ca).map_err(|error| {
+        let (error, ca) = (anyhow::Error::new(error), Name(&flags.ca));
+        match is_missing(&error) {
+            true => error.context(format!(
+                "no authority in {ca}; `coros secret new-ca {ca}` makes one"
+            )),
+            false => error,
+        }
     })?;
     let certificate = authority.certify(&flags.name, DAY * flags.valid)?;
     certificate.save(&flags.out)?;

@@ -39,13 +39,26 @@ pub(crate) fn print(line: &str) -> anyhow::Result<()> {
     }
 }
 
+/// What an error and its causes say, each thing once: many say themselves what their cause says.
+pub(crate) fn reason(error: &anyhow::Error) -> String {
+    let mut reason = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if reason.is_empty() {
+            reason = cause;
+        } else if !reason.contains(&cause) {
+            reason = format!("{reason}: {cause}");
+        }
+    }
+    reason
+}
+
 /// The exit status of a command that has done what was asked, or not, or says why it could not.
 pub(crate) fn status(command: &str, done: anyhow::Result<bool>) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(TROUBLE),
         Err(error) => {
-            say(&format!("coros {command}: {error:#}"));
+            say(&format!("coros {command}: {}", reason(&error)));
             ExitCode::from(TROUBLE)
         }
     }
@@ -86,6 +99,15 @@ mod tests {
     fn what_is_said_cannot_command_a_terminal() {
         let said = readable("a\x1b]0;title\x07\r\nb\u{9b}31m\té\u{202e}");
         assert_eq!(said, "a\\u{1b}]0;title\\u{7}\\r\nb\\u{9b}31m\\té\\u{202e}");
+    }
+
+    #[test]
+    fn a_cause_that_has_been_told_is_not_told_again() {
+        let cause = || io::Error::other("no disk");
+        let error = anyhow::Error::new(cause()).context("cannot read a: no disk");
+        assert_eq!(reason(&error), "cannot read a: no disk");
+        let error = anyhow::Error::new(cause()).context("cannot read a");
+        assert_eq!(reason(&error.context("b")), "b: cannot read a: no disk");
     }
 
     #[cfg(unix)]

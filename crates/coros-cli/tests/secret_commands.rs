@@ -123,6 +123,7 @@ fn an_authority_issues_certificates() {
     let home = Home::new();
     let error = home.refused(&["secret", "issue", "desk", "--ca", "safe", "--out", "desk"]);
     assert!(error.contains("coros secret new-ca safe"), "{error}");
+    assert_eq!(error.matches("os error").count(), 1, "{error}");
     let made = home.json(&[
         "secret",
         "new-ca",
@@ -189,4 +190,9 @@ fn nobody_else_can_read_what_is_made() {
     .unwrap();
     let error = home.refused(&["secret", "show"]);
     assert!(error.contains("chmod 600"), "{error}");
+    let key = home.0.path().join("safe/ca.key");
+    fs::set_permissions(key, PermissionsExt::from_mode(0o640)).unwrap();
+    let error = home.refused(&["secret", "issue", "farm", "--ca", "safe", "--out", "farm"]);
+    assert!(error.contains("chmod 600"), "{error}");
+    assert!(!error.contains("no authority"), "{error}");
 }
