@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use coros::net::{Authority, NodeCertificate, Secret, SecretError};
 
 use self::report::{AuthorityOf, CertificateFolder, Made, SecretFile};
@@ -67,8 +67,15 @@ fn show(flags: ShowFlags) -> anyhow::Result<()> {
     report::print(&shown, flags.json)
 }
 
-/// That there is no secret is not always a mistake.
+/// That there is no secret is not always a mistake. What to do is said in terms of this program.
 fn explain(error: SecretError, from: &str) -> anyhow::Error {
+    if let SecretError::File { path, source } = &error {
+        let path = Name(path);
+        return anyhow!(
+            "no usable secret in {path}: {source}; `coros secret new {path} --force` puts a random \
+             one in its place"
+        );
+    }
     let error = anyhow::Error::new(error);
     let missing = is_missing(&error);
     match from {

@@ -113,6 +113,14 @@ fn the_environment_names_another_file() {
     let shown = home.run_with(&["secret", "show"], Some(&path));
     assert!(text(&shown.stdout).contains("named by COROS_SECRET_FILE"));
     assert!(!home.0.path().join("coros").exists());
+    fs::write(&path, "short").unwrap();
+    let short = home.run_with(&["secret", "show"], Some(&path));
+    let error = text(&short.stderr);
+    let advice = format!("`coros secret new {} --force`", path.display());
+    assert!(error.contains(&advice), "{error}");
+    assert!(!error.contains("Secret::"), "{error}");
+    let made = home.run_with(&["secret", "new", "--force"], Some(&path));
+    assert!(made.status.success(), "{}", text(&made.stderr));
     // By its path as well.
     let shown = home.json(&["secret", "show", "elsewhere"]);
     assert_eq!(shown["from"], "argument");

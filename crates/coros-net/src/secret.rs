@@ -230,10 +230,10 @@ pub enum SecretError {
     /// Nothing but white space.
     #[error("the secret is empty")]
     Empty,
-    /// Too short to withstand guessing.
+    /// Too short to withstand guessing; [`Secret::random`] is not.
     #[error(
         "a secret of {length} characters is too short: take at least {MIN_PASSPHRASE}, \
-         or a random one from `Secret::random`"
+         or a random one"
     )]
     Short {
         /// Characters it has.

@@ -97,7 +97,8 @@ pub(crate) struct ShowFlags {
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct NewFlags {
-    /// The file [default: where nodes look for your secret]
+    /// The file; folders on the way to it are made if there are none [default: where nodes look for
+    /// your secret]
     pub(crate) path: Option<PathBuf>,
 
     /// Replace the secret that is there: nodes with the old one and nodes with the new one cannot
