@@ -27,6 +27,7 @@ use crate::peer::{Course, Next, Peer, Reads};
 use crate::read_ahead::Carried;
 use crate::rendezvous::Ticket;
 use crate::session::Input;
+use crate::transport::why_broken;
 use crate::wire::{self, Frame, Kind, WireError};
 
 /// How long the last frames may take, and the peer to close its side after them.
@@ -108,7 +109,7 @@ impl Link {
                 // If the peer said goodbye, that is why.
                 Ok(Err(error)) => {
                     let _ = tokio::time::timeout(WHY, reader.run(&mut read)).await;
-                    error.to_string()
+                    why_broken(&error)
                 }
                 Err(_) => "the writer has stopped".to_owned(),
             },
@@ -297,7 +298,7 @@ impl Reader<'_> {
             match self.buffer.fill(io).await {
                 Ok(0) => return Over::Lost("it closed the connection".into()),
                 Ok(_) => {}
-                Err(error) => return Over::Lost(error.to_string()),
+                Err(error) => return Over::Lost(why_broken(&error)),
             }
         }
     }

@@ -12,6 +12,15 @@ use std::task::{Context, Poll};
 use coros_core::remote::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+/// Why a stream broke, for people.
+pub(crate) fn why_broken(error: &io::Error) -> String {
+    match error.kind() {
+        // Of a process that has died, say; TLS asks for a farewell, and its text is for its users.
+        io::ErrorKind::UnexpectedEof => "it closed the connection".into(),
+        _ => error.to_string(),
+    }
+}
+
 /// How a node reaches others and is reached: [`TcpTransport`](crate::TcpTransport) unless
 /// [`Builder::transport`](crate::Builder::transport) gives another one.
 ///

@@ -15,6 +15,7 @@ use super::Stream;
 use super::refusal::Refusal;
 use super::wire::{self, HEADER, Heard, MAX_PIECE, Say};
 use crate::session::Timing;
+use crate::transport::why_broken;
 
 /// How long the other side may be at work, besides what it has to read or write for that.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
@@ -103,7 +104,7 @@ impl Line {
         };
         match timeout(self.timing.silence, written).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Lost(error.to_string())),
+            Ok(Err(error)) => Err(Lost(why_broken(&error))),
             Err(_) => Err(silent(self.timing.silence)),
         }
     }
@@ -206,7 +207,7 @@ impl Line {
                         let why = timeout(silence, self.read.refusal()).await;
                         return Err(match why {
                             Ok(Some(refusal)) => Stopped::Refused(refusal),
-                            _ => Lost(error.to_string()).into(),
+                            _ => Lost(why_broken(&error)).into(),
                         });
                     }
                 },
@@ -269,7 +270,7 @@ impl Reader {
             };
             let read = match timeout(limit, self.io.read(room)).await {
                 Ok(Ok(read)) => read,
-                Ok(Err(error)) => return Err(Lost(error.to_string())),
+                Ok(Err(error)) => return Err(Lost(why_broken(&error))),
                 Err(_) => return Err(silent(limit)),
             };
             match read {

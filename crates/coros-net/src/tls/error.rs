@@ -8,6 +8,7 @@ use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::identity::{About, Origin, Utc, Validity};
+use crate::transport::why_broken;
 
 /// What a node is, as far as it explains why others refuse it.
 pub(super) struct Own {
@@ -28,7 +29,7 @@ impl Own {
         else {
             return HandshakeError::Connection {
                 kind: error.kind(),
-                reason: error.to_string(),
+                reason: why_broken(error),
             };
         };
         let not_coros = |why: &str| HandshakeError::NotCoros(why.into());
