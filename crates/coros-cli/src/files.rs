@@ -7,11 +7,16 @@ mod send;
 
 use std::process::ExitCode;
 
+use crate::USAGE;
 use crate::flags::files::{ReceiveFlags, SendFlags};
-use crate::terminal::status;
+use crate::terminal::{say, status};
 
 /// Does what `coros send` was asked for and gives the exit status.
 pub(crate) async fn send(flags: SendFlags) -> ExitCode {
+    if let Err(error) = send::names_differ(&flags) {
+        say(&format!("coros send: {error}"));
+        return ExitCode::from(USAGE);
+    }
     status("send", send::run(flags).await)
 }
 

@@ -143,7 +143,7 @@ fn files_arrive_are_skipped_and_refused() {
     let said = text(&sent.stderr);
     assert!(said.contains("coros send: large: desk@"), "{said}");
     assert!(said.contains("files may have 1024 bytes"), "{said}");
-    assert!(said.contains("another content has that name"), "{said}");
+    assert!(said.contains("give --replace"), "{said}");
     assert!(said.contains("cannot read missing"), "{said}");
     let lines = text(&sent.stdout);
     assert_eq!(lines.matches("failed ").count(), 3, "{lines}");
@@ -153,6 +153,37 @@ fn files_arrive_are_skipped_and_refused() {
     assert_eq!(replaced["files"][0]["result"], "sent");
     assert_eq!(scene.there("today/in/a"), b"two");
     drop(receiver);
+}
+
+#[test]
+fn two_files_of_one_name_are_refused_before_anything_is_sent() {
+    let scene = Scene::set();
+    scene.here("one", b"1");
+    fs::create_dir(scene.home.path().join("sub")).expect("it is a folder");
+    scene.here("sub/one", b"2");
+    let (_receiver, at) = scene.receive("127.0.0.1:0", &[]);
+    let sent = scene.send(&[&at, "one", "sub/one"]);
+    assert_eq!(sent.status.code(), Some(2));
+    let said = text(&sent.stderr);
+    assert!(said.contains("one and sub/one would both be"), "{said}");
+    assert!(!scene.inbox.path().join("one").exists());
+}
+
+#[test]
+fn what_was_there_already_is_told_as_such() {
+    let scene = Scene::set();
+    // Nothing of it crosses the network in any case.
+    scene.here("empty", b"");
+    for already in [false, true] {
+        let (receiver, at) = scene.receive("127.0.0.1:0", &["--once", "--json"]);
+        assert!(scene.send(&[&at, "empty"]).status.success());
+        let came: Value = serde_json::from_str(&receiver.end().stdout).expect("one object");
+        assert_eq!(came["already"], already);
+    }
+    let (receiver, at) = scene.receive("127.0.0.1:0", &["--once"]);
+    assert!(scene.send(&[&at, "empty"]).status.success());
+    let line = receiver.end().stdout;
+    assert!(line.ends_with(", was there already\n"), "{line}");
 }
 
 #[test]
@@ -232,6 +263,7 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
     assert_eq!(ended.status.code(), Some(1));
     let said = ended.stderr.join("\n");
     assert!(said.contains("it goes on from there"), "{said}");
+    assert!(!said.contains("close_notify"), "{said}");
     assert!(!scene.inbox.path().join("big").exists());
     let (_receiver, at) = scene.receive("127.0.0.1:0", &[]);
     goes_on(&scene, &at);

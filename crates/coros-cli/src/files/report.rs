@@ -158,6 +158,7 @@ pub(super) struct Came {
     name: String,
     size: u64,
     moved: u64,
+    already: bool,
 }
 
 impl Came {
@@ -167,6 +168,7 @@ impl Came {
             name: received.name,
             size: received.size,
             moved: received.moved,
+            already: received.already,
         }
     }
 
@@ -178,6 +180,11 @@ impl Came {
         let size = DecimalBytes(self.size);
         // It is one line whatever the peer has called itself and the file.
         let line = format!("{} from {}, {size}", one_line(name), one_line(from));
-        print(&line)
+        let already = if self.already {
+            ", was there already"
+        } else {
+            ""
+        };
+        print(&format!("{line}{already}"))
     }
 }

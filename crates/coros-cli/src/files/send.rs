@@ -1,15 +1,33 @@
 //! `coros send`.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
-use coros::net::{Location, Node, SendFile, Transferred};
+use anyhow::bail;
+use coros::net::{Location, Node, Refusal, SendFile, SendFileError, Transferred};
 
 use super::progress::Progress;
 use super::report::{Sent, SentAll};
 use crate::flags::files::SendFlags;
 use crate::network::Way;
 use crate::terminal::{Name, say};
+
+/// No two files would have one name there, where the second could only replace the first.
+pub(super) fn names_differ(flags: &SendFlags) -> anyhow::Result<()> {
+    let mut named = HashMap::new();
+    for path in &flags.files {
+        let name = name_there(path, flags.to.as_deref());
+        if let Some(other) = named.insert(name.clone(), path) {
+            bail!(
+                "{} and {} would both be {name:?} there: send one of them with another --to",
+                Name(other),
+                Name(path)
+            );
+        }
+    }
+    Ok(())
+}
 
 /// Whether all files are there.
 pub(super) async fn run(flags: SendFlags) -> anyhow::Result<bool> {
@@ -61,7 +79,22 @@ async fn send(
     }
     let sent = node.send_file(to, path, options).await;
     progress.finish();
-    sent.map_err(|error| error.to_string())
+    sent.map_err(|error| explain(&error))
+}
+
+/// What to do is said in terms of this program.
+fn explain(error: &SendFileError) -> String {
+    match error {
+        SendFileError::Refused {
+            name,
+            peer,
+            why: Refusal::Exists,
+        } => format!(
+            "{peer} does not take {name:?}: a file with another content has that name; give \
+             --replace to replace it, or another folder by --to"
+        ),
+        error => error.to_string(),
+    }
 }
 
 /// Its own name, in the folder that was asked for.

@@ -40,7 +40,7 @@ pub(crate) struct SendFlags {
     #[arg(value_name = "NODE|HOST:PORT")]
     pub(crate) node: String,
 
-    /// What to send
+    /// What to send; no two with one name
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 
@@ -74,8 +74,9 @@ pub(crate) struct SendFlags {
     after_long_help = "\
 Output:
   A line for each file that has come on standard output, everything else on standard error. With
-  --json each is an object: {\"from\": \"desk\", \"name\": \"in/a\", \"size\": 9, \"moved\": 9}
-  where moved is how many bytes crossed the network: 0 when the file was there already.
+  --json each is an object: {\"from\": \"desk\", \"name\": \"in/a\", \"size\": 9, \"moved\": 9,
+   \"already\": false}
+  where moved is how many bytes crossed the network; already is whether the same content was there.
 
 Exit status:
   0    --once, and a file has come

@@ -316,7 +316,7 @@ fn transferred(size: u64, arrived: Arrived) -> Transferred {
     Transferred {
         size,
         moved: arrived.moved(size),
-        already: matches!(arrived, Arrived::Already),
+        already: arrived.was_there(),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Received {
     pub size: u64,
     /// The bytes of it that crossed the network this time; none when it was there already.
     pub moved: u64,
+    /// Whether it was there already, with the same content.
+    pub already: bool,
 }
 
 /// Whom to tell of files.

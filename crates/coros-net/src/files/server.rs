@@ -136,6 +136,7 @@ impl Server {
                 name: name.to_owned(),
                 size,
                 moved: arrived.moved(size),
+                already: arrived.was_there(),
             }),
             Err(Failed::Here(why)) => {
                 tracing::warn!(peer = %self.peer, file = name, %why, "a file was not taken");

@@ -66,6 +66,10 @@ impl Arrived {
             Arrived::From(offset) => size - offset,
         }
     }
+
+    pub(super) fn was_there(self) -> bool {
+        matches!(self, Arrived::Already)
+    }
 }
 
 /// What a transfer leaves: how it went, and the connection if it can be used on.
