@@ -1,14 +1,16 @@
 //! Getting into a network, and finding a node there.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use coros::net::{Builder, ConnectError, Location, Node, NodeCertificate};
+use coros::net::{Builder, ConnectError, Location, Node, NodeCertificate, PeerEvent};
 use tokio::time::Instant;
 
 use crate::flags::network::{Around, Identity};
-use crate::terminal::{reason, say};
+use crate::terminal::{one_line, reason, say};
 
 /// How long a name is waited for.
 const FIND: Duration = Duration::from_secs(5);
@@ -72,6 +74,34 @@ pub(crate) async fn join(node: &Node, around: &Around, hint: &str) -> anyhow::Re
     }
 }
 
+/// Where others were found, and no link could be made; and why.
+#[derive(Clone, Default)]
+pub(crate) struct Unreachable(Arc<Mutex<BTreeMap<SocketAddr, Arc<str>>>>);
+
+impl Unreachable {
+    pub(crate) fn watch(node: &Node) -> Self {
+        let all = Unreachable::default();
+        let told = all.clone();
+        node.on_peer_event(move |event| {
+            if let PeerEvent::Unreachable(endpoint, why) = event {
+                told.lock().insert(endpoint, why);
+            }
+        });
+        all
+    }
+
+    /// Says a line for each.
+    pub(crate) fn say(&self) {
+        for why in self.lock().values() {
+            say(&one_line(why));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Arc<str>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The way to one node: an endpoint, or a name that those around know.
 pub(crate) struct Way<'a> {
     target: &'a str,
@@ -116,6 +146,7 @@ impl<'a> Way<'a> {
         if self.is_endpoint() {
             return connect(node, target, hint).await;
         }
+        let unreachable = Unreachable::watch(node);
         join(node, around, hint).await?;
         let deadline = Instant::now() + FIND;
         loop {
@@ -135,6 +166,7 @@ impl<'a> Way<'a> {
                     true => "those that are found on the local network: does it --discover?",
                     false => "those that the --peer know: check the name",
                 };
+                unreachable.say();
                 bail!("no node is called {target:?} among {known}");
             }
             tokio::time::sleep(AGAIN).await;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::flags::network::PeersFlags;
-use crate::network;
+use crate::network::{self, Unreachable};
 use crate::terminal::{one_line, print, say, status};
 
 /// How long an answer is waited for.
@@ -30,9 +30,13 @@ async fn list(flags: &PeersFlags) -> anyhow::Result<bool> {
     let node = builder.build().await?;
     let seen = Seen::default();
     seen.watch(&node);
+    let unreachable = Unreachable::watch(&node);
     let found = look(&node, flags, &seen).await;
     node.close().await;
     let found = found?;
+    if found.peers.is_empty() {
+        unreachable.say();
+    }
     if flags.json {
         print(&serde_json::to_string(&found)?)?;
     } else if found.peers.is_empty() {

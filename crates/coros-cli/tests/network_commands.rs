@@ -233,6 +233,20 @@ fn nodes_that_let_themselves_be_found_need_no_address() {
     let said = text(&ended.stderr);
     assert!(said.contains("does it --discover?"), "{said}");
 
+    // Somebody is found who has another secret.
+    let stranger = Scene::set();
+    let refused = format!("no link with {at}: the two nodes have different secrets");
+    for (args, last) in [
+        (&["peers"][..], "there is nobody else"),
+        (&["ping", "desk"], "no node is called"),
+    ] {
+        let ended = stranger.run(&[args, &around[..]].concat());
+        assert_eq!(ended.status.code(), Some(1));
+        let said = text(&ended.stderr);
+        let (why, end) = (said.find(&refused), said.find(last));
+        assert!(why.is_some() && why < end, "{said}");
+    }
+
     let began = Instant::now();
     loop {
         let listed = scene.run(&[&["peers", "--json"], &around[..]].concat());
@@ -244,6 +258,18 @@ fn nodes_that_let_themselves_be_found_need_no_address() {
         }
         assert!(began.elapsed() < LIMIT, "{}", text(&listed.stderr));
     }
+}
+
+#[test]
+fn a_node_whose_peer_is_not_there_says_that_it_tries_on() {
+    let scene = Scene::set();
+    // Nobody listens on a port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("there are ports");
+    let nobody = free.local_addr().expect("it is bound").to_string();
+    drop(free);
+    let (mut desk, _) = scene.node("desk", &[&ANYWHERE[..], &["--peer", &nobody]].concat());
+    let expected = format!("trying on: cannot reach {nobody}");
+    desk.wait_for(|line| line.starts_with(&expected));
 }
 
 #[test]

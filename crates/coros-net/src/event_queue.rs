@@ -16,7 +16,7 @@ use crate::events::{Command, PeerEvent};
 /// Beyond this nobody can say any more what a subscriber makes of so much. (Few in unit tests.)
 const MANY: usize = if cfg!(test) { 8 } else { 1024 };
 const MOST: usize = if cfg!(test) { 1 << 10 } else { 1 << 16 };
-/// So many refusals wait; strangers can make any number of them.
+/// So many refusals and failures wait; strangers can make any number of them.
 pub(crate) const MAX_REFUSED: usize = 256;
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(crate) struct EventQueue {
 impl EventQueue {
     /// False if there is no room: the event is lost.
     pub(crate) fn push(&mut self, event: PeerEvent) -> bool {
-        if matches!(event, PeerEvent::Refused(..)) {
+        if is_of_strangers(&event) {
             if self.refused >= MAX_REFUSED {
                 return false;
             }
@@ -51,7 +51,9 @@ impl EventQueue {
 
     pub(crate) fn pop(&mut self) -> Option<Command> {
         let command = self.waiting.pop_front();
-        if let Some(Command::Event(PeerEvent::Refused(..))) = command {
+        if let Some(Command::Event(event)) = &command
+            && is_of_strangers(event)
+        {
             self.refused -= 1;
         }
         command
@@ -95,13 +97,18 @@ impl EventQueue {
     }
 }
 
+/// Whether those who belong to nobody can cause it.
+fn is_of_strangers(event: &PeerEvent) -> bool {
+    matches!(event, PeerEvent::Refused(..) | PeerEvent::Unreachable(..))
+}
+
 fn peer(event: &PeerEvent) -> Option<NodeId> {
     match event {
         PeerEvent::Joined(peer)
         | PeerEvent::Left(peer)
         | PeerEvent::Lost(peer, _)
         | PeerEvent::Returned(peer) => Some(peer.node),
-        PeerEvent::Refused(..) => None,
+        PeerEvent::Refused(..) | PeerEvent::Unreachable(..) => None,
     }
 }
 

@@ -36,6 +36,10 @@ pub enum PeerEvent {
     /// Somebody who belongs to coros tried to link and could not, such as a node with another
     /// secret.
     Refused(SocketAddr, HandshakeError),
+    /// Nobody that was given or found there, as by [`Builder::peer`](crate::Builder::peer), can be
+    /// linked with, and why. It is tried on; that it fails again is told when there is another
+    /// reason.
+    Unreachable(SocketAddr, Arc<str>),
 }
 
 pub(crate) type Subscriber = Box<dyn FnMut(PeerEvent) + Send>;
@@ -176,6 +180,9 @@ impl Dispatcher {
             PeerEvent::Left(peer) => tracing::debug!(%peer, "left"),
             PeerEvent::Lost(peer, reason) => tracing::warn!(%peer, %reason, "lost"),
             PeerEvent::Refused(from, error) => tracing::warn!(%from, %error, "refused"),
+            PeerEvent::Unreachable(endpoint, why) => {
+                tracing::warn!(%endpoint, "a node that was looked for: {why}");
+            }
         }
         self.subscribers
             .retain_mut(|subscriber| call(subscriber, event.clone()));

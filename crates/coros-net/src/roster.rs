@@ -52,6 +52,8 @@ pub(crate) enum Fact {
     Gone(Location),
     /// Somebody who belongs to coros tried to link and could not.
     Refused(SocketAddr, HandshakeError),
+    /// Nobody can be linked with where somebody is looked for.
+    Unreachable(SocketAddr, Arc<str>),
 }
 
 #[derive(Debug)]
@@ -119,6 +121,7 @@ impl Roster {
                 Some(PeerEvent::Left(peer))
             }
             Fact::Refused(from, error) => Some(PeerEvent::Refused(from, error)),
+            Fact::Unreachable(endpoint, why) => Some(PeerEvent::Unreachable(endpoint, why)),
         }
     }
 
@@ -188,7 +191,7 @@ mod tests {
             PeerEvent::Lost(..) => 'L',
             PeerEvent::Returned(_) => 'R',
             PeerEvent::Left(_) => 'X',
-            PeerEvent::Refused(..) => '?',
+            PeerEvent::Refused(..) | PeerEvent::Unreachable(..) => '?',
         });
         short.collect()
     }
@@ -311,7 +314,9 @@ mod tests {
                         PeerEvent::Lost(peer, _) => (peer, "p", 'l'),
                         PeerEvent::Returned(peer) => (peer, "l", 'p'),
                         PeerEvent::Left(peer) => (peer, "pl", 'a'),
-                        PeerEvent::Refused(..) => unreachable!("no such fact"),
+                        PeerEvent::Refused(..) | PeerEvent::Unreachable(..) => {
+                            unreachable!("no such fact")
+                        }
                     };
                     let was = seen.insert(peer.node.0, to).unwrap_or('a');
                     prop_assert!(from.contains(was), "{event:?} of a peer that was {was}");

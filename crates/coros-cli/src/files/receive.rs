@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::report::Came;
 use crate::flags::files::ReceiveFlags;
 use crate::network::builder;
-use crate::terminal::{Name, say};
+use crate::terminal::{Name, one_line, say};
 
 /// Where it listens unless told.
 const PORT: u16 = 7340;
@@ -39,10 +39,14 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<()> {
         builder = builder.peer(peer);
     }
     let node = builder.build().await?;
-    node.on_peer_event(|event| {
-        if let PeerEvent::Refused(from, error) = event {
-            say(&format!("{from} was refused: {error}"));
+    let asked_for = !flags.around.peer.is_empty();
+    node.on_peer_event(move |event| match event {
+        PeerEvent::Refused(from, error) => say(&format!("{from} was refused: {error}")),
+        // Of one that is found, one endpoint of several may lead nowhere.
+        PeerEvent::Unreachable(_, why) if asked_for => {
+            say(&format!("trying on: {}", one_line(&why)));
         }
+        _ => {}
     });
     // One that stands for all interfaces can be listened on and not be dialled.
     let endpoint = node.location().endpoint.context("it listens nowhere")?;

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coros_core::remote::NodeId;
@@ -31,9 +32,9 @@ pub(super) enum Outcome {
     /// There is a link, or none is needed, because the peer is known.
     Known(NodeId),
     /// Nobody answers.
-    Unreachable(String),
+    Unreachable(Arc<str>),
     /// Somebody answers who is none of us.
-    Refused(String),
+    Refused(Arc<str>),
 }
 
 #[derive(Debug)]
@@ -45,7 +46,7 @@ struct Candidate {
     /// How long the last pause was.
     pause: Option<Duration>,
     /// What has been told of it.
-    told: Option<String>,
+    told: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,12 +106,16 @@ impl Dialler {
         }
     }
 
-    pub(super) fn dialled(&mut self, now: Instant, endpoint: SocketAddr, outcome: Outcome) {
-        let Some(candidate) = self.candidates.get_mut(&endpoint) else {
-            return;
-        };
+    /// What went wrong, if that is news.
+    pub(super) fn dialled(
+        &mut self,
+        now: Instant,
+        endpoint: SocketAddr,
+        outcome: Outcome,
+    ) -> Option<Arc<str>> {
+        let candidate = self.candidates.get_mut(&endpoint)?;
         let State::Dialling(who) = candidate.state else {
-            return;
+            return None;
         };
         self.dialling -= 1;
         if let Some(who) = who {
@@ -118,26 +123,26 @@ impl Dialler {
         }
         if !candidate.is_told {
             self.candidates.remove(&endpoint);
-            return;
+            return None;
         }
-        candidate.state = match outcome {
-            Outcome::Itself => State::Itself,
+        let (state, why) = match outcome {
+            Outcome::Itself => (State::Itself, None),
             Outcome::Known(peer) => {
                 candidate.pause = None;
                 candidate.told = None;
-                State::Known(peer)
+                (State::Known(peer), None)
             }
             Outcome::Unreachable(why) => {
                 let pause = candidate.pause.map_or(FIRST, |pause| LAST.min(2 * pause));
                 candidate.pause = Some(pause);
-                candidate.tell(endpoint, why);
-                State::Due(now + pause)
+                (State::Due(now + pause), Some(why))
             }
-            Outcome::Refused(why) => {
-                candidate.tell(endpoint, why);
-                State::Due(now + REFUSED)
-            }
+            Outcome::Refused(why) => (State::Due(now + REFUSED), Some(why)),
         };
+        candidate.state = state;
+        let why = why.filter(|why| candidate.told.as_ref() != Some(why))?;
+        candidate.told = Some(Arc::clone(&why));
+        Some(why)
     }
 
     /// An endpoint to be dialled now, and who is said to be there; [`dialled`](Dialler::dialled)
@@ -175,15 +180,6 @@ impl Dialler {
     fn is_sought(&self, candidate: &Candidate) -> bool {
         let who = candidate.who;
         who.is_some_and(|who| self.sought.contains(&who))
-    }
-}
-
-impl Candidate {
-    fn tell(&mut self, endpoint: SocketAddr, why: String) {
-        if self.told.as_ref() != Some(&why) {
-            tracing::warn!(%endpoint, "a node that was looked for: {why}");
-            self.told = Some(why);
-        }
     }
 }
 

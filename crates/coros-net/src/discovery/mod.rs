@@ -65,7 +65,11 @@ fn absent(node: &Inner, fact: &Fact) -> Option<(NodeId, bool)> {
     let (peer, left) = match fact {
         Fact::Left(peer) | Fact::Gone(peer) => (peer, true),
         Fact::Broke(peer, _) | Fact::Lost(peer, _) | Fact::Down(peer, _) => (peer, false),
-        Fact::Linked(_) | Fact::Up(_) | Fact::Idle(_) | Fact::Refused(..) => return None,
+        Fact::Linked(_)
+        | Fact::Up(_)
+        | Fact::Idle(_)
+        | Fact::Refused(..)
+        | Fact::Unreachable(..) => return None,
     };
     // What is to be told of whoever is there tells itself.
     (!node.events.is_present(peer.node)).then_some((peer.node, left))
@@ -93,7 +97,11 @@ async fn look(node: Arc<Inner>, source: Box<dyn Source>) {
             () = node.leaving.cancelled() => return,
             Some(heard) = heard.recv() => match heard {
                 Heard::Found(endpoints) => dialler.found(now(), &endpoints),
-                Heard::Dialled(endpoint, outcome) => dialler.dialled(now(), endpoint, outcome),
+                Heard::Dialled(endpoint, outcome) => {
+                    if let Some(why) = dialler.dialled(now(), endpoint, outcome) {
+                        node.events.tell(Fact::Unreachable(endpoint, why));
+                    }
+                }
             },
             Some(fact) = facts.recv() => if let Some((peer, left)) = absent(&node, &fact) {
                 dialler.absent(now(), peer, left);
@@ -158,9 +166,9 @@ fn failed(error: &ConnectError) -> Outcome {
             // It shuts down, say: another launch may be there soon.
             source: Connection { .. } | TimedOut(_) | Refused(_),
             ..
-        } => Outcome::Unreachable(error.to_string()),
+        } => Outcome::Unreachable(error.to_string().into()),
         // Nothing that mends itself soon.
-        ConnectError::Handshake { .. } => Outcome::Refused(error.to_string()),
-        _ => Outcome::Unreachable(error.to_string()),
+        ConnectError::Handshake { .. } => Outcome::Refused(error.to_string().into()),
+        _ => Outcome::Unreachable(error.to_string().into()),
     }
 }

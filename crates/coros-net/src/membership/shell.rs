@@ -129,6 +129,10 @@ fn input(fact: Fact) -> Option<Input<'static>> {
         Fact::Idle(peer) => unlinked(peer, false),
         Fact::Left(peer) => unlinked(peer.node, false),
         Fact::Broke(peer, _) | Fact::Lost(peer, _) => unlinked(peer.node, true),
-        Fact::Up(_) | Fact::Down(..) | Fact::Gone(_) | Fact::Refused(..) => None,
+        Fact::Up(_)
+        | Fact::Down(..)
+        | Fact::Gone(_)
+        | Fact::Refused(..)
+        | Fact::Unreachable(..) => None,
     }
 }

@@ -80,7 +80,12 @@ fn on_fact(node: &Arc<Inner>, fact: Fact) {
             node.names.lock().registry.left(peer.node);
         }
         // Sessions outlast links, and names go with sessions.
-        Fact::Broke(..) | Fact::Idle(_) | Fact::Down(..) | Fact::Gone(_) | Fact::Refused(..) => {}
+        Fact::Broke(..)
+        | Fact::Idle(_)
+        | Fact::Down(..)
+        | Fact::Gone(_)
+        | Fact::Refused(..)
+        | Fact::Unreachable(..) => {}
     }
 }
 

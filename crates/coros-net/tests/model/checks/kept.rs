@@ -29,6 +29,7 @@ impl Checks {
             PeerEvent::Left(peer) => ("left", peer, Left, &[Some(Present), Some(Lost)]),
             PeerEvent::Lost(peer, _) => ("lost", peer, Lost, &[Some(Present)]),
             PeerEvent::Returned(peer) => ("returned", peer, Present, &[Some(Lost)]),
+            PeerEvent::Unreachable(..) => return,
             other => {
                 let other = format!("{who:?}: {other:?}");
                 return state.notes.wrong(other);
