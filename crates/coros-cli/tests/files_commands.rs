@@ -238,6 +238,21 @@ fn who_cannot_be_reached_is_told_of_with_what_to_do() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_receiver_of_one_file_is_said_to_have_left() {
+    let scene = Scene::set();
+    scene.here("a", b"one");
+    scene.large("big");
+    scene.here("b", b"two");
+    let (receiver, at) = scene.receive("127.0.0.1:0", &["--once"]);
+    let sent = scene.send(&[&at, "a", "big", "b"]);
+    assert_eq!(sent.status.code(), Some(1));
+    let said = text(&sent.stderr);
+    assert_eq!(said.matches("it has left, as").count(), 2, "{said}");
+    assert!(receiver.end().status.success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_sender_that_is_killed_goes_on_where_it_was() {
     let scene = Scene::set();
     scene.large("big");

@@ -2,16 +2,21 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use coros::net::{Location, Node, Refusal, SendFile, SendFileError, Transferred};
+use coros::net::{Location, Node, PeerEvent, Refusal, SendFile, SendFileError, Transferred};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::progress::Progress;
 use super::report::{Sent, SentAll};
 use crate::flags::files::SendFlags;
 use crate::network::Way;
 use crate::terminal::{Name, say};
+
+/// How much later than the end of its connections the goodbye of a node may come.
+const GOODBYE: Duration = Duration::from_millis(200);
 
 /// No two files would have one name there, where the second could only replace the first.
 pub(super) fn names_differ(flags: &SendFlags) -> anyhow::Result<()> {
@@ -42,10 +47,15 @@ async fn send_all(node: &Node, way: &Way<'_>, flags: &SendFlags) -> anyhow::Resu
     let to = way.find(node).await?;
     let begun = Instant::now();
     let mut all = SentAll::new(&to);
+    let left = goodbye_of(node, &to);
     for path in &flags.files {
         let name = name_there(path, flags.to.as_deref());
         let begun = Instant::now();
         let sent = send(node, &to, path, &name, flags.replace).await;
+        let sent = match sent {
+            Ok(sent) => Ok(sent),
+            Err(error) => Err(explain(&error, left.clone()).await),
+        };
         let sent = Sent::new(path, name, sent, begun.elapsed());
         if let Some(error) = sent.error() {
             say(&format!("coros send: {}: {error}", Name(path)));
@@ -68,7 +78,7 @@ async fn send(
     path: &Path,
     name: &str,
     replace: bool,
-) -> Result<Transferred, String> {
+) -> Result<Transferred, SendFileError> {
     let progress = Progress::new(&Name(path).to_string());
     let told = progress.clone();
     let mut options = SendFile::new()
@@ -79,12 +89,38 @@ async fn send(
     }
     let sent = node.send_file(to, path, options).await;
     progress.finish();
-    sent.map_err(|error| explain(&error))
+    sent
 }
 
-/// What to do is said in terms of this program.
-fn explain(error: &SendFileError) -> String {
+/// True when the receiver has left.
+fn goodbye_of(node: &Node, to: &Location) -> watch::Receiver<bool> {
+    let (leaves, left) = watch::channel(false);
+    let to = to.node;
+    node.on_peer_event(move |event| {
+        if let PeerEvent::Left(peer) = event
+            && peer.node == to
+        {
+            leaves.send_replace(true);
+        }
+    });
+    left
+}
+
+/// Why a file was not sent. What to do is said in terms of this program.
+async fn explain(error: &SendFileError, mut left: watch::Receiver<bool>) -> String {
     match error {
+        // If the receiver said goodbye, that is why.
+        SendFileError::Unreachable { name, peer, .. } | SendFileError::Lost { name, peer, .. }
+            if matches!(
+                timeout(GOODBYE, left.wait_for(|left| *left)).await,
+                Ok(Ok(_))
+            ) =>
+        {
+            format!(
+                "cannot send {name:?} to {peer}: it has left, as `coros receive --once` does \
+                 after one file"
+            )
+        }
         SendFileError::Refused {
             name,
             peer,
