@@ -16,7 +16,8 @@ pub(crate) async fn dial(node: &Node, peer: &str) -> anyhow::Result<Location> {
         }
     }
     match failed {
-        Some(error) => Err(error.into()),
+        // It says all that its causes say.
+        Some(error) => anyhow::bail!("{error}"),
         None => anyhow::bail!("{peer} has no address"),
     }
 }
