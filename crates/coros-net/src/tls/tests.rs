@@ -59,6 +59,21 @@ async fn the_same_secret_lets_in() {
 }
 
 #[tokio::test]
+async fn whoever_goes_without_a_farewell_has_closed_the_connection() {
+    let authority = authority();
+    let [desk, farm] = [node(&authority), node(&authority)];
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (near, far) = tokio::join!(desk.dial(near), farm.accept(far));
+    let (mut near, _) = near.unwrap();
+    drop(far.unwrap());
+    let error = near.read_u8().await.unwrap_err();
+    assert_eq!(
+        desk.explain(&error).to_string(),
+        "the connection broke during the handshake: it closed the connection"
+    );
+}
+
+#[tokio::test]
 async fn another_secret_is_named_on_both_sides() {
     let errors = both(meet(&node(&authority()), &node(&authority())).await);
     assert_eq!(
