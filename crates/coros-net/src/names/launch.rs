@@ -6,7 +6,7 @@
 //! more than [`MAX_GONE`] of them: whoever is further behind than that starts again from the beginning, and
 //! drops what he is not told of again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use coros_core::remote::Location;
@@ -27,8 +27,8 @@ pub(super) struct Launch {
     names: HashMap<Arc<str>, Record>,
     /// All names, also those that were taken back, by version.
     order: BTreeMap<u64, Arc<str>>,
-    /// How many names somebody has.
-    living: usize,
+    /// The versions of those that were taken back.
+    gone: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Launch {
             floor: 0,
             names: HashMap::new(),
             order: BTreeMap::new(),
-            living: 0,
+            gone: BTreeSet::new(),
         }
     }
 
@@ -72,7 +72,12 @@ impl Launch {
 
     /// How many names somebody has.
     pub(super) fn len(&self) -> usize {
-        self.living
+        self.order.len() - self.gone.len()
+    }
+
+    /// How many names that were taken back are remembered.
+    pub(super) fn gone(&self) -> usize {
+        self.gone.len()
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Entry> {
@@ -94,7 +99,12 @@ impl Launch {
             version,
             entry,
         });
-        self.forget();
+        self.forget(MAX_GONE);
+    }
+
+    /// Whoever knows the launch up to a version cannot be told what is gone, but only all there is.
+    pub(super) fn has_forgotten(&self, known: u64) -> bool {
+        known < self.floor
     }
 
     /// What whoever knows the launch up to a version has to be told: up to about so many bytes,
@@ -106,8 +116,7 @@ impl Launch {
         news: bool,
         budget: &mut usize,
     ) -> Vec<Update> {
-        // Whoever knows less than what has been forgotten cannot be told what is gone.
-        let mut after = if known < self.floor { 0 } else { known };
+        let mut after = if self.has_forgotten(known) { 0 } else { known };
         let mut updates = Vec::new();
         let mut changes = self.order.range(after + 1..).peekable();
         while *budget > 0 && after < self.version {
@@ -182,7 +191,7 @@ impl Launch {
                 continue;
             }
             match &change.entry {
-                Some(_) if self.living >= most && self.get(&change.name).is_none() => {
+                Some(_) if self.len() >= most && self.get(&change.name).is_none() => {
                     left_out += 1;
                     continue;
                 }
@@ -195,7 +204,7 @@ impl Launch {
         if update.after < update.floor {
             self.floor = self.floor.max(update.floor);
         }
-        self.forget();
+        self.forget(MAX_GONE);
         // What was dropped first may have been told again after all.
         vanished.retain(|name| self.get(name).is_none());
         Applied::News {
@@ -211,11 +220,13 @@ impl Launch {
             version,
             entry,
         } = change;
-        self.living += usize::from(entry.is_some());
+        if entry.is_none() {
+            self.gone.insert(version);
+        }
         let record = Record { version, entry };
         if let Some(before) = self.names.insert(Arc::clone(&name), record) {
             self.order.remove(&before.version);
-            self.living -= usize::from(before.entry.is_some());
+            self.gone.remove(&before.version);
         }
         self.order.insert(version, name);
     }
@@ -223,29 +234,17 @@ impl Launch {
     /// The name that somebody had, if there was one.
     fn drop_version(&mut self, version: u64) -> Option<Arc<str>> {
         let name = self.order.remove(&version)?;
-        let record = self.names.remove(&name)?;
-        record.entry?;
-        self.living -= 1;
-        Some(name)
+        self.gone.remove(&version);
+        self.names.remove(&name)?.entry.map(|_| name)
     }
 
-    /// Forgets the oldest of the names that were taken back, when there are too many.
-    fn forget(&mut self) {
-        let gone = self.order.len() - self.living;
-        // Looked for rarely, so that it costs little each time.
-        if gone < 2 * MAX_GONE {
-            return;
-        }
-        let dead = |(_, name): &(&u64, &Arc<str>)| self.get(name).is_none();
-        let oldest: Vec<u64> = self
-            .order
-            .iter()
-            .filter(dead)
-            .map(|(version, _)| *version)
-            .collect();
-        for version in oldest.into_iter().take(gone - MAX_GONE) {
-            self.drop_version(version);
-            self.floor = version;
+    /// Forgets the oldest of the names that were taken back, when there are more than so many.
+    pub(super) fn forget(&mut self, most: usize) {
+        while self.gone.len() > most
+            && let Some(&oldest) = self.gone.first()
+        {
+            self.drop_version(oldest);
+            self.floor = self.floor.max(oldest);
         }
     }
 }

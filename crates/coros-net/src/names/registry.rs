@@ -25,8 +25,9 @@
 //! believed: a member that lies can hide names of others, or make up some. It cannot do so
 //! about this node, nor for longer than until the launch itself has been linked for some seconds: its own
 //! word counts above all others' ([`Doubt`]); nor can a name lead to another node than it says, which proves who it is when it is
-//! dialled. What one can make this node keep is bounded: names for each launch ([`MAX_NAMES`]),
-//! names in all, launches; and what it can make this node send, by an allowance.
+//! dialled. What one can make this node keep is bounded ([`Limits`]): names for each launch ([`MAX_NAMES`]), names
+//! in all, those that were taken back, launches, and among them those that nobody but the names tells of; and what
+//! it can make this node send, by an allowance.
 
 mod exchange;
 
@@ -66,8 +67,12 @@ pub(crate) struct Limits {
     pub(crate) names: usize,
     /// Names in all.
     pub(crate) total: usize,
+    /// Names in all that were taken back: with more of them, each launch keeps its share of half as many.
+    pub(crate) gone: usize,
     /// Launches with names.
     pub(crate) launches: usize,
+    /// Those among them that are known by their names only: anybody can make them up.
+    pub(crate) hearsay: usize,
 }
 
 impl Default for Limits {
@@ -75,7 +80,9 @@ impl Default for Limits {
         Limits {
             names: super::MAX_NAMES,
             total: 1 << 20,
+            gone: 1 << 16,
             launches: 1 << 14,
+            hearsay: 1 << 12,
         }
     }
 }
@@ -88,6 +95,7 @@ pub(crate) struct Registry {
     /// Launches that have a name.
     by_name: HashMap<Arc<str>, BTreeSet<NodeId>>,
     total: usize,
+    gone: usize,
     peers: BTreeMap<NodeId, Peer>,
     left: Left,
     /// Launches known by their names only: when anybody heard from them last.
@@ -149,6 +157,7 @@ impl Registry {
             launches: BTreeMap::from([(id, Launch::new(me))]),
             by_name: HashMap::new(),
             total: 0,
+            gone: 0,
             peers: BTreeMap::new(),
             left: Left::default(),
             heard: BTreeMap::new(),
@@ -175,10 +184,11 @@ impl Registry {
             .launches
             .get_mut(&me)
             .expect("this node is always known");
-        let counted = launch.len();
+        let counted = (launch.len(), launch.gone());
         let has = entry.is_some();
         launch.change(Arc::clone(name), entry);
-        self.total = self.total + launch.len() - counted;
+        self.total = self.total + launch.len() - counted.0;
+        self.gone = self.gone + launch.gone() - counted.1;
         self.news.entry(me).or_insert(before);
         if has {
             self.index(name, me);
@@ -198,9 +208,20 @@ impl Registry {
     pub(super) fn counted(&self) -> usize {
         let counted = self.launches.values().map(Launch::len).sum();
         assert_eq!(self.total, counted);
+        assert_eq!(self.gone, self.launches.values().map(Launch::gone).sum());
         let indexed: usize = self.by_name.values().map(BTreeSet::len).sum();
         assert_eq!(indexed, counted);
         counted
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered_gone(&self) -> usize {
+        self.gone
+    }
+
+    #[cfg(test)]
+    pub(super) fn launches(&self) -> usize {
+        self.launches.len()
     }
 
     // ---- whom others look for
@@ -300,8 +321,22 @@ impl Registry {
         self.partial.remove(&id);
         if let Some(launch) = self.launches.remove(&id) {
             self.total -= launch.len();
+            self.gone -= launch.gone();
             for name in launch.names() {
                 self.unindex(name, id);
+            }
+        }
+    }
+
+    /// When more names that were taken back are remembered than there is room for, the oldest of each launch
+    /// are forgotten: whoever has not heard of those is told all of the launch once more.
+    fn limit_gone(&mut self) {
+        if self.gone > self.limits.gone {
+            let share = self.limits.gone / 2 / self.launches.len();
+            self.gone = 0;
+            for launch in self.launches.values_mut() {
+                launch.forget(share);
+                self.gone += launch.gone();
             }
         }
     }

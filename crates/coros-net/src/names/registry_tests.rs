@@ -403,6 +403,7 @@ fn where_there_is_no_room_names_taken_back_go_all_the_same() {
         names: 2,
         total: 10,
         launches: 4,
+        ..Limits::default()
     };
     let mut registry = Registry::new(location(0), limits);
     let now = Instant::now();
@@ -499,26 +500,93 @@ fn rumours_of_a_dead_node_do_not_keep_each_other_alive() {
     assert!(others.now - began >= MAX_AGE);
 }
 
-#[test]
-fn what_a_peer_can_make_a_node_keep_is_bounded() {
+/// A node that one peer has told of many launches, each with many names.
+fn flooded(name: impl Fn(usize, u64) -> Change) -> Registry {
     let limits = Limits {
         names: 10,
         total: 25,
-        launches: 4,
+        gone: 5,
+        launches: 6,
+        hearsay: 4,
     };
     let mut registry = Registry::new(location(0), limits);
     let now = Instant::now();
     registry.present(now, &location(1));
     for launch in 2..100 {
         for version in 1..=30 {
-            let name = change(&format!("{launch} {version}"), version);
-            let more = update(launch, version - 1, version, vec![name]);
+            let more = update(launch, version - 1, version, vec![name(launch, version)]);
             registry.handle(now, &location(1), &Notice::Update(more));
+            assert!(registry.remembered_gone() <= limits.gone);
         }
     }
-    assert!(registry.counted() <= 25, "{}", registry.counted());
+    registry
+}
+
+#[test]
+fn what_a_peer_can_make_a_node_keep_is_bounded() {
+    let registry = flooded(|launch, version| change(&format!("{launch} {version}"), version));
+    assert_eq!(registry.counted(), 25);
     let shown = |launch: usize| holders(&registry, &format!("{launch} 10")) > 0;
     assert_eq!((2..100).filter(|launch| shown(*launch)).count(), 2);
+}
+
+#[test]
+fn names_that_never_were_and_launches_made_up_are_bounded_too() {
+    let gone = |launch, version| Change {
+        entry: None,
+        ..change(&format!("{launch} {version}"), version)
+    };
+    let mut registry = flooded(gone);
+    assert_eq!(registry.counted(), 0);
+    // This node, and as many as it knows by their names only.
+    assert_eq!(registry.launches(), 1 + 4);
+    // They keep nobody out who is there.
+    let now = Instant::now();
+    let real = Notice::Update(update(1, 0, 1, vec![change("real", 1)]));
+    registry.handle(now, &location(1), &real);
+    assert_eq!(holders(&registry, "real"), 1);
+}
+
+/// A change that comes with the word that older ones are forgotten does not make a node tell all it knows.
+#[test]
+fn no_launch_is_passed_on_whole_as_news() {
+    let mut registry = Registry::new(location(0), Limits::default());
+    let now = Instant::now();
+    registry.present(now, &location(1));
+    let many = (1..20).map(|i| change(&format!("name {i}"), i)).collect();
+    let many = Notice::Update(update(2, 0, 19, many));
+    registry.handle(now, &location(1), &many);
+    assert_eq!(registry.news(now).len(), 2);
+    let mut forgotten = update(2, 19, 22, vec![change("one more", 22)]);
+    forgotten.floor = 21;
+    registry.handle(now, &location(1), &Notice::Update(forgotten));
+    assert!(registry.news(now).is_empty());
+    assert!(registry.take_learned());
+}
+
+/// Whoever forgets what was taken back tells all of the launch, so that nobody keeps it.
+#[test]
+fn what_has_been_forgotten_for_want_of_room_is_not_kept_elsewhere() {
+    let limits = Limits {
+        gone: 1,
+        ..Limits::default()
+    };
+    let mut line = Line::of(3);
+    line.registries[1] = Registry::new(location(1), limits);
+    for peer in [0, 2] {
+        line.registries[1].present(line.now, &location(peer));
+    }
+    for name in 0..NAMES {
+        line.change(0, name, Some(1));
+    }
+    line.settle();
+    line.agree();
+    for name in 1..3 {
+        line.change(0, name, None);
+    }
+    line.settle();
+    assert_eq!(line.registries[1].remembered_gone(), 0);
+    line.agree();
 }
 
 #[test]

@@ -76,6 +76,11 @@ impl Registry {
                 && !self.partial.contains_key(&id)
                 && let Some(launch) = self.launches.get(&id)
             {
+                if launch.has_forgotten(since) {
+                    // All of it is more than news: those who lack it ask, and get it bit by bit.
+                    self.learned = true;
+                    continue;
+                }
                 let mut all = usize::MAX;
                 let updates = launch.since(since, self.age(now, id), true, &mut all);
                 notices.extend(updates.into_iter().map(Notice::Update));
@@ -177,7 +182,10 @@ impl Registry {
             .min(has + self.limits.total.saturating_sub(self.total));
         let home = if id == from.node { from } else { &update.home };
         if !self.launches.contains_key(&id) {
-            if self.launches.len() > self.limits.launches {
+            let hearsay = !self.peers.contains_key(&id);
+            if self.launches.len() > self.limits.launches
+                || hearsay && self.heard.len() >= self.limits.hearsay
+            {
                 return reaction;
             }
             self.launches.insert(id, Launch::new(home.clone()));
@@ -187,7 +195,7 @@ impl Registry {
             .launches
             .get_mut(&id)
             .expect("it has just been looked at");
-        let (version, counted) = (launch.version(), launch.len());
+        let (version, counted) = (launch.version(), (launch.len(), launch.gone()));
         match launch.apply(update, most) {
             Applied::Known => {}
             Applied::Gap => reaction.replies.extend(self.ask_for_the_rest(now, id)),
@@ -204,7 +212,9 @@ impl Registry {
                         "more names of a node than there is room for: it is not found under new ones"
                     );
                 }
-                self.total = self.total + launch.len() - counted;
+                self.total = self.total + launch.len() - counted.0;
+                self.gone = self.gone + launch.gone() - counted.1;
+                self.limit_gone();
                 for name in &vanished {
                     self.unindex(name, id);
                 }
