@@ -197,7 +197,7 @@ mod tests {
             assert!(queue.push(PeerEvent::Joined(at(100 + id))));
         }
         assert!(queue.push(PeerEvent::Joined(at(1))));
-        queue.command(Command::Subscribe(Box::new(drop), vec![at(1)]));
+        queue.command(Command::Subscribe(0, Box::new(|_| true), vec![at(1)]));
         assert!(queue.push(PeerEvent::Left(at(1))));
         let left = queue.waiting.pop_back();
         assert!(matches!(left, Some(Command::Event(PeerEvent::Left(_)))));

@@ -5,10 +5,10 @@
 //! change, once and in order, and a slow or panicking subscriber holds up no link. The parts of the node
 //! [tap](Events::tap) the facts, so that it does not hold up them either.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use coros_core::remote::{Location, NodeId};
 use tokio::sync::{Notify, mpsc};
@@ -42,12 +42,14 @@ pub enum PeerEvent {
     Unreachable(SocketAddr, Arc<str>),
 }
 
-pub(crate) type Subscriber = Box<dyn FnMut(PeerEvent) + Send>;
+/// Whether it wants to be told more.
+pub(crate) type Subscriber = Box<dyn FnMut(PeerEvent) -> bool + Send>;
 
 pub(crate) enum Command {
     Event(PeerEvent),
     /// With those who are there already.
-    Subscribe(Subscriber, Vec<Location>),
+    Subscribe(u64, Subscriber, Vec<Location>),
+    Unsubscribe(u64),
     Close,
 }
 
@@ -65,12 +67,22 @@ struct Shared {
     queue: EventQueue,
     /// Parts of the node that want the facts themselves.
     taps: Vec<mpsc::UnboundedSender<Fact>>,
+    /// How many have ever subscribed.
+    subscribed: u64,
+}
+
+/// Ends what it was given for. It keeps nothing of the node.
+pub(crate) struct Subscription {
+    number: u64,
+    shared: Weak<Mutex<Shared>>,
+    wake: Arc<Notify>,
 }
 
 /// The task's side.
 pub(crate) struct Dispatcher {
     events: Events,
-    subscribers: Vec<Subscriber>,
+    /// In the order in which they have come.
+    subscribers: BTreeMap<u64, Subscriber>,
 }
 
 impl Events {
@@ -79,6 +91,7 @@ impl Events {
             roster: Roster::default(),
             queue: EventQueue::default(),
             taps: Vec::new(),
+            subscribed: 0,
         };
         let events = Events {
             shared: Arc::new(Mutex::new(shared)),
@@ -86,7 +99,7 @@ impl Events {
         };
         let dispatcher = Dispatcher {
             events: events.clone(),
-            subscribers: Vec::new(),
+            subscribers: BTreeMap::new(),
         };
         (events, dispatcher)
     }
@@ -111,14 +124,20 @@ impl Events {
         facts
     }
 
-    pub(crate) fn subscribe(&self, subscriber: Subscriber) {
+    pub(crate) fn subscribe(&self, subscriber: Subscriber) -> Subscription {
         let mut shared = self.lock();
+        let number = shared.subscribed;
+        shared.subscribed += 1;
         let present = shared.roster.present().cloned().collect();
-        shared
-            .queue
-            .command(Command::Subscribe(subscriber, present));
+        let command = Command::Subscribe(number, subscriber, present);
+        shared.queue.command(command);
         drop(shared);
         self.wake.notify_one();
+        Subscription {
+            number,
+            shared: Arc::downgrade(&self.shared),
+            wake: Arc::clone(&self.wake),
+        }
     }
 
     /// Lets the dispatcher end after what has been told so far.
@@ -153,7 +172,21 @@ impl Events {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared)
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Subscription {
+    pub(crate) fn end(self) {
+        if let Some(shared) = self.shared.upgrade() {
+            let command = Command::Unsubscribe(self.number);
+            lock(&shared).queue.command(command);
+            self.wake.notify_one();
+        }
     }
 }
 
@@ -162,12 +195,13 @@ impl Dispatcher {
         loop {
             match self.events.next().await {
                 Command::Event(event) => self.event(&event),
-                Command::Subscribe(mut subscriber, present) => {
+                Command::Subscribe(number, mut subscriber, present) => {
                     let mut present = present.into_iter().map(PeerEvent::Joined);
                     if present.all(|event| call(&mut subscriber, event)) {
-                        self.subscribers.push(subscriber);
+                        self.subscribers.insert(number, subscriber);
                     }
                 }
+                Command::Unsubscribe(number) => drop(self.subscribers.remove(&number)),
                 Command::Close => return,
             }
         }
@@ -185,17 +219,17 @@ impl Dispatcher {
             }
         }
         self.subscribers
-            .retain_mut(|subscriber| call(subscriber, event.clone()));
+            .retain(|_, subscriber| call(subscriber, event.clone()));
     }
 }
 
-/// False when the subscriber panicked: it is not called again.
+/// False when the subscriber wants no more, or panicked: it is not called again.
 fn call(subscriber: &mut Subscriber, event: PeerEvent) -> bool {
     let called = catch_unwind(AssertUnwindSafe(|| subscriber(event)));
     if called.is_err() {
         tracing::error!("a subscriber to peer events panicked and is called no more");
     }
-    called.is_ok()
+    called.unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -209,9 +243,7 @@ mod tests {
     async fn strangers_fill_no_memory_while_a_subscriber_is_slow() {
         let (events, dispatcher) = Events::new();
         let (told, refusals) = std::sync::mpsc::channel();
-        events.subscribe(Box::new(move |event| {
-            let _ = told.send(event);
-        }));
+        events.subscribe(Box::new(move |event| told.send(event).is_ok()));
         let refused = || {
             let error = HandshakeError::Connection {
                 kind: std::io::ErrorKind::InvalidData,
@@ -222,16 +254,52 @@ mod tests {
         for _ in 0..3 * MAX_REFUSED {
             refused();
         }
-        let peer = Location {
-            node: NodeId(1),
-            name: "peer".into(),
-            endpoint: None,
-        };
-        events.tell(Fact::Up(peer.clone()));
+        events.tell(Fact::Up(peer()));
         events.close();
         dispatcher.run().await;
         let told: Vec<_> = refusals.try_iter().collect();
         assert_eq!(told.len(), MAX_REFUSED + 1);
-        assert_eq!(told.last(), Some(&PeerEvent::Joined(peer)));
+        assert_eq!(told.last(), Some(&PeerEvent::Joined(peer())));
+    }
+
+    /// What a subscriber has is dropped with it: when it says so, or when it is ended, without any event.
+    #[tokio::test]
+    async fn subscribers_that_want_no_more_are_let_go() {
+        let (events, dispatcher) = Events::new();
+        let running = tokio::spawn(dispatcher.run());
+        let (dropped, mut drops) = mpsc::unbounded_channel();
+        let subscribe = |name: &'static str, more: bool| {
+            let held = OnDrop(name, dropped.clone());
+            events.subscribe(Box::new(move |_| {
+                let _held = &held;
+                more
+            }))
+        };
+        // The end of all drops them in this order.
+        subscribe("more", true);
+        let ended = subscribe("ended", true);
+        subscribe("enough", false);
+        ended.end();
+        events.tell(Fact::Up(peer()));
+        events.close();
+        running.await.expect("it does not panic");
+        let order = [(); 3].map(|()| drops.try_recv().expect("all are dropped"));
+        assert_eq!(order, ["ended", "enough", "more"]);
+    }
+
+    struct OnDrop(&'static str, mpsc::UnboundedSender<&'static str>);
+
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            let _ = self.1.send(self.0);
+        }
+    }
+
+    fn peer() -> Location {
+        Location {
+            node: NodeId(1),
+            name: "peer".into(),
+            endpoint: None,
+        }
     }
 }

@@ -220,12 +220,15 @@ impl Node {
     /// `f` runs on a task of the node that calls all subscribers, one after the other: it must not block. While
     /// it does nobody is told of anything, and what happens queues up; when much does, what undoes itself, as
     /// a peer that was lost and has returned, is left out.
-    pub fn on_peer_event(&self, f: impl FnMut(PeerEvent) + Send + 'static) {
-        self.inner().events.subscribe(Box::new(f));
+    pub fn on_peer_event(&self, mut f: impl FnMut(PeerEvent) + Send + 'static) {
+        self.inner().events.subscribe(Box::new(move |event| {
+            f(event);
+            true
+        }));
     }
 
     /// Sends each peer there is, as [`PeerEvent::Joined`], and then each change to a coroutine, in
-    /// order, until the node closes or the coroutine ends.
+    /// order, until the node closes, the coroutine ends, or the session with its node does.
     ///
     /// `wrap` makes the event one of the coroutine's messages. A bounded mailbox that is full
     /// misses events. The subscription counts as an address: it keeps the mailbox open.
@@ -234,14 +237,11 @@ impl Node {
         address: Address<M>,
         mut wrap: impl FnMut(PeerEvent) -> M + Send + 'static,
     ) {
-        let mut address = Some(address);
-        self.on_peer_event(move |event| {
-            let Some(to) = &address else { return };
-            let sent = to.send(wrap(event));
-            if sent.is_err() && to.is_closed() {
-                address = None;
-            }
-        });
+        let coroutine = address.clone();
+        let subscription = self.inner().events.subscribe(Box::new(move |event| {
+            address.send(wrap(event)).is_ok() || !address.is_closed()
+        }));
+        coroutine.on_exit(move |_| subscription.end());
     }
 
     /// Encodes a value that may have addresses in it, to be taken to another node by other means

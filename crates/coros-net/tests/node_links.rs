@@ -55,6 +55,20 @@ async fn events_become_messages() {
     );
 }
 
+#[tokio::test]
+async fn events_for_a_coroutine_end_with_it() {
+    let desk = node("desk", &Secret::random()).await;
+    let coro = coros_core::spawn(async |mut me: Context<PeerEvent>| drop(me.receive().await));
+    let (held, mut dropped) = tokio::sync::mpsc::channel::<()>(1);
+    desk.peer_events(coro.address(), move |event| {
+        let _held = &held;
+        event
+    });
+    coro.address().terminate();
+    assert_eq!(soon(dropped.recv()).await, None, "without any event");
+    desk.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_secret_is_refused_on_both_sides() {
     let desk = node("desk", &Secret::random()).await;
