@@ -297,7 +297,8 @@ impl Builder {
 
     /// A node to have a link with: an endpoint, or `host:port`. It need not be there yet, and may go
     /// and come back: it is tried for as long as this node lives, at first each second, then ever more
-    /// seldom down to twice a minute. One member is enough to learn of all others.
+    /// seldom down to twice a minute, and twice a minute where somebody is who refuses, as with another
+    /// secret: what is wrong may be mended. One member is enough to learn of all others.
     ///
     /// ```no_run
     /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -337,7 +338,8 @@ impl Builder {
 
     /// Whether to find nodes of the same network on the local network, and to be found by them, by
     /// multicast DNS; false unless given. Whoever is found is dialled as a given
-    /// [`peer`](Builder::peer) is, and belongs to the network only if TLS says so.
+    /// [`peer`](Builder::peer) is, if he refuses only every five minutes, and belongs to the network only if TLS
+    /// says so.
     ///
     /// The node is found by those who can dial it: with nothing given it
     /// [listens](Builder::listen) for this machine alone, on `0.0.0.0:0` for others too. (On `::1` nobody

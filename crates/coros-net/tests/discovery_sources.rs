@@ -188,12 +188,42 @@ async fn whoever_is_none_of_us_is_not_pestered() {
         }
     });
     let desk = desk.builder().peer(there).build().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(299)).await;
+    tokio::time::sleep(Duration::from_secs(29)).await;
     assert!(dialled.try_recv().is_ok());
     assert!(dialled.try_recv().is_err(), "once");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(dialled.try_recv().is_ok(), "but not given up");
     drop(desk);
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_are_given_few_are_dialled_at_once() {
+    let network = SimNetwork::new(1);
+    let [desk, web] = ["desk", "web"].map(|name| network.host(name));
+    let (sender, mut dialled) = tokio::sync::mpsc::unbounded_channel();
+    let mut builder = desk.builder();
+    for port in 1..=200 {
+        let there = SocketAddr::from((web.ip(), port));
+        let mut listener = web.listen(there).await.unwrap();
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            // It never answers.
+            let accepted = std::future::poll_fn(|cx| listener.poll_accept(cx)).await;
+            sender.send(port).unwrap();
+            std::future::pending::<()>().await;
+            drop(accepted);
+        });
+        builder = builder.peer(there);
+    }
+    let desk = builder.build().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let first = std::iter::from_fn(|| dialled.try_recv().ok()).count();
+    assert_eq!(first, 64);
+    // Each has its turn.
+    for _ in first..200 {
+        dialled.recv().await.unwrap();
+    }
+    soon(desk.close()).await;
 }
 
 #[tokio::test(start_paused = true)]

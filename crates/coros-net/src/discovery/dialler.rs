@@ -1,8 +1,9 @@
 //! Which endpoint is dialled when.
 //!
 //! An endpoint is dialled as soon as it is found, and again as long as the source tells it: after a
-//! failure in [1 s](FIRST), twice that, and so on up to [30 s](LAST); after [five minutes](REFUSED) where somebody is who
-//! would not or could not have a link, such as a neighbour with another secret; and when the peer
+//! failure in [1 s](FIRST), twice that, and so on up to [30 s](LAST); where somebody is who
+//! would not or could not have a link, such as one with another secret, after [30 s](LAST) if he was given, after
+//! [five minutes](REFUSED) if it is a neighbour who was found; and when the peer
 //! that was there is gone. The source may say who is where: one peer is dialled at one of its endpoints
 //! at a time, and whoever has said goodbye is not looked for at once. What went wrong is told once and not each time. No more than [`AT_ONCE`] dials are
 //! under way, and no more than [`ENDPOINTS`] endpoints remembered.
@@ -57,8 +58,10 @@ enum State {
     Itself,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Dialler {
+    /// How long those are let alone who would not have a link.
+    refused: Duration,
     candidates: BTreeMap<SocketAddr, Candidate>,
     dialling: usize,
     /// Those who are dialled, as far as it is said who they are.
@@ -66,6 +69,17 @@ pub(super) struct Dialler {
 }
 
 impl Dialler {
+    /// For endpoints that were given, or were found.
+    pub(super) fn new(given: bool) -> Self {
+        Dialler {
+            // Whoever has given one mends what is wrong, and waits for it.
+            refused: if given { LAST } else { REFUSED },
+            candidates: BTreeMap::new(),
+            dialling: 0,
+            sought: BTreeSet::new(),
+        }
+    }
+
     /// The source tells all endpoints that it knows.
     pub(super) fn found(&mut self, now: Instant, endpoints: &Endpoints) {
         self.candidates.retain(|endpoint, candidate| {
@@ -137,7 +151,7 @@ impl Dialler {
                 candidate.pause = Some(pause);
                 (State::Due(now + pause), Some(why))
             }
-            Outcome::Refused(why) => (State::Due(now + REFUSED), Some(why)),
+            Outcome::Refused(why) => (State::Due(now + self.refused), Some(why)),
         };
         candidate.state = state;
         let why = why.filter(|why| candidate.told.as_ref() != Some(why))?;
@@ -213,7 +227,7 @@ mod tests {
 
     #[test]
     fn failures_are_tried_again_ever_more_seldom() {
-        let (mut dialler, mut now) = (Dialler::default(), Instant::now());
+        let (mut dialler, mut now) = (Dialler::new(true), Instant::now());
         dialler.found(now, &set([1]));
         let mut pauses = Vec::new();
         for _ in 0..7 {
@@ -238,17 +252,19 @@ mod tests {
 
     #[test]
     fn whoever_will_not_is_not_asked_again_soon() {
-        let (mut dialler, now) = (Dialler::default(), Instant::now());
-        dialler.found(now, &set([1, 2]));
-        for _ in 0..2 {
-            let endpoint = next(&mut dialler, now).unwrap();
-            dialler.dialled(now, endpoint, Outcome::Refused("other secret".into()));
+        for (given, pause) in [(false, REFUSED), (true, LAST)] {
+            let (mut dialler, now) = (Dialler::new(given), Instant::now());
+            dialler.found(now, &set([1, 2]));
+            for _ in 0..2 {
+                let endpoint = next(&mut dialler, now).unwrap();
+                dialler.dialled(now, endpoint, Outcome::Refused("other secret".into()));
+            }
+            assert_eq!(dialler.deadline(), Some(now + pause));
+            // Told again, it is no news.
+            dialler.found(now, &set([1, 2]));
+            assert_eq!(dialler.deadline(), Some(now + pause));
         }
-        assert_eq!(dialler.deadline(), Some(now + REFUSED));
-        // Told again, it is no news.
-        dialler.found(now, &set([1, 2]));
-        assert_eq!(dialler.deadline(), Some(now + REFUSED));
-        let mut dialler = Dialler::default();
+        let (mut dialler, now) = (Dialler::new(true), Instant::now());
         dialler.found(now, &set([1]));
         dialler.next(now).unwrap();
         dialler.dialled(now, endpoint(1), Outcome::Itself);
@@ -257,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_the_source_tells_no_more_is_forgotten() {
-        let (mut dialler, now) = (Dialler::default(), Instant::now());
+        let (mut dialler, now) = (Dialler::new(true), Instant::now());
         dialler.found(now, &set([1, 2]));
         assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
         dialler.found(now, &set([]));
@@ -269,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_has_several_endpoints_is_dialled_at_one_after_the_other() {
-        let (mut dialler, now) = (Dialler::default(), Instant::now());
+        let (mut dialler, now) = (Dialler::new(true), Instant::now());
         dialler.found(now, &announced([(1, 7), (2, 7), (3, 8)]));
         assert_eq!(dialler.next(now), Some((endpoint(1), Some(NodeId(7)))));
         assert_eq!(dialler.next(now), Some((endpoint(3), Some(NodeId(8)))));
@@ -284,7 +300,7 @@ mod tests {
 
     #[test]
     fn whoever_has_said_goodbye_is_not_looked_for_where_he_was() {
-        let (mut dialler, now) = (Dialler::default(), Instant::now());
+        let (mut dialler, now) = (Dialler::new(true), Instant::now());
         dialler.found(now, &announced([(1, 7)]));
         let known = |dialler: &mut Dialler, left| {
             assert_eq!(next(dialler, now), Some(endpoint(1)));
@@ -302,7 +318,7 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_how_many() {
-        let (mut dialler, now) = (Dialler::default(), Instant::now());
+        let (mut dialler, now) = (Dialler::new(true), Instant::now());
         dialler.found(now, &set(1..10_000));
         assert_eq!(dialler.candidates.len(), ENDPOINTS);
         let dialled: Vec<_> = std::iter::from_fn(|| next(&mut dialler, now)).collect();

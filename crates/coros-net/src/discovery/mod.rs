@@ -2,9 +2,9 @@
 //!
 //! A [`Source`] tells which endpoints there are, again and again: addresses that were given
 //! ([`fixed`]), whatever a name stands for in the DNS ([`dns`]), a file ([`mod@file`]), whoever announces
-//! himself on the local network ([`multicast`]). One
-//! [`Dialler`] makes links with what they tell, in time and without haste. One found member is enough:
-//! the membership knows the others.
+//! himself on the local network ([`multicast`]). For
+//! each a [`Dialler`] makes links with what it tells, in time and without haste; no more than [`DIALS`] dials are under
+//! way for all. One found member is enough: the membership knows the others.
 
 mod announced;
 mod dialler;
@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use coros_core::remote::NodeId;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use self::dialler::{Dialler, Outcome};
 pub(crate) use self::dns::{Dns, HostPort};
@@ -34,6 +34,9 @@ use crate::greeting;
 use crate::node::{ConnectError, Inner};
 use crate::roster::Fact;
 
+/// So many dials are under way at once, for all sources; one alone, such as strangers flood, has few of them.
+const DIALS: usize = 64;
+
 /// Where nodes may be, and who is said to be there.
 pub(crate) type Endpoints = BTreeMap<SocketAddr, Option<NodeId>>;
 
@@ -42,6 +45,11 @@ pub(crate) trait Source: Send {
     /// All endpoints that there are now; resolves when there are any, and when they may have changed.
     /// Cancel safe.
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>>;
+
+    /// Whether somebody who runs this node has named them. Else anybody may tell anything.
+    fn is_given(&self) -> bool {
+        true
+    }
 
     /// Nobody asks any more.
     fn end(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -78,18 +86,20 @@ fn absent(node: &Inner, fact: &Fact) -> Option<(NodeId, bool)> {
 /// Looks for other nodes until this one leaves: for what each source tells by itself, so that one that
 /// is flooded by strangers keeps no other from being heard.
 pub(crate) fn start(node: &Arc<Inner>, sources: Vec<Box<dyn Source>>) {
+    let dials = Arc::new(Semaphore::new(DIALS));
     for source in sources {
-        node.tasks.spawn(look(Arc::clone(node), source));
+        let look = look(Arc::clone(node), source, Arc::clone(&dials));
+        node.tasks.spawn(look);
     }
 }
 
-async fn look(node: Arc<Inner>, source: Box<dyn Source>) {
+async fn look(node: Arc<Inner>, source: Box<dyn Source>, dials: Arc<Semaphore>) {
+    let mut dialler = Dialler::new(source.is_given());
     let (sender, mut heard) = mpsc::unbounded_channel();
     node.tasks
         .spawn(ask(Arc::clone(&node), source, sender.clone()));
     // Not by the events that users get: what those do with them holds up no dials.
     let mut facts = node.events.tap();
-    let mut dialler = Dialler::default();
     loop {
         let due = clock::until(dialler.deadline());
         tokio::select! {
@@ -109,8 +119,13 @@ async fn look(node: Arc<Inner>, source: Box<dyn Source>) {
             () = due => {}
         }
         while let Some((endpoint, who)) = dialler.next(now()) {
-            node.tasks
-                .spawn(dial(Arc::clone(&node), endpoint, who, sender.clone()));
+            let (node, dials, to) = (Arc::clone(&node), Arc::clone(&dials), sender.clone());
+            let tasks = node.tasks.clone();
+            tasks.spawn(async move {
+                if let Some(outcome) = dial(&node, endpoint, who, &dials).await {
+                    let _ = to.send(Heard::Dialled(endpoint, outcome));
+                }
+            });
         }
     }
 }
@@ -130,25 +145,31 @@ async fn ask(node: Arc<Inner>, mut source: Box<dyn Source>, to: mpsc::UnboundedS
     source.end().await;
 }
 
+/// `None` when the node leaves before its turn has come.
 async fn dial(
-    node: Arc<Inner>,
+    node: &Arc<Inner>,
     endpoint: SocketAddr,
     who: Option<NodeId>,
-    to: mpsc::UnboundedSender<Heard>,
-) {
+    dials: &Semaphore,
+) -> Option<Outcome> {
     let own = [node.location.endpoint, node.listening];
-    let outcome = if own.contains(&Some(endpoint)) {
-        Outcome::Itself
-    } else if let Some(peer) = whoever_is_at(&node, endpoint, who) {
-        Outcome::Known(peer)
-    } else {
-        match greeting::connect(&node, endpoint).await {
-            Ok(peer) => Outcome::Known(peer.node),
-            Err(ConnectError::Itself { .. }) => Outcome::Itself,
-            Err(error) => failed(&error),
-        }
+    if own.contains(&Some(endpoint)) {
+        return Some(Outcome::Itself);
+    }
+    let _turn = tokio::select! {
+        biased;
+        () = node.leaving.cancelled() => return None,
+        turn = dials.acquire() => turn.ok()?,
     };
-    let _ = to.send(Heard::Dialled(endpoint, outcome));
+    // Looked for only now: it may have come meanwhile.
+    if let Some(peer) = whoever_is_at(node, endpoint, who) {
+        return Some(Outcome::Known(peer));
+    }
+    Some(match greeting::connect(node, endpoint).await {
+        Ok(peer) => Outcome::Known(peer.node),
+        Err(ConnectError::Itself { .. }) => Outcome::Itself,
+        Err(error) => failed(&error),
+    })
 }
 
 fn whoever_is_at(node: &Inner, endpoint: SocketAddr, who: Option<NodeId>) -> Option<NodeId> {

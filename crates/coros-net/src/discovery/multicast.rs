@@ -137,6 +137,10 @@ impl Multicast {
 }
 
 impl Source for Multicast {
+    fn is_given(&self) -> bool {
+        false
+    }
+
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
         Box::pin(self.endpoints())
     }
