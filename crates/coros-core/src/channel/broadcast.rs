@@ -39,7 +39,7 @@ pub(super) trait Courier<M> {
     fn coroutine(&mut self, channel: &Channel<M>, coroutine: &Address<M>, message: M) -> Put;
 
     /// How many coroutines have been reached so far.
-    fn relay(&mut self, relay: &RelayEntry<M>, message: &M) -> usize;
+    fn relay(&mut self, relay: &Arc<RelayEntry<M>>, message: &M) -> usize;
 
     /// As [`relay`](Self::relay), for a channel of another node.
     fn home(&mut self, channel: &Channel<M>, home: &Home<M>, message: &M) -> usize;
@@ -61,7 +61,7 @@ impl<M: Clone + Send + 'static> Courier<M> for Sending {
         }
     }
 
-    fn relay(&mut self, relay: &RelayEntry<M>, message: &M) -> usize {
+    fn relay(&mut self, relay: &Arc<RelayEntry<M>>, message: &M) -> usize {
         if relay.send(message) {
             relay.coroutines()
         } else {

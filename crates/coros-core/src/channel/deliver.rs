@@ -41,7 +41,8 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// earlier it stops waiting for more subscribers when there are other nodes among them. A
     /// coroutine of this node without room at the end does not get the message; one of another node
     /// that has not confirmed by then may get it all the same. Neither is counted. A full mailbox,
-    /// or a node that does not answer, holds up no other subscriber. Zero when the
+    /// or a node that does not answer, holds up no other subscriber; but of those that wait for room
+    /// 256 do so at each other node that messages go to, and more wait here for their turn. Zero when the
     /// [transform](Self::set_transform) drops the message.
     ///
     /// ```
@@ -147,10 +148,6 @@ impl Delivering {
         }
     }
 
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
     /// How many more coroutines get it in time.
     pub(super) async fn finish(mut self) -> usize {
         let mut end = pin!(tokio::time::sleep_until(self.end));
@@ -166,12 +163,12 @@ impl Delivering {
             }
         }
     }
+}
 
-    /// What another node gets of the time: the rest is for its answer.
-    fn time_afar(&self) -> Duration {
-        let left = self.end.saturating_duration_since(Instant::now());
-        left - for_answers(left)
-    }
+/// What another node gets of the time until then: the rest is for its answer.
+pub(super) fn time_afar(end: Instant) -> Duration {
+    let left = end.saturating_duration_since(Instant::now());
+    left - for_answers(left)
 }
 
 impl<M: Clone + Send + 'static> Courier<M> for Delivering {
@@ -197,17 +194,15 @@ impl<M: Clone + Send + 'static> Courier<M> for Delivering {
         Put::Missed
     }
 
-    fn relay(&mut self, relay: &RelayEntry<M>, message: &M) -> usize {
-        let delivery = relay.deliver(message, self.time_afar());
-        self.waiting.push(delivery);
+    fn relay(&mut self, relay: &Arc<RelayEntry<M>>, message: &M) -> usize {
+        self.waiting.push(relay.deliver(message, self.end));
         0
     }
 
     fn home(&mut self, channel: &Channel<M>, home: &Home<M>, message: &M) -> usize {
         if channel.reach_home(home).is_ok() {
-            let delivery = home.deliver(message, 0, self.time_afar());
             self.waiting
-                .push(Box::pin(async move { delivery.await.unwrap_or(0) }));
+                .push(Home::deliver_in_turn(channel, message, self.end));
         }
         0
     }

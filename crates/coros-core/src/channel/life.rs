@@ -15,7 +15,7 @@ use crate::remote::{NodeId, OnExit};
 use crate::{Exit, names};
 
 /// For how many things that it has asked for one node may wait at a channel.
-const MAX_TURNS: usize = 256;
+pub(super) const MAX_TURNS: usize = 256;
 
 /// How many coroutines of third nodes, and channels, other nodes may subscribe.
 const MAX_FROM_AFAR: usize = 65_536;

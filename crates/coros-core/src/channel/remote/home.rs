@@ -6,17 +6,19 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::Serializer;
+use tokio::time::Instant;
 
 use super::follow;
 use super::inlet::RelayInlet;
-use super::line::Line;
+use super::line::{Asking, Line};
 use super::relays::{self, Key};
-use super::wire::{Below, Delivered, Report, Up, Way};
+use super::wire::{Below, Report, Up, Way};
 use crate::Exit;
+use crate::channel::deliver::time_afar;
 use crate::channel::{Channel, ChannelError, Inner, SubscribeError};
 use crate::mailbox::oneshot;
 use crate::primitives::{Mutex, lock};
-use crate::remote::{self, Carrier, CarryError, CodecError, Inlet, Message, RemoteId};
+use crate::remote::{self, BoxFuture, Carrier, CarryError, CodecError, Inlet, Message, RemoteId};
 use crate::reply::{AskError, Reply};
 
 /// What a relay knows of its home.
@@ -248,29 +250,31 @@ impl<M: Send + 'static> Home<M> {
         let Up::Deliver { reply, .. } = up else {
             unreachable!("made above");
         };
-        let asking = Asking(reply);
-        async move {
-            // Dropped, it tells the home that nobody waits any more.
-            let _asking = asking;
-            queued.await?;
-            match answer.await {
-                Ok(Delivered::To(n)) => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
-                Ok(Delivered::Closed) => Err(CarryError::Closed),
-                Ok(Delivered::TooMany) => Err(CarryError::Full),
-                Err(_) => Err(CarryError::Disconnected(
-                    "the link was lost before the answer".into(),
-                )),
-            }
-        }
+        let asking = Asking {
+            queued,
+            reply,
+            answer,
+        };
+        asking.answered()
     }
-}
 
-/// A question to the home, given up with this.
-struct Asking<T: Send + 'static>(Reply<T>);
-
-impl<T: Send + 'static> Drop for Asking<T> {
-    fn drop(&mut self) {
-        self.0.give_up();
+    /// As [`deliver`](Self::deliver) to all there are, and waits until the home lets one more wait.
+    pub(crate) fn deliver_in_turn(
+        channel: &Channel<M>,
+        message: &M,
+        end: Instant,
+    ) -> BoxFuture<usize>
+    where
+        M: Clone,
+    {
+        let Some(home) = &channel.inner.home else {
+            return Box::pin(std::future::ready(0));
+        };
+        let (channel, message) = (channel.clone(), message.clone());
+        home.line.deliver_in_turn(move || {
+            let home = channel.inner.home.as_ref().expect("seen above");
+            home.deliver(&message, 0, time_afar(end))
+        })
     }
 }
 
@@ -402,7 +406,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
     pub(super) fn report_count(
         &self,
         coroutines: u64,
-    ) -> Option<remote::BoxFuture<Result<(), CarryError>>> {
+    ) -> Option<BoxFuture<Result<(), CarryError>>> {
         let home = self.inner.home.as_ref()?;
         let inlet = lock(&home.state).inlet.clone().upgrade()?;
         let report = {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::wire::{Below, Delivered, Down, MAX_BELOW, Up, Way};
 use crate::channel::broadcast::Sending;
-use crate::channel::deliver::Delivering;
+use crate::channel::deliver::{Delivering, deadline};
+use crate::channel::life::Turn;
 use crate::channel::{Channel, Inner, SubscribeError};
 use crate::control::next_id;
 use crate::primitives::{AtomicBool, Mutex, lock};
@@ -115,18 +116,11 @@ impl<M: Message + Clone> ChannelInlet<M> {
         };
         let channel = self.0.clone();
         let n = usize::try_from(n).unwrap_or(usize::MAX);
-        let given_up = reply.given_up();
-        now_or_later(async move {
-            tokio::select! {
-                biased;
-                delivered = channel.deliver(message, n, limit) => reply.send(match delivered {
-                    Ok(reached) => Delivered::To(reached as u64),
-                    Err(_) => Delivered::Closed,
-                }),
-                // Nobody wants it delivered any more.
-                () = given_up => {}
+        answer_later(turn, reply, async move {
+            match channel.deliver(message, n, limit).await {
+                Ok(reached) => Delivered::To(reached as u64),
+                Err(_) => Delivered::Closed,
             }
-            drop(turn);
         });
     }
 
@@ -143,6 +137,27 @@ impl<M: Message + Clone> ChannelInlet<M> {
             drop(turn);
         });
     }
+}
+
+/// Answers a delivery when it is done, unless nobody wants it any more.
+fn answer_later<M: Send + 'static>(
+    turn: Turn<M>,
+    reply: Reply<Delivered>,
+    delivery: impl Future<Output = Delivered> + Send + 'static,
+) {
+    let given_up = reply.given_up();
+    now_or_later(async move {
+        let delivered = tokio::select! {
+            biased;
+            delivered = delivery => Some(delivered),
+            () = given_up => None,
+        };
+        // Before the other node hears of it: then it may send the next.
+        drop(turn);
+        if let Some(delivered) = delivered {
+            reply.send(delivered);
+        }
+    });
 }
 
 /// Polls a future once here, and on in a task if it has to wait.
@@ -283,18 +298,16 @@ pub(super) fn from_home<M: Clone + Send + 'static>(relay: &Channel<M>, down: Dow
             limit,
             reply,
         } => {
-            let mut delivering = Delivering::until(crate::channel::deliver::deadline(limit));
+            // Spread among some, it could not be sent again for the others.
+            let Some(turn) = relay.take_turn(sender()) else {
+                return reply.send(Delivered::TooMany);
+            };
+            let mut delivering = Delivering::until(deadline(limit));
             let reached = relay.spread(message, &mut delivering);
-            if delivering.is_waiting()
-                && let Some(turn) = relay.take_turn(sender())
-            {
-                tokio::spawn(async move {
-                    reply.send((reached + delivering.finish().await) as u64);
-                    drop(turn);
-                });
-            } else {
-                reply.send(reached as u64);
-            }
+            answer_later(turn, reply, async move {
+                let later = delivering.finish().await;
+                Delivered::To(reached.saturating_add(later) as u64)
+            });
         }
         Down::Total(total) => {
             if let Some(home) = &relay.inner.home {

@@ -1,11 +1,20 @@
 //! The way to a counterpart on another node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
+use super::wire::Delivered;
+use crate::channel::life::MAX_TURNS;
+use crate::mailbox::oneshot;
 use crate::remote::{self, BoxFuture, Carrier, CarryError, Encode, OnExit, RemoteId};
+use crate::reply::Reply;
+
+/// For how long a delivery that was refused waits before it is tried again, at first and at most.
+const AGAIN: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
 /// Takes messages to one inlet of another node.
 pub(super) struct Line {
@@ -13,6 +22,8 @@ pub(super) struct Line {
     carrier: Arc<dyn Carrier>,
     /// For what goes on when the caller has returned; channels are also used outside of a runtime.
     runtime: Option<Handle>,
+    /// As many deliveries as may wait there.
+    turns: Arc<Semaphore>,
 }
 
 impl Line {
@@ -21,6 +32,7 @@ impl Line {
             id,
             carrier,
             runtime: Handle::try_current().ok(),
+            turns: Arc::new(Semaphore::new(MAX_TURNS)),
         }
     }
 
@@ -34,6 +46,41 @@ impl Line {
 
     pub(super) fn deliver(&self, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
         self.carrier.deliver(&self.id, encode)
+    }
+
+    /// Calls `attempt`, which queues a delivery, as soon as one more may wait there: now, if it may;
+    /// and again while it is refused all the same, since those given up just now may still count
+    /// there. How many coroutines got it.
+    pub(super) fn deliver_in_turn<F>(
+        &self,
+        mut attempt: impl FnMut() -> F + Send + 'static,
+    ) -> BoxFuture<usize>
+    where
+        F: Future<Output = Result<usize, CarryError>> + Send + 'static,
+    {
+        let turns = Arc::clone(&self.turns);
+        let turn = Arc::clone(&turns).try_acquire_owned().ok();
+        let mut first = turn.is_some().then(&mut attempt);
+        Box::pin(async move {
+            let _turn = match turn {
+                Some(turn) => Ok(turn),
+                None => turns.acquire_owned().await,
+            };
+            let [mut pause, most] = AGAIN;
+            loop {
+                let delivery = first.take().unwrap_or_else(&mut attempt);
+                match delivery.await {
+                    Ok(reached) => return reached,
+                    Err(CarryError::Full) => {}
+                    Err(error) => {
+                        tracing::debug!("a delivery of a channel did not arrive: {error}");
+                        return 0;
+                    }
+                }
+                tokio::time::sleep(pause).await;
+                pause = most.min(2 * pause);
+            }
+        })
     }
 
     /// Sends what must not be lost because too much waits for the node: then it waits as well.
@@ -72,5 +119,33 @@ impl Line {
 
     pub(super) fn runtime(&self) -> Option<Handle> {
         Handle::try_current().ok().or_else(|| self.runtime.clone())
+    }
+}
+
+/// A delivery that has been queued, and the question what became of it: given up with this.
+pub(super) struct Asking {
+    pub(super) queued: BoxFuture<Result<(), CarryError>>,
+    pub(super) reply: Reply<Delivered>,
+    pub(super) answer: oneshot::Receiver<Delivered>,
+}
+
+impl Asking {
+    /// How many coroutines got it; [`CarryError::Full`] when it was refused.
+    pub(super) async fn answered(mut self) -> Result<usize, CarryError> {
+        (&mut self.queued).await?;
+        match (&mut self.answer).await {
+            Ok(Delivered::To(n)) => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
+            Ok(Delivered::Closed) => Err(CarryError::Closed),
+            Ok(Delivered::TooMany) => Err(CarryError::Full),
+            Err(_) => Err(CarryError::Disconnected(
+                "the link was lost before the answer".into(),
+            )),
+        }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.reply.give_up();
     }
 }

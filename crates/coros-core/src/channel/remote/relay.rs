@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::line::Line;
+use tokio::time::Instant;
+
+use super::line::{Asking, Line};
 use super::wire::{Below, Down, Report};
 use crate::Exit;
+use crate::channel::deliver::time_afar;
 use crate::channel::{Channel, Inner};
 use crate::mailbox::oneshot;
 use crate::primitives::{AtomicUsize, Mutex, lock};
@@ -180,8 +183,18 @@ impl<M> RelayEntry<M> {
 }
 
 impl<M: Send + 'static> RelayEntry<M> {
-    /// Queues a delivery before it returns; the future gives how many coroutines got it.
-    pub(crate) fn deliver(&self, message: &M, limit: Duration) -> BoxFuture<usize> {
+    /// Queues a delivery before it returns, unless as many wait there as may: then when one of them
+    /// is done. The future gives how many coroutines got it.
+    pub(crate) fn deliver(self: &Arc<Self>, message: &M, end: Instant) -> BoxFuture<usize>
+    where
+        M: Clone,
+    {
+        let (this, message) = (Arc::clone(self), message.clone());
+        self.line
+            .deliver_in_turn(move || this.ask_to_deliver(&message, time_afar(end)).answered())
+    }
+
+    fn ask_to_deliver(&self, message: &M, limit: Duration) -> Asking {
         let (reply, answer) = Reply::new();
         let down = Down::Deliver {
             message,
@@ -191,14 +204,14 @@ impl<M: Send + 'static> RelayEntry<M> {
         let queued = self
             .line
             .deliver(&mut |buffer| (self.encode)(&down, buffer));
-        Box::pin(async move {
-            if let Err(error) = queued.await {
-                tracing::debug!("a delivery of a channel did not arrive: {error}");
-                return 0;
-            }
-            let reached = answer.await.unwrap_or(0);
-            usize::try_from(reached).unwrap_or(usize::MAX)
-        })
+        let Down::Deliver { reply, .. } = down else {
+            unreachable!("made above");
+        };
+        Asking {
+            queued,
+            reply,
+            answer,
+        }
     }
 
     /// Asks which channels are fed from there.

@@ -55,8 +55,7 @@ pub(crate) enum Down<T, M> {
     Deliver {
         message: T,
         limit: Duration,
-        /// How many coroutines got it.
-        reply: Reply<u64>,
+        reply: Reply<Delivered>,
     },
     /// How many subscribers there are, on all nodes.
     Total(u64),
@@ -70,7 +69,7 @@ pub(crate) enum Down<T, M> {
 pub(crate) enum Delivered {
     To(u64),
     Closed,
-    /// More deliveries of that node wait than may.
+    /// As many deliveries of that node wait as may: nobody has got it.
     TooMany,
 }
 
