@@ -32,6 +32,15 @@ pub fn is_readable(text: &str) -> bool {
     text.chars().all(is_seen)
 }
 
+/// [`readable`], and at most so many bytes: what another process says in words, which may be of any
+/// length.
+#[must_use]
+pub fn readable_within(text: &str, most: usize) -> String {
+    let mut shown = readable(&text[..text.floor_char_boundary(most)]);
+    shown.truncate(shown.floor_char_boundary(most));
+    shown
+}
+
 fn is_seen(char: char) -> bool {
     if char.is_ascii() {
         return !char.is_ascii_control();

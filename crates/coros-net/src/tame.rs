@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use coros_core::remote::readable_within;
 use coros_core::remote::{CarryError, CodecError};
 use coros_core::{Exit, SwapError, readable};
 use serde::{Deserialize, Deserializer};
@@ -16,7 +17,7 @@ const ENOUGH: usize = 2 << 10;
 const LONG: usize = 32 << 10;
 
 pub(crate) fn text(of: &str) -> String {
-    cut(readable(cut_of(of, ENOUGH)), ENOUGH)
+    readable_within(of, ENOUGH)
 }
 
 /// A text as it is read from a frame.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{collector, next, soon};
 use coros_core::remote::{Location, NodeId, RemoteId};
-use coros_core::{Address, Channel, Context, Reply};
+use coros_core::{Address, Channel, Context, Reply, SubscribeError};
 use coros_net::Node;
 use coros_net::sim::SimNetwork;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ enum Up {
     Report(RemoteId, Report),
     Subscribe(RemoteId),
     Unsubscribe(RemoteId),
-    SubscribeChannel(RemoteId, Reply<Result<bool, coros_core::SubscribeError>>),
+    SubscribeChannel(RemoteId, Reply<Result<bool, SubscribeError>>),
     UnsubscribeChannel(RemoteId),
     Close,
     Count(Reply<u64>),
@@ -218,7 +218,7 @@ async fn coroutines_and_channels_that_do_not_exist_are_not_subscribers() {
     let itself = scene.named(scene.nodes[0].location(), scene.news.id());
     let answer = soon(scene.up.ask(|reply| Up::SubscribeChannel(itself, reply))).await;
     assert!(
-        matches!(answer, Ok(Err(coros_core::SubscribeError::Cycle { .. }))),
+        matches!(answer, Ok(Err(SubscribeError::Cycle { .. }))),
         "{answer:?}"
     );
     let gone = scene.named(scene.nodes[0].location(), 5000);
@@ -300,4 +300,65 @@ async fn only_its_home_speaks_to_a_relay() {
         Ok(1)
     );
     assert_eq!(next(&mut received).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_home_says_when_it_refuses_is_fit_to_be_shown() {
+    let scene = Scene::set().await;
+    let text = || format!("\u{1b}[2J\n{}", "ü".repeat(1 << 20));
+    let [channel, subscriber, reason] = std::array::from_fn(|_| text());
+    let said = [
+        SubscribeError::Closed {
+            channel: channel.clone(),
+        },
+        SubscribeError::Cycle {
+            channel: channel.clone(),
+            subscriber: subscriber.clone(),
+        },
+        SubscribeError::Disconnected {
+            channel: channel.clone(),
+            reason: reason.clone(),
+        },
+        SubscribeError::Refused {
+            channel,
+            subscriber,
+            reason,
+        },
+    ];
+    let mut answers = said.clone().into_iter();
+    let home = coros_core::spawn(async move |mut me: Context<Up>| {
+        while let Some(up) = me.receive().await {
+            if let Up::SubscribeChannel(_, reply) = up {
+                reply.send(Err(answers.next().expect("it is asked once for each")));
+            }
+        }
+    });
+    let bytes = scene.rogue.encode(&home.address()).expect("it works here");
+    let channel: Channel<u32> = scene.nodes[1].decode(&bytes).expect("it works here");
+    for said in said {
+        let subscribing = channel.subscribe_channel_checked(&scene.honest);
+        let error = soon(subscribing).await.expect_err("it is refused");
+        assert_eq!(
+            std::mem::discriminant(&error),
+            std::mem::discriminant(&said)
+        );
+        let texts = match &error {
+            SubscribeError::Closed { channel } => vec![channel],
+            SubscribeError::Cycle {
+                channel,
+                subscriber,
+            } => vec![channel, subscriber],
+            SubscribeError::Disconnected { channel, reason } => vec![channel, reason],
+            SubscribeError::Refused {
+                channel,
+                subscriber,
+                reason,
+            } => vec![channel, subscriber, reason],
+            other => panic!("{other}"),
+        };
+        for text in texts {
+            assert!(text.starts_with(r"\u{1b}[2J\nü"), "{}", &text[..20]);
+            assert!(text.len() <= 2 << 10, "{} bytes", text.len());
+        }
+    }
 }
