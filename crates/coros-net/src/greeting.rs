@@ -268,8 +268,11 @@ fn spawn_look(peer: Arc<Peer>, epoch: u64, there: SocketAddr) {
             tokio::select! {
                 biased;
                 () = node.leaving.cancelled() => {}
-                Ok(Ok(_)) = dial => peer.found(epoch, there),
-                else => {}
+                dialled = dial => {
+                    if let Ok(Ok(_)) = dialled {
+                        peer.found(epoch, there);
+                    }
+                }
             }
         }
     };

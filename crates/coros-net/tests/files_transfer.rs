@@ -147,7 +147,7 @@ async fn of_two_with_the_same_content_one_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_file_crosses_a_simulated_network_in_its_time() {
     let network = SimNetwork::new(1);
-    let latency = Duration::from_secs(1);
+    let latency = Duration::from_millis(200);
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let inbox = Folder::new(folders[1].path()).allow_fetch();
     let desk = network.host("desk").builder().build().await.unwrap();
