@@ -16,8 +16,8 @@
 //! Those who want to be told of the end of a coroutine have an address when they say so, and hold it
 //! until they release that; the wish alone holds nothing.
 //!
-//! An address that a peer has passed on to a third node: the peer keeps its own until its session
-//! with the third is over. What it passed on just before that may be gone when the third uses it.
+//! An address that a peer has passed on to a third node: the peer keeps its own until the coroutine
+//! ends or its session with the third, or with the coroutine's node, is over. What it passed on just before that may be gone when the third uses it.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -49,6 +49,8 @@ struct Table {
     watchers: HashMap<u64, Watchers, IdHash>,
     /// How many of them each peer has.
     watches: BTreeMap<NodeId, usize>,
+    /// How many more it heeds: that is no reason to keep a link.
+    heeds: BTreeMap<NodeId, usize>,
     /// Handles of coroutines of other nodes that are in values for nobody in particular, as long
     /// as the sessions with those nodes last.
     ways: BTreeMap<(NodeId, u64), Arc<dyn Carrier>>,
@@ -56,7 +58,12 @@ struct Table {
 }
 
 /// By the peer and the number that it has given the watch.
-type Watchers = BTreeMap<(NodeId, u64), Watcher>;
+type Watchers = BTreeMap<(NodeId, u64), Watching>;
+
+struct Watching {
+    heeds: bool,
+    tell: Watcher,
+}
 
 struct Entry {
     inlet: Arc<dyn Inlet>,
@@ -265,6 +272,7 @@ impl Exports {
         id: u64,
         peer: NodeId,
         number: u64,
+        heeds: bool,
         tell: Watcher,
     ) -> Result<(), NotWatched> {
         let mut table = self.write();
@@ -279,15 +287,15 @@ impl Exports {
         {
             entry.holder(peer).uses = true;
         }
-        let watches = table.watches.entry(peer).or_default();
+        let watches = table.counts(heeds).entry(peer).or_default();
         if *watches == MAX_WATCHES {
             return Err(NotWatched::TooMany);
         }
         *watches += 1;
-        let before = table.watchers.entry(id).or_default();
-        let before = before.insert((peer, number), tell);
-        if before.is_some() {
-            table.fewer_watches(peer, 1);
+        let watchers = table.watchers.entry(id).or_default();
+        let before = watchers.insert((peer, number), Watching { heeds, tell });
+        if let Some(before) = &before {
+            table.one_less(peer, before.heeds);
         }
         Ok(())
     }
@@ -302,8 +310,8 @@ impl Exports {
         if watchers.is_empty() {
             table.watchers.remove(&id);
         }
-        if removed.is_some() {
-            table.fewer_watches(peer, 1);
+        if let Some(removed) = &removed {
+            table.one_less(peer, removed.heeds);
         }
         drop(table);
         drop(removed);
@@ -341,7 +349,8 @@ impl Exports {
             !unheld
         });
         let mut told_no_more = Vec::new();
-        if table.watches.remove(&peer).is_some() {
+        let counts = [true, false].map(|heeds| table.counts(heeds).remove(&peer));
+        if counts != [None, None] {
             table.watchers.retain(|_, watchers| {
                 let of_peer = watchers.extract_if(.., |(watcher, _), _| *watcher == peer);
                 told_no_more.extend(of_peer);
@@ -380,7 +389,9 @@ impl Exports {
 
     /// How many ends peers wait for.
     pub(crate) fn watches(&self) -> usize {
-        self.read().watches.values().sum()
+        let table = self.read();
+        let counts = table.watches.values().chain(table.heeds.values());
+        counts.sum()
     }
 
     fn ended(&self, id: u64, exit: &Exit, remember: bool) {
@@ -388,8 +399,8 @@ impl Exports {
         let entry = table.entries.remove(&id);
         table.watched.remove(&id);
         let watchers = table.watchers.remove(&id).unwrap_or_default();
-        for (peer, _) in watchers.keys() {
-            table.fewer_watches(*peer, 1);
+        for ((peer, _), watching) in &watchers {
+            table.one_less(*peer, watching.heeds);
         }
         if remember {
             table.exits.insert(id, exit.clone());
@@ -402,8 +413,8 @@ impl Exports {
         }
         drop(table);
         drop(entry);
-        for tell in watchers.into_values() {
-            tell(exit.clone());
+        for watching in watchers.into_values() {
+            (watching.tell)(exit.clone());
         }
     }
 
@@ -458,11 +469,21 @@ impl Table {
         self.entries.remove(&id).map(|entry| entry.inlet)
     }
 
-    fn fewer_watches(&mut self, peer: NodeId, by: usize) {
-        if let Some(watches) = self.watches.get_mut(&peer) {
-            *watches -= by;
-            if *watches == 0 {
-                self.watches.remove(&peer);
+    /// How many ends each peer watches, or heeds.
+    fn counts(&mut self, heeds: bool) -> &mut BTreeMap<NodeId, usize> {
+        if heeds {
+            &mut self.heeds
+        } else {
+            &mut self.watches
+        }
+    }
+
+    fn one_less(&mut self, peer: NodeId, heeds: bool) {
+        let counts = self.counts(heeds);
+        if let Some(count) = counts.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&peer);
             }
         }
     }
@@ -626,7 +647,7 @@ pub(crate) mod tests {
             exports.keep(&inlet, Some(NodeId(peer)));
             let told = told.clone();
             let tell: Watcher = Box::new(move |exit| told.send((peer, exit)).unwrap());
-            assert!(exports.watch(7, NodeId(peer), 1, tell).is_ok());
+            assert!(exports.watch(7, NodeId(peer), 1, false, tell).is_ok());
         }
         drop(told);
         assert!(exports.release(NodeId(2)).is_empty());

@@ -26,7 +26,7 @@
 //! - An address that has gone to another node counts as one until the last handle of it there is
 //!   dropped, or the session with that node ends: then a coroutine's `receive` returns `None` as it
 //!   does without a network. Whoever waits for an end has no address. One that is passed on to a third
-//!   node is kept by whoever passes it on until his session with the third ends.
+//!   node is kept by whoever passes it on until the coroutine ends, or his session with one of the two.
 //! - What is under way to one coroutine from one node, until it has taken it out of its mailbox, is
 //!   bounded (1 MiB, or one message), also for unbounded mailboxes: then `send` gives the message
 //!   back and `deliver` waits, in turn, and so does `ask`. So a slow receiver holds up its own senders

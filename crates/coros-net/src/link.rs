@@ -346,7 +346,8 @@ impl Reader<'_> {
                 self.unheld
                     .extend(self.peer.released(self.course.epoch, released));
             }
-            Kind::Watch => self.watch(target, frame.envelope.correlation),
+            Kind::Watch => self.watch(target, frame.envelope.correlation, false),
+            Kind::Heed => self.watch(target, frame.envelope.correlation, true),
             Kind::Unwatch => {
                 let exports = &self.peer.node().exports;
                 exports.unwatch(target, self.peer.id(), frame.envelope.correlation);
@@ -493,7 +494,7 @@ impl Reader<'_> {
         waits.map_err(|TooMuch(target)| WireError::Window(target))
     }
 
-    fn watch(&self, target: u64, correlation: u64) {
+    fn watch(&self, target: u64, correlation: u64, heeds: bool) {
         let (peer, epoch) = (Arc::downgrade(self.peer), self.course.epoch);
         let tell = move |exit: Exit| {
             if let Some(peer) = peer.upgrade() {
@@ -502,7 +503,7 @@ impl Reader<'_> {
         };
         let tell = Box::new(tell);
         self.peer
-            .watched(self.course.epoch, target, correlation, tell);
+            .watched(self.course.epoch, target, correlation, heeds, tell);
     }
 
     /// The coroutines of this node that a message of the peer names.

@@ -32,7 +32,7 @@ struct Named {
     held: Vec<Arc<dyn Carrier>>,
 }
 
-/// A coroutine of one node, of which a second has told a third.
+/// A coroutine of one node, of which a second tells a third.
 pub(crate) struct Passed {
     pub(crate) id: (NodeId, u64),
     pub(crate) carrier: Arc<dyn Carrier>,

@@ -433,7 +433,7 @@ impl Inner {
             .is_some_and(|peer| peer.shares_session())
     }
 
-    fn present_peer(&self, id: NodeId) -> Option<Arc<Peer>> {
+    pub(crate) fn present_peer(&self, id: NodeId) -> Option<Arc<Peer>> {
         self.lock_peers().get(&id).and_then(Weak::upgrade)
     }
 

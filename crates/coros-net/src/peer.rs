@@ -21,7 +21,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use coros_core::remote::{Carrier, CarryError, Exchange, Inlet, Location, NodeId, OnExit};
+use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit};
 use coros_core::{Exit, panic_text};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,7 @@ use crate::scope::Scope;
 use crate::session::{Asked, Input, Output, Session};
 use crate::wire;
 
+use self::handles::KeptPassed;
 pub(crate) use self::linking::{Failure, Greeting, Linked};
 pub(crate) use self::tasks::{Next, Reads};
 
@@ -103,7 +104,7 @@ struct State {
     /// Of the peer's coroutines.
     imports: Imports<Import>,
     /// Handles of coroutines of other nodes, of which the peer has been told in this session.
-    passed: BTreeMap<(NodeId, u64), Arc<dyn Carrier>>,
+    passed: BTreeMap<(NodeId, u64), KeptPassed>,
     /// Those who wait for the answer to a ping.
     pings: Pings,
     /// The last number of the sessions before.
@@ -131,7 +132,7 @@ struct Todo {
     released: Vec<Arc<dyn Inlet>>,
     /// With the session.
     lost: Vec<Arc<dyn Inlet>>,
-    passed: BTreeMap<(NodeId, u64), Arc<dyn Carrier>>,
+    passed: Vec<KeptPassed>,
     /// Somebody is to mind that this break is mended.
     redial: Option<u64>,
 }

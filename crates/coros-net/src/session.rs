@@ -194,6 +194,8 @@ pub struct Session<D, W> {
     flow: Flow<D>,
     delivers: HashMap<u64, D>,
     watches: HashMap<u64, W>,
+    /// Those that keep no link.
+    heeds: HashMap<u64, W>,
     pings: Pings,
     /// Coroutines of the peer to be released.
     released: VecDeque<(u64, u64)>,
@@ -224,6 +226,7 @@ impl<D, W> Session<D, W> {
             flow: Flow::new(),
             delivers: HashMap::new(),
             watches: HashMap::new(),
+            heeds: HashMap::new(),
             pings: Pings::default(),
             released: VecDeque::new(),
             last_correlation: 0,
@@ -477,7 +480,7 @@ impl<D, W> Session<D, W> {
             }
             Kind::Exited => {
                 let exit = tame::exit(wire::read_value(frame)?);
-                let watcher = self.watches.remove(&correlation);
+                let watcher = self.take_watcher(correlation);
                 self.outputs
                     .extend(watcher.map(|watcher| Output::Exited(watcher, exit)));
             }

@@ -127,6 +127,8 @@ pub enum Kind {
     Released = 17,
     /// Do not tell me when this coroutine has ended.
     Unwatch = 18,
+    /// As `Watch`, but no reason to keep the link: the next one will do to tell me.
+    Heed = 19,
 }
 
 impl Kind {
@@ -150,6 +152,7 @@ impl Kind {
             16 => Kind::Rest,
             17 => Kind::Released,
             18 => Kind::Unwatch,
+            19 => Kind::Heed,
             _ => return None,
         })
     }
@@ -196,6 +199,7 @@ impl Kind {
             Kind::Message | Kind::Deliver | Kind::Answer => MAX_MESSAGE,
             Kind::Watch
             | Kind::Unwatch
+            | Kind::Heed
             | Kind::Ping
             | Kind::Pong
             | Kind::Ack

@@ -265,12 +265,72 @@ async fn one_who_has_passed_an_address_on_keeps_it_while_he_knows_the_third() {
     // Not used yet.
     assert!(runs(&coro).await);
     soon(third.deliver(3)).await.unwrap();
-    until([&desk, &lab], [[1, 1, 0, 0], [1, 1, 0, 0]]).await;
+    // The one who has passed it on waits for its end, to forget it.
+    until([&desk, &lab], [[1, 1, 1, 0], [1, 1, 0, 0]]).await;
     // The one who has passed it on leaves: it is held by the one who has used it.
     soon(farm.close()).await;
     third.send(4).unwrap();
     drop(third);
     assert_eq!(soon(coro.join()).await, Ok(7));
+}
+
+/// What a node keeps of what it has passed on, and what the home of that keeps for it.
+async fn until_passed(farm: &Node, desk: &Node, count: usize) {
+    let kept = || {
+        let (farm, desk) = (farm.census(), desk.census());
+        [farm.passed, farm.imports, farm.watching, desk.watches]
+    };
+    // It has one address of its own.
+    let expected = [count, count + 1, count, count];
+    let reached = async {
+        while kept() != expected {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(LIMIT, reached).await.is_err() {
+        panic!("{:?} is not {expected:?}", kept());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_passed_on_is_let_go_of_when_it_ends() {
+    const COUNT: usize = 2000;
+    let secret = coros_net::Secret::random();
+    let [desk, farm, lab] = [
+        node("desk", &secret).await,
+        node("farm", &secret).await,
+        node("lab", &secret).await,
+    ];
+    let to_lab = sent(&lab, &farm, &keeper());
+    let passing = coros_core::spawn(async move |mut me: Context<Vec<Address<u32>>>| {
+        while let Some(all) = me.receive().await {
+            to_lab.deliver(Told::OfAll(all)).await.expect("it is there");
+        }
+    });
+    let to_farm = sent(&farm, &desk, &passing.address());
+    let coros: Vec<_> = (0..COUNT).map(|_| counting()).collect();
+    let all = coros.iter().map(Coro::address).collect();
+    soon(to_farm.deliver(all)).await.expect("it is there");
+    until_passed(&farm, &desk, COUNT).await;
+    let (ending, staying) = coros.split_at(COUNT / 2);
+    for coro in ending {
+        coro.terminate();
+    }
+    until_passed(&farm, &desk, COUNT - ending.len()).await;
+    // Again, which is no news; and too late.
+    let again = [&ending[0], &staying[0]].map(Coro::address).to_vec();
+    soon(to_farm.deliver(again)).await.expect("it is there");
+    until_passed(&farm, &desk, staying.len()).await;
+    for coro in staying {
+        assert!(runs(coro).await, "there are addresses of it");
+    }
+    // Nobody has any when the third is gone, who has not used its own.
+    soon(lab.close()).await;
+    until_passed(&farm, &desk, 0).await;
+    let mut coros = coros;
+    for coro in coros.split_off(COUNT / 2) {
+        assert_eq!(soon(coro.join()).await, Ok(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

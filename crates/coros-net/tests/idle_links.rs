@@ -263,3 +263,43 @@ async fn many_members_look_after_each_other_by_few_links() {
     let links: usize = nodes.iter().map(|node| node.links().len()).sum();
     assert!(links < 9 * MEMBERS, "{links} ends of links");
 }
+
+/// Whoever has passed an address on waits for the end of its coroutine, but not by keeping a link.
+#[tokio::test(start_paused = true)]
+async fn an_address_that_was_passed_on_keeps_no_link() {
+    let network = SimNetwork::new(9);
+    let (_hosts, nodes) = scene(&network).await;
+    let [desk, farm] = &nodes;
+    let lab = network.host("lab");
+    let lab = lab.builder().member(false).build().await;
+    let lab = lab.expect("it starts");
+    let (there, mut at_lab) = collector::<Address<u32>>();
+    let to_lab = sent(&lab, farm, &there);
+    let passing = spawn(async move |mut me: Context<Address<u32>>| {
+        while let Some(address) = me.receive().await {
+            to_lab.deliver(address).await.expect("it is there");
+        }
+    });
+    let (address, mut received) = collector::<u32>();
+    let to_farm = sent(farm, desk, &passing.address());
+    to_farm.deliver(address.clone()).await.expect("it is there");
+    let third = next(&mut at_lab).await;
+    assert_eq!(farm.census().passed, 1);
+    sleep(CLOSED).await;
+    for node in [desk, farm, &lab] {
+        assert_eq!(node.links().len(), 0);
+    }
+    assert_eq!([farm.census().passed, desk.census().watches], [1, 1]);
+    third.deliver(7).await.expect("it lives");
+    assert_eq!(next(&mut received).await, 7);
+    assert_eq!(farm.links().len(), 0);
+    drop(received);
+    // Its end.
+    third.deliver(8).await.expect("it lives");
+    sleep(Duration::from_secs(1)).await;
+    let kept = farm.census();
+    assert_eq!([kept.passed, kept.imports, kept.watching], [0, 1, 0]);
+    assert_eq!(desk.census().watches, 0);
+    sleep(CLOSED).await;
+    assert_eq!(farm.links().len(), 0);
+}

@@ -10,7 +10,7 @@ use coros_net::wire::{
 };
 use proptest::prelude::*;
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 19] = [
     Kind::Hello,
     Kind::Message,
     Kind::Deliver,
@@ -27,6 +27,9 @@ const KINDS: [Kind; 16] = [
     Kind::Credit,
     Kind::Answer,
     Kind::Rest,
+    Kind::Released,
+    Kind::Unwatch,
+    Kind::Heed,
 ];
 
 fn frames() -> impl Strategy<Value = Owned> {
@@ -40,7 +43,14 @@ fn frames() -> impl Strategy<Value = Owned> {
             let kind = KINDS[kind];
             if matches!(
                 kind,
-                Kind::Watch | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Credit | Kind::Rest
+                Kind::Watch
+                    | Kind::Unwatch
+                    | Kind::Heed
+                    | Kind::Ping
+                    | Kind::Pong
+                    | Kind::Ack
+                    | Kind::Credit
+                    | Kind::Rest
             ) {
                 payload.clear();
             }

@@ -1,9 +1,11 @@
 //! A peer for those who have handles of its coroutines, and for those whose coroutines it has
 //! handles of.
 
-use std::sync::Arc;
+use std::collections::btree_map::Entry;
+use std::mem;
+use std::sync::{Arc, Weak};
 
-use coros_core::remote::{CarryError, Inlet};
+use coros_core::remote::{Carrier, CarryError, Inlet, NodeId};
 
 use super::{Peer, Pinged, State};
 use crate::carrier::Import;
@@ -89,17 +91,69 @@ impl Peer {
     }
 
     /// A message that is queued in this session names coroutines of third nodes: there have to be
-    /// handles here until it is over, since nobody says when the peer has used its own.
+    /// handles here until it is over, since nobody says when the peer has used its own; or until
+    /// the coroutine ends.
     pub(crate) fn has_passed(&self, passed: Vec<Passed>, epoch: u64) {
-        let mut before = Vec::new();
+        let (mut before, mut new) = (Vec::new(), Vec::new());
         let mut state = self.lock();
         if state.is_in(epoch) {
             for Passed { id, carrier } in passed {
-                before.extend(state.passed.insert(id, carrier));
+                match state.passed.entry(id) {
+                    Entry::Occupied(mut kept) => {
+                        before.push(mem::replace(&mut kept.get_mut().carrier, carrier));
+                    }
+                    Entry::Vacant(place) => {
+                        new.push((id, Arc::clone(&carrier)));
+                        place.insert(KeptPassed::unheeded(carrier));
+                    }
+                }
             }
         }
         drop(state);
         drop(before);
+        for (id, carrier) in new {
+            self.heed_passed(id, epoch);
+            // It must not be released before it is heeded: nobody would release it again.
+            drop(carrier);
+        }
+    }
+
+    /// Lets go of a coroutine that the peer has been told of when that ends. Without a session
+    /// with its node nobody would tell, and nothing is begun for it.
+    fn heed_passed(&self, id: (NodeId, u64), epoch: u64) {
+        let Some(owner) = self.node.present_peer(id.0) else {
+            return;
+        };
+        let peer = self.weak();
+        let ended = Box::new(move |_| {
+            if let Some(peer) = peer.upgrade() {
+                let mut state = peer.lock();
+                let kept = state.is_in(epoch).then(|| state.passed.remove(&id));
+                drop(state);
+                drop(kept);
+            }
+        });
+        let number = owner.with(|state| {
+            state.input(Input::Wake);
+            let session = state.session.as_mut().filter(|session| session.is_open())?;
+            Some(session.heed(id.1, ended))
+        });
+        let Some(number) = number else { return };
+        let heeding = Heeding {
+            owner: owner.weak(),
+            coroutine: id.1,
+            number,
+        };
+        // Not to be dropped under the lock.
+        let mut heeding = Some(heeding);
+        let mut state = self.lock();
+        if state.is_in(epoch)
+            && let Some(kept) = state.passed.get_mut(&id)
+        {
+            mem::swap(&mut kept.heeding, &mut heeding);
+        }
+        drop(state);
+        drop(heeding);
     }
 
     /// Nobody here wants to be told of the end of a coroutine any more: false if he has been.
@@ -139,14 +193,23 @@ impl Peer {
     }
 
     /// The peer wants to be told of the end of a coroutine.
-    pub(crate) fn watched(&self, epoch: u64, coroutine: u64, number: u64, tell: Watcher) {
+    pub(crate) fn watched(
+        &self,
+        epoch: u64,
+        coroutine: u64,
+        number: u64,
+        heeds: bool,
+        tell: Watcher,
+    ) {
         let not_watched = self.with(|state| {
             if !state.is_in(epoch) {
                 return None;
             }
             let exports = &self.node.exports;
-            match exports.watch(coroutine, self.id, number, tell) {
+            match exports.watch(coroutine, self.id, number, heeds, tell) {
                 Ok(()) => None,
+                // It keeps what it has passed on for longer than it needs to.
+                Err(NotWatched::TooMany) if heeds => None,
                 Err(NotWatched::TooMany) => {
                     state.input(Input::Refuse("it waits for too many ends".to_owned()));
                     None
@@ -172,6 +235,37 @@ impl Peer {
             session.map_or(0, Session::kept),
             state.course.as_ref().map_or(0, |it| it.inflow.total()),
         ]
+    }
+}
+
+/// A handle of a coroutine of another node, of which a peer has been told.
+pub(super) struct KeptPassed {
+    carrier: Arc<dyn Carrier>,
+    heeding: Option<Heeding>,
+}
+
+impl KeptPassed {
+    /// One whose end nobody tells.
+    pub(super) fn unheeded(carrier: Arc<dyn Carrier>) -> Self {
+        KeptPassed {
+            carrier,
+            heeding: None,
+        }
+    }
+}
+
+/// The end of a coroutine is told, as long as there is this.
+struct Heeding {
+    owner: Weak<Peer>,
+    coroutine: u64,
+    number: u64,
+}
+
+impl Drop for Heeding {
+    fn drop(&mut self) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.unwatch(self.coroutine, self.number);
+        }
     }
 }
 

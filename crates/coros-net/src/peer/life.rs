@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use coros_core::remote::CarryError;
 
+use super::handles::KeptPassed;
 use super::{Course, DIAL_AGAIN, PeerSession, Standing, State, now};
 use crate::carrier::Questions;
 use crate::inflow::Inflow;
@@ -170,7 +171,9 @@ impl State {
         let lost = node.exports.release(self.location.node);
         self.todo.lost.extend(lost);
         let ways = node.exports.forget_ways(self.location.node);
-        self.todo.passed.append(&mut self.passed);
+        let passed = mem::take(&mut self.passed).into_values();
+        self.todo.passed.extend(passed);
+        let ways = ways.into_values().map(KeptPassed::unheeded);
         self.todo.passed.extend(ways);
         self.imports.session_over();
         let pings = mem::take(&mut self.pings).into_values();

@@ -102,6 +102,10 @@ impl Peer {
     /// Queues an answer.
     pub(crate) fn answer(&self, epoch: u64, answer: impl FnOnce(&mut PeerSession)) {
         self.with(|state| {
+            if state.is_in(epoch) {
+                // A link that nobody needs may have been closed while a coroutine was heeded.
+                state.input(Input::Wake);
+            }
             if state.epoch == epoch
                 && let Some(session) = &mut state.session
                 && session.is_open()

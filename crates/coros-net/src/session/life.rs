@@ -169,7 +169,7 @@ impl<D, W> Session<D, W> {
             .drain()
             .map(|waiter| Output::Delivered(waiter, Err(lost.clone())));
         self.outputs.extend(waiting);
-        let watches = in_order(&mut self.watches);
+        let watches = in_order(&mut self.watches).chain(in_order(&mut self.heeds));
         self.outputs
             .extend(watches.map(|watcher| Output::Exited(watcher, Exit::Disconnected)));
         self.outputs.push_back(Output::Ended(end));

@@ -156,6 +156,15 @@ impl<D, W> Session<D, W> {
 
     /// Asks to be told when a coroutine ends; the number of the watch.
     pub fn watch(&mut self, target: u64, watcher: W) -> u64 {
+        self.watch_by(Kind::Watch, target, watcher)
+    }
+
+    /// As [`watch`](Self::watch), but an idle link is closed all the same.
+    pub fn heed(&mut self, target: u64, watcher: W) -> u64 {
+        self.watch_by(Kind::Heed, target, watcher)
+    }
+
+    fn watch_by(&mut self, kind: Kind, target: u64, watcher: W) -> u64 {
         if !self.is_open() {
             self.outputs
                 .push_back(Output::Exited(watcher, Exit::Disconnected));
@@ -163,19 +172,28 @@ impl<D, W> Session<D, W> {
         }
         self.last_correlation += 1;
         let correlation = self.last_correlation;
-        self.watches.insert(correlation, watcher);
+        let watchers = match kind {
+            Kind::Heed => &mut self.heeds,
+            _ => &mut self.watches,
+        };
+        watchers.insert(correlation, watcher);
         self.idle.used();
         self.control(Envelope {
-            kind: Kind::Watch,
+            kind,
             target,
             correlation,
         });
         correlation
     }
 
+    pub(super) fn take_watcher(&mut self, number: u64) -> Option<W> {
+        let watcher = self.watches.remove(&number);
+        watcher.or_else(|| self.heeds.remove(&number))
+    }
+
     /// Takes a watch of a coroutine back: the watcher, if it has not been told.
     pub fn unwatch(&mut self, target: u64, number: u64) -> Option<W> {
-        let watcher = self.watches.remove(&number)?;
+        let watcher = self.take_watcher(number)?;
         self.idle.used();
         self.control(Envelope {
             kind: Kind::Unwatch,
@@ -204,7 +222,7 @@ impl<D, W> Session<D, W> {
     /// How many ends are waited for.
     #[must_use]
     pub fn watching(&self) -> usize {
-        self.watches.len()
+        self.watches.len() + self.heeds.len()
     }
 
     /// Bytes that are kept for the peer: what waits, and what it has not acknowledged.
