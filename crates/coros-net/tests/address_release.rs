@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::task::Poll;
 use std::time::Duration;
 
 use common::*;
@@ -216,8 +217,10 @@ async fn an_address_that_comes_home_is_not_overtaken_by_its_release() {
         there.send(coro.address()).unwrap();
         let afar = next(&mut told).await;
         let mut delivery = Box::pin(slow_there.deliver(Some(afar)));
-        let _ = polled(&mut delivery).await;
-        deliveries.push(delivery);
+        match polled(&mut delivery).await {
+            Poll::Pending => deliveries.push(delivery),
+            Poll::Ready(delivered) => delivered.unwrap(),
+        }
         coros.push(coro);
     }
     // The last handles at the farm are gone, and that has been said when this has been answered.
