@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use coros::readable_lines;
 
 /// What was asked for has not been done, or not all of it.
 const TROUBLE: u8 = 1;
@@ -15,14 +16,8 @@ const TROUBLE: u8 = 1;
 ///
 /// A standard error that is closed is no failure: nobody wants to know.
 pub(crate) fn say(text: &str) {
-    let text = readable(text) + "\n";
+    let text = readable_lines(text) + "\n";
     let _ = io::stderr().write_all(text.as_bytes());
-}
-
-/// The text, line by line, with escapes in the place of what cannot be seen.
-pub(crate) fn readable(text: &str) -> String {
-    let lines: Vec<_> = text.split('\n').map(coros::readable).collect();
-    lines.join("\n")
 }
 
 /// The text on one line, whatever a peer has called itself or a file.
@@ -97,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_said_cannot_command_a_terminal() {
-        let said = readable("a\x1b]0;title\x07\r\nb\u{9b}31m\té\u{202e}");
+        let said = readable_lines("a\x1b]0;title\x07\r\nb\u{9b}31m\té\u{202e}");
         assert_eq!(said, "a\\u{1b}]0;title\\u{7}\\r\nb\\u{9b}31m\\té\\u{202e}");
     }
 

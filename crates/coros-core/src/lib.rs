@@ -39,7 +39,7 @@ pub use exit::Exit;
 pub use introspect::{CoroInfo, CoroState, coroutines, live};
 pub use monitor::Monitor;
 pub use names::{LocateError, RegisterError, locate, locate_channel, locate_timeout, try_locate};
-pub use readable::{is_readable, readable};
+pub use readable::{is_readable, readable, readable_lines};
 pub use reply::{AskError, Reply};
 pub use send::SendError;
 pub use supervisor::{

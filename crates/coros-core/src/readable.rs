@@ -1,5 +1,10 @@
 //! Text that somebody else has written, fit to be shown.
 
+use serde::{Deserialize, Deserializer};
+
+/// As much of what another process says in words as anybody reads, in bytes.
+pub const MAX_TOLD: usize = 2 << 10;
+
 /// The text with escapes in the place of all that cannot be seen, or changes how the rest is seen.
 ///
 /// Those are control characters, which tell a terminal to do something, ends of lines and tabs
@@ -26,6 +31,17 @@ pub fn readable(text: &str) -> String {
     shown
 }
 
+/// [`readable`] line by line: what has lines keeps them.
+///
+/// ```
+/// assert_eq!(coros_core::readable_lines("left:\n  1\u{1b}[2J"), "left:\n  1\\u{1b}[2J");
+/// ```
+#[must_use]
+pub fn readable_lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(readable).collect();
+    lines.join("\n")
+}
+
 /// Whether [`readable`] leaves the text as it is.
 #[must_use]
 pub fn is_readable(text: &str) -> bool {
@@ -36,9 +52,29 @@ pub fn is_readable(text: &str) -> bool {
 /// length.
 #[must_use]
 pub fn readable_within(text: &str, most: usize) -> String {
-    let mut shown = readable(&text[..text.floor_char_boundary(most)]);
+    within(text, most, readable)
+}
+
+/// [`readable_lines`], and at most so many bytes.
+#[must_use]
+pub fn readable_lines_within(text: &str, most: usize) -> String {
+    within(text, most, readable_lines)
+}
+
+fn within(text: &str, most: usize, shown: fn(&str) -> String) -> String {
+    let mut shown = shown(&text[..text.floor_char_boundary(most)]);
     shown.truncate(shown.floor_char_boundary(most));
     shown
+}
+
+/// Reads what another process says in words, for `#[serde(deserialize_with)]`: [`readable_within`]
+/// [`MAX_TOLD`].
+///
+/// # Errors
+/// As a `String`'s.
+pub fn told<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(readable_within(&text, MAX_TOLD))
 }
 
 fn is_seen(char: char) -> bool {

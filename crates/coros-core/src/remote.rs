@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::swap::{SwapError, SwapFunction};
 use crate::{Address, Channel, Exit, readable};
 
-pub use crate::readable::readable_within;
+pub use crate::readable::{MAX_TOLD, readable_lines_within, readable_within, told};
 pub use crate::reply::{Answer, answer, give_up, given_up, question};
 
 /// A message that can go to another node: any type that serde can write and read.

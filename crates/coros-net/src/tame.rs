@@ -6,45 +6,26 @@
 
 use std::borrow::Cow;
 
-use coros_core::remote::readable_within;
-use coros_core::remote::{CarryError, CodecError};
-use coros_core::{Exit, SwapError, readable};
-use serde::{Deserialize, Deserializer};
+use coros_core::remote::{
+    CarryError, CodecError, MAX_TOLD, readable_lines_within, readable_within,
+};
+use coros_core::{Exit, SwapError};
 
-/// In bytes.
-const ENOUGH: usize = 2 << 10;
-/// Of what has many lines.
+/// In bytes, of what has many lines.
 const LONG: usize = 32 << 10;
 
 pub(crate) fn text(of: &str) -> String {
-    readable_within(of, ENOUGH)
-}
-
-/// A text as it is read from a frame.
-pub(crate) fn told<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(text(&String::deserialize(deserializer)?))
+    readable_within(of, MAX_TOLD)
 }
 
 /// What a program says that has ended.
 pub(crate) fn exit(exit: Exit) -> Exit {
-    let lines = |of: &str| {
-        let lines = cut_of(of, LONG).split('\n').map(readable);
-        cut(lines.collect::<Vec<_>>().join("\n"), LONG).into()
-    };
+    let lines = |of: &str| readable_lines_within(of, LONG).into();
     match exit {
         Exit::Failed(why) => Exit::Failed(lines(&why)),
         Exit::Panicked(why) => Exit::Panicked(lines(&why)),
         exit => exit,
     }
-}
-
-fn cut_of(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
-}
-
-fn cut(mut text: String, most: usize) -> String {
-    text.truncate(text.floor_char_boundary(most));
-    text
 }
 
 pub(crate) fn codec(error: &CodecError) -> CodecError {
@@ -93,7 +74,7 @@ mod tests {
     #[test]
     fn nothing_that_peers_say_steers_a_terminal() {
         let wild = || "\u{1b}[2J\n\u{202e}".to_owned() + &"x".repeat(1 << 16);
-        let tame = |shown: &str| is_readable(shown) && shown.len() < 3 * ENOUGH + 200;
+        let tame = |shown: &str| is_readable(shown) && shown.len() < 3 * MAX_TOLD + 200;
         let wild_codec = CodecError {
             action: wild(),
             type_name: wild(),

@@ -4,9 +4,10 @@ use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use coros::readable_lines;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::terminal::{readable, say};
+use crate::terminal::say;
 
 /// A file costs as much time as so many bytes, besides its own: opening it, and the call. Large
 /// files come first, so by bytes alone the end would seem near for all of the small ones.
@@ -82,7 +83,7 @@ impl Progress {
     /// Says something on a line of its own.
     pub(super) fn say(&self, line: &str) {
         match &self.lock().bar {
-            Some(bar) if !bar.is_hidden() => bar.println(readable(line)),
+            Some(bar) if !bar.is_hidden() => bar.println(readable_lines(line)),
             _ => say(line),
         }
     }

@@ -2,9 +2,8 @@
 
 use std::io::IsTerminal;
 
+use coros::readable_lines;
 use indicatif::{ProgressBar, ProgressStyle};
-
-use crate::terminal::readable;
 
 /// The display of one file. Cloning gives another handle.
 #[derive(Clone)]
@@ -19,7 +18,7 @@ impl Progress {
             "{msg} {wide_bar} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
         );
         let bar = ProgressBar::new(0).with_style(style.expect("the template is valid"));
-        bar.set_message(readable(name));
+        bar.set_message(readable_lines(name));
         Progress(Some(bar))
     }
 

@@ -7,16 +7,17 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use coros::net::{Authority, NodeCertificate, Validity};
+use coros::readable_lines;
 use serde::Serialize;
 
-use crate::terminal::{Name, readable};
+use crate::terminal::Name;
 
 /// Prints on standard output.
 pub(super) fn print<T: Serialize + fmt::Display>(what: &T, json: bool) -> anyhow::Result<()> {
     let text = if json {
         serde_json::to_string(what)?
     } else {
-        readable(&what.to_string())
+        readable_lines(&what.to_string())
     };
     match writeln!(io::stdout(), "{text}") {
         // As after `coros secret show | head`: whoever reads has enough.

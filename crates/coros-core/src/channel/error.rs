@@ -3,11 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::Channel;
-use crate::readable::readable_within;
-use crate::remote::{CarryError, CodecError};
+use crate::remote::{self, CarryError, CodecError};
 
 /// A message that a channel did not take, with the reason; the message comes back.
 #[derive(Clone, PartialEq, Eq)]
@@ -90,7 +89,7 @@ pub enum SubscribeError {
     #[error("channel {channel} has been closed")]
     Closed {
         /// The channel.
-        #[serde(deserialize_with = "said")]
+        #[serde(deserialize_with = "remote::told")]
         channel: String,
     },
     /// Messages would go round and round.
@@ -99,10 +98,10 @@ pub enum SubscribeError {
     )]
     Cycle {
         /// The channel to which the other would subscribe.
-        #[serde(deserialize_with = "said")]
+        #[serde(deserialize_with = "remote::told")]
         channel: String,
         /// The channel that would subscribe.
-        #[serde(deserialize_with = "said")]
+        #[serde(deserialize_with = "remote::told")]
         subscriber: String,
     },
     /// The channel's home, or the way to it, does not allow it, or it could not be made sure that
@@ -110,33 +109,25 @@ pub enum SubscribeError {
     #[error("channel {channel} does not take {subscriber} as a subscriber: {reason}")]
     Refused {
         /// The channel.
-        #[serde(deserialize_with = "said")]
+        #[serde(deserialize_with = "remote::told")]
         channel: String,
         /// Who would subscribe.
-        #[serde(deserialize_with = "said")]
+        #[serde(deserialize_with = "remote::told")]
         subscriber: String,
         /// Why not.
-        #[serde(deserialize_with = "said")]
+        #[serde(deserialize_with = "remote::told")]
         reason: String,
     },
     /// There is no link to the channel's node.
     #[error("no link to the node of channel {channel}: {reason}")]
     Disconnected {
         /// The channel.
-        #[serde(deserialize_with = "said")]
+        #[serde(deserialize_with = "remote::told")]
         channel: String,
         /// Why not.
-        #[serde(deserialize_with = "said")]
+        #[serde(deserialize_with = "remote::told")]
         reason: String,
     },
-}
-
-/// What another node says in words: nobody reads more of it, and a terminal may show it.
-const MAX_SAID: usize = 2 << 10;
-
-fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    Ok(readable_within(&text, MAX_SAID))
 }
 
 impl SubscribeError {

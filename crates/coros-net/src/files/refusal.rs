@@ -2,9 +2,8 @@
 
 use std::io;
 
+use coros_core::remote;
 use serde::{Deserialize, Serialize};
-
-use crate::tame;
 
 /// The longest text that travels, in bytes.
 const MAX_TEXT: usize = 2 << 10;
@@ -22,19 +21,19 @@ pub enum Refusal {
     #[error(
         "its folder does not allow to {0}: see `Folder::allow_fetch` and `Folder::allow_delete`"
     )]
-    NotAllowed(#[serde(deserialize_with = "tame::told")] String),
+    NotAllowed(#[serde(deserialize_with = "remote::told")] String),
     /// The name could lead out of the folder.
     #[error("{0}")]
-    Name(#[serde(deserialize_with = "tame::told")] String),
+    Name(#[serde(deserialize_with = "remote::told")] String),
     /// A symbolic link is on the way.
     #[error("{0:?} is a symbolic link there, and those are not followed: name the file itself")]
-    Symlink(#[serde(deserialize_with = "tame::told")] String),
+    Symlink(#[serde(deserialize_with = "remote::told")] String),
     /// There is no such file.
     #[error("there is no such file: check the name")]
     Missing,
     /// The name is that of a folder, a device, …
     #[error("{0:?} is not what it should be there: a file, and folders before it")]
-    NotAFile(#[serde(deserialize_with = "tame::told")] String),
+    NotAFile(#[serde(deserialize_with = "remote::told")] String),
     /// A file with another content has that name.
     #[error("a file with another content has that name: choose another, or allow to replace it")]
     Exists,
@@ -56,12 +55,12 @@ pub enum Refusal {
     )]
     DiskFull {
         /// The folder, as that side calls it.
-        #[serde(deserialize_with = "tame::told")]
+        #[serde(deserialize_with = "remote::told")]
         folder: String,
         /// How many bytes are missing for what is still to be written.
         missing: u64,
         /// What its operating system says.
-        #[serde(deserialize_with = "tame::told")]
+        #[serde(deserialize_with = "remote::told")]
         why: String,
     },
     /// The same file is on its way to the same place.
@@ -75,10 +74,10 @@ pub enum Refusal {
     Mismatch,
     /// The other side does not keep to the protocol.
     #[error("the other side broke the protocol: {0}")]
-    Protocol(#[serde(deserialize_with = "tame::told")] String),
+    Protocol(#[serde(deserialize_with = "remote::told")] String),
     /// Reading or writing failed.
     #[error("the disk failed: {0}")]
-    Disk(#[serde(deserialize_with = "tame::told")] String),
+    Disk(#[serde(deserialize_with = "remote::told")] String),
     /// The other side was at work for too long.
     #[error(
         "it has waited for {seconds} s, and no longer: see what holds up this side, and try again"

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use coros_core::remote::CodecError;
+use coros_core::remote::{self, CodecError};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::limits::LimitReached;
@@ -81,7 +81,7 @@ pub enum NotStarted {
     /// There is no link to the node, or it was lost before the answer came: the function has been
     /// started once, or not at all.
     #[error("no link: {0}")]
-    Disconnected(#[serde(deserialize_with = "tame::told")] String),
+    Disconnected(#[serde(deserialize_with = "remote::told")] String),
     /// More waits at that node than may; nothing has been started.
     #[error("too much waits there: try again later")]
     Busy,
