@@ -261,17 +261,15 @@ async fn accepted(
 /// end of a tunnel.
 fn spawn_look(peer: Arc<Peer>, epoch: u64, there: SocketAddr) {
     let node = Arc::clone(peer.node());
-    let looking = {
-        let node = Arc::clone(&node);
-        async move {
-            let dial = tokio::time::timeout(node.config.handshake, node.transport.dial(there));
-            tokio::select! {
-                biased;
-                () = node.leaving.cancelled() => {}
-                dialled = dial => {
-                    if let Ok(Ok(_)) = dialled {
-                        peer.found(epoch, there);
-                    }
+    let looking = async move {
+        let node = peer.node();
+        let dial = tokio::time::timeout(node.config.handshake, node.transport.dial(there));
+        tokio::select! {
+            biased;
+            () = node.leaving.cancelled() => {}
+            dialled = dial => {
+                if let Ok(Ok(_)) = dialled {
+                    peer.found(epoch, there);
                 }
             }
         }

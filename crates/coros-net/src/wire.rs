@@ -30,6 +30,7 @@
 //! | 16   | rest      | 0    | 0: may we? 1: yes | 0              | none                               |
 //! | 17   | released  | 1    | 0         | 0                  | (coroutine u64, count u64) each    |
 //! | 18   | unwatch   | 0    | coroutine | of the watch       | none                               |
+//! | 19   | heed      | 0    | coroutine | of the question    | none                               |
 //!
 //! Lane 0 is control and overtakes lane 1, messages; lane 2 is reserved for bulk. Within a lane
 //! frames keep their order. Payloads other than messages are in postcard and at most 64 KiB long;

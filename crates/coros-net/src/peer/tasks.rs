@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use coros_core::remote::{Inlet, RESERVED};
 
-use super::{Course, Peer, PeerSession, now};
+use super::{Course, Peer, PeerSession, State, now};
 use crate::exports::Found;
 use crate::inflow::Ask;
 use crate::outbox::{Batch, Counts};
@@ -50,24 +50,33 @@ impl Peer {
 
     /// All that had come has been acted on; `used` if somebody wants it.
     pub(crate) fn has_read(&self, epoch: u64, counts: Counts, bytes: usize, used: bool) {
-        let (sooner, waited) = self.with(|state| {
+        let waited = self.with_deadline(epoch, |state| {
             let waited = state.must_wait();
             state.reading = None;
-            if state.epoch != epoch {
-                return (false, waited);
+            if state.epoch == epoch {
+                state.input(Input::Read(counts, bytes));
+                if used {
+                    state.input(Input::Used);
+                }
             }
-            state.input(Input::Read(counts, bytes));
-            if used {
-                state.input(Input::Used);
-            }
-            (state.is_due_sooner(), waited)
+            waited
+        });
+        if waited {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// [`with`](Peer::with) for what may bring about that whoever minds the time of a session has to
+    /// look sooner than he thought.
+    fn with_deadline<T>(&self, epoch: u64, f: impl FnOnce(&mut State) -> T) -> T {
+        let (result, sooner) = self.with(|state| {
+            let result = f(state);
+            (result, state.epoch == epoch && state.is_due_sooner())
         });
         if sooner {
             self.sooner.notify_one();
         }
-        if waited {
-            self.changed.notify_waiters();
-        }
+        result
     }
 
     /// Finds a coroutine that the peer wants to reach in a session.
@@ -102,14 +111,14 @@ impl Peer {
     /// Queues an answer.
     pub(crate) fn answer(&self, epoch: u64, answer: impl FnOnce(&mut PeerSession)) {
         self.with(|state| {
-            if state.is_in(epoch) {
-                // A link that nobody needs may have been closed while a coroutine was heeded.
+            if !state.is_in(epoch) {
+                return;
+            }
+            // A link that nobody needs may have been closed while a coroutine was heeded.
+            if state.is_dormant() {
                 state.input(Input::Wake);
             }
-            if state.epoch == epoch
-                && let Some(session) = &mut state.session
-                && session.is_open()
-            {
+            if let Some(session) = &mut state.session {
                 answer(session);
             }
         });
@@ -136,17 +145,13 @@ impl Peer {
 
     fn taken(&self, course: &Course, ask: Ask) {
         let more = course.inflow.taken(ask);
-        let sooner = self.with(|state| {
+        self.with_deadline(course.epoch, |state| {
             if state.is_in(course.epoch)
                 && let Some(session) = &mut state.session
             {
                 session.credit(now(), ask.target, ask.bytes);
             }
-            state.is_due_sooner()
         });
-        if sooner {
-            self.sooner.notify_one();
-        }
         if let Some(more) = more {
             self.ask(course, more);
         }
