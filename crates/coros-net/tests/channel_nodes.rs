@@ -686,6 +686,19 @@ fn slow(go: &Arc<Semaphore>) -> (Address<u32>, UnboundedReceiver<u32>) {
     (coro.address(), received)
 }
 
+/// Two nodes, a channel of the first, and a [`slow`] subscriber at the second, with what keeps them.
+async fn slow_at_a_relay(
+    go: &Arc<Semaphore>,
+) -> (Channel<u32>, UnboundedReceiver<u32>, impl Sized + use<>) {
+    let scene = Scene::<2>::set().await;
+    let news = Channel::new();
+    let remote = scene.see(0, 1, &news);
+    let (there, received) = slow(go);
+    remote.subscribe(&there).expect("it works here");
+    assert_eq!(settled(&remote).await, 1);
+    (news, received, (scene, remote, there))
+}
+
 /// More deliveries than wait at another node are waiting.
 async fn all_arrive(from: &Channel<u32>, received: &mut UnboundedReceiver<u32>, go: &Semaphore) {
     let deliveries: Vec<_> = (0..400)
@@ -709,13 +722,8 @@ async fn all_arrive(from: &Channel<u32>, received: &mut UnboundedReceiver<u32>, 
 
 #[tokio::test(start_paused = true)]
 async fn more_deliveries_than_may_wait_at_a_relay_wait_for_their_turn() {
-    let scene = Scene::<2>::set().await;
-    let news = Channel::new();
-    let remote = scene.see(0, 1, &news);
     let go = Arc::new(Semaphore::new(0));
-    let (there, mut received) = slow(&go);
-    remote.subscribe(&there).expect("it works here");
-    assert_eq!(settled(&remote).await, 1);
+    let (news, mut received, _kept) = slow_at_a_relay(&go).await;
     all_arrive(&news, &mut received, &go).await;
 }
 
@@ -735,13 +743,8 @@ async fn more_deliveries_than_may_wait_at_a_home_wait_for_their_turn() {
 /// Those that were given up do not wait at the relay any more, nor does what they were to deliver.
 #[tokio::test(start_paused = true)]
 async fn deliveries_that_were_given_up_are_in_nobodys_way() {
-    let scene = Scene::<2>::set().await;
-    let news = Channel::new();
-    let remote = scene.see(0, 1, &news);
     let go = Arc::new(Semaphore::new(0));
-    let (there, mut received) = slow(&go);
-    remote.subscribe(&there).expect("it works here");
-    assert_eq!(settled(&remote).await, 1);
+    let (news, mut received, _kept) = slow_at_a_relay(&go).await;
     assert_eq!(news.deliver(0, 1, MINUTE).await, Ok(1));
     for n in 1..=300 {
         let news = news.clone();
