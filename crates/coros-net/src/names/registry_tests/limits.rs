@@ -1,0 +1,122 @@
+//! What others can make a node keep and send.
+
+use super::*;
+
+#[test]
+fn where_there_is_no_room_names_taken_back_go_all_the_same() {
+    let limits = Limits {
+        names: 2,
+        total: 10,
+        launches: 4,
+        ..Limits::default()
+    };
+    let mut registry = Registry::new(location(0), limits);
+    let now = Instant::now();
+    registry.present(now, &location(1));
+    let names = vec![change("a", 1), change("b", 2), change("c", 3)];
+    registry.handle(now, &location(1), &Notice::Update(update(1, 0, 3, names)));
+    let shown = |registry: &Registry| ["a", "b", "c", "d"].map(|name| holders(registry, name));
+    assert_eq!(shown(&registry), [1, 1, 0, 0]);
+    let gone = Change {
+        entry: None,
+        ..change("a", 4)
+    };
+    let more = update(1, 3, 5, vec![gone, change("d", 5)]);
+    let reaction = registry.handle(now, &location(1), &Notice::Update(more));
+    assert_eq!(shown(&registry), [0, 1, 0, 1]);
+    assert_eq!(registry.counted(), 2);
+    assert!(reaction.replies.is_empty(), "it does not ask on and on");
+    // Others are not told what is only a part.
+    assert!(registry.news(now).is_empty());
+    registry.present(now, &location(2));
+    let ignorant = Notice::Digest(Digest {
+        first: NodeId(0),
+        last: NodeId(u128::MAX),
+        known: Vec::new(),
+        mutual: true,
+    });
+    let reaction = registry.handle(now, &location(2), &ignorant);
+    assert!(reaction.replies.is_empty(), "{reaction:?}");
+    // After a while it is asked for all once more.
+    registry.expire(now + Duration::from_secs(601));
+    let reaction = registry.handle(now, &location(1), &claims(1, 5));
+    assert_eq!(reaction.replies.len(), 1);
+}
+
+/// A node that one peer has told of many launches, each with many names.
+fn flooded(name: impl Fn(usize, u64) -> Change) -> Registry {
+    let limits = Limits {
+        names: 10,
+        total: 25,
+        gone: 5,
+        launches: 6,
+        hearsay: 4,
+    };
+    let mut registry = Registry::new(location(0), limits);
+    let now = Instant::now();
+    registry.present(now, &location(1));
+    for launch in 2..100 {
+        for version in 1..=30 {
+            let more = update(launch, version - 1, version, vec![name(launch, version)]);
+            registry.handle(now, &location(1), &Notice::Update(more));
+            assert!(registry.remembered_gone() <= limits.gone);
+        }
+    }
+    registry
+}
+
+#[test]
+fn what_a_peer_can_make_a_node_keep_is_bounded() {
+    let registry = flooded(|launch, version| change(&format!("{launch} {version}"), version));
+    assert_eq!(registry.counted(), 25);
+    let shown = |launch: usize| holders(&registry, &format!("{launch} 10")) > 0;
+    assert_eq!((2..100).filter(|launch| shown(*launch)).count(), 2);
+}
+
+#[test]
+fn names_that_never_were_and_launches_made_up_are_bounded_too() {
+    let gone = |launch, version| Change {
+        entry: None,
+        ..change(&format!("{launch} {version}"), version)
+    };
+    let mut registry = flooded(gone);
+    assert_eq!(registry.counted(), 0);
+    // This node, and as many as it knows by their names only.
+    assert_eq!(registry.launches(), 1 + 4);
+    // They keep nobody out who is there.
+    let now = Instant::now();
+    let real = Notice::Update(update(1, 0, 1, vec![change("real", 1)]));
+    registry.handle(now, &location(1), &real);
+    assert_eq!(holders(&registry, "real"), 1);
+}
+
+#[test]
+fn a_peer_that_asks_on_and_on_gets_its_share() {
+    let mut registry = Registry::new(location(0), Limits::default());
+    let now = Instant::now();
+    registry.present(now, &location(1));
+    for i in 0..200 {
+        registry.change(&format!("name {i}").into(), Some(entry(i)));
+    }
+    let ignorant = Notice::Digest(Digest {
+        first: NodeId(0),
+        last: NodeId(u128::MAX),
+        known: Vec::new(),
+        mutual: false,
+    });
+    let mut answered = |now| -> usize {
+        let ask = |_| {
+            let reaction = registry.handle(now, &location(1), &ignorant);
+            reaction
+                .replies
+                .iter()
+                .map(|it| it.write().len())
+                .sum::<usize>()
+        };
+        (0..20_000).map(ask).sum()
+    };
+    let first = answered(now);
+    assert!((4 << 20..10 << 20).contains(&first), "{first}");
+    let later = answered(now + Duration::from_secs(1));
+    assert!((1 << 20..3 << 20).contains(&later), "{later}");
+}
