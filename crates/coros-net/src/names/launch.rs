@@ -5,13 +5,23 @@
 //! later one. Names that were taken back are kept as such, so that this can be told too, but no
 //! more than [`MAX_GONE`] of them: whoever is further behind than that starts again from the beginning, and
 //! drops what he is not told of again.
+//!
+//! # From the beginning, in many updates
+//!
+//! All of a launch may take many updates, which come from several nodes, and meanwhile more names are
+//! taken back and forgotten. So whoever starts again remembers up to which version the first who told him
+//! knew the launch: his *goal* ([`Reach`]). Up to where he has got he has what there was at the goal, and nothing
+//! else; so anybody can go on from there who knows the launch that far and has forgotten nothing after the
+//! goal. He has all when he is at the goal, and only then tells others.
+//! Only who has forgotten something after it makes him start again, with a later goal. So with all he takes in
+//! either his goal rises or his version, and he arrives when the launch does not forget faster than he is told.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use coros_core::remote::Location;
 
-use super::notice::{Age, Change, Entry, MAX_CHUNK, Spread, Update};
+use super::notice::{Age, Change, Entry, MAX_CHUNK, Reach, Spread, Update};
 
 /// So many names that were taken back are remembered. (Few in unit tests, which get there.)
 pub(super) const MAX_GONE: usize = if cfg!(test) { 2 } else { 1024 };
@@ -22,7 +32,8 @@ const UPDATE: usize = 200;
 #[derive(Debug)]
 pub(super) struct Launch {
     pub(super) home: Location,
-    version: u64,
+    reach: Reach,
+    /// Of the names that were taken back up to here some have been forgotten; never after the goal.
     floor: u64,
     names: HashMap<Arc<str>, Record>,
     /// All names, also those that were taken back, by version.
@@ -58,7 +69,7 @@ impl Launch {
     pub(super) fn new(home: Location) -> Self {
         Launch {
             home,
-            version: 0,
+            reach: Reach::default(),
             floor: 0,
             names: HashMap::new(),
             order: BTreeMap::new(),
@@ -66,13 +77,25 @@ impl Launch {
         }
     }
 
-    pub(super) fn version(&self) -> u64 {
-        self.version
+    pub(super) fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// How many names somebody has.
     pub(super) fn len(&self) -> usize {
         self.order.len() - self.gone.len()
+    }
+
+    /// Each name is counted once.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let gone = |it: &&Record| it.entry.is_none();
+        assert_eq!(self.names.len(), self.order.len());
+        assert_eq!(self.names.values().filter(gone).count(), self.gone.len());
+        for (version, name) in &self.order {
+            assert_eq!(self.names[name].version, *version);
+        }
+        assert!(self.floor.max(self.reach.version) <= self.reach.goal);
     }
 
     /// How many names that were taken back are remembered.
@@ -92,8 +115,8 @@ impl Launch {
 
     /// A change at home.
     pub(super) fn change(&mut self, name: Arc<str>, entry: Option<Entry>) {
-        self.version += 1;
-        let version = self.version;
+        let version = self.reach.version + 1;
+        self.reach = Reach::whole(version);
         self.put(Change {
             name,
             version,
@@ -102,24 +125,29 @@ impl Launch {
         self.forget(MAX_GONE);
     }
 
-    /// Whoever knows the launch up to a version cannot be told what is gone, but only all there is.
-    pub(super) fn has_forgotten(&self, known: u64) -> bool {
-        known < self.floor
+    /// Whoever knows so much of the launch cannot be told what is gone, but only all there is.
+    pub(super) fn has_forgotten(&self, known: Reach) -> bool {
+        known.goal < self.floor
     }
 
-    /// What whoever knows the launch up to a version has to be told: up to about so many bytes,
-    /// which it takes off `budget`.
+    /// What whoever knows so much of the launch has to be told: up to about so many bytes, which it takes off
+    /// `budget`. Only of what is known whole.
     pub(super) fn since(
         &self,
-        known: u64,
+        known: Reach,
         age: Age,
         news: bool,
         budget: &mut usize,
     ) -> Vec<Update> {
-        let mut after = if self.has_forgotten(known) { 0 } else { known };
+        let latest = self.reach.version;
+        let mut after = if self.has_forgotten(known) {
+            0
+        } else {
+            known.version
+        };
         let mut updates = Vec::new();
         let mut changes = self.order.range(after + 1..).peekable();
-        while *budget > 0 && after < self.version {
+        while *budget > 0 && after < latest {
             let mut records = Vec::new();
             let mut room = MAX_CHUNK;
             while let Some(&(&version, name)) = changes.peek() {
@@ -138,7 +166,7 @@ impl Launch {
             let last = records.last().map(|change| change.version);
             let upto = match (changes.peek(), last) {
                 (Some(_), Some(last)) => last,
-                _ => self.version,
+                _ => latest,
             };
             let spread = if news { Spread::News } else { Spread::Answer };
             updates.push(Update {
@@ -146,6 +174,7 @@ impl Launch {
                 age,
                 after,
                 upto,
+                latest,
                 floor: self.floor,
                 records,
                 spread,
@@ -156,38 +185,22 @@ impl Launch {
         updates
     }
 
-    /// Takes an update in, if it begins where this ends or before. New names are left out when there are
-    /// `most` already: then others must not be told of this launch from here.
+    /// Takes an update in, if it begins where this ends or before, or at the beginning when it has to. New
+    /// names are left out when there are `most` already: then others must not be told of this launch from here.
     pub(super) fn apply(&mut self, update: &Update, most: usize) -> Applied {
-        if update.upto <= self.version {
+        let again = update.floor > self.reach.goal;
+        if !again && (update.upto <= self.reach.version || update.latest < self.reach.goal) {
             return Applied::Known;
         }
-        if update.after > self.version {
+        if update.after > if again { 0 } else { self.reach.version } {
             return Applied::Gap;
         }
-        let (mut appeared, mut vanished) = (Vec::new(), Vec::new());
-        // What changed in between and is not told has been forgotten at home, or changed again.
-        let range = update.after + 1..=self.version.max(update.after);
-        let told = |version: &u64| {
-            let at = update
-                .records
-                .binary_search_by_key(version, |it| it.version);
-            at.is_ok()
-        };
-        if update.after < self.version {
-            let untold: Vec<u64> = self
-                .order
-                .range(range)
-                .map(|(version, _)| *version)
-                .collect();
-            for version in untold.into_iter().filter(|version| !told(version)) {
-                vanished.extend(self.drop_version(version));
-            }
-        }
+        let mut vanished = self.drop_untold(update);
+        let mut appeared = Vec::new();
         let mut left_out = 0;
         for change in &update.records {
-            let newer = |record: &Record| record.version >= change.version;
-            if self.names.get(&change.name).is_some_and(newer) {
+            let known = |it: &Record| it.version == change.version && it.entry == change.entry;
+            if self.names.get(&change.name).is_some_and(known) {
                 continue;
             }
             match &change.entry {
@@ -200,7 +213,15 @@ impl Launch {
             }
             self.put(change.clone());
         }
-        self.version = update.upto;
+        let goal = if again {
+            update.latest
+        } else {
+            self.reach.goal
+        };
+        self.reach = Reach {
+            version: update.upto,
+            goal: goal.max(update.upto),
+        };
         if update.after < update.floor {
             self.floor = self.floor.max(update.floor);
         }
@@ -214,21 +235,38 @@ impl Launch {
         }
     }
 
+    /// Where an update tells all that there is, what it does not tell of has been forgotten at home, or has
+    /// changed again. The names that somebody had.
+    fn drop_untold(&mut self, update: &Update) -> Vec<Arc<str>> {
+        let told = |version: u64, name: &Arc<str>| {
+            let at = update
+                .records
+                .binary_search_by_key(&version, |it| it.version);
+            at.is_ok_and(|at| update.records[at].name == *name)
+        };
+        let range = self.order.range(update.after + 1..=update.upto);
+        let untold = range.filter(|(version, name)| !told(**version, name));
+        let untold: Vec<u64> = untold.map(|(version, _)| *version).collect();
+        let dropped = untold
+            .into_iter()
+            .filter_map(|version| self.drop_version(version));
+        dropped.collect()
+    }
+
     fn put(&mut self, change: Change) {
         let Change {
             name,
             version,
             entry,
         } = change;
+        if let Some(before) = self.names.get(&name) {
+            self.drop_version(before.version);
+        }
         if entry.is_none() {
             self.gone.insert(version);
         }
-        let record = Record { version, entry };
-        if let Some(before) = self.names.insert(Arc::clone(&name), record) {
-            self.order.remove(&before.version);
-            self.gone.remove(&before.version);
-        }
-        self.order.insert(version, name);
+        self.order.insert(version, Arc::clone(&name));
+        self.names.insert(name, Record { version, entry });
     }
 
     /// The name that somebody had, if there was one.

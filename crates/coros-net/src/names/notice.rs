@@ -21,8 +21,10 @@ use crate::identity::MAX_NAME as MAX_NODE_NAME;
 pub(super) const MAX_TYPE: usize = 512;
 /// What fits into one notice, with room for what is around it. (Little in unit tests.)
 pub(super) const MAX_CHUNK: usize = if cfg!(test) { 1000 } else { 60 << 10 };
-/// So many launches fit into one digest. (Few in unit tests.)
-pub(super) const MAX_KNOWN: usize = if cfg!(test) { 2 } else { 1500 };
+/// So many launches fit into one digest, ...
+pub(super) const FIT_DIGEST: usize = 1500;
+/// ... and so many are put into one. (Few in unit tests.)
+pub(super) const MAX_KNOWN: usize = if cfg!(test) { 2 } else { FIT_DIGEST };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Notice {
@@ -46,8 +48,18 @@ pub(crate) struct Digest {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub(super) launch: NodeId,
-    pub(super) version: u64,
+    pub(super) reach: Reach,
     pub(super) age: Age,
+}
+
+/// How far somebody knows a launch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Reach {
+    /// Up to this version.
+    pub(super) version: u64,
+    /// The same, but while he is told all of the launch once more: the version up to which whoever began
+    /// to tell him knew it. Up to `version` he has nothing that was taken back before that.
+    pub(super) goal: u64,
 }
 
 /// Names of one launch.
@@ -59,6 +71,8 @@ pub(crate) struct Update {
     pub(super) after: u64,
     /// ... and up to this one.
     pub(super) upto: u64,
+    /// The sender knows the launch up to here.
+    pub(super) latest: u64,
     /// Names that were taken back no later than this may have been forgotten.
     pub(super) floor: u64,
     /// In the order of their versions.
@@ -115,6 +129,26 @@ impl Age {
     }
 }
 
+impl Reach {
+    /// All there was up to a version.
+    pub(super) fn whole(version: u64) -> Self {
+        Reach {
+            version,
+            goal: version,
+        }
+    }
+
+    pub(super) fn is_whole(self) -> bool {
+        self.version == self.goal
+    }
+
+    /// Whether whoever knows so much has something to tell to one who knows as much as `other`. While he is
+    /// told all once more himself, he may hold names that were taken back.
+    pub(super) fn can_tell(self, other: Reach) -> bool {
+        self.is_whole() && self.version > other.version && self.version >= other.goal
+    }
+}
+
 impl Notice {
     /// Some that a peer may send.
     #[cfg(feature = "fuzzing")]
@@ -131,7 +165,10 @@ impl Notice {
         };
         let known = Known {
             launch: home.node,
-            version: 9,
+            reach: Reach {
+                version: 9,
+                goal: 300,
+            },
             age: Age::NONE,
         };
         vec![
@@ -146,7 +183,8 @@ impl Notice {
                 age: Age(3),
                 after: 4,
                 upto: 9,
-                floor: 5,
+                latest: 12,
+                floor: 10,
                 records: vec![change("counter", 6, Some(entry)), change("gone", 9, None)],
                 spread: Spread::News,
             }),
@@ -175,6 +213,9 @@ impl Digest {
         if !rising || self.first > self.last || !self.known.iter().all(within) {
             return Err("a digest that is out of order");
         }
+        if self.known.iter().any(|it| it.reach.version > it.reach.goal) {
+            return Err("versions that cannot be");
+        }
         Ok(())
     }
 }
@@ -188,7 +229,10 @@ impl Update {
         let rising = self.records.is_sorted_by(|a, b| a.version < b.version);
         let within = |change: &Change| (self.after + 1..=self.upto).contains(&change.version);
         // As a peer may count up to the largest number, and nobody gets there.
-        if self.upto == u64::MAX || self.after >= self.upto || self.floor > self.upto {
+        if self.latest == u64::MAX
+            || self.after >= self.upto
+            || self.upto.max(self.floor) > self.latest
+        {
             return Err("versions that cannot be");
         }
         if !rising || !self.records.iter().all(within) {

@@ -39,7 +39,7 @@ use coros_core::remote::{Location, NodeId};
 use tokio::time::Instant;
 
 use super::launch::Launch;
-use super::notice::{Entry, Notice};
+use super::notice::{Entry, Notice, Reach};
 
 /// How long names of a launch are shown that nobody who could know has heard from.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(60);
@@ -107,7 +107,7 @@ pub(crate) struct Registry {
     /// Launches with more names than there is room for, since when.
     partial: BTreeMap<NodeId, Instant>,
     /// When somebody was asked for the rest of a launch, and what was known of it then.
-    asked: BTreeMap<NodeId, (Instant, u64)>,
+    asked: BTreeMap<NodeId, (Instant, Reach)>,
     /// Whether something has been learned that is no news: others may lack it too.
     learned: bool,
 }
@@ -179,7 +179,7 @@ impl Registry {
     /// Somebody here has a name now, or `None`: nobody any more.
     pub(crate) fn change(&mut self, name: &Arc<str>, entry: Option<Entry>) {
         let me = self.me;
-        let before = self.mine().version();
+        let before = self.mine().reach().version;
         let launch = self
             .launches
             .get_mut(&me)
@@ -206,6 +206,7 @@ impl Registry {
     /// How many names there are in all.
     #[cfg(test)]
     pub(super) fn counted(&self) -> usize {
+        self.launches.values().for_each(Launch::check);
         let counted = self.launches.values().map(Launch::len).sum();
         assert_eq!(self.total, counted);
         assert_eq!(self.gone, self.launches.values().map(Launch::gone).sum());

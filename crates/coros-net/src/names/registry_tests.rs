@@ -17,7 +17,7 @@ use coros_core::remote::{Location, NodeId};
 use tokio::time::Instant;
 
 use super::launch::MAX_GONE;
-use super::notice::{Age, Change, Digest, Entry, Known, Notice, Spread, Update};
+use super::notice::{Age, Change, Digest, Entry, Known, Notice, Reach, Spread, Update};
 use super::registry::{Limits, MAX_AGE, Registry};
 
 fn location(number: usize) -> Location {
@@ -49,9 +49,16 @@ struct Line {
 
 impl Line {
     fn of(count: usize) -> Self {
+        Line::with(&vec![Limits::default(); count])
+    }
+
+    fn with(limits: &[Limits]) -> Self {
         let now = Instant::now();
-        let mut registries: Vec<_> = (0..count)
-            .map(|i| Registry::new(location(i), Limits::default()))
+        let count = limits.len();
+        let mut registries: Vec<_> = limits
+            .iter()
+            .enumerate()
+            .map(|(i, limits)| Registry::new(location(i), *limits))
             .collect();
         for (i, registry) in registries.iter_mut().enumerate() {
             for j in [i.wrapping_sub(1), i + 1] {
@@ -147,13 +154,12 @@ impl Line {
 
     fn agree(&self) {
         for (at, registry) in self.registries.iter().enumerate() {
-            for name in 0..NAMES {
-                let name: Arc<str> = format!("name {name}").into();
+            for name in self.truth.iter().flat_map(BTreeMap::keys) {
                 let expected: BTreeMap<_, _> = (0..self.truth.len())
-                    .filter_map(|i| Some((location(i).node, *self.truth[i].get(&name)?)))
+                    .filter_map(|i| Some((location(i).node, *self.truth[i].get(name)?)))
                     .collect();
                 let found = registry
-                    .find(&name)
+                    .find(name)
                     .map(|(home, entry)| (home.node, entry.number));
                 assert_eq!(
                     found.collect::<BTreeMap<_, _>>(),
@@ -175,6 +181,7 @@ fn update(launch: usize, after: u64, upto: u64, records: Vec<Change>) -> Update 
         age: Age::NONE,
         after,
         upto,
+        latest: upto,
         floor: 0,
         records,
         spread: Spread::News,
@@ -193,15 +200,20 @@ fn holders(registry: &Registry, name: &str) -> usize {
     registry.find(name).count()
 }
 
-fn claims(launch: usize, version: u64) -> Notice {
+/// What a peer knows, in all.
+fn digest(known: Vec<Known>) -> Notice {
     Notice::Digest(Digest {
         first: NodeId(0),
         last: NodeId(u128::MAX),
-        known: vec![Known {
-            launch: location(launch).node,
-            version,
-            age: Age::NONE,
-        }],
+        known,
         mutual: true,
     })
+}
+
+fn claims(launch: usize, version: u64) -> Notice {
+    digest(vec![Known {
+        launch: location(launch).node,
+        reach: Reach::whole(version),
+        age: Age::NONE,
+    }])
 }

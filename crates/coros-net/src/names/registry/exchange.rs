@@ -9,12 +9,12 @@ use super::{
     ALLOWANCE, ASK_AGAIN, DOUBT, Doubt, MAX_AGE, PER_DIGEST, PER_SECOND, Reaction, Registry,
 };
 use crate::names::launch::{Applied, Launch};
-use crate::names::notice::{Age, Digest, Known, MAX_KNOWN, Notice, Spread, Update};
+use crate::names::notice::{Age, Digest, Known, MAX_KNOWN, Notice, Reach, Spread, Update};
 
 impl Registry {
     /// Whether this node has nothing to tell others: it can only ask.
     pub(crate) fn is_empty(&self) -> bool {
-        self.launches.len() == 1 && self.mine().version() == 0
+        self.launches.len() == 1 && self.mine().reach().version == 0
     }
 
     /// What this node knows, in as many notices as it takes; one that says so, if that is nothing.
@@ -50,14 +50,19 @@ impl Registry {
     fn known(&self, now: Instant, first: NodeId, last: NodeId) -> impl Iterator<Item = Known> {
         let launches = self.launches.range(first..=last);
         launches.filter_map(move |(&launch, names)| {
-            let version = names.version();
-            let told = version > 0 && self.is_shown(launch);
+            let reach = names.reach();
+            let told = reach.version > 0 && self.is_shown(launch);
             told.then(|| Known {
                 launch,
-                version,
+                reach,
                 age: self.age(now, launch),
             })
         })
+    }
+
+    fn reach(&self, launch: NodeId) -> Reach {
+        let launch = self.launches.get(&launch);
+        launch.map_or(Reach::default(), Launch::reach)
     }
 
     fn age(&self, now: Instant, launch: NodeId) -> Age {
@@ -75,7 +80,9 @@ impl Registry {
             if self.is_shown(id)
                 && !self.partial.contains_key(&id)
                 && let Some(launch) = self.launches.get(&id)
+                && launch.reach().is_whole()
             {
+                let since = Reach::whole(since);
                 if launch.has_forgotten(since) {
                     // All of it is more than news: those who lack it ask, and get it bit by bit.
                     self.learned = true;
@@ -107,22 +114,23 @@ impl Registry {
         let theirs: BTreeMap<_, _> = digest
             .known
             .iter()
-            .map(|it| (it.launch, it.version))
+            .map(|it| (it.launch, it.reach))
             .collect();
         if (digest.first..=digest.last).contains(&from) {
-            self.believe_itself(now, from, theirs.get(&from).copied().unwrap_or(0));
+            let says = theirs.get(&from).copied().unwrap_or_default();
+            self.believe_itself(now, from, says.goal);
         }
         let mut behind = false;
         for known in &digest.known {
             self.mentioned(now, known.launch, known.age);
-            let ours = self.launches.get(&known.launch).map_or(0, Launch::version);
-            behind |= ours < known.version && self.may_hear_of(from, known.launch, known.age);
+            let ours = self.reach(known.launch);
+            behind |= known.reach.can_tell(ours) && self.may_hear_of(from, known.launch, known.age);
         }
         let mut reaction = Reaction::default();
         let ahead: Vec<_> = self
             .known(now, digest.first, digest.last)
-            .map(|ours| (ours, theirs.get(&ours.launch).copied().unwrap_or(0)))
-            .filter(|(ours, theirs)| ours.version > *theirs && ours.launch != from)
+            .map(|ours| (ours, theirs.get(&ours.launch).copied().unwrap_or_default()))
+            .filter(|(ours, theirs)| ours.reach.can_tell(*theirs) && ours.launch != from)
             .filter(|(ours, _)| !self.partial.contains_key(&ours.launch))
             .collect();
         let all = PER_DIGEST.min(self.allowance(now, from));
@@ -132,7 +140,7 @@ impl Registry {
         for (ours, theirs) in ahead {
             let launch = &self.launches[&ours.launch];
             let updates = launch.since(theirs, ours.age, false, &mut budget);
-            whole += usize::from(updates.last().is_some_and(|it| it.upto == launch.version()));
+            whole += usize::from(updates.last().is_some_and(|it| it.upto == it.latest));
             reaction
                 .replies
                 .extend(updates.into_iter().map(Notice::Update));
@@ -195,7 +203,7 @@ impl Registry {
             .launches
             .get_mut(&id)
             .expect("it has just been looked at");
-        let (version, counted) = (launch.version(), (launch.len(), launch.gone()));
+        let (version, counted) = (launch.reach().version, (launch.len(), launch.gone()));
         match launch.apply(update, most) {
             Applied::Known => {}
             Applied::Gap => reaction.replies.extend(self.ask_for_the_rest(now, id)),
@@ -241,12 +249,12 @@ impl Registry {
 
     /// Something of a launch is missing: asks for it, once, however many notices come too early.
     fn ask_for_the_rest(&mut self, now: Instant, launch: NodeId) -> Option<Notice> {
-        let version = self.launches.get(&launch).map_or(0, Launch::version);
+        let reach = self.reach(launch);
         let asked = self.asked.get(&launch);
-        if asked.is_some_and(|&(at, then)| then == version && now < at + ASK_AGAIN) {
+        if asked.is_some_and(|&(at, then)| then == reach && now < at + ASK_AGAIN) {
             return None;
         }
-        self.asked.insert(launch, (now, version));
+        self.asked.insert(launch, (now, reach));
         Some(self.partial_digest(now, launch, launch))
     }
 
@@ -279,7 +287,7 @@ impl Registry {
     /// What a launch says of itself counts: when it goes on saying less than is known here, somebody else has
     /// told more than there is.
     fn believe_itself(&mut self, now: Instant, id: NodeId, says: u64) {
-        let known = self.launches.get(&id).map_or(0, Launch::version);
+        let known = self.reach(id).goal;
         if known <= says {
             // What is proven stays so for a while: the others may not have heard.
             self.doubts.retain(|it, doubt| *it != id || doubt.proven);

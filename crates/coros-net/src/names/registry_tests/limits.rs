@@ -29,12 +29,7 @@ fn where_there_is_no_room_names_taken_back_go_all_the_same() {
     // Others are not told what is only a part.
     assert!(registry.news(now).is_empty());
     registry.present(now, &location(2));
-    let ignorant = Notice::Digest(Digest {
-        first: NodeId(0),
-        last: NodeId(u128::MAX),
-        known: Vec::new(),
-        mutual: true,
-    });
+    let ignorant = digest(Vec::new());
     let reaction = registry.handle(now, &location(2), &ignorant);
     assert!(reaction.replies.is_empty(), "{reaction:?}");
     // After a while it is asked for all once more.
@@ -98,12 +93,7 @@ fn a_peer_that_asks_on_and_on_gets_its_share() {
     for i in 0..200 {
         registry.change(&format!("name {i}").into(), Some(entry(i)));
     }
-    let ignorant = Notice::Digest(Digest {
-        first: NodeId(0),
-        last: NodeId(u128::MAX),
-        known: Vec::new(),
-        mutual: false,
-    });
+    let ignorant = digest(Vec::new());
     let mut answered = |now| -> usize {
         let ask = |_| {
             let reaction = registry.handle(now, &location(1), &ignorant);
@@ -119,4 +109,21 @@ fn a_peer_that_asks_on_and_on_gets_its_share() {
     assert!((4 << 20..10 << 20).contains(&first), "{first}");
     let later = answered(now + Duration::from_secs(1));
     assert!((1 << 20..3 << 20).contains(&later), "{later}");
+}
+
+/// A launch has one name at each version; a peer may say otherwise.
+#[test]
+fn names_of_one_version_take_each_others_place() {
+    let mut registry = Registry::new(location(0), Limits::default());
+    let now = Instant::now();
+    registry.present(now, &location(1));
+    for upto in 1..100 {
+        let mut name = change(&format!("name {upto}"), 1);
+        name.entry = name.entry.filter(|_| upto % 3 > 0);
+        let living = usize::from(name.entry.is_some());
+        let forged = Notice::Update(update(1, 0, upto, vec![name]));
+        registry.handle(now, &location(1), &forged);
+        assert_eq!(registry.counted(), living);
+        assert_eq!(registry.remembered_gone(), 1 - living);
+    }
 }

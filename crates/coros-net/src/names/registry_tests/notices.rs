@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::names::notice::FIT_DIGEST;
+use crate::wire::MAX_CONTROL;
 
 proptest! {
     #[test]
@@ -17,8 +19,17 @@ proptest! {
 #[test]
 fn notices_that_break_the_rules_are_dropped_whole() {
     let good = update(1, 3, 5, vec![change("a", 4), change("b", 5)]);
+    let chunk = Update {
+        latest: 9,
+        floor: 8,
+        ..good.clone()
+    };
     let read = |update: Update| Notice::read(&Notice::Update(update).write());
     assert!(read(good.clone()).is_ok());
+    assert!(
+        read(chunk).is_ok(),
+        "what has been forgotten may come later"
+    );
     let mut bad = Vec::new();
     let mut with = |f: fn(&mut Update)| {
         let mut it = good.clone();
@@ -30,7 +41,9 @@ fn notices_that_break_the_rules_are_dropped_whole() {
     with(|it| it.upto = 4);
     with(|it| it.after = 5);
     with(|it| (it.after, it.upto) = (u64::MAX, u64::MAX));
-    with(|it| it.upto = u64::MAX);
+    with(|it| (it.upto, it.latest) = (u64::MAX, u64::MAX));
+    with(|it| it.latest = 4);
+    with(|it| it.latest = u64::MAX);
     with(|it| it.floor = 6);
     with(|it| it.records[0].name = "".into());
     with(|it| it.records[0].name = "x".repeat(256).into());
@@ -46,7 +59,7 @@ fn notices_that_break_the_rules_are_dropped_whole() {
     }
     let known = |launch: u128| Known {
         launch: NodeId(launch),
-        version: 1,
+        reach: Reach::whole(1),
         age: Age::NONE,
     };
     for (first, last, numbers) in [
@@ -63,4 +76,32 @@ fn notices_that_break_the_rules_are_dropped_whole() {
         };
         assert!(Notice::read(&Notice::Digest(digest).write()).is_err());
     }
+    let reaches = |version, goal| {
+        let reach = Reach { version, goal };
+        let known = Known { reach, ..known(1) };
+        Notice::read(&digest(vec![known]).write()).is_ok()
+    };
+    assert!(reaches(2, 2) && reaches(2, 3));
+    assert!(!reaches(3, 2));
+}
+
+#[test]
+fn the_largest_digest_fits_into_a_frame() {
+    let largest = |i| Known {
+        launch: NodeId(u128::MAX - i),
+        reach: Reach::whole(u64::MAX),
+        age: Age::new(Duration::from_secs(1 << 20)),
+    };
+    let mut known: Vec<_> = (0..FIT_DIGEST as u128).map(largest).collect();
+    known.reverse();
+    let (first, last) = (known[0].launch, known[FIT_DIGEST - 1].launch);
+    let digest = Notice::Digest(Digest {
+        first,
+        last,
+        known,
+        mutual: true,
+    });
+    let written = digest.write();
+    assert!(written.len() <= MAX_CONTROL, "{}", written.len());
+    assert_eq!(Notice::read(&written), Ok(digest));
 }

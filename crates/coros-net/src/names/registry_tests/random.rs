@@ -1,6 +1,8 @@
 //! Whatever happens in whatever order, all agree in the end.
 
 use proptest::prelude::*;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
 use super::*;
 
@@ -91,5 +93,116 @@ proptest! {
                 *known = now;
             }
         }
+    }
+}
+
+/// What happens to launches whose names take many notices and are forgotten all the time.
+#[derive(Clone, Copy, Debug)]
+enum Burst {
+    Give(usize, usize, u64),
+    Take(usize, usize),
+    Spread(usize),
+    Compare(usize),
+    /// So many notices arrive, the first of them or, if they are shuffled, any; of each so many are lost or
+    /// doubled out of ten.
+    Deliver {
+        count: usize,
+        shuffled: bool,
+        lost: u64,
+        doubled: u64,
+        seed: u64,
+    },
+    /// All that is under way is lost, and some time passes.
+    Silence(u64),
+}
+
+const NODES: usize = 4;
+/// Those of one launch take about five notices.
+const MANY: usize = 80;
+const AT_ONCE: usize = 40;
+
+fn burst() -> impl Strategy<Value = Burst> {
+    let node = 0..NODES;
+    // Most of what happens is about one launch.
+    let home = prop_oneof![3 => Just(0), 1 => 0..NODES];
+    let first = 0..MANY;
+    let give = (home.clone(), first.clone(), 1..1000_u64);
+    let deliver = (1..40_usize, any::<bool>(), 0..4_u64, 0..3_u64, any::<u64>());
+    prop_oneof![
+        3 => give.prop_map(|(node, first, number)| Burst::Give(node, first, number)),
+        3 => (home, first).prop_map(|(node, first)| Burst::Take(node, first)),
+        2 => node.clone().prop_map(Burst::Spread),
+        3 => node.prop_map(Burst::Compare),
+        8 => deliver.prop_map(|(count, shuffled, lost, doubled, seed)| Burst::Deliver {
+            count, shuffled, lost, doubled, seed
+        }),
+        1 => (0..1500_u64).prop_map(Burst::Silence),
+    ]
+}
+
+fn happens(line: &mut Line, burst: Burst) {
+    match burst {
+        Burst::Give(node, first, number) => {
+            for name in first..(first + AT_ONCE).min(MANY) {
+                line.change(node, name, Some(number));
+            }
+        }
+        Burst::Take(node, first) => {
+            for name in (first..(first + AT_ONCE).min(MANY)).step_by(3) {
+                line.change(node, name, None);
+            }
+        }
+        Burst::Spread(node) => line.spread(node),
+        Burst::Compare(node) => line.compare(node),
+        Burst::Deliver {
+            count,
+            shuffled,
+            lost,
+            doubled,
+            seed,
+        } => {
+            let mut random = SmallRng::seed_from_u64(seed);
+            for _ in 0..count.min(line.under_way.len()) {
+                let which = if shuffled {
+                    random.random_range(0..line.under_way.len())
+                } else {
+                    0
+                };
+                let notice = line.under_way.remove(which);
+                if random.random_range(0..10) < doubled {
+                    line.under_way.push(notice.clone());
+                }
+                if random.random_range(0..10) >= lost {
+                    line.deliver(notice);
+                }
+            }
+        }
+        Burst::Silence(milliseconds) => {
+            line.under_way.clear();
+            line.now += Duration::from_millis(milliseconds);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Some of them forget sooner than others, and sooner than the launch itself.
+    #[test]
+    fn what_is_forgotten_in_the_middle_of_being_told_goes_everywhere_in_the_end(
+        bursts in proptest::collection::vec(burst(), 0..80),
+        all in any::<bool>(),
+        gone in proptest::array::uniform4(0..6_usize),
+    ) {
+        let limits = gone.map(|gone| Limits { gone, ..Limits::default() });
+        let mut line = Line::with(&limits);
+        line.all = all;
+        for burst in bursts {
+            happens(&mut line, burst);
+            // What is counted is what is there.
+            line.registries.iter().for_each(|it| { it.counted(); });
+        }
+        line.settle();
+        line.agree();
     }
 }

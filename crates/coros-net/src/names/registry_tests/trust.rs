@@ -10,16 +10,7 @@ fn nobody_else_speaks_for_this_node() {
     let forged = Notice::Update(update(0, 0, 5, vec![change("mine", 5)]));
     registry.handle(now, &location(1), &forged);
     assert_eq!(holders(&registry, "mine"), 0);
-    let claimed = Notice::Digest(Digest {
-        first: NodeId(0),
-        last: NodeId(u128::MAX),
-        known: vec![Known {
-            launch: location(0).node,
-            version: 1000,
-            age: Age::NONE,
-        }],
-        mutual: true,
-    });
+    let claimed = claims(0, 1000);
     let reaction = registry.handle(now, &location(1), &claimed);
     assert!(reaction.replies.is_empty(), "{reaction:?}");
 }
@@ -80,4 +71,45 @@ fn names_made_up_of_a_node_without_any_go_too() {
     line.settle();
     line.settle();
     assert_eq!(holders(&line.registries[1], "made up"), 0);
+}
+
+/// Whoever says that much has been forgotten makes others start again, but with the names of that launch alone.
+#[test]
+fn a_floor_made_up_hides_what_one_launch_has_until_it_speaks_for_itself() {
+    let mut registry = Registry::new(location(0), Limits::default());
+    let now = Instant::now();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    for peer in [1, 2, 3] {
+        registry.present(now, &location(peer));
+    }
+    let names = |launch: usize| {
+        let name = |i| change(&format!("{launch}: {i}"), i);
+        Notice::Update(update(launch, 0, 9, (1..10).map(name).collect()))
+    };
+    for peer in [1, 2] {
+        registry.handle(now, &location(peer), &names(peer));
+    }
+    let huge = u64::MAX - 1;
+    for floor in (1..100).map(|i| huge - 100 + i) {
+        let mut forged = update(1, 0, 5, Vec::new());
+        (forged.floor, forged.latest) = (floor, huge);
+        registry.handle(now, &location(3), &Notice::Update(forged.clone()));
+        // What does not begin at the beginning counts for nothing.
+        (forged.after, forged.upto) = (5, 9);
+        forged.floor = huge;
+        registry.handle(now, &location(3), &Notice::Update(forged));
+    }
+    let shown = |registry: &Registry| {
+        let of = |launch| (1..10).filter(move |i| holders(registry, &format!("{launch}: {i}")) > 0);
+        [1, 2].map(|launch| of(launch).count())
+    };
+    let hidden = shown(&registry);
+    assert_eq!(hidden[1], 9);
+    assert_eq!(registry.counted(), hidden.iter().sum::<usize>());
+    for seconds in [1, 2, 3] {
+        registry.handle(at(seconds), &location(1), &claims(1, 9));
+    }
+    registry.handle(at(3), &location(1), &names(1));
+    assert_eq!(shown(&registry), [9, 9]);
+    assert_eq!(registry.counted(), 18);
 }
