@@ -1,11 +1,13 @@
 //! The inputs that fuzzing found worth keeping, once more: nothing that a stranger may send makes a
 //! decoder panic.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use coros_net::fuzzing::{TARGETS, seeds};
+use coros_net::wire::{self, HEADER, Kind, WireError};
 
 /// In all: it is part of every clone.
 const LARGEST: u64 = 200 << 10;
@@ -80,6 +82,21 @@ fn each_seed_is_understood() {
             fs::write(folder.join(index.to_string()), seed).unwrap();
         }
     }
+}
+
+/// A kind that is added without one would be met by chance alone.
+#[test]
+fn each_kind_of_frame_has_a_seed() {
+    let kind = |frame: &[u8]| frame[4];
+    let seeded: BTreeSet<u8> = seeds("frames").iter().map(|it| kind(it)).collect();
+    let is_known = |kind: &u8| {
+        let mut frame = [0; HEADER];
+        frame[4] = *kind;
+        !matches!(wire::parse(&frame), Err(WireError::Kind(_)))
+    };
+    let known: BTreeSet<u8> = (0..=u8::MAX).filter(is_known).collect();
+    assert!(known.contains(&(Kind::Heed as u8)), "{known:?}");
+    assert_eq!(seeded, known);
 }
 
 /// The programs are built by a nightly compiler alone, so nothing else looks at them.

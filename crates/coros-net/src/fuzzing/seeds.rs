@@ -91,12 +91,22 @@ fn frames() -> Vec<Vec<u8>> {
         frame(Kind::Unread, &|to, it| {
             wire::write(to, it, &7_u64.to_le_bytes());
         }),
-        frame(Kind::Ping, &|to, it| wire::write(to, it, &[])),
-        frame(Kind::Credit, &|to, it| wire::write(to, it, &[])),
         frame(Kind::Answer, &|to, it| wire::write(to, it, b"answer")),
-        frame(Kind::Rest, &|to, it| wire::write(to, it, &[])),
-        frame(Kind::Ack, &|to, it| wire::write(to, it, &[])),
+        frame(Kind::Released, &|to, it| {
+            wire::write(to, it, &[7_u64, 1].map(u64::to_le_bytes).concat());
+        }),
     ];
+    let empty = [
+        Kind::Watch,
+        Kind::Unwatch,
+        Kind::Heed,
+        Kind::Ping,
+        Kind::Pong,
+        Kind::Credit,
+        Kind::Rest,
+        Kind::Ack,
+    ];
+    all.extend(empty.map(|kind| frame(kind, &|to, it| wire::write(to, it, &[]))));
     all.push(all.concat());
     all
 }
