@@ -26,6 +26,10 @@ use super::notice::{Age, Change, Entry, MAX_CHUNK, Reach, Spread, Update};
 /// So many names that were taken back are remembered. (Few in unit tests, which get there.)
 pub(super) const MAX_GONE: usize = if cfg!(test) { 2 } else { 1024 };
 
+/// What a name takes besides its text and its type's, in bytes, about: its places by name and by version, here
+/// and in the index.
+pub(super) const OVERHEAD: usize = 512;
+
 /// What an update takes without its names.
 const UPDATE: usize = 200;
 
@@ -40,12 +44,21 @@ pub(super) struct Launch {
     order: BTreeMap<u64, Arc<str>>,
     /// The versions of those that were taken back.
     gone: BTreeSet<u64>,
+    /// What the others take.
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Record {
     version: u64,
     entry: Option<Entry>,
+}
+
+/// How much a launch may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) names: usize,
+    pub(super) bytes: usize,
 }
 
 /// What became of an update.
@@ -56,7 +69,7 @@ pub(super) enum Applied {
         /// Names that were not there, or are another's now.
         appeared: Vec<Arc<str>>,
         vanished: Vec<Arc<str>>,
-        /// So many new names were one too many.
+        /// For so many names there was no room.
         left_out: usize,
     },
     /// Nothing in it is new.
@@ -74,6 +87,7 @@ impl Launch {
             names: HashMap::new(),
             order: BTreeMap::new(),
             gone: BTreeSet::new(),
+            bytes: 0,
         }
     }
 
@@ -86,6 +100,11 @@ impl Launch {
         self.order.len() - self.gone.len()
     }
 
+    /// What those take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Each name is counted once.
     #[cfg(test)]
     pub(super) fn check(&self) {
@@ -95,6 +114,9 @@ impl Launch {
         for (version, name) in &self.order {
             assert_eq!(self.names[name].version, *version);
         }
+        let names = self.names.iter();
+        let costs = names.filter_map(|(name, it)| Some(cost(name, it.entry.as_ref()?)));
+        assert_eq!(costs.sum::<usize>(), self.bytes);
         assert!(self.floor.max(self.reach.version) <= self.reach.goal);
     }
 
@@ -185,9 +207,9 @@ impl Launch {
         updates
     }
 
-    /// Takes an update in, if it begins where this ends or before, or at the beginning when it has to. New
-    /// names are left out when there are `most` already: then others must not be told of this launch from here.
-    pub(super) fn apply(&mut self, update: &Update, most: usize) -> Applied {
+    /// Takes an update in, if it begins where this ends or before, or at the beginning when it has to. Names
+    /// for which there is no room are left out: then others must not be told of this launch from here.
+    pub(super) fn apply(&mut self, update: &Update, room: Room) -> Applied {
         let again = update.floor > self.reach.goal;
         if !again && (update.upto <= self.reach.version || update.latest < self.reach.goal) {
             return Applied::Known;
@@ -203,13 +225,15 @@ impl Launch {
             if self.names.get(&change.name).is_some_and(known) {
                 continue;
             }
-            match &change.entry {
-                Some(_) if self.len() >= most && self.get(&change.name).is_none() => {
+            // In any case what it was before is out of date.
+            vanished.extend(self.drop_name(&change.name));
+            if let Some(entry) = &change.entry {
+                let bytes = self.bytes + cost(&change.name, entry);
+                if self.len() >= room.names || bytes > room.bytes {
                     left_out += 1;
                     continue;
                 }
-                Some(_) => appeared.push(Arc::clone(&change.name)),
-                None => vanished.push(Arc::clone(&change.name)),
+                appeared.push(Arc::clone(&change.name));
             }
             self.put(change.clone());
         }
@@ -226,8 +250,10 @@ impl Launch {
             self.floor = self.floor.max(update.floor);
         }
         self.forget(MAX_GONE);
-        // What was dropped first may have been told again after all.
+        // What was dropped first may have been told again after all; and nobody keeps peers from telling more
+        // than one thing of a name.
         vanished.retain(|name| self.get(name).is_none());
+        appeared.retain(|name| self.get(name).is_some());
         Applied::News {
             appeared,
             vanished,
@@ -259,21 +285,29 @@ impl Launch {
             version,
             entry,
         } = change;
-        if let Some(before) = self.names.get(&name) {
-            self.drop_version(before.version);
-        }
-        if entry.is_none() {
-            self.gone.insert(version);
+        self.drop_name(&name);
+        match &entry {
+            Some(entry) => self.bytes += cost(&name, entry),
+            None => {
+                self.gone.insert(version);
+            }
         }
         self.order.insert(version, Arc::clone(&name));
         self.names.insert(name, Record { version, entry });
+    }
+
+    fn drop_name(&mut self, name: &str) -> Option<Arc<str>> {
+        let version = self.names.get(name)?.version;
+        self.drop_version(version)
     }
 
     /// The name that somebody had, if there was one.
     fn drop_version(&mut self, version: u64) -> Option<Arc<str>> {
         let name = self.order.remove(&version)?;
         self.gone.remove(&version);
-        self.names.remove(&name)?.entry.map(|_| name)
+        let entry = self.names.remove(&name)?.entry?;
+        self.bytes -= cost(&name, &entry);
+        Some(name)
     }
 
     /// Forgets the oldest of the names that were taken back, when there are more than so many.
@@ -285,4 +319,9 @@ impl Launch {
             self.floor = self.floor.max(oldest);
         }
     }
+}
+
+/// What a name takes, in bytes.
+pub(super) fn cost(name: &str, entry: &Entry) -> usize {
+    OVERHEAD + name.len() + entry.type_name.len()
 }

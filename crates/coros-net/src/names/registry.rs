@@ -25,8 +25,8 @@
 //! believed: a member that lies can hide names of others, or make up some. It cannot do so
 //! about this node, nor for longer than until the launch itself has been linked for some seconds: its own
 //! word counts above all others' ([`Doubt`]); nor can a name lead to another node than it says, which proves who it is when it is
-//! dialled. What one can make this node keep is bounded ([`Limits`]): names for each launch ([`MAX_NAMES`]), names
-//! in all, those that were taken back, launches, and among them those that nobody but the names tells of; and what
+//! dialled. What one can make this node keep is bounded ([`Limits`]): names for each launch ([`MAX_NAMES`]), what
+//! all of them take ([`MAX_BYTES`]), those that were taken back, launches, and among them those that nobody but the names tells of; and what
 //! it can make this node send, by an allowance.
 
 mod exchange;
@@ -38,8 +38,8 @@ use std::time::Duration;
 use coros_core::remote::{Location, NodeId};
 use tokio::time::Instant;
 
-use super::launch::Launch;
-use super::notice::{Entry, Notice, Reach};
+use super::launch::{Launch, OVERHEAD};
+use super::notice::{Entry, MAX_TYPE, Notice, Reach};
 
 /// How long names of a launch are shown that nobody who could know has heard from.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(60);
@@ -57,6 +57,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 const DOUBT: Duration = Duration::from_secs(2);
 /// So long a launch alone is believed about itself, when others have made up names of it.
 const DISBELIEF: Duration = Duration::from_secs(60);
+/// What a name takes at most, in bytes.
+const LARGEST: usize = OVERHEAD + super::MAX_NAME + MAX_TYPE;
 /// How many bytes answer one digest; then it is the peer's turn. (Few in unit tests.)
 const PER_DIGEST: usize = if cfg!(test) { 1500 } else { 512 << 10 };
 
@@ -65,8 +67,8 @@ const PER_DIGEST: usize = if cfg!(test) { 1500 } else { 512 << 10 };
 pub(crate) struct Limits {
     /// Names of one launch.
     pub(crate) names: usize,
-    /// Names in all.
-    pub(crate) total: usize,
+    /// What all names may take, in bytes. Those of this node count, and are kept in any case.
+    pub(crate) bytes: usize,
     /// Names in all that were taken back: with more of them, each launch keeps its share of half as many.
     pub(crate) gone: usize,
     /// Launches with names.
@@ -79,7 +81,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             names: super::MAX_NAMES,
-            total: 1 << 20,
+            bytes: super::MAX_BYTES,
             gone: 1 << 16,
             launches: 1 << 14,
             hearsay: 1 << 12,
@@ -94,7 +96,8 @@ pub(crate) struct Registry {
     launches: BTreeMap<NodeId, Launch>,
     /// Launches that have a name.
     by_name: HashMap<Arc<str>, BTreeSet<NodeId>>,
-    total: usize,
+    /// What all names take, but those that were taken back.
+    bytes: usize,
     gone: usize,
     peers: BTreeMap<NodeId, Peer>,
     left: Left,
@@ -156,7 +159,7 @@ impl Registry {
             limits,
             launches: BTreeMap::from([(id, Launch::new(me))]),
             by_name: HashMap::new(),
-            total: 0,
+            bytes: 0,
             gone: 0,
             peers: BTreeMap::new(),
             left: Left::default(),
@@ -184,10 +187,10 @@ impl Registry {
             .launches
             .get_mut(&me)
             .expect("this node is always known");
-        let counted = (launch.len(), launch.gone());
+        let counted = (launch.bytes(), launch.gone());
         let has = entry.is_some();
         launch.change(Arc::clone(name), entry);
-        self.total = self.total + launch.len() - counted.0;
+        self.bytes = self.bytes + launch.bytes() - counted.0;
         self.gone = self.gone + launch.gone() - counted.1;
         self.news.entry(me).or_insert(before);
         if has {
@@ -207,8 +210,9 @@ impl Registry {
     #[cfg(test)]
     pub(super) fn counted(&self) -> usize {
         self.launches.values().for_each(Launch::check);
+        let bytes: usize = self.launches.values().map(Launch::bytes).sum();
+        assert_eq!(self.bytes, bytes);
         let counted = self.launches.values().map(Launch::len).sum();
-        assert_eq!(self.total, counted);
         assert_eq!(self.gone, self.launches.values().map(Launch::gone).sum());
         let indexed: usize = self.by_name.values().map(BTreeSet::len).sum();
         assert_eq!(indexed, counted);
@@ -218,6 +222,11 @@ impl Registry {
     #[cfg(test)]
     pub(super) fn remembered_gone(&self) -> usize {
         self.gone
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     #[cfg(test)]
@@ -301,7 +310,7 @@ impl Registry {
             peer.lost.is_some_and(|lost| since(&lost) > KEPT)
         });
         old.extend(lost.map(|(id, _)| id));
-        if self.total < self.limits.total {
+        if self.bytes + LARGEST <= self.limits.bytes {
             // Perhaps all of it fits now: it is asked for once more.
             let again = self.partial.iter().filter(|(_, at)| since(at) > KEPT);
             old.extend(again.map(|(id, _)| *id));
@@ -321,7 +330,7 @@ impl Registry {
         self.asked.remove(&id);
         self.partial.remove(&id);
         if let Some(launch) = self.launches.remove(&id) {
-            self.total -= launch.len();
+            self.bytes -= launch.bytes();
             self.gone -= launch.gone();
             for name in launch.names() {
                 self.unindex(name, id);

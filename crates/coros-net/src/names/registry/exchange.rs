@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     ALLOWANCE, ASK_AGAIN, DOUBT, Doubt, MAX_AGE, PER_DIGEST, PER_SECOND, Reaction, Registry,
 };
-use crate::names::launch::{Applied, Launch};
+use crate::names::launch::{Applied, Launch, Room};
 use crate::names::notice::{Age, Digest, Known, MAX_KNOWN, Notice, Reach, Spread, Update};
 
 impl Registry {
@@ -183,11 +183,11 @@ impl Registry {
         if !self.may_hear_of(from.node, id, update.age) {
             return reaction;
         }
-        let has = self.launches.get(&id).map_or(0, Launch::len);
-        let most = self
-            .limits
-            .names
-            .min(has + self.limits.total.saturating_sub(self.total));
+        let has = self.launches.get(&id).map_or(0, Launch::bytes);
+        let room = Room {
+            names: self.limits.names,
+            bytes: has + self.limits.bytes.saturating_sub(self.bytes),
+        };
         let home = if id == from.node { from } else { &update.home };
         if !self.launches.contains_key(&id) {
             let hearsay = !self.peers.contains_key(&id);
@@ -203,8 +203,8 @@ impl Registry {
             .launches
             .get_mut(&id)
             .expect("it has just been looked at");
-        let (version, counted) = (launch.reach().version, (launch.len(), launch.gone()));
-        match launch.apply(update, most) {
+        let (version, counted) = (launch.reach().version, (launch.bytes(), launch.gone()));
+        match launch.apply(update, room) {
             Applied::Known => {}
             Applied::Gap => reaction.replies.extend(self.ask_for_the_rest(now, id)),
             Applied::News {
@@ -217,10 +217,12 @@ impl Registry {
                         %from,
                         %home,
                         left_out,
-                        "more names of a node than there is room for: it is not found under new ones"
+                        most_names = room.names,
+                        most_bytes = room.bytes,
+                        "more names of a node than there is room for: it is not found under all of them"
                     );
                 }
-                self.total = self.total + launch.len() - counted.0;
+                self.bytes = self.bytes + launch.bytes() - counted.0;
                 self.gone = self.gone + launch.gone() - counted.1;
                 self.limit_gone();
                 for name in &vanished {

@@ -1,12 +1,13 @@
 //! What others can make a node keep and send.
 
 use super::*;
+use crate::names::launch::{OVERHEAD, cost};
 
 #[test]
 fn where_there_is_no_room_names_taken_back_go_all_the_same() {
     let limits = Limits {
         names: 2,
-        total: 10,
+        bytes: 10 << 10,
         launches: 4,
         ..Limits::default()
     };
@@ -42,7 +43,8 @@ fn where_there_is_no_room_names_taken_back_go_all_the_same() {
 fn flooded(name: impl Fn(usize, u64) -> Change) -> Registry {
     let limits = Limits {
         names: 10,
-        total: 25,
+        // And not for one more.
+        bytes: 25 * (OVERHEAD + 20),
         gone: 5,
         launches: 6,
         hearsay: 4,
@@ -109,6 +111,79 @@ fn a_peer_that_asks_on_and_on_gets_its_share() {
     assert!((4 << 20..10 << 20).contains(&first), "{first}");
     let later = answered(now + Duration::from_secs(1));
     assert!((1 << 20..3 << 20).contains(&later), "{later}");
+}
+
+fn long(name: &str, version: u64) -> Change {
+    let mut change = change(name, version);
+    if let Some(entry) = &mut change.entry {
+        entry.type_name = "x".repeat(512).into();
+    }
+    change
+}
+
+/// So that no peer chooses how much that is.
+#[test]
+fn long_names_leave_room_for_fewer() {
+    let name = |launch, version| format!("{launch} {version:0>250}");
+    let registry = flooded(|launch, version| long(&name(launch, version), version));
+    let most = 25 * (OVERHEAD + 20);
+    let one = cost(&name(2, 1), long("", 1).entry.as_ref().unwrap());
+    assert!(
+        (most - one..=most).contains(&registry.bytes()),
+        "{}",
+        registry.bytes()
+    );
+    assert_eq!(registry.counted(), most / one);
+}
+
+/// What is there already may not grow without end either; what it was is out of date.
+#[test]
+fn names_that_do_not_fit_any_more_are_found_no_more() {
+    let mut registry = flooded(|launch, version| change(&format!("{launch} {version}"), version));
+    let before = registry.bytes();
+    let now = Instant::now();
+    // It has ten, and less room is left than one of them would take more.
+    let all = |i: u64| long(&format!("2 {i}"), 30 + i);
+    let more = update(2, 30, 40, (1..=10).map(all).collect());
+    registry.handle(now, &location(1), &Notice::Update(more));
+    let kept = (1..=10).filter(|i| holders(&registry, &format!("2 {i}")) > 0);
+    // In the place of ten there is room for about half as many.
+    assert_eq!(kept.count(), 5);
+    assert_eq!(registry.counted(), 20);
+    assert!(registry.bytes() <= before, "{} {before}", registry.bytes());
+    // Its part is told to nobody.
+    registry.present(now, &location(3));
+    let reaction = registry.handle(now, &location(3), &digest(Vec::new()));
+    let told = reaction.replies.iter().filter(|it| match it {
+        Notice::Update(update) => update.home == location(2),
+        Notice::Digest(_) => false,
+    });
+    assert_eq!(told.count(), 0);
+}
+
+#[test]
+fn there_is_room_for_names_of_this_node_however_many_others_have() {
+    let mut registry = flooded(|launch, version| change(&format!("{launch} {version}"), version));
+    let now = Instant::now();
+    let own = |i: usize| -> Arc<str> { format!("own {i}").into() };
+    for i in 0..10 {
+        let (has, most) = registry.room();
+        assert_eq!((has, most), (i, 10));
+        registry.change(&own(i), Some(entry(1)));
+    }
+    // Others go on.
+    for launch in 2..10 {
+        let more = update(launch, 30, 31, vec![change(&format!("{launch} more"), 31)]);
+        registry.handle(now, &location(1), &Notice::Update(more));
+    }
+    assert!((0..10).all(|i| holders(&registry, &own(i)) == 1));
+    let news = registry.news(now);
+    let told = news.iter().map(|it| match it {
+        Notice::Update(update) if update.home == location(0) => update.records.len(),
+        _ => 0,
+    });
+    assert_eq!(told.sum::<usize>(), 10);
+    assert_eq!(registry.counted(), 25 + 10);
 }
 
 /// A launch has one name at each version; a peer may say otherwise.

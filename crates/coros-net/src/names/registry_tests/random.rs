@@ -5,6 +5,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
+use crate::names::launch::OVERHEAD;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -204,5 +205,69 @@ proptest! {
         }
         line.settle();
         line.agree();
+    }
+}
+
+/// Whatever a peer says of a few launches, as long as it can be read.
+fn forged() -> impl Strategy<Value = Notice> {
+    let further = |most: u64| prop_oneof![9 => 0..most, 1 => Just(u64::MAX / 4)];
+    let entry_of = |(name, length): (usize, Option<usize>)| {
+        let entry = length.map(|length| Entry {
+            type_name: "x".repeat(length).into(),
+            ..entry(1)
+        });
+        (format!("name {name}"), entry)
+    };
+    let change = (0..NAMES, proptest::option::of(0..200_usize)).prop_map(entry_of);
+    let records = proptest::collection::btree_map(1..6_u64, change, 0..6);
+    let floor = (any::<bool>(), further(12));
+    let update = (
+        2..5_usize,
+        prop_oneof![Just(0), further(12)],
+        further(6),
+        further(4),
+        floor,
+        records,
+    );
+    update.prop_map(|(launch, after, upto, latest, (high, floor), records)| {
+        let upto = after + 1 + upto;
+        let latest = upto + latest;
+        let records = records.into_iter().map(|(version, (name, entry))| Change {
+            name: name.into(),
+            version: after + version,
+            entry,
+        });
+        let records = records.filter(|it| it.version <= upto).collect();
+        Notice::Update(Update {
+            latest,
+            floor: if high { latest } else { floor.min(latest) },
+            ..super::update(launch, after, upto, records)
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_made_up_is_counted_and_bounded(
+        notices in proptest::collection::vec(forged(), 0..40)
+    ) {
+        let limits = Limits {
+            names: 4,
+            bytes: 5 * (OVERHEAD + 100),
+            gone: 3,
+            launches: 2,
+            hearsay: 2,
+        };
+        let mut registry = Registry::new(location(0), limits);
+        let now = Instant::now();
+        registry.present(now, &location(1));
+        for notice in notices {
+            prop_assert!(Notice::read(&notice.write()).is_ok());
+            registry.handle(now, &location(1), &notice);
+            registry.counted();
+            prop_assert!(registry.bytes() <= limits.bytes);
+            prop_assert!(registry.remembered_gone() <= limits.gone);
+        }
+        registry.news(now);
     }
 }
