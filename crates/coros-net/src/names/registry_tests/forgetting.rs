@@ -204,6 +204,7 @@ fn notices_of_the_beginning_that_are_lost_doubled_or_late_do_no_harm() {
     // The second part alone goes on from nowhere: once he asks for what comes before it.
     assert_eq!(hears(&mut mesh, 2, 1, &told[1]).len(), 1);
     assert!(hears(&mut mesh, 2, 1, &told[1]).is_empty());
+    assert_eq!(known_at(&mesh, 2).reach, Reach::whole(40));
     assert_eq!(shown(&mesh, "name 1"), [0, 0, 1]);
     for update in [&told[0], &told[0], &told[1], &told[0], &told[1]] {
         hears(&mut mesh, 2, 1, update);
