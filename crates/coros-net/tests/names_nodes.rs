@@ -557,3 +557,29 @@ async fn ten_thousand_names_arrive() {
     })
     .await;
 }
+
+/// More than anybody remembers, and what is left is more than one notice has room for.
+#[tokio::test(start_paused = true)]
+async fn names_arrive_when_thousands_of_others_were_taken_back() {
+    const NAMES: usize = 6_000;
+    let scene = Scene::line(2).await;
+    let [home, other] = &scene.nodes[..] else {
+        panic!("two")
+    };
+    let coro = idle::<u32>();
+    let name = |i: usize| format!("name {i}");
+    for i in 0..NAMES {
+        home.register(name(i), &coro).unwrap();
+    }
+    let found = |node: &Node, i| node.try_locate::<Address<u32>>(&name(i)).is_ok();
+    within(NEXT_ROUND, || found(other, NAMES - 1)).await;
+    for i in (0..NAMES).step_by(2) {
+        assert!(home.unregister(&name(i)));
+    }
+    let agrees = |node| !found(node, 0) && (0..NAMES).all(|i| found(node, i) == (i % 2 == 1));
+    within(2 * NEXT_ROUND, || agrees(other)).await;
+    // And at one that joins later.
+    let late = scene.network.host("late").builder().build().await.unwrap();
+    link(&late, other).await;
+    within(NEXT_ROUND, || found(&late, NAMES - 1) && agrees(&late)).await;
+}
