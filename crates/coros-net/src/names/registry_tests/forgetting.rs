@@ -224,6 +224,14 @@ fn nobody_goes_on_who_knows_less_than_the_one_who_began() {
     hears(&mut mesh, 2, 1, &behind[0]);
     hears(&mut mesh, 2, 1, &old);
     assert_eq!(shown(&mesh, "name 1"), [0, 0, 0]);
+    // Nor does he try.
+    let mut behind = Registry::new(location(3), Limits::default());
+    behind.present(mesh.now, &location(2));
+    let old = update(0, 0, 41, vec![change("name 1", 41)]);
+    behind.handle(mesh.now, &location(2), &Notice::Update(old));
+    let asked = digest(vec![known_at(&mesh, 2)]);
+    let reaction = behind.handle(mesh.now, &location(2), &asked);
+    assert!(reaction.replies.is_empty(), "{reaction:?}");
     mesh.settle();
     mesh.agree();
 }
