@@ -184,6 +184,19 @@ fn whoever_is_being_told_all_once_more_tells_nobody() {
     let reaction = mesh.registries[2].handle(mesh.now, &location(1), &ignorant);
     assert!(reaction.replies.is_empty(), "{reaction:?}");
     assert!(mesh.registries[2].news(mesh.now).is_empty());
+    // Not even the last of it, which is news.
+    let mut last = Registry::new(location(3), Limits::default());
+    for (after, upto) in [(0, 30), (30, 45), (45, 48)] {
+        let part = Update {
+            latest: 50,
+            floor: 42,
+            ..update(0, after, upto, vec![change(&format!("to {upto}"), upto)])
+        };
+        last.news(mesh.now);
+        last.handle(mesh.now, &location(2), &Notice::Update(part));
+    }
+    assert_eq!(holders(&last, "to 48"), 1);
+    assert!(last.news(mesh.now).is_empty());
     // Nor is it asked of him.
     let behind = digest(vec![known_at(&mesh, 2)]);
     let mut other = Registry::new(location(3), Limits::default());
