@@ -271,3 +271,25 @@ fn what_is_forgotten_meanwhile_starts_nobody_again_unless_he_cannot_know_of_it()
     mesh.settle();
     mesh.agree();
 }
+
+/// However far he had got when he asked for the rest, and did not wait for the answer then.
+#[test]
+fn whoever_starts_again_asks_again() {
+    let mut registry = Registry::new(location(0), Limits::default());
+    let now = Instant::now();
+    registry.present(now, &location(1));
+    let mut asks = |after, upto, (floor, latest)| {
+        let part = Update {
+            latest,
+            floor,
+            ..update(1, after, upto, vec![change(&format!("to {upto}"), upto)])
+        };
+        let reaction = registry.handle(now, &location(1), &Notice::Update(part));
+        reaction.replies.len()
+    };
+    for knows in [(42, 50), (55, 60)] {
+        assert_eq!(asks(0, 30, knows), 0);
+        assert_eq!(asks(40, 45, knows), 1);
+        assert_eq!(asks(45, 48, knows), 0);
+    }
+}
