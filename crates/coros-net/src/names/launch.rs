@@ -322,6 +322,6 @@ impl Launch {
 }
 
 /// What a name takes, in bytes.
-pub(super) fn cost(name: &str, entry: &Entry) -> usize {
+fn cost(name: &str, entry: &Entry) -> usize {
     OVERHEAD + name.len() + entry.type_name.len()
 }
