@@ -269,8 +269,13 @@ impl Builder {
 
     /// How often a member looks after one of the others, 1 s by default, which also says how soon
     /// a member that died is known as such by all: with `n` members within
-    /// `period * (3 * log10(n + 1) + 16)`, mostly much sooner; `log10` counts as 1 at least. Set it
-    /// alike on all.
+    /// `period * (3 * log10(n + 1) + 4)` after a link with it broke (at once when its process died,
+    /// [`silence`](Builder::silence) and a tenth later when its machine did). A member has links all the time; the
+    /// death of one without any is known within `period * (3 * log10(n + 1) + 46)`. `log10` counts as 1 at least.
+    /// Set it alike on all.
+    ///
+    /// That two members cannot dial each other, behind two routers say, does no harm as long as others
+    /// have links with both.
     ///
     /// Shorter ones find out sooner, and open more links: a member has, beside those that it uses,
     /// about two for each period in which an idle link stays open, however many members there are; where

@@ -1,13 +1,16 @@
 //! What peers say of the members, and how much of it is believed.
 
+use std::time::Instant;
+
 use coros_core::remote::NodeId;
-use foca::{Member, Message, State};
+use foca::{Incarnation, Member, Message, State};
 
 use super::Membership;
 use super::packet::{Id, LEFT, Packet};
+use super::signs::Doubt;
 
 impl Membership {
-    pub(super) fn notice(&mut self, from: NodeId, payload: &[u8]) {
+    pub(super) fn notice(&mut self, now: Instant, from: NodeId, payload: &[u8]) {
         let mut packet = match Packet::parse(payload) {
             Ok(packet) => packet,
             Err(error) => {
@@ -37,8 +40,9 @@ impl Membership {
         let mut room = room - usize::from(!self.is_known(from));
         let count = packet.updates.len();
         let updates = std::mem::take(&mut packet.updates);
+        let mut refuted = Vec::new();
         for update in updates {
-            if !self.counts(from, &update) {
+            if !self.counts(from, &update, &mut refuted) {
                 continue;
             }
             let node = update.id().node();
@@ -53,15 +57,26 @@ impl Membership {
             }
             packet.updates.push(update);
         }
+        self.contradict(from, refuted);
         let filtered = packet.updates.len() < count;
         packet.header.dst = self.foca.identity().clone();
         let changed = (filtered || outdated).then(|| packet.encode());
         let payload = changed.as_deref().unwrap_or(payload);
         self.with_foca(|foca, effects| foca.handle_data(payload, effects));
+        self.signs.seen(now, from);
+        self.alive(now, &packet.header.src, packet.header.src_incarnation);
+        for update in &packet.updates {
+            if update.state() == State::Alive {
+                self.alive(now, update.id(), update.incarnation());
+            }
+        }
         if newcomer && packet.header.message == Message::Feed {
             // What the first member that it meets knows is no news to the others.
-            self.collect();
-            self.news.clear();
+            self.collect(now);
+            self.news.forget();
+        }
+        if matches!(packet.header.message, Message::Ping(_)) {
+            self.answer_with_news(packet.header.src.clone());
         }
         let mut about_own = packet
             .updates
@@ -74,8 +89,8 @@ impl Membership {
         }
     }
 
-    /// Whether an update is to reach foca.
-    fn counts(&mut self, from: NodeId, update: &Member<Id>) -> bool {
+    /// Whether an update is to reach foca. What is known better goes to `refuted`.
+    fn counts(&mut self, from: NodeId, update: &Member<Id>, refuted: &mut Vec<Member<Id>>) -> bool {
         let (id, own) = (update.id(), self.foca.identity());
         let node = id.node();
         if node == own.node() {
@@ -88,6 +103,19 @@ impl Membership {
         }
         if node == from {
             return true;
+        }
+        if update.state() == State::Suspect {
+            match self.signs.doubt(update, from) {
+                Some(Doubt::Refuted(as_alive)) => {
+                    refuted.push(as_alive);
+                    return false;
+                }
+                Some(Doubt::New) => self.suspected(update),
+                Some(Doubt::Old) | None => {}
+            }
+            if self.linked.contains_key(&node) {
+                return false;
+            }
         }
         let known = self.members.get(&node).map(|id| id.life);
         let Some(link) = self.linked.get_mut(&node) else {
@@ -108,6 +136,34 @@ impl Membership {
             return false;
         }
         id.life == known
+    }
+
+    /// Asks the suspect, or others.
+    fn suspected(&mut self, suspicion: &Member<Id>) {
+        let id = suspicion.id();
+        if self.linked.contains_key(&id.node()) {
+            let own = self.foca.identity().clone();
+            self.tell(&Packet::gossip(own, id.clone(), vec![suspicion.clone()]));
+        } else {
+            self.news.push(suspicion.clone());
+        }
+    }
+
+    /// A member is alive as that: whoever has doubted it here hears so.
+    fn alive(&mut self, now: Instant, id: &Id, incarnation: Incarnation) {
+        for doubter in self.signs.alive(now, id, incarnation) {
+            let alive = Member::new(id.clone(), incarnation, State::Alive);
+            self.contradict(doubter, vec![alive]);
+        }
+    }
+
+    fn contradict(&mut self, doubter: NodeId, refuted: Vec<Member<Id>>) {
+        if let Some(to) = self.members.get(&doubter).cloned()
+            && !refuted.is_empty()
+        {
+            let own = self.foca.identity().clone();
+            self.tell(&Packet::gossip(own, to, refuted));
+        }
     }
 
     fn outbid(&mut self, life: u32) {

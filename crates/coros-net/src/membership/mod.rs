@@ -9,10 +9,12 @@
 //!
 //! - **News goes over the links there are.** What a member learns it passes on, within a tenth of a period, to
 //!   a few members that it has a link with, and to none that it would have to dial: that reaches nearly
-//!   all, and the probes the rest.
+//!   all. Whoever sends a probe hears what it has missed: that reaches the rest (see `news`).
 //! - **Links bear witness.** A link that breaks puts its peer under suspicion at once. While there is one,
 //!   its peer is alive: whatever others say against it is not believed, and it is told so that
 //!   it can contradict.
+//! - **Not everybody can dial everybody.** Two behind two routers know each other by the rest: that one of them
+//!   cannot reach the other is no evidence while others can (see `signs`).
 //! - **Those who leave say so.** To have left is a last life that nothing outbids; to be down is not, so
 //!   that those who were cut off, and are sought for [ten minutes](REMEMBERED), come back.
 //!
@@ -22,8 +24,9 @@
 //!
 //! - once its death breaks a link (a closed connection at once, silence after
 //!   [`Builder::silence`](crate::Builder::silence) and a tenth): within `p * (3 * log10(n + 1) + 4)`,
-//! - else within `p * (3 * log10(n + 1) + 16)`: the chance that none of the others probes it within 12
-//!   periods is less than 1 in 100,000.
+//! - else, which takes that none has a link with it, within `p * (3 * log10(n + 1) + 46)`: for 30 periods its last
+//!   sign of life counts, and the chance that none of the others probes it within 12 more is less than 1 in
+//!   100,000.
 //!
 //! `log10` counts as 1 for less than nine members. Three times it is the time of suspicion; the rest
 //! is for probing, and for news to spread by probes where no link carried it. Those who have a link
@@ -52,8 +55,10 @@ mod effects;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod hearsay;
+mod news;
 mod packet;
 mod shell;
+mod signs;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -68,8 +73,10 @@ use rand::{RngExt, SeedableRng};
 use self::config::REMEMBERED;
 pub(crate) use self::config::Settings;
 use self::effects::Effects;
+use self::news::{Heard, News};
 use self::packet::{Id, LEFT, Packet};
 pub(crate) use self::shell::Shell;
+use self::signs::Signs;
 
 /// So many linked members are told of news at once.
 const TOLD: usize = 4;
@@ -80,8 +87,6 @@ const REMINDERS: u32 = 3;
 /// How often members that are down are sought, and how many of them.
 const SEEK: Duration = Duration::from_secs(10);
 const SOUGHT: usize = 2;
-/// At most so many updates are passed on in one packet: they stay far below [`packet::MAX_PACKET`].
-const PASSED_ON: usize = 64;
 
 /// What happens to a member.
 #[derive(Debug)]
@@ -140,8 +145,9 @@ pub(crate) struct Membership {
     past: BTreeMap<NodeId, (Instant, Id)>,
     /// Those that there is a link with, members or not.
     linked: BTreeMap<NodeId, Linked>,
+    signs: Signs,
     /// What is new here, to be passed on, and when.
-    news: Vec<Member<Id>>,
+    news: News,
     spread_at: Option<Instant>,
     outputs: VecDeque<Output>,
     left: bool,
@@ -161,6 +167,7 @@ struct Linked {
     told: Option<u32>,
     /// Others say that it has left.
     leaving: bool,
+    heard: Heard,
 }
 
 impl Membership {
@@ -193,7 +200,8 @@ impl Membership {
             members: BTreeMap::new(),
             past: BTreeMap::new(),
             linked: BTreeMap::new(),
-            news: Vec::new(),
+            signs: Signs::default(),
+            news: News::default(),
             spread_at: None,
             outputs: VecDeque::new(),
             left: false,
@@ -225,8 +233,8 @@ impl Membership {
         }
         match input {
             Input::Linked(peer) => self.linked(peer),
-            Input::Unlinked { peer, broken } => self.unlinked(peer, broken),
-            Input::Notice { from, payload } => self.notice(from, payload),
+            Input::Unlinked { peer, broken } => self.unlinked(now, peer, broken),
+            Input::Notice { from, payload } => self.notice(now, from, payload),
             Input::Timeout => self.timeout(now),
             Input::Refuse(refuse) => self.refusing = refuse,
             Input::Leave => return self.leave(),
@@ -234,11 +242,11 @@ impl Membership {
         // It starts and stops with the number of members, which any of this may have changed.
         self.with_foca(|foca, effects| foca.apply_many(std::iter::empty(), false, effects));
         self.settle(now);
-        if self.news.is_empty() {
-            self.spread_at = None;
-        } else {
+        if self.news.is_fresh() {
             let gathered = now + self.settings.period / GATHER;
             self.spread_at.get_or_insert(gathered);
+        } else {
+            self.spread_at = None;
         }
     }
 
@@ -249,6 +257,7 @@ impl Membership {
             location: peer.clone(),
             told: None,
             leaving: false,
+            heard: Heard::default(),
         };
         self.linked.insert(peer.node, link);
         if !self.members.contains_key(&peer.node) && peer.endpoint.is_some() {
@@ -263,7 +272,12 @@ impl Membership {
         }
     }
 
-    fn unlinked(&mut self, peer: NodeId, broken: bool) {
+    fn unlinked(&mut self, now: Instant, peer: NodeId, broken: bool) {
+        if broken {
+            self.signs.missed(peer);
+        } else {
+            self.signs.seen(now, peer);
+        }
         let Some(link) = self.linked.remove(&peer) else {
             return;
         };
@@ -376,7 +390,7 @@ impl Membership {
 
     /// Does what foca wants done.
     fn settle(&mut self, now: Instant) {
-        self.collect();
+        self.collect(now);
         for (timer, after) in std::mem::take(&mut self.effects.timers) {
             match &timer {
                 Timer::ProbeRandomMember(token) => self.token = *token,
@@ -385,8 +399,10 @@ impl Membership {
                     incarnation,
                     ..
                 } => {
-                    let suspect = Member::new(member_id.clone(), *incarnation, State::Suspect);
-                    self.news.push(suspect);
+                    if !self.linked.contains_key(&member_id.node()) {
+                        let suspect = Member::new(member_id.clone(), *incarnation, State::Suspect);
+                        self.news.push(suspect);
+                    }
                     for reminder in 0..REMINDERS {
                         let after = after * reminder / REMINDERS;
                         self.due(now + after, Due::Remind(member_id.clone(), *incarnation));
@@ -401,11 +417,30 @@ impl Membership {
             }
             self.due(now + after, Due::Foca(timer));
         }
+        let mut answers = Vec::new();
         for (to, packet) in std::mem::take(&mut self.effects.packets) {
             // Nobody is there any more.
-            if to.life != LEFT {
-                self.outputs.push_back(Output::Send(to.location, packet));
+            if to.life == LEFT {
+                continue;
             }
+            if !self.linked.contains_key(&to.node())
+                && let Some(number) = Packet::probe_number(&packet)
+            {
+                // It may be one that cannot be dialled: then that says nothing, and brings no news.
+                self.ask_for_news();
+                if self.signs.is_fresh(now, to.node(), self.settings.period) {
+                    let own = self.foca.identity().clone();
+                    answers.push(Packet::answer(to.clone(), own, number));
+                }
+            }
+            self.outputs.push_back(Output::Send(to.location, packet));
+        }
+        if !answers.is_empty() {
+            for answer in answers {
+                let answer = answer.encode();
+                self.with_foca(|foca, effects| foca.handle_data(&answer, effects));
+            }
+            self.settle(now);
         }
     }
 
@@ -424,11 +459,11 @@ impl Membership {
     }
 
     /// Takes note of what foca has noticed.
-    fn collect(&mut self) {
+    fn collect(&mut self, now: Instant) {
         let before = self.members.len();
         for change in std::mem::take(&mut self.effects.changes) {
             match change {
-                OwnedNotification::MemberUp(id) => self.up(id),
+                OwnedNotification::MemberUp(id) => self.up(now, id),
                 OwnedNotification::MemberDown(id) => self.down(&id),
                 OwnedNotification::Rename(_, id) => self.renamed(id),
                 OwnedNotification::Rejoin(_) => self.tell_own_life(),
@@ -442,7 +477,8 @@ impl Membership {
         }
     }
 
-    fn up(&mut self, id: Id) {
+    fn up(&mut self, now: Instant, id: Id) {
+        self.signs.up(now, &id);
         self.past.remove(&id.node());
         self.outputs.push_back(Output::Up(id.location.clone()));
         self.news.push(Member::alive(id.clone()));
@@ -451,6 +487,7 @@ impl Membership {
 
     fn down(&mut self, id: &Id) {
         self.members.remove(&id.node());
+        self.signs.down(id.node());
         let location = id.location.clone();
         self.outputs.push_back(if id.life == LEFT {
             Output::Gone(location)
@@ -489,17 +526,36 @@ impl Membership {
     /// Passes on what is new to a few of those that there is a link with.
     fn spread(&mut self) {
         self.spread_at = None;
-        let mut news = std::mem::take(&mut self.news);
-        // More is nobody's news but a newcomer's.
-        news.truncate(PASSED_ON);
+        let news = self.news.spread();
         let linked = self.linked_members();
         for to in self.choose(TOLD, linked) {
+            self.tell_news(to, news.clone());
+        }
+    }
+
+    fn tell_news(&mut self, to: Id, mut news: Vec<Member<Id>>) {
+        news.retain(|update| update.id().node() != to.node());
+        if !news.is_empty() {
             let own = self.foca.identity().clone();
-            let mut told = news.clone();
-            told.retain(|update| update.id().node() != to.node());
-            if !told.is_empty() {
-                self.tell(&Packet::gossip(own, to, told));
-            }
+            self.tell(&Packet::gossip(own, to, news));
+        }
+    }
+
+    /// Who looks after this node hears what is new.
+    fn answer_with_news(&mut self, to: Id) {
+        if let Some(link) = self.linked.get_mut(&to.node()) {
+            let news = self.news.tell(&mut link.heard);
+            self.tell_news(to, news);
+        }
+    }
+
+    /// Asks one that there is a link with what is new.
+    fn ask_for_news(&mut self) {
+        let linked = self.linked_members();
+        for to in self.choose(1, linked) {
+            let own = self.foca.identity().clone();
+            let question = Packet::question(own, to);
+            self.tell(&question);
         }
     }
 

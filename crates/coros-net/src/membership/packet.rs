@@ -8,7 +8,7 @@
 
 use coros_core::is_readable;
 use coros_core::remote::{Location, NodeId};
-use foca::{Header, Member, Message};
+use foca::{Header, Member, Message, ProbeNumber};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::MAX_NAME;
@@ -106,6 +106,28 @@ impl Packet {
         let mut packet = Packet::gossip(from, to, Vec::new());
         packet.header.message = Message::TurnUndead;
         packet
+    }
+
+    /// Asks a peer what is new. It is a probe with a number that none has: the answer is no evidence.
+    pub(super) fn question(from: Id, to: Id) -> Self {
+        let mut packet = Packet::gossip(from, to, Vec::new());
+        packet.header.message = Message::Ping(ProbeNumber::MAX);
+        packet
+    }
+
+    /// What a member answers to a probe.
+    pub(super) fn answer(from: Id, to: Id, number: ProbeNumber) -> Self {
+        let mut packet = Packet::gossip(from, to, Vec::new());
+        packet.header.message = Message::Ack(number);
+        packet
+    }
+
+    /// Of the probe that a packet is, if it is one.
+    pub(super) fn probe_number(packet: &[u8]) -> Option<ProbeNumber> {
+        match Packet::parse(packet).ok()?.header.message {
+            Message::Ping(number) => Some(number),
+            _ => None,
+        }
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Malformed> {

@@ -49,6 +49,8 @@ struct World {
     sent: u64,
     /// Nothing gets from those below this number to the others.
     wall: Option<u128>,
+    /// Who cannot open a link to whom; over one that the other opened they talk.
+    shut: BTreeSet<(u128, u128)>,
     /// What they told, in order: to whom, when, what.
     told: Vec<(u128, Instant, Output)>,
     most_links: usize,
@@ -67,6 +69,7 @@ impl World {
             coming: BTreeMap::new(),
             sent: 0,
             wall: None,
+            shut: BTreeSet::new(),
             told: Vec::new(),
             most_links: 0,
         }
@@ -136,6 +139,9 @@ impl World {
     fn send(&mut self, from: u128, to: u128, packet: Vec<u8>) {
         if self.can_reach(from, to) {
             let linked = self.links.contains_key(&(from.min(to), from.max(to)));
+            if !linked && self.shut.contains(&(from, to)) {
+                return;
+            }
             self.link(from, to);
             let dial = if linked { Duration::ZERO } else { 2 * LATENCY };
             self.arrives(dial + LATENCY, Arrival::Packet(from, to, packet));
@@ -369,7 +375,7 @@ fn a_death_that_breaks_no_link_is_found_out() {
     world.run(20 * SECOND);
     // All its links are idle and closed, and it dies.
     world.leave_without_a_word(9);
-    world.settles(bound(30) + 12 * SECOND);
+    world.settles(bound(30) + SECOND * signs::FRESH + 12 * SECOND);
 }
 
 #[test]
@@ -467,6 +473,46 @@ fn whoever_comes_and_goes_all_agree_in_the_end() {
         assert_eq!(world.told_since(since).count(), 0, "seed {seed}");
         for member in world.nodes.values() {
             assert!(member.timers.len() < 40, "{} timers", member.timers.len());
+        }
+    }
+}
+
+/// A network in which the last members cannot dial each other, but all the rest.
+fn behind_routers(seed: u128, count: u128, behind: u128) -> World {
+    let mut world = World::new(seed);
+    let hidden = count - behind..count;
+    let from = |one| hidden.clone().map(move |other| (one, other));
+    world.shut = hidden.clone().flat_map(from).collect();
+    for node in 0..count {
+        world.join(node, 0);
+    }
+    world
+}
+
+#[test]
+fn members_that_cannot_dial_each_other_know_each_other_by_the_rest() {
+    for (seed, count, behind) in [(1, 3, 2), (2, 5, 3), (3, 12, 8), (4, 30, 20), (5, 60, 50)] {
+        let mut world = behind_routers(seed, count, behind);
+        let start = world.now;
+        // What no news brought, the next question does.
+        world.settles(45 * SECOND);
+        let sent = world.sent;
+        world.run(120 * SECOND);
+        let told = world.told_since(start);
+        let lost: Vec<_> = told.filter(|it| !matches!(it, Output::Up(_))).collect();
+        assert!(
+            lost.is_empty(),
+            "{count}, {behind} of them behind: {lost:?}"
+        );
+        let each = (world.sent - sent) as f64 / 120.0 / count as f64;
+        assert!(each < 7.0, "{each} packets a second from each of {count}");
+
+        // One of them dies, and another one, that nobody has a link with.
+        world.kill(count - 1);
+        world.settles(bound(count as usize));
+        if behind > 2 {
+            world.leave_without_a_word(count - 2);
+            world.settles(bound(count as usize) + SECOND * signs::FRESH + 12 * SECOND);
         }
     }
 }
