@@ -38,6 +38,10 @@ impl Crowd {
 
     async fn join(&mut self) {
         let host = self.network.host(&format!("n{}", self.hosts.len()));
+        self.join_on(host).await;
+    }
+
+    async fn join_on(&mut self, host: SimHost) {
         let builder = host.builder().probe(self.period).silence(10 * self.period);
         let node = builder.build().await.expect("it starts");
         if let Some(first) = self.nodes.first() {
@@ -179,6 +183,36 @@ async fn halves_that_were_cut_off_find_each_other() {
         }
         let cut_off = some.map(|it| crowd.nodes[it].location().node);
         assert_eq!(returned, cut_off.into(), "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_dial_each_other_knows_each_other_by_the_rest() {
+    // As behind as many routers: what they send to each other gets nowhere.
+    const HIDDEN: usize = 8;
+    let mut crowd = Crowd::gather(4, 4, PERIOD).await;
+    for _ in 0..HIDDEN {
+        let hidden = crowd.hosts[4..].to_vec();
+        let host = crowd.network.host(&format!("n{}", crowd.hosts.len()));
+        crowd.network.partition(&hidden, [&host]);
+        crowd.join_on(host).await;
+    }
+    crowd.settle(&crowd.all(), 45 * PERIOD).await;
+    let mut watching: Vec<_> = crowd.nodes.iter().map(events).collect();
+    tokio::time::sleep(200 * PERIOD).await;
+    for events in &mut watching {
+        while let Ok(event) = events.try_recv() {
+            let known = matches!(event, PeerEvent::Joined(_) | PeerEvent::Unreachable { .. });
+            assert!(known, "{event:?}");
+        }
+    }
+    let dead = crowd.nodes[11].location().node;
+    crowd.hosts[11].kill();
+    let began = Instant::now();
+    for events in &mut watching[..11] {
+        let limit = crowd.bound().saturating_sub(began.elapsed());
+        let gone = tokio::time::timeout(limit, gone(events, dead)).await;
+        assert_eq!(gone.expect("within the bound"), "lost");
     }
 }
 
