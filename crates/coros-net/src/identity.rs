@@ -107,6 +107,7 @@ pub(crate) fn read(chain: &[u8], key: &str) -> bool {
         // Genuine or not: TLS looks at that first, but this is not to depend on it.
         let _ = PeerIdentity::of(found.chain());
         for certificate in found.chain() {
+            let _ = Origin::said_by(certificate);
             let _ = validity::of(certificate);
         }
         if let Ok(certificate) = NodeCertificate::of(&found) {

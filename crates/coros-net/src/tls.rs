@@ -9,6 +9,7 @@
 //! There is no session resumption: links are few and long, and tickets would cost memory.
 
 mod error;
+mod verify;
 
 use std::io;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 
 pub use self::error::HandshakeError;
 use self::error::Own;
+use self::verify::OfAuthority;
 use crate::Credentials;
 use crate::identity::{self, PeerIdentity};
 use crate::transport::ByteStream;
@@ -64,8 +66,10 @@ impl Tls {
         let roots = Arc::new(roots);
 
         let shown = SingleCertAndKey::from(Arc::clone(&own));
+        let verifier = OfAuthority::new(Arc::clone(&roots), &provider, credentials.origin())?;
         let mut client = tls13(ClientConfig::builder_with_provider(Arc::clone(&provider)))?
-            .with_root_certificates(Arc::clone(&roots))
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::new(shown));
         client.resumption = Resumption::disabled();
 

@@ -76,12 +76,14 @@ async fn an_unknown_authority_is_refused_on_both_sides() {
         assert_eq!(error, HandshakeError::OtherAuthority { ours });
     }
     let shared = node("shared", &Secret::random()).await;
-    let [near, far] = refusals(&desk, &shared).await;
-    assert!(
-        matches!(near, HandshakeError::OtherAuthority { .. }),
-        "{near}"
-    );
-    assert_eq!(far, HandshakeError::OtherSecret);
+    for (dialler, dialled) in [(&desk, &shared), (&shared, &desk)] {
+        let [near, far] = refusals(dialler, dialled).await.map(|it| it.to_string());
+        assert_ne!(near, far);
+        for says in [near, far] {
+            assert!(says.contains("a secret: give"), "{says}");
+            assert!(says.contains("`coros secret issue`"), "{says}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

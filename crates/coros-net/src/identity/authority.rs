@@ -202,7 +202,7 @@ impl Authority {
         // Fixed in every detail: all nodes have to make the same.
         let mut params = CertificateParams::default();
         let mut subject = DistinguishedName::new();
-        let name = leaf::name_with_key(&format!("network {network}"), &key);
+        let name = leaf::name_with_key(&Origin::Secret.name_of_authority(network), &key);
         subject.push(DnType::CommonName, name);
         params.distinguished_name = subject;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -361,7 +361,7 @@ fn made_params(
         network: network.to_owned(),
         name: None,
     };
-    let name = leaf::name_with_key(&format!("authority {network}"), key);
+    let name = leaf::name_with_key(&Origin::Owned.name_of_authority(network), key);
     // Between it and a leaf is the node's certificate.
     leaf::issuing(&name, &subject, valid, 1)
 }

@@ -191,5 +191,5 @@ fn made_params(
         name: Some(name.to_owned()),
     };
     // Nothing but leaves below it.
-    leaf::issuing(&leaf::name_with_key("node", key), &subject, valid, 0)
+    leaf::issuing(&leaf::name_with_key("coros node", key), &subject, valid, 0)
 }

@@ -37,6 +37,31 @@ pub(crate) enum Origin {
     Owned,
 }
 
+impl Origin {
+    /// What such an authority calls itself.
+    pub(super) fn name_of_authority(self, network: &str) -> String {
+        format!("{}{network}", self.prefix())
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Origin::Secret => "coros network ",
+            Origin::Owned => "coros authority ",
+        }
+    }
+
+    /// What a certificate says of the authority that has issued it, which need not be true.
+    pub(crate) fn said_by(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+        let issuer = certificate.issuer();
+        let of_that = |origin: &Self| {
+            let prefix = origin.prefix().as_bytes();
+            issuer.windows(prefix.len()).any(|part| part == prefix)
+        };
+        [Origin::Secret, Origin::Owned].into_iter().find(of_that)
+    }
+}
+
 impl Credentials {
     pub(super) fn new(
         leaf: Leaf,

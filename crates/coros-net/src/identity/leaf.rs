@@ -119,7 +119,7 @@ fn params(
 /// one, not one with a wrong signature.
 pub(super) fn name_with_key(what: &str, key: &KeyPair) -> String {
     let fingerprint = blake3::hash(key.public_key_raw());
-    format!("coros {what} {}", &fingerprint.to_hex()[..16])
+    format!("{what} {}", &fingerprint.to_hex()[..16])
 }
 
 /// The key that these bytes are the secret of.

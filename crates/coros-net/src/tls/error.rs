@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, OtherError};
 
+use super::verify::OtherOrigin;
 use crate::identity::{About, Origin, Utc, Validity};
 use crate::transport::why_broken;
 
@@ -49,6 +50,7 @@ impl Own {
     fn alerted(&self, alert: AlertDescription) -> HandshakeError {
         match alert {
             AlertDescription::UnknownCA | AlertDescription::DecryptError => self.other_authority(),
+            AlertDescription::CertificateUnknown => self.other_means(),
             AlertDescription::CertificateExpired => self.out_of_time(SystemTime::now()),
             AlertDescription::NoApplicationProtocol => self.other_version(),
             AlertDescription::AccessDenied => self.other_network(),
@@ -61,6 +63,9 @@ impl Own {
 
     fn bad_certificate(&self, why: &CertificateError) -> HandshakeError {
         match *why {
+            CertificateError::Other(OtherError(ref why)) if why.is::<OtherOrigin>() => {
+                self.other_means()
+            }
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 self.other_authority()
             }
@@ -85,6 +90,15 @@ impl Own {
         match self.origin {
             Origin::Secret => HandshakeError::OtherSecret,
             Origin::Owned => HandshakeError::OtherAuthority {
+                ours: self.authority.clone(),
+            },
+        }
+    }
+
+    fn other_means(&self) -> HandshakeError {
+        match self.origin {
+            Origin::Secret => HandshakeError::PeerHasCertificate,
+            Origin::Owned => HandshakeError::PeerHasSecret {
                 ours: self.authority.clone(),
             },
         }
@@ -144,6 +158,23 @@ pub enum HandshakeError {
          peer's: issue both with the same (here it is the one with the SHA-256 {ours})"
     )]
     OtherAuthority {
+        /// The [fingerprint](crate::Authority::fingerprint) of this node's authority.
+        ours: String,
+    },
+    /// The peer joins the network by a certificate from an authority, this node by a secret.
+    #[error(
+        "the peer has a certificate from an authority, this node has none and uses a secret: give \
+         this one a certificate from the same authority (`coros secret issue`), or let both use \
+         one secret"
+    )]
+    PeerHasCertificate,
+    /// The peer joins the network by a secret, this node by a certificate from an authority.
+    #[error(
+        "this node has a certificate from an authority, the peer has none and uses a secret: give \
+         the peer a certificate from the same authority (`coros secret issue`; here it is the one \
+         with the SHA-256 {ours}), or let both use one secret"
+    )]
+    PeerHasSecret {
         /// The [fingerprint](crate::Authority::fingerprint) of this node's authority.
         ours: String,
     },

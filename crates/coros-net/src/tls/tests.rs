@@ -241,13 +241,23 @@ async fn an_unknown_authority_is_named_on_both_sides() {
             assert_eq!(*error, HandshakeError::OtherAuthority { ours });
         }
     }
-    // One has a secret, the other a certificate.
-    let [near, far] = both(meet(&tls(&ours), &node(&authority())).await);
-    assert!(
-        matches!(near, HandshakeError::OtherAuthority { .. }),
-        "{near}"
-    );
-    assert_eq!(far, HandshakeError::OtherSecret);
+}
+
+#[tokio::test]
+async fn who_has_a_certificate_and_who_a_secret_is_named_on_both_sides() {
+    let owned = Authority::generate("default", DAY).unwrap();
+    let certified = owned.certify("desk", DAY).unwrap().issue("desk").unwrap();
+    let ours = owned.fingerprint();
+    // Whoever has the authority itself can do without a node's certificate.
+    for certified in [certified, owned.issue("desk").unwrap()] {
+        let certified = Tls::new(&certified).unwrap();
+        let secret = node(&authority());
+        let there = HandshakeError::PeerHasSecret { ours: ours.clone() };
+        let errors = both(meet(&certified, &secret).await);
+        assert_eq!(errors, [there.clone(), HandshakeError::PeerHasCertificate]);
+        let errors = both(meet(&secret, &certified).await);
+        assert_eq!(errors, [HandshakeError::PeerHasCertificate, there]);
+    }
 }
 
 #[tokio::test]
