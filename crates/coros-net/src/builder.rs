@@ -471,18 +471,20 @@ impl Builder {
         let mut sources = Vec::<Box<dyn Source>>::new();
         for peers in std::mem::take(&mut self.peers) {
             let resolver = Arc::clone(&self.resolver);
-            let named = |text: String| {
-                let name = HostPort::parse(&text);
-                let name = name.map_err(|why| NodeError::Peer { given: text, why })?;
-                Ok::<_, NodeError>(Dns::new(name, resolver.clone()))
+            let parse = |given: String| match given.parse::<HostPort>() {
+                Ok(peer) => Ok(peer),
+                Err(why) => Err(NodeError::Peer { given, why }),
             };
             sources.push(match peers {
-                Peers::In(path) => Box::new(File::open(path, Arc::clone(&self.resolver))?),
-                Peers::Named(name) => Box::new(named(name)?),
-                Peers::At(peer) => match peer.parse() {
-                    Ok(endpoint) => Box::new(Fixed::new(endpoint)),
-                    Err(_) => Box::new(named(peer)?),
-                },
+                Peers::In(path) => Box::new(File::open(path, resolver)?),
+                Peers::Named(name) => Box::new(Dns::new(parse(name)?, resolver)),
+                Peers::At(peer) => {
+                    let peer = parse(peer)?;
+                    match peer.endpoint() {
+                        Some(endpoint) => Box::new(Fixed::new(endpoint)),
+                        None => Box::new(Dns::new(peer, resolver)),
+                    }
+                }
             });
         }
         Ok(sources)

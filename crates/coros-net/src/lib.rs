@@ -115,7 +115,7 @@ pub use builder::Builder;
 #[doc(hidden)]
 pub use census::Census;
 pub use coros_core::remote::{BoxFuture, Location, NodeId};
-pub use discovery::{PeersFileError, Resolve, SystemResolver};
+pub use discovery::{HostPort, NotHostPort, PeersFileError, Resolve, SystemResolver};
 pub use events::PeerEvent;
 pub use files::{
     DeleteFileError, FetchFile, FetchFileError, Folder, NameError, Progress, Received, Refusal,

@@ -150,7 +150,7 @@ async fn what_is_no_peer_is_named() {
     assert!(matches!(error, NodeError::Peer { .. }));
     assert_eq!(
         error.to_string(),
-        "\"farm\" is no peer: a port is missing: write it as host:port"
+        "\"farm\" is no peer: a port is missing: give HOST:PORT, such as farm.example:7340"
     );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peers");

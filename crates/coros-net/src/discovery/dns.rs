@@ -11,7 +11,7 @@ use std::time::Duration;
 use coros_core::remote::BoxFuture;
 use tokio::time::Instant;
 
-use super::{Endpoints, Source, of_anybody};
+use super::{Endpoints, HostPort, Source, of_anybody};
 
 /// How often a name is looked up.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -42,38 +42,6 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// A host and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HostPort {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-impl HostPort {
-    /// Parses `host:port`.
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or("a port is missing: write it as host:port")?;
-        if host.is_empty() {
-            return Err("a host is missing: write it as host:port");
-        }
-        if host.contains([':', '/', '[', ']']) || host.contains(char::is_whitespace) {
-            return Err("that is no host: write it as host:port, or [address]:port for IPv6");
-        }
-        let port = port.parse().ok().filter(|port| *port != 0);
-        let port = port.ok_or("the port is no number from 1 to 65535")?;
-        let host = host.to_owned();
-        Ok(HostPort { host, port })
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Dns {
     name: HostPort,
@@ -98,8 +66,8 @@ impl Dns {
             if let Some(next) = self.next {
                 tokio::time::sleep_until(next).await;
             }
-            let HostPort { host, port } = &self.name;
-            let found = self.resolver.resolve(host, *port).await;
+            let found = self.resolver.resolve(self.name.host(), self.name.port());
+            let found = found.await;
             match found {
                 Ok(found) => {
                     self.next = Some(Instant::now() + AGAIN);
@@ -123,28 +91,5 @@ impl Dns {
 impl Source for Dns {
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
         Box::pin(async { of_anybody(self.endpoints().await) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_have_a_port() {
-        let parsed = HostPort::parse("farm.example:7000").unwrap();
-        assert_eq!((&*parsed.host, parsed.port), ("farm.example", 7000));
-        for wrong in [
-            "farm",
-            ":7000",
-            "farm:",
-            "farm:0",
-            "farm:70000",
-            "a b:1",
-            "http://farm:1",
-            "::1:7",
-        ] {
-            HostPort::parse(wrong).unwrap_err();
-        }
     }
 }

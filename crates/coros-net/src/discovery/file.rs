@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::dns::{HostPort, Resolve};
-use super::{Endpoints, Source, of_anybody};
+use super::dns::Resolve;
+use super::{Endpoints, HostPort, NotHostPort, Source, of_anybody};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub enum PeersFileError {
         /// Which line, from 1.
         line: usize,
         /// What is wrong with it.
-        why: &'static str,
+        why: NotHostPort,
     },
 }
 
@@ -94,7 +94,7 @@ impl File {
         for entry in &self.entries {
             match entry {
                 Entry::Endpoint(endpoint) => drop(endpoints.insert(*endpoint)),
-                Entry::Name(name) => match self.resolver.resolve(&name.host, name.port).await {
+                Entry::Name(name) => match self.resolver.resolve(name.host(), name.port()).await {
                     Ok(found) => endpoints.extend(found),
                     Err(error) => {
                         tracing::warn!(%name, %error, "cannot look up where a node is");
@@ -171,16 +171,17 @@ fn read(path: &Path) -> Result<((SystemTime, u64), Vec<Entry>), PeersFileError> 
     Ok((version, parse(&text).map_err(wrong)?))
 }
 
-fn parse(text: &str) -> Result<Vec<Entry>, (usize, &'static str)> {
+fn parse(text: &str) -> Result<Vec<Entry>, (usize, NotHostPort)> {
     let mut entries = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let entry = line.split('#').next().unwrap_or_default().trim();
         if entry.is_empty() {
             continue;
         }
-        entries.push(match entry.parse() {
-            Ok(endpoint) => Entry::Endpoint(endpoint),
-            Err(_) => Entry::Name(HostPort::parse(entry).map_err(|why| (number + 1, why))?),
+        let entry: HostPort = entry.parse().map_err(|why| (number + 1, why))?;
+        entries.push(match entry.endpoint() {
+            Some(endpoint) => Entry::Endpoint(endpoint),
+            None => Entry::Name(entry),
         });
     }
     Ok(entries)
@@ -194,7 +195,7 @@ mod tests {
     fn lines_are_peers_or_comments() {
         let text = "# the farm\n\n10.0.0.1:7000\n  farm.example:7000  # the other\r\n[::1]:9\n";
         let entries = parse(text).unwrap();
-        let name = HostPort::parse("farm.example:7000").unwrap();
+        let name = "farm.example:7000".parse().unwrap();
         assert_eq!(
             entries,
             [

@@ -11,6 +11,7 @@ mod dialler;
 mod dns;
 mod file;
 mod fixed;
+mod host_port;
 mod multicast;
 
 use std::collections::BTreeMap;
@@ -22,11 +23,12 @@ use coros_core::remote::NodeId;
 use tokio::sync::{Semaphore, mpsc};
 
 use self::dialler::{Dialler, Outcome};
-pub(crate) use self::dns::{Dns, HostPort};
+pub(crate) use self::dns::Dns;
 pub use self::dns::{Resolve, SystemResolver};
 pub(crate) use self::file::File;
 pub use self::file::PeersFileError;
 pub(crate) use self::fixed::Fixed;
+pub use self::host_port::{HostPort, NotHostPort};
 pub(crate) use self::multicast::Multicast;
 use crate::HandshakeError;
 use crate::clock::{self, now};

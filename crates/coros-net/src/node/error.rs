@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{HandshakeError, IdentityError, PeersFileError, SecretError};
+use crate::{HandshakeError, IdentityError, NotHostPort, PeersFileError, SecretError};
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum NodeError {
         /// What was given.
         given: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: NotHostPort,
     },
     /// There is no multicast on this machine.
     #[error("cannot look for nodes on the local network: {0}; give peers in place of `discover`")]
