@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use coros::net::{Builder, ConnectError, Location, Node, NodeCertificate, PeerEvent};
-use tokio::time::Instant;
+use coros::net::{Builder, ConnectError, HostPort, Location, Node, NodeCertificate, PeerEvent};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-use crate::flags::network::{Around, Identity};
+use crate::flags::network::{Around, Identity, Target};
 use crate::terminal::{one_line, reason, say};
 
 /// How long a name is waited for.
 const FIND: Duration = Duration::from_secs(5);
-/// How often it is looked for meanwhile.
-const AGAIN: Duration = Duration::from_millis(50);
+/// When nothing more has been heard of anybody for so long, no other of that name is expected.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// A node with that identity.
 pub(crate) fn builder(identity: &Identity) -> anyhow::Result<Builder> {
@@ -52,26 +53,32 @@ pub(crate) async fn member(identity: &Identity, around: &Around) -> anyhow::Resu
     Ok(builder.listen(listen))
 }
 
-/// Links with those around, which tell of the others. One that is there is enough.
-pub(crate) async fn join(node: &Node, around: &Around, hint: &str) -> anyhow::Result<()> {
+/// Links with those around, which tell of the others. One that is there is enough. Gives those that were
+/// given and are there.
+pub(crate) async fn join(
+    node: &Node,
+    around: &Around,
+    hint: &str,
+) -> anyhow::Result<Vec<Location>> {
+    let mut joined = Vec::new();
     let mut failed = Vec::new();
     for peer in &around.peer {
         match connect(node, peer, hint).await {
-            Ok(location) => tracing::debug!(%location, "asked"),
+            Ok(location) => joined.push(location),
             Err(error) => failed.push(error),
         }
     }
     // Those that are found come by themselves.
-    if failed.len() < around.peer.len() || around.discover {
-        for error in failed {
-            say(&reason(&error));
-        }
-        return Ok(());
+    if joined.is_empty()
+        && !around.discover
+        && let Some(error) = failed.pop()
+    {
+        return Err(error);
     }
-    match failed.pop() {
-        Some(error) => Err(error),
-        None => Ok(()),
+    for error in failed {
+        say(&reason(&error));
     }
+    Ok(joined)
 }
 
 /// Where others were found, and no link could be made; and why.
@@ -104,14 +111,14 @@ impl Unreachable {
 
 /// The way to one node: an endpoint, or a name that those around know.
 pub(crate) struct Way<'a> {
-    target: &'a str,
+    target: &'a Target,
     around: &'a Around,
     /// What to ask whoever finds nobody there.
     hint: &'static str,
 }
 
 impl<'a> Way<'a> {
-    pub(crate) fn to(target: &'a str, around: &'a Around, hint: &'static str) -> Self {
+    pub(crate) fn to(target: &'a Target, around: &'a Around, hint: &'static str) -> Self {
         Way {
             target,
             around,
@@ -119,79 +126,88 @@ impl<'a> Way<'a> {
         }
     }
 
-    fn is_endpoint(&self) -> bool {
-        self.target.contains(':')
-    }
-
     /// A node that can find it.
     pub(crate) async fn builder(&self, identity: &Identity) -> anyhow::Result<Builder> {
-        if self.is_endpoint() {
-            return Ok(builder(identity)?.no_listen());
+        match self.target {
+            Target::At(_) => Ok(builder(identity)?.no_listen()),
+            Target::Named(name) if self.around.peer.is_empty() && !self.around.discover => bail!(
+                "nobody can be asked where {name:?} is: give HOST:PORT in its place, a --peer, or --discover"
+            ),
+            Target::Named(_) => member(identity, self.around).await,
         }
-        if self.around.peer.is_empty() && !self.around.discover {
-            bail!(
-                "nobody can be asked where {:?} is: give HOST:PORT in its place, a --peer, or --discover",
-                self.target
-            );
-        }
-        member(identity, self.around).await
     }
 
     pub(crate) async fn find(&self, node: &Node) -> anyhow::Result<Location> {
-        let Way {
-            target,
-            around,
-            hint,
-        } = self;
-        if self.is_endpoint() {
-            return connect(node, target, hint).await;
+        match self.target {
+            Target::At(peer) => connect(node, peer, self.hint).await,
+            Target::Named(name) => self.find_named(node, name).await,
         }
+    }
+
+    async fn find_named(&self, node: &Node, name: &str) -> anyhow::Result<Location> {
         let unreachable = Unreachable::watch(node);
-        join(node, around, hint).await?;
-        let deadline = Instant::now() + FIND;
-        loop {
-            let mut known = node.peers();
-            known.retain(|peer| &*peer.name == *target);
-            match &known[..] {
-                [] => {}
-                [one] => return Ok(one.clone()),
-                several => bail!(
-                    "{} nodes are called {target:?}, on {}: give HOST:PORT in place of the name",
-                    several.len(),
-                    endpoints(several)
-                ),
-            }
-            if Instant::now() >= deadline {
-                let known = match around.peer.is_empty() {
-                    true => "those that are found on the local network: does it --discover?",
-                    false => "those that the --peer know: check the name",
-                };
-                unreachable.say();
-                bail!("no node is called {target:?} among {known}");
-            }
-            tokio::time::sleep(AGAIN).await;
+        let (heard, mut news) = watch::channel(());
+        node.on_peer_event(move |_| heard.send_replace(()));
+        let given = join(node, self.around, self.hint).await?;
+        // Of several, the one that was given by its endpoint is meant.
+        if let Some(one) = only(name, given)? {
+            return Ok(one);
         }
+        let deadline = Instant::now() + FIND;
+        let mut known = None;
+        loop {
+            let settled = match known {
+                Some(_) => deadline.min(Instant::now() + SETTLED),
+                None => deadline,
+            };
+            let changed = matches!(timeout_at(settled, news.changed()).await, Ok(Ok(())));
+            known = only(name, node.peers())?;
+            match known {
+                _ if changed => {}
+                Some(one) => return Ok(one),
+                None => break,
+            }
+        }
+        let known = match self.around.peer.is_empty() {
+            true => "those that are found on the local network: does it --discover?",
+            false => "those that the --peer know: check the name",
+        };
+        unreachable.say();
+        bail!("no node is called {name:?} among {known}");
     }
 }
 
-fn endpoints(nodes: &[Location]) -> String {
-    let endpoints = nodes.iter().filter_map(|node| node.endpoint);
-    let endpoints: Vec<_> = endpoints.map(|endpoint| endpoint.to_string()).collect();
-    endpoints.join(" and ")
+/// The one of that name.
+fn only(name: &str, mut nodes: Vec<Location>) -> anyhow::Result<Option<Location>> {
+    nodes.retain(|node| &*node.name == name);
+    nodes.sort_by_key(|node| node.node);
+    nodes.dedup_by_key(|node| node.node);
+    if nodes.len() > 1 {
+        let endpoints = nodes.iter().map(|node| match node.endpoint {
+            Some(endpoint) => endpoint.to_string(),
+            None => "one that listens nowhere".into(),
+        });
+        let mut endpoints: Vec<_> = endpoints.collect();
+        endpoints.sort();
+        bail!(
+            "{} nodes are called {name:?}: {}; give HOST:PORT in place of the name",
+            nodes.len(),
+            endpoints.join(" and ")
+        );
+    }
+    Ok(nodes.pop())
 }
 
-async fn look_up(target: &str) -> anyhow::Result<Vec<SocketAddr>> {
-    let found = tokio::net::lookup_host(target).await;
-    let found = found.with_context(|| {
-        format!("cannot find the host of {target:?}: give HOST:PORT, or [ADDRESS]:PORT for IPv6")
-    })?;
+async fn look_up(peer: &HostPort) -> anyhow::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host((peer.host(), peer.port())).await;
+    let found = found.with_context(|| format!("cannot find the host {:?}", peer.host()))?;
     Ok(found.collect())
 }
 
 /// Links with whoever listens there; of several addresses of a host, with the first that answers.
-async fn connect(node: &Node, target: &str, hint: &str) -> anyhow::Result<Location> {
+async fn connect(node: &Node, peer: &HostPort, hint: &str) -> anyhow::Result<Location> {
     let mut error = None;
-    for endpoint in look_up(target).await? {
+    for endpoint in look_up(peer).await? {
         match node.connect(endpoint).await {
             Ok(location) => return Ok(location),
             Err(failed) => error = Some(failed),
@@ -203,6 +219,86 @@ async fn connect(node: &Node, target: &str, hint: &str) -> anyhow::Result<Locati
         }
         // It says all that its sources say.
         Some(error) => bail!("{error}"),
-        None => bail!("{target:?} has no address"),
+        None => bail!("{peer} has no address"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coros::net::sim::SimNetwork;
+
+    use super::*;
+
+    /// Nodes of these names, each linked with the first.
+    async fn nodes<const N: usize>(network: &SimNetwork, names: [&str; N]) -> [Node; N] {
+        let mut nodes = Vec::new();
+        for name in names {
+            let node = network.host(name).builder().build().await.unwrap();
+            if let Some(first) = nodes.first() {
+                node.connect(endpoint(first)).await.unwrap();
+            }
+            nodes.push(node);
+        }
+        nodes.try_into().expect("as many")
+    }
+
+    fn endpoint(node: &Node) -> SocketAddr {
+        node.location().endpoint.expect("it listens")
+    }
+
+    async fn find(node: &Node, name: &str, peers: &[&Node]) -> anyhow::Result<Location> {
+        let target = Target::Named(name.into());
+        let peer = peers.iter().map(|peer| endpoint(peer).to_string());
+        let around = Around {
+            peer: peer.map(|peer| peer.parse().unwrap()).collect(),
+            discover: false,
+        };
+        let way = Way::to(&target, &around, "is it there");
+        way.find(node).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_of_one_name_the_one_whose_endpoint_is_given_is_meant() {
+        let network = SimNetwork::new(1);
+        let [me, farm, one, other] = nodes(&network, ["me", "farm", "desk", "desk"]).await;
+        while me.peers().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for given in [&one, &other] {
+            let found = find(&me, "desk", &[&farm, given]).await.unwrap();
+            assert_eq!(found, given.location());
+        }
+        let [a, b] = [endpoint(&one), endpoint(&other)];
+        let says = format!(
+            "2 nodes are called \"desk\": {} and {}; give HOST:PORT in place of the name",
+            a.min(b),
+            a.max(b)
+        );
+        for ambiguous in [&[&farm][..], &[&one, &other]] {
+            let error = find(&me, "desk", ambiguous).await.unwrap_err();
+            assert_eq!(error.to_string(), says);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_that_is_heard_of_need_not_be_the_only_one() {
+        let network = SimNetwork::new(1);
+        let [me, farm, one] = nodes(&network, ["me", "farm", "desk"]).await;
+        let later = network.host("desk").builder();
+        let finding = tokio::spawn({
+            let (me, farm) = (me.clone(), farm.clone());
+            async move { find(&me, "desk", &[&farm]).await }
+        });
+        while !me.peers().contains(&one.location()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let later = later.build().await.unwrap();
+        later.connect(endpoint(&me)).await.unwrap();
+        let error = finding.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("2 nodes"), "{error}");
+        later.close().await;
+        // Now there is but one.
+        let found = find(&me, "desk", &[&farm]).await.unwrap();
+        assert_eq!(found, one.location());
     }
 }

@@ -153,8 +153,13 @@ fn who_is_not_there_is_told_of_with_what_to_do() {
         ),
         (
             vec!["ping", "desk", "--peer", "nohost"],
-            1,
-            "give HOST:PORT",
+            2,
+            "for '--peer <HOST:PORT>': a port is missing: give HOST:PORT, such as",
+        ),
+        (
+            vec!["ping", "desk:x"],
+            2,
+            "for '<NODE|HOST:PORT>': the port is no number",
         ),
         (vec!["ping", &at, "--interval", "0"], 2, "from 0.001"),
         (vec!["peers", "--peer", &nobody], 1, "does a node run there"),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::network::{Around, Identity};
+use super::network::{Around, Identity, Target};
 
 /// Send files to a node that takes them, such as `coros receive`
 ///
@@ -16,7 +16,7 @@ use super::network::{Around, Identity};
     verbatim_doc_comment,
     after_long_help = "\
 NODE is HOST:PORT, or the name of a node that one of the --peer, or one found by --discover, is or
-knows.
+knows. Of several that have the name, the one at a --peer is meant.
 
 Output:
   A line for each file on standard output, everything else on standard error. With --json it is one
@@ -38,7 +38,7 @@ Examples:
 pub(crate) struct SendFlags {
     /// To whom: HOST:PORT, or a name
     #[arg(value_name = "NODE|HOST:PORT")]
-    pub(crate) node: String,
+    pub(crate) node: Target,
 
     /// What to send; no two with one name
     #[arg(required = true, value_name = "FILE")]

@@ -2,9 +2,11 @@
 //! written.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use coros::net::{HostPort, NotHostPort};
 
 /// Show who is on the network
 ///
@@ -63,7 +65,7 @@ pub(crate) struct PeersFlags {
     verbatim_doc_comment,
     after_long_help = "\
 NODE is HOST:PORT, or the name of a node that one of the --peer, or one found by --discover, is or
-knows.
+knows. Of several that have the name, the one at a --peer is meant.
 
 Output:
   A line for each word on standard output, and a summary; everything else on standard error. Ctrl-C
@@ -91,7 +93,7 @@ Examples:
 pub(crate) struct PingFlags {
     /// Whom to ask: HOST:PORT, or a name
     #[arg(value_name = "NODE|HOST:PORT")]
-    pub(crate) node: String,
+    pub(crate) node: Target,
 
     /// How often to ask; 0 is until Ctrl-C
     #[arg(long, value_name = "N", default_value_t = 4)]
@@ -116,12 +118,30 @@ pub(crate) struct PingFlags {
     pub(crate) json: bool,
 }
 
+/// Which node is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    At(HostPort),
+    Named(String),
+}
+
+impl FromStr for Target {
+    type Err = NotHostPort;
+
+    fn from_str(text: &str) -> Result<Self, NotHostPort> {
+        match text.contains(':') {
+            true => text.parse().map(Target::At),
+            false => Ok(Target::Named(text.to_owned())),
+        }
+    }
+}
+
 /// From where one gets to know the others.
 #[derive(Args, Debug)]
 pub(crate) struct Around {
     /// A node of the network, from which one learns of the others; more than once for several
     #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) peer: Vec<String>,
+    pub(crate) peer: Vec<HostPort>,
 
     /// Find nodes on the local network that do the same, by multicast DNS
     #[arg(long)]
