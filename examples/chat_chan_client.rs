@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chat_chan_line::{Line, ROOM};
 use clap::Parser;
-use coros::net::NodeId;
+use coros::net::{HostPort, NodeId};
 use coros::{Channel, Context, Node};
 use dial::dial;
 use say::say;
@@ -28,7 +28,7 @@ struct Args {
 
     /// Where chat_chan_server listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4700")]
-    peer: String,
+    peer: HostPort,
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
+use coros::net::HostPort;
 use coros::{Channel, Context, Node};
 use dial::dial;
 use say::say;
@@ -46,7 +47,7 @@ enum Args {
     Watch {
         /// Where they listen.
         #[arg(required = true, value_name = "HOST:PORT")]
-        servers: Vec<String>,
+        servers: Vec<HostPort>,
     },
 }
 
@@ -91,7 +92,7 @@ async fn print(mut me: Context<String>, from: String) {
     say!("{from} has ended");
 }
 
-async fn watch(servers: Vec<String>) -> anyhow::Result<()> {
+async fn watch(servers: Vec<HostPort>) -> anyhow::Result<()> {
     let node = Node::builder().name("log_watch").no_listen();
     let node = node.build().await?;
     let mut printers = Vec::new();

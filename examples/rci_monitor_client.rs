@@ -13,7 +13,7 @@ mod say;
 
 use anyhow::Context as _;
 use clap::Parser;
-use coros::net::{Rci, RemoteCoro};
+use coros::net::{HostPort, Rci, RemoteCoro};
 use coros::{Context, Exit, Node};
 use dial::dial;
 use rci_monitor_funcs::{WORK, Work};
@@ -28,7 +28,7 @@ struct Args {
 
     /// Where rci_monitor_server listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4501")]
-    peer: String,
+    peer: HostPort,
 }
 
 /// Starts one piece of work after the other, and waits for the message of its monitor.

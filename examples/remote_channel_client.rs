@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
+use coros::net::HostPort;
 use coros::{Channel, Context, Node};
 use dial::dial;
 use say::say;
@@ -27,7 +28,7 @@ struct Args {
 
     /// Where remote_channel_server listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4600")]
-    peer: String,
+    peer: HostPort,
 }
 
 /// `None` comes when nobody can send to it any more: when the channel has been closed.
@@ -56,7 +57,7 @@ async fn main() -> anyhow::Result<()> {
     for sum in &sums {
         numbers.subscribe(sum)?;
     }
-    say!("{coroutines} coroutines have subscribed to {}", peer);
+    say!("{coroutines} coroutines have subscribed to {peer}");
     for sum in sums {
         let (count, sum) = sum.join().await?;
         say!("{count} numbers, their sum is {sum}");

@@ -11,7 +11,7 @@ mod say;
 use anyhow::Context as _;
 use clap::Parser;
 use coros::Node;
-use coros::net::Rci;
+use coros::net::{HostPort, Rci};
 use dial::dial;
 use remote_coro_funcs::{MEAN, Sample, Summary};
 use say::say;
@@ -25,7 +25,7 @@ struct Args {
 
     /// Where remote_coro_server listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4500")]
-    peer: String,
+    peer: HostPort,
 }
 
 #[coros::main]

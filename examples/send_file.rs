@@ -6,6 +6,7 @@
 //!     cargo run --release --example send_file -- --serve /tmp/inbox
 //!     cargo run --release --example send_file -- --to 127.0.0.1:8011 README.md
 
+mod dial;
 mod say;
 
 use std::net::SocketAddr;
@@ -13,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Parser;
-use coros::net::{FetchFile, Folder, Location, Received, SendFile};
+use coros::net::{FetchFile, Folder, HostPort, Location, Received, SendFile};
 use coros::{Context, Node};
+use dial::dial;
 use say::say;
 
 /// Sends files to another process, or takes them.
@@ -29,8 +31,8 @@ struct Args {
     listen: SocketAddr,
 
     /// Send the files to the server that listens there.
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "serve")]
-    to: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "serve")]
+    to: Option<HostPort>,
 
     /// What to send.
     #[arg(required_unless_present = "serve")]
@@ -114,12 +116,11 @@ async fn main() -> anyhow::Result<()> {
     if let Some(folder) = &args.serve {
         return serve(folder, args.listen).await;
     }
-    let to = args.to.context("no address to send to")?;
+    let to = args.to.as_ref().context("no address to send to")?;
     let node = Node::builder().no_listen().build().await?;
-    let peer = node
-        .connect(to)
+    let peer = dial(&node, to)
         .await
-        .map_err(|error| anyhow::anyhow!("{error}; does `send_file --serve` run there?"))?;
+        .context("does `send_file --serve` run there?")?;
     for path in &args.files {
         let sent = send(&node, &peer, path, &args).await;
         sent.with_context(|| format!("cannot send {}", path.display()))?;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
+use coros::net::HostPort;
 use coros::{Address, Context, Node};
 use dial::dial;
 use say::say;
@@ -34,7 +35,7 @@ struct Args {
 
     /// Where a node of the network listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4502")]
-    peer: String,
+    peer: HostPort,
 
     /// Find a node on the local network instead; tut_server has to --discover as well.
     #[arg(long, conflicts_with = "peer")]

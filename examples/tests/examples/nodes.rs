@@ -91,6 +91,24 @@ fn strangers_start_nothing() {
     assert!(error.contains("does rci_monitor_server run?"), "{error}");
 }
 
+#[test]
+fn what_is_no_peer_is_told_by_the_argument_before_anything_is_done() {
+    for (name, args, argument) in [
+        ("chat_chan_client", &["anna", "--peer", "x"][..], "--peer"),
+        ("rci_monitor_client", &["--peer", "x"], "--peer"),
+        ("remote_channel_client", &["--peer", "x"], "--peer"),
+        ("remote_coro_client", &["--peer", "x"], "--peer"),
+        ("tut_client", &["--peer", "x"], "--peer"),
+        ("log_watch", &["watch", "x"], "<HOST:PORT>..."),
+        ("send_file", &["--to", "x", "Cargo.toml"], "--to"),
+    ] {
+        let error = User::new().start(name, args).wait().failure(2);
+        let says = format!("invalid value 'x' for '{argument}");
+        assert!(error.contains(&says), "{name}: {error}");
+        assert!(error.contains("such as farm.example:7340"), "{error}");
+    }
+}
+
 const ENDS: [&str; 4] = [
     "Divide(84, 2): finished",
     "Divide(84, 2) is 42",
