@@ -26,3 +26,8 @@ pub(crate) fn start() -> Result<String, String> {
         .init();
     Ok(filter)
 }
+
+/// Whether who could not be linked with is in the log, so that it need not be said again.
+pub(crate) fn tells_of_peers() -> bool {
+    tracing::enabled!(target: "coros_net::events", tracing::Level::WARN)
+}

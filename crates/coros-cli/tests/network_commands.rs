@@ -23,21 +23,29 @@ impl Scene {
 
     /// A node of that name, and where it listens.
     fn node(&self, name: &str, args: &[&str]) -> (Demo, String) {
+        self.node_that_logs("coros=debug", name, args)
+    }
+
+    fn node_that_logs(&self, log: &str, name: &str, args: &[&str]) -> (Demo, String) {
         let inbox = common::path_text(self.inbox.path());
         let named = ["receive", &*inbox, "--name", name];
         let args = [&named, args].concat();
-        let mut node = self.start(&args);
+        let mut node = self.start_logging(log, &args);
         let line = node.wait_for(|line| line.starts_with("files for "));
         let at = line.split(' ').nth(2).expect("it says where");
         (node, at.to_owned())
     }
 
     fn start(&self, args: &[&str]) -> Demo {
+        self.start_logging("coros=debug", args)
+    }
+
+    fn start_logging(&self, log: &str, args: &[&str]) -> Demo {
         Demo::start_with(args, |command| {
             command
                 .env("XDG_CONFIG_HOME", self.config.path())
                 .env_remove("COROS_SECRET_FILE")
-                .env("COROS_LOG", "coros=debug")
+                .env("COROS_LOG", log)
         })
     }
 
@@ -272,9 +280,27 @@ fn a_node_whose_peer_is_not_there_says_that_it_tries_on() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("there are ports");
     let nobody = free.local_addr().expect("it is bound").to_string();
     drop(free);
-    let (mut desk, _) = scene.node("desk", &[&ANYWHERE[..], &["--peer", &nobody]].concat());
+    let args = [&ANYWHERE[..], &["--peer", &nobody]].concat();
+    let (mut desk, _) = scene.node_that_logs("", "desk", &args);
     let expected = format!("trying on: cannot reach {nobody}");
     desk.wait_for(|line| line.starts_with(&expected));
+}
+
+#[test]
+fn who_was_refused_is_told_once_whatever_is_logged() {
+    for log in ["", "warn", "coros_net=off"] {
+        let scene = Scene::set();
+        let (desk, at) = scene.node_that_logs(log, "desk", &[&ANYWHERE[..], &["--once"]].concat());
+        let stranger = Scene::set().run(&["ping", &at]);
+        assert_eq!(stranger.status.code(), Some(1));
+        let friend = scene.run(&["send", &at, "Cargo.toml"]);
+        assert!(friend.status.success(), "{}", text(&friend.stderr));
+        let said = desk.end().stderr;
+        let refused = said
+            .iter()
+            .filter(|line| line.contains("different secrets"));
+        assert_eq!(refused.count(), 1, "with {log:?}: {said:#?}");
+    }
 }
 
 #[test]

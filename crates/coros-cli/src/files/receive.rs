@@ -3,11 +3,12 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Context;
-use coros::net::{Folder, PeerEvent};
+use coros::net::{Folder, Node, PeerEvent};
 use tokio::sync::mpsc;
 
 use super::report::Came;
 use crate::flags::files::ReceiveFlags;
+use crate::log;
 use crate::network::builder;
 use crate::terminal::{Name, one_line, say};
 
@@ -39,15 +40,9 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<()> {
         builder = builder.peer(peer);
     }
     let node = builder.build().await?;
-    let asked_for = !flags.around.peer.is_empty();
-    node.on_peer_event(move |event| match event {
-        PeerEvent::Refused(from, error) => say(&format!("{from} was refused: {error}")),
-        // Of one that is found, one endpoint of several may lead nowhere.
-        PeerEvent::Unreachable(_, why) if asked_for => {
-            say(&format!("trying on: {}", one_line(&why)));
-        }
-        _ => {}
-    });
+    if !log::tells_of_peers() {
+        say_who_is_not_linked(&node, !flags.around.peer.is_empty());
+    }
     // One that stands for all interfaces can be listened on and not be dialled.
     let endpoint = node.location().endpoint.context("it listens nowhere")?;
     say(&format!(
@@ -62,4 +57,15 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<()> {
     }
     node.close().await;
     Ok(())
+}
+
+fn say_who_is_not_linked(node: &Node, asked_for: bool) {
+    node.on_peer_event(move |event| match event {
+        PeerEvent::Refused(from, error) => say(&format!("{from} was refused: {error}")),
+        // Of one that is found, one endpoint of several may lead nowhere.
+        PeerEvent::Unreachable(_, why) if asked_for => {
+            say(&format!("trying on: {}", one_line(&why)));
+        }
+        _ => {}
+    });
 }
