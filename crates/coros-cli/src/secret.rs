@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use coros::net::{Authority, NodeCertificate, Secret, SecretError};
 
 use self::report::{AuthorityOf, CertificateFolder, Made, SecretFile};
@@ -69,13 +69,6 @@ fn show(flags: ShowFlags) -> anyhow::Result<()> {
 
 /// That there is no secret is not always a mistake. What to do is said in terms of this program.
 fn explain(error: SecretError, from: &str) -> anyhow::Error {
-    if let SecretError::File { path, source } = &error {
-        let path = Name(path);
-        return anyhow!(
-            "no usable secret in {path}: {source}; `coros secret new {path} --force` puts a random \
-             one in its place"
-        );
-    }
     let error = anyhow::Error::new(error);
     let missing = is_missing(&error);
     match from {
@@ -157,15 +150,7 @@ fn new_ca(flags: &NewCaFlags) -> anyhow::Result<()> {
 }
 
 fn issue(flags: &IssueFlags) -> anyhow::Result<()> {
-    let authority = Authority::load(&flags.ca).map_err(|error| {
-        let (error, ca) = (anyhow::Error::new(error), Name(&flags.ca));
-        match is_missing(&error) {
-            true => error.context(format!(
-                "no authority in {ca}; `coros secret new-ca {ca}` makes one"
-            )),
-            false => error,
-        }
-    })?;
+    let authority = Authority::load(&flags.ca)?;
     let certificate = authority.certify(&flags.name, DAY * flags.valid)?;
     certificate.save(&flags.out)?;
     let made = CertificateFolder::node(&flags.out, &certificate);

@@ -6,8 +6,8 @@
 //! configuration, as Erlang's cookie does.
 //!
 //! A secret is a text, so that it can be copied between machines. One made by
-//! [`Secret::random`] is `coros1-` and 64 hexadecimal digits, 256 random bits. Any other text is
-//! taken for a passphrase that a person made up, and is stretched before use (see
+//! [`Secret::random`] is `coros1-` and 64 hexadecimal digits, 256 random bits. A text that begins
+//! otherwise is taken for a passphrase that a person made up, and is stretched before use (see
 //! [`Authority`](crate::Authority)).
 
 pub(crate) mod file;
@@ -66,15 +66,23 @@ impl Secret {
     /// White space around it does not count.
     ///
     /// # Errors
-    /// [`SecretError::Empty`] and, for fewer than 12 characters, [`SecretError::Short`].
+    /// [`SecretError::Empty`]; for fewer than 12 characters [`SecretError::Short`]; for what is left of a
+    /// random secret [`SecretError::Damaged`].
     pub fn from_text(text: &str) -> Result<Self, SecretError> {
         let text = text.trim();
         match text.chars().count() {
             0 => Err(SecretError::Empty),
             length if length < MIN_PASSPHRASE => Err(SecretError::Short { length }),
-            _ => Ok(Secret {
-                text: Zeroizing::new(text.to_owned()),
-            }),
+            _ => {
+                let secret = Secret {
+                    text: Zeroizing::new(text.to_owned()),
+                };
+                // Taken for a passphrase, it would open another network than the whole one.
+                match text.starts_with(PREFIX) && !secret.is_random() {
+                    true => Err(SecretError::Damaged),
+                    false => Ok(secret),
+                }
+            }
         }
     }
 
@@ -108,10 +116,7 @@ impl Secret {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, SecretError> {
         let path = path.as_ref();
         let text = file::read(path)?;
-        Secret::from_text(&text).map_err(|source| SecretError::File {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })
+        Secret::from_text(&text).map_err(|why| why.in_file(path))
     }
 
     /// Writes the secret to a new file, as [`load_or_create`](Secret::load_or_create) does.
@@ -147,14 +152,20 @@ impl Secret {
     /// variable with the secret itself would be handed down to every child process.)
     ///
     /// # Errors
-    /// As [`load_or_create`](Secret::load_or_create), and when the user has no home folder.
+    /// As [`load_or_create`](Secret::load_or_create), and when the user has no home folder, or the
+    /// variable is empty.
     pub fn of_user() -> Result<Self, SecretError> {
         let path = Secret::path_of_user()?;
-        if env::var_os(Secret::VARIABLE).is_none() {
-            return Secret::load_or_create(path);
-        }
-        // One that is not there is a mistake: a new one would be shared with nobody.
-        Secret::load(path)
+        let named = env::var_os(Secret::VARIABLE).is_some();
+        // One that is named and not there is a mistake: a new one would be shared with nobody.
+        let secret = match named {
+            true => Secret::load(path),
+            false => Secret::load_or_create(path),
+        };
+        secret.map_err(|why| match named {
+            true => SecretError::Named { why: Box::new(why) },
+            false => SecretError::OfUser { why: Box::new(why) },
+        })
     }
 
     /// The environment variable that names the file of the user's secret.
@@ -163,10 +174,13 @@ impl Secret {
     /// Where [`of_user`](Secret::of_user) looks.
     ///
     /// # Errors
-    /// [`SecretError::NoHome`] when the user has no home folder.
+    /// [`SecretError::NoHome`] when the user has no home folder; [`SecretError::NoName`] when the
+    /// variable is empty.
     pub fn path_of_user() -> Result<PathBuf, SecretError> {
-        if let Some(path) = env::var_os(Secret::VARIABLE) {
-            return Ok(path.into());
+        match env::var_os(Secret::VARIABLE) {
+            Some(path) if path.is_empty() => return Err(SecretError::NoName),
+            Some(path) => return Ok(path.into()),
+            None => {}
         }
         let folders = etcetera::choose_base_strategy().map_err(|_| SecretError::NoHome)?;
         Ok(folders.config_dir().join("coros").join("secret"))
@@ -239,14 +253,55 @@ pub enum SecretError {
         /// Characters it has.
         length: usize,
     },
+    /// It begins as one of [`Secret::random`] does, and is none.
+    #[error(
+        "the secret begins with {PREFIX} as random ones do, but not with the 64 digits from 0 to f \
+         that have to follow: it was cut or changed when it was copied"
+    )]
+    Damaged,
+    /// It is no text.
+    #[error("it is no text in UTF-8")]
+    NotText,
+    /// It is too long for a secret.
+    #[error("it is longer than {} bytes", file::MAX_LENGTH)]
+    TooLong,
     /// A file holds no usable secret.
-    #[error("no usable secret in {}: {source}; delete the file to have a new one made", path.display())]
+    #[error(
+        "no usable secret in {}: {why}; copy that of the network there, or have a random one put in \
+         its place by `coros secret new {} --force`",
+        path.display(), path.display()
+    )]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with its text.
-        source: Box<SecretError>,
+        /// What is wrong with what is in it.
+        why: Box<SecretError>,
     },
+    /// The file that [`COROS_SECRET_FILE`](Secret::VARIABLE) names is of no use.
+    #[error(
+        "{} names a file that cannot be used: {why}{}",
+        Secret::VARIABLE,
+        advice_on(why, true)
+    )]
+    Named {
+        /// What is wrong with it.
+        why: Box<SecretError>,
+    },
+    /// The file in the user's configuration folder is of no use.
+    #[error(
+        "the secret of this user cannot be used: {why}{}",
+        advice_on(why, false)
+    )]
+    OfUser {
+        /// What is wrong with it.
+        why: Box<SecretError>,
+    },
+    /// [`COROS_SECRET_FILE`](Secret::VARIABLE) is empty.
+    #[error(
+        "{} is empty: let it name the file with the secret, or unset it",
+        Secret::VARIABLE
+    )]
+    NoName,
     /// Other users could have read the secret.
     #[error(
         "{} can be read by other users (mode {mode:03o}): run `chmod 600 {}`, \
@@ -320,4 +375,26 @@ pub enum SecretError {
          or COROS_SECRET_FILE to a file that holds it"
     )]
     NoHome,
+}
+
+impl SecretError {
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        SecretError::File {
+            path: path.to_owned(),
+            why: Box::new(self),
+        }
+    }
+}
+
+/// What to do about the file of the user's secret, where that does not say so itself.
+fn advice_on(why: &SecretError, named: bool) -> &'static str {
+    match why {
+        SecretError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            "; copy the secret of the network there, or make one by `coros secret new`"
+        }
+        SecretError::Read { .. } | SecretError::Create { .. } if !named => {
+            "; COROS_SECRET_FILE can name another file"
+        }
+        _ => "",
+    }
 }

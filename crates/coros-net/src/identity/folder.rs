@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use pem::{EncodeConfig, LineEnding, Pem};
 use rcgen::{KeyPair, PublicKeyData};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self as pki_pem, PemObject};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
@@ -40,6 +40,15 @@ impl Kind {
         match self {
             Kind::Authority => "the certificate of an authority",
             Kind::Node => "the certificate of a node",
+        }
+    }
+
+    fn expected_folder(self) -> &'static str {
+        match self {
+            Kind::Authority => "a folder with an authority, as `coros secret new-ca` makes it",
+            Kind::Node => {
+                "a folder with the certificate of a node, as `coros secret issue` makes it"
+            }
         }
     }
 }
@@ -84,8 +93,23 @@ pub(super) struct Found {
 
 pub(super) fn load(folder: &Path, kind: Kind) -> Result<Found, IdentityError> {
     let [key_path, chain_path] = kind.files(folder);
+    for path in [&chain_path, &key_path] {
+        if let Err(error) = fs::metadata(path)
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            let name = path.file_name().unwrap_or_default().display();
+            return Err(IdentityError::Unusable {
+                path: folder.to_owned(),
+                expected: kind.expected_folder(),
+                reason: format!("there is no {name} in it"),
+            });
+        }
+    }
     let chain = read_public(&chain_path)?;
-    let key = file::read(&key_path)?;
+    let key = file::read(&key_path).map_err(|error| match error {
+        SecretError::File { path, why } => no_key(&path, why.to_string()),
+        error => error.into(),
+    })?;
     let found = Found {
         kind,
         chain: Vec::new(),
@@ -118,7 +142,7 @@ impl Found {
 
     fn with_chain(self, pem: &[u8]) -> Result<Self, IdentityError> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-        let chain = chain.map_err(|error| self.unusable(error.to_string()))?;
+        let chain = chain.map_err(|_| self.unusable("what is in it is damaged".into()))?;
         Ok(Found { chain, ..self })
     }
 
@@ -140,20 +164,22 @@ impl Found {
 
     fn certificate(&self, index: usize) -> Result<CertificateDer<'static>, IdentityError> {
         let found = self.chain.get(index).cloned();
-        found.ok_or_else(|| self.unusable(format!("there are {} in it", self.chain.len())))
+        let missing = || match self.chain.len() {
+            0 => "there is no certificate in it",
+            _ => "that of its authority is missing in it",
+        };
+        found.ok_or_else(|| self.unusable(missing().into()))
     }
 
     pub(super) fn key(&self) -> Result<KeyPair, IdentityError> {
-        let read = |pem: &str| {
-            let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes());
-            let key = key.map_err(|error| error.to_string())?;
-            leaf::read_key(key.secret_pkcs8_der()).map_err(|error| error.to_string())
+        let no_key = |why: &str| no_key(&self.key_path, why.into());
+        let key = match PrivatePkcs8KeyDer::from_pem_slice(self.key.as_bytes()) {
+            Ok(key) => key,
+            Err(pki_pem::Error::NoItemsFound) => return Err(no_key("there is none in it")),
+            Err(_) => return Err(no_key("what is in it is damaged")),
         };
-        read(&self.key).map_err(|reason| IdentityError::Unusable {
-            path: self.key_path.clone(),
-            expected: "a private key (PKCS #8, PEM, Ed25519)",
-            reason,
-        })
+        leaf::read_key(key.secret_pkcs8_der())
+            .map_err(|_| no_key("the key in it is damaged, or of another kind"))
     }
 
     pub(super) fn subject(
@@ -177,6 +203,14 @@ impl Found {
             expected: self.kind.expected(),
             reason,
         }
+    }
+}
+
+fn no_key(path: &Path, reason: String) -> IdentityError {
+    IdentityError::Unusable {
+        path: path.to_owned(),
+        expected: "a private key (PKCS #8, PEM, Ed25519)",
+        reason,
     }
 }
 

@@ -15,7 +15,7 @@ use super::SecretError;
 use crate::hex;
 
 /// Far above any passphrase or key; a larger file is neither.
-const MAX_LENGTH: u64 = 4096;
+pub(super) const MAX_LENGTH: u64 = 4096;
 
 /// The text in a file that deserves trust.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, SecretError> {
@@ -28,15 +28,14 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     trust::folder(folder_of(&real)).map_err(|e| e.into_secret_error(failed))?;
     let file = open(&real).map_err(|e| e.into_secret_error(failed))?;
     let mut text = Zeroizing::new(String::new());
-    let length = file
-        .take(MAX_LENGTH + 1)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    if length as u64 > MAX_LENGTH {
-        let source = io::Error::new(io::ErrorKind::InvalidData, "too long for a secret");
-        return Err(failed(source));
+    match file.take(MAX_LENGTH + 1).read_to_string(&mut text) {
+        Ok(length) if length as u64 > MAX_LENGTH => Err(SecretError::TooLong.in_file(path)),
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(SecretError::NotText.in_file(path))
+        }
+        Err(error) => Err(failed(error)),
     }
-    Ok(text)
 }
 
 /// For the owner's eyes only.
