@@ -2,6 +2,8 @@
 // `allow-unwrap-in-tests` knows functions with `#[test]`, not what they call.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod two_nodes;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
