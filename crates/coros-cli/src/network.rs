@@ -10,7 +10,7 @@ use coros::net::{Builder, ConnectError, HostPort, Location, Node, NodeCertificat
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::flags::network::{Around, Identity, Target};
+use crate::flags::network::{Around, Identity, Network, Target};
 use crate::terminal::{one_line, reason, say};
 
 /// How long a name is waited for.
@@ -32,7 +32,8 @@ pub(crate) fn builder(identity: &Identity) -> anyhow::Result<Builder> {
 
 /// A node that will be a member, so that it learns of those that the ones around it know: it listens
 /// where these can dial it.
-pub(crate) async fn member(identity: &Identity, around: &Around) -> anyhow::Result<Builder> {
+pub(crate) async fn member(network: &Network) -> anyhow::Result<Builder> {
+    let Network { around, identity } = network;
     // Those that are found may be on any machine.
     let ip = match around.discover {
         true => Ipv4Addr::UNSPECIFIED,
@@ -112,28 +113,29 @@ impl Unreachable {
 /// The way to one node: an endpoint, or a name that those around know.
 pub(crate) struct Way<'a> {
     target: &'a Target,
-    around: &'a Around,
+    network: &'a Network,
     /// What to ask whoever finds nobody there.
     hint: &'static str,
 }
 
 impl<'a> Way<'a> {
-    pub(crate) fn to(target: &'a Target, around: &'a Around, hint: &'static str) -> Self {
+    pub(crate) fn to(target: &'a Target, network: &'a Network, hint: &'static str) -> Self {
         Way {
             target,
-            around,
+            network,
             hint,
         }
     }
 
     /// A node that can find it.
-    pub(crate) async fn builder(&self, identity: &Identity) -> anyhow::Result<Builder> {
+    pub(crate) async fn builder(&self) -> anyhow::Result<Builder> {
+        let Network { around, identity } = self.network;
         match self.target {
             Target::At(_) => Ok(builder(identity)?.no_listen()),
-            Target::Named(name) if self.around.peer.is_empty() && !self.around.discover => bail!(
+            Target::Named(name) if around.peer.is_empty() && !around.discover => bail!(
                 "nobody can be asked where {name:?} is: give HOST:PORT in its place, a --peer, or --discover"
             ),
-            Target::Named(_) => member(identity, self.around).await,
+            Target::Named(_) => member(self.network).await,
         }
     }
 
@@ -145,10 +147,11 @@ impl<'a> Way<'a> {
     }
 
     async fn find_named(&self, node: &Node, name: &str) -> anyhow::Result<Location> {
+        let around = &self.network.around;
         let unreachable = Unreachable::watch(node);
         let (heard, mut news) = watch::channel(());
         node.on_peer_event(move |_| heard.send_replace(()));
-        let given = join(node, self.around, self.hint).await?;
+        let given = join(node, around, self.hint).await?;
         // Of several, the one that was given by its endpoint is meant.
         if let Some(one) = only(name, given)? {
             return Ok(one);
@@ -168,7 +171,7 @@ impl<'a> Way<'a> {
                 None => break,
             }
         }
-        let known = match self.around.peer.is_empty() {
+        let known = match around.peer.is_empty() {
             true => "those that are found on the local network: does it --discover?",
             false => "those that the --peer know: check the name",
         };
@@ -249,11 +252,18 @@ mod tests {
     async fn find(node: &Node, name: &str, peers: &[&Node]) -> anyhow::Result<Location> {
         let target = Target::Named(name.into());
         let peer = peers.iter().map(|peer| endpoint(peer).to_string());
-        let around = Around {
-            peer: peer.map(|peer| peer.parse().unwrap()).collect(),
-            discover: false,
+        let network = Network {
+            around: Around {
+                peer: peer.map(|peer| peer.parse().unwrap()).collect(),
+                discover: false,
+            },
+            identity: Identity {
+                name: None,
+                network: "default".into(),
+                certificate: None,
+            },
         };
-        let way = Way::to(&target, &around, "is it there");
+        let way = Way::to(&target, &network, "is it there");
         way.find(node).await
     }
 

@@ -26,7 +26,7 @@ pub(crate) async fn run(flags: PeersFlags) -> ExitCode {
 }
 
 async fn list(flags: &PeersFlags) -> anyhow::Result<bool> {
-    let builder = network::member(&flags.identity, &flags.around).await?;
+    let builder = network::member(&flags.network).await?;
     let node = builder.build().await?;
     let seen = Seen::default();
     seen.watch(&node);
@@ -48,7 +48,7 @@ async fn list(flags: &PeersFlags) -> anyhow::Result<bool> {
 }
 
 async fn look(node: &Node, flags: &PeersFlags, seen: &Seen) -> anyhow::Result<Found> {
-    network::join(node, &flags.around, "does a node run there").await?;
+    network::join(node, &flags.network.around, "does a node run there").await?;
     tokio::time::sleep(flags.wait).await;
     let links = node.links();
     let mut peers = Vec::new();

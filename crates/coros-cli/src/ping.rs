@@ -18,8 +18,8 @@ pub(crate) async fn run(flags: PingFlags) -> ExitCode {
 
 /// Whether there was an answer.
 async fn find_and_ask(flags: &PingFlags) -> anyhow::Result<bool> {
-    let way = Way::to(&flags.node, &flags.around, "does a node run there");
-    let node = way.builder(&flags.identity).await?.build().await?;
+    let way = Way::to(&flags.node, &flags.network, "does a node run there");
+    let node = way.builder().await?.build().await?;
     let asked = match way.find(&node).await {
         Ok(peer) => ask(&node, &peer, flags).await,
         Err(error) => Err(error),

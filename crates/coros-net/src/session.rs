@@ -40,7 +40,6 @@ mod life;
 mod pings;
 mod queueing;
 mod receipts;
-mod texts;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};

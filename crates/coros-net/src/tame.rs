@@ -1,8 +1,9 @@
-//! What peers say in words, made fit to be shown: with nothing in it that steers a terminal or
-//! hides, and no longer than anybody reads.
+//! What peers say in words: no longer than anybody reads, and, when it has come, with nothing in it that
+//! steers a terminal or hides.
 //!
-//! That is done where it is decoded, so that whoever shows it need not think of it. What users'
-//! programs say of themselves, as in [`Exit::Failed`], keeps its lines.
+//! The latter is done where it is decoded, so that whoever shows it need not think of it. What users'
+//! programs say of themselves, as in [`Exit::Failed`], keeps its lines. Whoever says something cuts it to
+//! what will be read of it, so that it fits into a frame.
 
 use std::borrow::Cow;
 
@@ -11,8 +12,40 @@ use coros_core::remote::{
 };
 use coros_core::{Exit, SwapError};
 
-/// In bytes, of what has many lines.
-const LONG: usize = 32 << 10;
+/// In bytes, of what has many lines; all else has [`MAX_TOLD`].
+const LONG: usize = 16 << 10;
+
+/// As much of a text as is said.
+pub(crate) fn cut(text: &str) -> &str {
+    start(text, MAX_TOLD)
+}
+
+/// As much of an end as is said.
+pub(crate) fn cut_exit(exit: &Exit) -> Exit {
+    match exit {
+        Exit::Failed(why) if why.len() > LONG => Exit::Failed(start(why, LONG).into()),
+        Exit::Panicked(why) if why.len() > LONG => Exit::Panicked(start(why, LONG).into()),
+        exit => exit.clone(),
+    }
+}
+
+/// As much of an error as is said.
+pub(crate) fn cut_carry(error: &CarryError) -> CarryError {
+    let cut = |text: &str| cut(text).to_owned();
+    match error {
+        CarryError::Disconnected(why) => CarryError::Disconnected(cut(why)),
+        CarryError::Codec(error) => CarryError::Codec(CodecError {
+            action: cut(&error.action),
+            type_name: cut(&error.type_name),
+            reason: cut(&error.reason),
+        }),
+        error => error.clone(),
+    }
+}
+
+fn start(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
 
 pub(crate) fn text(of: &str) -> String {
     readable_within(of, MAX_TOLD)

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::report::Came;
 use crate::flags::files::ReceiveFlags;
+use crate::flags::network::Network;
 use crate::log;
 use crate::network::builder;
 use crate::terminal::{Name, one_line, say};
@@ -29,19 +30,20 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<()> {
     if flags.durable {
         folder = folder.durable();
     }
-    let ip = match flags.around.discover {
+    let Network { around, identity } = &flags.network;
+    let ip = match around.discover {
         true => Ipv4Addr::UNSPECIFIED,
         false => Ipv4Addr::LOCALHOST,
     };
     let listen = flags.listen.unwrap_or((ip, PORT).into());
-    let mut builder = builder(&flags.identity)?.listen(listen).files(folder);
-    builder = builder.discover(flags.around.discover);
-    for peer in &flags.around.peer {
+    let mut builder = builder(identity)?.listen(listen).files(folder);
+    builder = builder.discover(around.discover);
+    for peer in &around.peer {
         builder = builder.peer(peer);
     }
     let node = builder.build().await?;
     if !log::tells_of_peers() {
-        say_who_is_not_linked(&node, !flags.around.peer.is_empty());
+        say_who_is_not_linked(&node, !around.peer.is_empty());
     }
     // One that stands for all interfaces can be listened on and not be dialled.
     let endpoint = node.location().endpoint.context("it listens nowhere")?;

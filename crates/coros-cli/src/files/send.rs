@@ -36,8 +36,12 @@ pub(super) fn names_differ(flags: &SendFlags) -> anyhow::Result<()> {
 
 /// Whether all files are there.
 pub(super) async fn run(flags: SendFlags) -> anyhow::Result<bool> {
-    let way = Way::to(&flags.node, &flags.around, "does `coros receive` run there");
-    let node = way.builder(&flags.identity).await?.build().await?;
+    let way = Way::to(
+        &flags.node,
+        &flags.network,
+        "does `coros receive` run there",
+    );
+    let node = way.builder().await?.build().await?;
     let sent = send_all(&node, &way, &flags).await;
     node.close().await;
     sent

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::network::{Around, Identity, Target};
+use super::network::{Network, Target};
 
 /// Send files to a node that takes them, such as `coros receive`
 ///
@@ -53,10 +53,7 @@ pub(crate) struct SendFlags {
     pub(crate) replace: bool,
 
     #[command(flatten)]
-    pub(crate) around: Around,
-
-    #[command(flatten)]
-    pub(crate) identity: Identity,
+    pub(crate) network: Network,
 
     /// Print one JSON object, as --help says, instead of lines
     #[arg(long)]
@@ -110,10 +107,7 @@ pub(crate) struct ReceiveFlags {
     pub(crate) once: bool,
 
     #[command(flatten)]
-    pub(crate) around: Around,
-
-    #[command(flatten)]
-    pub(crate) identity: Identity,
+    pub(crate) network: Network,
 
     /// Print a JSON object a line
     #[arg(long)]

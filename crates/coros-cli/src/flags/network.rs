@@ -46,10 +46,7 @@ pub(crate) struct PeersFlags {
     pub(crate) wait: Duration,
 
     #[command(flatten)]
-    pub(crate) around: Around,
-
-    #[command(flatten)]
-    pub(crate) identity: Identity,
+    pub(crate) network: Network,
 
     /// Print one JSON object, as --help says, instead of a table
     #[arg(long)]
@@ -108,10 +105,7 @@ pub(crate) struct PingFlags {
     pub(crate) timeout: Duration,
 
     #[command(flatten)]
-    pub(crate) around: Around,
-
-    #[command(flatten)]
-    pub(crate) identity: Identity,
+    pub(crate) network: Network,
 
     /// Print JSON objects, as --help says, instead of lines
     #[arg(long)]
@@ -134,6 +128,16 @@ impl FromStr for Target {
             false => Ok(Target::Named(text.to_owned())),
         }
     }
+}
+
+/// The network, and the way into it.
+#[derive(Args, Debug)]
+pub(crate) struct Network {
+    #[command(flatten)]
+    pub(crate) around: Around,
+
+    #[command(flatten)]
+    pub(crate) identity: Identity,
 }
 
 /// From where one gets to know the others.

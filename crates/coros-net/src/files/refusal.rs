@@ -5,8 +5,7 @@ use std::io;
 use coros_core::remote;
 use serde::{Deserialize, Serialize};
 
-/// The longest text that travels, in bytes.
-const MAX_TEXT: usize = 2 << 10;
+use crate::tame;
 
 /// Why one side of a transfer will not go on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -130,9 +129,7 @@ impl Refusal {
 }
 
 fn text(of: &impl ToString) -> String {
-    let mut text = of.to_string();
-    text.truncate(text.floor_char_boundary(MAX_TEXT));
-    text
+    tame::cut(&of.to_string()).to_owned()
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use coros_core::Exit;
 use coros_core::remote::{CarryError, Request};
 
 use super::flow::Waiting;
-use super::texts::{shortened_error, shortened_exit};
 use super::{Output, Phase, Place, Session};
 use crate::outbox::NoRoom;
+use crate::tame;
 use crate::wire::{self, Envelope, Kind};
 
 /// How many coroutines may wait to be released, for want of room: nobody has told of that many
@@ -295,7 +295,7 @@ impl<D, W> Session<D, W> {
 
     /// Answers a deliver of the peer. A long reason is shortened.
     pub fn answer_deliver(&mut self, correlation: u64, result: &Result<(), CarryError>) {
-        let result = result.as_ref().copied().map_err(shortened_error);
+        let result = result.as_ref().copied().map_err(tame::cut_carry);
         self.answer(Kind::Delivered, 0, correlation, |buffer, envelope| {
             wire::write_value(buffer, envelope, &result);
         });
@@ -303,7 +303,7 @@ impl<D, W> Session<D, W> {
 
     /// Answers a watch of the peer. A long reason is shortened.
     pub fn answer_watch(&mut self, correlation: u64, exit: &Exit) {
-        let exit = shortened_exit(exit);
+        let exit = tame::cut_exit(exit);
         self.answer(Kind::Exited, 0, correlation, |buffer, envelope| {
             wire::write_value(buffer, envelope, &exit);
         });
