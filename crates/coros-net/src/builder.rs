@@ -1,5 +1,6 @@
 //! Starting a node.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use crate::Secret;
 use crate::discovery::{
     self, Dns, File, Fixed, HostPort, Multicast, Resolve, Source, SystemResolver,
 };
-use crate::events::Events;
+use crate::events::{self, Events, PeerEvent, Subscriber};
 use crate::files::{self, Folder};
 use crate::greeting;
 use crate::identity::{Authority, Credentials, DEFAULT_NETWORK, NodeCertificate};
@@ -47,6 +48,17 @@ pub struct Builder {
     resolver: Arc<dyn Resolve>,
     discover: bool,
     refusing: bool,
+    subscribers: Subscribers,
+}
+
+/// Who is told of peers from the start.
+#[derive(Default)]
+struct Subscribers(Vec<Subscriber>);
+
+impl fmt::Debug for Subscribers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subscribers({})", self.0.len())
+    }
 }
 
 /// Where other nodes are to be found, as it was given.
@@ -89,6 +101,7 @@ impl Default for Builder {
             resolver: Arc::new(SystemResolver),
             discover: false,
             refusing: false,
+            subscribers: Subscribers::default(),
         }
     }
 }
@@ -321,6 +334,13 @@ impl Builder {
         self
     }
 
+    /// Calls `f` as [`Node::on_peer_event`] does, from the start: nothing that happens while the node is
+    /// built is missed, such as that nobody is where a [`peer`](Builder::peer) was given.
+    pub fn on_peer_event(mut self, f: impl FnMut(PeerEvent) + Send + 'static) -> Self {
+        self.subscribers.0.push(events::calling(f));
+        self
+    }
+
     /// Nodes to have links with: all addresses that a name has, with a port, `name:port`. It is
     /// looked up twice a minute. A headless service of Kubernetes is such a name.
     pub fn dns(mut self, name: impl Into<String>) -> Self {
@@ -394,6 +414,7 @@ impl Builder {
         let config = self.sane_config();
         let mut sources = self.sources()?;
         let (discover, refusing) = (self.discover, self.refusing);
+        let subscribers = std::mem::take(&mut self.subscribers);
         let store = self.folder.take().map(Folder::open).transpose()?;
         let (listen, advertise) = (self.listen, self.advertise);
         let member = (self.member && listen.is_some()).then_some(self.membership);
@@ -416,6 +437,9 @@ impl Builder {
             sources.push(Box::new(multicast.map_err(NodeError::Discover)?));
         }
         let (events, dispatcher) = Events::new();
+        for subscriber in subscribers.0 {
+            events.subscribe(subscriber);
+        }
         let node = Node::start(Inner::new(Start {
             location: Location {
                 node: credentials.node(),

@@ -45,6 +45,14 @@ pub enum PeerEvent {
 /// Whether it wants to be told more.
 pub(crate) type Subscriber = Box<dyn FnMut(PeerEvent) -> bool + Send>;
 
+/// A subscriber that wants all there is.
+pub(crate) fn calling(mut f: impl FnMut(PeerEvent) + Send + 'static) -> Subscriber {
+    Box::new(move |event| {
+        f(event);
+        true
+    })
+}
+
 pub(crate) enum Command {
     Event(PeerEvent),
     /// With those who are there already.

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::builder::Builder;
 use crate::carrier::Import;
 use crate::dormancy::Dormant;
-use crate::events::{Events, PeerEvent};
+use crate::events::{self, Events, PeerEvent};
 use crate::exports::Exports;
 use crate::files::{Files, Store};
 use crate::functions::{Functions, FunctionsInlet};
@@ -220,11 +220,8 @@ impl Node {
     /// `f` runs on a task of the node that calls all subscribers, one after the other: it must not block. While
     /// it does nobody is told of anything, and what happens queues up; when much does, what undoes itself, as
     /// a peer that was lost and has returned, is left out.
-    pub fn on_peer_event(&self, mut f: impl FnMut(PeerEvent) + Send + 'static) {
-        self.inner().events.subscribe(Box::new(move |event| {
-            f(event);
-            true
-        }));
+    pub fn on_peer_event(&self, f: impl FnMut(PeerEvent) + Send + 'static) {
+        self.inner().events.subscribe(events::calling(f));
     }
 
     /// Sends each peer there is, as [`PeerEvent::Joined`], and then each change to a coroutine, in

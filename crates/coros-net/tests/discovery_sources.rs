@@ -58,6 +58,27 @@ async fn a_peer_that_starts_later_is_found_and_found_again() {
     assert_eq!(found.unwrap(), PeerEvent::Joined(again.location()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_is_told_from_the_start_misses_nothing() {
+    let network = SimNetwork::new(1);
+    let [desk, farm] = ["desk", "farm"].map(|name| network.host(name));
+    let there = SocketAddr::from((farm.ip(), 7000));
+    let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let desk = desk.builder().peer(there).member(false);
+    let desk = started(desk.on_peer_event(move |event| drop(sender.send(event)))).await;
+    let unreachable = |event| matches!(event, PeerEvent::Unreachable(at, _) if at == there);
+    assert!(unreachable(next(&mut told).await));
+    let mut late = events(&desk);
+    let farm = started(farm.builder().listen(there).member(false)).await;
+    let joined = PeerEvent::Joined(farm.location());
+    assert_eq!(
+        next(&mut late).await,
+        joined,
+        "it is told of nothing before"
+    );
+    assert_eq!(next(&mut told).await, joined);
+}
+
 #[derive(Clone, Debug, Default)]
 struct Answers(Arc<Mutex<Vec<SocketAddr>>>);
 

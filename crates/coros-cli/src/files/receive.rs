@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Context;
-use coros::net::{Folder, Node, PeerEvent};
+use coros::net::{Builder, Folder, PeerEvent};
 use tokio::sync::mpsc;
 
 use super::report::Came;
@@ -41,10 +41,10 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<()> {
     for peer in &around.peer {
         builder = builder.peer(peer);
     }
-    let node = builder.build().await?;
     if !log::tells_of_peers() {
-        say_who_is_not_linked(&node, !around.peer.is_empty());
+        builder = say_who_is_not_linked(builder, !around.peer.is_empty());
     }
+    let node = builder.build().await?;
     // One that stands for all interfaces can be listened on and not be dialled.
     let endpoint = node.location().endpoint.context("it listens nowhere")?;
     say(&format!(
@@ -61,13 +61,13 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn say_who_is_not_linked(node: &Node, asked_for: bool) {
-    node.on_peer_event(move |event| match event {
+fn say_who_is_not_linked(builder: Builder, asked_for: bool) -> Builder {
+    builder.on_peer_event(move |event| match event {
         PeerEvent::Refused(from, error) => say(&format!("{from} was refused: {error}")),
         // Of one that is found, one endpoint of several may lead nowhere.
         PeerEvent::Unreachable(_, why) if asked_for => {
             say(&format!("trying on: {}", one_line(&why)));
         }
         _ => {}
-    });
+    })
 }
