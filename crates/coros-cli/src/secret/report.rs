@@ -205,7 +205,9 @@ impl fmt::Display for CertificateFolder {
             write!(
                 f,
                 "\nTake the folder to the machine of the node, by a way that nobody else can \
-                 read, and start the node with\n  \
+                 read. There every command that joins the network takes it,\n  \
+                 coros peers --certificate FOLDER --peer HOST:PORT\n\
+                 and so does a program of yours:\n  \
                  Node::builder().certificate(NodeCertificate::load(FOLDER)?)"
             )
         } else {
