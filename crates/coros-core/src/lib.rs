@@ -26,6 +26,7 @@ pub mod swap;
 pub mod sync;
 mod terminate;
 mod thread_pool;
+mod waiting;
 mod wire;
 
 pub use address::{Address, WeakAddress};

@@ -258,6 +258,14 @@ impl Builder {
     ///
     /// As many of each peer, and no less than 1 MiB, may wait here until coroutines take them out of
     /// their mailboxes. Peers know, and make the rest wait where it is.
+    ///
+    /// What a peer can make this node keep at most is four such accounts, each exceeded by one
+    /// message: these two; answers to it that it does not read, as much as the first and no less than
+    /// 1 MiB, beyond which its session ends; and 256 MiB that wait for one of the others, of which
+    /// messages and deliveries of channels, all together, take up to 64 MiB (see
+    /// [`Channel::send`](coros_core::Channel::send)), and
+    /// [answers](coros_core::Reply::send) the rest. So it is 448 MiB by default. Beside it, handles
+    /// are counted and not weighed: a million watches, for one.
     pub fn outbox(mut self, bytes: usize) -> Self {
         self.config.outbox = bytes;
         self

@@ -33,8 +33,8 @@
 //!   and nobody else. Subscribers of a channel are excepted: what their node has taken is spread over
 //!   their mailboxes at once, so one that may be slow needs a mailbox with a bound.
 //!   Messages that one node keeps for another, and of another, are bounded in all
-//!   ([`Builder::outbox`]), and so is, each for itself, what else a peer can make a node keep: answers
-//!   and reports of channels that wait, watches, names. An idle
+//!   ([`Builder::outbox`]), and so is what else a peer can make a node keep: answers and messages of
+//!   channels that wait, in one account, and each for itself watches and names. An idle
 //!   link costs some 26 KB, nearly all of which is for TLS (as `bench/remote` measures it).
 //! - A function is started at most once; how many run for a peer is bounded, and, unless it was
 //!   offered otherwise, they end with its session.

@@ -85,7 +85,8 @@ impl<M: Clone + Send + 'static> Channel<M> {
     ///
     /// Does not wait: a subscriber whose bounded mailbox is full misses the message and is not
     /// counted; [`deliver`](Self::deliver) waits. So do all subscribers of a node for which too
-    /// much waits: 64 MiB of this channel, beyond 1 MiB that is on its way. Whoever sends faster than
+    /// much waits: 64 MiB, of all channels and answers, beyond 1 MiB that is on its way; then a
+    /// warning is logged. Whoever sends faster than
     /// messages travel should deliver one now and then. Zero when the [transform](Self::set_transform) drops the message.
     ///
     /// Coroutines of other nodes are counted when the message is on its way to them, as

@@ -16,7 +16,8 @@ pub enum ChannelError<M> {
     Closed(M),
     /// As much waits for the channel's node as may.
     Full(M),
-    /// As many deliveries of this node wait at the channel's home for subscribers as may.
+    /// As many deliveries of this node wait at the channel's home for subscribers as may: 256, or
+    /// 64 MiB at all channels there.
     TooMany(M),
     /// The channel's home has not answered a delivery in time: nobody knows who has the message.
     TimedOut(M, Duration),

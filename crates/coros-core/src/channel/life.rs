@@ -12,6 +12,7 @@ use super::{Afar, Channel, Inner, State};
 use crate::address::Watch;
 use crate::primitives::lock;
 use crate::remote::{NodeId, OnExit};
+use crate::waiting::{self, Waits};
 use crate::{Exit, names};
 
 /// For how many things that it has asked for one node may wait at a channel.
@@ -158,6 +159,7 @@ impl<M> Drop for Inner<M> {
 pub(super) struct Turn<M> {
     channel: Channel<M>,
     node: Option<NodeId>,
+    _waits: Option<Waits>,
 }
 
 impl<M> Drop for Turn<M> {
@@ -174,8 +176,16 @@ impl<M> Drop for Turn<M> {
 }
 
 impl<M> Channel<M> {
-    /// One more thing for a node to wait for, if it does not wait for too many.
-    pub(super) fn take_turn(&self, node: Option<NodeId>) -> Option<Turn<M>> {
+    /// One more thing of so many bytes for a node to wait for, if it does not wait for too much.
+    pub(super) fn take_turn(&self, node: Option<NodeId>, bytes: usize) -> Option<Turn<M>> {
+        let waits = match node {
+            Some(node) => {
+                let mut waits = waiting::take(node, waiting::CHANNELS)?;
+                waits.add(bytes);
+                Some(waits)
+            }
+            None => None,
+        };
         let mut state = lock(&self.inner.state);
         let taken = state.afar.turns.entry(node).or_default();
         if *taken == MAX_TURNS {
@@ -186,6 +196,7 @@ impl<M> Channel<M> {
         Some(Turn {
             channel: self.clone(),
             node,
+            _waits: waits,
         })
     }
 

@@ -11,7 +11,6 @@ mod error;
 mod inlet;
 mod lent;
 mod right;
-mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,8 +62,8 @@ impl<T: Send + 'static> Reply<T> {
     ///
     /// Never waits. An answer to another node for which there is no room now goes as soon as there
     /// is, in a task of its own. When it cannot be sent, because it is longer than the 16 MiB that
-    /// may travel in one message, its `Serialize` fails, or that node has let 256 MiB of answers
-    /// wait, a warning is logged, and whoever asks gets [`AskError::NoReply`].
+    /// may travel in one message, its `Serialize` fails, or as much waits for that node as may
+    /// (256 MiB, of all answers and messages of channels), a warning is logged, and whoever asks gets [`AskError::NoReply`].
     pub fn send(mut self, answer: T) {
         match self.take() {
             Way::Used => {}

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::waiting;
 use crate::mailbox::oneshot;
 use crate::remote::{BoxFuture, Carrier, CarryError, CodecError, Encode, RemoteId, Request};
+use crate::waiting;
 
 /// Dropped unused, it tells whoever asks that there will be no answer.
 pub(super) enum Right<T> {
@@ -80,16 +80,11 @@ impl Question {
         let Ok(runtime) = Handle::try_current() else {
             return self.lost(&CarryError::Full);
         };
-        let mut length = 0;
-        let delivery = self.carrier.deliver(&self.id, &mut |buffer| {
-            let before = buffer.len();
-            encode(buffer)?;
-            length = buffer.len() - before;
-            Ok(())
-        });
-        let Some(waits) = waiting::take(self.id.location.node, length) else {
+        let Some(mut waits) = waiting::take(self.id.location.node, waiting::MOST) else {
             return self.lost(&CarryError::Full);
         };
+        let encode = &mut |buffer: &mut Vec<u8>| waits.encode(buffer, encode);
+        let delivery = self.carrier.deliver(&self.id, encode);
         runtime.spawn(async move {
             let mut question = self;
             match delivery.await {

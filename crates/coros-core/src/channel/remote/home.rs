@@ -20,6 +20,7 @@ use crate::mailbox::oneshot;
 use crate::primitives::{Mutex, lock};
 use crate::remote::{self, BoxFuture, Carrier, CarryError, CodecError, Inlet, Message, RemoteId};
 use crate::reply::{AskError, Reply};
+use crate::waiting;
 
 /// What a relay knows of its home.
 pub(crate) struct Home<M> {
@@ -126,7 +127,7 @@ impl<M> Home<M> {
     /// Not lost when much waits for the home's node.
     fn tell(&self, up: &Up<&M, M>) -> Result<(), CarryError> {
         let encode = &mut |buffer: &mut Vec<u8>| (self.codec.encode)(up, buffer);
-        self.line.send_certainly(encode, ())
+        self.line.send_or_wait(waiting::MOST, encode, ())
     }
 
     /// Whether the request is on its way.
@@ -391,7 +392,8 @@ impl<M: Clone + Send + 'static> Channel<M> {
         let way = Way::Mine((home.codec.inlet)(Arc::clone(&inlet)));
         let up = Up::Report(way, report);
         let encode = &mut |buffer: &mut Vec<u8>| (home.codec.encode)(&up, buffer);
-        home.line.send_certainly(encode, Arc::clone(&inlet))?;
+        home.line
+            .send_or_wait(waiting::MOST, encode, Arc::clone(&inlet))?;
         home.reported(&inlet, report);
         if new && let Some(runtime) = home.line.runtime() {
             runtime.spawn(follow::report_changes(

@@ -33,7 +33,7 @@ impl<M: Message + Clone> Inlet for ChannelInlet<M> {
 
     fn receive(&self, payload: &[u8]) -> Result<(), CarryError> {
         let up = remote::decode(payload).map_err(super::home::named_after::<M>)?;
-        self.take(up)
+        self.take(up, payload.len())
     }
 
     fn deliver(&self, payload: &[u8]) -> BoxFuture<Result<(), CarryError>> {
@@ -53,7 +53,7 @@ impl<M: Message + Clone> Inlet for ChannelInlet<M> {
 }
 
 impl<M: Message + Clone> ChannelInlet<M> {
-    fn take(&self, up: Up<M, M>) -> Result<(), CarryError> {
+    fn take(&self, up: Up<M, M>, bytes: usize) -> Result<(), CarryError> {
         let channel = &self.0;
         match up {
             Up::Send(message) => drop(channel.send(message).map_err(|_| CarryError::Closed)?),
@@ -62,7 +62,10 @@ impl<M: Message + Clone> ChannelInlet<M> {
                 n,
                 limit,
                 reply,
-            } => self.start_delivery(message, n, limit, reply),
+            } => {
+                let turn = channel.take_turn(sender(), bytes);
+                self.start_delivery(turn, message, n, limit, reply);
+            }
             Up::Report(way, report) => match way {
                 // A node speaks for itself alone.
                 Way::To(id, carrier) if sender() == Some(id.location.node) => {
@@ -80,7 +83,9 @@ impl<M: Message + Clone> ChannelInlet<M> {
             Up::Unsubscribe(coroutine) => {
                 channel.unsubscribe(&coroutine);
             }
-            Up::SubscribeChannel(other, reply) => self.subscribe_channel(&other, reply),
+            Up::SubscribeChannel(other, reply) => {
+                self.subscribe_channel(channel.take_turn(sender(), bytes), &other, reply);
+            }
             Up::UnsubscribeChannel(other) => {
                 channel.unsubscribe_channel(&other);
             }
@@ -89,7 +94,7 @@ impl<M: Message + Clone> ChannelInlet<M> {
             }
             Up::Count(reply) => reply.send(channel.subscribers() as u64),
             Up::Below(reply) => {
-                if let Some(turn) = channel.take_turn(sender()) {
+                if let Some(turn) = channel.take_turn(sender(), bytes) {
                     let channel = channel.clone();
                     tokio::spawn(async move {
                         if let Some(mut below) = channel.below().await {
@@ -110,8 +115,15 @@ impl<M: Message + Clone> ChannelInlet<M> {
     }
 
     /// Delivers at once where nothing has to be waited for, so that what comes next comes after it.
-    fn start_delivery(&self, message: M, n: u64, limit: Duration, reply: Reply<Delivered>) {
-        let Some(turn) = self.0.take_turn(sender()) else {
+    fn start_delivery(
+        &self,
+        turn: Option<Turn<M>>,
+        message: M,
+        n: u64,
+        limit: Duration,
+        reply: Reply<Delivered>,
+    ) {
+        let Some(turn) = turn else {
             return reply.send(Delivered::TooMany);
         };
         let channel = self.0.clone();
@@ -124,9 +136,13 @@ impl<M: Message + Clone> ChannelInlet<M> {
         });
     }
 
-    fn subscribe_channel(&self, other: &Channel<M>, reply: Reply<Result<bool, SubscribeError>>) {
+    fn subscribe_channel(
+        &self,
+        turn: Option<Turn<M>>,
+        other: &Channel<M>,
+        reply: Reply<Result<bool, SubscribeError>>,
+    ) {
         let channel = &self.0;
-        let turn = channel.take_turn(sender());
         let Some(turn) = turn.filter(|_| channel.has_room_for_afar()) else {
             let error = SubscribeError::refused(channel, other, "too much is asked of it");
             return reply.send(Err(error));
@@ -253,7 +269,7 @@ impl<M: Message + Clone> Inlet for RelayInlet<M> {
             return Err(CarryError::Closed);
         }
         let down = remote::decode(payload).map_err(super::home::named_after::<M>)?;
-        from_home(&Channel { inner }, down);
+        from_home(&Channel { inner }, down, payload.len());
         Ok(())
     }
 
@@ -287,8 +303,12 @@ impl<M: Message + Clone> Inlet for RelayInlet<M> {
     }
 }
 
-/// A message from the home, for the subscribers at a relay.
-pub(super) fn from_home<M: Clone + Send + 'static>(relay: &Channel<M>, down: Down<M, M>) {
+/// A message of so many bytes from the home, for the subscribers at a relay.
+pub(super) fn from_home<M: Clone + Send + 'static>(
+    relay: &Channel<M>,
+    down: Down<M, M>,
+    bytes: usize,
+) {
     match down {
         Down::Message(message) => {
             relay.spread(message, &mut Sending);
@@ -299,7 +319,7 @@ pub(super) fn from_home<M: Clone + Send + 'static>(relay: &Channel<M>, down: Dow
             reply,
         } => {
             // Spread among some, it could not be sent again for the others.
-            let Some(turn) = relay.take_turn(sender()) else {
+            let Some(turn) = relay.take_turn(sender(), bytes) else {
                 return reply.send(Delivered::TooMany);
             };
             let mut delivering = Delivering::until(deadline(limit));

@@ -12,6 +12,7 @@ use crate::channel::life::MAX_TURNS;
 use crate::mailbox::oneshot;
 use crate::remote::{self, BoxFuture, Carrier, CarryError, Encode, OnExit, RemoteId};
 use crate::reply::Reply;
+use crate::waiting;
 
 /// For how long a delivery that was refused waits before it is tried again, at first and at most.
 const AGAIN: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
@@ -83,20 +84,25 @@ impl Line {
         })
     }
 
-    /// Sends what must not be lost because too much waits for the node: then it waits as well.
+    /// Sends, or lets it wait when there is no room, behind what waits already, unless `most` does.
     /// `keep` lives until it is sent.
-    pub(super) fn send_certainly(
+    pub(super) fn send_or_wait(
         &self,
+        most: usize,
         encode: Encode<'_>,
         keep: impl Send + 'static,
     ) -> Result<(), CarryError> {
         match self.carrier.send(&self.id, &mut *encode) {
             Err(CarryError::Full) => {
-                let delivery = self.carrier.deliver(&self.id, encode);
                 let runtime = self.runtime().ok_or(CarryError::Full)?;
+                let waits = waiting::take(self.id.location.node, most);
+                let mut waits = waits.ok_or(CarryError::Full)?;
+                let encode = &mut |buffer: &mut Vec<u8>| waits.encode(buffer, &mut *encode);
+                let delivery = self.carrier.deliver(&self.id, encode);
                 runtime.spawn(async move {
+                    // If it does not arrive, the session is over.
                     let _ = delivery.await;
-                    drop(keep);
+                    drop((waits, keep));
                 });
                 Ok(())
             }

@@ -15,6 +15,7 @@ use crate::mailbox::oneshot;
 use crate::primitives::{AtomicUsize, Mutex, lock};
 use crate::remote::{self, BoxFuture, Carrier, CarryError, CodecError, Message, NodeId, RemoteId};
 use crate::reply::Reply;
+use crate::waiting;
 
 type EncodeDown<M> = fn(&Down<&M, M>, &mut Vec<u8>) -> Result<(), CodecError>;
 
@@ -25,40 +26,8 @@ pub(crate) struct RelayEntry<M> {
     report: Mutex<Report>,
     /// How many subscribers in all it has been told of.
     told: AtomicUsize,
-    waiting: Arc<Waiting>,
     /// How many messages in a row did not go there.
     missed: AtomicUsize,
-}
-
-/// So many bytes of messages may wait for a relay: it takes them out at once and spreads them, so
-/// they wait for the network alone.
-const MAX_WAITING: usize = 64 << 20;
-
-/// What each one that waits costs besides.
-const EACH: usize = 512;
-
-/// Bytes that wait.
-#[derive(Default)]
-struct Waiting(AtomicUsize);
-
-impl Waiting {
-    fn is_full(&self) -> bool {
-        self.0.load(Relaxed) >= MAX_WAITING
-    }
-
-    /// So many more, until what this gives is dropped.
-    fn add(self: &Arc<Self>, bytes: usize) -> Waits {
-        self.0.fetch_add(bytes, Relaxed);
-        Waits(Arc::clone(self), bytes)
-    }
-}
-
-struct Waits(Arc<Waiting>, usize);
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(self.1, Relaxed);
-    }
 }
 
 impl<M> RelayEntry<M> {
@@ -73,7 +42,6 @@ impl<M> RelayEntry<M> {
             },
             report: Mutex::new(report),
             told: AtomicUsize::new(usize::MAX),
-            waiting: Arc::default(),
             missed: AtomicUsize::new(0),
         }
     }
@@ -115,11 +83,9 @@ impl<M> RelayEntry<M> {
 
     /// Sends the node its copy; whether it is on its way.
     pub(crate) fn send(&self, message: &M) -> bool {
-        let down = Down::Message(message);
-        let sent = match self.send_down(&down) {
-            Err(CarryError::Full) => self.send_later(&down),
-            sent => sent,
-        };
+        let encode = &mut |buffer: &mut Vec<u8>| (self.encode)(&Down::Message(message), buffer);
+        // A relay takes messages out at once and spreads them: they wait for the network alone.
+        let sent = self.line.send_or_wait(waiting::CHANNELS, encode, ());
         let node = &self.line.id.location;
         match sent {
             Ok(()) => {
@@ -139,28 +105,6 @@ impl<M> RelayEntry<M> {
         }
     }
 
-    /// Sends when there is room, behind what waits already.
-    fn send_later(&self, down: &Down<&M, M>) -> Result<(), CarryError> {
-        let runtime = self.line.runtime().ok_or(CarryError::Full)?;
-        if self.waiting.is_full() {
-            return Err(CarryError::Full);
-        }
-        let mut length = EACH;
-        let delivery = self.line.deliver(&mut |buffer| {
-            let before = buffer.len();
-            (self.encode)(down, buffer)?;
-            length += buffer.len() - before;
-            Ok(())
-        });
-        let waits = self.waiting.add(length);
-        runtime.spawn(async move {
-            // If it does not arrive, the session is over, and the relay gone.
-            let _ = delivery.await;
-            drop(waits);
-        });
-        Ok(())
-    }
-
     /// Tells how many subscribers there are in all, if that is news. False when it has to be
     /// tried again.
     pub(super) fn tell_total(&self, total: usize) -> bool {
@@ -177,8 +121,11 @@ impl<M> RelayEntry<M> {
     /// The channel has been closed; told behind all messages, so that none is lost.
     pub(crate) fn tell_closed(&self) {
         let encode = &mut |buffer: &mut Vec<u8>| (self.encode)(&Down::Closed, buffer);
-        // Where nobody can be told, the session is over.
-        let _ = self.line.send_certainly(encode, ());
+        // Where nobody can be told, the session is over, or that node reads nothing.
+        if let Err(error) = self.line.send_or_wait(waiting::MOST, encode, ()) {
+            let node = &self.line.id.location;
+            tracing::debug!("{node} was not told that a channel is closed: {error}");
+        }
     }
 }
 
