@@ -441,7 +441,8 @@ impl<M: Send + 'static> Address<M> {
         }
     }
 
-    /// Waits until the coroutine has ended, and says why. Resolves at once if it has.
+    /// Waits until the coroutine has ended, and says why. Resolves at once if it has, and with
+    /// [`Exit::Unwatched`] if too many ends are waited for: see [`Context::monitor`].
     ///
     /// # Cancel safety
     /// Dropping the future is harmless.
@@ -450,7 +451,8 @@ impl<M: Send + 'static> Address<M> {
     }
 
     /// Calls `f` once when the coroutine has ended, at once if it has; with
-    /// [`Exit::Disconnected`] when the link to its node is lost.
+    /// [`Exit::Disconnected`] when the link to its node is lost, and [`Exit::Unwatched`] as
+    /// [`Context::monitor`] says.
     ///
     /// `f` runs where the coroutine ends, on a thread of the runtime: it must not block. A panic
     /// in it is logged. [`Context::monitor`] sends a message instead.

@@ -166,6 +166,10 @@ impl<M: Send + 'static> Context<M> {
     /// ended: once, at once if it has ended already, with
     /// [`Exit::Disconnected`](crate::Exit::Disconnected) if the link to its node is lost.
     ///
+    /// Of one other node 1,048,576 ends are waited for at a time. Beyond that the reason is
+    /// [`Exit::Unwatched`](crate::Exit::Unwatched), at once: the other one may well run, and can be
+    /// monitored when others have ended or their monitors were [cancelled](Monitor::cancel).
+    ///
     /// The message goes in even if this coroutine's mailbox is bounded and full. Until it comes,
     /// the monitor counts as an address of this coroutine.
     ///

@@ -31,6 +31,9 @@ pub enum Exit {
     Terminated,
     /// The link to the coroutine's node was lost; whether the coroutine still runs is unknown.
     Disconnected,
+    /// No reason at all: this node waits for the ends of as many coroutines of that node as it may,
+    /// 1,048,576, so nobody will tell how this one ends.
+    Unwatched,
 }
 
 impl Exit {
@@ -38,6 +41,11 @@ impl Exit {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         matches!(self, Exit::Finished)
+    }
+
+    /// Whether the coroutine is known to have ended.
+    pub(crate) fn is_certain(&self) -> bool {
+        !matches!(self, Exit::Disconnected | Exit::Unwatched)
     }
 }
 
@@ -49,6 +57,9 @@ impl fmt::Display for Exit {
             Exit::Panicked(why) => write!(f, "panicked: {why}"),
             Exit::Terminated => f.write_str("terminated"),
             Exit::Disconnected => f.write_str("disconnected"),
+            Exit::Unwatched => f.write_str(
+                "not watched: as many ends of coroutines of its node are waited for as may be",
+            ),
         }
     }
 }

@@ -240,7 +240,8 @@ pub trait Carrier: Send + Sync + 'static {
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>>;
 
     /// Calls `on_exit` once: when the coroutine ends, at once if it has ended, with
-    /// [`Exit::Disconnected`] when the link is lost. What takes that back is no handle of the
+    /// [`Exit::Disconnected`] when the link is lost, with [`Exit::Unwatched`] when as many ends are
+    /// waited for as may be. What takes that back is no handle of the
     /// coroutine; `None` when there is nothing to take back.
     fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch>;
 

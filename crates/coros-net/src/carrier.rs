@@ -178,12 +178,13 @@ impl Peer {
     fn watch_in(&self, only: Option<u64>, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
         let mut on_exit = Some(on_exit);
         let watched = self.reach_in(only, |session, _| {
-            let on_exit = on_exit.take();
+            let on_exit = on_exit.take_if(|_| session.may_watch());
             on_exit.map(|on_exit| session.watch(to.coroutine, on_exit))
         });
         let Ok(Some(number)) = watched else {
             if let Some(on_exit) = on_exit {
-                tell(on_exit, Exit::Disconnected);
+                let why = watched.map_or(Exit::Disconnected, |_| Exit::Unwatched);
+                tell(on_exit, why);
             }
             return None;
         };

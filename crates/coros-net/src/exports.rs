@@ -26,11 +26,10 @@ use coros_core::Exit;
 use coros_core::remote::{Carrier, Inlet, NodeId, RemoteId};
 
 use crate::id_hash::IdHash;
+use crate::wire::MAX_WATCHES;
 
 /// How many ended coroutines' exits are remembered for those who watch too late.
 const REMEMBERED: usize = 4096;
-/// How many ends one peer may wait for.
-const MAX_WATCHES: usize = 1 << 20;
 
 #[derive(Default)]
 pub(crate) struct Exports {
@@ -266,7 +265,8 @@ impl Exports {
     /// [does not want to know](Exports::unwatch) any more. The session must not end meanwhile.
     ///
     /// # Errors
-    /// It has ended, or never was: gives back how, if that is known, and who is to be told.
+    /// It has ended, or never was, or the peer waits for too many: gives back who is to be told, and
+    /// what. A peer that heeds too many keeps what it has passed on for longer than it needs to.
     pub(crate) fn watch(
         &self,
         id: u64,
@@ -274,12 +274,12 @@ impl Exports {
         number: u64,
         heeds: bool,
         tell: Watcher,
-    ) -> Result<(), NotWatched> {
+    ) -> Result<(), (Watcher, Exit)> {
         let mut table = self.write();
         if !table.entries.contains_key(&id) && !table.watched.contains(&id) {
             // That it has ended is certain; how is no longer known.
             let exit = table.exits.get(&id).cloned();
-            return Err(NotWatched::Ended(tell, exit.unwrap_or(Exit::Disconnected)));
+            return Err((tell, exit.unwrap_or(Exit::Disconnected)));
         }
         // Whoever watches has an address, perhaps from a third node, and releases it.
         if let Some(entry) = table.entries.get_mut(&id)
@@ -289,7 +289,10 @@ impl Exports {
         }
         let watches = table.counts(heeds).entry(peer).or_default();
         if *watches == MAX_WATCHES {
-            return Err(NotWatched::TooMany);
+            return match heeds {
+                true => Ok(()),
+                false => Err((tell, Exit::Unwatched)),
+            };
         }
         *watches += 1;
         let watchers = table.watchers.entry(id).or_default();
@@ -425,14 +428,6 @@ impl Exports {
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Why nobody will be told of an end.
-pub(crate) enum NotWatched {
-    /// It has come already.
-    Ended(Watcher, Exit),
-    /// The peer waits for as many as it may.
-    TooMany,
 }
 
 impl Table {

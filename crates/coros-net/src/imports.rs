@@ -15,6 +15,8 @@ use std::sync::{Arc, Weak};
 #[derive(Debug)]
 pub(crate) struct Imports<T> {
     slots: BTreeMap<u64, Slot<T>>,
+    /// As many there were at once in this session.
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -34,6 +36,7 @@ impl<T> Imports<T> {
     pub(crate) fn new() -> Self {
         Imports {
             slots: BTreeMap::new(),
+            most: 0,
         }
     }
 
@@ -43,11 +46,13 @@ impl<T> Imports<T> {
             shared: Weak::new(),
             named: 0,
         });
-        slot.shared.upgrade().unwrap_or_else(|| {
+        let shared = slot.shared.upgrade().unwrap_or_else(|| {
             let shared = make();
             slot.shared = Arc::downgrade(&shared);
             shared
-        })
+        });
+        self.most = self.most.max(self.slots.len());
+        shared
     }
 
     /// [`get`](Imports::get) for a message that names the coroutine. What it gives has to live
@@ -76,6 +81,12 @@ impl<T> Imports<T> {
         for slot in self.slots.values_mut() {
             slot.named = 0;
         }
+        self.most = self.slots.len();
+    }
+
+    /// Of how many coroutines there were handles at once in this session.
+    pub(crate) fn most(&self) -> usize {
+        self.most
     }
 
     /// How many coroutines there are handles of.

@@ -74,6 +74,9 @@ pub const MAX_MESSAGE: usize = 16 << 20;
 pub const FILES: u64 = 1;
 /// What may be under way to one coroutine, or wait in its mailbox, of one node.
 pub const WINDOW: usize = 1 << 20;
+/// How many ends one node may wait for at another: a further [`Kind::Watch`] is answered with
+/// [`Exit::Unwatched`](coros_core::Exit::Unwatched).
+pub const MAX_WATCHES: usize = 1 << 20;
 /// The longest payload of a frame that is not a message.
 pub const MAX_CONTROL: usize = 64 << 10;
 

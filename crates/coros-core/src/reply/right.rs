@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::Exit;
 use crate::mailbox::oneshot;
 use crate::remote::{BoxFuture, Carrier, CarryError, CodecError, Encode, RemoteId, Request};
 use crate::waiting;
@@ -68,9 +69,11 @@ impl Question {
         let (id, carrier) = (self.id.clone(), Arc::clone(&self.carrier));
         Box::pin(async move {
             let (tell, told) = tokio::sync::oneshot::channel();
-            carrier.watch(&id, Box::new(move |_| drop(tell)));
-            // Told by being dropped.
-            let _: Result<(), _> = told.await;
+            carrier.watch(&id, Box::new(move |exit| drop(tell.send(exit))));
+            if told.await == Ok(Exit::Unwatched) {
+                // Nobody will tell.
+                std::future::pending::<()>().await;
+            }
         })
     }
 

@@ -9,7 +9,7 @@ use coros_core::remote::{Carrier, CarryError, Inlet, NodeId};
 
 use super::{Peer, Pinged, State};
 use crate::carrier::Import;
-use crate::exports::{NotWatched, Watcher};
+use crate::exports::Watcher;
 use crate::naming::{Naming, Passed};
 use crate::session::{Input, Place, Session};
 use crate::wire;
@@ -56,7 +56,7 @@ impl Peer {
             // The peer is to know also if the link has been closed, because it was idle.
             state.input(Input::Wake);
             if let Some(session) = &mut state.session {
-                session.release(coroutine, named);
+                session.release(coroutine, named, state.imports.most());
             }
         });
     }
@@ -206,16 +206,8 @@ impl Peer {
                 return None;
             }
             let exports = &self.node.exports;
-            match exports.watch(coroutine, self.id, number, heeds, tell) {
-                Ok(()) => None,
-                // It keeps what it has passed on for longer than it needs to.
-                Err(NotWatched::TooMany) if heeds => None,
-                Err(NotWatched::TooMany) => {
-                    state.input(Input::Refuse("it waits for too many ends".to_owned()));
-                    None
-                }
-                Err(NotWatched::Ended(tell, exit)) => Some((tell, exit)),
-            }
+            let watched = exports.watch(coroutine, self.id, number, heeds, tell);
+            watched.err()
         });
         if let Some((tell, exit)) = not_watched {
             tell(exit);
@@ -273,5 +265,85 @@ impl State {
     /// Whether this session goes on.
     pub(super) fn is_in(&self, epoch: u64) -> bool {
         self.epoch == epoch && self.session.as_ref().is_some_and(Session::is_open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use coros_core::remote::{OnExit, RESERVED, RemoteId};
+    use coros_core::{Address, Context, Exit};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::peer::tasks::tests::linked;
+
+    /// More than may wait to be released.
+    const CROWD: u64 = (1 << 20) + 1;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_keeps_many_handles_may_drop_them_at_once() {
+        let (_nodes, peer, _link) = linked().await;
+        let epoch = peer.lock().epoch;
+        let kept: Vec<_> = (0..CROWD).map(|n| peer.import(RESERVED + n)).collect();
+        drop(kept);
+        assert!(peer.lock().is_in(epoch));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(peer.lock().is_in(epoch), "nor does the peer mind");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_names_without_end_and_does_not_read_is_refused() {
+        let (_nodes, peer, _link) = linked().await;
+        let epoch = peer.lock().epoch;
+        for n in 0..CROWD + 1 {
+            assert!(peer.lock().is_in(epoch));
+            drop(peer.import(RESERVED + n));
+        }
+        assert!(!peer.lock().is_in(epoch));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_watch_too_many_is_refused_and_no_other() {
+        let (nodes, peer, _link) = linked().await;
+        let epoch = peer.lock().epoch;
+        let coro = coros_core::spawn(async |mut me: Context<()>| me.receive().await);
+        let bytes = nodes[1].encode(&coro.address()).expect("it can travel");
+        let remote: Address<()> = nodes[0].decode(&bytes).expect("it is one");
+        let id = RemoteId {
+            location: nodes[1].location(),
+            coroutine: coro.id(),
+        };
+        let (first, mut ended) = oneshot::channel();
+        drop(peer.watch(&id, Box::new(|exit| drop(first.send(exit)))));
+        let mut last = None;
+        for _ in 1..wire::MAX_WATCHES {
+            last = peer.watch(&id, Box::new(|_| ()));
+        }
+        assert_eq!(remote.exit().await, Exit::Unwatched);
+        let refused = async |exit: oneshot::Receiver<Exit>| exit.await.expect("it is told");
+
+        // Whoever does not count himself is refused by the other side.
+        let (tell, told) = oneshot::channel();
+        let tell: OnExit = Box::new(|exit| drop(tell.send(exit)));
+        peer.with(|state| {
+            let session = state.session.as_mut().expect("it has one");
+            assert!(!session.may_watch());
+            session.watch(id.coroutine, tell);
+        });
+        assert_eq!(refused(told).await, Exit::Unwatched);
+        assert!(peer.lock().is_in(epoch), "the session goes on");
+        assert!(ended.try_recv().is_err());
+
+        let unwatch = last.expect("it is watched");
+        assert!(unwatch());
+        let watched = remote.exit();
+        tokio::pin!(watched);
+        let early = tokio::time::timeout(Duration::ZERO, &mut watched).await;
+        assert!(early.is_err(), "it runs");
+        remote.send(()).expect("there is room");
+        assert_eq!(watched.await, Exit::Finished);
+        assert_eq!(refused(ended).await, Exit::Finished);
     }
 }

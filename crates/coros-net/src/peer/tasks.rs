@@ -258,7 +258,7 @@ impl Peer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use coros_core::{Address, Context};
@@ -268,7 +268,7 @@ mod tests {
     use crate::sim::SimNetwork;
 
     /// Two nodes with a link that is idle; the peer as the first has it, and its link.
-    async fn linked() -> ([crate::Node; 2], Arc<Peer>, Ticket) {
+    pub(in crate::peer) async fn linked() -> ([crate::Node; 2], Arc<Peer>, Ticket) {
         let network = SimNetwork::new(1);
         let build = async |name| {
             let builder = network.host(name).builder().member(false);

@@ -11,8 +11,8 @@ use crate::outbox::NoRoom;
 use crate::tame;
 use crate::wire::{self, Envelope, Kind};
 
-/// How many coroutines may wait to be released, for want of room: nobody has told of that many
-/// who reads.
+/// How many coroutines may wait to be released, for want of room, beside as many as there were
+/// handles of at once: nobody tells of more who reads.
 const MAX_RELEASED: usize = 1 << 20;
 /// Room for so many is kept.
 const KEEP_RELEASED: usize = 1 << 10;
@@ -154,7 +154,14 @@ impl<D, W> Session<D, W> {
         self.receipts.credit(now, target, bytes);
     }
 
-    /// Asks to be told when a coroutine ends; the number of the watch.
+    /// Whether one more end may be waited for.
+    #[must_use]
+    pub fn may_watch(&self) -> bool {
+        self.watches.len() < wire::MAX_WATCHES
+    }
+
+    /// Asks to be told when a coroutine ends; the number of the watch. The peer refuses more than
+    /// it [may](Self::may_watch).
     pub fn watch(&mut self, target: u64, watcher: W) -> u64 {
         self.watch_by(Kind::Watch, target, watcher)
     }
@@ -232,12 +239,13 @@ impl<D, W> Session<D, W> {
     }
 
     /// Says that there are no handles of a coroutine of the peer any more, after so many messages
-    /// that named it; behind all messages that are queued, which may be for it or name it.
-    pub fn release(&mut self, coroutine: u64, named: u64) {
+    /// that named it; behind all messages that are queued, which may be for it or name it. There
+    /// were handles of so many at once: who keeps them may drop them at once.
+    pub fn release(&mut self, coroutine: u64, named: u64, most: usize) {
         if !self.is_open() {
             return;
         }
-        if self.released.len() == MAX_RELEASED {
+        if self.released.len() >= most.saturating_add(MAX_RELEASED) {
             return self.refuse("it does not read what is released".into());
         }
         self.idle.used();

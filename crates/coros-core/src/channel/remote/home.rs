@@ -13,7 +13,6 @@ use super::inlet::RelayInlet;
 use super::line::{Asking, Line};
 use super::relays::{self, Key};
 use super::wire::{Below, Report, Up, Way};
-use crate::Exit;
 use crate::channel::deliver::time_afar;
 use crate::channel::{Channel, ChannelError, Inner, SubscribeError};
 use crate::mailbox::oneshot;
@@ -336,7 +335,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
             let Some(home) = &inner.home else { return };
             lock(&home.state).watching = false;
             // Those who have subscribed are released when the home says so, behind its messages.
-            if exit != Exit::Disconnected {
+            if exit.is_certain() {
                 inner.closed.store(true, Relaxed);
                 inner.changed.notify_waiters();
             }

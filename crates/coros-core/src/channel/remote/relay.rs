@@ -227,7 +227,7 @@ fn relay_ended<M: Send + 'static>(inner: &Arc<Inner<M>>, node: NodeId, inlet: u6
         let mut state = lock(&inner.state);
         match state.subscribers.relays.get(&node).cloned() {
             // Another has taken its place meanwhile.
-            Some(entry) if entry.inlet() != inlet && *exit != Exit::Disconnected => Some(entry),
+            Some(entry) if entry.inlet() != inlet && exit.is_certain() => Some(entry),
             known => {
                 state.afar.watched.remove(&node);
                 if known.is_some() {
@@ -238,7 +238,10 @@ fn relay_ended<M: Send + 'static>(inner: &Arc<Inner<M>>, node: NodeId, inlet: u6
             }
         }
     };
-    drop(removed);
+    // A relay whose end nobody tells cannot stay.
+    if let Some(entry) = removed.filter(|_| *exit == Exit::Unwatched) {
+        entry.tell_closed();
+    }
     match next {
         Some(entry) => watch(inner, &entry),
         None => inner.changed.notify_waiters(),
