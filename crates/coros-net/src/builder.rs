@@ -438,15 +438,15 @@ impl Builder {
         };
         let outward = listener.as_ref().map(|listener| listener.outward());
         let endpoint = advertise.or(outward);
-        if discover {
-            let listening = listener.as_ref().map(|listener| listener.endpoint());
-            let (network, id) = (credentials.network(), credentials.node());
-            let multicast = Multicast::start(network, id, listening);
-            sources.push(Box::new(multicast.map_err(NodeError::Discover)?));
-        }
         let (events, dispatcher) = Events::new();
         for subscriber in subscribers.0 {
             events.subscribe(subscriber);
+        }
+        if discover {
+            let listening = listener.as_ref().map(|listener| listener.endpoint());
+            let (network, id) = (credentials.network(), credentials.node());
+            let multicast = Multicast::start(network, id, listening, events.clone());
+            sources.push(Box::new(multicast.map_err(NodeError::Discover)?));
         }
         let node = Node::start(Inner::new(Start {
             location: Location {

@@ -24,7 +24,8 @@ pub(super) const SERVICE: &str = "_coros._tcp.local.";
 /// Of what is announced; others are for other versions.
 const VERSION: &str = "1";
 
-/// So many nodes are looked at; all others on a local network can be learnt of from them.
+/// So many nodes are looked at; all others on a local network can be learnt of from them. One more
+/// takes the place of any that is not known: strangers who invent nodes keep no node out for long.
 const INSTANCES: usize = 512;
 /// So many endpoints of one of them.
 const ENDPOINTS: usize = 8;
@@ -96,10 +97,10 @@ impl Announced {
         }
     }
 
-    /// Whether the endpoints may have changed.
-    pub(super) fn handle(&mut self, event: ServiceEvent) -> bool {
+    /// Whether the endpoints may have changed. Those who are `known` have shown who they are.
+    pub(super) fn handle(&mut self, event: ServiceEvent, known: impl Fn(NodeId) -> bool) -> bool {
         match event {
-            ServiceEvent::ServiceResolved(service) => self.resolved(&service),
+            ServiceEvent::ServiceResolved(service) => self.resolved(&service, known),
             ServiceEvent::ServiceRemoved(_, name) => {
                 instance(&name).is_some_and(|id| self.instances.remove(&id).is_some())
             }
@@ -107,7 +108,7 @@ impl Announced {
         }
     }
 
-    fn resolved(&mut self, service: &ResolvedService) -> bool {
+    fn resolved(&mut self, service: &ResolvedService, known: impl Fn(NodeId) -> bool) -> bool {
         let says = |key| service.get_property_val_str(key);
         let ours = says("v") == Some(VERSION) && says("net") == Some(&*self.tag);
         let Some(id) = instance(service.get_fullname()) else {
@@ -117,7 +118,10 @@ impl Announced {
             return false;
         }
         if self.instances.len() >= INSTANCES && !self.instances.contains_key(&id) {
-            return false;
+            let Some(loser) = self.loser(known) else {
+                return false;
+            };
+            self.instances.remove(&loser);
         }
         let addresses = service.addresses.iter();
         let mut endpoints: BTreeSet<_> = addresses
@@ -128,6 +132,15 @@ impl Announced {
         }
         let before = self.instances.insert(id, endpoints.clone());
         before.is_none_or(|before| before != endpoints)
+    }
+
+    /// A random one of those who are not known.
+    fn loser(&self, known: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        // Without random numbers there is no TLS either.
+        let (random, len) = (getrandom::u64().unwrap_or_default(), self.instances.len());
+        let start = (random % len.max(1) as u64) as usize;
+        let mut all = self.instances.keys().cycle().skip(start).take(len).copied();
+        all.find(|id| !known(*id))
     }
 
     /// Where they are. Nobody is believed to be where somebody else says that he is.
@@ -191,6 +204,10 @@ mod tests {
 
     const PORT: u16 = 7340;
 
+    fn handle(announced: &mut Announced, event: ServiceEvent) -> bool {
+        announced.handle(event, |_| false)
+    }
+
     fn announced() -> Announced {
         Announced::new("weather", NodeId(1))
     }
@@ -225,29 +242,38 @@ mod tests {
     #[test]
     fn who_is_of_the_network_is_found_until_he_leaves() {
         let mut announced = announced();
-        assert!(announced.handle(resolved("weather", 2, &["10.0.0.2"])));
+        assert!(handle(
+            &mut announced,
+            resolved("weather", 2, &["10.0.0.2"])
+        ));
         assert!(
-            !announced.handle(resolved("weather", 2, &["10.0.0.2"])),
+            !handle(&mut announced, resolved("weather", 2, &["10.0.0.2"])),
             "no news"
         );
-        assert!(!announced.handle(resolved("climate", 3, &["10.0.0.3"])));
+        assert!(!handle(
+            &mut announced,
+            resolved("climate", 3, &["10.0.0.3"])
+        ));
         assert!(
-            !announced.handle(resolved("weather", 1, &["10.0.0.1"])),
+            !handle(&mut announced, resolved("weather", 1, &["10.0.0.1"])),
             "itself"
         );
-        assert!(announced.handle(resolved("weather", 4, &["10.0.0.4", "fd00::4"])));
+        assert!(handle(
+            &mut announced,
+            resolved("weather", 4, &["10.0.0.4", "fd00::4"])
+        ));
         assert_eq!(
             endpoints(&announced),
             ["10.0.0.2:7340", "10.0.0.4:7340", "[fd00::4]:7340"]
         );
         assert!(
-            announced.handle(resolved("weather", 4, &["10.0.0.5"])),
+            handle(&mut announced, resolved("weather", 4, &["10.0.0.5"])),
             "it has moved"
         );
         let name = format!("{}.{SERVICE}", NodeId(2));
         let left = || ServiceEvent::ServiceRemoved(SERVICE.into(), name.clone());
-        assert!(announced.handle(left()));
-        assert!(!announced.handle(left()));
+        assert!(handle(&mut announced, left()));
+        assert!(!handle(&mut announced, left()));
         assert_eq!(endpoints(&announced), ["10.0.0.5:7340"]);
     }
 
@@ -262,7 +288,7 @@ mod tests {
             "::",
             "ff02::1",
         ];
-        announced.handle(resolved("weather", 2, &wrong));
+        handle(&mut announced, resolved("weather", 2, &wrong));
         assert_eq!(endpoints(&announced), [""; 0]);
         assert_eq!(
             endpoint(&heard("127.0.0.1", "lo0"), 9),
@@ -275,16 +301,19 @@ mod tests {
             panic!("it is one");
         };
         service.port = 0;
-        assert!(!announced.handle(ServiceEvent::ServiceResolved(service)));
+        assert!(!handle(
+            &mut announced,
+            ServiceEvent::ServiceResolved(service)
+        ));
     }
 
     #[test]
     fn who_claims_the_place_of_another_hides_nobody() {
         let mut announced = announced();
-        announced.handle(resolved("weather", 2, &["10.0.0.2"]));
+        handle(&mut announced, resolved("weather", 2, &["10.0.0.2"]));
         let at = ([10, 0, 0, 2], PORT).into();
         assert_eq!(announced.endpoints()[&at], Some(NodeId(2)));
-        announced.handle(resolved("weather", 3, &["10.0.0.2"]));
+        handle(&mut announced, resolved("weather", 3, &["10.0.0.2"]));
         assert_eq!(announced.endpoints()[&at], None, "it is to be dialled");
         let names = ["2", &format!("{}x", "0".repeat(31)), &"+".repeat(32)];
         for name in names {
@@ -302,12 +331,44 @@ mod tests {
         let many: Vec<_> = (1..100).map(|n| format!("10.0.0.{n}")).collect();
         let many: Vec<_> = many.iter().map(|ip| &**ip).collect();
         for id in 0..2 * INSTANCES {
-            announced.handle(resolved("weather", 10 + id as u128, &many));
+            handle(&mut announced, resolved("weather", 10 + id as u128, &many));
         }
         assert_eq!(announced.instances.len(), INSTANCES);
         assert_eq!(announced.endpoints().len(), ENDPOINTS);
-        // Those that are known are still heard.
-        assert!(announced.handle(resolved("weather", 10, &["10.0.1.1"])));
+    }
+
+    #[test]
+    fn a_crowd_of_strangers_hides_nobody() {
+        let mut announced = announced();
+        let linked = NodeId(2);
+        let known = |id| id == linked;
+        announced.handle(resolved("weather", linked.0, &["10.0.0.2"]), known);
+        for id in 0..20 * INSTANCES {
+            announced.handle(resolved("weather", 10 + id as u128, &["10.0.0.9"]), known);
+        }
+        assert_eq!(announced.instances.len(), INSTANCES);
+        assert!(announced.instances.contains_key(&linked), "it has a link");
+        // Whoever comes after all of them is seen, and stays for a while.
+        let late = NodeId(3);
+        assert!(announced.handle(resolved("weather", late.0, &["10.0.0.3"]), known));
+        let crowd = |announced: &mut Announced, number: u128| {
+            announced.handle(resolved("weather", 1 << 64 | number, &["10.0.0.9"]), known)
+        };
+        let stays = (0..).take_while(|number| {
+            crowd(&mut announced, *number);
+            announced.instances.contains_key(&late)
+        });
+        // It goes at once in one of 512 cases.
+        let stays = stays.take(8 * INSTANCES).count();
+        assert!(
+            stays < 8 * INSTANCES,
+            "who is not linked has no place for good"
+        );
+
+        // Where all are known nobody has to be found.
+        let before: Vec<_> = announced.instances.keys().copied().collect();
+        assert!(!announced.handle(resolved("weather", 7, &["10.0.0.7"]), |_| true));
+        assert!(announced.instances.keys().eq(&before));
     }
 
     #[test]

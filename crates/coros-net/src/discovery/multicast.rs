@@ -4,7 +4,7 @@
 //! goodbye. It listens on all interfaces there are, and looks for new ones again and again.
 //!
 //! Anyone on the local network can announce anything, for as long as he likes, and mdns-sd keeps all
-//! of it. So what it keeps is counted again and again, and a responder that keeps too much is ended: a
+//! of it. So what it keeps is weighed again and again, and a responder that keeps too much is ended: a
 //! little later there is another one, which knows nothing.
 
 use std::io;
@@ -18,6 +18,7 @@ use tokio::time::{Interval, interval, timeout};
 
 use super::announced::{self, Announced};
 use super::{Endpoints, Source};
+use crate::events::Events;
 
 /// The groups of multicast DNS.
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
@@ -29,12 +30,16 @@ const LOOK: u32 = 2;
 const GOODBYE: Duration = Duration::from_millis(500);
 /// A flood ends what is listened to, which rests before it is listened to again.
 const REST: Duration = Duration::from_secs(5);
-/// How often it is counted what the responder keeps.
+/// How often it is weighed what the responder keeps.
 const COUNT: Duration = Duration::from_secs(1);
 /// How long it may take to say so.
 const ANSWER: Duration = Duration::from_secs(5);
-/// So many records it may keep: those of some thousand nodes, a few MiB.
-const MOST: i64 = 32 << 10;
+/// So many bytes it may keep, if each record is as long as it can be: those of some thousand nodes.
+const MOST: i64 = 32 << 20;
+/// A record has some names, of 255 bytes at most, and little else.
+const RECORD: i64 = 1 << 10;
+/// But for a text, which may fill a packet.
+const TEXT: i64 = 10 << 10;
 
 pub(crate) struct Multicast {
     own: Own,
@@ -43,6 +48,8 @@ pub(crate) struct Multicast {
     /// `None` after what was heard was too much.
     events: Option<Receiver<ServiceEvent>>,
     announced: Announced,
+    /// Who has shown who he is.
+    peers: Events,
     count: Interval,
 }
 
@@ -63,6 +70,7 @@ impl Multicast {
         network: &str,
         node: NodeId,
         listening: Option<SocketAddr>,
+        peers: Events,
     ) -> io::Result<Self> {
         is_possible()?;
         let own = Own {
@@ -77,6 +85,7 @@ impl Multicast {
             responder: Some(responder),
             announced: Announced::new(network, node),
             own,
+            peers,
             count: interval(COUNT),
         })
     }
@@ -101,10 +110,11 @@ impl Multicast {
                 self.events = None;
                 continue;
             };
-            let mut news = self.announced.handle(event);
+            let known = |id| self.peers.is_present(id);
+            let mut news = self.announced.handle(event, known);
             // What has come at the same time is one piece of news.
             while let Ok(event) = events.try_recv() {
-                news |= self.announced.handle(event);
+                news |= self.announced.handle(event, known);
             }
             if news {
                 return self.announced.endpoints();
@@ -169,8 +179,7 @@ impl Responder {
         Ok(responder)
     }
 
-    /// How many records of others it keeps, and times to look at them again. One that does not
-    /// answer any more keeps too many.
+    /// How many bytes of others it may keep. One that does not answer any more keeps too many.
     async fn keeps(&self) -> i64 {
         let Ok(metrics) = self.0.get_metrics() else {
             return i64::MAX;
@@ -179,9 +188,10 @@ impl Responder {
         let Ok(Ok(metrics)) = metrics else {
             return i64::MAX;
         };
-        let kept = |name: &str| name.starts_with("cached-") || name == "timer";
-        let kept = metrics.iter().filter(|(name, _)| kept(name));
-        kept.map(|(_, number)| *number).sum()
+        metrics
+            .iter()
+            .map(|(name, number)| weight(name, *number))
+            .sum()
     }
 
     /// Says goodbye.
@@ -191,6 +201,16 @@ impl Responder {
             let _ = timeout(GOODBYE, ended.recv_async()).await;
         }
     }
+}
+
+/// How many bytes so many of these take at most: records of others, or times to look at them again.
+fn weight(name: &str, number: i64) -> i64 {
+    let each = match name {
+        "cached-txt" => TEXT,
+        name if name.starts_with("cached-") || name == "timer" => RECORD,
+        _ => 0,
+    };
+    number.saturating_mul(each)
 }
 
 impl Drop for Responder {
@@ -214,4 +234,30 @@ fn is_possible() -> io::Result<()> {
     on(Ipv4Addr::LOCALHOST)
         .or_else(|_| on(Ipv4Addr::UNSPECIFIED))
         .or_else(|error| v6().map_err(|_| error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_long_texts_are_as_much_as_many_records() {
+        let keeps = |what: &[(&str, i64)]| {
+            let weights = what.iter().map(|(name, number)| weight(name, *number));
+            weights.sum::<i64>()
+        };
+        let thousand_nodes = [
+            ("cached-ptr", 1000),
+            ("cached-srv", 1000),
+            ("cached-txt", 1000),
+            ("cached-addr", 4000),
+            ("timer", 7000),
+            ("respond", 1 << 40),
+        ];
+        assert!(keeps(&thousand_nodes) <= MOST);
+        // Of 8,900 bytes each.
+        assert!(keeps(&[("cached-txt", 4000)]) > MOST);
+        assert!(keeps(&[("cached-nsec", 40_000)]) > MOST);
+        assert!(keeps(&[("timer", i64::MAX)]) > MOST);
+    }
 }

@@ -306,6 +306,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_watch_too_many_is_refused_and_no_other() {
+        let minute = Duration::from_secs(60);
         let (nodes, peer, _link) = linked().await;
         let epoch = peer.lock().epoch;
         let coro = coros_core::spawn(async |mut me: Context<()>| me.receive().await);
@@ -321,8 +322,12 @@ mod tests {
         for _ in 1..wire::MAX_WATCHES {
             last = peer.watch(&id, Box::new(|_| ()));
         }
-        assert_eq!(remote.exit().await, Exit::Unwatched);
-        let refused = async |exit: oneshot::Receiver<Exit>| exit.await.expect("it is told");
+        let refused = tokio::time::timeout(minute, remote.exit()).await;
+        assert_eq!(refused, Ok(Exit::Unwatched));
+        let told_soon = async |exit: oneshot::Receiver<Exit>| {
+            let told = tokio::time::timeout(minute, exit).await;
+            told.expect("in time").expect("it is told")
+        };
 
         // Whoever does not count himself is refused by the other side.
         let (tell, told) = oneshot::channel();
@@ -332,7 +337,7 @@ mod tests {
             assert!(!session.may_watch());
             session.watch(id.coroutine, tell);
         });
-        assert_eq!(refused(told).await, Exit::Unwatched);
+        assert_eq!(told_soon(told).await, Exit::Unwatched);
         assert!(peer.lock().is_in(epoch), "the session goes on");
         assert!(ended.try_recv().is_err());
 
@@ -343,7 +348,8 @@ mod tests {
         let early = tokio::time::timeout(Duration::ZERO, &mut watched).await;
         assert!(early.is_err(), "it runs");
         remote.send(()).expect("there is room");
-        assert_eq!(watched.await, Exit::Finished);
-        assert_eq!(refused(ended).await, Exit::Finished);
+        let finished = tokio::time::timeout(minute, watched).await;
+        assert_eq!(finished, Ok(Exit::Finished));
+        assert_eq!(told_soon(ended).await, Exit::Finished);
     }
 }
