@@ -23,8 +23,8 @@ use crate::NodeError;
 /// been gone on with for a week, it is removed, see [`keep_partial`](Folder::keep_partial).
 ///
 /// A node works at 8 operations of a peer at a time, and 64 of all peers together; others wait for
-/// their turn, at most 12 hours. Who has its turn and moves less than 256 KiB in some five minutes
-/// loses it.
+/// their turn, at most 12 hours. Who has its turn and moves less than 2 KiB a second
+/// on average, when it has had some five minutes, loses it.
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {

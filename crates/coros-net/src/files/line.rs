@@ -21,6 +21,9 @@ use crate::transport::why_broken;
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// Bytes a second that any disk reads or writes.
 const SLOWEST: u64 = 4 << 20;
+/// Bytes a second that any link carries, also if as many transfers share it as a peer may have. Who
+/// moves fewer on average uses up his allowance, however slowly.
+const SLOWEST_LINK: u32 = 2 << 10;
 /// No disk is at work for longer at a time.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -50,6 +53,23 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
+    /// At so many bytes, from now on.
+    fn new(silence: Duration, bytes: u64) -> Self {
+        let work = Duration::from_secs(bytes / SLOWEST).min(LONGEST);
+        Allowance {
+            since: Instant::now(),
+            limit: PATIENCE + 4 * silence + work,
+        }
+    }
+
+    /// So many bytes have moved: there is as much time more as that may take, but nobody saves up
+    /// more than is `fresh`.
+    pub(super) fn moved(mut self, bytes: usize, fresh: Allowance) -> Self {
+        let took = Duration::from_secs(bytes as u64) / SLOWEST_LINK;
+        self.limit = (self.limit + took).min(fresh.end() - self.since);
+        self
+    }
+
     pub(super) fn longer(mut self, by: Duration) -> Self {
         self.limit += by;
         self
@@ -65,7 +85,7 @@ impl Allowance {
 
     fn lost(&self) -> Lost {
         let seconds = self.since.elapsed().as_secs();
-        let why = "it said that it was at work, and nothing came of it within";
+        let why = "it said that it was at work, and too little came of it within";
         Lost(format!("{why} {seconds} s"))
     }
 }
@@ -111,11 +131,7 @@ impl Line {
 
     /// From now on, the other side may be at work at so many bytes.
     pub(super) fn allowance(&self, bytes: u64) -> Allowance {
-        let work = Duration::from_secs(bytes / SLOWEST).min(LONGEST);
-        Allowance {
-            since: Instant::now(),
-            limit: PATIENCE + 4 * self.timing.silence + work,
-        }
+        Allowance::new(self.timing.silence, bytes)
     }
 
     /// What is said next, other than that the other side is working. Who is still working when its
@@ -182,17 +198,23 @@ impl Line {
         loop {
             match timeout(self.timing.heartbeat, &mut future).await {
                 Ok(done) => return Ok(done),
-                Err(_) => self.piece(&wire::encode(&Say::Working)).await?,
+                Err(_) => {
+                    let working = wire::encode(&Say::Working);
+                    self.piece(&working, self.allowance(0)).await?;
+                }
             }
         }
     }
 
-    /// Sends a piece, or what is said between two, which is a whole frame; hears meanwhile if it is
-    /// not wanted.
-    pub(super) async fn piece(&mut self, frame: &[u8]) -> Result<(), Stopped> {
+    /// Sends a piece, or what is said between two, which is a whole frame, as long as the other side
+    /// may be at work; hears meanwhile if it is not wanted.
+    pub(super) async fn piece(
+        &mut self,
+        frame: &[u8],
+        allowance: Allowance,
+    ) -> Result<(), Stopped> {
         let silence = self.timing.silence;
         let mut rest = frame;
-        let allowance = self.allowance(0);
         let mut deadline = Instant::now() + silence;
         while !rest.is_empty() {
             if allowance.is_over() {
@@ -305,5 +327,45 @@ impl Reader {
                 _ => return None,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const SILENCE: Duration = Duration::from_secs(2);
+
+    fn fresh() -> Allowance {
+        Allowance::new(SILENCE, 0)
+    }
+
+    /// For how many seconds somebody moves so many bytes in each, at most an hour.
+    async fn lasts(bytes: usize) -> u64 {
+        let mut allowance = fresh();
+        for second in 0..3600 {
+            tokio::time::advance(SECOND).await;
+            if allowance.is_over() {
+                return second;
+            }
+            allowance = allowance.moved(bytes, fresh());
+        }
+        3600
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_moves_little_is_given_up_and_a_slow_link_is_not() {
+        // A link of 20 KB/s that eight transfers share.
+        assert_eq!(lasts(2500).await, 3600);
+        assert_eq!(lasts(0).await, 307);
+        // Half of what is demanded: twice as long.
+        assert!((600..640).contains(&lasts(1024).await));
+        // In one go, for once, is as good.
+        let half_an_hour = fresh().moved(1800 * 2048, fresh());
+        assert_eq!(half_an_hour.end(), fresh().end(), "nothing is saved up");
+        tokio::time::advance(300 * SECOND).await;
+        let late = half_an_hour.moved(290 * 2048, fresh());
+        assert!(late.end() > fresh().end() - 15 * SECOND && late.end() <= fresh().end());
     }
 }

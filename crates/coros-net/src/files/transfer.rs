@@ -14,7 +14,7 @@ use super::line::{Allowance, Line, Lost, Stopped};
 use super::outgoing::{Outgoing, Unreadable};
 use super::protocol::{Give, Giving, Take, Taking};
 use super::refusal::Refusal;
-use super::wire::{Hash, Heard, MAX_PIECE, Say};
+use super::wire::{Hash, Heard, Say};
 
 /// Pieces between the connection and the disk.
 const QUEUE: usize = 4;
@@ -176,11 +176,16 @@ async fn pour(
     let (spare, mut returned) = mpsc::channel(QUEUE);
     let reading = Worker::spawn(move || file.read(&sender, &mut returned));
     let reading = reading.map_err(|e| Failed::Unreadable(e.into()))?;
+    let mut allowance = line.allowance(0);
     loop {
         let frame;
+        let held_up = Instant::now();
         (frames, frame) = line.preparing(disk::next(frames)).await?;
         let Some(frame) = frame else { break };
-        line.piece(&frame).await?;
+        // By the disk here.
+        allowance = allowance.longer(held_up.elapsed());
+        line.piece(&frame, allowance).await?;
+        allowance = allowance.moved(frame.len(), line.allowance(0));
         done += (frame.len() - super::wire::HEADER) as u64;
         report.at(done, size);
         // When the reader has enough of them, it is dropped.
@@ -318,8 +323,6 @@ async fn fill(
     let writing = writing.map_err(|e| Failed::Here(Refusal::io(&e)))?;
     // For the first piece, what is kept has to be read.
     let mut allowance = line.allowance(from);
-    // Pieces may be small, but not for ever.
-    let mut due = done + MAX_PIECE as u64;
     loop {
         let (take, heard) = match next(line, taking, allowance).await {
             Ok(Ok(next)) => next,
@@ -341,15 +344,12 @@ async fn fill(
         };
         let order = match (take, heard) {
             (Take::StartOver, _) => {
-                (from, done, due) = (0, 0, MAX_PIECE as u64);
+                (from, done) = (0, 0);
                 Order::StartOver
             }
             (Take::Write, Heard::Piece(piece)) => {
                 done += piece.len() as u64;
-                if done >= due {
-                    due = done + MAX_PIECE as u64;
-                    allowance = line.allowance(0);
-                }
+                allowance = allowance.moved(piece.len(), line.allowance(0));
                 Order::Write(piece)
             }
             (Take::Finish(hash), _) => {

@@ -56,7 +56,7 @@
 //!
 //! Whoever keeps the other waiting says `working` twice within the time that counts as silence. That
 //! is good for five minutes and some silences, and a second for each 4 MiB of a file that may have to
-//! be gone through meanwhile; 256 KiB of pieces count as a word. Who waits for a turn of the dialled
+//! be gone through meanwhile. Pieces give back of that what they take at 2 KiB a second. Who waits for a turn of the dialled
 //! may have to do so for 12 hours.
 
 use serde::{Deserialize, Serialize};

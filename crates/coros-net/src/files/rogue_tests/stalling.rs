@@ -180,7 +180,17 @@ async fn a_sender_that_is_always_at_work_gives_its_room_back() {
         bytes: piece(b"7"),
         ..working()
     };
-    for (begun, habit) in [(false, working()), (true, working()), (true, trickle())] {
+    // Half as fast as the slowest of links.
+    let slow = || Habit {
+        bytes: piece(&[7; 1 << 10]),
+        ..working()
+    };
+    for (begun, habit, allowed) in [
+        (false, working(), PATIENCE),
+        (true, working(), PATIENCE),
+        (true, trickle(), PATIENCE),
+        (true, slow(), 2 * PATIENCE),
+    ] {
         let site = Site::set().await;
         let mut rogue = site.dial().await;
         rogue.say(&send("x", &content)).await;
@@ -188,14 +198,15 @@ async fn a_sender_that_is_always_at_work_gives_its_room_back() {
         if begun {
             rogue.say(&Say::From { offset: 0 }).await;
         }
-        let small = &content[SIZE / 2..];
+        // Beside what has come of the other one.
+        let small = &content[..SIZE / 4];
         let mut other = site.dial().await;
         other.say(&send("y", small)).await;
         let why = other.refused().await;
         assert!(matches!(why, Refusal::FolderFull { .. }), "{why}");
 
         let ended = passing(SECOND / 5, rogue.keeps_to(habit)).await;
-        ended.because_it_took_too_long(PATIENCE);
+        ended.because_it_took_too_long(allowed);
         let mut other = site.dial().await;
         // As soon as the thread that writes has learnt it.
         soon(async {
@@ -273,7 +284,9 @@ async fn who_is_at_work_bears_with_who_is_so_too() {
         let (stream, _) = tls.accept(near).await.unwrap();
         let mut line = Line::new(stream, Timing::default());
         // It is accepted, and does not fit in between.
-        line.piece(&piece(&[7; 64 << 10])).await.unwrap();
+        line.piece(&piece(&[7; 64 << 10]), line.allowance(0))
+            .await
+            .unwrap();
         line.preparing(sleep(MINUTE)).await.unwrap();
     };
     let far = async {
