@@ -205,6 +205,10 @@ fn known_at_once(go: fn(&mut Site) -> u64) -> Outcome {
             Some(known) if known < AT_ONCE => {}
             other => outcome.wrong(format_args!("known after {other:?}, not at once")),
         }
+        let longest = outcome.longest;
+        if longest >= AT_ONCE {
+            outcome.wrong(format_args!("somebody waited {longest:?}, not told at once"));
+        }
         outcome
     };
     gone(0).and(gone(1))
