@@ -120,12 +120,14 @@ impl Dialler {
         }
     }
 
-    /// What went wrong, if that is news.
+    /// What went wrong, if that is news. Who is not `present` any more has gone since the dial was over,
+    /// when nobody waited for that to be told.
     pub(super) fn dialled(
         &mut self,
         now: Instant,
         endpoint: SocketAddr,
         outcome: Outcome,
+        present: impl Fn(NodeId) -> bool,
     ) -> Option<Arc<str>> {
         let candidate = self.candidates.get_mut(&endpoint)?;
         let State::Dialling(who) = candidate.state else {
@@ -144,7 +146,11 @@ impl Dialler {
             Outcome::Known(peer) => {
                 candidate.pause = None;
                 candidate.told = None;
-                (State::Known(peer), None)
+                let state = match present(peer) {
+                    true => State::Known(peer),
+                    false => State::Due(now + FIRST),
+                };
+                (state, None)
             }
             Outcome::Unreachable(why) => {
                 let pause = candidate.pause.map_or(FIRST, |pause| LAST.min(2 * pause));
@@ -221,8 +227,30 @@ mod tests {
         dialler.next(now).map(|(endpoint, _)| endpoint)
     }
 
+    fn over(
+        dialler: &mut Dialler,
+        now: Instant,
+        endpoint: SocketAddr,
+        outcome: Outcome,
+    ) -> Option<Arc<str>> {
+        dialler.dialled(now, endpoint, outcome, |_| true)
+    }
+
     fn unreachable() -> Outcome {
         Outcome::Unreachable("nobody".into())
+    }
+
+    #[test]
+    fn who_goes_before_his_dial_is_heard_of_is_looked_for_again() {
+        let (mut dialler, now) = (Dialler::new(true), Instant::now());
+        dialler.found(now, &set([1]));
+        assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
+        // There was a link, and it has ended; what became of the dial comes after that.
+        dialler.absent(now, NodeId(1), true);
+        let known = Outcome::Known(NodeId(1));
+        assert_eq!(dialler.dialled(now, endpoint(1), known, |_| false), None);
+        assert_eq!(dialler.deadline(), Some(now + FIRST));
+        assert_eq!(next(&mut dialler, now + FIRST), Some(endpoint(1)));
     }
 
     #[test]
@@ -233,7 +261,7 @@ mod tests {
         for _ in 0..7 {
             assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
             assert_eq!(next(&mut dialler, now), None, "it is under way");
-            dialler.dialled(now, endpoint(1), unreachable());
+            over(&mut dialler, now, endpoint(1), unreachable());
             let due = dialler.deadline().unwrap();
             pauses.push((due - now).as_secs());
             assert_eq!(next(&mut dialler, due - Duration::from_millis(1)), None);
@@ -242,7 +270,7 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
         // A peer was there: the next failure is the first.
         assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
-        dialler.dialled(now, endpoint(1), Outcome::Known(NodeId(1)));
+        over(&mut dialler, now, endpoint(1), Outcome::Known(NodeId(1)));
         assert_eq!(dialler.deadline(), None);
         dialler.absent(now, NodeId(2), false);
         assert_eq!(dialler.deadline(), None);
@@ -257,7 +285,12 @@ mod tests {
             dialler.found(now, &set([1, 2]));
             for _ in 0..2 {
                 let endpoint = next(&mut dialler, now).unwrap();
-                dialler.dialled(now, endpoint, Outcome::Refused("other secret".into()));
+                over(
+                    &mut dialler,
+                    now,
+                    endpoint,
+                    Outcome::Refused("other secret".into()),
+                );
             }
             assert_eq!(dialler.deadline(), Some(now + pause));
             // Told again, it is no news.
@@ -267,7 +300,7 @@ mod tests {
         let (mut dialler, now) = (Dialler::new(true), Instant::now());
         dialler.found(now, &set([1]));
         dialler.next(now).unwrap();
-        dialler.dialled(now, endpoint(1), Outcome::Itself);
+        over(&mut dialler, now, endpoint(1), Outcome::Itself);
         assert_eq!(dialler.deadline(), None, "this node is not asked at all");
     }
 
@@ -279,7 +312,7 @@ mod tests {
         dialler.found(now, &set([]));
         assert_eq!(next(&mut dialler, now), None);
         assert_eq!(dialler.candidates.len(), 1, "its dial is under way");
-        dialler.dialled(now, endpoint(1), unreachable());
+        over(&mut dialler, now, endpoint(1), unreachable());
         assert_eq!((dialler.candidates.len(), dialler.dialling), (0, 0));
     }
 
@@ -290,11 +323,11 @@ mod tests {
         assert_eq!(dialler.next(now), Some((endpoint(1), Some(NodeId(7)))));
         assert_eq!(dialler.next(now), Some((endpoint(3), Some(NodeId(8)))));
         assert_eq!((dialler.next(now), dialler.deadline()), (None, None));
-        dialler.dialled(now, endpoint(1), unreachable());
+        over(&mut dialler, now, endpoint(1), unreachable());
         assert_eq!(dialler.deadline(), Some(now));
         assert_eq!(next(&mut dialler, now), Some(endpoint(2)));
-        dialler.dialled(now, endpoint(3), unreachable());
-        dialler.dialled(now, endpoint(2), unreachable());
+        over(&mut dialler, now, endpoint(3), unreachable());
+        over(&mut dialler, now, endpoint(2), unreachable());
         assert!(dialler.sought.is_empty());
     }
 
@@ -304,7 +337,7 @@ mod tests {
         dialler.found(now, &announced([(1, 7)]));
         let known = |dialler: &mut Dialler, left| {
             assert_eq!(next(dialler, now), Some(endpoint(1)));
-            dialler.dialled(now, endpoint(1), Outcome::Known(NodeId(7)));
+            over(dialler, now, endpoint(1), Outcome::Known(NodeId(7)));
             dialler.absent(now, NodeId(7), left);
             dialler.deadline()
         };
@@ -324,7 +357,7 @@ mod tests {
         let dialled: Vec<_> = std::iter::from_fn(|| next(&mut dialler, now)).collect();
         assert_eq!(dialled.len(), AT_ONCE);
         assert_eq!(dialler.deadline(), None);
-        dialler.dialled(now, dialled[0], unreachable());
+        over(&mut dialler, now, dialled[0], unreachable());
         assert!(dialler.next(now).is_some());
     }
 }

@@ -110,7 +110,8 @@ async fn look(node: Arc<Inner>, source: Box<dyn Source>, dials: Arc<Semaphore>) 
             Some(heard) = heard.recv() => match heard {
                 Heard::Found(endpoints) => dialler.found(now(), &endpoints),
                 Heard::Dialled(endpoint, outcome) => {
-                    if let Some(why) = dialler.dialled(now(), endpoint, outcome) {
+                    let present = |peer| node.events.is_present(peer);
+                    if let Some(why) = dialler.dialled(now(), endpoint, outcome, present) {
                         node.events.tell(Fact::Unreachable(endpoint, why));
                     }
                 }
