@@ -280,8 +280,9 @@ impl Node {
 
     /// Leaves the network: says goodbye to all peers after what is queued for them, and waits, at
     /// most two seconds, until that is written; then ends all tasks of the node. Members without a
-    /// link hear of it from those that have one. A callback for peer events that does not return is waited
-    /// for for two seconds more, and left behind.
+    /// link hear of it from those that have one. The `Deserialize` of a message that does not return is
+    /// waited for for two seconds more, and so is a callback for peer events; what still runs then is
+    /// left behind, with a warning in the log.
     ///
     /// Whatever waits for a peer ends with `Disconnected`. Closing twice is closing once.
     ///
@@ -519,7 +520,18 @@ impl Inner {
         self.links.close();
         let _ = tokio::time::timeout(FLUSH, self.links.wait()).await;
         self.stop.cancel();
-        self.links.wait().await;
+        if tokio::time::timeout(FLUSH, self.links.wait())
+            .await
+            .is_err()
+        {
+            for peer in self.all_peers().iter().filter(|peer| peer.is_reading()) {
+                let peer = peer.location();
+                tracing::warn!(
+                    %peer,
+                    "closed while a message of this peer is being read: does a Deserialize block?"
+                );
+            }
+        }
         self.events.close();
         self.names.close();
         self.tasks.close();

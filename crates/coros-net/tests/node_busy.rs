@@ -2,12 +2,14 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use common::*;
 use coros_core::{Address, Context, SendError};
 use coros_net::wire;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::task::JoinSet;
 
 const SENDERS: usize = 64;
@@ -76,4 +78,50 @@ async fn however_many_send_without_a_pause_a_link_has_its_turns() {
     soon(senders.join_all()).await;
     let most = soon(most).await.unwrap();
     assert!(most <= 4 * wire::WINDOW, "{most} of {} bytes", ALL * LENGTH);
+}
+
+static BEING_READ: AtomicUsize = AtomicUsize::new(0);
+static GATE: Mutex<Option<mpsc::Receiver<()>>> = Mutex::new(None);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Is not read before the gate opens.
+#[derive(Debug, PartialEq, Serialize)]
+struct Stuck(u32);
+
+impl<'de> Deserialize<'de> for Stuck {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(deserializer)?;
+        BEING_READ.fetch_add(1, Ordering::SeqCst);
+        let gate = lock(&GATE).take().expect("it is read once");
+        // Until it is dropped.
+        let _ = gate.recv();
+        Ok(Stuck(number))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_closes_though_a_message_is_being_read_for_ever() {
+    let [desk, farm] = pair().await;
+    let (address, mut received) = collector::<Stuck>();
+    let remote = sent(&farm, &desk, &address);
+    let (opens, gate) = mpsc::channel::<()>();
+    *lock(&GATE) = Some(gate);
+    remote.send(Stuck(7)).expect("there is room");
+    let being_read = async {
+        while BEING_READ.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(being_read).await;
+    let began = Instant::now();
+    soon(farm.close()).await;
+    // For the last frames, for the reader, and for all else.
+    let most = Duration::from_secs(6 + 2);
+    assert!(began.elapsed() < most, "{:?}", began.elapsed());
+    drop(opens);
+    assert_eq!(next(&mut received).await, Stuck(7), "it goes on by itself");
+    soon(desk.close()).await;
 }

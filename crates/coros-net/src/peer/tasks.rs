@@ -48,6 +48,11 @@ impl Peer {
         })
     }
 
+    /// Whether what has come is being acted on.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.lock().reading.is_some()
+    }
+
     /// All that had come has been acted on; `used` if somebody wants it.
     pub(crate) fn has_read(&self, epoch: u64, counts: Counts, bytes: usize, used: bool) {
         let waited = self.with_deadline(epoch, |state| {
