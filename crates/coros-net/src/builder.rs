@@ -163,7 +163,8 @@ impl Builder {
         self
     }
 
-    /// A certificate for this node, from an authority that is somebody's own. See
+    /// A certificate for this node, from an authority that is somebody's own. Its links end when it
+    /// expires, and there are no others. See
     /// [`Authority`] for how to come by one.
     ///
     /// ```no_run

@@ -1,7 +1,7 @@
 //! The time, for state machines and for those who wait on their behalf: by tokio's clock, which tests
 //! can pause.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -17,11 +17,36 @@ pub(crate) async fn until(deadline: Option<Instant>) {
     }
 }
 
+/// So often it is looked at the calendar: another clock, which may be set, and goes on while the
+/// machine sleeps.
+const LOOK: Duration = Duration::from_secs(600);
+
+/// Waits until a time of the calendar has passed, as far from now as that says it is.
+///
+/// Cancel safe.
+pub(crate) async fn passed(time: SystemTime) {
+    let left = || time.duration_since(SystemTime::now());
+    let Ok(mut rest) = left() else { return };
+    while !rest.is_zero() && left().is_ok() {
+        let step = rest.min(LOOK);
+        tokio::time::sleep(step).await;
+        rest -= step;
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_of_the_calendar_comes_and_may_have_been() {
+        let (before, day) = (now(), Duration::from_secs(24 * 3600));
+        passed(SystemTime::now() - day).await;
+        assert_eq!(now(), before);
+        passed(SystemTime::now() + day).await;
+        let second = Duration::from_secs(1);
+        assert!((day - second..=day + second).contains(&(now() - before)));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn it_stands_still_with_tokio_and_waits_as_told() {

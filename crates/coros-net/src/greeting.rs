@@ -233,7 +233,8 @@ async fn accepted(
         0 => {}
         wire::FILES => {
             connection.write(node, &hello_for_files(node)).await?;
-            files::serve(node, connection.stream, location);
+            let until = connection.identity.until;
+            files::serve(node, connection.stream, location, until);
             return Ok(());
         }
         other => {
@@ -423,10 +424,15 @@ impl Connection {
     }
 
     fn into_link(self, peer: Arc<Peer>, ticket: Ticket, linked: Linked, greeting: Vec<u8>) -> Link {
-        let Connection { stream, buffer, .. } = self;
+        let Connection {
+            stream,
+            buffer,
+            identity,
+        } = self;
         Link {
             peer,
             ticket,
+            until: identity.until,
             stream,
             buffer,
             greeting,
@@ -512,6 +518,7 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
 mod tests {
     use coros_core::remote::NodeId;
     use proptest::prelude::*;
+    use std::time::SystemTime;
 
     use super::*;
 
@@ -520,6 +527,7 @@ mod tests {
             network: "default".into(),
             node: NodeId(7),
             name: "desk".into(),
+            until: SystemTime::UNIX_EPOCH,
         }
     }
 

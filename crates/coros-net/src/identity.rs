@@ -31,6 +31,7 @@ mod validity;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use coros_core::is_readable;
 use coros_core::remote::NodeId;
@@ -57,6 +58,8 @@ pub(crate) struct PeerIdentity {
     pub(crate) network: Arc<str>,
     pub(crate) node: NodeId,
     pub(crate) name: Arc<str>,
+    /// Until when it is: the certificates are valid no longer.
+    pub(crate) until: SystemTime,
 }
 
 impl PeerIdentity {
@@ -78,7 +81,11 @@ impl PeerIdentity {
                 return Err(ForeignCertificate::Borrowed { name, holder });
             }
         }
+        let valid = chain.iter().map(validity::of);
+        let valid = valid.reduce(|one, other| Some(one?.overlap(other?)));
+        let valid = valid.flatten().ok_or(ForeignCertificate::Timeless)?;
         Ok(PeerIdentity {
+            until: valid.until(),
             network: network.into(),
             node: launch_id(&public_key(leaf)?),
             name: name.into(),
@@ -91,6 +98,8 @@ impl PeerIdentity {
 pub(crate) enum ForeignCertificate {
     #[error("it does not say which node it is for")]
     Nobody,
+    #[error("it does not say until when it is valid")]
+    Timeless,
     #[error("there are more certificates than a node shows")]
     Chain,
     #[error("{name:?} is none of the names that the holder of {holder:?} may give")]
@@ -272,7 +281,7 @@ pub enum IdentityError {
         /// What has expired.
         what: String,
         /// Since when.
-        until: std::time::SystemTime,
+        until: SystemTime,
         /// What to do.
         advice: &'static str,
     },

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use coros_core::Exit;
 use coros_core::remote::{self, CarryError, Inlet};
@@ -16,6 +16,7 @@ use tokio_rustls::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffer::ReadBuffer;
+use crate::clock;
 use crate::deliveries::{
     Delivery, Place, Queue, answer, guarded, panicked, start_delivery, unread,
 };
@@ -48,6 +49,8 @@ pub(crate) struct Link {
     pub(crate) stream: TlsStream<Carried>,
     /// What has been read beyond the greeting.
     pub(crate) buffer: ReadBuffer,
+    /// Until when the peer is who it has shown to be.
+    pub(crate) until: SystemTime,
     /// To be written first.
     pub(crate) greeting: Vec<u8>,
     pub(crate) token: CancellationToken,
@@ -95,11 +98,16 @@ impl Link {
                 Over::Broken(error) => {
                     tracing::warn!(peer = %peer.location(), %error, "a peer broke the protocol");
                     peer.input(epoch, Input::Refuse(error.to_string()));
-                    let _ = tokio::time::timeout(LAST_WORDS, &mut writer).await;
-                    let _ = tokio::time::timeout(LAST_WORDS, drain(&mut read)).await;
+                    last_words(&mut writer, &mut read).await;
                     error.to_string()
                 }
             },
+            () = clock::passed(self.until) => {
+                tracing::warn!(peer = %peer.location(), "the certificate of a peer has expired");
+                peer.input(epoch, Input::Expired);
+                last_words(&mut writer, &mut read).await;
+                "its certificate has expired".to_owned()
+            }
             written = &mut writer => match written {
                 // The last frames are written: the peer closes when it has read them.
                 Ok(Ok(())) => {
@@ -153,6 +161,12 @@ async fn keep_time(peer: &Arc<Peer>, ticket: Ticket, course: &Course) -> String 
     // The session is over, and the link is as soon as the last frames are written.
     tokio::time::sleep(FLUSH).await;
     "it did not take the last frames".to_owned()
+}
+
+/// Until they are written, and the peer has read them and closes.
+async fn last_words(writer: &mut (impl Future + Unpin), read: &mut (impl AsyncReadExt + Unpin)) {
+    let _ = tokio::time::timeout(LAST_WORDS, writer).await;
+    let _ = tokio::time::timeout(LAST_WORDS, drain(read)).await;
 }
 
 async fn drain(io: &mut (impl AsyncReadExt + Unpin)) -> io::Result<()> {

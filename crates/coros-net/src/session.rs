@@ -104,6 +104,8 @@ pub enum Input<'a> {
     Close,
     /// The peer broke the rules: tell it, and end.
     Refuse(String),
+    /// The peer's certificate has expired: tell it, and end.
+    Expired,
     /// The link is gone, or could not be made.
     Lost(String),
     /// A first link broke while it was made: another attempt may do.
@@ -309,6 +311,11 @@ impl<D, W> Session<D, W> {
             Input::Timeout => self.timeout(now),
             Input::Close => self.close(Goodbye::Leaving, End::Closed, "this node has closed"),
             Input::Refuse(reason) => self.refuse(reason),
+            Input::Expired => {
+                let goodbye = Goodbye::Refused("the certificate of this node has expired".into());
+                let text = "its certificate has expired";
+                self.close(goodbye, End::Lost(text.into()), text);
+            }
             Input::Lost(reason) => self.lost(now, reason),
             Input::Stumbled(reason) => match self.phase {
                 Phase::Waiting => self.away(now, reason),

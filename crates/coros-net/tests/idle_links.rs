@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{collector, events, next, sent};
 use coros_core::{Address, Context, Exit, Reply, SendError, spawn};
 use coros_net::sim::{SimHost, SimNetwork};
-use coros_net::{Builder, Node, PeerEvent};
+use coros_net::{Authority, Builder, Node, PeerEvent};
 use tokio::time::{Instant, sleep};
 
 const LATENCY: Duration = Duration::from_millis(10);
@@ -302,4 +302,42 @@ async fn an_address_that_was_passed_on_keeps_no_link() {
     assert_eq!(desk.census().watches, 0);
     sleep(CLOSED).await;
     assert_eq!(farm.links().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_ends_with_the_certificate_of_one_of_the_two() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let network = SimNetwork::new(1);
+    let authority = Authority::generate("default", 20 * HOUR).expect("it needs nobody");
+    let build = async |name, lifetime| {
+        let certificate = authority.certify(name, lifetime).expect("it is valid");
+        let builder = network.host(name).builder().certificate(certificate);
+        let node = builder.member(false).idle(Duration::MAX).build().await;
+        node.expect("it starts")
+    };
+    let (desk, farm) = (build("desk", HOUR).await, build("farm", 10 * HOUR).await);
+    let (mut at_desk, mut at_farm) = (events(&desk), events(&farm));
+    let began = Instant::now();
+    let endpoint = farm.location().endpoint.expect("it listens");
+    desk.connect(endpoint).await.expect("both are valid");
+    for (seen, peer) in [(&mut at_desk, &farm), (&mut at_farm, &desk)] {
+        assert_eq!(next(seen).await, PeerEvent::Joined(peer.location()));
+    }
+    sleep(HOUR - Duration::from_secs(60)).await;
+    assert_eq!([desk.links().len(), farm.links().len()], [1, 1]);
+
+    let expired = "its certificate has expired".into();
+    let lost = PeerEvent::Lost(desk.location(), expired);
+    let told = tokio::time::timeout(2 * Duration::from_secs(60), at_farm.recv());
+    assert_eq!(told.await, Ok(Some(lost)));
+    // Certificates know whole seconds.
+    let after = began.elapsed();
+    assert!(after.abs_diff(HOUR) <= Duration::from_secs(3), "{after:?}");
+    let why = "it ended the link: the certificate of this node has expired".into();
+    assert_eq!(
+        next(&mut at_desk).await,
+        PeerEvent::Lost(farm.location(), why)
+    );
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!([desk.links().len(), farm.links().len()], [0, 0]);
 }

@@ -1,6 +1,7 @@
 //! The side that is asked.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use coros_core::remote::Location;
 use tokio::time::timeout;
@@ -17,10 +18,12 @@ use super::transfer::{Failed, Taker, give, take};
 use super::turns::Entered;
 use super::wire::{Heard, Say};
 use super::{CONNECTIONS, CROWDED, IDLE, Report, Stream};
+use crate::clock;
 use crate::node::Inner;
 
-/// Serves a connection until it is idle, broken, or the node leaves.
-pub(crate) fn serve(node: &Arc<Inner>, stream: Stream, peer: Location) {
+/// Serves a connection until it is idle, broken, or the node leaves; and no longer than the peer is
+/// who it is.
+pub(crate) fn serve(node: &Arc<Inner>, stream: Stream, peer: Location, until: SystemTime) {
     let Some(entered) = node.files.served.enter(peer.node, CONNECTIONS) else {
         tracing::debug!(%peer, "too many connections for files");
         return;
@@ -36,6 +39,9 @@ pub(crate) fn serve(node: &Arc<Inner>, stream: Stream, peer: Location) {
         tokio::select! {
             biased;
             () = leaving.cancelled() => {}
+            () = clock::passed(until) => {
+                tracing::warn!(peer = %server.peer, "a peer with files has an expired certificate");
+            }
             served = server.run(line) => if let Err(error) = served {
                 tracing::debug!(peer = %server.peer, %error, "a connection for files is lost");
             }

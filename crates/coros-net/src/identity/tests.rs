@@ -24,6 +24,7 @@ fn identity_survives_the_certificate() {
             network: "default".into(),
             node: credentials.node(),
             name: name.into(),
+            until: credentials.validity().expect("it says so").until(),
         };
         assert_eq!(PeerIdentity::of(&chain(&credentials)), Ok(expected));
     }
@@ -77,7 +78,7 @@ fn nothing_outlives_its_authority() {
     let owned = Authority::generate("default", DAY).unwrap();
     let certificate = owned.certify("desk", 100 * DAY).unwrap();
     assert_eq!(certificate.validity().until(), owned.validity().until());
-    let now = std::time::SystemTime::now();
+    let now = SystemTime::now();
     let old = owned.certify_for("desk", now - 3 * DAY, now - DAY).unwrap();
     let error = old.issue("desk").unwrap_err().to_string();
     assert!(error.contains("coros secret issue"), "{error}");

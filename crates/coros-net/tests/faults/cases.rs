@@ -207,7 +207,9 @@ fn known_at_once(go: fn(&mut Site) -> u64) -> Outcome {
         }
         let longest = outcome.longest;
         if longest >= AT_ONCE {
-            outcome.wrong(format_args!("somebody waited {longest:?}, not told at once"));
+            outcome.wrong(format_args!(
+                "somebody waited {longest:?}, not told at once"
+            ));
         }
         outcome
     };
