@@ -180,8 +180,13 @@ fn none() -> Outcome {
 fn gone(go: fn(&mut Site) -> u64, goes: usize, setup: &Setup) -> Outcome {
     let mut pair = setup.pair();
     talking(&mut pair);
+    let name = pair[goes].name.clone();
+    pair[1 - goes].tell(&format!("wait {name}"));
+    // Behind these, both are there.
+    pair[1 - goes].gets_through(20);
     let at = go(&mut pair[goes]);
     let stays = &mut pair[1 - goes];
+    stays.hears("waited");
     stays.hears_where("exited", |line| line.what() == "exited" && line.at >= at);
     stays.hears_where("failed", |line| {
         line.what() == "failed" && line.number(3) >= at
@@ -191,6 +196,9 @@ fn gone(go: fn(&mut Site) -> u64, goes: usize, setup: &Setup) -> Outcome {
     let mut outcome = Outcome::of(&pair, &[&stays.name]);
     let known = exit_after(stays, at).map(|line| between(at, line.at));
     outcome.known = known;
+    if let Some(line) = stays.said.iter().find(|line| line.what() == "waited") {
+        outcome.longest = outcome.longest.max(between(at, line.at));
+    }
     within(&mut outcome, setup);
     outcome
 }

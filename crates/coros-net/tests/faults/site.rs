@@ -5,6 +5,8 @@
 //! know NAME HEX       the addresses at another site, from its `ready HEX ENDPOINT`
 //! talk NAME           letters, confirmed letters, questions and monitors to it, until
 //! quiet               whatever waits may end; `quiet` when all has
+//! wait NAME           a question and a confirmed letter that only the end of the session answers:
+//!                     `waited` for both
 //! flood NAME N        N senders to what is slow there
 //! probe NAME LABEL N  N confirmed letters to what is quick there: `probe LABEL MICROS` for each
 //! put NAME PATH       a file: `put BYTES-MOVED` or `unput WHY`
@@ -50,6 +52,7 @@ pub(crate) struct Book {
     pub(crate) sink: Address<Letter>,
     pub(crate) slow: Address<Letter>,
     pub(crate) quick: Address<Letter>,
+    pub(crate) stuck: Address<Letter>,
     pub(crate) node: coros_net::Location,
 }
 
@@ -98,6 +101,7 @@ impl Site {
             sink: sink(),
             slow: flood::slow(),
             quick: flood::quick(),
+            stuck: stuck(),
             node: node.location(),
         };
         let at = node.listening_on().expect("it listens");
@@ -128,6 +132,10 @@ impl Site {
             }
             ["talk", name] => self.talk(name),
             ["quiet"] => self.be_quiet().await,
+            ["wait", name] => {
+                let stuck = self.others[name].stuck.clone();
+                self.tasks.spawn(wait(stuck));
+            }
             ["flood", name, senders] => {
                 let to = self.others[name].slow.clone();
                 flood::flood(&mut self.tasks, &to, senders.parse().unwrap(), &self.quiet);
@@ -214,6 +222,24 @@ fn at_half(go: std::sync::mpsc::Receiver<()>) -> impl FnMut(Progress) + Send + '
             say("half");
             let _ = tokio::task::block_in_place(|| go.recv_timeout(STUCK));
         }
+    }
+}
+
+/// Has room for one letter, and takes none.
+fn stuck() -> Address<Letter> {
+    let coro = coros_core::build()
+        .capacity(1)
+        .spawn(async |_me: Context<Letter>| std::future::pending::<()>().await);
+    coro.address()
+}
+
+/// Waits for what does not come, until neither can come any more.
+async fn wait(stuck: Address<Letter>) {
+    let ask = stuck.ask::<()>(Letter::Question);
+    let deliver = stuck.deliver(Letter::Freight(Vec::new()));
+    let (asked, delivered) = tokio::join!(ask, deliver);
+    if asked.is_err() && delivered.is_err() {
+        say("waited");
     }
 }
 
