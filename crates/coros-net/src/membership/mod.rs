@@ -74,7 +74,7 @@ use self::config::REMEMBERED;
 pub(crate) use self::config::Settings;
 use self::effects::Effects;
 use self::news::{Heard, News};
-use self::packet::{Id, LEFT, Packet};
+use self::packet::{Id, LEFT, Packet, Probe};
 pub(crate) use self::shell::Shell;
 use self::signs::Signs;
 
@@ -423,15 +423,20 @@ impl Membership {
             if to.life == LEFT {
                 continue;
             }
-            if !self.linked.contains_key(&to.node())
-                && let Some(number) = Packet::probe_number(&packet)
-            {
-                // It may be one that cannot be dialled: then that says nothing, and brings no news.
-                self.ask_for_news();
-                if self.signs.is_fresh(now, to.node(), self.settings.period) {
-                    let own = self.foca.identity().clone();
-                    answers.push(Packet::answer(to.clone(), own, number));
+            match Packet::probe(&packet) {
+                Some(Probe::Ping(number)) if !self.linked.contains_key(&to.node()) => {
+                    // It may be one that cannot be dialled: then that says nothing, and brings no news.
+                    self.ask_for_news();
+                    if self.signs.is_fresh(now, to.node(), self.settings.period) {
+                        let own = self.foca.identity().clone();
+                        answers.push(Packet::answer(to.clone(), own, number));
+                    }
                 }
+                Some(Probe::Answer(packet::QUESTION)) => {
+                    self.outputs.push_back(Output::Tell(to.location, packet));
+                    continue;
+                }
+                _ => {}
             }
             self.outputs.push_back(Output::Send(to.location, packet));
         }

@@ -16,6 +16,10 @@ use crate::identity::MAX_NAME;
 /// How long a packet may be; well below what fits into a control frame.
 pub(super) const MAX_PACKET: usize = 48 << 10;
 
+/// A probe with this number asks for news. (One in so many of foca's own has it, which does no harm: whoever
+/// answers that is alive.)
+pub(super) const QUESTION: ProbeNumber = ProbeNumber::MAX;
+
 /// In the life of a member that has shut down: nothing comes after it.
 pub(super) const LEFT: u32 = u32::MAX;
 
@@ -77,6 +81,13 @@ pub(super) struct Packet {
     pub(super) updates: Vec<Member<Id>>,
 }
 
+/// A packet that looks after a member.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    Ping(ProbeNumber),
+    Answer(ProbeNumber),
+}
+
 /// A packet that no member writes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum Malformed {
@@ -108,10 +119,10 @@ impl Packet {
         packet
     }
 
-    /// Asks a peer what is new. It is a probe with a number that none has: the answer is no evidence.
+    /// Asks a peer what is new.
     pub(super) fn question(from: Id, to: Id) -> Self {
         let mut packet = Packet::gossip(from, to, Vec::new());
-        packet.header.message = Message::Ping(ProbeNumber::MAX);
+        packet.header.message = Message::Ping(QUESTION);
         packet
     }
 
@@ -122,10 +133,11 @@ impl Packet {
         packet
     }
 
-    /// Of the probe that a packet is, if it is one.
-    pub(super) fn probe_number(packet: &[u8]) -> Option<ProbeNumber> {
+    /// Whether a packet is a probe, or the answer to one.
+    pub(super) fn probe(packet: &[u8]) -> Option<Probe> {
         match Packet::parse(packet).ok()?.header.message {
-            Message::Ping(number) => Some(number),
+            Message::Ping(number) => Some(Probe::Ping(number)),
+            Message::Ack(number) => Some(Probe::Answer(number)),
             _ => None,
         }
     }
