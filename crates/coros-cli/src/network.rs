@@ -217,11 +217,10 @@ async fn connect(node: &Node, peer: &HostPort, hint: &str) -> anyhow::Result<Loc
         }
     }
     match error {
-        Some(ConnectError::Unreachable { endpoint, source }) => {
-            bail!("cannot reach {endpoint}: {source}; {hint}, and listen on this port?")
+        Some(ConnectError::Unreachable { endpoint, why }) => {
+            bail!("cannot reach {endpoint}: {why}; {hint}, and listen on this port?")
         }
-        // It says all that its sources say.
-        Some(error) => bail!("{error}"),
+        Some(error) => Err(error.into()),
         None => bail!("{peer} has no address"),
     }
 }

@@ -69,8 +69,8 @@ fn show(flags: ShowFlags) -> anyhow::Result<()> {
 
 /// That there is no secret is not always a mistake. What to do is said in terms of this program.
 fn explain(error: SecretError, from: &str) -> anyhow::Error {
-    let error = anyhow::Error::new(error);
     let missing = is_missing(&error);
+    let error = anyhow::Error::new(error);
     match from {
         "configuration" if missing => error.context(
             "there is no secret yet: the first node that starts makes one, and so does \
@@ -83,11 +83,8 @@ fn explain(error: SecretError, from: &str) -> anyhow::Error {
 }
 
 /// Whether what was to be read is not there.
-fn is_missing(error: &anyhow::Error) -> bool {
-    let causes = error.chain().filter_map(|it| it.downcast_ref());
-    causes
-        .map(io::Error::kind)
-        .any(|it| it == io::ErrorKind::NotFound)
+fn is_missing(error: &SecretError) -> bool {
+    matches!(error, SecretError::Read { why, .. } if why.kind() == io::ErrorKind::NotFound)
 }
 
 fn describe(folder: &Path) -> anyhow::Result<CertificateFolder> {

@@ -34,17 +34,9 @@ pub(crate) fn print(line: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What an error and its causes say, each thing once: many say themselves what their cause says.
+/// What an error and its causes say.
 pub(crate) fn reason(error: &anyhow::Error) -> String {
-    let mut reason = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if reason.is_empty() {
-            reason = cause;
-        } else if !reason.contains(&cause) {
-            reason = format!("{reason}: {cause}");
-        }
-    }
-    reason
+    format!("{error:#}")
 }
 
 /// The exit status of a command that has done what was asked, or not, or says why it could not.
@@ -97,11 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_that_has_been_told_is_not_told_again() {
+    fn a_cause_is_told_once() {
         let cause = || io::Error::other("no disk");
-        let error = anyhow::Error::new(cause()).context("cannot read a: no disk");
-        assert_eq!(reason(&error), "cannot read a: no disk");
         let error = anyhow::Error::new(cause()).context("cannot read a");
+        assert_eq!(reason(&error.context("b")), "b: cannot read a: no disk");
+        // Errors of the library say what their causes say.
+        let (path, why) = ("a".into(), cause());
+        let error = anyhow::Error::new(coros::net::SecretError::Read { path, why });
         assert_eq!(reason(&error.context("b")), "b: cannot read a: no disk");
     }
 

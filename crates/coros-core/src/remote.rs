@@ -175,7 +175,7 @@ pub enum CarryError {
     #[error("no link to the coroutine's node: {0}")]
     Disconnected(String),
     /// The message could not be encoded or decoded.
-    #[error("{0}")]
+    #[error(transparent)]
     Codec(#[from] CodecError),
 }
 

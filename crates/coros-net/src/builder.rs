@@ -429,11 +429,11 @@ impl Builder {
         let member = (self.member && listen.is_some()).then_some(self.membership);
         let transport = Arc::clone(&self.transport);
         let credentials = self.own_credentials().await?;
-        let tls = Tls::new(&credentials)?;
+        let tls = Tls::new(&credentials).map_err(NodeError::Tls)?;
         let listener = match listen {
             Some(endpoint) => {
                 let listening = transport.listen(endpoint).await;
-                Some(listening.map_err(|source| NodeError::Listen { endpoint, source })?)
+                Some(listening.map_err(|why| NodeError::Listen { endpoint, why })?)
             }
             None => None,
         };

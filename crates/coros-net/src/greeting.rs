@@ -100,7 +100,7 @@ pub(crate) async fn dial_files(
                 _ => Err(HandshakeError::Protocol("it knows of no files".into())),
             }
         };
-        let failed = |source| ConnectError::Handshake { endpoint, source };
+        let failed = |why| ConnectError::Handshake { endpoint, why };
         greeted.await.map_err(failed)
     })
     .await
@@ -166,13 +166,13 @@ impl Dial {
     fn failed(&mut self, error: &ConnectError) {
         self.reason = error.to_string();
         self.failure = match error {
-            ConnectError::Unreachable { endpoint, source }
-                if source.kind() == io::ErrorKind::ConnectionRefused =>
+            ConnectError::Unreachable { endpoint, why }
+                if why.kind() == io::ErrorKind::ConnectionRefused =>
             {
                 Failure::Nobody(*endpoint)
             }
             ConnectError::Restarted { endpoint, .. } => Failure::Nobody(*endpoint),
-            ConnectError::Handshake { source, .. } => match source {
+            ConnectError::Handshake { why, .. } => match why {
                 HandshakeError::Refused(_) => Failure::Gone,
                 HandshakeError::Connection { .. } => Failure::Broke,
                 _ => Failure::None,
@@ -286,7 +286,7 @@ async fn greet(
 ) -> Result<(), ConnectError> {
     let (peer, ticket) = (Arc::clone(&dial.peer), dial.ticket);
     let node = Arc::clone(peer.node());
-    let failed = |source| ConnectError::Handshake { endpoint, source };
+    let failed = |why| ConnectError::Handshake { endpoint, why };
     let hello = match peer.greet(ticket).await {
         Greeting::Go(hello) => hello,
         Greeting::Linked => return Ok(()),
@@ -355,12 +355,12 @@ impl Connection {
             .transport
             .dial(endpoint)
             .await
-            .map_err(|source| ConnectError::Unreachable { endpoint, source })?;
+            .map_err(|why| ConnectError::Unreachable { endpoint, why })?;
         let (stream, identity) = node
             .tls
             .dial(ReadAhead::new(stream))
             .await
-            .map_err(|source| ConnectError::Handshake { endpoint, source })?;
+            .map_err(|why| ConnectError::Handshake { endpoint, why })?;
         Ok(Connection {
             stream,
             buffer: ReadBuffer::new(),

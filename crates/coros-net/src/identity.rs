@@ -290,7 +290,7 @@ pub enum IdentityError {
     Derive(String),
     /// A certificate could not be made.
     #[error("cannot make a certificate: {0}")]
-    Certificate(#[from] rcgen::Error),
+    Certificate(rcgen::Error),
     /// A file holds something else than it should.
     #[error("{} is not {expected}: {reason}", path.display())]
     Unusable {
@@ -305,15 +305,21 @@ pub enum IdentityError {
     #[error(transparent)]
     Key(#[from] SecretError),
     /// A certificate cannot be read or made.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {why}", path.display())]
     File {
         /// What was tried.
         action: &'static str,
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        why: io::Error,
     },
+}
+
+impl From<rcgen::Error> for IdentityError {
+    fn from(why: rcgen::Error) -> Self {
+        IdentityError::Certificate(why)
+    }
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ impl Secret {
     pub fn load_or_create(path: impl AsRef<Path>) -> Result<Self, SecretError> {
         let path = path.as_ref();
         match Secret::load(path) {
-            Err(SecretError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(SecretError::Read { why, .. }) if why.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
         file::create(path, Secret::random().reveal(), file::PRIVATE)?;
@@ -348,20 +348,20 @@ pub enum SecretError {
         what: &'static str,
     },
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {why}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        why: io::Error,
     },
     /// The file cannot be made.
-    #[error("cannot make {}: {source}", path.display())]
+    #[error("cannot make {}: {why}", path.display())]
     Create {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        why: io::Error,
     },
     /// There is a file already, perhaps one that nodes use.
     #[error("{} is there already, and is left as it is", path.display())]
@@ -389,7 +389,7 @@ impl SecretError {
 /// What to do about the file of the user's secret, where that does not say so itself.
 fn advice_on(why: &SecretError, named: bool) -> &'static str {
     match why {
-        SecretError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+        SecretError::Read { why, .. } if why.kind() == io::ErrorKind::NotFound => {
             "; copy the secret of the network there, or make one by `coros secret new`"
         }
         SecretError::Read { .. } | SecretError::Create { .. } if !named => {

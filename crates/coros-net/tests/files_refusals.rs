@@ -117,7 +117,7 @@ async fn bad_names_are_refused_before_anybody_is_dialled() {
     assert!(matches!(
         error,
         SendFileError::Unreachable {
-            source: ConnectError::NotListening { .. },
+            why: ConnectError::NotListening { .. },
             ..
         }
     ));

@@ -75,13 +75,13 @@ async fn another_secret_is_refused_on_both_sides() {
     let farm = node("farm", &Secret::random()).await;
     let mut at_farm = events(&farm);
     let error = soon(desk.connect(endpoint(&farm))).await.unwrap_err();
-    let source = HandshakeError::OtherSecret;
-    assert!(matches!(&error, ConnectError::Handshake { source: s, .. } if *s == source));
+    let why = HandshakeError::OtherSecret;
+    assert!(matches!(&error, ConnectError::Handshake { why: s, .. } if *s == why));
     assert!(error.to_string().contains("different secrets"), "{error}");
     let PeerEvent::Refused(_, refused) = next(&mut at_farm).await else {
         panic!()
     };
-    assert_eq!(refused, source);
+    assert_eq!(refused, why);
 
     let (address, _received) = collector::<u32>();
     let remote = sent(&farm, &desk, &address);
@@ -152,7 +152,7 @@ async fn what_is_no_node_is_named() {
     });
     let error = soon(desk.connect(web)).await.unwrap_err();
     let ConnectError::Handshake {
-        source: HandshakeError::NotCoros(_),
+        why: HandshakeError::NotCoros(_),
         ..
     } = error
     else {

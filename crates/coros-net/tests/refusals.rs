@@ -21,14 +21,14 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 async fn refusals(dialler: &Node, dialled: &Node) -> [HandshakeError; 2] {
     let mut events = events(dialled);
     let connected = soon(dialler.connect(endpoint(dialled))).await;
-    let Err(ConnectError::Handshake { source, .. }) = connected else {
+    let Err(ConnectError::Handshake { why, .. }) = connected else {
         panic!("{connected:?}");
     };
     let event = next(&mut events).await;
     let PeerEvent::Refused(_, refused) = event else {
         panic!("{event:?}");
     };
-    [source, refused]
+    [why, refused]
 }
 
 async fn with_certificate(certificate: NodeCertificate) -> Node {

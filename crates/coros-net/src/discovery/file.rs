@@ -23,12 +23,12 @@ const LONGEST: u64 = 1 << 20;
 #[non_exhaustive]
 pub enum PeersFileError {
     /// It cannot be read.
-    #[error("cannot read the peers in {}: {source}", path.display())]
+    #[error("cannot read the peers in {}: {why}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        why: io::Error,
     },
     /// It is too long to be a list of peers.
     #[error("{} is longer than {LONGEST} bytes: it is no list of peers", path.display())]
@@ -150,10 +150,7 @@ fn version_of(metadata: &std::fs::Metadata) -> io::Result<(SystemTime, u64)> {
 
 fn read(path: &Path) -> Result<((SystemTime, u64), Vec<Entry>), PeersFileError> {
     let path = || path.to_owned();
-    let unreadable = |source| PeersFileError::Unreadable {
-        path: path(),
-        source,
-    };
+    let unreadable = |why| PeersFileError::Unreadable { path: path(), why };
     let file = std::fs::File::open(path()).map_err(unreadable)?;
     let version = file.metadata().and_then(|it| version_of(&it));
     let version = version.map_err(unreadable)?;

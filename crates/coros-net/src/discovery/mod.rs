@@ -188,7 +188,7 @@ fn failed(error: &ConnectError) -> Outcome {
     match error {
         ConnectError::Handshake {
             // It shuts down, say: another launch may be there soon.
-            source: Connection { .. } | TimedOut(_) | Refused(_),
+            why: Connection { .. } | TimedOut(_) | Refused(_),
             ..
         } => Outcome::Unreachable(error.to_string().into()),
         // Nothing that mends itself soon.

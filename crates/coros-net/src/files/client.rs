@@ -155,9 +155,9 @@ async fn send(
             path: path.into(),
             peer: to.clone(),
         },
-        Unreadable::Io(source) => SendFileError::Read {
+        Unreadable::Io(why) => SendFileError::Read {
             path: path.into(),
-            source,
+            why,
         },
     };
     let opened = open(path.to_owned()).await;

@@ -16,12 +16,12 @@ pub enum SendFileError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// It cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {why}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        why: io::Error,
     },
     /// It is a folder, a device, …
     #[error("{} is not a file: only files can be sent", path.display())]
@@ -41,14 +41,14 @@ pub enum SendFileError {
         peer: String,
     },
     /// There is no connection.
-    #[error("cannot send {name:?} to {peer}: {source}")]
+    #[error("cannot send {name:?} to {peer}: {why}")]
     Unreachable {
         /// The file's name at the receiver.
         name: String,
         /// Who was dialled.
         peer: String,
         /// Why there is none.
-        source: ConnectError,
+        why: ConnectError,
     },
     /// The receiver does not take it.
     #[error("{peer} does not take {name:?}: {why}")]
@@ -97,14 +97,14 @@ pub enum FetchFileError {
         why: Refusal,
     },
     /// There is no connection.
-    #[error("cannot fetch {name:?} from {peer}: {source}")]
+    #[error("cannot fetch {name:?} from {peer}: {why}")]
     Unreachable {
         /// The file's name at the peer.
         name: String,
         /// Who was dialled.
         peer: String,
         /// Why there is none.
-        source: ConnectError,
+        why: ConnectError,
     },
     /// The peer does not give it.
     #[error("{peer} does not give {name:?}: {why}")]
@@ -141,14 +141,14 @@ pub enum DeleteFileError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// There is no connection.
-    #[error("cannot delete {name:?} at {peer}: {source}")]
+    #[error("cannot delete {name:?} at {peer}: {why}")]
     Unreachable {
         /// The file's name at the peer.
         name: String,
         /// Who was dialled.
         peer: String,
         /// Why there is none.
-        source: ConnectError,
+        why: ConnectError,
     },
     /// The peer does not delete it.
     #[error("{peer} does not delete {name:?}: {why}")]
@@ -198,7 +198,7 @@ macro_rules! from_trouble {
                 let (name, peer) = (name.to_owned(), peer.to_owned());
                 match trouble {
                     Trouble::Unreachable(ConnectError::Closed) => $error::Closed,
-                    Trouble::Unreachable(source) => $error::Unreachable { name, peer, source },
+                    Trouble::Unreachable(why) => $error::Unreachable { name, peer, why },
                     Trouble::Refused(why) => $error::Refused { name, peer, why },
                     Trouble::Lost(Lost(reason)) => $error::Lost { name, peer, reason },
                 }

@@ -160,9 +160,9 @@ impl Folder {
     }
 
     pub(crate) fn open(self) -> Result<Store, NodeError> {
-        Store::open(&self.path, self.limits, self.told).map_err(|source| NodeError::Folder {
+        Store::open(&self.path, self.limits, self.told).map_err(|why| NodeError::Folder {
             path: self.path,
-            source,
+            why,
         })
     }
 }

@@ -225,10 +225,10 @@ fn read_public(path: &Path) -> Result<Vec<u8>, IdentityError> {
         file.take(MAX_LENGTH).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    read().map_err(|source| IdentityError::File {
+    read().map_err(|why| IdentityError::File {
         action: "read the certificate",
         path: path.to_owned(),
-        source,
+        why,
     })
 }
 

@@ -19,22 +19,22 @@ pub enum NodeError {
     Secret(#[from] SecretError),
     /// Its certificate or key cannot be used.
     #[error("the node's certificate cannot be used: {0}")]
-    Tls(#[from] rustls::Error),
+    Tls(rustls::Error),
     /// It cannot listen.
-    #[error("cannot listen on {endpoint}: {}", listen_advice(.source))]
+    #[error("cannot listen on {endpoint}: {}", listen_advice(.why))]
     Listen {
         /// Where it should have listened.
         endpoint: SocketAddr,
         /// What the operating system says.
-        source: io::Error,
+        why: io::Error,
     },
     /// Its folder for files cannot be opened.
-    #[error("cannot use {} as the folder for files: {source}; it has to exist", path.display())]
+    #[error("cannot use {} as the folder for files: {why}; it has to exist", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        why: io::Error,
     },
     /// What was given as a peer is neither an endpoint nor `host:port`.
     #[error("{given:?} is no peer: {why}")]
@@ -46,19 +46,19 @@ pub enum NodeError {
     },
     /// There is no multicast on this machine.
     #[error("cannot look for nodes on the local network: {0}; give peers in place of `discover`")]
-    Discover(#[source] io::Error),
+    Discover(io::Error),
     /// A file of peers cannot be read, or a line of it is wrong.
     #[error(transparent)]
     PeersFile(#[from] PeersFileError),
 }
 
-fn listen_advice(source: &io::Error) -> String {
-    match source.kind() {
+fn listen_advice(why: &io::Error) -> String {
+    match why.kind() {
         io::ErrorKind::AddrInUse => {
             "another program has this port; choose another, or 0 for any that is free".into()
         }
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
-        _ => source.to_string(),
+        _ => why.to_string(),
     }
 }
 
@@ -67,20 +67,20 @@ fn listen_advice(source: &io::Error) -> String {
 #[non_exhaustive]
 pub enum ConnectError {
     /// Nobody answers there.
-    #[error("cannot reach {endpoint}: {source}; does a node listen there?")]
+    #[error("cannot reach {endpoint}: {why}; does a node listen there?")]
     Unreachable {
         /// What was dialled.
         endpoint: SocketAddr,
         /// What the operating system says.
-        source: io::Error,
+        why: io::Error,
     },
     /// The two cannot talk.
-    #[error("no link with {endpoint}: {source}")]
+    #[error("no link with {endpoint}: {why}")]
     Handshake {
         /// What was dialled.
         endpoint: SocketAddr,
         /// Why.
-        source: HandshakeError,
+        why: HandshakeError,
     },
     /// No link in time.
     #[error(
@@ -120,10 +120,10 @@ pub enum ConnectError {
 impl ConnectError {
     /// The link is gone as soon as it was there.
     pub(crate) fn lost(endpoint: SocketAddr) -> Self {
-        let source = HandshakeError::Connection {
+        let why = HandshakeError::Connection {
             kind: io::ErrorKind::ConnectionAborted,
             reason: "the link was lost at once".into(),
         };
-        ConnectError::Handshake { endpoint, source }
+        ConnectError::Handshake { endpoint, why }
     }
 }

@@ -19,9 +19,9 @@ pub(super) const MAX_LENGTH: u64 = 4096;
 
 /// The text in a file that deserves trust.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, SecretError> {
-    let failed = |source| SecretError::Read {
+    let failed = |why| SecretError::Read {
         path: path.to_owned(),
-        source,
+        why,
     };
     // Links are followed here and not when opening: what is looked at is what is read.
     let real = fs::canonicalize(path).map_err(failed)?;
@@ -69,9 +69,9 @@ fn make<T>(
     mode: u32,
     put: impl FnOnce(&Path) -> io::Result<T>,
 ) -> Result<T, SecretError> {
-    let failed = |source| SecretError::Create {
+    let failed = |why| SecretError::Create {
         path: path.to_owned(),
-        source,
+        why,
     };
     let folder = folder_of(path);
     make_folder(folder).map_err(failed)?;
@@ -101,14 +101,14 @@ impl Trouble {
     fn into_secret_error(self, failed: impl FnOnce(io::Error) -> SecretError) -> SecretError {
         match self {
             Trouble::Refused(error) => error,
-            Trouble::Failed(source) => failed(source),
+            Trouble::Failed(why) => failed(why),
         }
     }
 }
 
 impl From<io::Error> for Trouble {
-    fn from(source: io::Error) -> Self {
-        Trouble::Failed(source)
+    fn from(why: io::Error) -> Self {
+        Trouble::Failed(why)
     }
 }
 

@@ -157,11 +157,11 @@ async fn a_server_of_an_older_tls_is_named() {
         acceptor.accept(tcp).await.map(|_| ()).unwrap_err()
     };
     let (dialled, served) = tokio::join!(node.connect(endpoint), serving);
-    let ConnectError::Handshake { source, .. } = dialled.unwrap_err() else {
+    let ConnectError::Handshake { why, .. } = dialled.unwrap_err() else {
         panic!("it is no node");
     };
     let says = "not a coros node: it does not speak TLS 1.3";
-    assert!(source.to_string().starts_with(says), "{source}");
+    assert!(why.to_string().starts_with(says), "{why}");
     assert!(own_words(&served).contains("PeerIncompatible"));
     node.close().await;
 }
