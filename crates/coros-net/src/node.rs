@@ -418,13 +418,6 @@ impl Inner {
         }
     }
 
-    /// Ends the session with a peer that has shut down, unless there is a link: that knows better.
-    pub(crate) fn end_session(&self, id: NodeId, reason: &str) {
-        if let Some(peer) = self.present_peer(id) {
-            peer.end(reason);
-        }
-    }
-
     /// Whether there is a session with a peer that the peer knows of as well.
     pub(crate) fn shares_session(&self, id: NodeId) -> bool {
         self.present_peer(id)

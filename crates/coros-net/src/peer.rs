@@ -237,15 +237,6 @@ impl Peer {
         self.with(|state| state.input(Input::Wake));
     }
 
-    /// The session ends, unless there is a link.
-    pub(crate) fn end(&self, reason: &str) {
-        self.with(|state| {
-            if !state.rendezvous.is_linked() {
-                state.input(Input::Gone(reason.to_owned()));
-            }
-        });
-    }
-
     /// The session ends, if it is dormant.
     pub(crate) fn let_go(&self, reason: &str) {
         self.with(|state| {

@@ -6,8 +6,11 @@ use coros_core::remote::NodeId;
 use foca::{Incarnation, Member, Message, State};
 
 use super::Membership;
-use super::packet::{Id, LEFT, Packet};
+use super::packet::{self, Id, Packet};
 use super::signs::Doubt;
+
+/// So often in a period others are believed that a member has another life.
+const RISES: u8 = 4;
 
 impl Membership {
     pub(super) fn notice(&mut self, now: Instant, from: NodeId, payload: &[u8]) {
@@ -20,15 +23,23 @@ impl Membership {
         };
         let own = self.foca.identity().node();
         let header = &packet.header;
-        if header.src.node() != from || header.dst.node() != own || header.src.life == LEFT {
+        if header.src.node() != from || header.dst.node() != own || header.src.has_left() {
             tracing::debug!(%from, "a membership packet from or for somebody else");
             return;
         }
         // A peer may know this node by an earlier life, and is answered all the same; but that it
         // takes that one for down is no news.
         let outdated = header.dst.life != self.foca.identity().life;
-        if outdated && header.message == Message::TurnUndead {
+        if header.message == Message::TurnUndead && (outdated || !self.may_renew(now)) {
             return;
+        }
+        if let Some((_, past)) = self.past.get(&from)
+            && past.life > header.src.life
+        {
+            // It does not know what others have told of it, and cannot contradict that.
+            let past = Member::down(past.clone());
+            let (own, to) = (self.foca.identity().clone(), packet.header.src);
+            return self.tell(&Packet::gossip(own, to, vec![past]));
         }
         let room = self.room();
         if room == 0 && !self.is_known(from) {
@@ -42,7 +53,7 @@ impl Membership {
         let updates = std::mem::take(&mut packet.updates);
         let mut refuted = Vec::new();
         for update in updates {
-            if !self.counts(from, &update, &mut refuted) {
+            if !self.counts(now, from, &update, &mut refuted) {
                 continue;
             }
             let node = update.id().node();
@@ -64,6 +75,9 @@ impl Membership {
         let payload = changed.as_deref().unwrap_or(payload);
         self.with_foca(|foca, effects| foca.handle_data(payload, effects));
         self.signs.seen(now, from);
+        if let Some(link) = self.linked.get_mut(&from) {
+            link.leaving = false;
+        }
         self.alive(now, &packet.header.src, packet.header.src_incarnation);
         for update in &packet.updates {
             if update.state() == State::Alive {
@@ -90,19 +104,35 @@ impl Membership {
     }
 
     /// Whether an update is to reach foca. What is known better goes to `refuted`.
-    fn counts(&mut self, from: NodeId, update: &Member<Id>, refuted: &mut Vec<Member<Id>>) -> bool {
+    fn counts(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        update: &Member<Id>,
+        refuted: &mut Vec<Member<Id>>,
+    ) -> bool {
         let (id, own) = (update.id(), self.foca.identity());
         let node = id.node();
         if node == own.node() {
             // Of an earlier life nothing matters any more. A later one is somebody's invention, and
             // has to be outbid, or nobody would listen to this node.
             if id.life > own.life {
-                self.outbid(id.life);
+                self.outbid(now, id.life);
+                return false;
             }
-            return id.life == self.foca.identity().life;
+            let concerns = id.life == own.life;
+            return concerns && (update.state() != State::Down || self.may_renew(now));
         }
         if node == from {
             return true;
+        }
+        let known = self.members.get(&node).map(|id| id.life);
+        let past = self.past.get(&node).map(|(_, id)| id.life);
+        let last = known.or(past);
+        if !id.can_follow(last)
+            || last.is_some_and(|last| id.life > last) && !self.may_rise(now, node)
+        {
+            return false;
         }
         if update.state() == State::Suspect {
             match self.signs.doubt(update, from) {
@@ -117,7 +147,6 @@ impl Membership {
                 return false;
             }
         }
-        let known = self.members.get(&node).map(|id| id.life);
         let Some(link) = self.linked.get_mut(&node) else {
             return true;
         };
@@ -126,12 +155,14 @@ impl Membership {
             return false;
         };
         if update.state() == State::Down && id.life >= known {
-            if id.life == LEFT {
-                link.leaving = true;
-            } else if link.told != Some(id.life) {
+            link.leaving = id.has_left();
+            if link.told != Some(id.life) {
                 link.told = Some(id.life);
-                let to = id.clone();
-                self.tell(&Packet::turn_undead(self.foca.identity().clone(), to));
+                let own = self.foca.identity().clone();
+                self.tell(&match id.has_left() {
+                    true => Packet::gossip(own, id.clone(), vec![update.clone()]),
+                    false => Packet::turn_undead(own, id.clone()),
+                });
             }
             return false;
         }
@@ -166,14 +197,39 @@ impl Membership {
         }
     }
 
-    fn outbid(&mut self, life: u32) {
-        let Some(life) = life.checked_add(1).filter(|life| *life != LEFT) else {
-            return;
-        };
-        let location = self.foca.identity().location.clone();
-        let id = Id { location, life };
-        self.with_foca(|foca, effects| foca.change_identity(id, effects));
-        self.tell_own_life();
+    /// Goes on under a life that outbids one that somebody has made up, if that is not too far ahead;
+    /// else towards it, as others only believe so much.
+    fn outbid(&mut self, now: Instant, life: u32) {
+        let own = self.foca.identity();
+        let life = life.min(own.life.saturating_add(u32::from(RISES) * packet::MISSED));
+        let location = own.location.clone();
+        if let Some(id) = (Id { location, life }).next()
+            && self.may_renew(now)
+        {
+            self.with_foca(|foca, effects| foca.change_identity(id, effects));
+            self.tell_own_life();
+        }
+    }
+
+    /// Whether this node may go on under another life, as it then does: once a period, whoever says what.
+    fn may_renew(&mut self, now: Instant) -> bool {
+        let may = self.renew_at.is_none_or(|at| at <= now);
+        if may {
+            self.renew_at = Some(now + self.settings.period);
+        }
+        may
+    }
+
+    /// Whether others are believed that a member has another life, which may be so more often than it happens,
+    /// and not so often that the member could not outbid what is made up.
+    fn may_rise(&mut self, now: Instant, node: NodeId) -> bool {
+        if now >= self.rises_until {
+            self.rises.clear();
+            self.rises_until = now + self.settings.period;
+        }
+        let rises = self.rises.entry(node).or_default();
+        *rises = rises.saturating_add(1);
+        *rises <= RISES
     }
 
     fn is_known(&self, node: NodeId) -> bool {

@@ -15,8 +15,8 @@
 //!   it can contradict.
 //! - **Not everybody can dial everybody.** Two behind two routers know each other by the rest: that one of them
 //!   cannot reach the other is no evidence while others can (see `signs`).
-//! - **Those who leave say so.** To have left is a last life that nothing outbids; to be down is not, so
-//!   that those who were cut off, and are sought for [ten minutes](REMEMBERED), come back.
+//! - **Those who leave say so**, and are not sought. Those who are down are, for [ten minutes](REMEMBERED), and
+//!   come back if they were only cut off.
 //!
 //! # How soon
 //!
@@ -45,7 +45,8 @@
 //! launch that it names as its sender. What they say of others is hearsay that members are trusted
 //! with, within bounds: nobody can speak for this node or against a peer that it has a link with,
 //! names, endpoints and sizes are checked, and the number of members is [limited](Settings::limit). A
-//! member that lies can have another one counted as down for as long as it takes to contradict.
+//! member that lies can have another one counted as down, or as one that has left, for as long as it takes to
+//! contradict; and one that is dead counted as alive, for as long as it lies.
 //!
 //! Sans-io: [`Membership`] takes inputs with the time, and says what to send and what has changed.
 //! `shell` is the task around it.
@@ -74,7 +75,7 @@ use self::config::REMEMBERED;
 pub(crate) use self::config::Settings;
 use self::effects::Effects;
 use self::news::{Heard, News};
-use self::packet::{Id, LEFT, Packet, Probe};
+use self::packet::{Id, Packet, Probe};
 pub(crate) use self::shell::Shell;
 use self::signs::Signs;
 
@@ -146,6 +147,11 @@ pub(crate) struct Membership {
     /// Those that there is a link with, members or not.
     linked: BTreeMap<NodeId, Linked>,
     signs: Signs,
+    /// When this node may go on under another life.
+    renew_at: Option<Instant>,
+    /// How often others have told of another life of a member, until then.
+    rises: BTreeMap<NodeId, u8>,
+    rises_until: Instant,
     /// What is new here, to be passed on, and when.
     news: News,
     spread_at: Option<Instant>,
@@ -162,7 +168,6 @@ enum Due {
 
 #[derive(Debug)]
 struct Linked {
-    location: Location,
     /// The last life of which it has been told that others take it for down.
     told: Option<u32>,
     /// Others say that it has left.
@@ -201,6 +206,9 @@ impl Membership {
             past: BTreeMap::new(),
             linked: BTreeMap::new(),
             signs: Signs::default(),
+            renew_at: None,
+            rises: BTreeMap::new(),
+            rises_until: now,
             news: News::default(),
             spread_at: None,
             outputs: VecDeque::new(),
@@ -254,7 +262,6 @@ impl Membership {
 
     fn linked(&mut self, peer: Location) {
         let link = Linked {
-            location: peer.clone(),
             told: None,
             leaving: false,
             heard: Heard::default(),
@@ -264,7 +271,8 @@ impl Membership {
             // It answers with whom it knows, if it is a member. One that counted as down here says
             // something, and hears that it has to take a new life.
             let past = self.past.get(&peer.node);
-            let life = past.map_or(0, |(_, id)| id.life);
+            // Whoever has left is there no more; so it has not.
+            let life = past.map_or(0, |(_, id)| id.life & !1);
             self.announce(Id {
                 location: peer,
                 life,
@@ -284,12 +292,8 @@ impl Membership {
         let Some(id) = self.members.get(&peer).cloned() else {
             return;
         };
-        if link.leaving {
-            let id = Id {
-                location: link.location,
-                life: LEFT,
-            };
-            self.apply(Member::down(id));
+        if link.leaving && !broken {
+            self.apply(Member::down(id.left()));
         } else if broken {
             let known = self.foca.iter_members().find(|member| *member.id() == id);
             let Some(incarnation) = known.map(Member::incarnation) else {
@@ -328,7 +332,7 @@ impl Membership {
         if self.seek <= now {
             self.seek = now + SEEK;
             self.forget(now);
-            let down = self.past.values().filter(|(_, id)| id.life != LEFT);
+            let down = self.past.values().filter(|(_, id)| !id.has_left());
             let down = down.map(|(_, id)| id.clone()).collect();
             for id in self.choose(SOUGHT, down) {
                 self.announce(id);
@@ -352,10 +356,7 @@ impl Membership {
     fn leave(&mut self) {
         self.left = true;
         let own = self.foca.identity().clone();
-        let gone = Member::down(Id {
-            location: own.location.clone(),
-            life: LEFT,
-        });
+        let gone = Member::down(own.left());
         let linked = self.linked_members();
         let told = if linked.is_empty() {
             self.members.values().cloned().collect()
@@ -420,7 +421,7 @@ impl Membership {
         let mut answers = Vec::new();
         for (to, packet) in std::mem::take(&mut self.effects.packets) {
             // Nobody is there any more.
-            if to.life == LEFT {
+            if to.has_left() {
                 continue;
             }
             match Packet::probe(&packet) {
@@ -494,7 +495,7 @@ impl Membership {
         self.members.remove(&id.node());
         self.signs.down(id.node());
         let location = id.location.clone();
-        self.outputs.push_back(if id.life == LEFT {
+        self.outputs.push_back(if id.has_left() {
             Output::Gone(location)
         } else {
             Output::Down(location)
@@ -504,7 +505,7 @@ impl Membership {
 
     /// A member goes on under another life, or the last one of a member that was down already is known.
     fn renamed(&mut self, id: Id) {
-        if id.life == LEFT {
+        if id.has_left() {
             if !self.members.contains_key(&id.node()) {
                 self.down(&id);
             }

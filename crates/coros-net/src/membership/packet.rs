@@ -20,14 +20,17 @@ pub(super) const MAX_PACKET: usize = 48 << 10;
 /// answers that is alive.)
 pub(super) const QUESTION: ProbeNumber = ProbeNumber::MAX;
 
-/// In the life of a member that has shut down: nothing comes after it.
-pub(super) const LEFT: u32 = u32::MAX;
+/// By so much a life may go up that others tell of: a launch goes on under its next one no more often than
+/// once a period, so nobody has missed many who has not missed the launch.
+pub(super) const MISSED: u32 = 16;
+/// That of a launch which nobody here has heard of.
+const FIRST: u32 = 1 << 20;
 
 /// A member as others speak of it.
 ///
 /// To be down is final in SWIM. A launch that was taken for down, and lives, goes on under its next
-/// life, which outbids what is said of the one before. The last life, [`LEFT`], is that of a launch
-/// that has shut down.
+/// life, which outbids what is said of the one before. Lives are even numbers; an odd one is that of a launch
+/// that has shut down in the life before: if somebody made that up, the next life outbids it as well.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Id {
     pub(super) location: Location,
@@ -37,6 +40,31 @@ pub(super) struct Id {
 impl Id {
     pub(super) fn node(&self) -> NodeId {
         self.location.node
+    }
+
+    /// Whether it has shut down.
+    pub(super) fn has_left(&self) -> bool {
+        self.life % 2 == 1
+    }
+
+    /// As one that has shut down in this life.
+    pub(super) fn left(&self) -> Self {
+        Id {
+            location: self.location.clone(),
+            life: self.life | 1,
+        }
+    }
+
+    /// The one whose life comes after this.
+    pub(super) fn next(&self) -> Option<Self> {
+        let life = (self.life | 1).checked_add(1)?;
+        let location = self.location.clone();
+        Some(Id { location, life })
+    }
+
+    /// Whether this can follow what is known, if others tell of it.
+    pub(super) fn can_follow(&self, known: Option<u32>) -> bool {
+        self.life <= known.map_or(FIRST, |known| known.saturating_add(MISSED))
     }
 
     /// Whether a node could be called so, and dialled there.
@@ -60,9 +88,7 @@ impl foca::Identity for Id {
     type Addr = NodeId;
 
     fn renew(&self) -> Option<Self> {
-        let life = self.life.checked_add(1).filter(|life| *life != LEFT)?;
-        let location = self.location.clone();
-        Some(Id { location, life })
+        self.next()
     }
 
     fn addr(&self) -> NodeId {

@@ -108,7 +108,8 @@ impl Shell {
                 }
                 Output::Gone(peer) => {
                     node.events.tell(Fact::Gone(peer.clone()));
-                    node.end_session(peer.node, "it has shut down");
+                    // If that is true nobody listens there any more, which ends the session.
+                    node.doubt(peer.node);
                 }
             }
         }

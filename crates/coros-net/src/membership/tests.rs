@@ -1,5 +1,6 @@
 //! Members without a network: many state machines, and a clock that the test moves.
 
+mod lies;
 mod one;
 
 use foca::Message;

@@ -56,6 +56,10 @@ impl One {
         self.member.members().map(|it| it.node.0).collect()
     }
 
+    fn life(&self) -> u32 {
+        self.member.foca.identity().life
+    }
+
     fn sent(outputs: &[Output]) -> Vec<(u128, Message<Id>)> {
         let sent = outputs.iter().filter_map(|output| match output {
             Output::Send(to, packet) | Output::Tell(to, packet) => {
@@ -98,26 +102,35 @@ fn nobody_evicts_a_peer_with_a_live_link() {
         "it is told"
     );
     assert_eq!(one.hear(2, vec![Member::down(id(3, 0))]), [], "once");
-    assert_eq!(one.hear(2, vec![Member::down(id(3, LEFT))]), []);
     assert_eq!(
-        one.hear(2, vec![Member::alive(id(3, 9))]),
+        one.hear(2, vec![Member::alive(id(3, 8))]),
         [],
         "it speaks for itself"
     );
     assert_eq!(one.members(), [2, 3]);
     // It goes on under its next life, by its own word.
     let own = one.member.foca.identity().clone();
-    one.packet(3, &Packet::gossip(id(3, 1), own, Vec::new()));
-    assert_eq!(one.member.members[&NodeId(3)].life, 1);
-    // What was said of its leaving counts when the link has gone.
-    let outputs = one.handle(Input::Unlinked {
+    let says = |life| Packet::gossip(id(3, life), own.clone(), Vec::new());
+    one.packet(3, &says(2));
+    assert_eq!(one.member.members[&NodeId(3)].life, 2);
+    // It is said to have left, and to what is not said by it, it can say something.
+    let outputs = one.hear(2, vec![Member::down(id(3, 3))]);
+    assert_eq!(One::sent(&outputs), [(3, Message::Gossip)], "it is told");
+    assert_eq!(one.hear(2, vec![Member::down(id(3, 3))]), [], "once");
+    one.packet(3, &says(4));
+    let goodbye = || Input::Unlinked {
         peer: NodeId(3),
         broken: false,
-    });
+    };
+    let outputs = one.handle(goodbye());
+    assert!(!outputs.contains(&Output::Gone(place(3))), "it has not");
+    assert_eq!(one.members(), [2, 3]);
+    // Unless it says nothing, and says goodbye.
+    one.handle(Input::Linked(place(3)));
+    one.hear(2, vec![Member::down(id(3, 5))]);
+    assert_eq!(one.members(), [2, 3]);
+    let outputs = one.handle(goodbye());
     assert!(outputs.contains(&Output::Gone(place(3))), "{outputs:?}");
-    assert_eq!(one.members(), [2]);
-    // Nothing brings it back.
-    one.hear(2, vec![Member::alive(id(3, 5))]);
     assert_eq!(one.members(), [2]);
 }
 
@@ -148,7 +161,7 @@ fn without_a_link_what_members_say_counts() {
     assert_eq!(one.members(), [2]);
     let outputs = one.hear(2, vec![Member::alive(id(3, 0))]);
     assert!(!outputs.contains(&Output::Up(place(3))), "down is final");
-    let outputs = one.hear(2, vec![Member::alive(id(3, 1))]);
+    let outputs = one.hear(2, vec![Member::alive(id(3, 2))]);
     assert!(
         outputs.contains(&Output::Up(place(3))),
         "but for another life"
@@ -159,22 +172,24 @@ fn without_a_link_what_members_say_counts() {
 fn who_is_taken_for_down_goes_on_under_another_life() {
     let mut one = One::set();
     let outputs = one.hear(2, vec![Member::down(id(1, 0))]);
-    assert_eq!(one.member.foca.identity().life, 1);
+    assert_eq!(one.life(), 2);
     assert!(
         One::sent(&outputs).iter().any(|(to, _)| *to == 2),
         "and says so: {outputs:?}"
     );
     one.hear(2, vec![Member::down(id(1, 0))]);
-    assert_eq!(one.member.foca.identity().life, 1, "that is settled");
-    let outputs = one.hear(2, vec![Member::alive(id(1, 700))]);
-    assert_eq!(
-        one.member.foca.identity().life,
-        701,
-        "an invention is outbid"
-    );
+    assert_eq!(one.life(), 2, "that is settled");
+    one.hear(2, vec![Member::down(id(1, 2))]);
+    assert_eq!(one.life(), 2, "once a period");
+    one.pass(SECOND);
+    let outputs = one.hear(2, vec![Member::alive(id(1, 21))]);
+    assert_eq!(one.life(), 22, "an invention is outbid");
     assert!(One::sent(&outputs).iter().any(|(to, _)| *to == 2));
-    one.hear(2, vec![Member::down(id(1, LEFT))]);
-    assert_eq!(one.member.foca.identity().life, 701);
+    for lives in [88, 154] {
+        one.pass(SECOND);
+        one.hear(2, vec![Member::down(id(1, u32::MAX))]);
+        assert_eq!(one.life(), lives, "towards what is far ahead");
+    }
     assert_eq!(one.members(), [2, 3]);
 }
 
