@@ -97,8 +97,11 @@ fn who_is_said_to_have_left_and_has_a_link_is_there_when_it_breaks() {
     let dst = world.nodes[&DUPE].foca.identity().clone();
     let since = world.now;
     world.send(LIAR, DUPE, Packet::gossip(src, dst, vec![left]).encode());
-    world.run(SECOND);
-    world.break_links(|a, b| (a, b) == (VICTIM, DUPE), LATENCY);
+    // Before it can say anything to that.
+    world.run(LATENCY);
+    let link = &world.nodes[&DUPE].linked[&world.launch(VICTIM)];
+    assert!(link.leaving);
+    world.break_links(|a, b| (a, b) == (VICTIM, DUPE), MS);
     world.run(60 * SECOND);
     assert_eq!(world.told_since(since).count(), 0);
 }
