@@ -49,14 +49,16 @@ pub(crate) async fn dial_again(peer: &Arc<Peer>, limit: Duration) -> Ticket {
     dial.ticket
 }
 
-/// Dials whoever listens at an endpoint.
+/// Dials whoever listens at an endpoint, who may take so long to show that he is of the network.
 pub(crate) async fn connect(
     node: &Arc<Inner>,
     endpoint: SocketAddr,
+    patience: Duration,
 ) -> Result<Location, ConnectError> {
     let limit = node.config.handshake;
     limited(node, endpoint, limit, async {
-        let connection = Connection::dial(node, endpoint).await?;
+        let dial = Connection::dial(node, endpoint);
+        let connection = limited(node, endpoint, patience.min(limit), dial).await?;
         if connection.identity.node == node.location.node {
             return Err(ConnectError::Itself { endpoint });
         }

@@ -168,7 +168,7 @@ impl Node {
     /// # Cancel safety
     /// Dropping the future gives up the attempt.
     pub async fn connect(&self, endpoint: SocketAddr) -> Result<Location, ConnectError> {
-        greeting::connect(self.inner(), endpoint).await
+        greeting::connect(self.inner(), endpoint, Duration::MAX).await
     }
 
     /// The nodes that are there, as far as this one knows: those that it has a link with, or a
@@ -489,7 +489,7 @@ impl Inner {
     /// A member without any link needs one to say that it leaves.
     async fn find_someone_to_tell(self: &Arc<Self>, members: Vec<Location>) {
         for endpoint in members.into_iter().filter_map(|member| member.endpoint) {
-            let connecting = greeting::connect(self, endpoint);
+            let connecting = greeting::connect(self, endpoint, Duration::MAX);
             if let Ok(Ok(_)) = tokio::time::timeout(TELL, connecting).await {
                 return;
             }

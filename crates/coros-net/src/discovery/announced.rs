@@ -24,11 +24,11 @@ pub(super) const SERVICE: &str = "_coros._tcp.local.";
 /// Of what is announced; others are for other versions.
 const VERSION: &str = "1";
 
-/// So many nodes are looked at; all others on a local network can be learnt of from them. One more
-/// takes the place of any that is not known: strangers who invent nodes keep no node out for long.
-const INSTANCES: usize = 512;
+/// So many nodes are looked at: more than the responder keeps. It tells of each only once, so none should lose its
+/// place; if one more comes before the responder is ended, it takes that of any who is not known.
+pub(super) const INSTANCES: usize = 3 << 10;
 /// So many endpoints of one of them.
-const ENDPOINTS: usize = 8;
+pub(super) const ENDPOINTS: usize = 8;
 
 /// What one node announces.
 ///
@@ -343,27 +343,30 @@ mod tests {
         let linked = NodeId(2);
         let known = |id| id == linked;
         announced.handle(resolved("weather", linked.0, &["10.0.0.2"]), known);
-        for id in 0..20 * INSTANCES {
-            announced.handle(resolved("weather", 10 + id as u128, &["10.0.0.9"]), known);
-        }
-        assert_eq!(announced.instances.len(), INSTANCES);
-        assert!(announced.instances.contains_key(&linked), "it has a link");
-        // Whoever comes after all of them is seen, and stays for a while.
-        let late = NodeId(3);
-        assert!(announced.handle(resolved("weather", late.0, &["10.0.0.3"]), known));
-        let crowd = |announced: &mut Announced, number: u128| {
-            announced.handle(resolved("weather", 1 << 64 | number, &["10.0.0.9"]), known)
+        let mut numbers = 1 << 64..;
+        let mut crowd = |announced: &mut Announced, size: usize| {
+            for id in numbers.by_ref().take(size) {
+                announced.handle(resolved("weather", id, &["10.0.0.9"]), known);
+            }
         };
-        let stays = (0..).take_while(|number| {
-            crowd(&mut announced, *number);
-            announced.instances.contains_key(&late)
-        });
-        // It goes at once in one of 512 cases.
-        let stays = stays.take(8 * INSTANCES).count();
-        assert!(
-            stays < 8 * INSTANCES,
-            "who is not linked has no place for good"
-        );
+        crowd(&mut announced, INSTANCES);
+        assert_eq!(announced.instances.len(), INSTANCES);
+        // Whoever comes after all of them is seen, and stays for a while: each of them is as likely to go.
+        let late = || (0..256).map(|number| NodeId(1 << 32 | number));
+        for id in late() {
+            let event = resolved("weather", id.0, &["10.0.0.3"]);
+            assert!(announced.handle(event, known));
+        }
+        let stay = |announced: &Announced| {
+            let stay = late().filter(|id| announced.instances.contains_key(id));
+            stay.count()
+        };
+        // Of 256, 150 on average, and less than a tenth as many after that.
+        crowd(&mut announced, INSTANCES / 2);
+        assert!((90..210).contains(&stay(&announced)));
+        crowd(&mut announced, 3 * INSTANCES);
+        assert!(stay(&announced) < 40, "none has a place for good");
+        assert!(announced.instances.contains_key(&linked), "it has a link");
 
         // Where all are known nobody has to be found.
         let before: Vec<_> = announced.instances.keys().copied().collect();

@@ -4,7 +4,7 @@
 //! ([`fixed`]), whatever a name stands for in the DNS ([`dns`]), a file ([`mod@file`]), whoever announces
 //! himself on the local network ([`multicast`]). For
 //! each a [`Dialler`] makes links with what it tells, in time and without haste; no more than [`DIALS`] dials are under
-//! way for all. One found member is enough: the membership knows the others.
+//! way for all that were given. One found member is enough: the membership knows the others.
 
 mod announced;
 mod dialler;
@@ -18,8 +18,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coros_core::remote::NodeId;
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
 use tokio::sync::{Semaphore, mpsc};
 
 use self::dialler::{Dialler, Outcome};
@@ -36,8 +39,13 @@ use crate::greeting;
 use crate::node::{ConnectError, Inner};
 use crate::roster::Fact;
 
-/// So many dials are under way at once, for all sources; one alone, such as strangers flood, has few of them.
+/// So many dials are under way at once, for all sources that were given. Those of strangers wait for nobody, and
+/// nobody for them.
 const DIALS: usize = 64;
+/// How long somebody who was not given may take to show that he is of the network: he is near.
+const STRANGE: Duration = Duration::from_secs(1);
+/// What is heard waits for its turn where it comes from: more is told than anyone would keep.
+const HEARD: usize = 4;
 
 /// Where nodes may be, and who is said to be there.
 pub(crate) type Endpoints = BTreeMap<SocketAddr, Option<NodeId>>;
@@ -90,14 +98,17 @@ fn absent(node: &Inner, fact: &Fact) -> Option<(NodeId, bool)> {
 pub(crate) fn start(node: &Arc<Inner>, sources: Vec<Box<dyn Source>>) {
     let dials = Arc::new(Semaphore::new(DIALS));
     for source in sources {
-        let look = look(Arc::clone(node), source, Arc::clone(&dials));
+        let dials = source.is_given().then(|| Arc::clone(&dials));
+        let look = look(Arc::clone(node), source, dials);
         node.tasks.spawn(look);
     }
 }
 
-async fn look(node: Arc<Inner>, source: Box<dyn Source>, dials: Arc<Semaphore>) {
-    let mut dialler = Dialler::new(source.is_given());
-    let (sender, mut heard) = mpsc::unbounded_channel();
+async fn look(node: Arc<Inner>, source: Box<dyn Source>, dials: Option<Arc<Semaphore>>) {
+    // Without random numbers there is no TLS either.
+    let random = SmallRng::seed_from_u64(getrandom::u64().unwrap_or_default());
+    let mut dialler = Dialler::new(source.is_given(), random);
+    let (sender, mut heard) = mpsc::channel(HEARD);
     node.tasks
         .spawn(ask(Arc::clone(&node), source, sender.clone()));
     // Not by the events that users get: what those do with them holds up no dials.
@@ -122,24 +133,24 @@ async fn look(node: Arc<Inner>, source: Box<dyn Source>, dials: Arc<Semaphore>) 
             () = due => {}
         }
         while let Some((endpoint, who)) = dialler.next(now()) {
-            let (node, dials, to) = (Arc::clone(&node), Arc::clone(&dials), sender.clone());
+            let (node, dials, to) = (Arc::clone(&node), dials.clone(), sender.clone());
             let tasks = node.tasks.clone();
             tasks.spawn(async move {
-                if let Some(outcome) = dial(&node, endpoint, who, &dials).await {
-                    let _ = to.send(Heard::Dialled(endpoint, outcome));
+                if let Some(outcome) = dial(&node, endpoint, who, dials.as_deref()).await {
+                    let _ = to.send(Heard::Dialled(endpoint, outcome)).await;
                 }
             });
         }
     }
 }
 
-async fn ask(node: Arc<Inner>, mut source: Box<dyn Source>, to: mpsc::UnboundedSender<Heard>) {
+async fn ask(node: Arc<Inner>, mut source: Box<dyn Source>, to: mpsc::Sender<Heard>) {
     loop {
         tokio::select! {
             biased;
             () = node.leaving.cancelled() => break,
             endpoints = source.next() => {
-                if to.send(Heard::Found(endpoints)).is_err() {
+                if to.send(Heard::Found(endpoints)).await.is_err() {
                     break;
                 }
             }
@@ -148,27 +159,30 @@ async fn ask(node: Arc<Inner>, mut source: Box<dyn Source>, to: mpsc::UnboundedS
     source.end().await;
 }
 
-/// `None` when the node leaves before its turn has come.
+/// `None` when the node leaves before its turn has come. Without turns it is a stranger.
 async fn dial(
     node: &Arc<Inner>,
     endpoint: SocketAddr,
     who: Option<NodeId>,
-    dials: &Semaphore,
+    dials: Option<&Semaphore>,
 ) -> Option<Outcome> {
     let own = [node.location.endpoint, node.listening];
     if own.contains(&Some(endpoint)) {
         return Some(Outcome::Itself);
     }
-    let _turn = tokio::select! {
-        biased;
-        () = node.leaving.cancelled() => return None,
-        turn = dials.acquire() => turn.ok()?,
+    let (_turn, patience) = match dials {
+        None => (None, STRANGE),
+        Some(dials) => tokio::select! {
+            biased;
+            () = node.leaving.cancelled() => return None,
+            turn = dials.acquire() => (Some(turn.ok()?), Duration::MAX),
+        },
     };
     // Looked for only now: it may have come meanwhile.
     if let Some(peer) = whoever_is_at(node, endpoint, who) {
         return Some(Outcome::Known(peer));
     }
-    Some(match greeting::connect(node, endpoint).await {
+    Some(match greeting::connect(node, endpoint, patience).await {
         Ok(peer) => Outcome::Known(peer.node),
         Err(ConnectError::Itself { .. }) => Outcome::Itself,
         Err(error) => failed(&error),
@@ -194,5 +208,76 @@ fn failed(error: &ConnectError) -> Outcome {
         // Nothing that mends itself soon.
         ConnectError::Handshake { .. } => Outcome::Refused(error.to_string().into()),
         _ => Outcome::Unreachable(error.to_string().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::sim::SimNetwork;
+    use crate::transport::Transport as _;
+
+    /// Tells it once, as one who hears it from strangers.
+    struct Strangers(Option<Endpoints>);
+
+    impl Source for Strangers {
+        fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
+            Box::pin(async {
+                match self.0.take() {
+                    Some(endpoints) => endpoints,
+                    None => std::future::pending().await,
+                }
+            })
+        }
+
+        fn is_given(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_given_waits_for_no_stranger() {
+        let network = SimNetwork::new(1);
+        let [desk, farm, wall] = ["desk", "farm", "wall"].map(|name| network.host(name));
+        // They let others come, and say nothing.
+        let endpoints: Vec<_> = (1..=DIALS as u16)
+            .map(|port| SocketAddr::from((wall.ip(), port)))
+            .collect();
+        let mut listeners = Vec::new();
+        for endpoint in &endpoints {
+            listeners.push(wall.listen(*endpoint).await.unwrap());
+        }
+        let there = SocketAddr::from((farm.ip(), 7000));
+        let farm = farm.builder().listen(there).member(false);
+        let farm = farm.build().await.unwrap();
+        let desk = desk.builder().member(false).build().await.unwrap();
+        let mut facts = desk.inner().events.tap();
+        let strangers = of_anybody(endpoints[..8].iter().copied());
+        let mut sources: Vec<Box<dyn Source>> = vec![Box::new(Strangers(Some(strangers)))];
+        // With the farm as many as may be dialled at once.
+        for given in endpoints[1..].iter().chain([&there]) {
+            sources.push(Box::new(Fixed::new(*given)));
+        }
+        let start = Instant::now();
+        super::start(desk.inner(), sources);
+        let mut fact = async || facts.recv().await.unwrap();
+        loop {
+            if let Fact::Linked(peer) = fact().await {
+                assert_eq!(peer, farm.location());
+                break;
+            }
+        }
+        assert!(start.elapsed() < STRANGE / 2, "{:?}", start.elapsed());
+        // A stranger has less time than one who is given.
+        loop {
+            if let Fact::Unreachable(endpoint, why) = fact().await {
+                assert!(endpoints[..8].contains(&endpoint));
+                assert!(why.contains("within 1.0s"), "{why}");
+                break;
+            }
+        }
+        assert!(start.elapsed() < 2 * STRANGE, "{:?}", start.elapsed());
     }
 }

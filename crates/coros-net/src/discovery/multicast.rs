@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use coros_core::remote::NodeId;
 use mdns_sd::{Receiver, ServiceDaemon, ServiceEvent};
-use tokio::time::{Interval, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::announced::{self, Announced};
 use super::{Endpoints, Source};
@@ -40,17 +40,24 @@ const MOST: i64 = 32 << 20;
 const RECORD: i64 = 1 << 10;
 /// But for a text, which may fill a packet.
 const TEXT: i64 = 10 << 10;
+/// Each instance has a text, and is pointed at, and has a place.
+const _: () = assert!(MOST / (TEXT + 2 * RECORD) < announced::INSTANCES as i64);
+/// News that come within this time are told at once.
+const NEWS: Duration = Duration::from_millis(100);
 
 pub(crate) struct Multicast {
     own: Own,
-    /// `None` after what it kept was too much.
+    /// `None` after what it kept or told was too much.
     responder: Option<Responder>,
-    /// `None` after what was heard was too much.
+    /// As long as there is one.
     events: Option<Receiver<ServiceEvent>>,
     announced: Announced,
     /// Who has shown who he is.
     peers: Events,
     count: Interval,
+    /// Whether there is something to tell, and when it may be told.
+    is_news: bool,
+    news: Interval,
 }
 
 /// What is announced of this node.
@@ -87,6 +94,12 @@ impl Multicast {
             own,
             peers,
             count: interval(COUNT),
+            is_news: false,
+            news: {
+                let mut news = interval(NEWS);
+                news.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                news
+            },
         })
     }
 
@@ -100,47 +113,48 @@ impl Multicast {
             let event = tokio::select! {
                 biased;
                 _ = self.count.tick() => {
-                    self.forget().await;
+                    if self.is_full().await {
+                        self.forget().await;
+                    }
                     continue;
+                }
+                _ = self.news.tick(), if self.is_news => {
+                    self.is_news = false;
+                    return self.announced.endpoints();
                 }
                 event = events.recv_async() => event,
             };
             let Ok(event) = event else {
-                tracing::warn!("too much is announced on the local network: looking away");
-                self.events = None;
+                self.forget().await;
                 continue;
             };
             let known = |id| self.peers.is_present(id);
-            let mut news = self.announced.handle(event, known);
-            // What has come at the same time is one piece of news.
-            while let Ok(event) = events.try_recv() {
-                news |= self.announced.handle(event, known);
-            }
-            if news {
-                return self.announced.endpoints();
-            }
+            self.is_news |= self.announced.handle(event, known);
         }
     }
 
-    /// Listens again, with another responder if the last one was too full.
+    /// Listens again, with another responder.
     fn listen(&mut self) {
-        if self.responder.is_none() {
-            self.responder = Responder::start(&self.own).ok();
-        }
+        self.responder = Responder::start(&self.own).ok();
         let responder = self.responder.as_ref();
         self.events = responder.and_then(|it| it.0.browse(announced::SERVICE).ok());
     }
 
-    /// Ends a responder that keeps too much.
-    async fn forget(&mut self) {
-        let full = match &self.responder {
+    async fn is_full(&self) -> bool {
+        match &self.responder {
             Some(responder) => responder.keeps().await > MOST,
             None => false,
-        };
-        if full && let Some(responder) = self.responder.take() {
-            tracing::warn!("too much is announced on the local network: forgetting all of it");
-            self.events = None;
-            self.announced = Announced::new(&self.own.network, self.own.node);
+        }
+    }
+
+    /// Ends a responder that keeps too much, or has told too much at once: it would begin with the
+    /// same again, and not come to those whom it heard last.
+    async fn forget(&mut self) {
+        tracing::warn!("too much is announced on the local network: forgetting all of it");
+        self.events = None;
+        self.announced = Announced::new(&self.own.network, self.own.node);
+        self.is_news = false;
+        if let Some(responder) = self.responder.take() {
             responder.end().await;
         }
     }
