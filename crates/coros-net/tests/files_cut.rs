@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use common::files::*;
 use common::*;
 use coros_net::{
-    DeleteFileError, FetchFile, FetchFileError, Folder, Location, Progress, Secret, SendFile,
-    SendFileError,
+    DeleteFileError, FetchFile, FetchFileError, Folder, Location, Progress, Refusal, Secret,
+    SendFile, SendFileError,
 };
+use tokio::sync::Notify;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_cut_left_is_not_sent_again() {
@@ -176,6 +177,28 @@ async fn impatient() -> Scene {
         inbox,
         home,
     }
+}
+
+/// The lock is what a transfer has for as long as it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_what_is_on_its_way_already_is_told_so() {
+    let scene = impatient().await;
+    let path = scene.here("big", &noise(24 * MIB));
+    let half = Arc::new(Notify::new());
+    let told = Arc::clone(&half);
+    let options = SendFile::new().progress(at_half(move || told.notify_one()));
+    soon(async {
+        tokio::select! {
+            _ = scene.desk.send_file(&scene.to, &path, options) => panic!("it has been sent"),
+            () = half.notified() => {}
+        }
+    })
+    .await;
+    let kept = scene.there(&partial_name(scene.inbox.path()).unwrap());
+    let kept = fs::File::open(kept).unwrap();
+    kept.lock().unwrap();
+    let sent = soon(scene.desk.send_file(&scene.to, &path, SendFile::new())).await;
+    assert_eq!(refusal(sent.unwrap_err()), Refusal::Busy);
 }
 
 /// Holds the cable when half is through, and says when that was.

@@ -282,16 +282,17 @@ where
     F: Fn(bool, &CancellationToken) -> Result<Prepared, Refusal> + Send + Sync + 'static,
 {
     let deadline = Instant::now() + patience;
-    loop {
-        let prepare = Arc::clone(prepare);
-        let prepared = blocking(move |cancelled| prepare(differs, cancelled));
-        match line.working(prepared).await? {
-            Err(Refusal::Busy) if Instant::now() < deadline => {
-                line.working(sleep(AGAIN)).await?;
+    let prepared = async {
+        loop {
+            let prepare = Arc::clone(prepare);
+            match blocking(move |cancelled| prepare(differs, cancelled)).await {
+                Err(Refusal::Busy) if Instant::now() < deadline => sleep(AGAIN).await,
+                prepared => return prepared,
             }
-            prepared => return prepared.map_err(Failed::Here),
         }
-    }
+    };
+    // Around all rounds: each is too short for a sign of life.
+    line.working(prepared).await?.map_err(Failed::Here)
 }
 
 /// What comes next; the inner error is what the other side says.
