@@ -57,6 +57,71 @@ async fn a_folder_has_to_exist() {
     assert_eq!(path, Path::new("/nowhere/at/all"));
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_is_deleted_meanwhile_is_told_to_be_gone() {
+    let scene = Scene::set().await;
+    fs::remove_dir(scene.inbox.path()).unwrap();
+    for name in ["x", "a/x"] {
+        assert_eq!(scene.refused(name, b"x").await, Refusal::FolderGone);
+    }
+    // Another folder of that name is not the one that peers were given.
+    fs::create_dir(scene.inbox.path()).unwrap();
+    assert_eq!(scene.refused("x", b"x").await, Refusal::FolderGone);
+}
+
+/// In a thread that has not the powers of root, whoever runs this.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_cannot_be_written_to_is_there_to_fetch_from_at_most() {
+    use std::io::ErrorKind;
+    use std::os::unix::fs::PermissionsExt;
+
+    let set = |scene: &Scene, mode| {
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(scene.inbox.path(), permissions).unwrap();
+    };
+    let powerless = async move || {
+        let scene = Scene::set().await;
+        scene.send("x", b"x").await.unwrap();
+        set(&scene, 0o555);
+        for name in ["y", "a/y"] {
+            let why = scene.refused(name, b"y").await;
+            assert!(matches!(why, Refusal::NotWritable(_)), "{why:?}");
+        }
+        let deleted = soon(scene.desk.delete_file(&scene.to, "x")).await;
+        let deleted = deleted.unwrap_err().to_string();
+        assert!(deleted.contains("cannot be written to"), "{deleted}");
+        for (fetch, starts) in [(false, false), (true, true)] {
+            let mut folder = Folder::new(scene.inbox.path());
+            if fetch {
+                folder = folder.allow_fetch();
+            }
+            let built = Node::builder().secret(Secret::random()).files(folder);
+            match built.build().await {
+                Ok(_) => assert!(starts),
+                Err(NodeError::Folder { why, .. }) => {
+                    assert!(
+                        !starts && why.kind() == ErrorKind::PermissionDenied,
+                        "{why}"
+                    );
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        set(&scene, 0o755);
+    };
+    let thread = std::thread::spawn(move || {
+        // Of this thread, and those that it starts.
+        nix::unistd::setfsuid(54321.into());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(powerless());
+    });
+    thread.join().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fetching_and_deleting_take_permission() {
     let scene = Scene::with(|folder| folder).await;

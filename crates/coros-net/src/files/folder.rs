@@ -92,8 +92,9 @@ pub(super) struct Limits {
 }
 
 impl Folder {
-    /// A folder that exists. It has no limits but the disk's, and nothing in it can be fetched or
-    /// deleted.
+    /// A folder that exists, and that this process may write to; with
+    /// [`allow_fetch`](Folder::allow_fetch), reading is enough. It has no limits but the disk's,
+    /// and nothing in it can be fetched or deleted.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Folder {
             path: path.into(),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::name::HIDDEN;
 use super::refusal::Refusal;
 use super::room::{Promise, available};
-use super::store::{Place, careful, explain};
+use super::store::{Place, careful, explain, is_gone};
 use super::wire::{Hash, MAX_PIECE};
 
 /// What is announced, and how it is to be put into its place.
@@ -186,7 +186,10 @@ impl Incoming {
         let free = available(&self.place.folder).unwrap_or(0);
         // A quota or a limit of the process is not seen in what is free.
         let missing = if free < rest { rest - free } else { rest };
-        Refusal::io(error).within(&self.place.label, missing)
+        match Refusal::writing(error) {
+            Refusal::Missing if is_gone(&self.place.folder) => Refusal::FolderGone,
+            why => why.within(&self.place.label, missing),
+        }
     }
 }
 
@@ -218,7 +221,7 @@ fn open_hidden(folder: &Dir, hidden: &str) -> Result<File, Refusal> {
         options.read(true).write(true).create(true);
         let file = match folder.open_with(hidden, careful(&mut options)) {
             Ok(file) => file,
-            Err(error) => return Err(explain(folder, hidden, &error)),
+            Err(error) => return Err(explain(folder, hidden, &error, Refusal::writing)),
         };
         let metadata = file.metadata().map_err(|e| Refusal::io(&e))?;
         if !metadata.is_file() {

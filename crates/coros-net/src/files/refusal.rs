@@ -93,6 +93,12 @@ pub enum Refusal {
         /// How long it has waited, in hours.
         hours: u64,
     },
+    /// The folder that the node was started with has been deleted.
+    #[error("the folder for it is gone: it has to be made again, and the node to be started again")]
+    FolderGone,
+    /// The node may not write to the folder.
+    #[error("the folder for it cannot be written to: {0}")]
+    NotWritable(#[serde(deserialize_with = "remote::told")] String),
 }
 
 impl Refusal {
@@ -107,6 +113,16 @@ impl Refusal {
             },
             io::ErrorKind::NotFound => Refusal::Missing,
             _ => Refusal::Disk(text(error)),
+        }
+    }
+
+    /// The same of an error of writing to the folder.
+    pub(super) fn writing(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Refusal::NotWritable(text(error))
+            }
+            _ => Refusal::io(error),
         }
     }
 
@@ -155,6 +171,7 @@ mod tests {
             },
             Refusal::Protocol(wild()),
             Refusal::Disk(wild()),
+            Refusal::NotWritable(wild()),
         ] {
             let bytes = encode(&Say::Refused(said.clone()));
             let heard = decode(Kind::Say, bytes[HEADER..].to_vec());

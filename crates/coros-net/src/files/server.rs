@@ -121,13 +121,15 @@ impl Server {
         announced.durable = store.limits.durable;
         let told = store.told.clone();
         let prepare = move |differs, cancelled: &_| {
-            let place = store.place(&file, size)?;
+            let place = store.place(&file, size);
             let room = |bytes| store.promise(bytes).map(Some);
-            match prepare(place, announced, differs, cancelled, room) {
-                // Its folder has gone, with another transfer that had made it.
-                Err(Refusal::Missing) => Err(Refusal::Busy),
-                prepared => prepared,
-            }
+            let prepared = place.and_then(|it| prepare(it, announced, differs, cancelled, room));
+            prepared.map_err(|why| match why {
+                Refusal::Missing if store.is_gone() => Refusal::FolderGone,
+                // A folder on the way has gone, with another transfer that had made it.
+                Refusal::Missing => Refusal::Busy,
+                why => why,
+            })
         };
         let taker = Taker {
             size,

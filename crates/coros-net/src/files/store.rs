@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
+use cap_fs_ext::{DirExt, FollowSymlinks, MetadataExt, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use tokio_util::sync::CancellationToken;
@@ -33,8 +33,16 @@ pub(crate) struct Store {
 
 impl Store {
     pub(super) fn open(path: &Path, limits: Limits, told: Told) -> io::Result<Self> {
+        let root = Dir::open_ambient_dir(path, ambient_authority())?;
+        // One that can only be read may be there for others to fetch from.
+        #[cfg(unix)]
+        if !limits.fetch {
+            use rustix::fs::{Access, AtFlags, accessat};
+            let needed = Access::WRITE_OK | Access::EXEC_OK;
+            accessat(&root, ".", needed, AtFlags::EACCESS)?;
+        }
         Ok(Store {
-            root: Dir::open_ambient_dir(path, ambient_authority())?,
+            root,
             label: std::path::absolute(path)?.to_string_lossy().into(),
             limits,
             told,
@@ -46,13 +54,18 @@ impl Store {
     /// and are gone with the place if nothing has come into them.
     pub(super) fn place(&self, name: &FileName, size: u64) -> Result<Place, Refusal> {
         match self.walk(name, false) {
-            Err(Refusal::Missing) => {
+            Err(Refusal::Missing) if !self.is_gone() => {
                 // Nothing came earlier into a folder that is not there: all of it needs room.
                 drop(self.promise(size)?);
                 self.walk(name, true)
             }
             walked => walked,
         }
+    }
+
+    /// Whether the folder has been deleted since.
+    pub(super) fn is_gone(&self) -> bool {
+        is_gone(&self.root)
     }
 
     /// The file of that name.
@@ -71,7 +84,7 @@ impl Store {
         place
             .folder
             .remove_file(&place.name)
-            .map_err(|e| Refusal::io(&e))
+            .map_err(|e| Refusal::writing(&e))
     }
 
     fn walk(&self, name: &FileName, make: bool) -> Result<Place, Refusal> {
@@ -91,14 +104,14 @@ impl Store {
                     Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(e) => {
                         made.path.pop();
-                        return Err(failed(e));
+                        return Err(Refusal::writing(&e));
                     }
                 }
                 next = folder.open_dir_nofollow(part);
             }
             folder = match next {
                 Ok(next) => next,
-                Err(error) => return Err(explain(&folder, part, &error)),
+                Err(error) => return Err(explain(&folder, part, &error, Refusal::io)),
             };
         }
         Ok(Place {
@@ -179,7 +192,7 @@ impl Place {
             .open_with(&self.name, careful(OpenOptions::new().read(true)));
         let file = match opened {
             Ok(file) => file.into_std(),
-            Err(error) => return Err(explain(&self.folder, &self.name, &error)),
+            Err(error) => return Err(explain(&self.folder, &self.name, &error, Refusal::io)),
         };
         // It may have been exchanged since.
         match file.metadata() {
@@ -206,13 +219,23 @@ pub(super) fn careful(options: &mut OpenOptions) -> &mut OpenOptions {
     options.follow(FollowSymlinks::No).nonblock(true)
 }
 
-/// Why a part of a name could not be opened.
-pub(super) fn explain(folder: &Dir, part: &str, error: &io::Error) -> Refusal {
+/// Whether a folder has been deleted since it was opened.
+pub(super) fn is_gone(folder: &Dir) -> bool {
+    cfg!(unix) && folder.dir_metadata().is_ok_and(|it| it.nlink() == 0)
+}
+
+/// Why a part of a name could not be opened; `otherwise` explains what is not due to what it is.
+pub(super) fn explain(
+    folder: &Dir,
+    part: &str,
+    error: &io::Error,
+    otherwise: impl FnOnce(&io::Error) -> Refusal,
+) -> Refusal {
     match folder.symlink_metadata(part) {
         Ok(there) if there.is_symlink() => Refusal::Symlink(part.into()),
         Ok(there) if !there.is_dir() && error.kind() == io::ErrorKind::NotADirectory => {
             Refusal::NotAFile(part.into())
         }
-        _ => Refusal::io(error),
+        _ => otherwise(error),
     }
 }

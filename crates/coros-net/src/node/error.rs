@@ -28,8 +28,11 @@ pub enum NodeError {
         /// What the operating system says.
         why: io::Error,
     },
-    /// Its folder for files cannot be opened.
-    #[error("cannot use {} as the folder for files: {why}; it has to exist", path.display())]
+    /// Its folder for files cannot be opened, or not be written to.
+    #[error(
+        "cannot use {} as the folder for files: {why}; it has to exist, and this user to be allowed to write there",
+        path.display()
+    )]
     Folder {
         /// The folder.
         path: PathBuf,
