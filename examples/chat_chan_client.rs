@@ -7,6 +7,7 @@
 mod chat_chan_line;
 mod dial;
 mod say;
+mod typed;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use coros::net::{HostPort, NodeId};
 use coros::{Channel, Context, Node};
 use dial::dial;
 use say::say;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use typed::Lines;
 
 /// Says the lines of standard input in a chat and prints what the others say.
 #[derive(Parser)]
@@ -64,10 +65,10 @@ async fn main() -> anyhow::Result<()> {
 
     // `receive` ends when only we would have the listener's address, so that we let go of it.
     let mut end = std::pin::pin!(listener.join());
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut lines = Lines::new();
     loop {
         tokio::select! {
-            line = lines.next_line() => {
+            line = lines.next() => {
                 let Some(text) = line? else { break };
                 let (node, from) = (here, name.clone());
                 // Our own listener has it as well, unless the room has dropped it.

@@ -7,6 +7,7 @@
 //!     cargo run --release --example chat_sock_client -- 1234 --host chat.example.org
 
 mod say;
+mod typed;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use anyhow::Context as _;
 use clap::Parser;
 use coros::io::MessageStream;
 use say::say;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
+use typed::Lines;
 
 /// Says the lines of standard input in a chat and prints what the others say.
 #[derive(Parser)]
@@ -32,11 +33,11 @@ struct Args {
 
 async fn chat(stream: TcpStream) -> anyhow::Result<()> {
     let mut stream = MessageStream::new(stream);
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut lines = Lines::new();
     let mut typing = true;
     loop {
         tokio::select! {
-            line = lines.next_line(), if typing => match line? {
+            line = lines.next(), if typing => match line? {
                 Some(line) => stream.send_message(line.as_bytes()).await?,
                 None => {
                     typing = false;

@@ -9,6 +9,7 @@
 
 mod dial;
 mod say;
+mod typed;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use coros::net::HostPort;
 use coros::{Channel, Context, Node};
 use dial::dial;
 use say::say;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use typed::Lines;
 
 /// Watches the logs of many machines from one.
 #[derive(Parser)]
@@ -70,8 +71,8 @@ async fn serve(at: SocketAddr, name: String, contains: String) -> anyhow::Result
         say!("listening on {at}");
     }
     let mut sent = 0_u64;
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
+    let mut lines = Lines::new();
+    while let Some(line) = lines.next().await? {
         sent += 1;
         if sent.is_multiple_of(WAIT_AT) {
             // A log that is read faster than it travels loses nothing.

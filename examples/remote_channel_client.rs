@@ -31,7 +31,8 @@ struct Args {
     peer: HostPort,
 }
 
-/// `None` comes when nobody can send to it any more: when the channel has been closed.
+/// `None` comes when nobody can send to it any more: when the channel has been closed, or its node is
+/// lost.
 async fn sum(mut me: Context<u64>) -> (u64, u64) {
     let (mut count, mut sum) = (0, 0);
     while let Some(n) = me.receive().await {
@@ -63,5 +64,9 @@ async fn main() -> anyhow::Result<()> {
         say!("{count} numbers, their sum is {sum}");
     }
     node.close().await;
+    anyhow::ensure!(
+        numbers.is_closed(),
+        "the server is gone: there may have been more"
+    );
     Ok(())
 }

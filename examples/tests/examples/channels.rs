@@ -45,8 +45,9 @@ fn a_server_that_is_killed_ends_its_clients() {
     let client = user.start("remote_channel_client", &["1", "--peer", &at]);
     client.line();
     drop(server);
-    let lines = client.wait().success();
-    assert_eq!(lines, ["0 numbers, their sum is 0"]);
+    assert_eq!(client.line(), "0 numbers, their sum is 0");
+    let error = client.wait().failure(1);
+    assert!(error.contains("the server is gone"), "{error}");
 
     let nobody = user.start("remote_channel_client", &["--peer", "127.0.0.1:1"]);
     let error = nobody.wait().failure(1);
@@ -74,6 +75,10 @@ fn what_one_says_all_others_hear_but_no_shouting() {
     guests[1].say("DOES ANYBODY HEAR ME?");
     assert_eq!(guests[1].line(), "nobody has heard that");
     assert_eq!(server.line(), "bert shouts: dropped");
+    guests[1].say_bytes(b"Caf\xe9?\n");
+    for other in [&guests[0], &guests[2]] {
+        assert_eq!(other.line(), "bert: Caf\u{fffd}?");
+    }
     guests[1].say("Now? \x1b[2J");
     for other in [&guests[0], &guests[2]] {
         assert_eq!(other.line(), r"bert: Now? \u{1b}[2J");
@@ -113,6 +118,8 @@ fn one_watches_the_logs_of_many() {
         assert_eq!(client.line(), format!("watching {name}"));
     }
     for (server, name) in servers.iter_mut().zip(["web", "mail", "disk"]) {
+        server.say_bytes(b"error: caf\xe9\r\n");
+        assert_eq!(client.line(), format!("{name}: error: caf\u{fffd}"));
         for n in 0..20 {
             server.say(&format!("all is well {n}"));
             server.say(&format!("error {n}"));

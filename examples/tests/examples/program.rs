@@ -166,8 +166,14 @@ impl Program {
     /// Writes a line to the program's standard input.
     #[track_caller]
     pub(crate) fn say(&mut self, line: &str) {
+        self.say_bytes(format!("{line}\n").as_bytes());
+    }
+
+    /// Writes what need not be text.
+    #[track_caller]
+    pub(crate) fn say_bytes(&mut self, bytes: &[u8]) {
         let stdin = self.stdin.as_mut().expect("standard input is open");
-        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+        stdin.write_all(bytes).unwrap();
     }
 
     /// Ctrl-C.
