@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::HandshakeError;
 use crate::event_queue::EventQueue;
 use crate::roster::{Fact, Roster};
+use crate::unheard::Unheard;
 
 /// A change in who is there.
 ///
@@ -91,6 +92,7 @@ pub(crate) struct Dispatcher {
     events: Events,
     /// In the order in which they have come.
     subscribers: BTreeMap<u64, Subscriber>,
+    unheard: Unheard,
 }
 
 impl Events {
@@ -108,6 +110,7 @@ impl Events {
         let dispatcher = Dispatcher {
             events: events.clone(),
             subscribers: BTreeMap::new(),
+            unheard: Unheard::default(),
         };
         (events, dispatcher)
     }
@@ -226,6 +229,7 @@ impl Dispatcher {
                 tracing::warn!(%endpoint, "a node that was looked for: {why}");
             }
         }
+        self.unheard.event(event);
         self.subscribers
             .retain(|_, subscriber| call(subscriber, event.clone()));
     }

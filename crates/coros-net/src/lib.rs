@@ -100,6 +100,7 @@ mod tame;
 mod tcp;
 mod tls;
 mod transport;
+mod unheard;
 
 // Public for tests and benchmarks; no part of the API.
 #[doc(hidden)]
@@ -118,8 +119,8 @@ pub use coros_core::remote::{BoxFuture, Location, NodeId};
 pub use discovery::{HostPort, NotHostPort, PeersFileError, Resolve, SystemResolver};
 pub use events::PeerEvent;
 pub use files::{
-    DeleteFileError, FetchFile, FetchFileError, Folder, NameError, Progress, Received, Refusal,
-    SendFile, SendFileError, Transferred,
+    DeleteFileError, FetchFile, FetchFileError, Folder, NameError, Progress, Received,
+    Refusal, SendFile, SendFileError, Transferred,
 };
 pub use functions::{
     LimitReached, NotStarted, Offer, OfferError, Rci, RemoteCoro, RemoteJoin, StartError, Types,
@@ -134,3 +135,5 @@ pub use secret::{Secret, SecretError};
 pub use tcp::TcpTransport;
 pub use tls::HandshakeError;
 pub use transport::{BoxListener, BoxStream, ByteStream, Listener, Transport};
+#[doc(hidden)]
+pub use unheard::print_unheard;

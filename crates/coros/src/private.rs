@@ -45,6 +45,12 @@ where
     #[cfg(feature = "cluster")]
     coros_cluster::worker::enter();
 
+    // What of two nodes that cannot talk only the log would say.
+    #[cfg(feature = "net")]
+    if std::env::var_os("COROS_LOG").is_none_or(|log| log != "off") {
+        coros_net::print_unheard();
+    }
+
     let mut builder = match options.flavor {
         Flavor::MultiThread => Builder::new_multi_thread(),
         Flavor::CurrentThread => Builder::new_current_thread(),

@@ -150,7 +150,9 @@ fn between(from: UnixTime, to: UnixTime) -> Duration {
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The two certificates come from different secrets.
-    #[error("the two nodes have different secrets: give both the same one")]
+    #[error(
+        "the two nodes have different secrets: give both the same one, as `coros secret show` says"
+    )]
     OtherSecret,
     /// The two certificates come from different authorities.
     #[error(
