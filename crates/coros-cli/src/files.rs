@@ -22,5 +22,8 @@ pub(crate) async fn send(flags: SendFlags) -> ExitCode {
 
 /// Does what `coros receive` was asked for and gives the exit status.
 pub(crate) async fn receive(flags: ReceiveFlags) -> ExitCode {
-    status("receive", receive::run(flags).await.map(|()| true))
+    match receive::run(flags).await {
+        Ok(ended) => ended,
+        Err(error) => status("receive", Err(error)),
+    }
 }

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
+use coros::Context;
 use coros::net::{Builder, ConnectError, HostPort, Location, Node, NodeCertificate, PeerEvent};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -28,6 +29,19 @@ pub(crate) fn builder(identity: &Identity) -> anyhow::Result<Builder> {
         Some(folder) => builder.certificate(NodeCertificate::load(folder)?),
         None => builder.network(identity.network.as_str()),
     })
+}
+
+/// Starts a node that says goodbye to its peers at Ctrl-C too.
+pub(crate) async fn start(builder: Builder) -> anyhow::Result<Node> {
+    let node = builder.build().await?;
+    let leaving = node.clone();
+    let leave = move |me: Context<()>| async move {
+        me.terminating().await;
+        leaving.close().await;
+    };
+    // It ends with the program.
+    drop(coros::build().daemon().spawn(leave));
+    Ok(node)
 }
 
 /// A node that will be a member, so that it learns of those that the ones around it know: it listens

@@ -27,7 +27,7 @@ pub(crate) async fn run(flags: PeersFlags) -> ExitCode {
 
 async fn list(flags: &PeersFlags) -> anyhow::Result<bool> {
     let builder = network::member(&flags.network).await?;
-    let node = builder.build().await?;
+    let node = network::start(builder).await?;
     let seen = Seen::default();
     seen.watch(&node);
     let unreachable = Unreachable::watch(&node);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::flags::network::PingFlags;
-use crate::network::Way;
+use crate::network::{self, Way};
 use crate::terminal::{one_line, print, reason, say, status};
 
 /// Does what was asked for and gives the exit status.
@@ -19,7 +19,7 @@ pub(crate) async fn run(flags: PingFlags) -> ExitCode {
 /// Whether there was an answer.
 async fn find_and_ask(flags: &PingFlags) -> anyhow::Result<bool> {
     let way = Way::to(&flags.node, &flags.network, "does a node run there");
-    let node = way.builder().await?.build().await?;
+    let node = network::start(way.builder().await?).await?;
     let asked = match way.find(&node).await {
         Ok(peer) => ask(&node, &peer, flags).await,
         Err(error) => Err(error),

@@ -115,7 +115,7 @@ fn files_arrive_are_skipped_and_refused() {
     let scene = Scene::set();
     scene.here("a", b"one");
     scene.here("b", b"other");
-    let (receiver, at) = scene.receive("127.0.0.1:0", &["--name", "desk", "--max-size", "1K"]);
+    let (mut receiver, at) = scene.receive("127.0.0.1:0", &["--name", "desk", "--max-size", "1K"]);
 
     let sent = scene.send(&[&at, "a", "b", "--to", "today/in"]);
     assert!(sent.status.success(), "{}", text(&sent.stderr));
@@ -152,7 +152,14 @@ fn files_arrive_are_skipped_and_refused() {
     let replaced = scene.json(&[&at, "a", "--to", "today/in", "--replace"]);
     assert_eq!(replaced["files"][0]["result"], "sent");
     assert_eq!(scene.there("today/in/a"), b"two");
-    drop(receiver);
+    for (name, why) in [
+        ("large", "it is too large"),
+        ("a", "a file with another content"),
+    ] {
+        let line = receiver.wait_for(|line| line.contains(" was refused: "));
+        let begins = format!("today/in/{name} from ");
+        assert!(line.starts_with(&begins) && line.contains(why), "{line}");
+    }
 }
 
 #[test]
@@ -249,6 +256,27 @@ fn a_receiver_of_one_file_is_said_to_have_left() {
     let said = text(&sent.stderr);
     assert_eq!(said.matches("it has left, as").count(), 2, "{said}");
     assert!(receiver.end().status.success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_receiver_that_is_told_to_end_is_said_to_have_left() {
+    use nix::sys::signal::Signal;
+
+    for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let scene = Scene::set();
+        scene.large("big");
+        scene.here("b", b"two");
+        let (receiver, at) = scene.receive("127.0.0.1:0", &[]);
+        let sender = scene.start(&["send", &at, "big", "b"]);
+        scene.half_way();
+        common::signal(receiver.pid(), signal);
+        let ended = sender.end();
+        assert_eq!(ended.status.code(), Some(1));
+        let said = ended.stderr.join("\n");
+        assert_eq!(said.matches("it has left, as").count(), 2, "{said}");
+        assert_eq!(receiver.end().status.code(), Some(status));
+    }
 }
 
 #[cfg(target_os = "linux")]

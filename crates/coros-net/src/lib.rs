@@ -119,7 +119,7 @@ pub use coros_core::remote::{BoxFuture, Location, NodeId};
 pub use discovery::{HostPort, NotHostPort, PeersFileError, Resolve, SystemResolver};
 pub use events::PeerEvent;
 pub use files::{
-    DeleteFileError, FetchFile, FetchFileError, Folder, NameError, Progress, Received,
+    DeleteFileError, FetchFile, FetchFileError, Folder, NameError, NotReceived, Progress, Received,
     Refusal, SendFile, SendFileError, Transferred,
 };
 pub use functions::{

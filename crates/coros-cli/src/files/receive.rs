@@ -1,29 +1,44 @@
 //! `coros receive`.
 
 use std::net::Ipv4Addr;
+use std::pin::pin;
+use std::process::ExitCode;
 
 use anyhow::Context;
-use coros::net::{Builder, Folder, PeerEvent};
+use coros::net::{Builder, Folder, NotReceived, PeerEvent};
 use tokio::sync::mpsc;
 
 use super::report::Came;
 use crate::flags::files::ReceiveFlags;
 use crate::flags::network::Network;
 use crate::log;
-use crate::network::builder;
+use crate::network::{self, builder};
 use crate::terminal::{Name, one_line, say};
 
 /// Where it listens unless told.
 const PORT: u16 = 7340;
+/// What a shell reports for a program that SIGTERM has ended.
+const TERMINATED: u8 = 128 + 15;
 /// Files that have come and are not printed yet; more than peers can have at a time.
 const QUEUE: usize = 1024;
 
-pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<()> {
+/// Gives the exit status.
+pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<ExitCode> {
     let (came, mut files) = mpsc::channel(QUEUE);
     let mut folder = Folder::new(&flags.folder).on_received(move |received| {
         // One that finds no room was received all the same.
         let _ = came.try_send(received);
     });
+    folder = folder.on_refused(
+        |NotReceived {
+             from, name, why, ..
+         }| {
+            say(&one_line(&format!(
+                "{name} from {} was refused: {why}",
+                from.name
+            )));
+        },
+    );
     if let Some(most) = flags.max_size {
         folder = folder.largest(most);
     }
@@ -44,21 +59,42 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<()> {
     if !log::tells_of_peers() {
         builder = say_who_is_not_linked(builder, !around.peer.is_empty());
     }
-    let node = builder.build().await?;
+    let node = network::start(builder).await?;
     // One that stands for all interfaces can be listened on and not be dialled.
     let endpoint = node.location().endpoint.context("it listens nowhere")?;
     say(&format!(
         "files for {endpoint} go to {}\ntry, in another terminal: coros send {endpoint} FILE",
         Name(&flags.folder)
     ));
-    while let Some(received) = files.recv().await {
-        Came::new(received).print(flags.json)?;
-        if flags.once {
-            break;
+    let mut terminated = pin!(terminated());
+    let status = loop {
+        tokio::select! {
+            biased;
+            received = files.recv() => {
+                let Some(received) = received else { break ExitCode::SUCCESS };
+                Came::new(received).print(flags.json)?;
+                if flags.once {
+                    break ExitCode::SUCCESS;
+                }
+            }
+            () = &mut terminated => break ExitCode::from(TERMINATED),
+        }
+    };
+    node.close().await;
+    Ok(status)
+}
+
+/// Resolves at SIGTERM; never where there is none.
+async fn terminated() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+            terminated.recv().await;
+            return;
         }
     }
-    node.close().await;
-    Ok(())
+    std::future::pending::<()>().await;
 }
 
 fn say_who_is_not_linked(builder: Builder, asked_for: bool) -> Builder {

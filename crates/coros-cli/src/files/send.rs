@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::progress::Progress;
 use super::report::{Sent, SentAll};
 use crate::flags::files::SendFlags;
-use crate::network::Way;
+use crate::network::{self, Way};
 use crate::terminal::{Name, say};
 
 /// How much later than the end of its connections the goodbye of a node may come.
@@ -41,7 +41,7 @@ pub(super) async fn run(flags: SendFlags) -> anyhow::Result<bool> {
         &flags.network,
         "does `coros receive` run there",
     );
-    let node = way.builder().await?.build().await?;
+    let node = network::start(way.builder().await?).await?;
     let sent = send_all(&node, &way, &flags).await;
     node.close().await;
     sent

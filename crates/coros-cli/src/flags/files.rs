@@ -80,6 +80,7 @@ Exit status:
   1    it cannot listen, or cannot use the folder
   2    the command line or COROS_LOG is wrong
   130  interrupted by Ctrl-C
+  143  ended by SIGTERM
 
 Examples:
   coros receive ~/inbox --name desk --discover

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use coros_core::remote::Location;
 
+use super::refusal::Refusal;
 use super::store::Store;
 use crate::NodeError;
 
@@ -41,7 +42,8 @@ use crate::NodeError;
 pub struct Folder {
     path: PathBuf,
     limits: Limits,
-    told: Told,
+    told: Told<Received>,
+    refused: Told<NotReceived>,
 }
 
 /// A file that a peer has sent is in its place.
@@ -60,19 +62,46 @@ pub struct Received {
     pub already: bool,
 }
 
-/// Whom to tell of files.
-#[derive(Clone, Default)]
-pub(super) struct Told(Option<Arc<dyn Fn(Received) + Send + Sync>>);
+/// A file that a peer wanted to send has not been taken.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NotReceived {
+    /// Who wanted to send it.
+    pub from: Location,
+    /// What its name would be, in the words of the peer.
+    pub name: String,
+    /// Why it was refused, as the peer has been told.
+    pub why: Refusal,
+}
 
-impl Told {
-    pub(super) fn of(&self, received: Received) {
+/// Whom to tell of files.
+pub(super) struct Told<T>(Option<Arc<dyn Fn(T) + Send + Sync>>);
+
+impl<T> Told<T> {
+    fn new(f: impl Fn(T) + Send + Sync + 'static) -> Self {
+        Told(Some(Arc::new(f)))
+    }
+
+    pub(super) fn of(&self, file: T) {
         if let Some(f) = &self.0 {
-            f(received);
+            f(file);
         }
     }
 }
 
-impl fmt::Debug for Told {
+impl<T> Clone for Told<T> {
+    fn clone(&self) -> Self {
+        Told(self.0.clone())
+    }
+}
+
+impl<T> Default for Told<T> {
+    fn default() -> Self {
+        Told(None)
+    }
+}
+
+impl<T> fmt::Debug for Told<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "set" } else { "nobody" })
     }
@@ -107,6 +136,7 @@ impl Folder {
                 keep_partial: KEEP_PARTIAL,
             },
             told: Told::default(),
+            refused: Told::default(),
         }
     }
 
@@ -156,12 +186,22 @@ impl Folder {
     ///
     /// `f` runs on a task of the node and holds up that peer's next file: it must not block.
     pub fn on_received(mut self, f: impl Fn(Received) + Send + Sync + 'static) -> Self {
-        self.told = Told(Some(Arc::new(f)));
+        self.told = Told::new(f);
+        self
+    }
+
+    /// Calls `f` for each file that a peer wanted to send and that was not taken: it is too large, the
+    /// disk is full, the folder cannot be written to, …
+    ///
+    /// Of `f` holds what does of that of [`on_received`](Folder::on_received).
+    pub fn on_refused(mut self, f: impl Fn(NotReceived) + Send + Sync + 'static) -> Self {
+        self.refused = Told::new(f);
         self
     }
 
     pub(crate) fn open(self) -> Result<Store, NodeError> {
-        Store::open(&self.path, self.limits, self.told).map_err(|why| NodeError::Folder {
+        let opened = Store::open(&self.path, self.limits, self.told, self.refused);
+        opened.map_err(|why| NodeError::Folder {
             path: self.path,
             why,
         })

@@ -43,7 +43,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsStream;
 
 pub use error::{DeleteFileError, FetchFileError, SendFileError};
-pub use folder::{Folder, Received};
+pub use folder::{Folder, NotReceived, Received};
 pub use name::NameError;
 pub use options::{FetchFile, Progress, SendFile, Transferred};
 pub use refusal::Refusal;

@@ -7,7 +7,7 @@ use coros_core::remote::Location;
 use tokio::time::timeout;
 
 use super::disk::blocking;
-use super::folder::Received;
+use super::folder::{NotReceived, Received};
 use super::incoming::{Announced, prepare};
 use super::line::{Line, Lost};
 use super::name::FileName;
@@ -114,7 +114,8 @@ impl Server {
         let (store, file) = match self.acceptable(name, size) {
             Ok(acceptable) => acceptable,
             Err(refusal) => {
-                line.say(&Say::Refused(refusal)).await?;
+                line.say(&Say::Refused(refusal.clone())).await?;
+                self.not_taken(name, refusal);
                 return Ok(Some(line));
             }
         };
@@ -146,12 +147,21 @@ impl Server {
                 moved: arrived.moved(size),
                 already: arrived.was_there(),
             }),
-            Err(Failed::Here(why)) => {
-                tracing::warn!(peer = %self.peer, file = name, %why, "a file was not taken");
-            }
+            Err(Failed::Here(why)) => self.not_taken(name, why),
             Err(_) => {}
         }
         Ok(line)
+    }
+
+    fn not_taken(&self, name: &str, why: Refusal) {
+        tracing::warn!(peer = %self.peer, file = name, %why, "a file was not taken");
+        if let Some(store) = &self.node.files.store {
+            store.refused.of(NotReceived {
+                from: self.peer.clone(),
+                name: name.to_owned(),
+                why,
+            });
+        }
     }
 
     fn acceptable(&self, name: &str, size: u64) -> Result<(Arc<Store>, FileName), Refusal> {

@@ -14,7 +14,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::folder::{Limits, Told};
+use super::folder::{Limits, NotReceived, Received, Told};
 use super::name::FileName;
 use super::refusal::Refusal;
 use super::room::{Promise, Room};
@@ -27,12 +27,18 @@ pub(crate) struct Store {
     /// What people call it.
     label: Arc<str>,
     pub(super) limits: Limits,
-    pub(super) told: Told,
+    pub(super) told: Told<Received>,
+    pub(super) refused: Told<NotReceived>,
     room: Arc<Room>,
 }
 
 impl Store {
-    pub(super) fn open(path: &Path, limits: Limits, told: Told) -> io::Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        limits: Limits,
+        told: Told<Received>,
+        refused: Told<NotReceived>,
+    ) -> io::Result<Self> {
         let root = Dir::open_ambient_dir(path, ambient_authority())?;
         // One that can only be read may be there for others to fetch from.
         #[cfg(unix)]
@@ -46,6 +52,7 @@ impl Store {
             label: std::path::absolute(path)?.to_string_lossy().into(),
             limits,
             told,
+            refused,
             room: Arc::default(),
         })
     }
