@@ -35,6 +35,7 @@ Exit status:
   0    there is somebody
   1    nobody, or the network cannot be joined
   2    the command line or COROS_LOG is wrong
+  130  interrupted by Ctrl-C
 
 Examples:
   coros peers --discover
