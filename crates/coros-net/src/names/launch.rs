@@ -120,6 +120,11 @@ impl Launch {
         assert!(self.floor.max(self.reach.version) <= self.reach.goal);
     }
 
+    /// All of it is to be told once more. What there is stays until that comes: it is not wrong, but not all.
+    pub(super) fn start_again(&mut self) {
+        self.reach.version = 0;
+    }
+
     /// How many names that were taken back are remembered.
     pub(super) fn gone(&self) -> usize {
         self.gone.len()

@@ -310,13 +310,17 @@ impl Registry {
             peer.lost.is_some_and(|lost| since(&lost) > KEPT)
         });
         old.extend(lost.map(|(id, _)| id));
-        if self.bytes + LARGEST <= self.limits.bytes {
-            // Perhaps all of it fits now: it is asked for once more.
-            let again = self.partial.iter().filter(|(_, at)| since(at) > KEPT);
-            old.extend(again.map(|(id, _)| *id));
-        }
         for id in old {
             self.forget(id);
+        }
+        if self.bytes + LARGEST <= self.limits.bytes {
+            // Perhaps all of it fits now: it is asked for once more.
+            let again = self.partial.extract_if(.., |_, at| since(at) > KEPT);
+            for (id, _) in again {
+                if let Some(launch) = self.launches.get_mut(&id) {
+                    launch.start_again();
+                }
+            }
         }
         self.doubts.retain(|_, doubt| {
             let kept = if doubt.proven { DISBELIEF } else { KEPT };

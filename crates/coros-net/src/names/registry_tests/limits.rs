@@ -37,6 +37,22 @@ fn where_there_is_no_room_names_taken_back_go_all_the_same() {
     registry.expire(now + Duration::from_secs(601));
     let reaction = registry.handle(now, &location(1), &claims(1, 5));
     assert_eq!(reaction.replies.len(), 1);
+    // What was there stays until that has come, and nobody is told of it meanwhile.
+    assert_eq!(shown(&registry), [0, 1, 0, 1]);
+    let reaction = registry.handle(now, &location(2), &ignorant);
+    assert!(reaction.replies.is_empty(), "{reaction:?}");
+    let gone = Change {
+        entry: None,
+        ..change("b", 6)
+    };
+    let all = Update {
+        floor: 4,
+        ..update(1, 0, 6, vec![change("c", 3), change("d", 5), gone])
+    };
+    registry.handle(now, &location(1), &Notice::Update(all));
+    assert_eq!(shown(&registry), [0, 0, 1, 1]);
+    let reaction = registry.handle(now, &location(2), &ignorant);
+    assert_eq!(reaction.replies.len(), 1, "now it is all there is");
 }
 
 /// A node that one peer has told of many launches, each with many names.
