@@ -26,7 +26,7 @@
 //! about this node, nor for longer than until the launch itself has been linked for some seconds: its own
 //! word counts above all others' ([`Doubt`]); nor can a name lead to another node than it says, which proves who it is when it is
 //! dialled. What one can make this node keep is bounded ([`Limits`]): names for each launch ([`MAX_NAMES`]), what
-//! all of them take ([`MAX_BYTES`]), those that were taken back, launches, and among them those that nobody but the names tells of; and what
+//! all of them take ([`MAX_BYTES`]; half of it is kept for what launches say of themselves), those that were taken back, launches, and among them those that nobody but the names tells of; and what
 //! it can make this node send, by an allowance.
 
 mod exchange;
@@ -67,7 +67,8 @@ const PER_DIGEST: usize = if cfg!(test) { 1500 } else { 512 << 10 };
 pub(crate) struct Limits {
     /// Names of one launch.
     pub(crate) names: usize,
-    /// What all names may take, in bytes. Those of this node count, and are kept in any case.
+    /// What all names may take, in bytes. Those of this node count, and are kept in any case. What
+    /// launches do not say of themselves may fill half of it.
     pub(crate) bytes: usize,
     /// Names in all that were taken back: with more of them, each launch keeps its share of half as many.
     pub(crate) gone: usize,
@@ -107,8 +108,8 @@ pub(crate) struct Registry {
     news: BTreeMap<NodeId, u64>,
     /// Launches that say less of themselves than is known of them here.
     doubts: BTreeMap<NodeId, Doubt>,
-    /// Launches with more names than there is room for, since when.
-    partial: BTreeMap<NodeId, Instant>,
+    /// Launches with more names than there was room for.
+    partial: BTreeMap<NodeId, Partial>,
     /// When somebody was asked for the rest of a launch, and what was known of it then.
     asked: BTreeMap<NodeId, (Instant, Reach)>,
     /// Whether something has been learned that is no news: others may lack it too.
@@ -134,6 +135,14 @@ struct Doubt {
     known: u64,
     /// It was so: others are not believed about it.
     proven: bool,
+}
+
+/// Not all names of a launch are kept.
+#[derive(Clone, Copy, Debug)]
+struct Partial {
+    since: Instant,
+    /// Others told of it, for whom there is less room than for itself.
+    hearsay: bool,
 }
 
 #[derive(Debug, Default)]
@@ -313,19 +322,38 @@ impl Registry {
         for id in old {
             self.forget(id);
         }
-        if self.bytes + LARGEST <= self.limits.bytes {
-            // Perhaps all of it fits now: it is asked for once more.
-            let again = self.partial.extract_if(.., |_, at| since(at) > KEPT);
-            for (id, _) in again {
-                if let Some(launch) = self.launches.get_mut(&id) {
-                    launch.start_again();
-                }
-            }
+        // Perhaps all of it fits now.
+        let again = self
+            .partial
+            .iter()
+            .filter(|(_, it)| since(&it.since) > KEPT);
+        for id in again.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.start_again(id, true);
         }
         self.doubts.retain(|_, doubt| {
             let kept = if doubt.proven { DISBELIEF } else { KEPT };
             since(&doubt.since) <= kept
         });
+    }
+
+    /// A launch of which only a part is kept is asked for once more, if there is room for a name.
+    fn start_again(&mut self, id: NodeId, hearsay: bool) {
+        if self.bytes_left(hearsay) >= LARGEST
+            && self.partial.remove(&id).is_some()
+            && let Some(launch) = self.launches.get_mut(&id)
+        {
+            launch.start_again();
+        }
+    }
+
+    /// How much room there is for what a launch says of itself, or others of it.
+    fn bytes_left(&self, hearsay: bool) -> usize {
+        let most = if hearsay {
+            self.limits.bytes / 2
+        } else {
+            self.limits.bytes
+        };
+        most.saturating_sub(self.bytes)
     }
 
     fn forget(&mut self, id: NodeId) {

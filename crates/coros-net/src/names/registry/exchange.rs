@@ -6,7 +6,8 @@ use coros_core::remote::{Location, NodeId};
 use tokio::time::Instant;
 
 use super::{
-    ALLOWANCE, ASK_AGAIN, DOUBT, Doubt, MAX_AGE, PER_DIGEST, PER_SECOND, Reaction, Registry,
+    ALLOWANCE, ASK_AGAIN, DOUBT, Doubt, MAX_AGE, PER_DIGEST, PER_SECOND, Partial, Reaction,
+    Registry,
 };
 use crate::names::launch::{Applied, Launch, Room};
 use crate::names::notice::{Age, Digest, Known, MAX_KNOWN, Notice, Reach, Spread, Update};
@@ -119,6 +120,7 @@ impl Registry {
         if (digest.first..=digest.last).contains(&from) {
             let says = theirs.get(&from).copied().unwrap_or_default();
             self.believe_itself(now, from, says.goal);
+            self.itself_again(from);
         }
         let mut behind = false;
         for known in &digest.known {
@@ -183,16 +185,20 @@ impl Registry {
         if !self.may_hear_of(from.node, id, update.age) {
             return reaction;
         }
+        let hearsay = id != from.node;
+        if !hearsay && update.after == 0 {
+            self.itself_again(id);
+        }
         let has = self.launches.get(&id).map_or(0, Launch::bytes);
         let room = Room {
             names: self.limits.names,
-            bytes: has + self.limits.bytes.saturating_sub(self.bytes),
+            bytes: has + self.bytes_left(hearsay),
         };
         let home = if id == from.node { from } else { &update.home };
         if !self.launches.contains_key(&id) {
-            let hearsay = !self.peers.contains_key(&id);
+            let unknown = !self.peers.contains_key(&id);
             if self.launches.len() > self.limits.launches
-                || hearsay && self.heard.len() >= self.limits.hearsay
+                || unknown && self.heard.len() >= self.limits.hearsay
             {
                 return reaction;
             }
@@ -212,15 +218,22 @@ impl Registry {
                 vanished,
                 left_out,
             } => {
-                if left_out > 0 && self.partial.insert(id, now).is_none() {
-                    tracing::warn!(
-                        %from,
-                        %home,
-                        left_out,
-                        most_names = room.names,
-                        most_bytes = room.bytes,
-                        "more names of a node than there is room for: it is not found under all of them"
-                    );
+                if left_out > 0 {
+                    if !self.partial.contains_key(&id) {
+                        tracing::warn!(
+                            %from,
+                            %home,
+                            left_out,
+                            most_names = room.names,
+                            most_bytes = room.bytes,
+                            "more names of a node than there is room for: it is not found under all of them"
+                        );
+                    }
+                    let new = Partial {
+                        since: now,
+                        hearsay,
+                    };
+                    self.partial.entry(id).or_insert(new).hearsay &= hearsay;
                 }
                 self.bytes = self.bytes + launch.bytes() - counted.0;
                 self.gone = self.gone + launch.gone() - counted.1;
@@ -247,6 +260,13 @@ impl Registry {
             }
         }
         reaction
+    }
+
+    /// A launch tells of itself, for which there is more room than for what others told of it.
+    fn itself_again(&mut self, id: NodeId) {
+        if self.partial.get(&id).is_some_and(|it| it.hearsay) {
+            self.start_again(id, false);
+        }
     }
 
     /// Something of a launch is missing: asks for it, once, however many notices come too early.

@@ -59,8 +59,8 @@ fn where_there_is_no_room_names_taken_back_go_all_the_same() {
 fn flooded(name: impl Fn(usize, u64) -> Change) -> Registry {
     let limits = Limits {
         names: 10,
-        // And not for one more.
-        bytes: 25 * (OVERHEAD + 20),
+        // And not for one more: half of it is for what others tell.
+        bytes: 2 * 25 * (OVERHEAD + 20),
         gone: 5,
         launches: 6,
         hearsay: 4,
@@ -217,4 +217,50 @@ fn names_of_one_version_take_each_others_place() {
         assert_eq!(registry.counted(), living);
         assert_eq!(registry.remembered_gone(), 1 - living);
     }
+}
+
+/// Whatever others make up, and however soon.
+#[test]
+fn there_is_room_for_what_a_launch_says_of_itself() {
+    let limits = Limits {
+        bytes: 100 * (OVERHEAD + 20),
+        ..Limits::default()
+    };
+    let mut registry = Registry::new(location(0), limits);
+    let now = Instant::now();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    for peer in [1, 2] {
+        registry.present(now, &location(peer));
+    }
+    let flood = |registry: &mut Registry, now| {
+        for launch in 100..140 {
+            let name = |version| change(&format!("{launch} {version}"), version);
+            let names = update(launch, 0, 5, (1..=5).map(name).collect());
+            registry.handle(now, &location(1), &Notice::Update(names));
+        }
+    };
+    let real = |version: u64| {
+        let name = |it| change(&format!("real {it}"), it);
+        Notice::Update(update(2, 0, version, (1..=version).map(name).collect()))
+    };
+    flood(&mut registry, now);
+    // Others are there first with this too.
+    registry.handle(now, &location(1), &real(2));
+    assert_eq!(holders(&registry, "real 2"), 0);
+    for seconds in 0..10 {
+        flood(&mut registry, at(seconds));
+        registry.expire(at(seconds));
+        let reaction = registry.handle(at(seconds), &location(2), &claims(2, 2));
+        let is_digest = |it: &&Notice| matches!(it, Notice::Digest(_));
+        let asked = reaction.replies.iter().filter(is_digest).count();
+        assert_eq!(asked, usize::from(seconds == 0), "after {seconds} s");
+        if seconds == 0 {
+            registry.handle(now, &location(1), &real(2));
+        }
+        registry.handle(at(seconds), &location(2), &real(2));
+        for name in ["real 1", "real 2"] {
+            assert_eq!(holders(&registry, name), 1, "{name} after {seconds} s");
+        }
+    }
+    assert!(registry.counted() <= 52);
 }
