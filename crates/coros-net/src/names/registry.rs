@@ -47,7 +47,7 @@ pub(crate) const MAX_AGE: Duration = Duration::from_secs(60);
 const KEPT: Duration = Duration::from_secs(600);
 /// So many launches that have left are remembered, for the rumours about them.
 const MAX_LEFT: usize = 4096;
-/// How many bytes a peer may ask for at once, and each second.
+/// How many bytes a peer may ask for, or make this node ask with, at once and each second.
 const ALLOWANCE: f64 = (8 << 20) as f64;
 const PER_SECOND: f64 = (2 << 20) as f64;
 /// Whoever was asked for the rest of a launch has that long to answer.

@@ -157,26 +157,36 @@ impl Registry {
         }
         self.spend(from, all - budget);
         if behind && digest.mutual {
-            reaction
-                .replies
-                .push(self.partial_digest(now, digest.first, digest.last));
+            let rest = self.partial_digest(now, from, digest.first, digest.last);
+            reaction.replies.extend(rest);
         }
         reaction
     }
 
-    /// What this node knows of some launches, to be told the rest.
-    fn partial_digest(&self, now: Instant, first: NodeId, last: NodeId) -> Notice {
+    /// What this node knows of some launches, for a peer to tell it the rest; as far as that is worth it.
+    fn partial_digest(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        first: NodeId,
+        last: NodeId,
+    ) -> Option<Notice> {
+        if self.allowance(now, to) == 0 {
+            return None;
+        }
         let known: Vec<_> = self.known(now, first, last).take(MAX_KNOWN).collect();
         let last = match known.last() {
             Some(last) if known.len() == MAX_KNOWN => last.launch,
             _ => last,
         };
-        Notice::Digest(Digest {
+        let notice = Notice::Digest(Digest {
             first,
             last,
             known,
             mutual: false,
-        })
+        });
+        self.spend(to, notice.write().len());
+        Some(notice)
     }
 
     fn update(&mut self, now: Instant, from: &Location, update: &Update) -> Reaction {
@@ -212,7 +222,9 @@ impl Registry {
         let (version, counted) = (launch.reach().version, (launch.bytes(), launch.gone()));
         match launch.apply(update, room) {
             Applied::Known => {}
-            Applied::Gap => reaction.replies.extend(self.ask_for_the_rest(now, id)),
+            Applied::Gap => reaction
+                .replies
+                .extend(self.ask_for_the_rest(now, from.node, id)),
             Applied::News {
                 appeared,
                 vanished,
@@ -250,8 +262,9 @@ impl Registry {
                     }
                     Spread::Answer => self.learned = true,
                     Spread::Part => {
-                        let rest = self.partial_digest(now, id, NodeId(u128::MAX));
-                        reaction.replies.push(rest);
+                        let last = NodeId(u128::MAX);
+                        let rest = self.partial_digest(now, from.node, id, last);
+                        reaction.replies.extend(rest);
                     }
                 }
                 if self.is_shown(id) {
@@ -270,14 +283,14 @@ impl Registry {
     }
 
     /// Something of a launch is missing: asks for it, once, however many notices come too early.
-    fn ask_for_the_rest(&mut self, now: Instant, launch: NodeId) -> Option<Notice> {
+    fn ask_for_the_rest(&mut self, now: Instant, whom: NodeId, launch: NodeId) -> Option<Notice> {
         let reach = self.reach(launch);
         let asked = self.asked.get(&launch);
         if asked.is_some_and(|&(at, then)| then == reach && now < at + ASK_AGAIN) {
             return None;
         }
         self.asked.insert(launch, (now, reach));
-        Some(self.partial_digest(now, launch, launch))
+        self.partial_digest(now, whom, launch, launch)
     }
 
     /// Whether what a peer tells of names of a launch counts.

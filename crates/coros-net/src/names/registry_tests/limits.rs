@@ -111,22 +111,55 @@ fn a_peer_that_asks_on_and_on_gets_its_share() {
     for i in 0..200 {
         registry.change(&format!("name {i}").into(), Some(entry(i)));
     }
-    let ignorant = digest(Vec::new());
-    let mut answered = |now| -> usize {
-        let ask = |_| {
-            let reaction = registry.handle(now, &location(1), &ignorant);
-            reaction
-                .replies
-                .iter()
-                .map(|it| it.write().len())
-                .sum::<usize>()
-        };
-        (0..20_000).map(ask).sum()
-    };
-    let first = answered(now);
+    let ignorant = |_| digest(Vec::new());
+    let first = answered(&mut registry, now, 20_000, ignorant);
     assert!((4 << 20..10 << 20).contains(&first), "{first}");
-    let later = answered(now + Duration::from_secs(1));
+    let later = answered(
+        &mut registry,
+        now + Duration::from_secs(1),
+        20_000,
+        ignorant,
+    );
     assert!((1 << 20..3 << 20).contains(&later), "{later}");
+}
+
+/// How many bytes the first peer gets for so many notices.
+fn answered(
+    registry: &mut Registry,
+    now: Instant,
+    times: u64,
+    notice: impl Fn(u64) -> Notice,
+) -> usize {
+    let answer = |time| {
+        let reaction = registry.handle(now, &location(1), &notice(time));
+        let replies = reaction.replies.iter();
+        replies.map(|it| it.write().len()).sum::<usize>()
+    };
+    (0..times).map(answer).sum()
+}
+
+/// Whoever hears of something new asks for the rest, and says what it knows for that.
+#[test]
+fn a_peer_that_has_itself_asked_on_and_on_gets_its_share_too() {
+    let claim = |_| claims(1, 1 << 40);
+    let part = |time| {
+        let mut part = update(1, time, time + 1, vec![change("new", time + 1)]);
+        part.spread = Spread::Part;
+        Notice::Update(part)
+    };
+    let notices: [&dyn Fn(u64) -> Notice; 2] = [&claim, &part];
+    for notice in notices {
+        let mut registry = Registry::new(location(0), Limits::default());
+        let now = Instant::now();
+        registry.present(now, &location(1));
+        for i in 0..200 {
+            registry.change(&format!("name {i}").into(), Some(entry(i)));
+        }
+        answered(&mut registry, now, 20_000, |_| digest(Vec::new()));
+        assert_eq!(answered(&mut registry, now, 1, notice), 0);
+        let later = answered(&mut registry, now + Duration::from_secs(1), 100_000, notice);
+        assert!((1 << 20..3 << 20).contains(&later), "{later}");
+    }
 }
 
 fn long(name: &str, version: u64) -> Change {
