@@ -22,13 +22,14 @@ use crate::unheard::Unheard;
 ///
 /// Of each peer, that is of each launch of a node, they come in this order: `Joined`, then `Lost` and
 /// `Returned` any number of times, then perhaps `Left`. A peer that is linked again after it has
-/// left, as after [`close_peer`](crate::Node::close_peer), begins anew.
+/// left, as one that is no member after [`close_peer`](crate::Node::close_peer), begins anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerEvent {
     /// The peer is known for the first time: there is a link to it, or others have told of it.
     Joined(Location),
-    /// One of the two has said goodbye: the peer has shut down, or this node has.
+    /// One of the two has said goodbye: the peer has shut down, or this node has. Or one of them has ended the
+    /// session, and the peer is no member.
     Left(Location),
     /// No sign of life from the peer, or the link to it broke; and why.
     Lost(Location, Arc<str>),

@@ -511,6 +511,7 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
             Goodbye::Duplicate => Ok(Answered::Duplicate),
             Goodbye::Leaving => Err(HandshakeError::Refused("it is shutting down".into())),
             Goodbye::Refused(why) => Err(HandshakeError::Refused(tame::text(&why))),
+            Goodbye::Closed => Err(HandshakeError::Refused("it has ended the session".into())),
         },
         kind => Err(protocol(wire::WireError::Unexpected(kind))),
     }

@@ -201,7 +201,8 @@ impl Node {
     /// wants something.
     ///
     /// The peer is not kept away: the next use of an address, by either, or the membership, makes a
-    /// new session. [`refuse_new`](Node::refuse_new) keeps strangers away.
+    /// new session. One that is a member stays one of the [`peers`](Node::peers), and its names are found as
+    /// before; any other has [left](PeerEvent::Left). [`refuse_new`](Node::refuse_new) keeps strangers away.
     pub fn close_peer(&self, peer: &NodeId) -> bool {
         self.inner().close_peer(*peer)
     }
@@ -408,6 +409,12 @@ impl Inner {
             peer.close();
             open
         })
+    }
+
+    /// Whether a peer is there as the membership has it, and this node is too.
+    pub(crate) fn has_member(&self, id: NodeId) -> bool {
+        let membership = self.membership.as_ref();
+        !self.is_closing() && membership.is_some_and(|membership| membership.has(id))
     }
 
     /// Others take a peer for dead. What waits for it has a limit of its own, the grace period; only

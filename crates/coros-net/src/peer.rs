@@ -229,7 +229,12 @@ impl Peer {
 
     /// The session ends by goodbye.
     pub(crate) fn close(&self) {
-        self.with(|state| state.input(Input::Close));
+        let input = if self.node.is_closing() {
+            Input::Leave
+        } else {
+            Input::Close
+        };
+        self.with(|state| state.input(input));
     }
 
     /// Others take the peer for dead: a session without a link makes one, or ends in its time.

@@ -38,9 +38,9 @@ pub(crate) enum Fact {
     Linked(Location),
     /// The link broke; what is under way waits for the next.
     Broke(Location, Arc<str>),
-    /// The link was idle, and has been closed.
+    /// The link was idle, and has been closed; or one of the two has ended the session with a member.
     Idle(NodeId),
-    /// One of the two has said goodbye: there is neither link nor session.
+    /// One of the two has said goodbye: there is neither link nor session, and others do not tell of it.
     Left(Location),
     /// There is neither link nor session any more, and nobody has said why.
     Lost(Location, Arc<str>),

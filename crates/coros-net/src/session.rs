@@ -101,6 +101,8 @@ pub enum Input<'a> {
     /// The time that [`Session::deadline`] gave has come, or any other time.
     Timeout,
     /// This node shuts down: write what waits, then goodbye.
+    Leave,
+    /// This node ends the session, and stays: the same otherwise.
     Close,
     /// The peer broke the rules: tell it, and end.
     Refuse(String),
@@ -148,9 +150,9 @@ pub enum Output<D, W> {
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The peer said goodbye.
+    /// The peer said goodbye: it shuts down.
     Left,
-    /// This node did.
+    /// This node did, or the peer, which stays.
     Closed,
     /// Without a goodbye, and why.
     Lost(String),
@@ -309,7 +311,11 @@ impl<D, W> Session<D, W> {
                 }
             }
             Input::Timeout => self.timeout(now),
-            Input::Close => self.close(Goodbye::Leaving, End::Closed, "this node has closed"),
+            Input::Leave => self.close(Goodbye::Leaving, End::Closed, "this node has closed"),
+            Input::Close => {
+                let text = "this node has ended the session";
+                self.close(Goodbye::Closed, End::Closed, text);
+            }
             Input::Refuse(reason) => self.refuse(reason),
             Input::Expired => {
                 let goodbye = Goodbye::Refused("the certificate of this node has expired".into());
@@ -522,6 +528,9 @@ impl<D, W> Session<D, W> {
                 Goodbye::Refused(reason) => {
                     let reason = format!("it ended the link: {}", tame::text(&reason));
                     self.end(Phase::Ended, End::Lost(reason.clone()), &reason);
+                }
+                Goodbye::Closed => {
+                    self.end(Phase::Ended, End::Closed, "it has ended the session");
                 }
                 _ => self.end(Phase::Ended, End::Left, "it has left the network"),
             },

@@ -489,6 +489,8 @@ pub enum Goodbye {
     Duplicate,
     /// The sender will not talk to the receiver.
     Refused(String),
+    /// The sender ends the session, and stays in the network.
+    Closed,
 }
 
 /// Appends a frame whose payload is `value` in postcard.

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use common::{collector, next, polled};
+use common::{collector, events, next, polled};
 use coros_core::{Address, Context};
 use coros_net::sim::{SimHost, SimNetwork};
 use coros_net::{LocateError, Node, PeerEvent, RegisterError, Secret};
@@ -582,4 +582,39 @@ async fn names_arrive_when_thousands_of_others_were_taken_back() {
     let late = scene.network.host("late").builder().build().await.unwrap();
     link(&late, other).await;
     within(NEXT_ROUND, || found(&late, NAMES - 1) && agrees(&late)).await;
+}
+
+/// Nobody would say that a member is there whose session has been ended, as it has never been gone.
+#[tokio::test(start_paused = true)]
+async fn names_of_a_member_stay_when_a_session_with_it_is_ended() {
+    let scene = Scene::line(3).await;
+    let [desk, farm, barn] = &scene.nodes[..] else {
+        panic!("three")
+    };
+    desk.register("x", &idle::<u32>()).unwrap();
+    farm.register("x", &idle::<u32>()).unwrap();
+    let knows_both = |node: &Node| node.peers().len() == 2 && holders(node, "x").len() == 2;
+    within(NEXT_ROUND * 2, || scene.nodes.iter().all(knows_both)).await;
+    let mut told = [desk, farm].map(events);
+    for events in &mut told {
+        for _ in 0..2 {
+            assert!(matches!(next(events).await, PeerEvent::Joined(_)));
+        }
+    }
+    assert!(desk.close_peer(&farm.location().node));
+    let began = Instant::now();
+    while began.elapsed() < NEXT_ROUND * 30 {
+        tokio::time::sleep(LATENCY).await;
+        assert!(scene.nodes.iter().all(knows_both), "{:?}", began.elapsed());
+    }
+    for events in &mut told {
+        assert!(events.try_recv().is_err());
+    }
+    // And go when it leaves.
+    farm.close().await;
+    within(NEXT_ROUND * 30, || {
+        [desk, barn].map(|it| holders(it, "x").len()) == [1; 2]
+    })
+    .await;
+    assert_eq!(next(&mut told[0]).await, PeerEvent::Left(farm.location()));
 }

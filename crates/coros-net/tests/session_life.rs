@@ -86,28 +86,29 @@ fn an_end_answers_in_the_order_of_the_questions() {
 #[test]
 fn an_end_answers_everything_once() {
     let now = Instant::now();
-    let goodbye = value(&Goodbye::Leaving);
-    let ends: [(Input<'_>, End, &str); 4] = [
+    let goodbyes = [Goodbye::Leaving, Goodbye::Closed].map(|it| value(&it));
+    let said = |goodbye| {
+        Input::Frame(Frame {
+            envelope: Envelope {
+                kind: Kind::Goodbye,
+                target: 0,
+                correlation: 0,
+            },
+            payload: goodbye,
+            lent: &[],
+        })
+    };
+    let ends: [(Input<'_>, End, &str); 6] = [
         (Input::Gone("cut".into()), End::Lost("cut".into()), "cut"),
-        (Input::Close, End::Closed, "this node has closed"),
+        (Input::Leave, End::Closed, "this node has closed"),
+        (Input::Close, End::Closed, "this node has ended the session"),
         (
             Input::Refuse("bad".into()),
             End::Lost("it broke the protocol: bad".into()),
             "it broke the protocol: bad",
         ),
-        (
-            Input::Frame(Frame {
-                envelope: Envelope {
-                    kind: Kind::Goodbye,
-                    target: 0,
-                    correlation: 0,
-                },
-                payload: &goodbye,
-                lent: &[],
-            }),
-            End::Left,
-            "it has left the network",
-        ),
+        (said(&goodbyes[0]), End::Left, "it has left the network"),
+        (said(&goodbyes[1]), End::Closed, "it has ended the session"),
     ];
     for (input, end, reason) in ends {
         let mut link = connected(now);
@@ -145,7 +146,7 @@ fn goodbye_comes_after_everything_else() {
     let now = Instant::now();
     let mut link = connected(now);
     link.message(7, b"a", &[]).unwrap();
-    link.handle(now, Input::Close);
+    link.handle(now, Input::Leave);
     assert!(link.has_output());
     let mut batch = Batch::default();
     assert_eq!(link.take(now, &mut batch), Taken::Last);

@@ -179,7 +179,7 @@ impl State {
         let pings = mem::take(&mut self.pings).into_values();
         let why = match &end {
             End::Left => "it has left the network",
-            End::Closed => "this node has ended the session",
+            End::Closed => "the session has been ended",
             End::Lost(why) => why,
         };
         let unanswered = pings.map(|waiter| (waiter, Err(why.to_owned())));
@@ -193,6 +193,8 @@ impl State {
         if self.peer_number.is_some() {
             let location = self.location.clone();
             node.events.tell(match end {
+                // It is there as before, without a link.
+                End::Closed if node.has_member(location.node) => Fact::Idle(location.node),
                 End::Left | End::Closed => Fact::Left(location),
                 End::Lost(why) => Fact::Lost(location, why.as_str().into()),
             });

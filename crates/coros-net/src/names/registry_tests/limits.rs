@@ -157,7 +157,7 @@ fn a_peer_that_has_itself_asked_on_and_on_gets_its_share_too() {
         }
         answered(&mut registry, now, 20_000, |_| digest(Vec::new()));
         assert_eq!(answered(&mut registry, now, 1, notice), 0);
-        let later = answered(&mut registry, now + Duration::from_secs(1), 100_000, notice);
+        let later = answered(&mut registry, now + Duration::from_secs(1), 150_000, notice);
         assert!((1 << 20..3 << 20).contains(&later), "{later}");
     }
 }
