@@ -151,22 +151,38 @@ async fn run(node: Arc<Inner>) {
         next = Instant::now() + INTERVAL;
     }
     loop {
-        tokio::select! {
-            biased;
-            () = node.leaving.cancelled() => return,
-            () = node.names.news.notified() => {
+        match turn(&node, next).await {
+            Turn::Leave => return,
+            Turn::Compare => {
+                round += 1;
+                compare(&node, &mut random, round);
+                next = Instant::now() + INTERVAL;
+            }
+            Turn::News => {
                 spread_news(&node, &mut random);
                 if node.names.lock().registry.take_learned() {
                     // What this node lacked others may lack too.
                     next = next.min(Instant::now() + PAUSE);
                 }
             }
-            () = tokio::time::sleep_until(next) => {
-                round += 1;
-                compare(&node, &mut random, round);
-                next = Instant::now() + INTERVAL;
-            }
         }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    Leave,
+    Compare,
+    News,
+}
+
+/// What is to be done next. Peers that send without end make no news more urgent than comparing.
+async fn turn(node: &Inner, next: Instant) -> Turn {
+    tokio::select! {
+        biased;
+        () = node.leaving.cancelled() => Turn::Leave,
+        () = tokio::time::sleep_until(next) => Turn::Compare,
+        () = node.names.news.notified() => Turn::News,
     }
 }
 
@@ -237,6 +253,23 @@ mod tests {
     use super::*;
     use crate::Node;
     use crate::sim::SimNetwork;
+
+    #[tokio::test(start_paused = true)]
+    async fn notices_without_end_keep_no_digests_from_being_compared() {
+        let network = SimNetwork::new(1);
+        let node = network.host("n").builder().build().await;
+        let node = node.expect("it starts");
+        let inner = node.inner();
+        let later = Instant::now() + INTERVAL;
+        for _ in 0..10 {
+            inner.names.news.notify_one();
+            assert_eq!(turn(inner, Instant::now()).await, Turn::Compare);
+        }
+        assert_eq!(turn(inner, later).await, Turn::News);
+        assert_eq!(turn(inner, later).await, Turn::Compare);
+        node.close().await;
+        assert_eq!(turn(inner, later).await, Turn::Leave);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_gossips_before_somebody_uses_names_and_then_all_do() {
