@@ -21,7 +21,8 @@ pub(crate) async fn until(deadline: Option<Instant>) {
 /// machine sleeps.
 const LOOK: Duration = Duration::from_secs(600);
 
-/// Waits until a time of the calendar has passed, as far from now as that says it is.
+/// Waits until a time of the calendar has passed, as far from now as that says it is. It does so
+/// however busy the task is that waits, which may be made to use up tokio's budget at every turn.
 ///
 /// Cancel safe.
 pub(crate) async fn passed(time: SystemTime) {
@@ -29,7 +30,7 @@ pub(crate) async fn passed(time: SystemTime) {
     let Ok(mut rest) = left() else { return };
     while !rest.is_zero() && left().is_ok() {
         let step = rest.min(LOOK);
-        tokio::time::sleep(step).await;
+        tokio::task::unconstrained(tokio::time::sleep(step)).await;
         rest -= step;
     }
 }
@@ -46,6 +47,24 @@ mod tests {
         passed(SystemTime::now() + day).await;
         let second = Duration::from_secs(1);
         assert!((day - second..=day + second).contains(&(now() - before)));
+    }
+
+    #[tokio::test]
+    async fn a_time_of_the_calendar_comes_in_a_task_that_is_never_idle() {
+        let waiting = tokio::spawn(async {
+            let busy = async {
+                loop {
+                    tokio::task::consume_budget().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = busy => {}
+                () = passed(SystemTime::now() + Duration::from_millis(10)) => {}
+            }
+        });
+        let waited = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+        waited.expect("it comes").unwrap();
     }
 
     #[tokio::test(start_paused = true)]
