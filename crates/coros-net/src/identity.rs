@@ -31,7 +31,7 @@ mod validity;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use coros_core::is_readable;
 use coros_core::remote::NodeId;
@@ -49,6 +49,9 @@ use crate::{SecretError, hex};
 
 /// The name of the network that a node joins unless told otherwise.
 pub const DEFAULT_NETWORK: &str = "default";
+/// TLS knows whole seconds and takes a certificate until its last one is over. A link that ended
+/// before could be made again at once, many times over.
+const LAST: Duration = Duration::from_secs(1);
 /// The longest name of a node, in bytes.
 pub(crate) const MAX_NAME: usize = 128;
 
@@ -58,7 +61,7 @@ pub(crate) struct PeerIdentity {
     pub(crate) network: Arc<str>,
     pub(crate) node: NodeId,
     pub(crate) name: Arc<str>,
-    /// Until when it is: the certificates are valid no longer.
+    /// Until when it is: from then on nobody takes the certificates any more.
     pub(crate) until: SystemTime,
 }
 
@@ -85,7 +88,7 @@ impl PeerIdentity {
         let valid = valid.reduce(|one, other| Some(one?.overlap(other?)));
         let valid = valid.flatten().ok_or(ForeignCertificate::Timeless)?;
         Ok(PeerIdentity {
-            until: valid.until(),
+            until: valid.until() + LAST,
             network: network.into(),
             node: launch_id(&public_key(leaf)?),
             name: name.into(),

@@ -13,7 +13,7 @@ fn authority() -> Authority {
     Authority::derive(&Secret::random(), "default").unwrap()
 }
 
-const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[test]
 fn identity_survives_the_certificate() {
@@ -24,7 +24,7 @@ fn identity_survives_the_certificate() {
             network: "default".into(),
             node: credentials.node(),
             name: name.into(),
-            until: credentials.validity().expect("it says so").until(),
+            until: credentials.validity().expect("it says so").until() + LAST,
         };
         assert_eq!(PeerIdentity::of(&chain(&credentials)), Ok(expected));
     }
@@ -82,7 +82,7 @@ fn nothing_outlives_its_authority() {
     let old = owned.certify_for("desk", now - 3 * DAY, now - DAY).unwrap();
     let error = old.issue("desk").unwrap_err().to_string();
     assert!(error.contains("coros secret issue"), "{error}");
-    let over = Authority::generate("default", std::time::Duration::ZERO).unwrap();
+    let over = Authority::generate("default", Duration::ZERO).unwrap();
     let error = over.certify("desk", DAY).unwrap_err().to_string();
     assert!(error.contains("coros secret new-ca"), "{error}");
 }

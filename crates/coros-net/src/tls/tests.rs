@@ -2,6 +2,9 @@
 
 use std::time::SystemTime;
 
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::UnixTime;
+
 use super::*;
 use crate::identity::Validity;
 use crate::{Authority, Secret};
@@ -171,6 +174,28 @@ async fn expired_certificates_are_named_on_both_sides() {
             assert!(error.to_string().starts_with(says), "{error}");
         }
     }
+}
+
+#[test]
+fn whose_link_ends_with_its_certificate_does_not_get_another() {
+    let credentials = authority().issue("desk").unwrap();
+    let shown = credentials.chain();
+    let until = PeerIdentity::of(&shown).unwrap().until;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from(credentials.authority()).into_owned();
+    roots.add(root).unwrap();
+    let verifier = OfAuthority::new(Arc::new(roots), &provider, credentials.origin()).unwrap();
+    let name = identity::dns_name(credentials.network())
+        .try_into()
+        .unwrap();
+    let is_taken = |at: SystemTime| {
+        let now = UnixTime::since_unix_epoch(at.duration_since(SystemTime::UNIX_EPOCH).unwrap());
+        let verified = verifier.verify_server_cert(&shown[0], &shown[1..], &name, &[], now);
+        verified.is_ok()
+    };
+    assert!(is_taken(until - Duration::from_millis(1)));
+    assert!(!is_taken(until));
 }
 
 #[tokio::test]
