@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use coros_core::remote::Location;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -80,11 +80,12 @@ pub(crate) async fn connect(
     .await
 }
 
-/// Dials a peer for a connection that will carry files and never be a link.
+/// Dials a peer for a connection that will carry files and never be a link; until when the peer is
+/// who it is.
 pub(crate) async fn dial_files(
     node: &Arc<Inner>,
     peer: &Location,
-) -> Result<files::Stream, ConnectError> {
+) -> Result<(files::Stream, SystemTime), ConnectError> {
     let Some(endpoint) = peer.endpoint else {
         let name = peer.name.to_string();
         return Err(ConnectError::NotListening { name });
@@ -98,7 +99,7 @@ pub(crate) async fn dial_files(
         let greeted = async {
             connection.write(node, &hello_for_files(node)).await?;
             match connection.read_hello(node).await? {
-                (.., wire::FILES) => Ok(connection.stream),
+                (.., wire::FILES) => Ok((connection.stream, connection.identity.until)),
                 _ => Err(HandshakeError::Protocol("it knows of no files".into())),
             }
         };
@@ -521,7 +522,6 @@ fn understand(identity: &PeerIdentity, frame: &Frame<'_>) -> Result<Answered, Ha
 mod tests {
     use coros_core::remote::NodeId;
     use proptest::prelude::*;
-    use std::time::SystemTime;
 
     use super::*;
 

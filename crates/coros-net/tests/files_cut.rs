@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use common::files::*;
 use common::*;
 use coros_net::{
-    DeleteFileError, FetchFile, FetchFileError, Folder, Location, Progress, Refusal, Secret,
-    SendFile, SendFileError,
+    Authority, ConnectError, DeleteFileError, FetchFile, FetchFileError, Folder, HandshakeError,
+    Location, Progress, Refusal, Secret, SendFile, SendFileError,
 };
 use tokio::sync::Notify;
 
@@ -63,6 +63,65 @@ async fn what_a_cut_left_is_not_fetched_again() {
     assert!(fs::read(&copy).unwrap() == content);
     assert!(fetched.moved <= fetched.size / 2, "{fetched:?}");
     assert_eq!(names(scene.home.path()), ["copy"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_connection_outlives_the_certificate_of_whoever_has_the_files() {
+    let [hour, moment] = [3600, 3].map(Duration::from_secs);
+    let authority = Authority::generate("default", hour).unwrap();
+    let certified = |name, lifetime| {
+        let certificate = authority.certify(name, lifetime).unwrap();
+        builder(name, &Secret::random()).certificate(certificate)
+    };
+    let nodes = [certified("desk", hour), certified("farm", moment)];
+    let scene = Scene::of(nodes, |folder| folder).await;
+
+    // One of which nothing comes any more, ...
+    let (cable, to) = cabled(&scene).await;
+    let cable = Arc::new(cable);
+    let (held, holding) = (Arc::clone(&cable), scene.desk.clone());
+    let (tell, half) = tokio::sync::oneshot::channel();
+    let options = SendFile::new().progress(at_half(move || {
+        held.hold();
+        let _ = tell.send(());
+    }));
+    let path = scene.here("big", &noise(24 * MIB));
+    let holding = async move { soon(holding.send_file(&to, path, options)).await };
+    let holding = tokio::spawn(holding);
+    let _ = soon(half).await;
+
+    // ... one that is kept for later, and one that is in use all the time.
+    let delete = || soon(scene.desk.delete_file(&scene.to, "nothing"));
+    let deleted = tokio::join!(delete(), delete());
+    assert!(deleted.0.is_err() && deleted.1.is_err(), "{deleted:?}");
+    let mut number = 0_u32;
+    let refused = soon(async {
+        loop {
+            if let Err(error) = scene.send("little", &number.to_le_bytes()).await {
+                break error;
+            }
+            fs::remove_file(scene.there("little")).unwrap();
+            number += 1;
+        }
+    });
+    let refused = refused.await.to_string();
+    assert!(refused.contains("certificate"), "{refused}");
+    assert!(number > 0, "while it was valid it was of use");
+    let cut = holding.await.unwrap().unwrap_err().to_string();
+    assert!(cut.contains("its certificate has expired"), "{cut}");
+    cable.release();
+    let refused = scene.send("little", b"again").await.unwrap_err();
+    let expired = matches!(
+        &refused,
+        SendFileError::Unreachable {
+            why: ConnectError::Handshake {
+                why: HandshakeError::PeerExpired { .. },
+                ..
+            },
+            ..
+        }
+    );
+    assert!(expired, "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use coros_core::remote::Location;
 use super::disk::blocking;
 use super::error::{DeleteFileError, FetchFileError, SendFileError, Trouble};
 use super::incoming::{Announced, prepare};
-use super::line::{Line, Lost};
+use super::line::{Line, Lost, while_valid};
 use super::name::FileName;
 use super::options::{FetchFile, SendFile, Transferred};
 use super::outgoing::{Outgoing, Unreadable};
@@ -40,8 +40,8 @@ impl Node {
     /// # Errors
     /// [`SendFileError`]: the file cannot be read or changes meanwhile, the peer cannot be
     /// reached, refuses it, is silent for as long as [`Builder::silence`](crate::Builder::silence),
-    /// or says for longer than any disk takes that it is at work. A turn there is waited for at
-    /// most 12 hours.
+    /// says for longer than any disk takes that it is at work, or has a certificate that expires
+    /// meanwhile. A turn there is waited for at most 12 hours.
     ///
     /// # Cancel safety
     /// Dropping the future stops the transfer; the next one goes on from there.
@@ -163,8 +163,9 @@ async fn send(
     let opened = open(path.to_owned()).await;
     let file = opened.map_err(unreadable)?;
     let size = file.size();
-    let offered = async {
-        let mut line = reach(node, peer).await?;
+    let reached = reach(node, peer).await;
+    let mut line = reached.map_err(|e| SendFileError::of(e, &name, &to))?;
+    let sent = while_valid(line.until, async {
         let offer = Say::Send {
             replace: options.replace,
             size,
@@ -172,14 +173,12 @@ async fn send(
             name: name.clone(),
         };
         line.say(&offer).await?;
-        Ok(line)
-    };
-    let offered = offered.await;
-    let line = offered.map_err(|e| SendFileError::of(e, &name, &to))?;
-    let allowance = line.allowance(size).longer(CROWDED);
-    let (given, line) = give(line, file, &name, allowance, options.report).await;
-    keep(node, peer, line);
-    match given {
+        let allowance = line.allowance(size).longer(CROWDED);
+        let (given, line) = give(line, file, &name, allowance, options.report).await;
+        keep(node, peer, line);
+        given
+    });
+    match sent.await.map_err(Failed::Lost).flatten() {
         Ok(arrived) => Ok(transferred(size, arrived)),
         Err(Failed::Unreadable(why)) => Err(unreadable(why)),
         Err(Failed::There(why) | Failed::Here(why)) => {
@@ -223,46 +222,50 @@ async fn fetch(
         },
         Failed::Unreadable(why) => trouble(Trouble::Refused(why.refusal(name))),
     };
-    let (mut line, size, stamp) = offer(node, peer, name).await.map_err(trouble)?;
-    if let Some(largest) = options.largest.filter(|largest| size > *largest) {
-        let why = Refusal::TooLarge { largest };
-        let told = line.say(&Say::Refused(why.clone())).await.is_ok();
-        keep(node, peer, told.then_some(line));
-        return Err(failed(Failed::Here(why)));
-    }
-    let announced = Announced {
-        size,
-        stamp,
-        replace: options.replace,
-        durable: options.durable,
-    };
-    let path = path.to_owned();
-    let prepare = move |differs, cancelled: &_| {
-        let place = place(&path)?;
-        let here = (place.folder.try_clone(), Arc::clone(&place.label));
-        prepare(place, announced, differs, cancelled, |bytes| {
-            let folder = here.0.map_err(|e| Refusal::io(&e))?;
-            room::check(bytes, 0, (&folder, &here.1)).map(|()| None)
-        })
-    };
-    let taker = Taker {
-        size,
-        patience: 2 * node.config.timing.silence,
-        prepare: Arc::new(prepare),
-        report: options.report,
-    };
-    let (taken, line) = take(line, taker).await;
-    keep(node, peer, line);
-    taken.map(|a| transferred(size, a)).map_err(failed)
+    let line = reach(node, peer).await.map_err(trouble)?;
+    let fetched = while_valid(line.until, async {
+        let (mut line, size, stamp) = offer(node, peer, line, name).await.map_err(trouble)?;
+        if let Some(largest) = options.largest.filter(|largest| size > *largest) {
+            let why = Refusal::TooLarge { largest };
+            let told = line.say(&Say::Refused(why.clone())).await.is_ok();
+            keep(node, peer, told.then_some(line));
+            return Err(failed(Failed::Here(why)));
+        }
+        let announced = Announced {
+            size,
+            stamp,
+            replace: options.replace,
+            durable: options.durable,
+        };
+        let path = path.to_owned();
+        let prepare = move |differs, cancelled: &_| {
+            let place = place(&path)?;
+            let here = (place.folder.try_clone(), Arc::clone(&place.label));
+            prepare(place, announced, differs, cancelled, |bytes| {
+                let folder = here.0.map_err(|e| Refusal::io(&e))?;
+                room::check(bytes, 0, (&folder, &here.1)).map(|()| None)
+            })
+        };
+        let taker = Taker {
+            size,
+            patience: 2 * node.config.timing.silence,
+            prepare: Arc::new(prepare),
+            report: options.report,
+        };
+        let (taken, line) = take(line, taker).await;
+        keep(node, peer, line);
+        taken.map(|a| transferred(size, a)).map_err(failed)
+    });
+    fetched.await.map_err(|lost| trouble(Trouble::Lost(lost)))?
 }
 
 /// Asks for a file: its size and stamp.
 async fn offer(
     node: &Arc<Inner>,
     peer: &Location,
+    mut line: Line,
     name: &str,
 ) -> Result<(Line, u64, u64), Trouble> {
-    let mut line = reach(node, peer).await?;
     line.say(&Say::Fetch { name: name.into() }).await?;
     match line.hear(line.allowance(0).longer(CROWDED)).await? {
         Heard::Say(Say::Offer { size, stamp }) => Ok((line, size, stamp)),
@@ -292,14 +295,17 @@ async fn delete(node: &Arc<Inner>, peer: &Location, name: &str) -> Result<(), Tr
     let entered = enter(node, peer);
     let _turn = node.files.asked.turn(&entered).await;
     let mut line = reach(node, peer).await?;
-    line.say(&Say::Delete { name: name.into() }).await?;
-    match line.hear(line.allowance(0).longer(CROWDED)).await? {
-        Heard::Say(Say::Done) => {
-            keep(node, peer, Some(line));
-            Ok(())
+    let deleted = while_valid(line.until, async {
+        line.say(&Say::Delete { name: name.into() }).await?;
+        match line.hear(line.allowance(0).longer(CROWDED)).await? {
+            Heard::Say(Say::Done) => {
+                keep(node, peer, Some(line));
+                Ok(())
+            }
+            heard => Err(refused(node, peer, line, &heard)),
         }
-        heard => Err(refused(node, peer, line, &heard)),
-    }
+    });
+    deleted.await?
 }
 
 fn refused(node: &Arc<Inner>, peer: &Location, line: Line, heard: &Heard) -> Trouble {
@@ -333,8 +339,8 @@ async fn reach(node: &Arc<Inner>, peer: &Location) -> Result<Line, Trouble> {
         }
     }
     let stream = greeting::dial_files(node, peer).await;
-    let stream = stream.map_err(Trouble::Unreachable)?;
-    Ok(Line::new(stream, node.config.timing))
+    let (stream, until) = stream.map_err(Trouble::Unreachable)?;
+    Ok(Line::new(stream, until, node.config.timing))
 }
 
 /// Keeps a connection for the next operation, for a while.

@@ -5,7 +5,7 @@
 //! holds a turn and room that others wait for.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -14,6 +14,7 @@ use tokio_rustls::TlsStream;
 use super::Stream;
 use super::refusal::Refusal;
 use super::wire::{self, HEADER, Heard, MAX_PIECE, Say};
+use crate::clock;
 use crate::session::Timing;
 use crate::transport::why_broken;
 
@@ -93,11 +94,29 @@ impl Allowance {
 pub(super) struct Line {
     write: WriteHalf<Stream>,
     read: Reader,
+    /// Until when the other side is who it is.
+    pub(super) until: SystemTime,
     timing: Timing,
 }
 
+/// Does something by way of a line, for as long as its other side is who it is.
+pub(super) fn while_valid<T>(
+    until: SystemTime,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = Result<T, Lost>> {
+    // It is large, and would be there twice.
+    let work = Box::pin(work);
+    async move {
+        tokio::select! {
+            biased;
+            () = clock::passed(until) => Err(Lost("its certificate has expired".into())),
+            done = work => Ok(done),
+        }
+    }
+}
+
 impl Line {
-    pub(super) fn new(mut stream: Stream, timing: Timing) -> Self {
+    pub(super) fn new(mut stream: Stream, until: SystemTime, timing: Timing) -> Self {
         // As much is encrypted before it is written in one go.
         match &mut stream {
             TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(MAX_PIECE)),
@@ -112,6 +131,7 @@ impl Line {
                 payload: Vec::new(),
                 got: 0,
             },
+            until,
             timing,
         }
     }
@@ -172,6 +192,7 @@ impl Line {
     pub(super) async fn is_alive(&mut self) -> bool {
         tokio::select! {
             biased;
+            () = clock::passed(self.until) => false,
             // Nothing is said to who has asked nothing.
             _ = self.read.frame(self.timing.silence) => false,
             () = std::future::ready(()) => true,

@@ -33,7 +33,7 @@ pub(crate) fn serve(node: &Arc<Inner>, stream: Stream, peer: Location, until: Sy
         peer,
         entered,
     };
-    let line = Line::new(stream, node.config.timing);
+    let line = Line::new(stream, until, node.config.timing);
     let leaving = node.leaving.clone();
     let serving = async move {
         tokio::select! {

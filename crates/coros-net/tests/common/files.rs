@@ -5,10 +5,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use coros_net::{Folder, Location, Node, Progress, Refusal, Secret, SendFile, SendFileError};
+use coros_net::{
+    Builder, Folder, Location, Node, Progress, Refusal, Secret, SendFile, SendFileError,
+};
 use tempfile::TempDir;
 
-use super::{Cable, builder, node, soon};
+use super::{Cable, builder, soon};
 
 pub(crate) const MIB: usize = 1 << 20;
 
@@ -28,12 +30,19 @@ impl Scene {
 
     pub(crate) async fn with(limits: impl FnOnce(Folder) -> Folder) -> Self {
         let secret = Secret::random();
+        let nodes = ["desk", "farm"].map(|name| builder(name, &secret));
+        Scene::of(nodes, limits).await
+    }
+
+    pub(crate) async fn of(
+        [desk, farm]: [Builder; 2],
+        limits: impl FnOnce(Folder) -> Folder,
+    ) -> Self {
         let [inbox, home] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let folder = limits(Folder::new(inbox.path()));
-        let farm = builder("farm", &secret).files(folder).build();
-        let farm = farm.await.unwrap();
+        let farm = farm.files(folder).build().await.unwrap();
         Scene {
-            desk: node("desk", &secret).await,
+            desk: desk.build().await.unwrap(),
             to: farm.location(),
             farm,
             inbox,

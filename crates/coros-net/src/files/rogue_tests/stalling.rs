@@ -281,8 +281,8 @@ async fn who_is_at_work_bears_with_who_is_so_too() {
     let near = async {
         let tls = Tls::new(&here).unwrap();
         let near = ReadAhead::new(Box::new(near) as BoxStream);
-        let (stream, _) = tls.accept(near).await.unwrap();
-        let mut line = Line::new(stream, Timing::default());
+        let (stream, peer) = tls.accept(near).await.unwrap();
+        let mut line = Line::new(stream, peer.until, Timing::default());
         // It is accepted, and does not fit in between.
         line.piece(&piece(&[7; 64 << 10]), line.allowance(0))
             .await
