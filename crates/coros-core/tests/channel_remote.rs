@@ -4,6 +4,8 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use common::two_nodes::{Pair, reader};
 use coros_core::remote::{self, CarryError};
@@ -181,7 +183,7 @@ async fn a_delivery_that_was_given_up_is_not_made_later() {
     let pair = Pair::new();
     let channel = Channel::new();
     let remote = pair.remote(&channel);
-    let limit = std::time::Duration::from_secs(3600);
+    let limit = Duration::from_secs(3600);
     let delivery = remote.deliver(1, 1, limit);
     assert!(tokio::time::timeout(limit / 100, delivery).await.is_err());
     pair.flow().await;
@@ -315,4 +317,28 @@ async fn a_channel_that_cannot_be_told_to_close_stays_open() {
     *pair.home.broken.lock().unwrap() = false;
     assert!(remote.close());
     assert!(remote.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_waits_for_goes_with_its_session() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    let deliver = |n| {
+        let (remote, hour) = (remote.clone(), Duration::from_secs(3600));
+        tokio::spawn(async move { remote.deliver(1, n, hour).await })
+    };
+    for unwatched in [false, true] {
+        pair.away.unwatched.store(unwatched, Relaxed);
+        let waiting: Vec<_> = (0..256).map(|_| deliver(1)).collect();
+        pair.flow().await;
+        pair.end_session();
+        for it in waiting {
+            it.abort();
+        }
+        pair.flow().await;
+        let another = deliver(0);
+        pair.flow().await;
+        assert_eq!(another.await.unwrap(), Ok(0), "unwatched: {unwatched}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Which subscribers of other nodes a channel watches, and for how long.
+//! Which subscribers of other nodes a channel watches, and which questions, and for how long.
 #![allow(clippy::unwrap_used)] // in what the tests call
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,7 +9,8 @@ use coros_core::remote::{
     self, BoxFuture, Carrier, CarryError, Encode, Exchange, Imported, Inlet, Location, NodeId,
     OnExit, RemoteId, Request, Unwatch,
 };
-use coros_core::{Address, Channel, Exit};
+use coros_core::{Address, Channel, Exit, Reply};
+use futures_util::FutureExt as _;
 
 /// A way to another node that keeps those who wait for an end.
 #[derive(Default)]
@@ -18,6 +19,9 @@ struct Way {
     watched: AtomicU64,
     /// The coroutine has ended, though nobody has told yet.
     closed: AtomicBool,
+    /// As many ends are waited for as may be.
+    full: AtomicBool,
+    session: Arc<tokio::sync::Notify>,
 }
 
 impl Way {
@@ -47,6 +51,10 @@ impl Carrier for Way {
     }
 
     fn watch(&self, _to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
+        if self.full.load(Relaxed) {
+            on_exit(Exit::Unwatched);
+            return None;
+        }
         let key = self.watched.fetch_add(1, Relaxed);
         self.watchers.lock().unwrap().insert(key, on_exit);
         let watchers = Arc::clone(&self.watchers);
@@ -70,10 +78,19 @@ impl Exchange for Node {
     fn import(&self, _id: &RemoteId) -> Imported {
         Imported::Remote(Arc::clone(&self.0) as Arc<dyn Carrier>)
     }
+
+    fn session_over(&self) -> Option<BoxFuture<()>> {
+        Some(Box::pin(Arc::clone(&self.0.session).notified_owned()))
+    }
 }
 
 /// The address of coroutine 7 of another node, as it comes in a message by this way.
 fn address(way: &Arc<Way>) -> Address<u32> {
+    read(way, remote::decode).unwrap()
+}
+
+/// What is read of the name of coroutine 7 of another node, in a message by this way.
+fn read<T>(way: &Arc<Way>, read: impl FnOnce(&[u8]) -> T) -> T {
     let id = RemoteId {
         location: Location {
             node: NodeId(1),
@@ -85,7 +102,7 @@ fn address(way: &Arc<Way>) -> Address<u32> {
     let mut bytes = Vec::new();
     remote::encode(&id, &mut bytes).unwrap();
     let node: Arc<dyn Exchange> = Arc::new(Node(Arc::clone(way)));
-    remote::with_exchange(&node, || remote::decode(&bytes)).unwrap()
+    remote::with_exchange(&node, || read(&bytes))
 }
 
 #[test]
@@ -147,4 +164,27 @@ async fn who_turns_out_to_have_ended_is_let_go_by_a_delivery() {
     way.closed.store(true, Relaxed);
     assert_eq!(channel.deliver(2, 1, second).await, Ok(0));
     assert_eq!((channel.subscribers(), way.watchers()), (0, 0));
+}
+
+#[test]
+fn a_question_is_watched_while_somebody_waits_for_its_end() {
+    let way = Arc::<Way>::default();
+    let given_up = || {
+        read(&way, |bytes| {
+            let question: Reply<u32> = remote::decode(bytes).unwrap();
+            remote::given_up(&question)
+        })
+    };
+    let mut first = given_up();
+    assert_eq!((&mut first).now_or_never(), None);
+    assert_eq!(way.watchers(), 1);
+    drop(first);
+    assert_eq!(way.watchers(), 0);
+
+    // If that cannot be, it ends with its session.
+    way.full.store(true, Relaxed);
+    let mut second = given_up();
+    assert_eq!((&mut second).now_or_never(), None);
+    way.session.notify_waiters();
+    assert_eq!(second.now_or_never(), Some(()));
 }

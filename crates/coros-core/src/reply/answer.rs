@@ -36,7 +36,8 @@ impl<T> fmt::Debug for Answer<T> {
 }
 
 /// Resolves when nobody on another node waits for the answer any more, or the session with it is
-/// over; never, if whoever asks is here.
+/// over; never, if whoever asks is here. To be called where the message is read that the question
+/// came in.
 pub fn given_up<T: Send + 'static>(reply: &Reply<T>) -> BoxFuture<()> {
     reply.given_up()
 }

@@ -73,7 +73,7 @@ impl<T: Send + 'static> Reply<T> {
     }
 
     /// Resolves when nobody on another node waits for the answer any more; never, if whoever asks
-    /// is here. It has to be polled to notice.
+    /// is here. It has to be polled to notice, and asked for where the question is read.
     pub(crate) fn given_up(&self) -> BoxFuture<()> {
         match &*lock(&self.way) {
             Way::Mine(Right::Elsewhere(remote)) => remote.question.over(),

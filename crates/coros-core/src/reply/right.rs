@@ -7,7 +7,9 @@ use tokio::runtime::Handle;
 
 use crate::Exit;
 use crate::mailbox::oneshot;
-use crate::remote::{BoxFuture, Carrier, CarryError, CodecError, Encode, RemoteId, Request};
+use crate::remote::{
+    self, BoxFuture, Carrier, CarryError, CodecError, Encode, RemoteId, Request, Unwatch,
+};
 use crate::waiting;
 
 /// Dropped unused, it tells whoever asks that there will be no answer.
@@ -64,15 +66,18 @@ impl Question {
         }
     }
 
-    /// Resolves when nobody waits for the answer any more, or the session there is over.
+    /// Resolves when nobody waits for the answer any more, or the session there is over: the one
+    /// in which a message is being read now, if the end of the question is not told.
     pub(super) fn over(&self) -> BoxFuture<()> {
         let (id, carrier) = (self.id.clone(), Arc::clone(&self.carrier));
+        let session_over = remote::exchange().and_then(|exchange| exchange.session_over());
         Box::pin(async move {
             let (tell, told) = tokio::sync::oneshot::channel();
-            carrier.watch(&id, Box::new(move |exit| drop(tell.send(exit))));
+            let _watch = Watch(carrier.watch(&id, Box::new(move |exit| drop(tell.send(exit)))));
             if told.await == Ok(Exit::Unwatched) {
-                // Nobody will tell.
-                std::future::pending::<()>().await;
+                session_over
+                    .unwrap_or_else(|| Box::pin(std::future::pending()))
+                    .await;
             }
         })
     }
@@ -101,6 +106,17 @@ impl Question {
 
     fn lost(&self, error: &CarryError) {
         tracing::warn!("a reply to {} was lost: {error}", self.id.location);
+    }
+}
+
+/// Takes the watcher back when whoever waits stops waiting.
+struct Watch(Option<Unwatch>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(unwatch) = self.0.take() {
+            unwatch();
+        }
     }
 }
 

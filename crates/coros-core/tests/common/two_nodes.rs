@@ -24,6 +24,9 @@ pub(crate) struct Side {
     pub(crate) watchers: Numbered<OnExit>,
     pub(crate) full: Arc<AtomicBool>,
     pub(crate) broken: Arc<Mutex<bool>>,
+    /// As many of its ends are waited for as may be.
+    pub(crate) unwatched: Arc<AtomicBool>,
+    session: Arc<tokio::sync::Notify>,
 }
 
 impl Side {
@@ -35,6 +38,8 @@ impl Side {
             watchers: Arc::default(),
             full: Arc::default(),
             broken: Arc::default(),
+            unwatched: Arc::default(),
+            session: Arc::default(),
         }
     }
 
@@ -80,6 +85,10 @@ impl Exchange for View {
     fn peer(&self) -> Option<NodeId> {
         Some(self.0.to.id)
     }
+
+    fn session_over(&self) -> Option<BoxFuture<()>> {
+        Some(Box::pin(Arc::clone(&self.0.from.session).notified_owned()))
+    }
 }
 
 impl Carrier for Wire {
@@ -110,6 +119,10 @@ impl Carrier for Wire {
     }
 
     fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
+        if self.to.unwatched.load(std::sync::atomic::Ordering::SeqCst) {
+            on_exit(Exit::Unwatched);
+            return None;
+        }
         let mut watchers = self.to.watchers.lock().unwrap();
         watchers.push((to.coroutine, on_exit));
         None
@@ -176,6 +189,7 @@ impl Pair {
             for (_, watcher) in watchers {
                 watcher(Exit::Disconnected);
             }
+            side.session.notify_waiters();
         }
     }
 
