@@ -320,6 +320,24 @@ async fn a_channel_that_cannot_be_told_to_close_stays_open() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_relay_whose_end_nobody_would_tell_goes_with_its_session() {
+    let pair = Pair::new();
+    let channel = Channel::new();
+    let remote = pair.remote(&channel);
+    pair.away.unwatched.store(true, Relaxed);
+    let reader = reader();
+    assert_eq!(remote.subscribe(&reader), Ok(true));
+    pair.flow().await;
+    assert_eq!(channel.send(1), Ok(1));
+    pair.flow().await;
+    assert!(!remote.is_closed());
+    pair.end_session();
+    pair.flow().await;
+    assert_eq!(channel.subscribers(), 0);
+    assert_eq!(reader.join().await, Ok(vec![1]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_node_waits_for_goes_with_its_session() {
     let pair = Pair::new();
     let channel = Channel::new();

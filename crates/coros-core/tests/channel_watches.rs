@@ -9,7 +9,7 @@ use coros_core::remote::{
     self, BoxFuture, Carrier, CarryError, Encode, Exchange, Imported, Inlet, Location, NodeId,
     OnExit, RemoteId, Request, Unwatch,
 };
-use coros_core::{Address, Channel, Exit, Reply};
+use coros_core::{Address, Channel, Exit, Reply, SubscribeError};
 use futures_util::FutureExt as _;
 
 /// A way to another node that keeps those who wait for an end.
@@ -164,6 +164,23 @@ async fn who_turns_out_to_have_ended_is_let_go_by_a_delivery() {
     way.closed.store(true, Relaxed);
     assert_eq!(channel.deliver(2, 1, second).await, Ok(0));
     assert_eq!((channel.subscribers(), way.watchers()), (0, 0));
+}
+
+#[test]
+fn one_whose_end_nobody_would_tell_does_not_subscribe() {
+    let way = Arc::<Way>::default();
+    way.full.store(true, Relaxed);
+    let channel = Channel::new();
+    let refused = channel.subscribe(&address(&way));
+    assert!(
+        matches!(&refused, Err(SubscribeError::Refused { reason, .. })
+            if *reason == Exit::Unwatched.to_string()),
+        "{refused:?}"
+    );
+    assert_eq!(channel.send(1), Ok(0));
+    assert_eq!(Arc::strong_count(&way), 1, "no address is left");
+    way.full.store(false, Relaxed);
+    assert_eq!(channel.subscribe(&address(&way)), Ok(true));
 }
 
 #[test]

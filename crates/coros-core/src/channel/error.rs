@@ -105,8 +105,8 @@ pub enum SubscribeError {
         #[serde(deserialize_with = "remote::told")]
         subscriber: String,
     },
-    /// The channel's home, or the way to it, does not allow it, or it could not be made sure that
-    /// messages would not go round and round.
+    /// The channel's home, or the way to it, does not allow it, or nobody would tell of its end, or
+    /// it could not be made sure that messages would not go round and round.
     #[error("channel {channel} does not take {subscriber} as a subscriber: {reason}")]
     Refused {
         /// The channel.

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use indexmap::Equivalent;
 
 use super::{Channel, SubscribeError, subscribers};
-use crate::Address;
 use crate::primitives::lock;
+use crate::{Address, Exit};
 
 impl<M: Clone + Send + 'static> Channel<M> {
     /// Subscribes a coroutine: it gets every message sent from now on. False when it had
@@ -23,7 +23,9 @@ impl<M: Clone + Send + 'static> Channel<M> {
     ///
     /// # Errors
     /// [`SubscribeError::Closed`] when the channel is closed; for a channel of another node
-    /// [`SubscribeError::Disconnected`] when that cannot be reached.
+    /// [`SubscribeError::Disconnected`] when that cannot be reached. [`SubscribeError::Refused`] for
+    /// a coroutine of another node whose end nobody would tell, because there is no link to it or
+    /// [too many](Exit::Unwatched) are waited for. If its node finds so later, it is released.
     pub fn subscribe(&self, coroutine: &Address<M>) -> Result<bool, SubscribeError> {
         let afar = coroutine.remote_id().is_some();
         if let Some(home) = &self.inner.home
@@ -81,10 +83,11 @@ impl<M: Clone + Send + 'static> Channel<M> {
         if told {
             self.release_at_end(coroutine);
         }
-        if unwatched {
-            self.release_at_exit(Watched(coroutine.clone()));
+        match unwatched.then(|| self.release_at_exit(Watched(coroutine.clone()))) {
+            Some(Err(exit)) if exit.is_certain() => Ok(false),
+            Some(Err(exit)) => Err(SubscribeError::refused(self, coroutine, &exit.to_string())),
+            _ => Ok(true),
         }
-        Ok(true)
     }
 
     /// Other nodes are told how many coroutines have subscribed: from now on it is noticed when one of
@@ -143,16 +146,20 @@ impl<M: Clone + Send + 'static> Channel<M> {
         let _ = self.report();
     }
 
-    /// Nothing but its monitor tells that a coroutine of another node has ended.
-    fn release_at_exit(&self, watched: Watched<M>) {
+    /// Nothing but its monitor tells that a coroutine of another node has ended. An error when that
+    /// is told at once, or cannot be: then it has been released.
+    fn release_at_exit(&self, watched: Watched<M>) -> Result<(), Exit> {
+        let told = Arc::new(OnceLock::new());
+        let tell = Arc::clone(&told);
         let channel = Arc::downgrade(&self.inner);
         let coroutine = watched.0.clone();
         let (again, ended) = (Watched(coroutine.clone()), Watched(coroutine.clone()));
         drop(watched);
-        let mut watch = coroutine.watch(Box::new(move |_| {
+        let mut watch = coroutine.watch(Box::new(move |exit| {
             if let Some(inner) = Weak::upgrade(&channel) {
                 Channel { inner }.release(&ended);
             }
+            let _ = tell.set(exit);
         }));
         if let Some(kept) = lock(&self.inner.state).watched.get_mut(&again)
             && kept.is_none()
@@ -161,6 +168,7 @@ impl<M: Clone + Send + 'static> Channel<M> {
         }
         // It has been unsubscribed meanwhile.
         coroutine.unwatch(watch);
+        told.get().map_or(Ok(()), |exit| Err(Exit::clone(exit)))
     }
 
     /// The end of a coroutine of another node has been told.

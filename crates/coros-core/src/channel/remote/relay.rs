@@ -28,6 +28,8 @@ pub(crate) struct RelayEntry<M> {
     told: AtomicUsize,
     /// How many messages in a row did not go there.
     missed: AtomicUsize,
+    /// Resolves when the session is over in which it was told of, if that can be known.
+    session_over: Mutex<Option<BoxFuture<()>>>,
 }
 
 impl<M> RelayEntry<M> {
@@ -43,6 +45,7 @@ impl<M> RelayEntry<M> {
             report: Mutex::new(report),
             told: AtomicUsize::new(usize::MAX),
             missed: AtomicUsize::new(0),
+            session_over: Mutex::new(remote::exchange().and_then(|it| it.session_over())),
         }
     }
 
@@ -214,9 +217,21 @@ impl<M: Message + Clone> Channel<M> {
 fn watch<M: Send + 'static>(channel: &Arc<Inner<M>>, entry: &Arc<RelayEntry<M>>) {
     let node = entry.line.id.location.node;
     let (channel, inlet) = (Arc::downgrade(channel), entry.inlet());
+    let session_over = lock(&entry.session_over).take();
+    let runtime = entry.line.runtime();
     entry.line.watch(Box::new(move |exit| {
-        if let Some(inner) = channel.upgrade() {
-            relay_ended(&inner, node, inlet, &exit);
+        let ended = move |exit| {
+            if let Some(inner) = channel.upgrade() {
+                relay_ended(&inner, node, inlet, &exit);
+            }
+        };
+        match (exit, session_over, runtime) {
+            // Nobody will tell: it stays as long as it can.
+            (Exit::Unwatched, Some(over), Some(runtime)) => drop(runtime.spawn(async move {
+                over.await;
+                ended(Exit::Disconnected);
+            })),
+            (exit, ..) => ended(exit),
         }
     }));
 }
@@ -238,10 +253,7 @@ fn relay_ended<M: Send + 'static>(inner: &Arc<Inner<M>>, node: NodeId, inlet: u6
             }
         }
     };
-    // A relay whose end nobody tells cannot stay.
-    if let Some(entry) = removed.filter(|_| *exit == Exit::Unwatched) {
-        entry.tell_closed();
-    }
+    drop(removed);
     match next {
         Some(entry) => watch(inner, &entry),
         None => inner.changed.notify_waiters(),
