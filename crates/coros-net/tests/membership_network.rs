@@ -42,7 +42,7 @@ impl Crowd {
     }
 
     async fn join_on(&mut self, host: SimHost) {
-        let builder = host.builder().probe(self.period).silence(10 * self.period);
+        let builder = host.builder().probe(self.period).silence(self.silence());
         let node = builder.build().await.expect("it starts");
         if let Some(first) = self.nodes.first() {
             node.connect(endpoint(first)).await.expect("it is there");
@@ -51,10 +51,14 @@ impl Crowd {
         self.nodes.push(node);
     }
 
-    /// Within how long all know of a death.
+    fn silence(&self) -> Duration {
+        10 * self.period
+    }
+
+    /// Within how long all know of a death, as [`Builder::probe`](coros_net::Builder::probe) says.
     fn bound(&self) -> Duration {
-        let magnitude = (self.nodes.len() as f64).log10().max(1.0);
-        self.period.mul_f64(3.0 * magnitude + 16.0)
+        let magnitude = (self.nodes.len() as f64 + 1.0).log10().max(1.0);
+        self.silence().mul_f64(1.1) + self.period.mul_f64(3.0 * magnitude + 4.0)
     }
 
     /// Waits until each of some nodes knows all the others of them, and nobody else.
