@@ -16,6 +16,22 @@ pub fn print_unheard() {
     PRINTED.store(true, Relaxed);
 }
 
+/// Prints a line, if nobody hears otherwise of what it says.
+pub(crate) fn say(line: &str) {
+    if is_printed() {
+        print(line);
+    }
+}
+
+fn is_printed() -> bool {
+    PRINTED.load(Relaxed) && !tracing::dispatcher::has_been_set()
+}
+
+fn print(line: &str) {
+    // When it is closed, nobody wants to know.
+    let _ = writeln!(io::stderr(), "coros: {}", readable(line));
+}
+
 /// What is not heard otherwise of one node.
 #[derive(Default)]
 pub(crate) struct Unheard {
@@ -24,12 +40,10 @@ pub(crate) struct Unheard {
 
 impl Unheard {
     pub(crate) fn event(&mut self, event: &PeerEvent) {
-        if !PRINTED.load(Relaxed) || tracing::dispatcher::has_been_set() {
-            return;
-        }
-        if let Some(line) = self.line(event) {
-            // When it is closed, nobody wants to know.
-            let _ = writeln!(io::stderr(), "coros: {}", readable(&line));
+        if is_printed()
+            && let Some(line) = self.line(event)
+        {
+            print(&line);
         }
     }
 

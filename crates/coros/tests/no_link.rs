@@ -92,3 +92,18 @@ fn both_say_why_unless_they_are_to_be_quiet() {
     let (said, _) = said("off");
     assert_eq!(said, ["", ""]);
 }
+
+#[test]
+fn a_host_that_is_not_found_is_named() {
+    let mut seeks = start("nowhere.invalid:7340", "");
+    let lines = BufReader::new(seeks.stderr.take().expect("piped")).lines();
+    // It ends by itself, if it says nothing.
+    let said = lines
+        .map_while(Result::ok)
+        .find(|it| it.contains("nowhere.invalid"));
+    seeks.kill().expect("it runs");
+    seeks.wait().expect("it can be waited for");
+    let said = said.expect("it says whom it cannot find");
+    let start = "coros: trying on: cannot look up where nowhere.invalid:7340 is: ";
+    assert!(said.starts_with(start), "{said}");
+}
