@@ -38,8 +38,7 @@ impl Membership {
         {
             // It does not know what others have told of it, and cannot contradict that.
             let past = Member::down(past.clone());
-            let (own, to) = (self.foca.identity().clone(), packet.header.src);
-            return self.tell(&Packet::gossip(own, to, vec![past]));
+            return self.gossip(packet.header.src, vec![past]);
         }
         let room = self.room();
         if room == 0 && !self.is_known(from) {
@@ -158,11 +157,12 @@ impl Membership {
             link.leaving = id.has_left();
             if link.told != Some(id.life) {
                 link.told = Some(id.life);
-                let own = self.foca.identity().clone();
-                self.tell(&match id.has_left() {
-                    true => Packet::gossip(own, id.clone(), vec![update.clone()]),
-                    false => Packet::turn_undead(own, id.clone()),
-                });
+                if id.has_left() {
+                    self.gossip(id.clone(), vec![update.clone()]);
+                } else {
+                    let own = self.foca.identity().clone();
+                    self.tell(&Packet::turn_undead(own, id.clone()));
+                }
             }
             return false;
         }
@@ -173,8 +173,7 @@ impl Membership {
     fn suspected(&mut self, suspicion: &Member<Id>) {
         let id = suspicion.id();
         if self.linked.contains_key(&id.node()) {
-            let own = self.foca.identity().clone();
-            self.tell(&Packet::gossip(own, id.clone(), vec![suspicion.clone()]));
+            self.gossip(id.clone(), vec![suspicion.clone()]);
         } else {
             self.news.push(suspicion.clone());
         }
@@ -192,8 +191,7 @@ impl Membership {
         if let Some(to) = self.members.get(&doubter).cloned()
             && !refuted.is_empty()
         {
-            let own = self.foca.identity().clone();
-            self.tell(&Packet::gossip(own, to, refuted));
+            self.gossip(to, refuted);
         }
     }
 

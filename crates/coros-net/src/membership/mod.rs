@@ -271,12 +271,13 @@ impl Membership {
             // It answers with whom it knows, if it is a member. One that counted as down here says
             // something, and hears that it has to take a new life.
             let past = self.past.get(&peer.node);
-            // Whoever has left is there no more; so it has not.
-            let life = past.map_or(0, |(_, id)| id.life & !1);
-            self.announce(Id {
+            let life = past.map_or(0, |(_, id)| id.life);
+            let id = Id {
                 location: peer,
                 life,
-            });
+            };
+            // Whoever has left is there no more; so it has not.
+            self.announce(id.present());
         }
     }
 
@@ -355,8 +356,7 @@ impl Membership {
 
     fn leave(&mut self) {
         self.left = true;
-        let own = self.foca.identity().clone();
-        let gone = Member::down(own.left());
+        let gone = Member::down(self.foca.identity().left());
         let linked = self.linked_members();
         let told = if linked.is_empty() {
             self.members.values().cloned().collect()
@@ -364,7 +364,7 @@ impl Membership {
             linked
         };
         for to in self.choose(TOLD, told) {
-            self.tell(&Packet::gossip(own.clone(), to, vec![gone.clone()]));
+            self.gossip(to, vec![gone.clone()]);
         }
     }
 
@@ -459,8 +459,7 @@ impl Membership {
     fn remind(&mut self, id: Id, incarnation: Incarnation) {
         let suspect = Member::new(id.clone(), incarnation, State::Suspect);
         if self.foca.iter_members().any(|member| *member == suspect) {
-            let own = self.foca.identity().clone();
-            self.tell(&Packet::gossip(own, id, vec![suspect]));
+            self.gossip(id, vec![suspect]);
         }
     }
 
@@ -527,49 +526,12 @@ impl Membership {
         }
     }
 
-    // ---- news
-
-    /// Passes on what is new to a few of those that there is a link with.
-    fn spread(&mut self) {
-        self.spread_at = None;
-        let news = self.news.spread();
-        let linked = self.linked_members();
-        for to in self.choose(TOLD, linked) {
-            self.tell_news(to, news.clone());
-        }
-    }
-
-    fn tell_news(&mut self, to: Id, mut news: Vec<Member<Id>>) {
-        news.retain(|update| update.id().node() != to.node());
-        if !news.is_empty() {
-            let own = self.foca.identity().clone();
-            self.tell(&Packet::gossip(own, to, news));
-        }
-    }
-
-    /// Who looks after this node hears what is new.
-    fn answer_with_news(&mut self, to: Id) {
-        if let Some(link) = self.linked.get_mut(&to.node()) {
-            let news = self.news.tell(&mut link.heard);
-            self.tell_news(to, news);
-        }
-    }
-
-    /// Asks one that there is a link with what is new.
-    fn ask_for_news(&mut self) {
-        let linked = self.linked_members();
-        for to in self.choose(1, linked) {
-            let own = self.foca.identity().clone();
-            let question = Packet::question(own, to);
-            self.tell(&question);
-        }
-    }
+    // ---- packets
 
     /// All that have a link hear of this node's new life from itself, as from nobody else.
     fn tell_own_life(&mut self) {
         for to in self.linked_members() {
-            let own = self.foca.identity().clone();
-            self.tell(&Packet::gossip(own, to, Vec::new()));
+            self.gossip(to, Vec::new());
         }
         // Also those that it takes for down in their turn: which is how two parts of the network
         // that could not reach each other find together.
@@ -594,6 +556,11 @@ impl Membership {
         }
         from.truncate(count);
         from
+    }
+
+    fn gossip(&mut self, to: Id, updates: Vec<Member<Id>>) {
+        let own = self.foca.identity().clone();
+        self.tell(&Packet::gossip(own, to, updates));
     }
 
     fn tell(&mut self, packet: &Packet) {

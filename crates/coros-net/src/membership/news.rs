@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 
 use foca::Member;
 
-use super::packet::Id;
+use super::packet::{Id, Packet};
+use super::{Membership, TOLD};
 
 /// So many of the last news are kept; as many go into one packet, far below [`MAX_PACKET`](super::packet::MAX_PACKET).
 const KEPT: usize = 64;
@@ -63,5 +64,42 @@ impl News {
         let missed = usize::try_from(self.count - before).unwrap_or(usize::MAX);
         let known = self.last.len().saturating_sub(missed);
         self.last.iter().skip(known).cloned().collect()
+    }
+}
+
+impl Membership {
+    /// Passes on what is new to a few of those that there is a link with.
+    pub(super) fn spread(&mut self) {
+        self.spread_at = None;
+        let news = self.news.spread();
+        let linked = self.linked_members();
+        for to in self.choose(TOLD, linked) {
+            self.tell_news(to, news.clone());
+        }
+    }
+
+    fn tell_news(&mut self, to: Id, mut news: Vec<Member<Id>>) {
+        news.retain(|update| update.id().node() != to.node());
+        if !news.is_empty() {
+            self.gossip(to, news);
+        }
+    }
+
+    /// Who looks after this node hears what is new.
+    pub(super) fn answer_with_news(&mut self, to: Id) {
+        if let Some(link) = self.linked.get_mut(&to.node()) {
+            let news = self.news.tell(&mut link.heard);
+            self.tell_news(to, news);
+        }
+    }
+
+    /// Asks one that there is a link with what is new.
+    pub(super) fn ask_for_news(&mut self) {
+        let linked = self.linked_members();
+        for to in self.choose(1, linked) {
+            let own = self.foca.identity().clone();
+            let question = Packet::question(own, to);
+            self.tell(&question);
+        }
     }
 }

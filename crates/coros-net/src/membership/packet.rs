@@ -47,6 +47,12 @@ impl Id {
         self.life % 2 == 1
     }
 
+    /// As one that has not shut down in this life.
+    pub(super) fn present(mut self) -> Self {
+        self.life &= !1;
+        self
+    }
+
     /// As one that has shut down in this life.
     pub(super) fn left(&self) -> Self {
         Id {
@@ -159,9 +165,10 @@ impl Packet {
         packet
     }
 
-    /// Whether a packet is a probe, or the answer to one.
+    /// Whether a packet of this node is a probe, or the answer to one.
     pub(super) fn probe(packet: &[u8]) -> Option<Probe> {
-        match Packet::parse(packet).ok()?.header.message {
+        let (header, _) = postcard::take_from_bytes::<Header<Id>>(packet).ok()?;
+        match header.message {
             Message::Ping(number) => Some(Probe::Ping(number)),
             Message::Ack(number) => Some(Probe::Answer(number)),
             _ => None,

@@ -6,6 +6,15 @@ const LIAR: u128 = 4;
 const VICTIM: u128 = 7;
 const DUPE: u128 = 8;
 
+/// The liar tells the dupe that the victim is down in this life.
+fn say_down(world: &mut World, life: u32) {
+    let location = world.place(VICTIM);
+    let src = world.nodes[&LIAR].foca.identity().clone();
+    let dst = world.nodes[&DUPE].foca.identity().clone();
+    let down = Member::down(Id { location, life });
+    world.send(LIAR, DUPE, Packet::gossip(src, dst, vec![down]).encode());
+}
+
 /// The liar tells the dupe, who has no link with the victim, that it is down in this life; it may lie again
 /// so often a second, for 20 seconds.
 fn lie(life: impl Fn(u32) -> u32, again: u32) -> World {
@@ -20,12 +29,8 @@ fn lie(life: impl Fn(u32) -> u32, again: u32) -> World {
     world.told.clear();
     world.sent = 0;
     for _ in 0..again.max(1) * 20 {
-        let location = world.place(VICTIM);
         let life = life(world.nodes[&VICTIM].foca.identity().life);
-        let src = world.nodes[&LIAR].foca.identity().clone();
-        let dst = world.nodes[&DUPE].foca.identity().clone();
-        let down = Member::down(Id { location, life });
-        world.send(LIAR, DUPE, Packet::gossip(src, dst, vec![down]).encode());
+        say_down(&mut world, life);
         if again == 0 {
             break;
         }
@@ -89,14 +94,8 @@ fn whoever_lies_all_the_time_is_outbid_in_the_end() {
 fn who_is_said_to_have_left_and_has_a_link_is_there_when_it_breaks() {
     let mut world = World::of(3, 10);
     world.run(60 * SECOND);
-    let left = Member::down(Id {
-        location: world.place(VICTIM),
-        life: 1,
-    });
-    let src = world.nodes[&LIAR].foca.identity().clone();
-    let dst = world.nodes[&DUPE].foca.identity().clone();
     let since = world.now;
-    world.send(LIAR, DUPE, Packet::gossip(src, dst, vec![left]).encode());
+    say_down(&mut world, 1);
     // Before it can say anything to that.
     world.run(LATENCY);
     let link = &world.nodes[&DUPE].linked[&world.launch(VICTIM)];
