@@ -192,21 +192,24 @@ impl Registry {
     pub(crate) fn change(&mut self, name: &Arc<str>, entry: Option<Entry>) {
         let me = self.me;
         let before = self.mine().reach().version;
-        let launch = self
-            .launches
-            .get_mut(&me)
-            .expect("this node is always known");
-        let counted = (launch.bytes(), launch.gone());
         let has = entry.is_some();
-        launch.change(Arc::clone(name), entry);
-        self.bytes = self.bytes + launch.bytes() - counted.0;
-        self.gone = self.gone + launch.gone() - counted.1;
+        self.change_launch(me, |launch| launch.change(Arc::clone(name), entry));
         self.news.entry(me).or_insert(before);
         if has {
             self.index(name, me);
         } else {
             self.unindex(name, me);
         }
+    }
+
+    /// Changes what is known of a launch, and counts it.
+    fn change_launch<T>(&mut self, id: NodeId, f: impl FnOnce(&mut Launch) -> T) -> T {
+        let launch = self.launches.get_mut(&id).expect("whoever asks knows it");
+        let (bytes, gone) = (launch.bytes(), launch.gone());
+        let result = f(launch);
+        self.bytes = self.bytes + launch.bytes() - bytes;
+        self.gone = self.gone + launch.gone() - gone;
+        result
     }
 
     fn mine(&self) -> &Launch {

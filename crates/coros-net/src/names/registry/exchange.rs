@@ -204,7 +204,7 @@ impl Registry {
             names: self.limits.names,
             bytes: has + self.bytes_left(hearsay),
         };
-        let home = if id == from.node { from } else { &update.home };
+        let home = if hearsay { &update.home } else { from };
         if !self.launches.contains_key(&id) {
             let unknown = !self.peers.contains_key(&id);
             if self.launches.len() > self.limits.launches
@@ -215,12 +215,8 @@ impl Registry {
             self.launches.insert(id, Launch::new(home.clone()));
         }
         self.mentioned(now, id, update.age);
-        let launch = self
-            .launches
-            .get_mut(&id)
-            .expect("it has just been looked at");
-        let (version, counted) = (launch.reach().version, (launch.bytes(), launch.gone()));
-        match launch.apply(update, room) {
+        let version = self.reach(id).version;
+        match self.change_launch(id, |launch| launch.apply(update, room)) {
             Applied::Known => {}
             Applied::Gap => reaction
                 .replies
@@ -230,25 +226,16 @@ impl Registry {
                 vanished,
                 left_out,
             } => {
-                if left_out > 0 {
-                    if !self.partial.contains_key(&id) {
-                        tracing::warn!(
-                            %from,
-                            %home,
-                            left_out,
-                            most_names = room.names,
-                            most_bytes = room.bytes,
-                            "more names of a node than there is room for: it is not found under all of them"
-                        );
-                    }
-                    let new = Partial {
-                        since: now,
-                        hearsay,
-                    };
-                    self.partial.entry(id).or_insert(new).hearsay &= hearsay;
+                if left_out > 0 && self.keep_a_part(now, id, hearsay) {
+                    tracing::warn!(
+                        %from,
+                        %home,
+                        left_out,
+                        most_names = room.names,
+                        most_bytes = room.bytes,
+                        "more names of a node than there is room for: it is not found under all of them"
+                    );
                 }
-                self.bytes = self.bytes + launch.bytes() - counted.0;
-                self.gone = self.gone + launch.gone() - counted.1;
                 self.limit_gone();
                 for name in &vanished {
                     self.unindex(name, id);
@@ -273,6 +260,17 @@ impl Registry {
             }
         }
         reaction
+    }
+
+    /// There was no room for all that the launch itself, or others, told of it; whether there was before.
+    fn keep_a_part(&mut self, now: Instant, id: NodeId, hearsay: bool) -> bool {
+        let known = self.partial.len();
+        let new = Partial {
+            since: now,
+            hearsay,
+        };
+        self.partial.entry(id).or_insert(new).hearsay &= hearsay;
+        self.partial.len() > known
     }
 
     /// A launch tells of itself, for which there is more room than for what others told of it.
