@@ -16,8 +16,7 @@ pub(crate) async fn dial(node: &Node, peer: &HostPort) -> anyhow::Result<Locatio
         }
     }
     match failed {
-        // It says all that its causes say.
-        Some(error) => anyhow::bail!("{error}"),
+        Some(error) => Err(error.into()),
         None => anyhow::bail!("{peer} has no address"),
     }
 }

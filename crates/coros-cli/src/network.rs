@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::flags::network::{Around, Identity, Network, Target};
-use crate::terminal::{one_line, reason, say};
+use crate::terminal::{one_line, say};
 
 /// How long a name is waited for.
 const FIND: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ pub(crate) async fn join(
         return Err(error);
     }
     for error in failed {
-        say(&reason(&error));
+        say(&format!("{error:#}"));
     }
     Ok(joined)
 }

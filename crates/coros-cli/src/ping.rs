@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::flags::network::PingFlags;
 use crate::network::{self, Way};
-use crate::terminal::{one_line, print, reason, say, status};
+use crate::terminal::{one_line, print, say, status};
 
 /// Does what was asked for and gives the exit status.
 pub(crate) async fn run(flags: PingFlags) -> ExitCode {
@@ -62,7 +62,7 @@ struct SummedUp<'a> {
 impl Drop for SummedUp<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.summary.print(self.peer, self.json) {
-            say(&format!("coros ping: {}", reason(&error)));
+            say(&format!("coros ping: {error:#}"));
         }
     }
 }

@@ -34,18 +34,13 @@ pub(crate) fn print(line: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What an error and its causes say.
-pub(crate) fn reason(error: &anyhow::Error) -> String {
-    format!("{error:#}")
-}
-
 /// The exit status of a command that has done what was asked, or not, or says why it could not.
 pub(crate) fn status(command: &str, done: anyhow::Result<bool>) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(TROUBLE),
         Err(error) => {
-            say(&format!("coros {command}: {}", reason(&error)));
+            say(&format!("coros {command}: {error:#}"));
             ExitCode::from(TROUBLE)
         }
     }
@@ -92,11 +87,17 @@ mod tests {
     fn a_cause_is_told_once() {
         let cause = || io::Error::other("no disk");
         let error = anyhow::Error::new(cause()).context("cannot read a");
-        assert_eq!(reason(&error.context("b")), "b: cannot read a: no disk");
+        assert_eq!(
+            format!("{:#}", error.context("b")),
+            "b: cannot read a: no disk"
+        );
         // Errors of the library say what their causes say.
         let (path, why) = ("a".into(), cause());
         let error = anyhow::Error::new(coros::net::SecretError::Read { path, why });
-        assert_eq!(reason(&error.context("b")), "b: cannot read a: no disk");
+        assert_eq!(
+            format!("{:#}", error.context("b")),
+            "b: cannot read a: no disk"
+        );
     }
 
     #[cfg(unix)]

@@ -1,16 +1,14 @@
 //! What `coros secret` prints: for people by `Display`, for programs as JSON.
 
 use std::fmt;
-use std::io::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::Context;
 use coros::net::{Authority, NodeCertificate, Validity};
 use coros::readable_lines;
 use serde::Serialize;
 
-use crate::terminal::Name;
+use crate::terminal::{self, Name};
 
 /// Prints on standard output.
 pub(super) fn print<T: Serialize + fmt::Display>(what: &T, json: bool) -> anyhow::Result<()> {
@@ -19,11 +17,7 @@ pub(super) fn print<T: Serialize + fmt::Display>(what: &T, json: bool) -> anyhow
     } else {
         readable_lines(&what.to_string())
     };
-    match writeln!(io::stdout(), "{text}") {
-        // As after `coros secret show | head`: whoever reads has enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot print the result"),
-    }
+    terminal::print(&text)
 }
 
 #[derive(Serialize)]
