@@ -105,7 +105,6 @@ pub(crate) struct Inner {
     /// The node's tasks end.
     pub(crate) stop: CancellationToken,
     closing: AtomicBool,
-    /// No peers that are not known.
     /// Who is not new, when new peers are refused.
     refusing: Mutex<Option<HashSet<NodeId>>>,
     tickets: AtomicU64,
