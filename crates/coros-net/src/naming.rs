@@ -11,9 +11,9 @@ use coros_core::remote::{Carrier, Inlet, NodeId, RemoteId};
 
 use crate::wire;
 
-thread_local! {
+scoped_tls::scoped_thread_local! {
     /// Of the message that is being encoded, if one is.
-    static NAMING: RefCell<Option<Naming>> = const { RefCell::new(None) };
+    static NAMING: RefCell<Option<Naming>>
 }
 
 /// Most messages name nothing, and this is moved about.
@@ -86,29 +86,25 @@ impl Naming {
 
 /// Calls `f`, which encodes a message, or something else; what a message names.
 pub(crate) fn during<T>(is_message: bool, f: impl FnOnce() -> T) -> (T, Naming) {
-    let outer = NAMING.replace(is_message.then(Naming::default));
-    let result = f();
-    let naming = NAMING.replace(outer).unwrap_or_default();
-    (result, naming)
+    let naming = RefCell::new(is_message.then(Naming::default));
+    let result = NAMING.set(&naming, f);
+    (result, naming.into_inner().unwrap_or_default())
 }
 
 /// A coroutine of this node is named: gives it back if not in a message.
 pub(crate) fn own(inlet: Arc<dyn Inlet>, is_new: bool) -> Option<Arc<dyn Inlet>> {
-    NAMING.with_borrow_mut(|naming| match naming {
-        Some(naming) => {
+    let mut inlet = Some(inlet);
+    in_message(|naming| {
+        if let Some(inlet) = inlet.take() {
             naming.name(inlet, is_new);
-            None
         }
-        None => Some(inlet),
-    })
+    });
+    inlet
 }
 
 /// A coroutine of another node is named: false if not in a message.
 pub(crate) fn others(to: Option<NodeId>, id: &RemoteId, carrier: &Arc<dyn Carrier>) -> bool {
-    NAMING.with_borrow_mut(|naming| {
-        let Some(naming) = naming else {
-            return false;
-        };
+    in_message(|naming| {
         let carrier = Arc::clone(carrier);
         if to == Some(id.location.node) {
             naming.list(id.coroutine | wire::YOURS);
@@ -117,6 +113,10 @@ pub(crate) fn others(to: Option<NodeId>, id: &RemoteId, carrier: &Arc<dyn Carrie
             let id = (id.location.node, id.coroutine);
             naming.named().passed.push(Passed { id, carrier });
         }
-        true
     })
+}
+
+/// Calls `f` with what the message names that is being encoded; false if none is.
+fn in_message(f: impl FnOnce(&mut Naming)) -> bool {
+    NAMING.is_set() && NAMING.with(|naming| naming.borrow_mut().as_mut().map(f).is_some())
 }

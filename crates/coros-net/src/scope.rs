@@ -1,7 +1,6 @@
 //! What addresses go through while they are encoded and decoded.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use coros_core::remote::{
@@ -138,18 +137,11 @@ fn encoded<T, E: From<CodecError>>(
 ) -> Result<T, E> {
     // Encoding may nest: the inner one finds no scratch space and makes its own.
     let mut scratch = SCRATCH.take();
-    scratch.clear();
-    let (encoding, naming) = naming::during(is_message, || {
-        catch_unwind(AssertUnwindSafe(|| {
-            remote::with_exchange(exchange, || encode(&mut scratch))
-        }))
-    });
-    let result = match encoding {
-        Ok(encoded) => encoded.map_err(E::from).and_then(|()| f(&scratch, naming)),
-        Err(panic) => {
-            drop(naming);
-            resume_unwind(panic);
-        }
+    let encode = || remote::with_exchange(exchange, || encode(&mut scratch));
+    let (encoded, naming) = naming::during(is_message, encode);
+    let result = match encoded {
+        Ok(()) => f(&scratch, naming),
+        Err(error) => Err(error.into()),
     };
     scratch.clear();
     scratch.shrink_to(KEEP);
