@@ -51,25 +51,37 @@ impl ReadBuffer {
         Ok(read)
     }
 
-    /// Hands all whole frames to `f`, in order, until it returns false.
+    /// Hands all whole frames to `f`, in order and up to `most` at a time, until it returns false.
+    ///
+    /// # Errors
+    /// That of `f`, or of what is no frame, when those before have been handed over.
     pub(crate) fn frames(
         &mut self,
-        mut f: impl FnMut(Frame<'_>) -> Result<bool, WireError>,
+        most: usize,
+        mut f: impl FnMut(&[Frame<'_>]) -> Result<bool, WireError>,
     ) -> Result<(), WireError> {
         let mut start = 0;
-        let mut goes_on = true;
-        while goes_on {
-            match wire::parse(&self.bytes[start..])? {
-                Parsed::Frame(frame, length) => {
-                    goes_on = f(frame)?;
-                    start += length;
-                }
-                Parsed::Incomplete(needed) => {
-                    self.needed = needed;
-                    break;
+        let mut frames = Vec::with_capacity(most);
+        let needed = loop {
+            let parsed = wire::parse(&self.bytes[start..]);
+            if let Ok(Parsed::Frame(frame, length)) = parsed {
+                start += length;
+                frames.push(frame);
+                if frames.len() < most {
+                    continue;
                 }
             }
-        }
+            if !frames.is_empty() && !f(&frames)? {
+                break 0;
+            }
+            frames.clear();
+            match parsed? {
+                Parsed::Frame(..) => {}
+                Parsed::Incomplete(needed) => break needed,
+            }
+        };
+        drop(frames);
+        self.needed = needed;
         self.bytes.drain(..start);
         Ok(())
     }
@@ -87,5 +99,66 @@ impl ReadBuffer {
             self.bytes
                 .reserve_exact((length * 2).min(most).max(SMALL) - length);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Envelope, Kind};
+
+    /// So many frames, the beginning of another, and what comes of it.
+    fn buffer(frames: u64, rest: &[u8]) -> ReadBuffer {
+        let mut buffer = ReadBuffer::new();
+        for target in 0..frames {
+            let envelope = Envelope {
+                kind: Kind::Message,
+                target,
+                correlation: 0,
+            };
+            wire::write(&mut buffer.bytes, envelope, b"hello");
+        }
+        buffer.bytes.extend_from_slice(rest);
+        buffer
+    }
+
+    fn handed(buffer: &mut ReadBuffer, most: usize) -> (Vec<Vec<u64>>, Result<(), WireError>) {
+        let mut groups = Vec::new();
+        let result = buffer.frames(most, |frames| {
+            groups.push(frames.iter().map(|frame| frame.envelope.target).collect());
+            Ok(true)
+        });
+        (groups, result)
+    }
+
+    #[test]
+    fn whole_frames_are_handed_over_in_groups_and_the_rest_stays() {
+        let mut begun = buffer(5, &[3, 0, 0]);
+        let (groups, result) = handed(&mut begun, 2);
+        assert_eq!(groups, [vec![0, 1], vec![2, 3], vec![4]]);
+        assert_eq!((result, begun.len()), (Ok(()), 3));
+        let mut whole = buffer(4, &[]);
+        assert_eq!(handed(&mut whole, 2).0, [[0, 1], [2, 3]]);
+        assert_eq!(handed(&mut whole, 2), (vec![], Ok(())));
+    }
+
+    #[test]
+    fn what_comes_before_something_else_than_a_frame_is_handed_over() {
+        let mut broken = buffer(3, &[0xff; wire::HEADER]);
+        let (groups, result) = handed(&mut broken, 2);
+        assert_eq!(groups, [vec![0, 1], vec![2]]);
+        assert_eq!(result, Err(WireError::Kind(0xff)));
+    }
+
+    #[test]
+    fn whoever_has_enough_leaves_the_rest() {
+        let mut buffer = buffer(3, &[]);
+        let length = buffer.len();
+        let first = buffer.frames(1, |frames| {
+            assert_eq!(frames.len(), 1);
+            Ok(false)
+        });
+        assert_eq!((first, buffer.len()), (Ok(()), length / 3 * 2));
+        assert_eq!(handed(&mut buffer, 9).0, [[1, 2]]);
     }
 }

@@ -192,11 +192,11 @@ pub(crate) fn guarded<T>(what: &str, f: impl FnOnce() -> T) -> Option<T> {
 }
 
 pub(crate) fn panicked() -> CarryError {
-    CarryError::Codec(CodecError {
-        action: "decode".into(),
-        type_name: "message".into(),
-        reason: "its Deserialize panicked".into(),
-    })
+    CarryError::Codec(CodecError::new(
+        "decode",
+        "message",
+        "its Deserialize panicked",
+    ))
 }
 
 /// A delivery after its first poll.

@@ -250,6 +250,20 @@ impl Exports {
         }
     }
 
+    /// Finds those of several coroutines that `user` holds.
+    pub(crate) fn find_all(
+        &self,
+        ids: impl Iterator<Item = u64>,
+        user: NodeId,
+        found: &mut Vec<Option<Arc<dyn Inlet>>>,
+    ) {
+        let table = self.read();
+        found.extend(ids.map(|id| {
+            let entry = table.entries.get(&id)?;
+            entry.is_held_by(user).then(|| Arc::clone(&entry.inlet))
+        }));
+    }
+
     /// [`find`](Exports::find) for a user who has a session, and holds the coroutine from then
     /// on. The session must not end meanwhile: nothing would let go of it.
     pub(crate) fn find_and_hold(&self, id: u64, user: NodeId) -> Found {

@@ -410,8 +410,8 @@ impl Connection {
             let mut answer = None;
             let identity = &self.identity;
             self.buffer
-                .frames(|frame| {
-                    answer = Some(understand(identity, &frame));
+                .frames(1, |frames| {
+                    answer = frames.first().map(|frame| understand(identity, frame));
                     Ok(false)
                 })
                 .map_err(|e| HandshakeError::Protocol(e.to_string()))?;

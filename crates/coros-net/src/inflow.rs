@@ -84,10 +84,12 @@ impl Inflow {
         let mut table = self.lock();
         let mut too_much = None;
         for (target, bytes) in came.0.drain(..) {
-            if !table.add(target, bytes, self.limit, false) {
+            let limit = self.limit;
+            let (entry, fits) = table.add(target, bytes, limit, false);
+            asks.extend(entry.ask_if_half(target));
+            if !fits {
                 too_much.get_or_insert(TooMuch(target));
             }
-            asks.extend(table.ask_if_half(target));
         }
         if table.total >= self.limit / 2 {
             table.ask_all(&mut asks);
@@ -97,19 +99,20 @@ impl Inflow {
 
     /// A message has come and has to wait for room in its mailbox.
     pub(crate) fn waits(&self, target: u64, bytes: usize) -> Result<(), TooMuch> {
-        let fits = self.lock().add(target, bytes, self.limit, true);
+        let (_, fits) = self.lock().add(target, bytes, self.limit, true);
         fits.then_some(()).ok_or(TooMuch(target))
     }
 
     /// A message that waited is in its mailbox, or has been dropped.
     pub(crate) fn entered(&self, target: u64, bytes: usize) -> Vec<Ask> {
         let mut table = self.lock();
+        let mut asks = Vec::new();
         if let Some(entry) = table.entries.get_mut(&target) {
             entry.waiting -= bytes;
             entry.owed += bytes;
             entry.touched = true;
+            asks.extend(entry.ask_if_half(target));
         }
-        let mut asks: Vec<Ask> = table.ask_if_half(target).into_iter().collect();
         if table.total >= self.limit / 2 {
             table.ask_all(&mut asks);
         }
@@ -128,7 +131,7 @@ impl Inflow {
             table.entries.remove(&ask.target);
             return None;
         }
-        table.ask_if_half(ask.target)
+        entry.ask_if_half(ask.target)
     }
 
     /// Asks about one coroutine, which nobody finds later.
@@ -165,9 +168,21 @@ impl Inflow {
     }
 }
 
+impl Entry {
+    fn ask_if_half(&mut self, target: u64) -> Option<Ask> {
+        if self.asked || self.owed < WINDOW / 2 {
+            return None;
+        }
+        self.asked = true;
+        let bytes = self.owed;
+        Some(Ask { target, bytes })
+    }
+}
+
 impl Table {
-    /// Whether the peer may have sent it: by the rule by which it decides.
-    fn add(&mut self, target: u64, bytes: usize, limit: usize, waits: bool) -> bool {
+    /// Adds to what has come for a coroutine, and whether the peer may have sent it: by the rule by
+    /// which it decides.
+    fn add(&mut self, target: u64, bytes: usize, limit: usize, waits: bool) -> (&mut Entry, bool) {
         let entry = self.entries.entry(target).or_default();
         let fits = entry.owed + entry.waiting < WINDOW && self.total < limit;
         entry.touched = true;
@@ -177,17 +192,7 @@ impl Table {
             entry.owed += bytes;
         }
         self.total += bytes;
-        fits
-    }
-
-    fn ask_if_half(&mut self, target: u64) -> Option<Ask> {
-        let entry = self.entries.get_mut(&target)?;
-        if entry.asked || entry.owed < WINDOW / 2 {
-            return None;
-        }
-        entry.asked = true;
-        let bytes = entry.owed;
-        Some(Ask { target, bytes })
+        (entry, fits)
     }
 
     fn ask_all(&mut self, asks: &mut Vec<Ask>) {

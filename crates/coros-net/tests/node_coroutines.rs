@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::*;
-use coros_core::{Address, AskError, Context, Exit, Reply, SendError};
+use coros_core::{Address, AskError, Context, Exit, Reply, SendError, spawn};
 use coros_net::Secret;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use tokio::sync::mpsc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_arrive_in_order() {
@@ -398,6 +400,58 @@ async fn messages_of_another_type_harm_nobody() {
     );
     soon(right.deliver("fine".into())).await.unwrap();
     assert_eq!(next(&mut received).await, "fine");
+}
+
+/// Some of these cannot be read, and some panic when they are.
+#[derive(Serialize, PartialEq, Debug)]
+struct Fickle(u32);
+
+/// How often one has been read.
+static READ: AtomicUsize = AtomicUsize::new(0);
+
+impl<'de> Deserialize<'de> for Fickle {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        READ.fetch_add(1, Ordering::SeqCst);
+        match u32::deserialize(deserializer)? {
+            n if n % 7 == 3 => panic!("boom"),
+            n if n % 7 == 5 => Err(D::Error::custom("not this one")),
+            n => Ok(Fickle(n)),
+        }
+    }
+}
+
+/// They come together, since they are sent before there is a link, and are for any mailbox: one that
+/// takes all at once, one that has little room, and one that is gone.
+#[tokio::test]
+async fn messages_that_cannot_be_read_harm_none_of_those_beside_them() {
+    let [desk, farm] = pair().await;
+    let (wide, mut received) = collector::<Fickle>();
+    let (sender, mut narrow_received) = mpsc::unbounded_channel();
+    let narrow = coros_core::build()
+        .capacity(2)
+        .spawn(async move |mut me: Context<Fickle>| {
+            while let Some(message) = me.receive().await {
+                sender.send(message).expect("somebody waits");
+            }
+        });
+    let gone = spawn(async |_: Context<Fickle>| ());
+    let addresses = [&wide, &narrow.address(), &gone.address()];
+    let [wide, narrow, late] = addresses.map(|address| sent(&farm, &desk, address));
+    soon(gone.join()).await.unwrap();
+    let order = [&wide, &wide, &narrow, &late, &narrow, &wide];
+    let targets = || order.into_iter().cycle().zip(0..500);
+    for (target, n) in targets() {
+        target.send(Fickle(n)).unwrap();
+    }
+    for (receiver, received) in [(&wide, &mut received), (&narrow, &mut narrow_received)] {
+        let sent = targets().filter(|(target, _)| *target == receiver);
+        for (_, n) in sent.filter(|(_, n)| ![3, 5].contains(&(n % 7))) {
+            assert_eq!(next(received).await, Fickle(n));
+        }
+    }
+    // Each once, though whoever reads those of a crowd begins again after one that panics.
+    let addressed = targets().filter(|(target, _)| *target != &late).count();
+    assert_eq!(READ.load(Ordering::SeqCst), addressed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
