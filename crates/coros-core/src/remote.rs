@@ -173,22 +173,61 @@ pub enum CarryError {
     Full,
     /// There is no link to its node, and none could be made, or the link was lost.
     #[error("no link to the coroutine's node: {0}")]
-    Disconnected(String),
+    // Boxed, as the next: in two words the result of every send is handed over in registers.
+    Disconnected(Box<String>),
     /// The message could not be encoded or decoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
 }
 
 /// A value that could not be encoded or decoded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[error("cannot {action} a {type_name}: {reason}")]
-pub struct CodecError {
-    /// `encode` or `decode`.
-    pub action: String,
-    /// The Rust type.
-    pub type_name: String,
-    /// What the codec said.
-    pub reason: String,
+///
+/// One word, since the result of everything that encodes or decodes has room for it.
+#[derive(Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("cannot {} a {}: {}", .0.action, .0.type_name, .0.reason)]
+pub struct CodecError(Box<Failure>);
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Failure {
+    action: String,
+    type_name: String,
+    reason: String,
+}
+
+impl CodecError {
+    /// An error in an `action` (`encode`, `decode` or `send`) on a value of a Rust type, and what
+    /// the codec said.
+    #[must_use]
+    pub fn new(action: &str, type_name: &str, reason: impl Into<String>) -> Self {
+        CodecError(Box::new(Failure {
+            action: action.into(),
+            type_name: type_name.into(),
+            reason: reason.into(),
+        }))
+    }
+
+    /// The same of the user's type, and not ours around it.
+    #[must_use]
+    pub(crate) fn of_type<T>(mut self) -> Self {
+        self.0.type_name = std::any::type_name::<T>().into();
+        self
+    }
+
+    /// The same in other words: `f` is called with each part of it.
+    #[must_use]
+    pub fn map(&self, f: impl Fn(&str) -> String) -> Self {
+        CodecError(Box::new(Failure {
+            action: f(&self.0.action),
+            type_name: f(&self.0.type_name),
+            reason: f(&self.0.reason),
+        }))
+    }
+}
+
+impl fmt::Debug for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CodecError({self})")
+    }
 }
 
 /// A boxed future that can be sent between threads.
@@ -284,7 +323,8 @@ pub trait Inlet: Send + Sync + 'static {
     /// `Closed` or `Codec`.
     fn deliver(&self, payload: &[u8]) -> BoxFuture<Result<(), CarryError>>;
 
-    /// Whether the mailbox may have no room, so that [`receive`](Inlet::receive) fails.
+    /// Whether the mailbox may have no room, so that [`receive`](Inlet::receive) fails and
+    /// [`deliver`](Inlet::deliver) waits.
     fn is_bounded(&self) -> bool {
         false
     }
@@ -447,14 +487,25 @@ pub(crate) fn require_exchange() -> Result<Arc<dyn Exchange>, &'static str> {
 ///
 /// # Errors
 /// When the bytes are not exactly one `T`.
+#[inline]
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => {
+    let mut from = postcard::Deserializer::from_bytes(bytes);
+    // Not moved about more than it takes: messages are what there is most of.
+    match (T::deserialize(&mut from), from.finalize()) {
+        (Ok(value), Ok([])) => Ok(value),
+        (value, rest) => Err(undecoded(value, rest)),
+    }
+}
+
+/// Why the value was not decoded, or not all of the bytes.
+#[cold]
+fn undecoded<T>(value: postcard::Result<T>, rest: postcard::Result<&[u8]>) -> CodecError {
+    match (value, rest) {
+        (Err(reason), _) | (_, Err(reason)) => postcard_error::<T>("decode", &reason),
+        (Ok(_), Ok(rest)) => {
             let reason = format!("{} bytes are left over", rest.len());
-            Err(codec_error::<T>("decode", &reason))
+            codec_error::<T>("decode", &reason)
         }
-        Err(reason) => Err(postcard_error::<T>("decode", &reason)),
     }
 }
 
@@ -467,11 +518,7 @@ pub fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Cod
 }
 
 fn codec_error<T>(action: &str, reason: &dyn fmt::Display) -> CodecError {
-    CodecError {
-        action: action.into(),
-        type_name: std::any::type_name::<T>().into(),
-        reason: reason.to_string(),
-    }
+    CodecError::new(action, std::any::type_name::<T>(), reason.to_string())
 }
 
 /// What postcard says; for what a type does that postcard is not made for, with the usual cause.

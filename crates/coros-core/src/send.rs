@@ -21,7 +21,7 @@ pub enum SendError<M> {
     Disconnected(M, Box<str>),
     /// The message cannot be encoded for another node, or is longer than the 16 MiB that a
     /// message between nodes may have: send the path of a file, or pieces.
-    Codec(M, Box<CodecError>),
+    Codec(M, CodecError),
     /// It was not in the mailbox within the time limit of
     /// [`deliver_timeout`](crate::Address::deliver_timeout). To a coroutine of another node it may
     /// be on its way.
@@ -44,8 +44,8 @@ impl<M> SendError<M> {
         match error {
             CarryError::Closed => SendError::Closed(message),
             CarryError::Full => SendError::Full(message),
-            CarryError::Disconnected(why) => SendError::Disconnected(message, why.into()),
-            CarryError::Codec(why) => SendError::Codec(message, why.into()),
+            CarryError::Disconnected(why) => SendError::Disconnected(message, (*why).into()),
+            CarryError::Codec(why) => SendError::Codec(message, why),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::remote::{
     Unwatch,
 };
 use crate::schema;
-use crate::send::SendError;
+use crate::send::{SendError, send_local};
 use crate::swap::{SwapError, SwapFunction};
 
 /// The way to a coroutine of another node.
@@ -166,7 +166,8 @@ impl<M: Message> Inlet for Exported<M> {
 
     fn receive(&self, payload: &[u8]) -> Result<(), CarryError> {
         let message = remote::decode(payload)?;
-        self.0.send(message).map_err(|error| carry_error(&error))
+        let sent = send_local(self.mailbox(), message);
+        sent.map_err(|error| carry_error(&error))
     }
 
     fn deliver(&self, payload: &[u8]) -> remote::BoxFuture<Result<(), CarryError>> {
@@ -216,7 +217,7 @@ fn carry_error<M>(error: &SendError<M>) -> CarryError {
     match error {
         SendError::Full(_) | SendError::TimedOut(..) => CarryError::Full,
         SendError::Closed(_) => CarryError::Closed,
-        SendError::Disconnected(_, why) => CarryError::Disconnected(why.to_string()),
-        SendError::Codec(_, why) => CarryError::Codec((**why).clone()),
+        SendError::Disconnected(_, why) => CarryError::Disconnected(Box::new(why.to_string())),
+        SendError::Codec(_, why) => CarryError::Codec(why.clone()),
     }
 }

@@ -68,7 +68,9 @@ impl Carrier for Way {
             exports.extend(kept);
             drop(exports);
             drop(dropped);
-            return Err(CarryError::Disconnected("the cable is out".into()));
+            return Err(CarryError::Disconnected(Box::new(
+                "the cable is out".into(),
+            )));
         }
         if self.full.load(Ordering::SeqCst) {
             return Err(CarryError::Full);

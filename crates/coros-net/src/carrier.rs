@@ -296,7 +296,7 @@ impl Drop for Turn {
 }
 
 fn gone() -> CarryError {
-    CarryError::Disconnected("the link has ended".into())
+    CarryError::Disconnected(Box::new("the link has ended".into()))
 }
 
 fn check_length(payload: &[u8], lent: &[u64]) -> Result<(), CarryError> {
@@ -304,12 +304,12 @@ fn check_length(payload: &[u8], lent: &[u64]) -> Result<(), CarryError> {
     if length <= wire::MAX_MESSAGE {
         return Ok(());
     }
-    Err(CarryError::Codec(CodecError {
-        action: "send".into(),
-        type_name: "message".into(),
-        reason: format!(
+    Err(CarryError::Codec(CodecError::new(
+        "send",
+        "message",
+        format!(
             "it takes {length} bytes, and at most {} may travel in one",
             wire::MAX_MESSAGE
         ),
-    }))
+    )))
 }

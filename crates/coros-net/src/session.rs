@@ -467,7 +467,7 @@ impl<D, W> Session<D, W> {
 
     /// The error for those who want to reach the peer and cannot.
     fn disconnected(&self, reason: &str) -> CarryError {
-        CarryError::Disconnected(format!("{}: {reason}", self.peer))
+        CarryError::Disconnected(Box::new(format!("{}: {reason}", self.peer)))
     }
 
     fn heard(&mut self, now: Instant) {

@@ -33,12 +33,8 @@ pub(crate) fn cut_exit(exit: &Exit) -> Exit {
 pub(crate) fn cut_carry(error: &CarryError) -> CarryError {
     let cut = |text: &str| cut(text).to_owned();
     match error {
-        CarryError::Disconnected(why) => CarryError::Disconnected(cut(why)),
-        CarryError::Codec(error) => CarryError::Codec(CodecError {
-            action: cut(&error.action),
-            type_name: cut(&error.type_name),
-            reason: cut(&error.reason),
-        }),
+        CarryError::Disconnected(why) => CarryError::Disconnected(Box::new(cut(why))),
+        CarryError::Codec(error) => CarryError::Codec(error.map(cut)),
         error => error.clone(),
     }
 }
@@ -62,17 +58,13 @@ pub(crate) fn exit(exit: Exit) -> Exit {
 }
 
 pub(crate) fn codec(error: &CodecError) -> CodecError {
-    CodecError {
-        action: text(&error.action),
-        type_name: text(&error.type_name),
-        reason: text(&error.reason),
-    }
+    error.map(text)
 }
 
 pub(crate) fn carry(error: CarryError) -> CarryError {
     match error {
         CarryError::Codec(error) => CarryError::Codec(codec(&error)),
-        CarryError::Disconnected(why) => CarryError::Disconnected(text(&why)),
+        CarryError::Disconnected(why) => CarryError::Disconnected(Box::new(text(&why))),
         error => error,
     }
 }
@@ -108,15 +100,11 @@ mod tests {
     fn nothing_that_peers_say_steers_a_terminal() {
         let wild = || "\u{1b}[2J\n\u{202e}".to_owned() + &"x".repeat(1 << 16);
         let tame = |shown: &str| is_readable(shown) && shown.len() < 3 * MAX_TOLD + 200;
-        let wild_codec = CodecError {
-            action: wild(),
-            type_name: wild(),
-            reason: wild(),
-        };
+        let wild_codec = CodecError::new(&wild(), &wild(), wild());
         assert!(tame(&codec(&wild_codec).to_string()));
         for error in [
             CarryError::Codec(wild_codec),
-            CarryError::Disconnected(wild()),
+            CarryError::Disconnected(Box::new(wild())),
         ] {
             assert!(tame(&carry(error).to_string()));
         }

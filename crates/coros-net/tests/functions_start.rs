@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::*;
-use coros_core::remote::CodecError;
 use coros_core::{Address, AskError, Context, Exit, Reply, spawn};
 use coros_net::{LimitReached, Node, NotStarted, Offer, OfferError, Rci, Secret, StartError};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -228,10 +227,7 @@ async fn questions_in_arguments_that_nobody_reads_end() {
     });
     assert_eq!(soon(asked).await, Err(AskError::NoReply));
     let why = told.await.unwrap();
-    assert!(
-        matches!(&why, NotStarted::Unreadable(CodecError { .. })),
-        "{why}"
-    );
+    assert!(matches!(&why, NotStarted::Unreadable(_)), "{why}");
 }
 
 /// Asks somebody who does `f` with the reply.

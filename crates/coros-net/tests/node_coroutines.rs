@@ -213,7 +213,7 @@ async fn a_node_that_bears_little_makes_the_rest_wait_where_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliver_to_one_that_has_ended_gives_the_message_back() {
     let [desk, farm] = pair().await;
-    let coro = coros_core::spawn(async |_me: Context<String>| {});
+    let coro = spawn(async |_me: Context<String>| {});
     let remote = sent(&farm, &desk, &coro.address());
     soon(coro.join()).await.unwrap();
     let error = soon(remote.deliver("hello".into())).await.unwrap_err();
@@ -228,7 +228,7 @@ enum Question {
 }
 
 fn answerer() -> Address<Question> {
-    let coro = coros_core::spawn(async |mut me: Context<Question>| {
+    let coro = spawn(async |mut me: Context<Question>| {
         let mut kept = Vec::new();
         while let Some(question) = me.receive().await {
             match question {
@@ -369,7 +369,7 @@ async fn an_address_works_for_a_third_node() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_session_lets_go_of_what_it_was_told() {
     let [desk, farm] = pair().await;
-    let coro = coros_core::spawn(async |mut me: Context<u32>| me.receive().await);
+    let coro = spawn(async |mut me: Context<u32>| me.receive().await);
     let bytes = farm
         .encode_for(desk.location().node, &coro.address())
         .unwrap();

@@ -183,13 +183,9 @@ fn long_texts_are_shortened_to_what_a_frame_takes() {
     let long: String = "ä".repeat(100_000);
     link.answer_watch(1, &Exit::Failed(long.as_str().into()));
     link.answer_watch(2, &Exit::Panicked(long.as_str().into()));
-    let error = CodecError {
-        action: "decode".into(),
-        type_name: long.clone(),
-        reason: long.clone(),
-    };
+    let error = CodecError::new("decode", &long, long.clone());
     link.answer_deliver(3, &Err(CarryError::Codec(error)));
-    link.answer_deliver(4, &Err(CarryError::Disconnected(long.clone())));
+    link.answer_deliver(4, &Err(CarryError::Disconnected(Box::new(long.clone()))));
     let frames = written(&mut link, now);
     assert_eq!(frames.len(), 4);
     for (envelope, payload) in frames {

@@ -25,7 +25,7 @@ pub enum ChannelError<M> {
     Disconnected(M, Box<str>),
     /// The message cannot be encoded for another node, or is longer than the 16 MiB that a
     /// message between nodes may have.
-    Codec(M, Box<CodecError>),
+    Codec(M, CodecError),
 }
 
 impl<M> ChannelError<M> {
@@ -45,8 +45,8 @@ impl<M> ChannelError<M> {
         match error {
             CarryError::Closed => ChannelError::Closed(message),
             CarryError::Full => ChannelError::Full(message),
-            CarryError::Disconnected(why) => ChannelError::Disconnected(message, why.into()),
-            CarryError::Codec(why) => ChannelError::Codec(message, why.into()),
+            CarryError::Disconnected(why) => ChannelError::Disconnected(message, (*why).into()),
+            CarryError::Codec(why) => ChannelError::Codec(message, why),
         }
     }
 }
@@ -166,7 +166,7 @@ impl SubscribeError {
             CarryError::Closed => SubscribeError::closed(channel),
             CarryError::Disconnected(reason) => SubscribeError::Disconnected {
                 channel: channel.to_string(),
-                reason: reason.clone(),
+                reason: (**reason).clone(),
             },
             CarryError::Full => {
                 let why = "too much waits for its node: try again later";

@@ -54,7 +54,7 @@ impl AskError {
             SendError::Full(_) => AskError::Full,
             SendError::Closed(_) => AskError::Closed,
             SendError::Disconnected(_, why) => AskError::Disconnected(why.into()),
-            SendError::Codec(_, why) => AskError::Codec(*why),
+            SendError::Codec(_, why) => AskError::Codec(why),
             SendError::TimedOut(_, limit) => AskError::TimedOut(limit),
         }
     }

@@ -97,7 +97,9 @@ impl Carrier for Wire {
             return Err(CarryError::Full);
         }
         if *self.to.broken.lock().unwrap() {
-            return Err(CarryError::Disconnected("the cable is out".into()));
+            return Err(CarryError::Disconnected(Box::new(
+                "the cable is out".into(),
+            )));
         }
         let exchange: Arc<dyn Exchange> = Arc::new(View(Arc::new(Wire {
             from: self.from.clone(),

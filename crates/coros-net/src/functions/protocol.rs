@@ -139,11 +139,11 @@ mod tests {
 
     #[test]
     fn what_peers_say_of_an_encoding_is_shown_tame() {
-        let said = NotStarted::Unreadable(CodecError {
-            action: "\u{1b}[2J".into(),
-            type_name: "x".repeat(1 << 16),
-            reason: "one\ntwo".into(),
-        });
+        let said = NotStarted::Unreadable(CodecError::new(
+            "\u{1b}[2J",
+            &"x".repeat(1 << 16),
+            "one\ntwo",
+        ));
         let bytes = postcard::to_stdvec(&said).expect("it has a length");
         let heard: NotStarted = postcard::from_bytes(&bytes).expect("it can be read");
         let shown = heard.to_string();

@@ -160,7 +160,7 @@ impl<Args: Message, M: Message, R: Message> Rci<Args, M, R> {
 fn not_delivered(error: CarryError) -> NotStarted {
     match error {
         CarryError::Codec(error) => NotStarted::Codec(error),
-        CarryError::Disconnected(why) => NotStarted::Disconnected(why),
+        CarryError::Disconnected(why) => NotStarted::Disconnected(*why),
         CarryError::Closed => NotStarted::Unknown,
         _ => NotStarted::Busy,
     }

@@ -49,7 +49,7 @@ pub(crate) fn swap_at(
         // Dropped, it tells the node that nobody waits any more: the offer is withdrawn.
         let _asking = asking;
         delivery.await.map_err(|error| match error {
-            CarryError::Disconnected(why) => SwapError::Disconnected(why),
+            CarryError::Disconnected(why) => SwapError::Disconnected(*why),
             // Its node is there, and has no functions or cannot be told of this one.
             CarryError::Closed => {
                 SwapError::Refused(format!("{node} takes no offers of functions"))

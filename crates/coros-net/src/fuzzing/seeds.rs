@@ -69,7 +69,8 @@ fn frames() -> Vec<Vec<u8>> {
     };
     let hello = hello();
     let full: Result<(), CarryError> = Err(CarryError::Full);
-    let gone: Result<(), CarryError> = Err(CarryError::Disconnected("it has left".into()));
+    let gone: Result<(), CarryError> =
+        Err(CarryError::Disconnected(Box::new("it has left".into())));
     let mut all = vec![
         frame(Kind::Hello, &|to, it| wire::write_value(to, it, &hello)),
         frame(Kind::Delivered, &|to, it| wire::write_value(to, it, &full)),

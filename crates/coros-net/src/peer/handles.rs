@@ -174,7 +174,7 @@ impl Peer {
             let session = state.session.as_mut().filter(|session| session.is_open());
             let number = session.map(Session::ping).ok_or_else(|| {
                 let why = format!("{}: the link has just ended", state.location);
-                CarryError::Disconnected(why)
+                CarryError::Disconnected(Box::new(why))
             })?;
             state.pings.insert(number, waiter);
             Ok(number)

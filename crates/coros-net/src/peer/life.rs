@@ -69,7 +69,7 @@ impl State {
         }
         let refuse = |why: &str| {
             let why = format!("{}: {why}", self.location);
-            Err(CarryError::Disconnected(why))
+            Err(CarryError::Disconnected(Box::new(why)))
         };
         if is_over {
             return refuse("the session has ended");

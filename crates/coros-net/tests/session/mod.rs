@@ -94,5 +94,5 @@ pub(crate) fn value<T: serde::Serialize>(value: &T) -> Vec<u8> {
 }
 
 pub(crate) fn lost(reason: &str) -> CarryError {
-    CarryError::Disconnected(format!("desk: {reason}"))
+    CarryError::Disconnected(Box::new(format!("desk: {reason}")))
 }

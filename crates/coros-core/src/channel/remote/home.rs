@@ -62,7 +62,7 @@ impl<M> Home<M> {
             line: Line::new(id, carrier),
             key,
             codec: Codec {
-                encode: |up, buffer| remote::encode(up, buffer).map_err(named_after::<M>),
+                encode: |up, buffer| remote::encode(up, buffer).map_err(CodecError::of_type::<M>),
                 inlet: |inlet| inlet,
             },
             total: AtomicUsize::new(0),
@@ -275,14 +275,6 @@ impl<M: Send + 'static> Home<M> {
             let home = channel.inner.home.as_ref().expect("seen above");
             home.deliver(&message, 0, time_afar(end))
         })
-    }
-}
-
-/// The error names the user's type, not ours around it.
-pub(super) fn named_after<M>(error: CodecError) -> CodecError {
-    CodecError {
-        type_name: std::any::type_name::<M>().into(),
-        ..error
     }
 }
 

@@ -14,7 +14,7 @@ use crate::channel::{Channel, Inner, SubscribeError};
 use crate::control::next_id;
 use crate::primitives::{AtomicBool, Mutex, lock};
 use crate::remote::{
-    self, BoxFuture, CarryError, Inlet, Message, NodeId, OnExit, Request, exchange,
+    self, BoxFuture, CarryError, CodecError, Inlet, Message, NodeId, OnExit, Request, exchange,
 };
 use crate::{Exit, Reply};
 
@@ -32,7 +32,7 @@ impl<M: Message + Clone> Inlet for ChannelInlet<M> {
     }
 
     fn receive(&self, payload: &[u8]) -> Result<(), CarryError> {
-        let up = remote::decode(payload).map_err(super::home::named_after::<M>)?;
+        let up = remote::decode(payload).map_err(CodecError::of_type::<M>)?;
         self.take(up, payload.len())
     }
 
@@ -268,7 +268,7 @@ impl<M: Message + Clone> Inlet for RelayInlet<M> {
             );
             return Err(CarryError::Closed);
         }
-        let down = remote::decode(payload).map_err(super::home::named_after::<M>)?;
+        let down = remote::decode(payload).map_err(CodecError::of_type::<M>)?;
         from_home(&Channel { inner }, down, payload.len());
         Ok(())
     }

@@ -143,9 +143,9 @@ impl Asking {
             Ok(Delivered::To(n)) => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
             Ok(Delivered::Closed) => Err(CarryError::Closed),
             Ok(Delivered::TooMany) => Err(CarryError::Full),
-            Err(_) => Err(CarryError::Disconnected(
+            Err(_) => Err(CarryError::Disconnected(Box::new(
                 "the link was lost before the answer".into(),
-            )),
+            ))),
         }
     }
 }

@@ -39,9 +39,7 @@ impl<M> RelayEntry<M> {
     {
         RelayEntry {
             line: Line::new(id, carrier),
-            encode: |down, buffer| {
-                remote::encode(down, buffer).map_err(super::home::named_after::<M>)
-            },
+            encode: |down, buffer| remote::encode(down, buffer).map_err(CodecError::of_type::<M>),
             report: Mutex::new(report),
             told: AtomicUsize::new(usize::MAX),
             missed: AtomicUsize::new(0),
