@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Also what takes a minute and more
     #[arg(long)]
     long: bool,
+    /// In a release build: a debug build has less time to spare on a busy machine
+    #[arg(long)]
+    release: bool,
     /// Only these, by the names of the tests: `killed`, `one_way_loss`, ...
     names: Vec<String>,
 }
@@ -23,6 +26,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tools::ensure_test_programs()?;
     Cmd::cargo("test --quiet --package coros-net --test faults")
+        .args(args.release.then_some("--release"))
         .args(["--", "--table", "--runs", &args.runs.to_string()])
         .args(args.long.then_some("--long"))
         .args(&args.names)

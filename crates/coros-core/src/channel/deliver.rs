@@ -38,7 +38,8 @@ impl<M: Clone + Send + 'static> Channel<M> {
     /// message goes to those that have subscribed by then; that it is fewer than `n` shows in the
     /// result. Within `limit` it also waits for room in bounded mailboxes, and for coroutines of
     /// other nodes to confirm, for which it keeps an eighth of `limit`, at most a second: so much
-    /// earlier it stops waiting for more subscribers when there are other nodes among them. A
+    /// earlier it stops waiting for more subscribers when there are other nodes among them. For a
+    /// channel of another node it keeps another eighth, at most a second, for the home's answer. A
     /// coroutine of this node without room at the end does not get the message; one of another node
     /// that has not confirmed by then may get it all the same. Neither is counted. A full mailbox,
     /// or a node that does not answer, holds up no other subscriber; but of those that wait for room
