@@ -96,11 +96,11 @@ async fn a_name_is_found_from_a_linked_node_before_and_after_the_link() {
         panic!("three")
     };
     let (before, mut got_before) = collector::<u32>();
-    farm.register("before", &before).unwrap();
+    farm.register(String::from("before"), &before).unwrap();
     link(desk, farm).await;
     let (after, mut got_after) = collector::<u32>();
     let waiting = desk.locate_timeout::<Address<u32>>("after", INTRODUCED);
-    farm.register("after", &after).unwrap();
+    farm.register(&String::from("after"), &after).unwrap();
     let after = waiting.await.unwrap();
     // It was told when the link came up.
     let before: Address<u32> = desk.try_locate("before").unwrap();

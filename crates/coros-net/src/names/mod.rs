@@ -83,12 +83,8 @@ impl Node {
     ///
     /// # Errors
     /// [`RegisterError`]: another one of this node has the name, … Nothing when the same one has it already.
-    pub fn register<T: Named>(
-        &self,
-        name: impl Into<Arc<str>>,
-        what: &T,
-    ) -> Result<(), RegisterError> {
-        self.inner().register(&name.into(), what)
+    pub fn register<T: Named>(&self, name: impl AsRef<str>, what: &T) -> Result<(), RegisterError> {
+        self.inner().register(&name.as_ref().into(), what)
     }
 
     /// Takes a name of this node back. False when there was none.
