@@ -84,16 +84,12 @@ pub(crate) async fn join(
         }
     }
     // Those that are found come by themselves.
-    if joined.is_empty()
-        && !around.discover
-        && let Some(error) = failed.pop()
-    {
-        return Err(error);
-    }
+    let alone = joined.is_empty() && !around.discover;
+    let last = alone.then(|| failed.pop()).flatten();
     for error in failed {
         say(&format!("{error:#}"));
     }
-    Ok(joined)
+    last.map_or(Ok(joined), Err)
 }
 
 /// Where others were found, and no link could be made; and why.

@@ -179,6 +179,12 @@ fn who_is_not_there_is_told_of_with_what_to_do() {
         assert!(said.contains(says), "{args:?}: {said}");
         assert!(ended.stdout.is_empty());
     }
+    // Of several that cannot be reached, all are named.
+    let ended = scene.run(&["peers", "--peer", "127.0.0.1:1", "--peer", &nobody]);
+    let said = text(&ended.stderr);
+    for endpoint in ["127.0.0.1:1:", &format!("{nobody}:")] {
+        assert!(said.contains(&format!("cannot reach {endpoint}")), "{said}");
+    }
     // Another network, by another secret.
     for command in ["ping", "peers"] {
         let at = if command == "ping" {

@@ -193,10 +193,10 @@ impl<'a> Reader<'a> {
         done
     }
 
+    /// Acts on a frame that is no message.
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), WireError> {
         let target = frame.envelope.target;
         match frame.envelope.kind {
-            Kind::Message => self.message(frame)?,
             Kind::Deliver => self.deliver(frame)?,
             Kind::Answer => self.answered(frame)?,
             Kind::Released => {
