@@ -8,8 +8,9 @@ use crate::wire::{self, Frame, Parsed, WireError};
 
 /// What an idle link keeps.
 const SMALL: usize = 4 << 10;
-/// As far as the buffer grows for reads to be large; it grows beyond for a longer frame.
-const LARGE: usize = 256 << 10;
+/// As far as the buffer grows while there is more to read than it takes: some records of TLS. It grows
+/// beyond for a longer frame.
+const LARGE: usize = 64 << 10;
 /// After so many reads that needed little of it, a large buffer is given back.
 const SMALL_READS: u32 = 64;
 
@@ -19,6 +20,8 @@ pub(crate) struct ReadBuffer {
     bytes: Vec<u8>,
     /// The length of the frame at the start, as far as known.
     needed: usize,
+    /// The last read took all the room there was.
+    full: bool,
     small_reads: u32,
 }
 
@@ -27,6 +30,7 @@ impl ReadBuffer {
         ReadBuffer {
             bytes: Vec::new(),
             needed: 0,
+            full: false,
             small_reads: 0,
         }
     }
@@ -43,6 +47,7 @@ impl ReadBuffer {
         self.make_room();
         let room = self.bytes.capacity() - self.bytes.len();
         let read = io.read_buf(&mut self.bytes).await?;
+        self.full = read == room;
         if read < room / 8 && self.bytes.capacity() > SMALL {
             self.small_reads += 1;
         } else {
@@ -93,11 +98,11 @@ impl ReadBuffer {
         } else if self.small_reads > SMALL_READS && length < SMALL / 2 {
             self.bytes.shrink_to(SMALL);
             self.small_reads = 0;
-        } else if length == capacity || (self.needed > capacity && length * 2 > capacity) {
+        } else if self.full || (self.needed > capacity && length * 2 > capacity) {
             // Doubled rather than as long as a header claims: memory for bytes that came.
             let most = self.needed.max(LARGE);
             self.bytes
-                .reserve_exact((length * 2).min(most).max(SMALL) - length);
+                .reserve_exact((capacity * 2).min(most).max(SMALL) - length);
         }
     }
 }
@@ -129,6 +134,26 @@ mod tests {
             Ok(true)
         });
         (groups, result)
+    }
+
+    #[tokio::test]
+    async fn it_grows_while_there_is_more_to_read_and_shrinks_when_there_is_little() {
+        let bytes = vec![0; 10 * LARGE];
+        let (mut much, mut buffer) = (&bytes[..], ReadBuffer::new());
+        let mut reads = Vec::new();
+        while !much.is_empty() {
+            reads.push(buffer.fill(&mut much).await.unwrap());
+            // All of it has been understood.
+            buffer.bytes.clear();
+        }
+        let doubled = [SMALL, 2 * SMALL, 4 * SMALL, 8 * SMALL, LARGE, LARGE];
+        assert_eq!(reads[..doubled.len()], doubled);
+        assert_eq!(buffer.bytes.capacity(), LARGE);
+        for _ in 0..=SMALL_READS + 1 {
+            assert_eq!(buffer.fill(&mut &[7; 30][..]).await.unwrap(), 30);
+            buffer.bytes.clear();
+        }
+        assert_eq!(buffer.bytes.capacity(), SMALL);
     }
 
     #[test]

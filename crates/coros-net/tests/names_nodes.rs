@@ -100,7 +100,8 @@ async fn a_name_is_found_from_a_linked_node_before_and_after_the_link() {
     link(desk, farm).await;
     let (after, mut got_after) = collector::<u32>();
     let waiting = desk.locate_timeout::<Address<u32>>("after", INTRODUCED);
-    farm.register(&String::from("after"), &after).unwrap();
+    let name = String::from("after");
+    farm.register(&name, &after).unwrap();
     let after = waiting.await.unwrap();
     // It was told when the link came up.
     let before: Address<u32> = desk.try_locate("before").unwrap();
