@@ -33,12 +33,14 @@ const CONTROL: usize = wire::Lane::Control as usize;
 const MESSAGES: usize = wire::Lane::Messages as usize;
 
 /// Frames that wait or are not acknowledged, lane by lane.
+// In this order: what changes with each message comes last, next to what else does in a session.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Outbox {
-    lanes: [Lane; 2],
+    capacity: usize,
     /// Frames of a link, which mean nothing on the next one.
     passing: Vec<u8>,
-    capacity: usize,
+    lanes: [Lane; 2],
 }
 
 /// The messages that wait for a peer are as many as may wait.

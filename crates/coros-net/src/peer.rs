@@ -69,7 +69,15 @@ pub(crate) struct Peer {
     sooner: Notify,
 }
 
+// In this order, and so are the session and what it has: what changes with each message is together,
+// since it comes from the memory of another core each time that is where the last one was sent.
+#[repr(C)]
 struct State {
+    writer_idle: bool,
+    /// Counts the sessions, so that nobody mistakes a new one for the one he waits for.
+    epoch: u64,
+    /// There is one from the first wish to reach the peer until it ends, with and without a link.
+    session: Option<PeerSession>,
     this: Weak<Peer>,
     location: Location,
     /// The peer itself has said so.
@@ -77,16 +85,11 @@ struct State {
     /// Where it may listen as well: to be tried when it cannot be reached.
     rumour: Option<SocketAddr>,
     rendezvous: Rendezvous,
-    /// There is one from the first wish to reach the peer until it ends, with and without a link.
-    session: Option<PeerSession>,
     /// Of the present session, or of the next: ours, and the peer's if we know it.
     number: u64,
     peer_number: Option<u64>,
-    /// Counts the sessions, so that nobody mistakes a new one for the one he waits for.
-    epoch: u64,
     /// What goes with the session.
     course: Option<Course>,
-    writer_idle: bool,
     /// When the one who minds the time of the link looks next, unless he is told to look sooner.
     alarm: Option<Instant>,
     /// The reader of a link is at work, perhaps of one that is lost: what it does has yet to be

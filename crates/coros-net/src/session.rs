@@ -186,15 +186,17 @@ enum Phase {
 }
 
 /// One session; `D` and `W` are what the shell needs to answer a deliver and a watch.
+// In this order: what changes with each message comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Session<D, W> {
+    flow: Flow<D>,
+    outbox: Outbox,
+    phase: Phase,
+    idle: Idle,
     peer: String,
     timing: Timing,
-    phase: Phase,
-    outbox: Outbox,
     receipts: Receipts,
-    idle: Idle,
-    flow: Flow<D>,
     delivers: HashMap<u64, D>,
     watches: HashMap<u64, W>,
     /// Those that keep no link.

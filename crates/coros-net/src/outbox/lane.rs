@@ -39,21 +39,22 @@ pub struct BadCount {
 }
 
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Lane {
     /// Being filled.
     open: Chunk,
+    appended: u64,
+    bytes: usize,
+    /// As many of them the writer has not been given on the present link.
+    waiting: usize,
     /// Full or taken, oldest first; none of them acknowledged as a whole.
     chunks: VecDeque<Arc<Chunk>>,
     /// As many of them the writer has been given on the present link.
     given: usize,
     /// As many bytes of the first the peer had when the link was made.
     skip: usize,
-    appended: u64,
     sent: u64,
     acknowledged: u64,
-    bytes: usize,
-    /// As many of them the writer has not been given on the present link.
-    waiting: usize,
     spare: Vec<Vec<u8>>,
 }
 

@@ -14,11 +14,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::id_hash::IdHash;
 use crate::wire::WINDOW;
 
+// In this order: what changes with each message comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Flow<D> {
-    targets: HashMap<u64, Target<D>, IdHash>,
     outstanding: usize,
     limit: usize,
+    targets: HashMap<u64, Target<D>, IdHash>,
     /// Coroutines for which something waits that lacks room for the peer as a whole, who came first
     /// first.
     crowded: BTreeMap<u64, u64>,

@@ -30,8 +30,10 @@ impl Idle {
     }
 
     pub(super) fn used(&mut self) {
-        self.used = true;
-        self.is_idle = false;
+        if !self.used || self.is_idle {
+            self.used = true;
+            self.is_idle = false;
+        }
     }
 
     /// There is a new link.
