@@ -16,7 +16,6 @@ use tokio::sync::{Notify, mpsc};
 use crate::HandshakeError;
 use crate::event_queue::EventQueue;
 use crate::roster::{Fact, Roster};
-use crate::unheard::Unheard;
 
 /// A change in who is there.
 ///
@@ -93,7 +92,6 @@ pub(crate) struct Dispatcher {
     events: Events,
     /// In the order in which they have come.
     subscribers: BTreeMap<u64, Subscriber>,
-    unheard: Unheard,
 }
 
 impl Events {
@@ -111,7 +109,6 @@ impl Events {
         let dispatcher = Dispatcher {
             events: events.clone(),
             subscribers: BTreeMap::new(),
-            unheard: Unheard::default(),
         };
         (events, dispatcher)
     }
@@ -230,7 +227,6 @@ impl Dispatcher {
                 tracing::warn!(%endpoint, "a node that was looked for: {why}");
             }
         }
-        self.unheard.event(event);
         self.subscribers
             .retain(|_, subscriber| call(subscriber, event.clone()));
     }

@@ -24,6 +24,7 @@ use crate::rendezvous::Ticket;
 use crate::roster::Fact;
 use crate::tame;
 use crate::transport::BoxStream;
+use crate::unheard::{self, Trouble};
 use crate::wire::{self, Envelope, Frame, Goodbye, Hello, Kind, SessionId};
 
 /// How long a peer that broke the protocol is given to read so.
@@ -208,7 +209,11 @@ pub(crate) async fn accept(node: Arc<Inner>, stream: BoxStream, from: SocketAddr
         NotCoros(_) | Connection { .. } | TimedOut(_) | BadCertificate(_) | NoCertificate => {
             tracing::debug!(%from, %error, "no handshake");
         }
-        error => node.events.tell(Fact::Refused(from, error)),
+        error => {
+            let trouble = Trouble::refused(from, &error);
+            unheard::say(trouble, format_args!("{from} was refused: {error}"));
+            node.events.tell(Fact::Refused(from, error));
+        }
     }
 }
 

@@ -47,9 +47,9 @@ where
 
     // What of two nodes that cannot talk only the log would say.
     #[cfg(feature = "net")]
-    if std::env::var_os("COROS_LOG").is_none_or(|log| log != "off") {
-        coros_net::print_unheard();
-    }
+    let printing = std::env::var_os("COROS_LOG")
+        .is_none_or(|log| log != "off")
+        .then(coros_net::print_unheard);
 
     let mut builder = match options.flavor {
         Flavor::MultiThread => Builder::new_multi_thread(),
@@ -66,7 +66,11 @@ where
             std::process::exit(1);
         }
     };
-    match runtime::run(runtime, main) {
+    let ended = runtime::run(runtime, main);
+    // `exit` drops nothing.
+    #[cfg(feature = "net")]
+    drop(printing);
+    match ended {
         (Some(result), Ended::ByItself) => result,
         _ => std::process::exit(INTERRUPTED),
     }

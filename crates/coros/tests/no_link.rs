@@ -47,27 +47,35 @@ fn program() {
 }
 
 fn start(peer: &str, log: &str) -> Child {
+    start_with(peer, log, Stdio::piped())
+}
+
+fn start_with(peer: &str, log: &str, errors: Stdio) -> Child {
     Command::new(std::env::current_exe().expect("a test has a path"))
         .args(["program", "--exact", "--nocapture"])
         .env(PEER, peer)
         .env("COROS_LOG", log)
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(errors)
         .spawn()
         .expect("it starts")
 }
 
-/// What two say that have different secrets, of which the second is given the first.
-fn said(log: &str) -> ([String; 2], String) {
-    let mut first = start("", log);
-    let lines = BufReader::new(first.stdout.take().expect("piped")).lines();
-    // Kept, so that it prints to somebody until its end.
+/// What it prints, to be kept, so that it prints to somebody until its end; and where it listens.
+fn listens(program: &mut Child) -> (impl Iterator<Item = String> + use<>, String) {
+    let lines = BufReader::new(program.stdout.take().expect("piped")).lines();
     let mut lines = lines.map_while(Result::ok);
     let at = lines.by_ref().find_map(|line| {
         let at = line.strip_prefix(LISTENS)?;
         Some(at.to_owned())
     });
-    let at = at.expect("it says where it listens");
+    (lines, at.expect("it says where it listens"))
+}
+
+/// What two say that have different secrets, of which the second is given the first.
+fn said(log: &str) -> ([String; 2], String) {
+    let mut first = start("", log);
+    let (_lines, at) = listens(&mut first);
     let second = start(&at, log);
     let said = [first, second].map(|it| {
         let ended = it.wait_with_output().expect("it can be waited for");
@@ -106,4 +114,40 @@ fn a_host_that_is_not_found_is_named() {
     let said = said.expect("it says whom it cannot find");
     let start = "coros: trying on: cannot look up where nowhere.invalid:7340 is: ";
     assert!(said.starts_with(start), "{said}");
+}
+
+/// As when standard error is a pipe to somebody who has stopped.
+#[cfg(unix)]
+#[test]
+fn a_program_goes_on_although_nobody_reads_what_it_says() {
+    use std::io::{ErrorKind, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    let (mut errors, _reads_nothing) = UnixStream::pair().expect("there are sockets");
+    errors.set_nonblocking(true).expect("it can be set");
+    let full = loop {
+        if let Err(error) = errors.write(b".") {
+            break error.kind();
+        }
+    };
+    assert_eq!(full, ErrorKind::WouldBlock);
+    errors.set_nonblocking(false).expect("it can be set");
+    let mut program = start_with("", "", OwnedFd::from(errors).into());
+    let (lines, at) = listens(&mut program);
+    let stranger = start(&at, "off").wait_with_output();
+    assert!(stranger.expect("it can be waited for").status.success());
+    // It ends when it has heard of the stranger.
+    let (ended, end) = mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        lines.for_each(drop);
+        let _ = ended.send(());
+    });
+    let in_time = end.recv_timeout(Duration::from_secs(5));
+    let _ = program.kill();
+    let status = program.wait().expect("it can be waited for");
+    reading.join().expect("it only reads");
+    assert!(in_time.is_ok() && status.success(), "{in_time:?}, {status}");
 }

@@ -12,7 +12,7 @@ use coros_core::remote::BoxFuture;
 use tokio::time::Instant;
 
 use super::{Endpoints, HostPort, Source, of_anybody};
-use crate::unheard;
+use crate::unheard::{self, Trouble};
 
 /// How often a name is looked up.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -82,9 +82,10 @@ impl Dns {
                     if self.told.as_ref() != Some(&error) {
                         tracing::warn!(name = %self.name, %error, "cannot look up where nodes are");
                         let name = &self.name;
-                        unheard::say(&format!(
-                            "trying on: cannot look up where {name} is: {error}"
-                        ));
+                        unheard::say(
+                            Trouble::NotFound(name.clone()),
+                            format_args!("trying on: cannot look up where {name} is: {error}"),
+                        );
                         self.told = Some(error);
                     }
                 }

@@ -38,6 +38,7 @@ use crate::clock::{self, now};
 use crate::greeting;
 use crate::node::{ConnectError, Inner};
 use crate::roster::Fact;
+use crate::unheard::{self, Trouble};
 
 /// So many dials are under way at once, for all sources that were given. Those of strangers wait for nobody, and
 /// nobody for them.
@@ -75,7 +76,8 @@ fn of_anybody(endpoints: impl IntoIterator<Item = SocketAddr>) -> Endpoints {
 
 enum Heard {
     Found(Endpoints),
-    Dialled(SocketAddr, Outcome),
+    /// And what went wrong.
+    Dialled(SocketAddr, Outcome, Option<Trouble>),
 }
 
 /// Who is not there any more, if that is what the fact says; whether it has said goodbye.
@@ -120,9 +122,12 @@ async fn look(node: Arc<Inner>, source: Box<dyn Source>, dials: Option<Arc<Semap
             () = node.leaving.cancelled() => return,
             Some(heard) = heard.recv() => match heard {
                 Heard::Found(endpoints) => dialler.found(now(), &endpoints),
-                Heard::Dialled(endpoint, outcome) => {
+                Heard::Dialled(endpoint, outcome, trouble) => {
                     let present = |peer| node.events.is_present(peer);
                     if let Some(why) = dialler.dialled(now(), endpoint, outcome, present) {
+                        if let Some(trouble) = trouble {
+                            unheard::say(trouble, format_args!("trying on: {why}"));
+                        }
                         node.events.tell(Fact::Unreachable(endpoint, why));
                     }
                 }
@@ -136,8 +141,10 @@ async fn look(node: Arc<Inner>, source: Box<dyn Source>, dials: Option<Arc<Semap
             let (node, dials, to) = (Arc::clone(&node), dials.clone(), sender.clone());
             let tasks = node.tasks.clone();
             tasks.spawn(async move {
-                if let Some(outcome) = dial(&node, endpoint, who, dials.as_deref()).await {
-                    let _ = to.send(Heard::Dialled(endpoint, outcome)).await;
+                let dialled = dial(&node, endpoint, who, dials.as_deref()).await;
+                if let Some((outcome, trouble)) = dialled {
+                    let heard = Heard::Dialled(endpoint, outcome, trouble);
+                    let _ = to.send(heard).await;
                 }
             });
         }
@@ -165,10 +172,10 @@ async fn dial(
     endpoint: SocketAddr,
     who: Option<NodeId>,
     dials: Option<&Semaphore>,
-) -> Option<Outcome> {
+) -> Option<(Outcome, Option<Trouble>)> {
     let own = [node.location.endpoint, node.listening];
     if own.contains(&Some(endpoint)) {
-        return Some(Outcome::Itself);
+        return Some((Outcome::Itself, None));
     }
     let (_turn, patience) = match dials {
         None => (None, STRANGE),
@@ -180,12 +187,15 @@ async fn dial(
     };
     // Looked for only now: it may have come meanwhile.
     if let Some(peer) = whoever_is_at(node, endpoint, who) {
-        return Some(Outcome::Known(peer));
+        return Some((Outcome::Known(peer), None));
     }
     Some(match greeting::connect(node, endpoint, patience).await {
-        Ok(peer) => Outcome::Known(peer.node),
-        Err(ConnectError::Itself { .. }) => Outcome::Itself,
-        Err(error) => failed(&error),
+        Ok(peer) => (Outcome::Known(peer.node), None),
+        Err(ConnectError::Itself { .. }) => (Outcome::Itself, None),
+        Err(error) => {
+            let trouble = Trouble::unreachable(endpoint, &error);
+            (failed(&error), Some(trouble))
+        }
     })
 }
 
