@@ -62,8 +62,7 @@ pub(crate) fn spawn(peer: Arc<Peer>) {
 }
 
 fn is_member(peer: &Peer) -> bool {
-    let membership = peer.node().membership.as_ref();
-    membership.is_some_and(|membership| membership.has(peer.id()))
+    peer.node().has_member(peer.id())
 }
 
 /// Gives a peer a place, for which another may have to go.

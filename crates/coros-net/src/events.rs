@@ -115,7 +115,19 @@ impl Events {
 
     /// Something is known of a peer. Takes no lock but its own, and calls nobody.
     pub(crate) fn tell(&self, fact: Fact) {
+        self.tell_of(|_| fact);
+    }
+
+    /// As [`tell`](Events::tell): one of the two has ended the session with a peer that has had a link,
+    /// and both stay. Whether the peer is a member is looked at under the lock under which the
+    /// membership tells, so that one that goes at this moment is not listed for good.
+    pub(crate) fn closed(&self, peer: Location) {
+        self.tell_of(|roster| roster.closed(peer));
+    }
+
+    fn tell_of(&self, fact: impl FnOnce(&Roster) -> Fact) {
         let mut shared = self.lock();
+        let fact = fact(&shared.roster);
         shared.taps.retain(|tap| tap.send(fact.clone()).is_ok());
         if let Some(event) = shared.roster.handle(fact) {
             if !shared.queue.push(event.clone()) {

@@ -60,6 +60,8 @@ pub(crate) enum Fact {
 struct Known {
     location: Location,
     linked: bool,
+    /// Others tell of it.
+    member: bool,
     /// The number of its loss.
     lost: Option<u64>,
 }
@@ -92,6 +94,14 @@ impl Roster {
             .is_some_and(|known| known.lost.is_none())
     }
 
+    /// The fact that one of the two has ended the session, and both stay.
+    pub(crate) fn closed(&self, peer: Location) -> Fact {
+        match self.known.get(&peer.node) {
+            Some(known) if known.member => Fact::Idle(peer.node),
+            _ => Fact::Left(peer),
+        }
+    }
+
     /// Takes a fact; the event that it makes, if it is news.
     pub(crate) fn handle(&mut self, fact: Fact) -> Option<PeerEvent> {
         match fact {
@@ -107,14 +117,19 @@ impl Roster {
                 self.known.get_mut(&peer.node)?.linked = false;
                 self.vanishes(peer, why)
             }
-            Fact::Down(peer, why) => self.vanishes(peer, why),
+            Fact::Down(peer, why) => {
+                self.known.get_mut(&peer.node)?.member = false;
+                self.vanishes(peer, why)
+            }
             Fact::Left(peer) => {
                 self.forget(peer.node)?;
                 Some(PeerEvent::Left(peer))
             }
             Fact::Gone(peer) => {
+                let known = self.known.get_mut(&peer.node)?;
+                known.member = false;
                 // Whoever has a link hears it over that.
-                if self.known.get(&peer.node)?.linked {
+                if known.linked {
                     return None;
                 }
                 self.forget(peer.node);
@@ -130,6 +145,7 @@ impl Roster {
             let known = Known {
                 location: peer.clone(),
                 linked,
+                member: !linked,
                 lost: None,
             };
             self.known.insert(peer.node, known);
@@ -139,6 +155,8 @@ impl Roster {
             // What the peer says of itself counts more than what others say.
             known.location = peer.clone();
             known.linked = true;
+        } else {
+            known.member = true;
         }
         let loss = known.lost.take()?;
         self.lost.remove(&loss);
@@ -223,6 +241,21 @@ mod tests {
             told([Linked(p()), Idle(p().node), Down(p(), why()), Up(p())]),
             "JLR"
         );
+        // A session ends, and with it whoever is no member: as far as the membership has told.
+        let closed = |facts: &[Fact]| {
+            let mut roster = Roster::default();
+            for fact in facts {
+                roster.handle(fact.clone());
+            }
+            let fact = roster.closed(p());
+            roster.handle(fact)
+        };
+        let left = Some(PeerEvent::Left(p()));
+        assert_eq!(closed(&[Linked(p())]), left);
+        assert_eq!(closed(&[Linked(p()), Up(p())]), None);
+        assert_eq!(closed(&[Up(p()), Linked(p())]), None);
+        assert_eq!(closed(&[Up(p()), Linked(p()), Gone(p())]), left);
+        assert_eq!(closed(&[Up(p()), Linked(p()), Down(p(), why())]), left);
         // A goodbye is told once, by whoever hears it first.
         assert_eq!(
             told([Up(p()), Linked(p()), Gone(p()), Left(p()), Gone(p())]),

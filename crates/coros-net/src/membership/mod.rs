@@ -221,6 +221,11 @@ impl Membership {
         self.members.values().map(|id| &id.location)
     }
 
+    /// Whether it is one of the members that are there.
+    pub(crate) fn is_member(&self, peer: NodeId) -> bool {
+        self.members.contains_key(&peer)
+    }
+
     /// When to call with [`Input::Timeout`] if nothing happens before; `None` once it has left.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         if self.left {

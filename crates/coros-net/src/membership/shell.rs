@@ -81,7 +81,7 @@ impl Shell {
 
     /// Whether it is one of the members that there are.
     pub(crate) fn has(&self, peer: NodeId) -> bool {
-        self.lock().members().any(|member| member.node == peer)
+        self.lock().is_member(peer)
     }
 
     fn handle(&self, node: &Arc<Inner>, input: Input<'_>) {

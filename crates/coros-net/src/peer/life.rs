@@ -192,12 +192,13 @@ impl State {
         // Of one that never had a link nobody has heard.
         if self.peer_number.is_some() {
             let location = self.location.clone();
-            node.events.tell(match end {
-                // It is there as before, without a link.
-                End::Closed if node.has_member(location.node) => Fact::Idle(location.node),
-                End::Left | End::Closed => Fact::Left(location),
-                End::Lost(why) => Fact::Lost(location, why.as_str().into()),
-            });
+            match end {
+                End::Closed if !node.is_closing() => node.events.closed(location),
+                End::Left | End::Closed => node.events.tell(Fact::Left(location)),
+                End::Lost(why) => {
+                    node.events.tell(Fact::Lost(location, why.as_str().into()));
+                }
+            }
         }
     }
 
