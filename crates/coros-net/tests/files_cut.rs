@@ -65,30 +65,56 @@ async fn what_a_cut_left_is_not_fetched_again() {
     assert_eq!(names(scene.home.path()), ["copy"]);
 }
 
+/// Holds a cable when half has come, and gives it back.
+fn holding(
+    cable: Cable,
+) -> (
+    impl FnMut(Progress) + Send + 'static,
+    tokio::sync::oneshot::Receiver<Cable>,
+) {
+    let (tell, half) = tokio::sync::oneshot::channel();
+    let hold = at_half(move || {
+        cable.hold();
+        let _ = tell.send(cable);
+    });
+    (hold, half)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_connection_outlives_the_certificate_of_whoever_has_the_files() {
-    let [hour, moment] = [3600, 3].map(Duration::from_secs);
+    let [hour, moment] = [3600, 5].map(Duration::from_secs);
     let authority = Authority::generate("default", hour).unwrap();
     let certified = |name, lifetime| {
         let certificate = authority.certify(name, lifetime).unwrap();
         builder(name, &Secret::random()).certificate(certificate)
     };
     let nodes = [certified("desk", hour), certified("farm", moment)];
-    let scene = Scene::of(nodes, |folder| folder).await;
+    let scene = Scene::of(nodes, Folder::allow_fetch).await;
 
-    // One of which nothing comes any more, ...
-    let (cable, to) = cabled(&scene).await;
-    let cable = Arc::new(cable);
-    let (held, holding) = (Arc::clone(&cable), scene.desk.clone());
-    let (tell, half) = tokio::sync::oneshot::channel();
-    let options = SendFile::new().progress(at_half(move || {
-        held.hold();
-        let _ = tell.send(());
-    }));
+    // Three of which nothing comes any more, ...
+    let (delete_cable, to) = cabled(&scene).await;
+    let deleted = soon(scene.desk.delete_file(&to, "nothing")).await;
+    assert!(matches!(deleted, Err(DeleteFileError::Refused { .. })));
+    delete_cable.hold();
+    let mut deleting = Box::pin(soon(scene.desk.delete_file(&to, "nothing")));
+    assert!(polled(&mut deleting).await.is_pending());
+
     let path = scene.here("big", &noise(24 * MIB));
-    let holding = async move { soon(holding.send_file(&to, path, options)).await };
-    let holding = tokio::spawn(holding);
-    let _ = soon(half).await;
+    fs::copy(&path, scene.there("copied")).unwrap();
+    let (fetch_cable, to) = cabled(&scene).await;
+    let (hold, half) = holding(fetch_cable);
+    let (desk, copy) = (scene.desk.clone(), scene.home.path().join("copy"));
+    let options = FetchFile::new().progress(hold);
+    let fetching = async move { soon(desk.fetch_file(&to, "copied", copy, options)).await };
+    let fetching = tokio::spawn(fetching);
+    let fetch_cable = soon(half).await.unwrap();
+
+    let (cable, to) = cabled(&scene).await;
+    let (hold, half) = holding(cable);
+    let (desk, options) = (scene.desk.clone(), SendFile::new().progress(hold));
+    let sending = async move { soon(desk.send_file(&to, path, options)).await };
+    let sending = tokio::spawn(sending);
+    let cable = soon(half).await.unwrap();
 
     // ... one that is kept for later, and one that is in use all the time.
     let delete = || soon(scene.desk.delete_file(&scene.to, "nothing"));
@@ -107,9 +133,17 @@ async fn no_connection_outlives_the_certificate_of_whoever_has_the_files() {
     let refused = refused.await.to_string();
     assert!(refused.contains("certificate"), "{refused}");
     assert!(number > 0, "while it was valid it was of use");
-    let cut = holding.await.unwrap().unwrap_err().to_string();
-    assert!(cut.contains("its certificate has expired"), "{cut}");
-    cable.release();
+    let cuts = [
+        deleting.await.unwrap_err().to_string(),
+        fetching.await.unwrap().unwrap_err().to_string(),
+        sending.await.unwrap().unwrap_err().to_string(),
+    ];
+    for cut in cuts {
+        assert!(cut.contains("its certificate has expired"), "{cut}");
+    }
+    for cable in [delete_cable, fetch_cable, cable] {
+        cable.release();
+    }
     let refused = scene.send("little", b"again").await.unwrap_err();
     let expired = matches!(
         &refused,
