@@ -129,6 +129,8 @@ async fn limited<T>(
 struct Dial {
     peer: Arc<Peer>,
     ticket: Ticket,
+    /// The session that it has greeted for.
+    greeted: Option<u64>,
     reason: String,
     failure: Failure,
     counts: bool,
@@ -139,6 +141,7 @@ impl Dial {
         Dial {
             ticket: peer.node().ticket(),
             peer,
+            greeted: None,
             reason: "this node has stopped".into(),
             failure: Failure::None,
             counts: true,
@@ -189,7 +192,10 @@ impl Dial {
 impl Drop for Dial {
     fn drop(&mut self) {
         if self.counts {
-            self.peer.dial_over(self.ticket, &self.reason, self.failure);
+            let (peer, reason) = (&self.peer, &self.reason);
+            if peer.dial_over(self.ticket, self.greeted, reason, self.failure) {
+                spawn_dial(Arc::clone(peer));
+            }
         }
     }
 }
@@ -296,7 +302,10 @@ async fn greet(
     let node = Arc::clone(peer.node());
     let failed = |why| ConnectError::Handshake { endpoint, why };
     let hello = match peer.greet(ticket).await {
-        Greeting::Go(hello) => hello,
+        Greeting::Go(hello, session) => {
+            dial.greeted = Some(session);
+            hello
+        }
         Greeting::Linked => return Ok(()),
         Greeting::Stop => return Err(ConnectError::Closed),
         Greeting::Wait => {
@@ -322,9 +331,14 @@ async fn greet(
                     return Ok(());
                 }
                 Ok(None) => drop(connection),
-                Err(why) => {
+                Err(Goodbye::Refused(why)) => {
                     let error = HandshakeError::Protocol(why);
                     return Err(failed(connection.protest(&node, error).await));
+                }
+                // Else the peer would take the end of its link for a loss.
+                Err(goodbye) => {
+                    connection.dismiss(&node, &goodbye).await;
+                    return Err(ConnectError::lost(endpoint));
                 }
             }
         }
@@ -452,10 +466,14 @@ impl Connection {
     /// Tells a peer that broke the protocol, so that both sides know.
     async fn protest(self, node: &Inner, error: HandshakeError) -> HandshakeError {
         if let HandshakeError::Protocol(why) = &error {
-            let goodbye = Goodbye::Refused(why.clone());
-            let _ = tokio::time::timeout(TELL, self.refuse(node, &goodbye)).await;
+            self.dismiss(node, &Goodbye::Refused(why.clone())).await;
         }
         error
+    }
+
+    /// Says why there is no link to a peer that may not read it.
+    async fn dismiss(self, node: &Inner, why: &Goodbye) {
+        let _ = tokio::time::timeout(TELL, self.refuse(node, why)).await;
     }
 
     /// Says why there is no link, and waits until the dialler has read it and closed.

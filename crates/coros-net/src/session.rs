@@ -114,6 +114,8 @@ pub enum Input<'a> {
     Stumbled(String),
     /// There is no link and will be none.
     Gone(String),
+    /// The peer, which is there, knows the session no more.
+    Forgotten,
 }
 
 /// Who began to think of closing the link.
@@ -292,7 +294,7 @@ impl<D, W> Session<D, W> {
     /// Takes note of an event.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         if !self.is_open() {
-            if matches!(input, Input::Lost(_) | Input::Gone(_)) {
+            if matches!(input, Input::Lost(_) | Input::Gone(_) | Input::Forgotten) {
                 self.phase = Phase::Ended;
                 self.outbox = Outbox::new(0);
             }
@@ -330,6 +332,7 @@ impl<D, W> Session<D, W> {
                 _ => self.lost(now, reason),
             },
             Input::Gone(reason) => self.end(Phase::Ended, End::Lost(reason.clone()), &reason),
+            Input::Forgotten => self.closed_by_peer(),
         }
     }
 
@@ -531,9 +534,7 @@ impl<D, W> Session<D, W> {
                     let reason = format!("it ended the link: {}", tame::text(&reason));
                     self.end(Phase::Ended, End::Lost(reason.clone()), &reason);
                 }
-                Goodbye::Closed => {
-                    self.end(Phase::Ended, End::Closed, "it has ended the session");
-                }
+                Goodbye::Closed => self.closed_by_peer(),
                 _ => self.end(Phase::Ended, End::Left, "it has left the network"),
             },
             kind => return Err(WireError::Unexpected(kind)),

@@ -43,8 +43,8 @@ pub(crate) enum Failure {
 
 /// What a dialler that could greet has to do.
 pub(crate) enum Greeting {
-    /// Say hello like this.
-    Go(Vec<u8>),
+    /// Say hello like this, for the session of this number.
+    Go(Vec<u8>, u64),
     /// Drop the connection and wait for what becomes of the other attempt.
     Wait,
     /// Drop the connection: there is a link.
@@ -84,7 +84,7 @@ impl Peer {
                 let mut state = self.lock();
                 if !state.must_wait() {
                     return match state.rendezvous.greet(ticket) {
-                        Greet::Go => Greeting::Go(state.hello(&self.node)),
+                        Greet::Go => Greeting::Go(state.hello(&self.node), state.number),
                         Greet::Wait => Greeting::Wait,
                         Greet::Linked => Greeting::Linked,
                         Greet::Stop => Greeting::Stop,
@@ -103,19 +103,23 @@ impl Peer {
     /// The peer has welcomed our dial: whether the connection is the link now.
     ///
     /// # Errors
-    /// Why the peer's answer cannot be true.
+    /// What to answer: the session that we greeted for has ended, or the peer's answer cannot be true.
     pub(crate) fn welcomed(
         &self,
         ticket: Ticket,
         location: &Location,
         hello: &Hello,
         dialled: SocketAddr,
-    ) -> Result<Option<Linked>, String> {
+    ) -> Result<Option<Linked>, Goodbye> {
         self.with(|state| {
             // The flag is looked at under the lock: the node sets it before it closes its peers.
-            // The session that we greeted for may have ended.
-            let ours = !self.node.is_closing() && hello.session.theirs == state.number;
-            if !ours || !state.rendezvous.welcomed(ticket, hello.number) {
+            if self.node.is_closing() {
+                return Ok(None);
+            }
+            if hello.session.theirs != state.number {
+                return Err(Goodbye::Closed);
+            }
+            if !state.rendezvous.welcomed(ticket, hello.number) {
                 return Ok(None);
             }
             let stale = state
@@ -128,7 +132,8 @@ impl Peer {
                 state.number = number;
             }
             state.reached = Some(dialled);
-            state.connect(&self.node, location, hello).map(Some)
+            let linked = state.connect(&self.node, location, hello);
+            linked.map(Some).map_err(Goodbye::Refused)
         })
     }
 
@@ -152,27 +157,25 @@ impl Peer {
                 if state.must_wait() {
                     return None;
                 }
-                match state.rendezvous.greeted(ticket, hello.number) {
-                    Answer::Duplicate => Some(Err(Goodbye::Duplicate)),
-                    Answer::Welcome => {
-                        // Ours it does not know if the first link broke before it had our
-                        // answer.
-                        let SessionId { ours, theirs } = hello.session;
-                        let known = state.peer_number.is_none_or(|number| {
-                            number == ours && (theirs == state.number || theirs == 0)
-                        });
-                        if !known {
-                            state.forgotten(&self.node);
-                        }
-                        let linked = state.connect(&self.node, location, hello);
-                        Some(linked.map_err(Goodbye::Refused))
-                    }
-                    Answer::Replace => {
-                        let why = "the peer has made a new link";
-                        state.input(Input::Lost(why.to_owned()));
-                        None
-                    }
+                let answer = state.rendezvous.greeted(ticket, hello.number);
+                if answer == Answer::Duplicate {
+                    return Some(Err(Goodbye::Duplicate));
                 }
+                // Ours it does not know if the first link broke before it had our answer.
+                let SessionId { ours, theirs } = hello.session;
+                let known = state
+                    .peer_number
+                    .is_none_or(|number| number == ours && (theirs == state.number || theirs == 0));
+                if !known {
+                    state.forgotten(&self.node);
+                }
+                if answer == Answer::Replace {
+                    let why = "the peer has made a new link";
+                    state.input(Input::Lost(why.to_owned()));
+                    return None;
+                }
+                let linked = state.connect(&self.node, location, hello);
+                Some(linked.map_err(Goodbye::Refused))
             });
             match answer {
                 Some(answer) => return answer,
@@ -199,12 +202,27 @@ impl Peer {
         }
     }
 
-    /// A dial is over, and if it failed, why, and what that shows.
-    pub(crate) fn dial_over(&self, ticket: Ticket, reason: &str, failure: Failure) {
+    /// A dial is over, and if it failed, why, and what that shows of the session that it greeted for.
+    /// True if that has ended, and another wants to be dialled for, which has begun.
+    #[must_use]
+    pub(crate) fn dial_over(
+        &self,
+        ticket: Ticket,
+        greeted: Option<u64>,
+        reason: &str,
+        failure: Failure,
+    ) -> bool {
         self.with(|state| {
             let last = state.rendezvous.finish(ticket);
             if state.rendezvous.is_linked() {
-                return;
+                return false;
+            }
+            if greeted.is_some_and(|number| number != state.number) {
+                let again = last && state.session.is_some();
+                if again {
+                    state.rendezvous.start();
+                }
+                return again;
             }
             if let Some(other) = state.rumour.take() {
                 state.rumour = state.location.endpoint.replace(other);
@@ -220,7 +238,8 @@ impl Peer {
                 _ if last => state.input(Input::Lost(reason)),
                 _ => {}
             }
-        });
+            false
+        })
     }
 
     /// Waits until there is a link, or no attempt at one any more.
@@ -317,7 +336,7 @@ impl State {
 
     /// The peer knows nothing of our session, which so is over.
     fn forgotten(&mut self, node: &Inner) {
-        self.input(Input::Gone("the peer has ended the session".to_owned()));
+        self.input(Input::Forgotten);
         self.settle(node);
     }
 
@@ -360,6 +379,9 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use coros_core::remote::CarryError;
+
+    use super::super::tasks::tests::linked;
     use super::*;
     use crate::sim::SimNetwork;
 
@@ -405,5 +427,37 @@ mod tests {
         assert_eq!(late, Goodbye::Duplicate);
         let waits = peer.reach(|session, _| session.is_acknowledged());
         assert_eq!(waits, Ok(false), "what was queued is still there");
+    }
+
+    /// The goodbye is on its way, and has been overtaken.
+    #[tokio::test(start_paused = true)]
+    async fn a_greeting_for_another_session_says_that_the_one_before_has_been_ended() {
+        let (nodes, peer, _) = linked().await;
+        let [desk, farm] = &nodes;
+        let mut facts = desk.inner().events.tap();
+        let hello = |ours| Hello {
+            network: desk.inner().network.clone(),
+            location: farm.location(),
+            number: farm.inner().ticket().0,
+            session: SessionId { ours, theirs: 0 },
+            received: [0; 2],
+            capacity: 1 << 20,
+        };
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let asked = peer.reach(|session, _| session.deliver(1 << 20, b"", &[], tell));
+        assert!(asked.is_ok());
+        let ticket = desk.inner().ticket();
+        let linked = peer
+            .greeted(ticket, &farm.location(), &hello(1 << 40))
+            .await;
+        assert!(linked.is_ok());
+        let told = told.await.expect("it is answered");
+        assert!(matches!(told, Err(CarryError::Disconnected(_))), "{told:?}");
+        let facts = std::iter::from_fn(|| facts.try_recv().ok());
+        let facts: Vec<_> = facts.collect();
+        assert!(
+            matches!(facts[..], [Fact::Left(_), Fact::Linked(_)]),
+            "{facts:?}"
+        );
     }
 }

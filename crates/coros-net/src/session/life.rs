@@ -143,6 +143,10 @@ impl<D, W> Session<D, W> {
         self.close(Goodbye::Refused(reason), End::Lost(text.clone()), &text);
     }
 
+    pub(super) fn closed_by_peer(&mut self) {
+        self.end(Phase::Ended, End::Closed, "it has ended the session");
+    }
+
     pub(super) fn close(&mut self, goodbye: Goodbye, end: End, reason: &str) {
         let phase = match self.phase {
             Phase::Linked => Phase::Closing(goodbye),
