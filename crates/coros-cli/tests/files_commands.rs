@@ -176,6 +176,57 @@ fn two_files_of_one_name_are_refused_before_anything_is_sent() {
     assert!(!scene.inbox.path().join("one").exists());
 }
 
+/// As when the disk is full that it prints to.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_receiver_that_cannot_print_says_goodbye() {
+    use coros::net::{Node, PeerEvent, Secret, SendFile};
+
+    let scene = Scene::set();
+    scene.here("a", b"one");
+    let (secret, file) = (Secret::random(), scene.config.path().join("secret"));
+    secret.save(&file).expect("it is a folder");
+    let inbox = common::path_text(scene.inbox.path());
+    let args = ["receive", &*inbox, "--listen", "127.0.0.1:0"];
+    let mut receiver = Demo::start_with(&args, |command| {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        command
+            .env("COROS_SECRET_FILE", file)
+            .stdout(full.expect("Linux has it"))
+    });
+    let line = receiver.wait_for(|line| line.starts_with("files for "));
+    let at = line.split(' ').nth(2).expect("it says where");
+    let at = at.parse().expect("an endpoint");
+    let sender = async {
+        let node = Node::builder().secret(secret).no_listen().member(false);
+        let node = node.build().await.expect("it starts");
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        node.on_peer_event(move |event| drop(tell.send(event)));
+        let desk = node.connect(at).await.expect("it listens");
+        let path = scene.home.path().join("a");
+        let sent = node.send_file(&desk, path, SendFile::new()).await;
+        sent.expect("there is room");
+        let mut events = Vec::new();
+        while let Ok(Some(event)) = tokio::time::timeout(common::LIMIT, told.recv()).await {
+            let is_last = matches!(event, PeerEvent::Left(_));
+            events.push(event);
+            if is_last {
+                break;
+            }
+        }
+        assert!(
+            matches!(events[..], [PeerEvent::Joined(_), PeerEvent::Left(_)]),
+            "{events:?}"
+        );
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("there are threads");
+    runtime.block_on(sender);
+    let ended = receiver.end();
+    assert_eq!(ended.status.code(), Some(1));
+    let said = ended.stderr.join("\n");
+    assert!(said.contains("coros receive: cannot print"), "{said}");
+}
+
 #[test]
 fn what_was_there_already_is_told_as_such() {
     let scene = Scene::set();

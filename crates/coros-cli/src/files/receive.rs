@@ -67,21 +67,21 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<ExitCode> {
         Name(&flags.folder)
     ));
     let mut terminated = pin!(terminated());
-    let status = loop {
+    let ended = loop {
         tokio::select! {
             biased;
             received = files.recv() => {
-                let Some(received) = received else { break ExitCode::SUCCESS };
-                Came::new(received).print(flags.json)?;
-                if flags.once {
-                    break ExitCode::SUCCESS;
+                let Some(received) = received else { break Ok(ExitCode::SUCCESS) };
+                let printed = Came::new(received).print(flags.json);
+                if flags.once || printed.is_err() {
+                    break printed.map(|()| ExitCode::SUCCESS);
                 }
             }
-            () = &mut terminated => break ExitCode::from(TERMINATED),
+            () = &mut terminated => break Ok(ExitCode::from(TERMINATED)),
         }
     };
     node.close().await;
-    Ok(status)
+    ended
 }
 
 /// Resolves at SIGTERM; never where there is none.

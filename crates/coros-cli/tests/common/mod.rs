@@ -56,19 +56,18 @@ impl Demo {
 
     pub fn start_with(args: &[&str], set: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let config = tempfile::tempdir().expect("a folder for the configuration");
-        let mut child = set(&mut command(args, &config))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("coros starts");
+        let mut command = command(args, &config);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = set(&mut command).spawn().expect("coros starts");
         let pid = child.id();
-        let mut out = child.stdout.take().expect("piped");
+        let out = child.stdout.take();
         let err = child.stderr.take().expect("piped");
         let (to_stdout, stdout) = channel();
         let (to_stderr, stderr) = channel();
         std::thread::spawn(move || {
             let mut text = String::new();
-            let _ = out.read_to_string(&mut text);
+            // None of one that prints elsewhere.
+            let _ = out.map(|mut out| out.read_to_string(&mut text));
             let _ = to_stdout.send(text);
         });
         std::thread::spawn(move || {
