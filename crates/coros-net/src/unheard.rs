@@ -58,7 +58,7 @@ impl Drop for Printing {
 /// Prints a line, if that is news and nobody hears otherwise of it. Never blocks.
 pub(crate) fn say(trouble: Trouble, line: fmt::Arguments<'_>) {
     if PRINTED.load(Relaxed) && !tracing::dispatcher::has_been_set() {
-        let printer = PRINTER.get_or_init(|| Printer::new(io::stderr()).ok());
+        let printer = PRINTER.get_or_init(|| Printer::new(io::stderr(), MINUTE).ok());
         if let Some(printer) = printer {
             printer.say(trouble, line.to_string());
         }
@@ -96,8 +96,10 @@ impl Trouble {
 }
 
 /// What has been said, and what has not.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Unheard {
+    /// How long a minute is. (Not long in a test.)
+    length: Duration,
     /// When. No more than are said until the first may be said again.
     said: HashMap<Trouble, Instant>,
     /// When it is over, and how many lines there were in it.
@@ -108,6 +110,16 @@ struct Unheard {
 }
 
 impl Unheard {
+    fn new(minute: Duration) -> Self {
+        Unheard {
+            length: minute,
+            said: HashMap::new(),
+            minute: None,
+            lines: 0,
+            more: 0,
+        }
+    }
+
     /// What is to be printed, now that there is this trouble, or the time has come. So many times
     /// nobody listened meanwhile.
     fn handle(
@@ -136,7 +148,7 @@ impl Unheard {
             }
         }
         if self.lines > 0 || self.more > 0 {
-            self.minute.get_or_insert(now + MINUTE);
+            self.minute.get_or_insert(now + self.length);
         }
         lines
     }
@@ -166,13 +178,13 @@ enum Task {
 }
 
 impl Printer {
-    fn new(to: impl Write + Send + 'static) -> io::Result<Self> {
+    fn new(to: impl Write + Send + 'static, minute: Duration) -> io::Result<Self> {
         let (sender, tasks) = mpsc::sync_channel(WAITING);
         let missed = Arc::<AtomicU64>::default();
         let count = Arc::clone(&missed);
         thread::Builder::new()
             .name("coros-unheard".into())
-            .spawn(move || print(&tasks, &count, to))?;
+            .spawn(move || print(Unheard::new(minute), &tasks, &count, to))?;
         Ok(Printer { to: sender, missed })
     }
 
@@ -191,8 +203,7 @@ impl Printer {
     }
 }
 
-fn print(tasks: &Receiver<Task>, missed: &AtomicU64, mut to: impl Write) {
-    let mut unheard = Unheard::default();
+fn print(mut unheard: Unheard, tasks: &Receiver<Task>, missed: &AtomicU64, mut to: impl Write) {
     loop {
         let task = match unheard.deadline() {
             None => tasks.recv().map_err(RecvTimeoutError::from),
@@ -236,7 +247,7 @@ mod tests {
 
     #[test]
     fn who_tries_again_and_again_has_a_line_in_a_while() {
-        let (mut unheard, start) = (Unheard::default(), Instant::now());
+        let (mut unheard, start) = (Unheard::new(MINUTE), Instant::now());
         let mut told = Vec::new();
         for second in 0..1800 {
             let now = start + SECOND * second;
@@ -254,7 +265,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_for_another_reason_has_another_line() {
-        let (mut unheard, now) = (Unheard::default(), Instant::now());
+        let (mut unheard, now) = (Unheard::new(MINUTE), Instant::now());
         let errors = [
             HandshakeError::OtherSecret,
             HandshakeError::PeerHasCertificate,
@@ -300,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_crowd_has_so_many_lines_in_a_minute_and_one_for_the_rest() {
-        let (mut unheard, start) = (Unheard::default(), Instant::now());
+        let (mut unheard, start) = (Unheard::new(MINUTE), Instant::now());
         let lines = LINES as u32;
         for host in 0..lines + 5 {
             let now = start + SECOND * host;
@@ -321,13 +332,15 @@ mod tests {
             next,
             ["0.0.0.20:9: ".to_owned() + &HandshakeError::OtherSecret.to_string()]
         );
+        // What was missed has a minute, if there is none.
+        let now = now + 2 * MINUTE;
         assert_eq!(unheard.handle(now, 3, None), nothing);
-        assert_eq!(unheard.deadline(), Some(now + MINUTE), "a minute by itself");
+        assert_eq!(unheard.deadline(), Some(now + MINUTE));
     }
 
     #[test]
     fn a_crowd_without_end_takes_no_memory_without_end() {
-        let (mut unheard, start) = (Unheard::default(), Instant::now());
+        let (mut unheard, start) = (Unheard::new(MINUTE), Instant::now());
         let mut most = 0;
         for host in 0..100_000 {
             unheard.handle(start + SECOND / 10 * host, 0, other_secret(host));
@@ -357,14 +370,12 @@ mod tests {
     fn whoever_has_something_to_say_waits_for_nobody_who_reads() {
         let (full, reads) = mpsc::sync_channel(0);
         let pipe = Pipe(full, Arc::default());
-        let printer = Printer::new(pipe.clone()).unwrap();
+        let printer = Printer::new(pipe.clone(), MINUTE).unwrap();
         let said = 10 * WAITING as u64;
         for host in 0..said {
             let (trouble, line) = other_secret(host as u32).unwrap();
             printer.say(trouble, line);
         }
-        // Nor does the end.
-        printer.finish(SECOND / 100);
         let reader = thread::spawn(move || reads.iter().for_each(drop));
         let (done, wait) = mpsc::sync_channel(0);
         printer.to.send(Task::Finish(done)).unwrap();
@@ -385,5 +396,31 @@ mod tests {
         );
         drop((printer, pipe));
         reader.join().unwrap();
+    }
+
+    #[test]
+    fn nor_does_the_end() {
+        let (full, _reads) = mpsc::sync_channel(0);
+        let printer = Printer::new(Pipe(full, Arc::default()), MINUTE).unwrap();
+        let (trouble, line) = other_secret(1).unwrap();
+        printer.say(trouble, line);
+        let began = Instant::now();
+        printer.finish(SECOND / 100);
+        assert!(began.elapsed() < 5 * SECOND);
+    }
+
+    #[test]
+    fn the_rest_is_told_when_the_minute_is_over_though_nothing_happens_then() {
+        let (full, reads) = mpsc::sync_channel(0);
+        let pipe = Pipe(full, Arc::default());
+        let printer = Printer::new(pipe.clone(), SECOND).unwrap();
+        for host in 0..=LINES as u32 {
+            let (trouble, line) = other_secret(host).unwrap();
+            printer.say(trouble, line);
+        }
+        let text = || String::from_utf8(pipe.1.lock().unwrap().clone()).unwrap();
+        while !text().contains("and 1 more, ") {
+            reads.recv_timeout(10 * SECOND).unwrap();
+        }
     }
 }
