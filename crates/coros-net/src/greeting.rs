@@ -43,9 +43,10 @@ pub(crate) fn spawn_dial(peer: Arc<Peer>) {
     node.tasks.spawn_on(dialling, &node.runtime);
 }
 
-/// Dials a peer whose link has broken. The dial has been announced to the peer.
-pub(crate) async fn dial_again(peer: &Arc<Peer>, limit: Duration) -> Ticket {
+/// Dials a peer to mend the break of this number. The dial has been announced to the peer.
+pub(crate) async fn dial_again(peer: &Arc<Peer>, number: u64, limit: Duration) -> Ticket {
     let mut dial = Dial::new(Arc::clone(peer));
+    dial.mends = Some(number);
     dial.run(limit).await;
     dial.ticket
 }
@@ -129,6 +130,8 @@ async fn limited<T>(
 struct Dial {
     peer: Arc<Peer>,
     ticket: Ticket,
+    /// The break that it is to mend.
+    mends: Option<u64>,
     /// The session that it has greeted for.
     greeted: Option<u64>,
     reason: String,
@@ -141,6 +144,7 @@ impl Dial {
         Dial {
             ticket: peer.node().ticket(),
             peer,
+            mends: None,
             greeted: None,
             reason: "this node has stopped".into(),
             failure: Failure::None,
@@ -301,7 +305,7 @@ async fn greet(
     let (peer, ticket) = (Arc::clone(&dial.peer), dial.ticket);
     let node = Arc::clone(peer.node());
     let failed = |why| ConnectError::Handshake { endpoint, why };
-    let hello = match peer.greet(ticket).await {
+    let hello = match peer.greet(ticket, dial.mends).await {
         Greeting::Go(hello, session) => {
             dial.greeted = Some(session);
             hello

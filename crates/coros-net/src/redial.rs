@@ -32,7 +32,6 @@ pub(crate) fn spawn(peer: Arc<Peer>, number: u64) {
         while let Some(until) = peer.away_until(number) {
             tokio::select! {
                 biased;
-                () = peer.mended(number) => return,
                 () = tokio::time::sleep_until(until.into()) => peer.away_timeout(number),
                 () = dial(&peer, number) => {}
             }
@@ -41,16 +40,22 @@ pub(crate) fn spawn(peer: Arc<Peer>, number: u64) {
     node.tasks.spawn_on(mending, &node.runtime);
 }
 
-/// Dials as long as it is of use; waits for ever for a peer that can only dial itself.
+/// Dials as long as it is of use; waits for a peer that can only dial itself. An attempt is not broken off
+/// when that is over: the peer may have a link by it already, and is to hear why that ends.
 async fn dial(peer: &Arc<Peer>, number: u64) {
     if peer.location().endpoint.is_none() {
-        return std::future::pending().await;
+        return peer.mended(number).await;
     }
     let limit = ATTEMPT.min(peer.node().config.handshake);
     let mut pause = FIRST;
     while peer.redial_begins(number) {
-        let ticket = greeting::dial_again(peer, limit).await;
-        tokio::time::sleep(pause.mul_f64(jitter(peer.node().location.node, ticket))).await;
+        let ticket = greeting::dial_again(peer, number, limit).await;
+        let pausing = pause.mul_f64(jitter(peer.node().location.node, ticket));
+        tokio::select! {
+            biased;
+            () = peer.mended(number) => return,
+            () = tokio::time::sleep(pausing) => {}
+        }
         pause = LONGEST.min(pause * 2);
     }
 }

@@ -294,7 +294,7 @@ impl<D, W> Session<D, W> {
     /// Takes note of an event.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         if !self.is_open() {
-            if matches!(input, Input::Lost(_) | Input::Gone(_) | Input::Forgotten) {
+            if matches!(input, Input::Lost(_) | Input::Gone(_)) {
                 self.phase = Phase::Ended;
                 self.outbox = Outbox::new(0);
             }

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{collector, events, next, sent};
-use coros_core::SendError;
+use coros_core::{Address, SendError};
 use coros_net::sim::SimNetwork;
 use coros_net::{Node, PeerEvent};
 use tokio::sync::mpsc;
@@ -121,6 +121,94 @@ async fn a_member_whose_session_is_ended_while_its_link_is_made_is_lost_by_nobod
         for node in &nodes {
             node.close().await;
         }
+    }
+}
+
+/// Two that are no members.
+async fn strangers(network: &SimNetwork) -> [Node; 2] {
+    network.latency(LATENCY..=LATENCY);
+    let build = async |name| {
+        let builder = network.host(name).builder().member(false);
+        let node = builder.idle(Duration::from_secs(3)).build();
+        node.await.expect("it starts")
+    };
+    [build("desk").await, build("farm").await]
+}
+
+/// At each moment while a link is made again.
+#[tokio::test(start_paused = true)]
+async fn a_dormant_session_that_is_ended_as_soon_as_it_is_used_ends_on_both_sides() {
+    for wait in 0..100 {
+        let network = SimNetwork::new(wait);
+        let [desk, farm] = &strangers(&network).await;
+        let (address, mut received) = collector::<u32>();
+        let remote = sent(farm, desk, &address);
+        remote.deliver(1).await.expect("it is there");
+        // Of this one only the session has an address.
+        let (only, mut over) = collector::<u32>();
+        let (keeper, mut kept) = collector::<Address<u32>>();
+        let keeper = sent(desk, farm, &keeper);
+        keeper.deliver(only).await.expect("it is there");
+        let held = next(&mut kept).await;
+        held.deliver(1).await.expect("it is there");
+        assert_eq!(next(&mut over).await, 1);
+        drop(keeper);
+        until_dormant([desk, farm]).await;
+        let mut told = [told(desk).await, told(farm).await];
+        remote.send(2).expect("there is room");
+        sleep(Duration::from_millis(wait)).await;
+        assert!(desk.close_peer(&farm.location().node), "{wait} ms");
+        while remote.deliver(3).await.is_err() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        while next(&mut received).await != 3 {}
+        assert_eq!(common::soon(over.recv()).await, None, "{wait} ms");
+        for told in &mut told {
+            let told = so_far(told);
+            let is_lost = told.iter().any(|it| matches!(it, PeerEvent::Lost(..)));
+            assert!(!is_lost, "{wait} ms: {told:?}");
+        }
+    }
+}
+
+/// The dial for a session goes on for a while after that has ended: its greeting is slow at some moment.
+#[tokio::test(start_paused = true)]
+async fn the_next_session_does_not_fail_with_the_dial_for_the_one_before() {
+    let mut dialled = 0;
+    for wait in 0..100 {
+        let network = SimNetwork::new(wait);
+        let [desk, farm] = &strangers(&network).await;
+        let (address, mut received) = collector::<u32>();
+        let remote = sent(farm, desk, &address);
+        remote.send(1).expect("there is room");
+        sleep(Duration::from_millis(wait)).await;
+        network.latency(LATENCY * 20..=LATENCY * 20);
+        sleep(Duration::from_millis(2)).await;
+        network.latency(LATENCY..=LATENCY);
+        if desk.links().contains(&farm.location()) {
+            break;
+        }
+        dialled += 1;
+        assert!(desk.close_peer(&farm.location().node), "{wait} ms");
+        let delivered = common::soon(remote.deliver(2)).await;
+        assert!(delivered.is_ok(), "{wait} ms: {delivered:?}");
+        assert_eq!(next(&mut received).await, 2, "{wait} ms");
+    }
+    assert!(dialled > 10, "{dialled} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_have_left_for_a_node_that_closes_members_or_not() {
+    let network = SimNetwork::new(1);
+    let nodes = members(&network, 2, Duration::from_secs(1)).await;
+    let [desk, farm] = &nodes[..] else {
+        panic!("two")
+    };
+    let mut told = [told(desk).await, told(farm).await];
+    desk.close().await;
+    let left = [farm, desk].map(|node| PeerEvent::Left(node.location()));
+    for (told, left) in told.iter_mut().zip(left) {
+        assert_eq!(next(told).await, left);
     }
 }
 

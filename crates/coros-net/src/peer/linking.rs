@@ -72,8 +72,8 @@ impl Peer {
         away
     }
 
-    /// The dial has shaken hands.
-    pub(crate) async fn greet(&self, ticket: Ticket) -> Greeting {
+    /// The dial has shaken hands. If it is to mend a break, it is of use as long as that is not mended.
+    pub(crate) async fn greet(&self, ticket: Ticket, mends: Option<u64>) -> Greeting {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -82,6 +82,9 @@ impl Peer {
             }
             {
                 let mut state = self.lock();
+                if mends.is_some_and(|number| !state.is_away(number)) {
+                    return Greeting::Stop;
+                }
                 if !state.must_wait() {
                     return match state.rendezvous.greet(ticket) {
                         Greet::Go => Greeting::Go(state.hello(&self.node), state.number),
@@ -459,5 +462,57 @@ mod tests {
             matches!(facts[..], [Fact::Left(_), Fact::Linked(_)]),
             "{facts:?}"
         );
+    }
+
+    /// A peer without a link, for which a dial has greeted that is under way when its session ends; the
+    /// dial and that session. Another has begun, and so has a dial for it, if somebody wants it.
+    async fn ended_while_dialled(wanted: bool) -> ([crate::Node; 2], Arc<Peer>, Ticket, u64) {
+        let (nodes, peer, _) = linked().await;
+        peer.close();
+        while peer.has_session() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        peer.dial_begins();
+        let ticket = nodes[0].inner().ticket();
+        let Greeting::Go(_, session) = peer.greet(ticket, None).await else {
+            panic!("nobody else does");
+        };
+        peer.close();
+        if wanted {
+            peer.dial_begins();
+        }
+        (nodes, peer, ticket, session)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_waits_for_the_dial_of_the_one_before_is_dialled_for() {
+        let (nodes, peer, dial, session) = ended_while_dialled(true).await;
+        let other = nodes[0].inner().ticket();
+        assert!(matches!(peer.greet(other, None).await, Greeting::Wait));
+        let over = |dial| peer.dial_over(dial, Some(session), "it is over", Failure::None);
+        assert!(over(dial));
+        let next = nodes[0].inner().ticket();
+        let Greeting::Go(_, session) = peer.greet(next, None).await else {
+            panic!("it may greet");
+        };
+        // That one is to blame for what becomes of its own.
+        assert!(!peer.dial_over(next, Some(session), "nobody is there", Failure::None));
+        assert!(!peer.has_session() && !peer.settled().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_is_dialled_for_is_not_harmed_by_the_dial_of_the_one_before() {
+        let (nodes, peer, dial, session) = ended_while_dialled(true).await;
+        assert!(!peer.dial_over(dial, Some(session), "it is over", Failure::None));
+        assert!(peer.has_session());
+        let other = nodes[0].inner().ticket();
+        assert!(matches!(peer.greet(other, None).await, Greeting::Go(..)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_dialled_for_a_session_that_has_ended() {
+        let (_nodes, peer, dial, session) = ended_while_dialled(false).await;
+        assert!(!peer.dial_over(dial, Some(session), "it is over", Failure::None));
+        assert!(!peer.has_session() && !peer.settled().await);
     }
 }
