@@ -177,10 +177,17 @@ async fn the_next_session_does_not_fail_with_the_dial_for_the_one_before() {
     let mut dialled = 0;
     for wait in 0..100 {
         let network = SimNetwork::new(wait);
-        let [desk, farm] = &strangers(&network).await;
+        let nodes = members(&network, 2, Duration::from_secs(1)).await;
+        let [desk, farm] = &nodes[..] else {
+            panic!("two")
+        };
         let (address, mut received) = collector::<u32>();
         let remote = sent(farm, desk, &address);
-        remote.send(1).expect("there is room");
+        let mut told = [told(desk).await, told(farm).await];
+        assert!(desk.close_peer(&farm.location().node));
+        while remote.send(1).is_err() {
+            sleep(Duration::from_millis(1)).await;
+        }
         sleep(Duration::from_millis(wait)).await;
         network.latency(LATENCY * 20..=LATENCY * 20);
         sleep(Duration::from_millis(2)).await;
@@ -192,9 +199,37 @@ async fn the_next_session_does_not_fail_with_the_dial_for_the_one_before() {
         assert!(desk.close_peer(&farm.location().node), "{wait} ms");
         let delivered = common::soon(remote.deliver(2)).await;
         assert!(delivered.is_ok(), "{wait} ms: {delivered:?}");
-        assert_eq!(next(&mut received).await, 2, "{wait} ms");
+        while next(&mut received).await != 2 {}
+        sleep(LATENCY * 10).await;
+        for told in &mut told {
+            assert_eq!(so_far(told), [], "{wait} ms");
+        }
+        for node in &nodes {
+            node.close().await;
+        }
     }
     assert!(dialled > 10, "{dialled} ms");
+}
+
+/// At each moment while a link is made again.
+#[tokio::test(start_paused = true)]
+async fn nobody_goes_on_to_dial_for_a_dormant_session_that_is_ended() {
+    for wait in 0..100 {
+        let network = SimNetwork::new(wait);
+        let [desk, farm] = &strangers(&network).await;
+        let (address, _received) = collector::<u32>();
+        let remote = sent(farm, desk, &address);
+        remote.deliver(1).await.expect("it is there");
+        until_dormant([desk, farm]).await;
+        let mut told = told(desk).await;
+        remote.send(2).expect("there is room");
+        sleep(Duration::from_millis(wait)).await;
+        assert!(desk.close_peer(&farm.location().node), "{wait} ms");
+        sleep(Duration::from_secs(2)).await;
+        let left = PeerEvent::Left(farm.location());
+        assert_eq!(so_far(&mut told), [left], "{wait} ms");
+        assert_eq!(desk.links(), [], "{wait} ms");
+    }
 }
 
 #[tokio::test(start_paused = true)]
