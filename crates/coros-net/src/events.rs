@@ -28,7 +28,7 @@ pub enum PeerEvent {
     /// The peer is known for the first time: there is a link to it, or others have told of it.
     Joined(Location),
     /// One of the two has said goodbye: the peer has shut down, or this node has. Or one of them has ended the
-    /// session, and the peer is no member.
+    /// session with a peer that is there, and is no member.
     Left(Location),
     /// No sign of life from the peer, or the link to it broke; and why.
     Lost(Location, Arc<str>),

@@ -50,7 +50,12 @@ async fn dial(peer: &Arc<Peer>, number: u64) {
     let mut pause = FIRST;
     while peer.redial_begins(number) {
         let ticket = greeting::dial_again(peer, number, limit).await;
-        tokio::time::sleep(pause.mul_f64(jitter(peer.node().location.node, ticket))).await;
+        let pausing = pause.mul_f64(jitter(peer.node().location.node, ticket));
+        tokio::select! {
+            biased;
+            () = peer.mended(number) => return,
+            () = tokio::time::sleep(pausing) => {}
+        }
         pause = LONGEST.min(pause * 2);
     }
 }

@@ -94,10 +94,11 @@ impl Roster {
             .is_some_and(|known| known.lost.is_none())
     }
 
-    /// The fact that one of the two has ended the session, and both stay.
+    /// The fact that one of the two has ended the session, and both stay. One that is lost stays that:
+    /// perhaps it is just being linked again.
     pub(crate) fn closed(&self, peer: Location) -> Fact {
         match self.known.get(&peer.node) {
-            Some(known) if known.member => Fact::Idle(peer.node),
+            Some(known) if known.member || known.lost.is_some() => Fact::Idle(peer.node),
             _ => Fact::Left(peer),
         }
     }
@@ -256,6 +257,8 @@ mod tests {
         assert_eq!(closed(&[Up(p()), Linked(p())]), None);
         assert_eq!(closed(&[Up(p()), Linked(p()), Gone(p())]), left);
         assert_eq!(closed(&[Up(p()), Linked(p()), Down(p(), why())]), left);
+        // One that is lost is not there: if it is linked next it has returned.
+        assert_eq!(closed(&[Linked(p()), Broke(p(), why())]), None);
         // A goodbye is told once, by whoever hears it first.
         assert_eq!(
             told([Up(p()), Linked(p()), Gone(p()), Left(p()), Gone(p())]),
