@@ -21,7 +21,7 @@ pub(crate) fn packet(bytes: &[u8]) -> bool {
 
 /// Packets that a peer may send.
 pub(crate) fn seeds(from: Location, to: Location) -> Vec<Vec<u8>> {
-    let id = |location| Id { location, life: 3 };
+    let id = |location| Id { location, life: 2 };
     let (from, to) = (id(from), id(to));
     let updates = vec![
         Member::new(from.clone(), 7, State::Suspect),

@@ -8,7 +8,7 @@
 
 use coros_core::is_readable;
 use coros_core::remote::{Location, NodeId};
-use foca::{Header, Member, Message, ProbeNumber};
+use foca::{Header, Member, Message, ProbeNumber, State};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::MAX_NAME;
@@ -129,6 +129,8 @@ pub(super) enum Malformed {
     Undecodable,
     #[error("it names a node with a name or an endpoint that none can have")]
     Implausible,
+    #[error("it tells of a node that has left and is there")]
+    Undead,
 }
 
 impl Packet {
@@ -198,6 +200,11 @@ impl Packet {
         if !packet.named().all(Id::is_plausible) {
             return Err(Malformed::Implausible);
         }
+        let is_there = |update: &&Member<Id>| update.state() != State::Down;
+        let mut there = packet.updates.iter().filter(is_there);
+        if there.any(|update| update.id().has_left()) {
+            return Err(Malformed::Undead);
+        }
         Ok(packet)
     }
 
@@ -243,7 +250,6 @@ fn third(message: &Message<Id>) -> Option<&Id> {
 
 #[cfg(test)]
 mod tests {
-    use foca::State;
     use proptest::prelude::*;
 
     use super::*;
@@ -254,7 +260,7 @@ mod tests {
             name: name.into(),
             endpoint: Some(([10, 0, 0, 1], 7).into()),
         };
-        Id { location, life: 3 }
+        Id { location, life: 2 }
     }
 
     fn packet() -> Packet {
@@ -276,6 +282,20 @@ mod tests {
         assert_eq!(Packet::parse(&packet.encode()).as_ref(), Ok(&packet));
         let undead = Packet::turn_undead(id(1, "desk"), id(2, "farm"));
         assert_eq!(Packet::parse(&undead.encode()), Ok(undead));
+    }
+
+    #[test]
+    fn nobody_has_left_and_is_there() {
+        let mut packet = packet();
+        for (state, read) in [
+            (State::Alive, false),
+            (State::Suspect, false),
+            (State::Down, true),
+        ] {
+            packet.updates = vec![Member::new(id(3, "barn").left(), 0, state)];
+            let is_read = Packet::parse(&packet.encode()) != Err(Malformed::Undead);
+            assert_eq!(is_read, read, "{state:?}");
+        }
     }
 
     #[test]

@@ -182,7 +182,7 @@ fn who_is_taken_for_down_goes_on_under_another_life() {
     one.hear(2, vec![Member::down(id(1, 2))]);
     assert_eq!(one.life(), 2, "once a period");
     one.pass(SECOND);
-    let outputs = one.hear(2, vec![Member::alive(id(1, 21))]);
+    let outputs = one.hear(2, vec![Member::alive(id(1, 20))]);
     assert_eq!(one.life(), 22, "an invention is outbid");
     assert!(One::sent(&outputs).iter().any(|(to, _)| *to == 2));
     for lives in [88, 154] {
