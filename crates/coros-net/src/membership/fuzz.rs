@@ -1,7 +1,7 @@
 //! What of membership a peer's bytes reach, for fuzzing.
 
 use coros_core::remote::Location;
-use foca::{Member, State};
+use foca::{Member, Message, State};
 
 use super::packet::{Id, Packet};
 
@@ -27,9 +27,8 @@ pub(crate) fn seeds(from: Location, to: Location) -> Vec<Vec<u8>> {
         Member::new(from.clone(), 7, State::Suspect),
         Member::down(to.clone()),
     ];
-    let packets = [
-        Packet::gossip(from.clone(), to.clone(), updates),
-        Packet::turn_undead(from, to),
-    ];
+    let mut undead = Packet::gossip(from.clone(), to.clone(), Vec::new());
+    undead.header.message = Message::TurnUndead;
+    let packets = [Packet::gossip(from, to, updates), undead];
     packets.iter().map(Packet::encode).collect()
 }

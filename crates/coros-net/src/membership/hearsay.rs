@@ -3,14 +3,16 @@
 use std::time::Instant;
 
 use coros_core::remote::NodeId;
-use foca::{Incarnation, Member, Message, State};
+use foca::{Incarnation, Member, Message, State, Timer};
 
 use super::Membership;
+use super::effects::Effects;
+use super::news::KEPT;
 use super::packet::{self, Id, Packet};
 use super::signs::Doubt;
 
-/// So often in a period others are believed that a member has another life.
-const RISES: u8 = 4;
+/// After that there is one incarnation more, under which nobody can contradict.
+const LAST: Incarnation = Incarnation::MAX - 1;
 
 impl Membership {
     pub(super) fn notice(&mut self, now: Instant, from: NodeId, payload: &[u8]) {
@@ -27,29 +29,36 @@ impl Membership {
             tracing::debug!(%from, "a membership packet from or for somebody else");
             return;
         }
-        // A peer may know this node by an earlier life, and is answered all the same; but that it
-        // takes that one for down is no news.
-        let outdated = header.dst.life != self.foca.identity().life;
-        if header.message == Message::TurnUndead && (outdated || !self.may_renew(now)) {
-            return;
-        }
-        if let Some((_, past)) = self.past.get(&from)
-            && past.life > header.src.life
-        {
-            // It does not know what others have told of it, and cannot contradict that.
-            let past = Member::down(past.clone());
-            return self.gossip(packet.header.src, vec![past]);
-        }
+        // A peer may know this node by another life, and is answered all the same.
+        let own_life = self.foca.identity().life;
+        let outdated = header.dst.life != own_life;
+        let known = self.is_known(from);
         let room = self.room();
-        if room == 0 && !self.is_known(from) {
+        if room == 0 && !known {
             tracing::debug!(%from, "there are as many members as this node remembers");
             return;
         }
+        if !self.own_word(&header.src) {
+            return;
+        }
+        let undead = header.message == Message::TurnUndead;
+        if undead {
+            // Foca would take another life at once.
+            packet.header.message = Message::Gossip;
+            if !outdated {
+                self.outbid = self.outbid.max(Some(own_life));
+            }
+        }
         let newcomer = self.members.is_empty();
         // The sender may be new, too.
-        let mut room = room - usize::from(!self.is_known(from));
+        let mut room = room - usize::from(!known);
         let count = packet.updates.len();
         let updates = std::mem::take(&mut packet.updates);
+        let accuses = |update: &Member<Id>| {
+            let id = update.id();
+            id.node() == own && id.life >= own_life && update.state() != State::Alive
+        };
+        let accused = updates.iter().any(accuses);
         let mut refuted = Vec::new();
         for update in updates {
             if !self.counts(now, from, &update, &mut refuted) {
@@ -70,7 +79,7 @@ impl Membership {
         self.contradict(from, refuted);
         let filtered = packet.updates.len() < count;
         packet.header.dst = self.foca.identity().clone();
-        let changed = (filtered || outdated).then(|| packet.encode());
+        let changed = (filtered || outdated || undead).then(|| packet.encode());
         let payload = changed.as_deref().unwrap_or(payload);
         self.with_foca(|foca, effects| foca.handle_data(payload, effects));
         self.signs.seen(now, from);
@@ -91,15 +100,38 @@ impl Membership {
         if matches!(packet.header.message, Message::Ping(_)) {
             self.answer_with_news(packet.header.src.clone());
         }
-        let mut about_own = packet
-            .updates
-            .iter()
-            .filter(|update| update.id().node() == own);
-        let suspected = about_own.any(|update| update.state() != State::Alive);
-        if suspected || outdated && packet.header.message == Message::Gossip {
+        self.renew(now);
+        if accused || outdated && packet.header.message == Message::Gossip {
             // Which says that it is alive, and in which life.
             self.announce(packet.header.src);
         }
+    }
+
+    /// What a launch says itself counts more than what others have said of it: a later life, or that it is down.
+    /// That is forgotten, and the launch hears of it, to outbid it for those who do not hear the launch. Whether
+    /// the packet counts: what comes when the link is over was sent before.
+    fn own_word(&mut self, src: &Id) -> bool {
+        let node = src.node();
+        let past = self.past.get(&node).map(|(_, past)| past);
+        let past = past.filter(|past| past.life >= src.life).cloned();
+        let later = self.members.get(&node).filter(|id| id.life > src.life);
+        let later = later.cloned().map(Member::alive);
+        let Some(said) = past.map(Member::down).or(later) else {
+            return true;
+        };
+        if !self.linked.contains_key(&node) {
+            return false;
+        }
+        // Foca forgets only those that are down, and of all this nothing is news.
+        let id = said.id().clone();
+        let (down, forget) = (Member::down(id.clone()), Timer::RemoveDown(id));
+        self.with_foca(|foca, _| {
+            let mut nothing = Effects::default();
+            foca.apply_many(std::iter::once(down), false, &mut nothing)?;
+            foca.handle_timer(forget, &mut nothing)
+        });
+        self.gossip(src.clone(), vec![said]);
+        true
     }
 
     /// Whether an update is to reach foca. What is known better goes to `refuted`.
@@ -110,29 +142,24 @@ impl Membership {
         update: &Member<Id>,
         refuted: &mut Vec<Member<Id>>,
     ) -> bool {
-        let (id, own) = (update.id(), self.foca.identity());
+        let id = update.id();
         let node = id.node();
-        if node == own.node() {
-            // Of an earlier life nothing matters any more. A later one is somebody's invention, and
-            // has to be outbid, or nobody would listen to this node.
-            if id.life > own.life {
-                self.outbid(now, id.life);
-                return false;
-            }
-            let concerns = id.life == own.life;
-            return concerns && (update.state() != State::Down || self.may_renew(now));
+        if node == self.foca.identity().node() {
+            return self.concerns(update);
         }
         if node == from {
             return true;
         }
-        let known = self.members.get(&node).map(|id| id.life);
-        let past = self.past.get(&node).map(|(_, id)| id.life);
-        let last = known.or(past);
-        if !id.can_follow(last)
-            || last.is_some_and(|last| id.life > last) && !self.may_rise(now, node)
+        let down = update.state() == State::Down;
+        if let Some((_, past)) = self.past.get(&node)
+            && past.life > id.life
+            && !down
         {
+            // Whoever has a link with it tells it.
+            refuted.push(Member::down(past.clone()));
             return false;
         }
+        let known = self.members.get(&node).map(|id| id.life);
         if update.state() == State::Suspect {
             match self.signs.doubt(update, from) {
                 Some(Doubt::Refuted(as_alive)) => {
@@ -147,26 +174,58 @@ impl Membership {
             }
         }
         let Some(link) = self.linked.get_mut(&node) else {
-            return true;
+            return self.may_follow(now, update);
         };
+        // It speaks for itself, also as one that is no member, or none yet; and hears what others say.
         let Some(known) = known else {
-            // A peer that is no member, or none yet, speaks for itself.
             return false;
         };
-        if update.state() == State::Down && id.life >= known {
-            link.leaving = id.has_left();
-            if link.told != Some(id.life) {
-                link.told = Some(id.life);
-                if id.has_left() {
-                    self.gossip(id.clone(), vec![update.clone()]);
-                } else {
-                    let own = self.foca.identity().clone();
-                    self.tell(&Packet::turn_undead(own, id.clone()));
-                }
+        if down && id.life >= known {
+            link.leaving |= id.has_left();
+            let told = Some((known, id.life));
+            if std::mem::replace(&mut link.told, told) != told {
+                self.gossip(id.clone(), vec![update.clone()]);
             }
             return false;
         }
         id.life == known
+    }
+
+    /// Whether what is said of this node itself is to reach foca. Of an earlier life nothing matters any more;
+    /// what cannot be contradicted in this one has to be outbid, or others would not listen to this node, as
+    /// has a later one, which is somebody's invention.
+    fn concerns(&mut self, update: &Member<Id>) -> bool {
+        let (life, own) = (update.id().life, self.foca.identity().life);
+        let last = match update.state() {
+            State::Alive => false,
+            State::Suspect => update.incarnation() >= LAST,
+            State::Down => true,
+        };
+        if life > own || life == own && last {
+            self.outbid = self.outbid.max(Some(life));
+            return false;
+        }
+        life == own
+    }
+
+    /// Whether others are believed what they say of a member that there is no link with.
+    fn may_follow(&mut self, now: Instant, update: &Member<Id>) -> bool {
+        let (life, node) = (update.id().life, update.id().node());
+        let down = update.state() == State::Down;
+        let past = self.past.get(&node).map(|(_, id)| id);
+        let Some(last) = self.members.get(&node).or(past).map(|id| id.life) else {
+            return life < if down { packet::JUMP } else { packet::FIRST };
+        };
+        if life <= last | 1 {
+            return true;
+        }
+        if now >= self.rises_until {
+            self.rises.clear();
+            self.rises_until = now + self.settings.period;
+        }
+        let most = self.rises.entry(node);
+        let most = *most.or_insert(last.saturating_add(packet::MISSED));
+        life <= most && !(down && life >= last.saturating_add(packet::JUMP))
     }
 
     /// Asks the suspect, or others.
@@ -187,7 +246,8 @@ impl Membership {
         }
     }
 
-    fn contradict(&mut self, doubter: NodeId, refuted: Vec<Member<Id>>) {
+    fn contradict(&mut self, doubter: NodeId, mut refuted: Vec<Member<Id>>) {
+        refuted.truncate(KEPT);
         if let Some(to) = self.members.get(&doubter).cloned()
             && !refuted.is_empty()
         {
@@ -195,39 +255,24 @@ impl Membership {
         }
     }
 
-    /// Goes on under a life that outbids one that somebody has made up, if that is not too far ahead;
-    /// else towards it, as others only believe so much.
-    fn outbid(&mut self, now: Instant, life: u32) {
+    /// Goes on under a life that outbids what others say of this node, or towards that if it is far ahead,
+    /// as others only believe so much: once a period, whoever says what.
+    pub(super) fn renew(&mut self, now: Instant) {
+        // (Probing begins anew with each life, so a timeout comes when the period is over.)
+        if self.renew_at > now {
+            return;
+        }
+        let Some(life) = self.outbid.take() else {
+            return;
+        };
         let own = self.foca.identity();
-        let life = life.min(own.life.saturating_add(u32::from(RISES) * packet::MISSED));
+        let life = life.min(own.life.saturating_add(packet::JUMP - 1));
         let location = own.location.clone();
-        if let Some(id) = (Id { location, life }).next()
-            && self.may_renew(now)
-        {
+        if let Some(id) = (Id { location, life }).next() {
+            self.renew_at = now + self.settings.period;
             self.with_foca(|foca, effects| foca.change_identity(id, effects));
             self.tell_own_life();
         }
-    }
-
-    /// Whether this node may go on under another life, as it then does: once a period, whoever says what.
-    fn may_renew(&mut self, now: Instant) -> bool {
-        let may = self.renew_at.is_none_or(|at| at <= now);
-        if may {
-            self.renew_at = Some(now + self.settings.period);
-        }
-        may
-    }
-
-    /// Whether others are believed that a member has another life, which may be so more often than it happens,
-    /// and not so often that the member could not outbid what is made up.
-    fn may_rise(&mut self, now: Instant, node: NodeId) -> bool {
-        if now >= self.rises_until {
-            self.rises.clear();
-            self.rises_until = now + self.settings.period;
-        }
-        let rises = self.rises.entry(node).or_default();
-        *rises = rises.saturating_add(1);
-        *rises <= RISES
     }
 
     fn is_known(&self, node: NodeId) -> bool {

@@ -42,11 +42,22 @@
 //! # Whom it believes
 //!
 //! Members prove who they are, and speak for themselves: a packet counts only when it comes from the
-//! launch that it names as its sender. What they say of others is hearsay that members are trusted
-//! with, within bounds: nobody can speak for this node or against a peer that it has a link with,
-//! names, endpoints and sizes are checked, and the number of members is [limited](Settings::limit). A
-//! member that lies can have another one counted as down, or as one that has left, for as long as it takes to
-//! contradict; and one that is dead counted as alive, for as long as it lies.
+//! launch that it names as its sender.
+//!
+//! - **What a launch says itself counts more than all that others say of it.** Whoever is heard over a link is
+//!   there, in the life that it speaks in, whatever was said of it before; and it hears what that was.
+//! - **What members say of others is hearsay**, which they are trusted with, within bounds. Nobody can speak for this
+//!   node or against a peer that it has a link with; names, endpoints and sizes are checked; the number of
+//!   members is [limited](Settings::limit); and a life goes up only so far that the launch can outbid what is
+//!   made up.
+//! - **Whoever hears that it is taken for down contradicts**, by going on under another life: once a period,
+//!   whatever is said how often.
+//!
+//! So a member that lies can have another one counted as down, or as one that has left, by those who do not hear
+//! from it, until it has heard of that and contradicted. That takes some periods for each in which the liar
+//! went on; only a newcomer that has not heard of a member yet, and that cannot be dialled by it, can be told
+//! of a life that it does not reach within the [ten minutes](REMEMBERED). And a member that lies can have one that is
+//! dead counted as alive, for as long as it lies.
 //!
 //! Sans-io: [`Membership`] takes inputs with the time, and says what to send and what has changed.
 //! `shell` is the task around it.
@@ -148,9 +159,12 @@ pub(crate) struct Membership {
     linked: BTreeMap<NodeId, Linked>,
     signs: Signs,
     /// When this node may go on under another life.
-    renew_at: Option<Instant>,
-    /// How often others have told of another life of a member, until then.
-    rises: BTreeMap<NodeId, u8>,
+    renew_at: Instant,
+    /// The greatest life in which others take this node for down, or of which they have told, if it has not
+    /// gone on since.
+    outbid: Option<u32>,
+    /// The greatest life of a member that others are believed, until then.
+    rises: BTreeMap<NodeId, u32>,
     rises_until: Instant,
     /// What is new here, to be passed on, and when.
     news: News,
@@ -168,8 +182,8 @@ enum Due {
 
 #[derive(Debug)]
 struct Linked {
-    /// The last life of which it has been told that others take it for down.
-    told: Option<u32>,
+    /// In which life it was last told that others take it for down, and for down in which.
+    told: Option<(u32, u32)>,
     /// Others say that it has left.
     leaving: bool,
     heard: Heard,
@@ -206,7 +220,8 @@ impl Membership {
             past: BTreeMap::new(),
             linked: BTreeMap::new(),
             signs: Signs::default(),
-            renew_at: None,
+            renew_at: now,
+            outbid: None,
             rises: BTreeMap::new(),
             rises_until: now,
             news: News::default(),
@@ -318,13 +333,18 @@ impl Membership {
 
     fn timeout(&mut self, now: Instant) {
         self.forgive_standstill(now);
+        self.renew(now);
         while let Some(entry) = self.timers.first_entry()
             && entry.key().0 <= now
         {
             match entry.remove() {
-                // Whoever has a link is alive.
-                Due::Foca(Timer::ChangeSuspectToDown { member_id, .. })
-                    if self.linked.contains_key(&member_id.node()) => {}
+                // Whoever has a link is alive, and whoever has spoken since, in whatever life.
+                Due::Foca(Timer::ChangeSuspectToDown {
+                    member_id,
+                    incarnation,
+                    ..
+                }) if self.linked.contains_key(&member_id.node())
+                    || !self.suspects(&member_id, incarnation) => {}
                 Due::Foca(timer) => {
                     self.with_foca(|foca, effects| foca.handle_timer(timer, effects));
                     self.settle(now);
@@ -462,10 +482,15 @@ impl Membership {
 
     /// A suspect that hears of it can contradict.
     fn remind(&mut self, id: Id, incarnation: Incarnation) {
-        let suspect = Member::new(id.clone(), incarnation, State::Suspect);
-        if self.foca.iter_members().any(|member| *member == suspect) {
+        if self.suspects(&id, incarnation) {
+            let suspect = Member::new(id.clone(), incarnation, State::Suspect);
             self.gossip(id, vec![suspect]);
         }
+    }
+
+    fn suspects(&self, id: &Id, incarnation: Incarnation) -> bool {
+        let suspect = Member::new(id.clone(), incarnation, State::Suspect);
+        self.foca.iter_members().any(|member| *member == suspect)
     }
 
     /// Takes note of what foca has noticed.
@@ -476,7 +501,6 @@ impl Membership {
                 OwnedNotification::MemberUp(id) => self.up(now, id),
                 OwnedNotification::MemberDown(id) => self.down(&id),
                 OwnedNotification::Rename(_, id) => self.renamed(id),
-                OwnedNotification::Rejoin(_) => self.tell_own_life(),
                 _ => {}
             }
         }
@@ -490,9 +514,12 @@ impl Membership {
     fn up(&mut self, now: Instant, id: Id) {
         self.signs.up(now, &id);
         self.past.remove(&id.node());
-        self.outputs.push_back(Output::Up(id.location.clone()));
         self.news.push(Member::alive(id.clone()));
-        self.members.insert(id.node(), id);
+        // (It may be one of which others had made up a later life.)
+        let location = id.location.clone();
+        if self.members.insert(id.node(), id).is_none() {
+            self.outputs.push_back(Output::Up(location));
+        }
     }
 
     fn down(&mut self, id: &Id) {

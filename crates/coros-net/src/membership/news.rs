@@ -12,7 +12,7 @@ use super::packet::{Id, Packet};
 use super::{Membership, TOLD};
 
 /// So many of the last news are kept; as many go into one packet, far below [`MAX_PACKET`](super::packet::MAX_PACKET).
-const KEPT: usize = 64;
+pub(super) const KEPT: usize = 64;
 
 /// The last news, in order.
 #[derive(Debug, Default)]

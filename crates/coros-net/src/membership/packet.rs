@@ -20,17 +20,21 @@ pub(super) const MAX_PACKET: usize = 48 << 10;
 /// answers that is alive.)
 pub(super) const QUESTION: ProbeNumber = ProbeNumber::MAX;
 
-/// By so much a life may go up that others tell of: a launch goes on under its next one no more often than
-/// once a period, so nobody has missed many who has not missed the launch.
-pub(super) const MISSED: u32 = 16;
-/// That of a launch which nobody here has heard of.
-const FIRST: u32 = 1 << 20;
+/// By so much a life goes up at most when a launch outbids what others say of it. That it is down is believed
+/// in no life that it would not outbid by that.
+pub(super) const JUMP: u32 = 16;
+/// By so much the life that others tell of goes up at most in a period: a launch goes on no more often than
+/// that, so nobody has missed many who has not missed the launch.
+pub(super) const MISSED: u32 = 4 * JUMP;
+/// Lives that others tell of a launch that has not been heard of are below that.
+pub(super) const FIRST: u32 = 1 << 20;
 
 /// A member as others speak of it.
 ///
-/// To be down is final in SWIM. A launch that was taken for down, and lives, goes on under its next
-/// life, which outbids what is said of the one before. Lives are even numbers; an odd one is that of a launch
-/// that has shut down in the life before: if somebody made that up, the next life outbids it as well.
+/// To be down is final in SWIM, where others tell of it: those who hear the launch itself know better. One that
+/// was taken for down, and lives, goes on under its next life, which outbids what is said of the one before.
+/// Lives are even numbers; an odd one is that of a launch that has shut down in the life before: if somebody
+/// made that up, the next life outbids it as well.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Id {
     pub(super) location: Location,
@@ -66,11 +70,6 @@ impl Id {
         let life = (self.life | 1).checked_add(1)?;
         let location = self.location.clone();
         Some(Id { location, life })
-    }
-
-    /// Whether this can follow what is known, if others tell of it.
-    pub(super) fn can_follow(&self, known: Option<u32>) -> bool {
-        self.life <= known.map_or(FIRST, |known| known.saturating_add(MISSED))
     }
 
     /// Whether a node could be called so, and dialled there.
@@ -144,13 +143,6 @@ impl Packet {
             message: Message::Gossip,
         };
         Packet { header, updates }
-    }
-
-    /// Tells a peer that others take it for down.
-    pub(super) fn turn_undead(from: Id, to: Id) -> Self {
-        let mut packet = Packet::gossip(from, to, Vec::new());
-        packet.header.message = Message::TurnUndead;
-        packet
     }
 
     /// Asks a peer what is new.
@@ -280,8 +272,9 @@ mod tests {
             probe_number: 3,
         };
         assert_eq!(Packet::parse(&packet.encode()).as_ref(), Ok(&packet));
-        let undead = Packet::turn_undead(id(1, "desk"), id(2, "farm"));
-        assert_eq!(Packet::parse(&undead.encode()), Ok(undead));
+        packet.header.message = Message::TurnUndead;
+        packet.updates.clear();
+        assert_eq!(Packet::parse(&packet.encode()).as_ref(), Ok(&packet));
     }
 
     #[test]

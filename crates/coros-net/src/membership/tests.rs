@@ -2,6 +2,7 @@
 
 mod lies;
 mod one;
+mod word;
 
 use foca::Message;
 
@@ -26,6 +27,13 @@ fn place(node: u128) -> Location {
 fn id(node: u128, life: u32) -> Id {
     let location = place(node);
     Id { location, life }
+}
+
+/// Says that a member is taken for down.
+fn turn_undead(from: Id, to: Id) -> Packet {
+    let mut packet = Packet::gossip(from, to, Vec::new());
+    packet.header.message = Message::TurnUndead;
+    packet
 }
 
 #[derive(Debug)]
@@ -280,18 +288,32 @@ impl World {
             .map(|(key, _)| *key)
             .collect();
         for (a, b) in idle {
-            self.links.remove(&(a, b));
-            for (one, other) in [(a, b), (b, a)] {
-                let peer = self.launch(other);
-                self.handle(
-                    one,
-                    Input::Unlinked {
-                        peer,
-                        broken: false,
-                    },
-                );
-            }
+            self.unlink(a, b);
         }
+    }
+
+    fn unlink(&mut self, a: u128, b: u128) {
+        self.links.remove(&(a.min(b), a.max(b)));
+        for (one, other) in [(a, b), (b, a)] {
+            let (peer, broken) = (self.launch(other), false);
+            self.handle(one, Input::Unlinked { peer, broken });
+        }
+    }
+
+    fn own(&self, node: u128) -> Id {
+        self.nodes[&node].foca.identity().clone()
+    }
+
+    /// A member in some life.
+    fn id(&self, node: u128, life: u32) -> Id {
+        let location = self.place(node);
+        Id { location, life }
+    }
+
+    /// One tells another one something, whatever it knows.
+    fn say(&mut self, from: u128, to: u128, updates: Vec<Member<Id>>) {
+        let packet = Packet::gossip(self.own(from), self.own(to), updates);
+        self.send(from, to, packet.encode());
     }
 
     fn arrival(&mut self) {

@@ -8,11 +8,8 @@ const DUPE: u128 = 8;
 
 /// The liar tells the dupe that the victim is down in this life.
 fn say_down(world: &mut World, life: u32) {
-    let location = world.place(VICTIM);
-    let src = world.nodes[&LIAR].foca.identity().clone();
-    let dst = world.nodes[&DUPE].foca.identity().clone();
-    let down = Member::down(Id { location, life });
-    world.send(LIAR, DUPE, Packet::gossip(src, dst, vec![down]).encode());
+    let down = Member::down(world.id(VICTIM, life));
+    world.say(LIAR, DUPE, vec![down]);
 }
 
 /// The liar tells the dupe, who has no link with the victim, that it is down in this life; it may lie again
@@ -20,16 +17,11 @@ fn say_down(world: &mut World, life: u32) {
 fn lie(life: impl Fn(u32) -> u32, again: u32) -> World {
     let mut world = World::of(3, 10);
     world.run(60 * SECOND);
-    world.links.remove(&(VICTIM, DUPE));
-    for (one, other) in [(VICTIM, DUPE), (DUPE, VICTIM)] {
-        let peer = world.launch(other);
-        let broken = false;
-        world.handle(one, Input::Unlinked { peer, broken });
-    }
+    world.unlink(VICTIM, DUPE);
     world.told.clear();
     world.sent = 0;
     for _ in 0..again.max(1) * 20 {
-        let life = life(world.nodes[&VICTIM].foca.identity().life);
+        let life = life(world.own(VICTIM).life);
         say_down(&mut world, life);
         if again == 0 {
             break;
@@ -64,7 +56,7 @@ fn nobody_is_told_of_the_end_of_all_lives() {
         let mut world = lie(|_| last, 0);
         world.run(60 * SECOND);
         assert!(world.told.is_empty(), "not believed");
-        assert_eq!(world.nodes[&VICTIM].foca.identity().life, 0);
+        assert_eq!(world.own(VICTIM).life, 0);
     }
 }
 
@@ -79,7 +71,7 @@ fn whoever_lies_all_the_time_is_outbid_in_the_end() {
     ];
     for life in lies {
         let mut world = lie(life, 20);
-        let lives = world.nodes[&VICTIM].foca.identity().life;
+        let lives = world.own(VICTIM).life;
         assert!(lives < 20 * 70, "{lives}: at its own pace");
         let each = world.sent as f64 / 20.0 / 10.0;
         assert!(each < 40.0, "{each} packets a second from each");

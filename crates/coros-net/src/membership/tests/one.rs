@@ -30,6 +30,27 @@ impl One {
         self.packet(from, &Packet::gossip(id(from, 0), own, updates))
     }
 
+    /// A peer speaks, in this life.
+    fn says(&mut self, from: u128, life: u32) -> Vec<Output> {
+        let own = self.member.foca.identity().clone();
+        self.packet(from, &Packet::gossip(id(from, life), own, Vec::new()))
+    }
+
+    fn unlinked(&mut self, peer: u128, broken: bool) -> Vec<Output> {
+        let peer = NodeId(peer);
+        self.handle(Input::Unlinked { peer, broken })
+    }
+
+    /// What others have said, if that is all that it tells a peer.
+    fn told(outputs: &[Output], peer: u128) -> Vec<Member<Id>> {
+        let told = outputs.iter().filter_map(|output| match output {
+            Output::Tell(to, packet) if to.node.0 == peer => Some(packet),
+            _ => None,
+        });
+        let updates = told.map(|it| Packet::parse(it).expect("it can be read").updates);
+        updates.flatten().collect()
+    }
+
     fn packet(&mut self, from: u128, packet: &Packet) -> Vec<Output> {
         let payload = &packet.encode();
         let from = NodeId(from);
@@ -54,6 +75,11 @@ impl One {
 
     fn members(&self) -> Vec<u128> {
         self.member.members().map(|it| it.node.0).collect()
+    }
+
+    /// How many are, members or not.
+    fn remembered(&self) -> usize {
+        self.member.foca.iter_membership_state().len()
     }
 
     fn life(&self) -> u32 {
@@ -96,11 +122,7 @@ fn nobody_evicts_a_peer_with_a_live_link() {
     let mut one = One::set();
     one.handle(Input::Linked(place(3)));
     let outputs = one.hear(2, vec![Member::down(id(3, 0))]);
-    assert_eq!(
-        One::sent(&outputs),
-        [(3, Message::TurnUndead)],
-        "it is told"
-    );
+    assert_eq!(One::sent(&outputs), [(3, Message::Gossip)], "it is told");
     assert_eq!(one.hear(2, vec![Member::down(id(3, 0))]), [], "once");
     assert_eq!(
         one.hear(2, vec![Member::alive(id(3, 8))]),
@@ -109,27 +131,22 @@ fn nobody_evicts_a_peer_with_a_live_link() {
     );
     assert_eq!(one.members(), [2, 3]);
     // It goes on under its next life, by its own word.
-    let own = one.member.foca.identity().clone();
-    let says = |life| Packet::gossip(id(3, life), own.clone(), Vec::new());
-    one.packet(3, &says(2));
+    one.says(3, 2);
     assert_eq!(one.member.members[&NodeId(3)].life, 2);
     // It is said to have left, and to what is not said by it, it can say something.
     let outputs = one.hear(2, vec![Member::down(id(3, 3))]);
     assert_eq!(One::sent(&outputs), [(3, Message::Gossip)], "it is told");
     assert_eq!(one.hear(2, vec![Member::down(id(3, 3))]), [], "once");
-    one.packet(3, &says(4));
-    let goodbye = || Input::Unlinked {
-        peer: NodeId(3),
-        broken: false,
-    };
-    let outputs = one.handle(goodbye());
+    one.says(3, 4);
+    let outputs = one.unlinked(3, false);
     assert!(!outputs.contains(&Output::Gone(place(3))), "it has not");
     assert_eq!(one.members(), [2, 3]);
     // Unless it says nothing, and says goodbye.
     one.handle(Input::Linked(place(3)));
     one.hear(2, vec![Member::down(id(3, 5))]);
+    one.hear(2, vec![Member::down(id(3, 6))]);
     assert_eq!(one.members(), [2, 3]);
-    let outputs = one.handle(goodbye());
+    let outputs = one.unlinked(3, false);
     assert!(outputs.contains(&Output::Gone(place(3))), "{outputs:?}");
     assert_eq!(one.members(), [2]);
 }
@@ -143,10 +160,7 @@ fn a_suspect_with_a_live_link_is_down_only_when_that_has_broken() {
     let downs = outputs.iter().filter(|it| matches!(it, Output::Down(_)));
     assert_eq!(downs.count(), 0, "nobody has answered, and both are linked");
     assert_eq!(one.members(), [2, 3]);
-    let outputs = one.handle(Input::Unlinked {
-        peer: NodeId(3),
-        broken: true,
-    });
+    let outputs = one.unlinked(3, true);
     assert!(!outputs.contains(&Output::Down(place(3))), "not at once");
     let outputs = one.pass(60 * SECOND);
     assert!(outputs.contains(&Output::Down(place(3))), "{outputs:?}");
@@ -169,6 +183,220 @@ fn without_a_link_what_members_say_counts() {
 }
 
 #[test]
+fn whoever_is_heard_is_there_whatever_others_have_said() {
+    // In this life, and in others.
+    for said in [0, 1, 15] {
+        let mut one = One::set();
+        let down = Member::down(id(3, said));
+        one.hear(2, vec![down.clone()]);
+        assert_eq!(one.members(), [2]);
+        // What comes when there is no link any more was sent before.
+        assert_eq!(one.says(3, 0), []);
+        assert_eq!(one.members(), [2]);
+        one.handle(Input::Linked(place(3)));
+        let outputs = one.says(3, 0);
+        assert!(outputs.contains(&Output::Up(place(3))), "{outputs:?}");
+        assert_eq!(One::told(&outputs, 3), [down], "it hears of it");
+        assert_eq!(one.says(3, 0), [], "once");
+        assert_eq!(one.member.members[&NodeId(3)].life, 0);
+        let news = one.pass(SECOND / 10);
+        let alive = Member::alive(id(3, 0));
+        assert!(One::told(&news, 2).contains(&alive), "others hear of it");
+    }
+}
+
+#[test]
+fn a_later_life_that_others_have_made_up_is_no_event() {
+    let mut one = One::set();
+    one.hear(2, vec![Member::alive(id(3, 8))]);
+    assert_eq!(one.member.members[&NodeId(3)].life, 8);
+    one.handle(Input::Linked(place(3)));
+    let outputs = one.says(3, 0);
+    assert_eq!(One::told(&outputs, 3), [Member::alive(id(3, 8))]);
+    assert_eq!(One::sent(&outputs), [(3, Message::Gossip)]);
+    assert_eq!(outputs.len(), 1, "and no event");
+    assert_eq!(one.member.members[&NodeId(3)].life, 0);
+    assert_eq!(one.says(3, 0), [], "once");
+    // One that knows nobody else.
+    one.hear(2, vec![Member::down(id(2, 0))]);
+    one.says(3, 8);
+    let own = one.member.foca.identity().clone();
+    let later = Packet::gossip(id(3, 8), own, vec![Member::alive(id(3, 10))]);
+    one.packet(3, &later);
+    one.says(3, 8);
+    let outputs = one.pass(2 * SECOND);
+    let probed = One::sent(&outputs);
+    assert!(
+        probed
+            .iter()
+            .any(|(to, it)| *to == 3 && matches!(it, Message::Ping(_)))
+    );
+}
+
+/// Also who is no member, and is so far known from a time when it was one.
+#[test]
+fn a_suspicion_ends_with_a_word_of_the_suspect() {
+    for said in [Member::down(id(3, 0)), Member::alive(id(3, 8))] {
+        let mut one = One::set();
+        one.handle(Input::Linked(place(3)));
+        // It suspects 3.
+        one.unlinked(3, true);
+        one.hear(2, vec![said]);
+        one.handle(Input::Linked(place(3)));
+        one.says(3, 0);
+        one.unlinked(3, false);
+        let outputs = one.pass(5 * SECOND);
+        assert!(!outputs.contains(&Output::Down(place(3))), "{outputs:?}");
+        assert!(one.members().contains(&3));
+    }
+}
+
+#[test]
+fn of_a_stranger_no_life_is_believed_that_it_could_not_outbid() {
+    let mut one = One::set();
+    for life in [packet::JUMP, packet::JUMP + 1, packet::FIRST] {
+        assert_eq!(one.hear(2, vec![Member::down(id(4, life))]), []);
+    }
+    one.hear(2, vec![Member::alive(id(4, packet::FIRST))]);
+    assert_eq!(one.remembered(), 2);
+    // One that is no more is not taken for there by those who hear of that late.
+    one.hear(2, vec![Member::down(id(4, packet::JUMP - 1))]);
+    one.hear(2, vec![Member::alive(id(4, 0))]);
+    assert_eq!((one.members(), one.remembered()), (vec![2, 3], 3));
+    one.hear(2, vec![Member::alive(id(4, packet::JUMP))]);
+    one.hear(2, vec![Member::alive(id(5, packet::FIRST - 2))]);
+    assert_eq!(one.members(), [2, 3, 4, 5]);
+}
+
+#[test]
+fn others_are_believed_so_much_in_a_period() {
+    let mut one = One::set();
+    let life = |one: &One| one.member.members[&NodeId(3)].life;
+    one.hear(2, vec![Member::down(id(3, packet::JUMP))]);
+    assert_eq!(one.members(), [2, 3], "that could not be outbid");
+    one.hear(2, vec![Member::alive(id(3, packet::MISSED + 2))]);
+    assert_eq!(life(&one), 0, "so many it cannot have missed");
+    one.hear(2, vec![Member::alive(id(3, packet::MISSED))]);
+    assert_eq!(life(&one), packet::MISSED);
+    one.hear(2, vec![Member::alive(id(3, packet::MISSED + 2))]);
+    assert_eq!(life(&one), packet::MISSED, "in this period");
+    let outputs = one.hear(2, vec![Member::down(id(3, packet::MISSED + 1))]);
+    assert!(
+        outputs.contains(&Output::Gone(place(3))),
+        "it has left in the life that is known"
+    );
+    one.now += SECOND;
+    let later = packet::MISSED + packet::JUMP;
+    let outputs = one.hear(2, vec![Member::alive(id(3, later))]);
+    assert!(outputs.contains(&Output::Up(place(3))), "{outputs:?}");
+}
+
+#[test]
+fn whoever_says_too_little_of_one_that_is_down_hears_more() {
+    let mut one = One::set();
+    one.hear(2, vec![Member::down(id(3, 15))]);
+    let outputs = one.hear(2, vec![Member::alive(id(3, 14))]);
+    assert_eq!(One::told(&outputs, 2), [Member::down(id(3, 15))]);
+    assert_eq!(one.hear(2, vec![Member::down(id(3, 14))]), []);
+    let outputs = one.hear(2, vec![Member::alive(id(3, 16))]);
+    assert!(outputs.contains(&Output::Up(place(3))));
+}
+
+#[test]
+fn contradictions_fit_into_a_packet() {
+    let mut one = One::set();
+    let crowd = || 10..1000_u128;
+    one.hear(2, crowd().map(|node| Member::alive(id(node, 0))).collect());
+    one.hear(2, crowd().map(|node| Member::down(id(node, 1))).collect());
+    let outputs = one.hear(2, crowd().map(|node| Member::alive(id(node, 0))).collect());
+    let told = One::told(&outputs, 2);
+    assert!((10..100).contains(&told.len()), "{}", told.len());
+}
+
+#[test]
+fn what_a_launch_says_of_itself_finds_room() {
+    let mut one = One::set();
+    one.handle(Input::Linked(place(3)));
+    one.member.settings.limit = 3;
+    one.says(4, 0);
+    one.hear(2, vec![Member::down(id(4, 1))]);
+    one.handle(Input::Linked(place(4)));
+    let crowd = (5..9).map(|node| Member::alive(id(node, 0)));
+    let own = one.member.foca.identity().clone();
+    one.packet(4, &Packet::gossip(id(4, 0), own, crowd.collect()));
+    assert_eq!(one.members(), [2, 3, 4], "and no more than was there");
+}
+
+#[test]
+fn all_who_have_a_link_hear_of_a_new_life_at_once() {
+    let mut one = One::set();
+    for peer in 3..20 {
+        one.handle(Input::Linked(place(peer)));
+        one.says(peer, 0);
+    }
+    // One of them counts as down, and does not know it.
+    one.packet(19, &{
+        let own = one.member.foca.identity().clone();
+        Packet::gossip(id(19, 0), own, vec![Member::down(id(19, 0))])
+    });
+    let outputs = one.hear(2, vec![Member::down(id(1, 0))]);
+    let sent = One::sent(&outputs);
+    for peer in 2..19 {
+        assert!(sent.contains(&(peer, Message::Gossip)), "{peer}: {sent:?}");
+    }
+    assert!(sent.contains(&(19, Message::Announce)), "{sent:?}");
+}
+
+#[test]
+fn a_suspicion_that_cannot_be_contradicted_is_outbid() {
+    let mut one = One::set();
+    let suspect = |life, incarnation| Member::new(id(1, life), incarnation, State::Suspect);
+    one.hear(2, vec![suspect(0, Incarnation::MAX - 2)]);
+    assert_eq!(one.life(), 0, "one that can be is contradicted");
+    one.hear(2, vec![suspect(0, Incarnation::MAX - 1)]);
+    assert_eq!(one.life(), 2);
+    for incarnation in [Incarnation::MAX, Incarnation::MAX - 1, 3] {
+        one.hear(2, vec![suspect(2, incarnation)]);
+    }
+    assert_eq!(one.life(), 2, "once a period");
+    one.pass(SECOND);
+    assert_eq!(one.life(), 4);
+    one.pass(3 * SECOND);
+    assert_eq!(one.life(), 4, "once");
+}
+
+#[test]
+fn who_takes_this_node_for_down_is_told_that_it_lives() {
+    let mut one = One::set();
+    let says = |life| turn_undead(id(2, 0), id(1, life));
+    let outputs = one.packet(2, &says(0));
+    assert_eq!(one.life(), 2);
+    let sent = One::sent(&outputs);
+    assert!(sent.iter().any(|(to, _)| *to == 2), "{outputs:?}");
+    one.packet(2, &says(2));
+    assert_eq!(one.life(), 2, "once a period");
+    one.pass(SECOND);
+    assert_eq!(one.life(), 4);
+    one.pass(SECOND);
+    // It does not know that life yet.
+    let outputs = one.packet(2, &says(2));
+    assert_eq!(One::sent(&outputs), [(2, Message::Announce)]);
+    one.pass(SECOND);
+    assert_eq!(one.life(), 4);
+    let others_say = [
+        Member::new(id(1, 4), 0, State::Suspect),
+        Member::down(id(1, 4)),
+        // When it cannot take a new life yet.
+        Member::down(id(1, 6)),
+    ];
+    for said in others_say {
+        let outputs = one.hear(2, vec![said]);
+        let announced = (2, Message::Announce);
+        assert!(One::sent(&outputs).contains(&announced), "{outputs:?}");
+    }
+}
+
+#[test]
 fn who_is_taken_for_down_goes_on_under_another_life() {
     let mut one = One::set();
     let outputs = one.hear(2, vec![Member::down(id(1, 0))]);
@@ -182,10 +410,12 @@ fn who_is_taken_for_down_goes_on_under_another_life() {
     one.hear(2, vec![Member::down(id(1, 2))]);
     assert_eq!(one.life(), 2, "once a period");
     one.pass(SECOND);
-    let outputs = one.hear(2, vec![Member::alive(id(1, 20))]);
-    assert_eq!(one.life(), 22, "an invention is outbid");
+    assert_eq!(one.life(), 4, "and when that is over");
+    one.pass(SECOND);
+    let outputs = one.hear(2, vec![Member::alive(id(1, 16))]);
+    assert_eq!(one.life(), 18, "an invention is outbid");
     assert!(One::sent(&outputs).iter().any(|(to, _)| *to == 2));
-    for lives in [88, 154] {
+    for lives in [34, 50] {
         one.pass(SECOND);
         one.hear(2, vec![Member::down(id(1, u32::MAX))]);
         assert_eq!(one.life(), lives, "towards what is far ahead");
@@ -202,7 +432,7 @@ fn there_are_no_more_members_than_the_limit() {
         one.hear(2, crowd.collect());
         one.hear(2, vec![Member::down(id(crowd_first(&one), 0))]);
     }
-    assert_eq!(one.member.foca.iter_membership_state().len(), 100);
+    assert_eq!(one.remembered(), 100);
     assert!(one.members().len() < 100, "some are down, and remembered");
     let outputs = one.hear(9999, Vec::new());
     assert_eq!(outputs, [], "a stranger finds no room");
@@ -213,7 +443,7 @@ fn there_are_no_more_members_than_the_limit() {
     // In time those that are down make room.
     one.now += REMEMBERED + SEEK;
     one.handle(Input::Timeout);
-    assert!(one.member.foca.iter_membership_state().len() < 100);
+    assert!(one.remembered() < 100);
 }
 
 /// Some member but 2 and 3.
