@@ -46,6 +46,10 @@ pub(super) struct Launch {
     gone: BTreeSet<u64>,
     /// What the others take.
     bytes: usize,
+    /// Up to which version the launch itself says that it has come.
+    said: u64,
+    /// What the names take that came after that: of those only others have told.
+    hearsay: usize,
 }
 
 #[derive(Debug)]
@@ -59,6 +63,8 @@ struct Record {
 pub(super) struct Room {
     pub(super) names: usize,
     pub(super) bytes: usize,
+    /// Bytes of those names of which only others have told.
+    pub(super) hearsay: usize,
 }
 
 /// What became of an update.
@@ -69,8 +75,8 @@ pub(super) enum Applied {
         /// Names that were not there, or are another's now.
         appeared: Vec<Arc<str>>,
         vanished: Vec<Arc<str>>,
-        /// For so many names there was no room.
-        left_out: usize,
+        /// The versions of names for which there was no room.
+        left_out: Vec<u64>,
     },
     /// Nothing in it is new.
     Known,
@@ -88,6 +94,8 @@ impl Launch {
             order: BTreeMap::new(),
             gone: BTreeSet::new(),
             bytes: 0,
+            said: 0,
+            hearsay: 0,
         }
     }
 
@@ -105,6 +113,21 @@ impl Launch {
         self.bytes
     }
 
+    /// What those among them take of which only others have told.
+    pub(super) fn hearsay(&self) -> usize {
+        self.hearsay
+    }
+
+    /// The launch itself says that it has come so far.
+    pub(super) fn says(&mut self, version: u64) {
+        if version > self.said {
+            let told = self.order.range(self.said + 1..=version);
+            let costs = told.map(|(_, name)| self.get(name).map_or(0, |entry| cost(name, entry)));
+            self.hearsay -= costs.sum::<usize>();
+            self.said = version;
+        }
+    }
+
     /// Each name is counted once.
     #[cfg(test)]
     pub(super) fn check(&self) {
@@ -115,14 +138,19 @@ impl Launch {
             assert_eq!(self.names[name].version, *version);
         }
         let names = self.names.iter();
-        let costs = names.filter_map(|(name, it)| Some(cost(name, it.entry.as_ref()?)));
-        assert_eq!(costs.sum::<usize>(), self.bytes);
+        let costs = names.filter_map(|(name, it)| {
+            let cost = cost(name, it.entry.as_ref()?);
+            Some((cost, if it.version > self.said { cost } else { 0 }))
+        });
+        let sum = costs.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        assert_eq!(sum, (self.bytes, self.hearsay));
         assert!(self.floor.max(self.reach.version) <= self.reach.goal);
     }
 
-    /// All of it is to be told once more. What there is stays until that comes: it is not wrong, but not all.
-    pub(super) fn start_again(&mut self) {
-        self.reach.version = 0;
+    /// What came after a version is to be told once more. What there is stays until that comes: it is not wrong,
+    /// but not all.
+    pub(super) fn start_again(&mut self, version: u64) {
+        self.reach.version = version.min(self.reach.version);
     }
 
     /// How many names that were taken back are remembered.
@@ -144,6 +172,7 @@ impl Launch {
     pub(super) fn change(&mut self, name: Arc<str>, entry: Option<Entry>) {
         let version = self.reach.version + 1;
         self.reach = Reach::whole(version);
+        self.says(version);
         self.put(Change {
             name,
             version,
@@ -224,7 +253,7 @@ impl Launch {
         }
         let mut vanished = self.drop_untold(update);
         let mut appeared = Vec::new();
-        let mut left_out = 0;
+        let mut left_out = Vec::new();
         for change in &update.records {
             let known = |it: &Record| it.version == change.version && it.entry == change.entry;
             if self.names.get(&change.name).is_some_and(known) {
@@ -233,9 +262,13 @@ impl Launch {
             // In any case what it was before is out of date.
             vanished.extend(self.drop_name(&change.name));
             if let Some(entry) = &change.entry {
-                let bytes = self.bytes + cost(&change.name, entry);
-                if self.len() >= room.names || bytes > room.bytes {
-                    left_out += 1;
+                let cost = cost(&change.name, entry);
+                let is_hearsay = change.version > self.said;
+                if self.len() >= room.names
+                    || self.bytes + cost > room.bytes
+                    || is_hearsay && self.hearsay + cost > room.hearsay
+                {
+                    left_out.push(change.version);
                     continue;
                 }
                 appeared.push(Arc::clone(&change.name));
@@ -292,7 +325,13 @@ impl Launch {
         } = change;
         self.drop_name(&name);
         match &entry {
-            Some(entry) => self.bytes += cost(&name, entry),
+            Some(entry) => {
+                let cost = cost(&name, entry);
+                self.bytes += cost;
+                if version > self.said {
+                    self.hearsay += cost;
+                }
+            }
             None => {
                 self.gone.insert(version);
             }
@@ -311,7 +350,11 @@ impl Launch {
         let name = self.order.remove(&version)?;
         self.gone.remove(&version);
         let entry = self.names.remove(&name)?.entry?;
-        self.bytes -= cost(&name, &entry);
+        let cost = cost(&name, &entry);
+        self.bytes -= cost;
+        if version > self.said {
+            self.hearsay -= cost;
+        }
         Some(name)
     }
 

@@ -46,7 +46,7 @@ pub(crate) const MAX_NAME: usize = 255;
 /// How many names a node may have.
 pub(crate) const MAX_NAMES: usize = 1 << 16;
 /// What all the names that a node knows of may take, in bytes, with about half a KiB for each besides its text;
-/// those of which others have told, half of that.
+/// those of which only others than their node have told, half of that.
 pub(crate) const MAX_BYTES: usize = 256 << 20;
 
 impl Node {

@@ -26,7 +26,8 @@
 //! about this node, nor for longer than until the launch itself has been linked for some seconds: its own
 //! word counts above all others' ([`Doubt`]); nor can a name lead to another node than it says, which proves who it is when it is
 //! dialled. What one can make this node keep is bounded ([`Limits`]): names for each launch ([`MAX_NAMES`]), what
-//! all of them take ([`MAX_BYTES`]; half of it is kept for what launches say of themselves), those that were taken back, launches, and among them those that nobody but the names tells of; and what
+//! all of them take ([`MAX_BYTES`]; half of it is kept for what launches say of themselves: a name is hearsay until its launch says that it has
+//! come so far), those that were taken back, launches, and among them those that nobody but the names tells of; and what
 //! it can make this node send, by an allowance.
 
 mod exchange;
@@ -67,8 +68,8 @@ const PER_DIGEST: usize = if cfg!(test) { 1500 } else { 512 << 10 };
 pub(crate) struct Limits {
     /// Names of one launch.
     pub(crate) names: usize,
-    /// What all names may take, in bytes. Those of this node count, and are kept in any case. What
-    /// launches do not say of themselves may fill half of it.
+    /// What all names may take, in bytes. Those of this node count, and are kept in any case. Those of which only
+    /// others than their launch have told may fill half of it.
     pub(crate) bytes: usize,
     /// Names in all that were taken back: with more of them, each launch keeps its share of half as many.
     pub(crate) gone: usize,
@@ -99,6 +100,8 @@ pub(crate) struct Registry {
     by_name: HashMap<Arc<str>, BTreeSet<NodeId>>,
     /// What all names take, but those that were taken back.
     bytes: usize,
+    /// What those take of which only others than their launch have told.
+    hearsay: usize,
     gone: usize,
     peers: BTreeMap<NodeId, Peer>,
     left: Left,
@@ -141,6 +144,8 @@ struct Doubt {
 #[derive(Clone, Copy, Debug)]
 struct Partial {
     since: Instant,
+    /// All up to this version are.
+    whole: u64,
     /// Others told of it, for whom there is less room than for itself.
     hearsay: bool,
 }
@@ -169,6 +174,7 @@ impl Registry {
             launches: BTreeMap::from([(id, Launch::new(me))]),
             by_name: HashMap::new(),
             bytes: 0,
+            hearsay: 0,
             gone: 0,
             peers: BTreeMap::new(),
             left: Left::default(),
@@ -205,9 +211,10 @@ impl Registry {
     /// Changes what is known of a launch, and counts it.
     fn change_launch<T>(&mut self, id: NodeId, f: impl FnOnce(&mut Launch) -> T) -> T {
         let launch = self.launches.get_mut(&id).expect("whoever asks knows it");
-        let (bytes, gone) = (launch.bytes(), launch.gone());
+        let (bytes, hearsay, gone) = (launch.bytes(), launch.hearsay(), launch.gone());
         let result = f(launch);
         self.bytes = self.bytes + launch.bytes() - bytes;
+        self.hearsay = self.hearsay + launch.hearsay() - hearsay;
         self.gone = self.gone + launch.gone() - gone;
         result
     }
@@ -224,6 +231,8 @@ impl Registry {
         self.launches.values().for_each(Launch::check);
         let bytes: usize = self.launches.values().map(Launch::bytes).sum();
         assert_eq!(self.bytes, bytes);
+        let hearsay: usize = self.launches.values().map(Launch::hearsay).sum();
+        assert_eq!(self.hearsay, hearsay);
         let counted = self.launches.values().map(Launch::len).sum();
         assert_eq!(self.gone, self.launches.values().map(Launch::gone).sum());
         let indexed: usize = self.by_name.values().map(BTreeSet::len).sum();
@@ -330,8 +339,8 @@ impl Registry {
             .partial
             .iter()
             .filter(|(_, it)| since(&it.since) > KEPT);
-        for id in again.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.start_again(id, true);
+        for (id, hearsay) in again.map(|(id, it)| (*id, it.hearsay)).collect::<Vec<_>>() {
+            self.start_again(id, hearsay);
         }
         self.doubts.retain(|_, doubt| {
             let kept = if doubt.proven { DISBELIEF } else { KEPT };
@@ -339,24 +348,24 @@ impl Registry {
         });
     }
 
-    /// A launch of which only a part is kept is asked for once more, if there is room for a name.
+    /// What is missing of a launch of which only a part is kept is asked for once more, if there is room for a name.
     fn start_again(&mut self, id: NodeId, hearsay: bool) {
         if self.bytes_left(hearsay) >= LARGEST
-            && self.partial.remove(&id).is_some()
+            && let Some(partial) = self.partial.remove(&id)
             && let Some(launch) = self.launches.get_mut(&id)
         {
-            launch.start_again();
+            launch.start_again(partial.whole);
         }
     }
 
     /// How much room there is for what a launch says of itself, or others of it.
     fn bytes_left(&self, hearsay: bool) -> usize {
-        let most = if hearsay {
-            self.limits.bytes / 2
+        let all = self.limits.bytes.saturating_sub(self.bytes);
+        if hearsay {
+            all.min((self.limits.bytes / 2).saturating_sub(self.hearsay))
         } else {
-            self.limits.bytes
-        };
-        most.saturating_sub(self.bytes)
+            all
+        }
     }
 
     fn forget(&mut self, id: NodeId) {
@@ -366,6 +375,7 @@ impl Registry {
         self.partial.remove(&id);
         if let Some(launch) = self.launches.remove(&id) {
             self.bytes -= launch.bytes();
+            self.hearsay -= launch.hearsay();
             self.gone -= launch.gone();
             for name in launch.names() {
                 self.unindex(name, id);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in tests")]
 
 mod forgetting;
+mod hearsay;
 mod limits;
 mod notices;
 mod presence;
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use super::launch::MAX_GONE;
 use super::notice::{Age, Change, Digest, Entry, Known, Notice, Reach, Spread, Update};
-use super::registry::{Limits, MAX_AGE, Registry};
+use super::registry::{Limits, MAX_AGE, Reaction, Registry};
 
 fn location(number: usize) -> Location {
     Location {

@@ -196,14 +196,9 @@ impl Registry {
             return reaction;
         }
         let hearsay = id != from.node;
-        if !hearsay && update.after == 0 {
+        if !hearsay {
             self.itself_again(id);
         }
-        let has = self.launches.get(&id).map_or(0, Launch::bytes);
-        let room = Room {
-            names: self.limits.names,
-            bytes: has + self.bytes_left(hearsay),
-        };
         let home = if hearsay { &update.home } else { from };
         if !self.launches.contains_key(&id) {
             let unknown = !self.peers.contains_key(&id);
@@ -216,6 +211,14 @@ impl Registry {
         }
         self.mentioned(now, id, update.age);
         let version = self.reach(id).version;
+        if !hearsay {
+            self.change_launch(id, |launch| launch.says(update.latest));
+        }
+        let room = Room {
+            names: self.limits.names,
+            bytes: self.launches[&id].bytes() + self.bytes_left(false),
+            hearsay: self.launches[&id].hearsay() + self.bytes_left(true),
+        };
         match self.change_launch(id, |launch| launch.apply(update, room)) {
             Applied::Known => {}
             Applied::Gap => reaction
@@ -226,11 +229,13 @@ impl Registry {
                 vanished,
                 left_out,
             } => {
-                if left_out > 0 && self.keep_a_part(now, id, hearsay) {
+                if let Some(first) = left_out.first()
+                    && self.keep_a_part(now, id, first - 1, hearsay)
+                {
                     tracing::warn!(
                         %from,
                         %home,
-                        left_out,
+                        left_out = left_out.len(),
                         most_names = room.names,
                         most_bytes = room.bytes,
                         "more names of a node than there is room for: it is not found under all of them"
@@ -262,14 +267,17 @@ impl Registry {
         reaction
     }
 
-    /// There was no room for all that the launch itself, or others, told of it; whether there was before.
-    fn keep_a_part(&mut self, now: Instant, id: NodeId, hearsay: bool) -> bool {
+    /// There was no room for all that the launch itself, or others, told of what came after a version; whether
+    /// there was before.
+    fn keep_a_part(&mut self, now: Instant, id: NodeId, whole: u64, hearsay: bool) -> bool {
         let known = self.partial.len();
         let new = Partial {
             since: now,
+            whole,
             hearsay,
         };
-        self.partial.entry(id).or_insert(new).hearsay &= hearsay;
+        let partial = self.partial.entry(id).or_insert(new);
+        partial.whole = partial.whole.min(whole);
         self.partial.len() > known
     }
 
@@ -320,6 +328,9 @@ impl Registry {
     /// What a launch says of itself counts: when it goes on saying less than is known here, somebody else has
     /// told more than there is.
     fn believe_itself(&mut self, now: Instant, id: NodeId, says: u64) {
+        if self.launches.contains_key(&id) {
+            self.change_launch(id, |launch| launch.says(says));
+        }
         let known = self.reach(id).goal;
         if known <= says {
             // What is proven stays so for a while: the others may not have heard.
