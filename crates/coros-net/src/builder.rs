@@ -375,10 +375,10 @@ impl Builder {
     /// [`peer`](Builder::peer) is, if he refuses only every five minutes, and belongs to the network only if TLS
     /// says so, which may take 1 s.
     ///
-    /// Strangers may announce nodes that there are not. They delay no given peer, and no other node for long: where N
-    /// are announced and none of them answers, a node is dialled within N / 6 + 2 seconds, and as often as
-    /// it has addresses that lead nowhere, within as much again. Where new ones are announced without
-    /// end, N of them at a time, that takes N / 8 seconds on average, and N / 2 for each address after the first. N is
+    /// Strangers may announce nodes that there are not, or speak in the name of others. They delay no given peer, and no
+    /// other node for long. Where N nodes are announced, that is N different launch ids at whatever addresses, and
+    /// none of them answers, a node is dialled within N / 8 + 2 seconds, and as often as it is said to be at addresses
+    /// that lead nowhere (eight at a time), within as much again; new ones that are announced without end come after it. N is
     /// about 2,000 at most: where more are announced all of them are forgotten, and looked for again after 5 s.
     ///
     /// The node is found by those who can dial it: with nothing given it
@@ -452,7 +452,7 @@ impl Builder {
         if discover {
             let listening = listener.as_ref().map(|listener| listener.endpoint());
             let (network, id) = (credentials.network(), credentials.node());
-            let multicast = Multicast::start(network, id, listening, events.clone());
+            let multicast = Multicast::start(network, id, listening);
             sources.push(Box::new(multicast.map_err(NodeError::Discover)?));
         }
         let node = Node::start(Inner::new(Start {

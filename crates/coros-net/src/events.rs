@@ -187,6 +187,11 @@ impl Events {
         self.lock().roster.is_present(peer)
     }
 
+    /// Somebody who is there, and listens at an endpoint.
+    pub(crate) fn whoever_is_at(&self, endpoint: SocketAddr) -> Option<NodeId> {
+        self.lock().roster.whoever_is_at(endpoint)
+    }
+
     /// Who is there, or was and has not left.
     pub(crate) fn known(&self) -> HashSet<NodeId> {
         self.lock().roster.known().collect()

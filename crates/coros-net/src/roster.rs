@@ -19,7 +19,7 @@
 //!
 //! Sans-io: facts go in, events come out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -74,6 +74,8 @@ pub(crate) struct Roster {
     losses: u64,
     /// Those that are lost, by the number of the loss.
     lost: BTreeMap<u64, NodeId>,
+    /// Those that are present, by where they listen.
+    places: BTreeSet<(SocketAddr, NodeId)>,
 }
 
 impl Roster {
@@ -101,6 +103,12 @@ impl Roster {
             Some(known) if known.member || known.lost.is_some() => Fact::Idle(peer.node),
             _ => Fact::Left(peer),
         }
+    }
+
+    /// Somebody who is there, and listens at an endpoint.
+    pub(crate) fn whoever_is_at(&self, endpoint: SocketAddr) -> Option<NodeId> {
+        let all = (endpoint, NodeId(0))..=(endpoint, NodeId(u128::MAX));
+        self.places.range(all).next().map(|(_, peer)| *peer)
     }
 
     /// Takes a fact; the event that it makes, if it is news.
@@ -149,16 +157,21 @@ impl Roster {
                 member: !linked,
                 lost: None,
             };
+            self.places.extend(place(&peer));
             self.known.insert(peer.node, known);
             return Some(PeerEvent::Joined(peer));
         };
         if linked {
             // What the peer says of itself counts more than what others say.
+            if let Some(before) = place(&known.location) {
+                self.places.remove(&before);
+            }
             known.location = peer.clone();
             known.linked = true;
         } else {
             known.member = true;
         }
+        self.places.extend(place(&known.location));
         let loss = known.lost.take()?;
         self.lost.remove(&loss);
         Some(PeerEvent::Returned(peer))
@@ -168,6 +181,9 @@ impl Roster {
         let known = self.known.get_mut(&peer.node)?;
         if known.linked || known.lost.is_some() {
             return None;
+        }
+        if let Some(place) = place(&known.location) {
+            self.places.remove(&place);
         }
         self.losses += 1;
         known.lost = Some(self.losses);
@@ -182,9 +198,16 @@ impl Roster {
 
     fn forget(&mut self, peer: NodeId) -> Option<()> {
         let known = self.known.remove(&peer)?;
+        if let Some(place) = place(&known.location) {
+            self.places.remove(&place);
+        }
         known.lost.and_then(|loss| self.lost.remove(&loss));
         Some(())
     }
+}
+
+fn place(peer: &Location) -> Option<(SocketAddr, NodeId)> {
+    Some((peer.endpoint?, peer.node))
 }
 
 #[cfg(test)]

@@ -12,23 +12,17 @@
 //!
 //! No I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use coros_core::remote::NodeId;
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceEvent, ServiceInfo};
 
-use super::Endpoints;
+use super::dialler::ENDPOINTS;
 
 pub(super) const SERVICE: &str = "_coros._tcp.local.";
 /// Of what is announced; others are for other versions.
 const VERSION: &str = "1";
-
-/// So many nodes are looked at: more than the responder keeps. It tells of each only once, so none should lose its
-/// place; if one more comes before the responder is ended, it takes that of any who is not known.
-pub(super) const INSTANCES: usize = 3 << 10;
-/// So many endpoints of one of them.
-pub(super) const ENDPOINTS: usize = 8;
 
 /// What one node announces.
 ///
@@ -81,78 +75,47 @@ fn tag(network: &str) -> String {
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The nodes of a network that announce themselves.
-pub(super) struct Announced {
+/// Where somebody says that a node is; at no endpoints if it has left.
+pub(super) type Said = (NodeId, BTreeSet<SocketAddr>);
+
+/// Which network is listened for.
+pub(super) struct Listener {
     tag: String,
     own: NodeId,
-    instances: BTreeMap<NodeId, BTreeSet<SocketAddr>>,
 }
 
-impl Announced {
+impl Listener {
     pub(super) fn new(network: &str, node: NodeId) -> Self {
-        Announced {
+        Listener {
             tag: tag(network),
             own: node,
-            instances: BTreeMap::new(),
         }
     }
 
-    /// Whether the endpoints may have changed. Those who are `known` have shown who they are.
-    pub(super) fn handle(&mut self, event: ServiceEvent, known: impl Fn(NodeId) -> bool) -> bool {
-        match event {
-            ServiceEvent::ServiceResolved(service) => self.resolved(&service, known),
-            ServiceEvent::ServiceRemoved(_, name) => {
-                instance(&name).is_some_and(|id| self.instances.remove(&id).is_some())
+    /// What is said of another node of the network.
+    pub(super) fn said(&self, event: ServiceEvent) -> Option<Said> {
+        let (name, endpoints) = match event {
+            ServiceEvent::ServiceResolved(service) => {
+                (service.get_fullname().to_owned(), self.endpoints(&service)?)
             }
-            _ => false,
-        }
+            ServiceEvent::ServiceRemoved(_, name) => (name, BTreeSet::new()),
+            _ => return None,
+        };
+        let id = instance(&name).filter(|id| *id != self.own)?;
+        Some((id, endpoints))
     }
 
-    fn resolved(&mut self, service: &ResolvedService, known: impl Fn(NodeId) -> bool) -> bool {
+    fn endpoints(&self, service: &ResolvedService) -> Option<BTreeSet<SocketAddr>> {
         let says = |key| service.get_property_val_str(key);
         let ours = says("v") == Some(VERSION) && says("net") == Some(&*self.tag);
-        let Some(id) = instance(service.get_fullname()) else {
-            return false;
-        };
-        if !ours || service.port == 0 || id == self.own {
-            return false;
-        }
-        if self.instances.len() >= INSTANCES && !self.instances.contains_key(&id) {
-            let Some(loser) = self.loser(known) else {
-                return false;
-            };
-            self.instances.remove(&loser);
+        if !ours || service.port == 0 {
+            return None;
         }
         let addresses = service.addresses.iter();
-        let mut endpoints: BTreeSet<_> = addresses
+        let endpoints: BTreeSet<_> = addresses
             .filter_map(|ip| endpoint(ip, service.port))
             .collect();
-        while endpoints.len() > ENDPOINTS {
-            endpoints.pop_last();
-        }
-        let before = self.instances.insert(id, endpoints.clone());
-        before.is_none_or(|before| before != endpoints)
-    }
-
-    /// A random one of those who are not known.
-    fn loser(&self, known: impl Fn(NodeId) -> bool) -> Option<NodeId> {
-        // Without random numbers there is no TLS either.
-        let (random, len) = (getrandom::u64().unwrap_or_default(), self.instances.len());
-        let start = (random % len.max(1) as u64) as usize;
-        let mut all = self.instances.keys().cycle().skip(start).take(len).copied();
-        all.find(|id| !known(*id))
-    }
-
-    /// Where they are. Nobody is believed to be where somebody else says that he is.
-    pub(super) fn endpoints(&self) -> Endpoints {
-        let mut endpoints = Endpoints::new();
-        for (id, at) in &self.instances {
-            for endpoint in at {
-                let who = endpoints.entry(*endpoint).or_insert(Some(*id));
-                who.take_if(|who| who != id);
-            }
-        }
-        endpoints
+        Some(endpoints.into_iter().take(ENDPOINTS).collect())
     }
 }
 
@@ -204,12 +167,9 @@ mod tests {
 
     const PORT: u16 = 7340;
 
-    fn handle(announced: &mut Announced, event: ServiceEvent) -> bool {
-        announced.handle(event, |_| false)
-    }
-
-    fn announced() -> Announced {
-        Announced::new("weather", NodeId(1))
+    fn said(event: ServiceEvent) -> Option<(u128, Vec<String>)> {
+        let (id, endpoints) = Listener::new("weather", NodeId(1)).said(event)?;
+        Some((id.0, endpoints.iter().map(ToString::to_string).collect()))
     }
 
     /// As one who listens there announces himself.
@@ -234,52 +194,30 @@ mod tests {
         }
     }
 
-    fn endpoints(announced: &Announced) -> Vec<String> {
-        let endpoints = announced.endpoints();
-        endpoints.keys().map(ToString::to_string).collect()
-    }
-
     #[test]
     fn who_is_of_the_network_is_found_until_he_leaves() {
-        let mut announced = announced();
-        assert!(handle(
-            &mut announced,
-            resolved("weather", 2, &["10.0.0.2"])
-        ));
-        assert!(
-            !handle(&mut announced, resolved("weather", 2, &["10.0.0.2"])),
-            "no news"
-        );
-        assert!(!handle(
-            &mut announced,
-            resolved("climate", 3, &["10.0.0.3"])
-        ));
-        assert!(
-            !handle(&mut announced, resolved("weather", 1, &["10.0.0.1"])),
-            "itself"
-        );
-        assert!(handle(
-            &mut announced,
-            resolved("weather", 4, &["10.0.0.4", "fd00::4"])
-        ));
-        assert_eq!(
-            endpoints(&announced),
-            ["10.0.0.2:7340", "10.0.0.4:7340", "[fd00::4]:7340"]
-        );
-        assert!(
-            handle(&mut announced, resolved("weather", 4, &["10.0.0.5"])),
-            "it has moved"
-        );
-        let name = format!("{}.{SERVICE}", NodeId(2));
-        let left = || ServiceEvent::ServiceRemoved(SERVICE.into(), name.clone());
-        assert!(handle(&mut announced, left()));
-        assert!(!handle(&mut announced, left()));
-        assert_eq!(endpoints(&announced), ["10.0.0.5:7340"]);
+        let at = |ips: &[&str]| said(resolved("weather", 4, ips));
+        let is = |endpoints: &[&str]| {
+            let endpoints = endpoints.iter().map(ToString::to_string);
+            Some((4, endpoints.collect::<Vec<_>>()))
+        };
+        let both = ["10.0.0.4:7340", "[fd00::4]:7340"];
+        assert_eq!(at(&["fd00::4", "10.0.0.4"]), is(&both));
+        assert_eq!(said(resolved("climate", 4, &["10.0.0.4"])), None);
+        assert_eq!(said(resolved("weather", 1, &["10.0.0.1"])), None, "itself");
+        let removed = |id| {
+            let name = format!("{}.{SERVICE}", NodeId(id));
+            ServiceEvent::ServiceRemoved(SERVICE.into(), name)
+        };
+        assert_eq!(said(removed(4)), is(&[]));
+        assert_eq!(said(removed(1)), None, "itself");
+        let many: Vec<_> = (1..100).map(|n| format!("10.0.0.{n}")).collect();
+        let many: Vec<_> = many.iter().map(|ip| &**ip).collect();
+        assert_eq!(at(&many).map(|(_, at)| at.len()), Some(ENDPOINTS));
     }
 
     #[test]
     fn nothing_that_is_announced_leads_where_no_node_can_be() {
-        let mut announced = announced();
         let wrong = [
             "0.0.0.0",
             "224.0.0.1",
@@ -288,8 +226,7 @@ mod tests {
             "::",
             "ff02::1",
         ];
-        handle(&mut announced, resolved("weather", 2, &wrong));
-        assert_eq!(endpoints(&announced), [""; 0]);
+        assert_eq!(said(resolved("weather", 2, &wrong)), Some((2, Vec::new())));
         assert_eq!(
             endpoint(&heard("127.0.0.1", "lo0"), 9),
             Some(([127, 0, 0, 1], 9).into())
@@ -301,20 +238,11 @@ mod tests {
             panic!("it is one");
         };
         service.port = 0;
-        assert!(!handle(
-            &mut announced,
-            ServiceEvent::ServiceResolved(service)
-        ));
+        assert_eq!(said(ServiceEvent::ServiceResolved(service)), None);
     }
 
     #[test]
-    fn who_claims_the_place_of_another_hides_nobody() {
-        let mut announced = announced();
-        handle(&mut announced, resolved("weather", 2, &["10.0.0.2"]));
-        let at = ([10, 0, 0, 2], PORT).into();
-        assert_eq!(announced.endpoints()[&at], Some(NodeId(2)));
-        handle(&mut announced, resolved("weather", 3, &["10.0.0.2"]));
-        assert_eq!(announced.endpoints()[&at], None, "it is to be dialled");
+    fn no_other_name_is_taken_for_a_launch() {
         let names = ["2", &format!("{}x", "0".repeat(31)), &"+".repeat(32)];
         for name in names {
             assert_eq!(instance(&format!("{name}.{SERVICE}")), None, "{name}");
@@ -323,55 +251,6 @@ mod tests {
             instance(&format!("{}.{SERVICE}", NodeId(7))),
             Some(NodeId(7))
         );
-    }
-
-    #[test]
-    fn a_crowd_of_strangers_fills_no_memory() {
-        let mut announced = announced();
-        let many: Vec<_> = (1..100).map(|n| format!("10.0.0.{n}")).collect();
-        let many: Vec<_> = many.iter().map(|ip| &**ip).collect();
-        for id in 0..2 * INSTANCES {
-            handle(&mut announced, resolved("weather", 10 + id as u128, &many));
-        }
-        assert_eq!(announced.instances.len(), INSTANCES);
-        assert_eq!(announced.endpoints().len(), ENDPOINTS);
-    }
-
-    #[test]
-    fn a_crowd_of_strangers_hides_nobody() {
-        let mut announced = announced();
-        let linked = NodeId(2);
-        let known = |id| id == linked;
-        announced.handle(resolved("weather", linked.0, &["10.0.0.2"]), known);
-        let mut numbers = 1 << 64..;
-        let mut crowd = |announced: &mut Announced, size: usize| {
-            for id in numbers.by_ref().take(size) {
-                announced.handle(resolved("weather", id, &["10.0.0.9"]), known);
-            }
-        };
-        crowd(&mut announced, INSTANCES);
-        assert_eq!(announced.instances.len(), INSTANCES);
-        // Whoever comes after all of them is seen, and stays for a while: each of them is as likely to go.
-        let late = || (0..256).map(|number| NodeId(1 << 32 | number));
-        for id in late() {
-            let event = resolved("weather", id.0, &["10.0.0.3"]);
-            assert!(announced.handle(event, known));
-        }
-        let stay = |announced: &Announced| {
-            let stay = late().filter(|id| announced.instances.contains_key(id));
-            stay.count()
-        };
-        // Of 256, 150 on average, and less than a tenth as many after that.
-        crowd(&mut announced, INSTANCES / 2);
-        assert!((90..210).contains(&stay(&announced)));
-        crowd(&mut announced, 3 * INSTANCES);
-        assert!(stay(&announced) < 40, "none has a place for good");
-        assert!(announced.instances.contains_key(&linked), "it has a link");
-
-        // Where all are known nobody has to be found.
-        let before: Vec<_> = announced.instances.keys().copied().collect();
-        assert!(!announced.handle(resolved("weather", 7, &["10.0.0.7"]), |_| true));
-        assert!(announced.instances.keys().eq(&before));
     }
 
     #[test]

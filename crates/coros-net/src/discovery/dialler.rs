@@ -1,85 +1,73 @@
 //! Which endpoint is dialled when.
 //!
-//! An endpoint is dialled as soon as it is found, and again as long as the source tells it: after a
+//! An endpoint is dialled as soon as it is found, and again as long as it is told: after a
 //! failure in [1 s](FIRST), twice that, and so on up to [30 s](LAST); where somebody is who
 //! would not or could not have a link, such as one with another secret, after [30 s](LAST) if he was given, after
 //! [five minutes](REFUSED) if it is a neighbour who was found; and when the peer
-//! that was there is gone. The source may say who is where: one peer is dialled at one of its endpoints
-//! at a time, and whoever has said goodbye is not looked for at once. What went wrong is told once and not each time. No more than [`AT_ONCE`] dials are
-//! under way, and no more than [`ENDPOINTS`] endpoints remembered.
+//! that was there is gone. Nobody is dialled who is there already. A peer is dialled at one of its endpoints
+//! at a time, and whoever has said goodbye is not looked for at once. What went wrong is told once and not each time.
+//! No more than [`AT_ONCE`] dials are under way.
 //!
 //! # Among strangers
 //!
-//! Of those who are due, whoever answered the last time comes first. The others come in turns: one
-//! endpoint of each peer is dialled before the second of any, and within a turn chance decides. So a
-//! peer that is found beside N others who do not answer is dialled within N / 6 + 2 times the limit
-//! of a dial, however many endpoints they have, and each further endpoint of its own within as much
-//! again: with the [1 s](super::STRANGE) that a stranger gets and 511 of them, within 88 s. Where new ones are
-//! invented without end, nobody's second turn need come: so each [fourth](BY_CHANCE) dial is of any peer
-//! that is due, whatever its turn. Where there are N at a time, a peer is dialled for the first time
-//! after N / 8 s on average, and each time after that in N / 2 s more.
+//! Who announces himself is a *peer*, by the launch id that he says. Anybody may say anything in anybody's name, so:
 //!
-//! An endpoint at which several are said to be is a peer by itself. Of strangers only one is dialled in
-//! [10 ms](PACE): whoever invents them makes nobody flood others.
+//! - Peers take [turns](Turns), with one dial each. It is of the endpoint that answered the last time, or was not tried
+//!   yet, or was tried the longest time ago. One that several claim is dialled for one of them, whose turn it takes.
+//!   So a peer that is found beside N others is dialled within N / 8 + 2 times the limit
+//!   of a dial, whatever they claim and whoever comes later, and each further endpoint of its own within as much
+//!   again: with the [1 s](super::STRANGE) that a stranger gets and 511 of them, within 66 s.
+//! - What is said to be no more is dialled all the same, once, before it is forgotten; it is forgotten at once if that has
+//!   been tried in vain. So nobody hides a peer by saying that it is elsewhere, or gone, before it has had its turns. A peer
+//!   has [so many](ENDPOINTS) endpoints; another takes the place of one that was tried in vain, and of no other.
+//! - There are no more than [so many](PEERS) peers. One more takes the place of any that is not there.
+//! - Of strangers only one is dialled in [10 ms](PACE): whoever invents them makes nobody flood others.
+//!
+//! A dial, or what is said of a node, takes a time that grows with the logarithm of how many there are. So who claims an
+//! endpoint that is dialled for another finds that out when it is his turn.
 //!
 //! Sans-io.
 
+mod claims;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coros_core::remote::NodeId;
-use rand::RngExt as _;
 use rand::rngs::SmallRng;
+use rand::seq::SliceRandom as _;
 
-use super::{Endpoints, announced};
+use self::claims::{Claim, Peer, Place, State, Tried, Who};
+use super::turns::{Rank, Turns};
 
 const FIRST: Duration = Duration::from_secs(1);
 const LAST: Duration = Duration::from_secs(30);
 const REFUSED: Duration = Duration::from_secs(300);
 const AT_ONCE: usize = 8;
-/// As many as can be announced: none is cut off because of where it is.
-const ENDPOINTS: usize = announced::INSTANCES * announced::ENDPOINTS;
-const BY_CHANCE: u64 = 4;
 const PACE: Duration = Duration::from_millis(10);
+/// So many endpoints that were given are looked at.
+const GIVEN: usize = 24 << 10;
+/// So many nodes are looked for: more than are announced before all of them are forgotten. Each is told of only once, so none
+/// should lose its place.
+pub(super) const PEERS: usize = 3 << 10;
+/// So many endpoints of each.
+pub(super) const ENDPOINTS: usize = 8;
 
 /// What became of a dial.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
     /// This node is there.
     Itself,
-    /// There is a link, or none is needed, because the peer is known.
+    /// There is a link, or none is needed, because this peer is known to be there.
     Known(NodeId),
+    /// Nothing was dialled: who was looked for is known to be somewhere.
+    NoNeed(NodeId),
     /// Nobody answers.
     Unreachable(Arc<str>),
     /// Somebody answers who is none of us.
     Refused(Arc<str>),
-}
-
-#[derive(Debug)]
-struct Candidate {
-    /// Whether the source still tells it, and who it says is there.
-    is_told: bool,
-    who: Option<NodeId>,
-    state: State,
-    /// How long the last pause was.
-    pause: Option<Duration>,
-    /// After how many dials of the peer it comes.
-    turn: u64,
-    /// Whether somebody answered the last time.
-    answers: bool,
-    /// What has been told of it.
-    told: Option<Arc<str>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Due(Instant),
-    Dialling(Option<NodeId>),
-    Known(NodeId),
-    Itself,
 }
 
 #[derive(Debug)]
@@ -89,83 +77,150 @@ pub(super) struct Dialler {
     /// How long the next dial waits for the last one, and until when.
     pace: Duration,
     rests: Option<Instant>,
-    candidates: BTreeMap<SocketAddr, Candidate>,
-    dialling: usize,
-    /// Those who are dialled, as far as it is said who they are.
-    sought: BTreeSet<NodeId>,
-    /// How many dials there were.
+    peers: BTreeMap<Who, Peer>,
+    places: BTreeMap<SocketAddr, Place>,
+    turns: Turns<Who>,
+    /// How many dials there were, and are.
     dials: u64,
+    dialling: usize,
+    /// When something happened last.
+    now: Instant,
     random: SmallRng,
 }
 
 impl Dialler {
     /// For endpoints that were given, or were found.
-    pub(super) fn new(given: bool, random: SmallRng) -> Self {
+    pub(super) fn new(now: Instant, given: bool, random: SmallRng) -> Self {
         Dialler {
             // Whoever has given one mends what is wrong, and waits for it.
             refused: if given { LAST } else { REFUSED },
             pace: if given { Duration::ZERO } else { PACE },
             rests: None,
-            candidates: BTreeMap::new(),
-            dialling: 0,
-            sought: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            places: BTreeMap::new(),
+            turns: Turns::new(),
             dials: 0,
+            dialling: 0,
+            now,
             random,
         }
     }
 
-    /// The source tells all endpoints that it knows.
-    pub(super) fn found(&mut self, now: Instant, endpoints: &Endpoints) {
-        self.candidates.retain(|endpoint, candidate| {
-            candidate.is_told = endpoints.contains_key(endpoint);
-            // The end of a dial is still to come.
-            candidate.is_told || matches!(candidate.state, State::Dialling(_))
-        });
-        let mut turns: BTreeMap<NodeId, u64> = BTreeMap::new();
-        for candidate in self.candidates.values() {
-            if let Some(who) = candidate.who {
-                let next = turns.entry(who).or_default();
-                *next = (candidate.turn + 1).max(*next);
-            }
+    // ---- what is heard
+
+    /// These are all that were given.
+    pub(super) fn given(&mut self, now: Instant, endpoints: &BTreeSet<SocketAddr>) {
+        self.now = now;
+        let is_gone = |who: &Who| !matches!(who, Who::At(at) if endpoints.contains(at));
+        let gone = self.peers.keys().copied().filter(is_gone);
+        for who in gone.collect::<Vec<_>>() {
+            self.forget(who);
         }
-        let mut turn = |who: Option<NodeId>| {
-            let next = who.map(|who| turns.entry(who).or_default());
-            next.map_or(0, |next| std::mem::replace(next, *next + 1))
-        };
-        for (&endpoint, &who) in endpoints {
-            if let Some(candidate) = self.candidates.get_mut(&endpoint) {
-                let before = std::mem::replace(&mut candidate.who, who);
-                // Whatever became of the one before.
-                if before != who {
-                    candidate.turn = turn(who);
-                    if let State::Due(at) = &mut candidate.state {
-                        *at = now;
-                    }
-                }
-            } else if self.candidates.len() < ENDPOINTS {
-                let candidate = Candidate {
-                    is_told: true,
-                    who,
-                    state: State::Due(now),
-                    pause: None,
-                    turn: turn(who),
-                    answers: false,
-                    told: None,
-                };
-                self.candidates.insert(endpoint, candidate);
+        let is_known = |at: &&SocketAddr| self.peers.contains_key(&Who::At(**at));
+        let mut new: Vec<_> = endpoints.iter().filter(|at| !is_known(at)).collect();
+        // Else whoever is told the same would begin with the same.
+        new.shuffle(&mut self.random);
+        new.truncate(GIVEN.saturating_sub(self.peers.len()));
+        for &endpoint in new {
+            let who = Who::At(endpoint);
+            self.peers.insert(who, Peer::new(now, false));
+            self.claim(who, endpoint);
+            self.update(who);
+        }
+    }
+
+    /// Somebody says where a node is: at none of any endpoints if it has left. Who is `present` is not looked for.
+    pub(super) fn announced(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        endpoints: &BTreeSet<SocketAddr>,
+        present: impl Fn(NodeId) -> bool,
+    ) {
+        self.now = now;
+        let who = Who::Node(node);
+        if !self.peers.contains_key(&who) {
+            if endpoints.is_empty() || !self.make_room() {
+                return;
+            }
+            self.peers.insert(who, Peer::new(now, present(node)));
+        }
+        self.tell(who, |endpoint| endpoints.contains(endpoint));
+        for &endpoint in endpoints {
+            self.claim(who, endpoint);
+        }
+        self.update(who);
+    }
+
+    /// Nothing that was said counts any more.
+    pub(super) fn forget_all(&mut self) {
+        for who in self.peers.keys().copied().collect::<Vec<_>>() {
+            let peer = &self.peers[&who];
+            if peer.is_present || peer.is_sought {
+                self.tell(who, |_| false);
+                self.update(who);
+            } else {
+                self.forget(who);
             }
         }
     }
 
-    /// A peer is not there any more; if it has `left`, its source will say so too.
-    pub(super) fn absent(&mut self, now: Instant, peer: NodeId, left: bool) {
-        for candidate in self.candidates.values_mut() {
-            if candidate.state == State::Known(peer) {
-                let for_good = left && candidate.who == Some(peer);
-                let pause = if for_good { LAST } else { FIRST };
-                candidate.state = State::Due(now + pause);
+    /// A peer is not there any more; if it has `left`, that will be announced too.
+    pub(super) fn absent(&mut self, now: Instant, node: NodeId, left: bool) {
+        self.now = now;
+        let who = Who::Node(node);
+        let mut changed = BTreeSet::from([who]);
+        for place in self.places.values_mut() {
+            if place.state == State::Known(node) {
+                place.state = State::Due(now + FIRST);
+                changed.extend(&place.claimants);
             }
         }
+        if let Some(peer) = self.peers.get_mut(&who) {
+            peer.is_present = false;
+            peer.rests = now + if left { LAST } else { FIRST };
+            if left && peer.at.values().all(|claim| !claim.is_told) {
+                self.forget(who);
+            }
+        }
+        changed.into_iter().for_each(|who| self.update(who));
+    }
+
+    // ---- dials
+
+    /// An endpoint to be dialled now, and who is said to be there; [`dialled`](Dialler::dialled)
+    /// must follow.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(SocketAddr, Option<NodeId>)> {
+        self.now = now;
+        while let Some(who) = self.turns.due(now) {
+            self.update(who);
+        }
+        if self.deadline().is_none_or(|at| at > now) {
+            return None;
+        }
+        let (who, endpoint) = loop {
+            let who = self.turns.next()?;
+            match self.first_due(who) {
+                Some(endpoint) => break (who, endpoint),
+                // It was dialled for another.
+                None => self.update(who),
+            }
+        };
+        self.dials += 1;
+        self.dialling += 1;
+        self.rests = Some(now + self.pace);
+        if let Some(place) = self.places.get_mut(&endpoint) {
+            place.state = State::Dialling(who);
+        }
+        if let Some(peer) = self.peers.get_mut(&who) {
+            peer.is_sought = true;
+        }
+        self.update(who);
+        let node = match who {
+            Who::Node(node) => Some(node),
+            Who::At(_) => None,
+        };
+        Some((endpoint, node))
     }
 
     /// What went wrong, if that is news. Who is not `present` any more has gone since the dial was over,
@@ -177,84 +232,64 @@ impl Dialler {
         outcome: Outcome,
         present: impl Fn(NodeId) -> bool,
     ) -> Option<Arc<str>> {
-        let candidate = self.candidates.get_mut(&endpoint)?;
-        let State::Dialling(who) = candidate.state else {
+        self.now = now;
+        let place = self.places.get_mut(&endpoint)?;
+        let State::Dialling(who) = place.state else {
             return None;
         };
         self.dialling -= 1;
-        if let Some(who) = who {
-            self.sought.remove(&who);
+        if let Some(peer) = self.peers.get_mut(&who) {
+            peer.is_sought = false;
         }
-        if !candidate.is_told {
-            self.candidates.remove(&endpoint);
-            return None;
+        if !matches!(outcome, Outcome::NoNeed(_)) {
+            place.dial = self.dials;
         }
-        candidate.answers = matches!(outcome, Outcome::Known(_));
-        let (state, why) = match outcome {
-            Outcome::Itself => (State::Itself, None),
-            Outcome::Known(peer) => {
-                candidate.pause = None;
-                candidate.turn = 0;
-                candidate.told = None;
-                let state = match present(peer) {
-                    true => State::Known(peer),
+        let mut is_there = None;
+        let why = match outcome {
+            Outcome::Known(node) => {
+                (place.tried, place.pause, place.told) = (Tried::Answered, None, None);
+                place.state = match present(node) {
+                    true => State::Known(node),
                     false => State::Due(now + FIRST),
                 };
-                (state, None)
+                is_there = Some(node);
+                None
+            }
+            Outcome::NoNeed(node) => {
+                place.state = State::Due(now);
+                is_there = Some(node);
+                None
+            }
+            Outcome::Itself => {
+                (place.state, place.tried) = (State::Itself, Tried::InVain);
+                None
             }
             Outcome::Unreachable(why) => {
-                let pause = candidate.pause.map_or(FIRST, |pause| LAST.min(2 * pause));
-                candidate.pause = Some(pause);
-                (State::Due(now + pause), Some(why))
+                let pause = place.pause.map_or(FIRST, |pause| LAST.min(2 * pause));
+                place.pause = Some(pause);
+                (place.state, place.tried) = (State::Due(now + pause), Tried::InVain);
+                Some(why)
             }
-            Outcome::Refused(why) => (State::Due(now + self.refused), Some(why)),
+            Outcome::Refused(why) => {
+                (place.state, place.tried) = (State::Due(now + self.refused), Tried::InVain);
+                Some(why)
+            }
         };
-        candidate.state = state;
-        let why = why.filter(|why| candidate.told.as_ref() != Some(why))?;
-        candidate.told = Some(Arc::clone(&why));
-        Some(why)
-    }
-
-    /// An endpoint to be dialled now, and who is said to be there; [`dialled`](Dialler::dialled)
-    /// must follow.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(SocketAddr, Option<NodeId>)> {
-        if self.deadline().is_none_or(|at| at > now) {
-            return None;
+        let why = why.filter(|why| place.told.as_ref() != Some(why));
+        if why.is_some() {
+            place.told.clone_from(&why);
         }
-        let due = self.choice(now)?;
-        let who = self.candidates.get(&due)?.who;
-        let of_peer = |(endpoint, its): &(&SocketAddr, &Candidate)| {
-            **endpoint == due || who.is_some() && its.who == who
-        };
-        let of_peer = self.candidates.iter().filter(of_peer);
-        let last = of_peer.map(|(_, its)| its.turn).max()?;
-        let candidate = self.candidates.get_mut(&due)?;
-        candidate.state = State::Dialling(who);
-        // After all others of its peer.
-        candidate.turn = last + 1;
-        self.dials += 1;
-        self.rests = Some(now + self.pace);
-        self.dialling += 1;
-        self.sought.extend(who);
-        Some((due, who))
-    }
-
-    fn choice(&mut self, now: Instant) -> Option<SocketAddr> {
-        let by_chance = self.dials % BY_CHANCE == BY_CHANCE - 1;
-        let salt: u64 = self.random.random();
-        // The same for all endpoints of a peer: how many it has makes no difference.
-        let lot = |peer| {
-            let mut hasher = DefaultHasher::new();
-            (salt, peer).hash(&mut hasher);
-            hasher.finish()
-        };
-        let due = self.due().filter(|(at, ..)| *at <= now);
-        let first = due.min_by_key(|(_, endpoint, candidate)| {
-            let turn = if by_chance { 0 } else { candidate.turn };
-            let peer = candidate.who.ok_or(*endpoint);
-            (!candidate.answers, turn, lot(peer), candidate.turn)
-        });
-        first.map(|(_, endpoint, _)| endpoint)
+        if let Some(node) = is_there
+            && let Some(peer) = self.peers.get_mut(&Who::Node(node))
+        {
+            peer.is_present = present(node);
+            peer.rests = now + FIRST;
+            self.update(Who::Node(node));
+        }
+        self.update(who);
+        self.drop_place(endpoint);
+        // Of what is told no more nobody wants to know.
+        why.filter(|_| self.places.contains_key(&endpoint))
     }
 
     /// When [`next`](Dialler::next) has something to say.
@@ -262,22 +297,61 @@ impl Dialler {
         if self.dialling >= AT_ONCE {
             return None;
         }
-        let due = self.due().map(|(at, ..)| at).min()?;
+        let due = match self.turns.is_anybodys() {
+            true => self.now,
+            false => self.turns.first()?,
+        };
         Some(self.rests.map_or(due, |until| due.max(until)))
     }
 
-    fn due(&self) -> impl Iterator<Item = (Instant, SocketAddr, &Candidate)> {
-        let candidates = self.candidates.iter();
-        candidates.filter_map(|(endpoint, candidate)| match candidate.state {
-            State::Due(at) if !self.is_sought(candidate) => Some((at, *endpoint, candidate)),
-            _ => None,
-        })
+    // ---- whose turn it is
+
+    /// Something may have changed for somebody who is looked for, or was.
+    fn update(&mut self, who: Who) {
+        self.prune(who);
+        let (mut rank, mut waits) = (None, None);
+        for (place, claim, at) in self.dues(who) {
+            if at > self.now {
+                waits = Some(waits.map_or(at, |waits| at.min(waits)));
+                continue;
+            }
+            let its = match place.tried_for(claim) {
+                Tried::Answered => Rank::Answered,
+                Tried::No | Tried::InVain => Rank::Other,
+            };
+            rank = Some(rank.map_or(its, |rank| its.min(rank)));
+        }
+        self.turns.set(who, rank, waits);
     }
 
-    /// Whether whoever is there is being dialled elsewhere.
-    fn is_sought(&self, candidate: &Candidate) -> bool {
-        let who = candidate.who;
-        who.is_some_and(|who| self.sought.contains(&who))
+    /// Where somebody is to be dialled now.
+    fn first_due(&self, who: Who) -> Option<SocketAddr> {
+        let due = self.dues(who).filter(|(.., at)| *at <= self.now);
+        let order = |(place, claim, _): &(&Place, &Claim, _)| {
+            let since = place.dial.max(claim.since);
+            (place.tried_for(claim), since)
+        };
+        due.min_by_key(order).map(|(place, ..)| place.endpoint)
+    }
+
+    /// Where somebody is to be dialled, and when, or when that is to be looked at again.
+    fn dues(&self, who: Who) -> impl Iterator<Item = (&Place, &Claim, Instant)> {
+        let peer = self.peers.get(&who);
+        let peer = peer.filter(|peer| !peer.is_present && !peer.is_sought);
+        let dues = peer.map(|peer| {
+            peer.at.iter().filter_map(|(endpoint, claim)| {
+                let place = self.places.get(endpoint)?;
+                let at = match place.state {
+                    // Whatever became of those before.
+                    State::Due(_) if place.is_new_to(claim) => peer.rests,
+                    State::Due(at) => at.max(peer.rests),
+                    State::Dialling(_) => self.now + FIRST,
+                    State::Known(_) | State::Itself => return None,
+                };
+                Some((place, claim, at))
+            })
+        });
+        dues.into_iter().flatten()
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use coros_core::remote::BoxFuture;
 use tokio::time::Instant;
 
-use super::{Endpoints, HostPort, Source, of_anybody};
+use super::{Heard, HostPort, Source};
 use crate::unheard::{self, Trouble};
 
 /// How often a name is looked up.
@@ -95,7 +95,7 @@ impl Dns {
 }
 
 impl Source for Dns {
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
-        Box::pin(async { of_anybody(self.endpoints().await) })
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>> {
+        Box::pin(async { Heard::Given(self.endpoints().await) })
     }
 }

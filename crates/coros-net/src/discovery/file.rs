@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::dns::Resolve;
-use super::{Endpoints, HostPort, NotHostPort, Source, of_anybody};
+use super::{Heard, HostPort, NotHostPort, Source};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -139,8 +139,8 @@ impl File {
 }
 
 impl Source for File {
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
-        Box::pin(async { of_anybody(self.endpoints().await) })
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>> {
+        Box::pin(async { Heard::Given(self.endpoints().await) })
     }
 }
 

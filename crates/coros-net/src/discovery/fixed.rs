@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use super::{Endpoints, Source, of_anybody};
+use super::{Heard, Source};
 
 /// Told once; the dialler keeps trying.
 #[derive(Debug)]
@@ -20,10 +20,10 @@ impl Fixed {
 }
 
 impl Source for Fixed {
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>> {
         Box::pin(async {
             match self.endpoint.take() {
-                Some(endpoint) => of_anybody([endpoint]),
+                Some(endpoint) => Heard::Given([endpoint].into()),
                 None => std::future::pending().await,
             }
         })

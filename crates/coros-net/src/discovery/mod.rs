@@ -13,8 +13,9 @@ mod file;
 mod fixed;
 mod host_port;
 mod multicast;
+mod turns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -46,16 +47,23 @@ const DIALS: usize = 64;
 /// How long somebody who was not given may take to show that he is of the network: he is near.
 const STRANGE: Duration = Duration::from_secs(1);
 /// What is heard waits for its turn where it comes from: more is told than anyone would keep.
-const HEARD: usize = 4;
+const QUEUED: usize = 4;
 
-/// Where nodes may be, and who is said to be there.
-pub(crate) type Endpoints = BTreeMap<SocketAddr, Option<NodeId>>;
+/// What a source tells.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// These are all endpoints that there are.
+    Given(BTreeSet<SocketAddr>),
+    /// Where somebody says that nodes are: at none of any endpoints if they have left.
+    Announced(BTreeMap<NodeId, BTreeSet<SocketAddr>>),
+    /// Nothing that was announced counts any more.
+    Nothing,
+}
 
 /// Where endpoints of other nodes come from.
 pub(crate) trait Source: Send {
-    /// All endpoints that there are now; resolves when there are any, and when they may have changed.
-    /// Cancel safe.
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>>;
+    /// What there is to tell; resolves when there is something, and when it may have changed. Cancel safe.
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>>;
 
     /// Whether somebody who runs this node has named them. Else anybody may tell anything.
     fn is_given(&self) -> bool {
@@ -66,18 +74,6 @@ pub(crate) trait Source: Send {
     fn end(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async {})
     }
-}
-
-/// Endpoints of which nothing else is known.
-fn of_anybody(endpoints: impl IntoIterator<Item = SocketAddr>) -> Endpoints {
-    let endpoints = endpoints.into_iter();
-    endpoints.map(|endpoint| (endpoint, None)).collect()
-}
-
-enum Heard {
-    Found(Endpoints),
-    /// And what went wrong.
-    Dialled(SocketAddr, Outcome, Option<Trouble>),
 }
 
 /// Who is not there any more, if that is what the fact says; whether it has said goodbye.
@@ -109,28 +105,32 @@ pub(crate) fn start(node: &Arc<Inner>, sources: Vec<Box<dyn Source>>) {
 async fn look(node: Arc<Inner>, source: Box<dyn Source>, dials: Option<Arc<Semaphore>>) {
     // Without random numbers there is no TLS either.
     let random = SmallRng::seed_from_u64(getrandom::u64().unwrap_or_default());
-    let mut dialler = Dialler::new(source.is_given(), random);
-    let (sender, mut heard) = mpsc::channel(HEARD);
-    node.tasks
-        .spawn(ask(Arc::clone(&node), source, sender.clone()));
+    let mut dialler = Dialler::new(now(), source.is_given(), random);
+    let (tell, mut heard) = mpsc::channel(QUEUED);
+    let (over, mut dialled) = mpsc::channel(QUEUED);
+    node.tasks.spawn(ask(Arc::clone(&node), source, tell));
     // Not by the events that users get: what those do with them holds up no dials.
     let mut facts = node.events.tap();
+    let present = |peer| node.events.is_present(peer);
     loop {
         let due = clock::until(dialler.deadline());
         tokio::select! {
             biased;
             () = node.leaving.cancelled() => return,
-            Some(heard) = heard.recv() => match heard {
-                Heard::Found(endpoints) => dialler.found(now(), &endpoints),
-                Heard::Dialled(endpoint, outcome, trouble) => {
-                    let present = |peer| node.events.is_present(peer);
-                    if let Some(why) = dialler.dialled(now(), endpoint, outcome, present) {
-                        if let Some(trouble) = trouble {
-                            unheard::say(trouble, format_args!("trying on: {why}"));
-                        }
-                        node.events.tell(Fact::Unreachable(endpoint, why));
+            Some((endpoint, outcome, trouble)) = dialled.recv() => {
+                if let Some(why) = dialler.dialled(now(), endpoint, outcome, present) {
+                    if let Some(trouble) = trouble {
+                        unheard::say(trouble, format_args!("trying on: {why}"));
                     }
+                    node.events.tell(Fact::Unreachable(endpoint, why));
                 }
+            }
+            Some(heard) = heard.recv() => match heard {
+                Heard::Given(endpoints) => dialler.given(now(), &endpoints),
+                Heard::Announced(nodes) => for (id, endpoints) in nodes {
+                    dialler.announced(now(), id, &endpoints, present);
+                },
+                Heard::Nothing => dialler.forget_all(),
             },
             Some(fact) = facts.recv() => if let Some((peer, left)) = absent(&node, &fact) {
                 dialler.absent(now(), peer, left);
@@ -138,26 +138,25 @@ async fn look(node: Arc<Inner>, source: Box<dyn Source>, dials: Option<Arc<Semap
             () = due => {}
         }
         while let Some((endpoint, who)) = dialler.next(now()) {
-            let (node, dials, to) = (Arc::clone(&node), dials.clone(), sender.clone());
+            let (node, dials, over) = (Arc::clone(&node), dials.clone(), over.clone());
             let tasks = node.tasks.clone();
             tasks.spawn(async move {
                 let dialled = dial(&node, endpoint, who, dials.as_deref()).await;
                 if let Some((outcome, trouble)) = dialled {
-                    let heard = Heard::Dialled(endpoint, outcome, trouble);
-                    let _ = to.send(heard).await;
+                    let _ = over.send((endpoint, outcome, trouble)).await;
                 }
             });
         }
     }
 }
 
-async fn ask(node: Arc<Inner>, mut source: Box<dyn Source>, to: mpsc::Sender<Heard>) {
+async fn ask(node: Arc<Inner>, mut source: Box<dyn Source>, tell: mpsc::Sender<Heard>) {
     loop {
         tokio::select! {
             biased;
             () = node.leaving.cancelled() => break,
-            endpoints = source.next() => {
-                if to.send(Heard::Found(endpoints)).await.is_err() {
+            heard = source.next() => {
+                if tell.send(heard).await.is_err() {
                     break;
                 }
             }
@@ -186,8 +185,11 @@ async fn dial(
         },
     };
     // Looked for only now: it may have come meanwhile.
-    if let Some(peer) = whoever_is_at(node, endpoint, who) {
+    if let Some(peer) = node.events.whoever_is_at(endpoint) {
         return Some((Outcome::Known(peer), None));
+    }
+    if let Some(peer) = who.filter(|who| node.events.is_present(*who)) {
+        return Some((Outcome::NoNeed(peer), None));
     }
     Some(match greeting::connect(node, endpoint, patience).await {
         Ok(peer) => (Outcome::Known(peer.node), None),
@@ -197,14 +199,6 @@ async fn dial(
             (failed(&error), Some(trouble))
         }
     })
-}
-
-fn whoever_is_at(node: &Inner, endpoint: SocketAddr, who: Option<NodeId>) -> Option<NodeId> {
-    let present = node.events.present();
-    let there = present
-        .iter()
-        .find(|peer| peer.endpoint == Some(endpoint) || Some(peer.node) == who);
-    there.map(|peer| peer.node)
 }
 
 fn failed(error: &ConnectError) -> Outcome {
@@ -230,13 +224,18 @@ mod tests {
     use crate::transport::Transport as _;
 
     /// Tells it once, as one who hears it from strangers.
-    struct Strangers(Option<Endpoints>);
+    struct Strangers(Option<Vec<SocketAddr>>);
 
     impl Source for Strangers {
-        fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
+        fn next(&mut self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>> {
             Box::pin(async {
                 match self.0.take() {
-                    Some(endpoints) => endpoints,
+                    Some(endpoints) => Heard::Announced(
+                        (1..)
+                            .zip(endpoints)
+                            .map(|(id, endpoint)| (NodeId(id), [endpoint].into()))
+                            .collect(),
+                    ),
                     None => std::future::pending().await,
                 }
             })
@@ -264,7 +263,7 @@ mod tests {
         let farm = farm.build().await.unwrap();
         let desk = desk.builder().member(false).build().await.unwrap();
         let mut facts = desk.inner().events.tap();
-        let strangers = of_anybody(endpoints[..8].iter().copied());
+        let strangers = endpoints[..8].to_vec();
         let mut sources: Vec<Box<dyn Source>> = vec![Box::new(Strangers(Some(strangers)))];
         // With the farm as many as may be dialled at once.
         for given in endpoints[1..].iter().chain([&there]) {

@@ -7,6 +7,7 @@
 //! of it. So what it keeps is weighed again and again, and a responder that keeps too much is ended: a
 //! little later there is another one, which knows nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
@@ -16,9 +17,9 @@ use coros_core::remote::NodeId;
 use mdns_sd::{Receiver, ServiceDaemon, ServiceEvent};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use super::announced::{self, Announced};
-use super::{Endpoints, Source};
-use crate::events::Events;
+use super::announced::{self, Listener};
+use super::dialler;
+use super::{Heard, Source};
 
 /// The groups of multicast DNS.
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
@@ -41,9 +42,10 @@ const RECORD: i64 = 1 << 10;
 /// But for a text, which may fill a packet.
 const TEXT: i64 = 10 << 10;
 /// Each instance has a text, and is pointed at, and has a place.
-const _: () = assert!(MOST / (TEXT + 2 * RECORD) < announced::INSTANCES as i64);
-/// News that come within this time are told at once.
+const _: () = assert!(MOST / (TEXT + 2 * RECORD) < dialler::PEERS as i64);
+/// News that come within this time are told at once, but no more than so many.
 const NEWS: Duration = Duration::from_millis(100);
+const MOST_NEWS: usize = 256;
 
 pub(crate) struct Multicast {
     own: Own,
@@ -51,12 +53,10 @@ pub(crate) struct Multicast {
     responder: Option<Responder>,
     /// As long as there is one.
     events: Option<Receiver<ServiceEvent>>,
-    announced: Announced,
-    /// Who has shown who he is.
-    peers: Events,
+    listener: Listener,
     count: Interval,
-    /// Whether there is something to tell, and when it may be told.
-    is_news: bool,
+    /// What is to be told, and when.
+    said: BTreeMap<NodeId, BTreeSet<SocketAddr>>,
     news: Interval,
 }
 
@@ -77,7 +77,6 @@ impl Multicast {
         network: &str,
         node: NodeId,
         listening: Option<SocketAddr>,
-        peers: Events,
     ) -> io::Result<Self> {
         is_possible()?;
         let own = Own {
@@ -90,11 +89,10 @@ impl Multicast {
         Ok(Multicast {
             events: Some(events.map_err(io::Error::other)?),
             responder: Some(responder),
-            announced: Announced::new(network, node),
+            listener: Listener::new(network, node),
             own,
-            peers,
             count: interval(COUNT),
-            is_news: false,
+            said: BTreeMap::new(),
             news: {
                 let mut news = interval(NEWS);
                 news.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -103,7 +101,7 @@ impl Multicast {
         })
     }
 
-    async fn endpoints(&mut self) -> Endpoints {
+    async fn hear(&mut self) -> Heard {
         loop {
             let Some(events) = &self.events else {
                 tokio::time::sleep(REST).await;
@@ -114,22 +112,22 @@ impl Multicast {
                 biased;
                 _ = self.count.tick() => {
                     if self.is_full().await {
-                        self.forget().await;
+                        return self.forget().await;
                     }
                     continue;
                 }
-                _ = self.news.tick(), if self.is_news => {
-                    self.is_news = false;
-                    return self.announced.endpoints();
+                _ = self.news.tick(), if !self.said.is_empty() => {
+                    return Heard::Announced(std::mem::take(&mut self.said));
                 }
                 event = events.recv_async() => event,
             };
             let Ok(event) = event else {
-                self.forget().await;
-                continue;
+                return self.forget().await;
             };
-            let known = |id| self.peers.is_present(id);
-            self.is_news |= self.announced.handle(event, known);
+            self.said.extend(self.listener.said(event));
+            if self.said.len() >= MOST_NEWS {
+                return Heard::Announced(std::mem::take(&mut self.said));
+            }
         }
     }
 
@@ -149,14 +147,14 @@ impl Multicast {
 
     /// Ends a responder that keeps too much, or has told too much at once: it would begin with the
     /// same again, and not come to those whom it heard last.
-    async fn forget(&mut self) {
+    async fn forget(&mut self) -> Heard {
         tracing::warn!("too much is announced on the local network: forgetting all of it");
         self.events = None;
-        self.announced = Announced::new(&self.own.network, self.own.node);
-        self.is_news = false;
+        self.said.clear();
         if let Some(responder) = self.responder.take() {
             responder.end().await;
         }
+        Heard::Nothing
     }
 }
 
@@ -165,8 +163,8 @@ impl Source for Multicast {
         false
     }
 
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = Endpoints> + Send + '_>> {
-        Box::pin(self.endpoints())
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>> {
+        Box::pin(self.hear())
     }
 
     fn end(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
