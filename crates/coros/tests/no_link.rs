@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// Where the program is to find another one; nowhere, when it is empty.
+/// Where the program is to find another one, or a file that says so; nowhere, when it is empty.
 const PEER: &str = "COROS_TEST_PEER";
 const LISTENS: &str = "it listens on ";
 
@@ -24,7 +24,9 @@ mod program {
                 let _ = told.send(event);
             });
         let peer = std::env::var(super::PEER).expect("it is set");
-        if !peer.is_empty() {
+        if std::path::Path::new(&peer).is_file() {
+            node = node.peers_file(peer);
+        } else if !peer.is_empty() {
             node = node.peer(peer);
         }
         let node = node.build().await.expect("it starts");
@@ -103,17 +105,21 @@ fn both_say_why_unless_they_are_to_be_quiet() {
 
 #[test]
 fn a_host_that_is_not_found_is_named() {
-    let mut seeks = start("nowhere.invalid:7340", "");
-    let lines = BufReader::new(seeks.stderr.take().expect("piped")).lines();
-    // It ends by itself, if it says nothing.
-    let said = lines
-        .map_while(Result::ok)
-        .find(|it| it.contains("nowhere.invalid"));
-    seeks.kill().expect("it runs");
-    seeks.wait().expect("it can be waited for");
-    let said = said.expect("it says whom it cannot find");
-    let start = "coros: trying on: cannot look up where nowhere.invalid:7340 is: ";
-    assert!(said.starts_with(start), "{said}");
+    let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/no_link_peers");
+    std::fs::write(file, "nowhere.invalid:7340\n").expect("there is room");
+    for peer in ["nowhere.invalid:7340", file] {
+        let mut seeks = start(peer, "");
+        let lines = BufReader::new(seeks.stderr.take().expect("piped")).lines();
+        // It ends by itself, if it says nothing.
+        let said = lines
+            .map_while(Result::ok)
+            .find(|it| it.contains("nowhere.invalid"));
+        seeks.kill().expect("it runs");
+        seeks.wait().expect("it can be waited for");
+        let said = said.expect("it says whom it cannot find");
+        let start = "coros: trying on: cannot look up where nowhere.invalid:7340 is: ";
+        assert!(said.starts_with(start), "{said}");
+    }
 }
 
 /// As when standard error is a pipe to somebody who has stopped.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use coros_core::remote::BoxFuture;
 use tokio::time::Instant;
 
+use super::lookup::Lookup;
 use super::{Heard, HostPort, Source};
-use crate::unheard::{self, Trouble};
 
 /// How often a name is looked up.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -46,19 +46,16 @@ impl Resolve for SystemResolver {
 #[derive(Debug)]
 pub(crate) struct Dns {
     name: HostPort,
-    resolver: Arc<dyn Resolve>,
+    lookup: Lookup,
     next: Option<Instant>,
-    /// What has been told of a failure.
-    told: Option<String>,
 }
 
 impl Dns {
     pub(crate) fn new(name: HostPort, resolver: Arc<dyn Resolve>) -> Self {
         Dns {
             name,
-            resolver,
+            lookup: Lookup::new(resolver),
             next: None,
-            told: None,
         }
     }
 
@@ -67,28 +64,11 @@ impl Dns {
             if let Some(next) = self.next {
                 tokio::time::sleep_until(next).await;
             }
-            let found = self.resolver.resolve(self.name.host(), self.name.port());
-            let found = found.await;
-            match found {
-                Ok(found) => {
-                    self.next = Some(Instant::now() + AGAIN);
-                    self.told = None;
-                    return found.into_iter().collect();
-                }
-                // What was found before may still be there.
-                Err(error) => {
-                    self.next = Some(Instant::now() + AFTER_FAILURE);
-                    let error = error.to_string();
-                    if self.told.as_ref() != Some(&error) {
-                        tracing::warn!(name = %self.name, %error, "cannot look up where nodes are");
-                        let name = &self.name;
-                        unheard::say(
-                            Trouble::NotFound(name.clone()),
-                            format_args!("trying on: cannot look up where {name} is: {error}"),
-                        );
-                        self.told = Some(error);
-                    }
-                }
+            let is_found = self.lookup.look_up(&self.name).await;
+            let pause = if is_found { AGAIN } else { AFTER_FAILURE };
+            self.next = Some(Instant::now() + pause);
+            if is_found {
+                return self.lookup.endpoints(&self.name).collect();
             }
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::dns::Resolve;
+use super::lookup::Lookup;
 use super::{Heard, HostPort, NotHostPort, Source};
 
 /// How often the file is looked at.
@@ -58,7 +59,7 @@ enum Entry {
 #[derive(Debug)]
 pub(crate) struct File {
     path: PathBuf,
-    resolver: Arc<dyn Resolve>,
+    lookup: Lookup,
     entries: Vec<Entry>,
     /// When the file was changed last, and its length.
     version: Option<(SystemTime, u64)>,
@@ -72,7 +73,7 @@ impl File {
         let (version, entries) = read(&path)?;
         Ok(File {
             path,
-            resolver,
+            lookup: Lookup::new(resolver),
             entries,
             version: Some(version),
             looks: 0,
@@ -94,12 +95,10 @@ impl File {
         for entry in &self.entries {
             match entry {
                 Entry::Endpoint(endpoint) => drop(endpoints.insert(*endpoint)),
-                Entry::Name(name) => match self.resolver.resolve(name.host(), name.port()).await {
-                    Ok(found) => endpoints.extend(found),
-                    Err(error) => {
-                        tracing::warn!(%name, %error, "cannot look up where a node is");
-                    }
-                },
+                Entry::Name(name) => {
+                    self.lookup.look_up(name).await;
+                    endpoints.extend(self.lookup.endpoints(name));
+                }
             }
         }
         self.looks = self.looks.max(1);
@@ -121,6 +120,8 @@ impl File {
             Ok(Some(Ok((version, entries)))) => {
                 self.version = Some(version);
                 self.told = None;
+                let is_there = |name: &_| entries.contains(&Entry::Name(HostPort::clone(name)));
+                self.lookup.retain(is_there);
                 std::mem::replace(&mut self.entries, entries) != self.entries
             }
             // What it said before counts until it can be read again.

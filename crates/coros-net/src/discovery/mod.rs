@@ -12,6 +12,7 @@ mod dns;
 mod file;
 mod fixed;
 mod host_port;
+mod lookup;
 mod multicast;
 mod turns;
 
