@@ -303,6 +303,32 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_there_is_found_where_he_listens() {
+        let place = |number| SocketAddr::from(([10, 0, 0, 1], number));
+        let at = |id, number| Location {
+            endpoint: Some(place(number)),
+            ..at(id)
+        };
+        let why = || Arc::from("why");
+        let mut roster = Roster::default();
+        let mut found = |fact| {
+            roster.handle(fact);
+            let found = [1, 2].map(|number| roster.whoever_is_at(place(number)));
+            found.map(|peer| peer.map_or(0, |peer| peer.0))
+        };
+        assert_eq!(found(Fact::Up(at(1, 1))), [1, 0]);
+        // It knows better itself.
+        assert_eq!(found(Fact::Linked(at(1, 2))), [0, 1]);
+        assert_eq!(found(Fact::Up(at(1, 1))), [0, 1]);
+        assert_eq!(found(Fact::Broke(at(1, 2), why())), [0, 0]);
+        assert_eq!(found(Fact::Up(at(1, 1))), [0, 1]);
+        // Two say that they are at one place.
+        assert_eq!(found(Fact::Up(at(3, 2))), [0, 1]);
+        assert_eq!(found(Fact::Gone(at(1, 2))), [0, 3]);
+        assert_eq!(found(Fact::Left(at(3, 2))), [0, 0]);
+    }
+
+    #[test]
     fn so_many_lost_peers_are_remembered() {
         let mut roster = Roster::default();
         let crowd = MAX_LOST as u128 + 10;

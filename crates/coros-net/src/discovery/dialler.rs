@@ -155,11 +155,8 @@ impl Dialler {
     /// Nothing that was said counts any more.
     pub(super) fn forget_all(&mut self) {
         for who in self.peers.keys().copied().collect::<Vec<_>>() {
-            let peer = &self.peers[&who];
-            if peer.is_present || peer.is_sought {
-                self.tell(who, |_| false);
-                self.update(who);
-            } else {
+            self.tell(who, |_| false);
+            if !self.peers[&who].is_present {
                 self.forget(who);
             }
         }
@@ -284,7 +281,6 @@ impl Dialler {
         {
             peer.is_present = present(node);
             peer.rests = now + FIRST;
-            self.update(Who::Node(node));
         }
         self.update(who);
         self.drop_place(endpoint);

@@ -81,11 +81,9 @@ impl Dialler {
             return;
         }
         if peer.at.len() >= ENDPOINTS {
-            let vain = peer
-                .at
-                .iter()
-                .filter(|(at, claim)| self.is_in_vain(**at, claim));
-            let Some((&vain, _)) = vain.min_by_key(|(at, _)| self.places[*at].dial) else {
+            let mut all = peer.at.iter();
+            let vain = all.find(|(at, claim)| self.is_in_vain(**at, claim));
+            let Some((&vain, _)) = vain else {
                 return;
             };
             self.drop_claim(who, vain);

@@ -76,7 +76,15 @@ fn failures_are_tried_again_ever_more_seldom() {
     dialler.absent(now, NodeId(2), false);
     assert_eq!(dialler.deadline(), None);
     dialler.absent(now, NodeId(1), true);
+    let now = now + FIRST;
+    assert_eq!(dialler.deadline(), Some(now));
+    assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
+    let told = over(&mut dialler, now, endpoint(1), unreachable());
+    assert!(told.is_some(), "it is news");
     assert_eq!(dialler.deadline(), Some(now + FIRST));
+    dialler.next(now + FIRST).unwrap();
+    let told = over(&mut dialler, now, endpoint(1), unreachable());
+    assert_eq!(told, None);
 }
 
 #[test]
@@ -250,6 +258,35 @@ fn what_is_said_no_more_is_dialled_once_and_forgotten() {
         dialler.announced(at, NodeId(9), &elsewhere, |_| false);
         assert!(dialler.places.keys().eq(&elsewhere));
     }
+}
+
+#[test]
+fn what_is_said_no_more_is_forgotten_whatever_is_there() {
+    let refused = Outcome::Refused("other secret".into());
+    for outcome in [unreachable(), refused, Outcome::Itself] {
+        let (mut dialler, now) = (dialler(true), Instant::now());
+        said(&mut dialler, now, 7, [1]);
+        said(&mut dialler, now, 7, []);
+        dialler.next(now).unwrap();
+        assert_eq!(over(&mut dialler, now, endpoint(1), outcome), None);
+        assert_eq!((dialler.peers.len(), dialler.places.len()), (0, 0));
+    }
+}
+
+#[test]
+fn what_was_dialled_in_vain_for_one_is_dialled_for_the_next() {
+    let (mut dialler, now) = (dialler(true), Instant::now());
+    said(&mut dialler, now, 7, [1]);
+    dialler.next(now).unwrap();
+    over(&mut dialler, now, endpoint(1), unreachable());
+    for id in [8, 9] {
+        said(&mut dialler, now, id, [1]);
+    }
+    let dial = |id| Some((endpoint(1), Some(NodeId(id))));
+    assert_eq!(dialler.next(now), dial(8));
+    over(&mut dialler, now, endpoint(1), Outcome::NoNeed(NodeId(8)));
+    said(&mut dialler, now, 9, []);
+    assert_eq!(dialler.next(now), dial(9));
 }
 
 #[test]
