@@ -311,7 +311,8 @@ async fn greet(
             hello
         }
         Greeting::Linked => return Ok(()),
-        Greeting::Stop => return Err(ConnectError::Closed),
+        Greeting::Stop if node.is_closing() => return Err(ConnectError::Closed),
+        Greeting::Stop => return Err(ConnectError::lost(endpoint)),
         Greeting::Wait => {
             dial.counts = false;
             drop(connection);

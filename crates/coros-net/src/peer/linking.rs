@@ -72,7 +72,8 @@ impl Peer {
         away
     }
 
-    /// The dial has shaken hands. If it is to mend a break, it is of use as long as that is not mended.
+    /// The dial has shaken hands. It is of use as long as there is a session that wants a link; if it is to
+    /// mend a break, as long as that is not mended.
     pub(crate) async fn greet(&self, ticket: Ticket, mends: Option<u64>) -> Greeting {
         loop {
             let mut changed = pin!(self.changed.notified());
@@ -82,7 +83,8 @@ impl Peer {
             }
             {
                 let mut state = self.lock();
-                if mends.is_some_and(|number| !state.is_away(number)) {
+                let mended = mends.is_some_and(|number| !state.is_away(number));
+                if mended || state.session.is_none() {
                     return Greeting::Stop;
                 }
                 if !state.must_wait() {
@@ -514,5 +516,22 @@ mod tests {
         let (_nodes, peer, dial, session) = ended_while_dialled(false).await;
         assert!(!peer.dial_over(dial, Some(session), "it is over", Failure::None));
         assert!(!peer.has_session() && !peer.settled().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dial_that_has_not_greeted_when_its_session_ends_makes_no_other() {
+        let (nodes, peer, _) = linked().await;
+        peer.close();
+        while peer.has_session() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut facts = nodes[0].inner().events.tap();
+        assert!(peer.reach(|_, _| ()).is_ok());
+        peer.close();
+        assert!(!peer.has_session() && !peer.settled().await);
+        assert!(!peer.has_session() && facts.try_recv().is_err());
+        // Nor does it keep the next one waiting.
+        assert!(peer.reach(|_, _| ()).is_ok());
+        assert!(peer.settled().await);
     }
 }
