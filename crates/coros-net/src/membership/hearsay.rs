@@ -1,18 +1,28 @@
 //! What peers say of the members, and how much of it is believed.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use coros_core::remote::NodeId;
 use foca::{Incarnation, Member, Message, State, Timer};
 
-use super::Membership;
 use super::effects::Effects;
 use super::news::KEPT;
 use super::packet::{self, Id, Packet};
 use super::signs::Doubt;
+use super::{Due, Membership};
 
 /// After that there is one incarnation more, under which nobody can contradict.
 const LAST: Incarnation = Incarnation::MAX - 1;
+
+/// What is to be said to what a packet tells.
+#[derive(Debug, Default)]
+struct Replies {
+    /// What is known better.
+    refuted: Vec<Member<Id>>,
+    /// Peers that there is a link with, and that are said to be down.
+    accused: BTreeSet<NodeId>,
+}
 
 impl Membership {
     pub(super) fn notice(&mut self, now: Instant, from: NodeId, payload: &[u8]) {
@@ -59,9 +69,9 @@ impl Membership {
             id.node() == own && id.life >= own_life && update.state() != State::Alive
         };
         let accused = updates.iter().any(accuses);
-        let mut refuted = Vec::new();
+        let mut replies = Replies::default();
         for update in updates {
-            if !self.counts(now, from, &update, &mut refuted) {
+            if !self.counts(now, from, &update, &mut replies) {
                 continue;
             }
             let node = update.id().node();
@@ -76,7 +86,10 @@ impl Membership {
             }
             packet.updates.push(update);
         }
-        self.contradict(from, refuted);
+        self.contradict(from, replies.refuted);
+        for peer in replies.accused {
+            self.tell_accused(now, peer);
+        }
         let filtered = packet.updates.len() < count;
         packet.header.dst = self.foca.identity().clone();
         let changed = (filtered || outdated || undead).then(|| packet.encode());
@@ -102,8 +115,7 @@ impl Membership {
         }
         self.renew(now);
         if accused || outdated && packet.header.message == Message::Gossip {
-            // Which says that it is alive, and in which life.
-            self.announce(packet.header.src);
+            self.answer_accuser(now, packet.header.src);
         }
     }
 
@@ -134,13 +146,13 @@ impl Membership {
         true
     }
 
-    /// Whether an update is to reach foca. What is known better goes to `refuted`.
+    /// Whether an update is to reach foca.
     fn counts(
         &mut self,
         now: Instant,
         from: NodeId,
         update: &Member<Id>,
-        refuted: &mut Vec<Member<Id>>,
+        replies: &mut Replies,
     ) -> bool {
         let id = update.id();
         let node = id.node();
@@ -156,14 +168,14 @@ impl Membership {
             && !down
         {
             // Whoever has a link with it tells it.
-            refuted.push(Member::down(past.clone()));
+            replies.refuted.push(Member::down(past.clone()));
             return false;
         }
         let known = self.members.get(&node).map(|id| id.life);
         if update.state() == State::Suspect {
             match self.signs.doubt(update, from) {
                 Some(Doubt::Refuted(as_alive)) => {
-                    refuted.push(as_alive);
+                    replies.refuted.push(as_alive);
                     return false;
                 }
                 Some(Doubt::New) => self.suspected(update),
@@ -182,10 +194,10 @@ impl Membership {
         };
         if down && id.life >= known {
             link.leaving |= id.has_left();
-            let told = Some((known, id.life));
-            if std::mem::replace(&mut link.told, told) != told {
-                self.gossip(id.clone(), vec![update.clone()]);
+            if link.said.as_ref().is_none_or(|said| said.life < id.life) {
+                link.said = Some(id.clone());
             }
+            replies.accused.insert(node);
             return false;
         }
         id.life == known
@@ -226,6 +238,45 @@ impl Membership {
         let most = self.rises.entry(node);
         let most = *most.or_insert(last.saturating_add(packet::MISSED));
         life <= most && !(down && life >= last.saturating_add(packet::JUMP))
+    }
+
+    /// Tells a peer that there is a link with that others say that it is down, once a period and life of its own:
+    /// in the greatest life that they have said since.
+    pub(super) fn tell_accused(&mut self, now: Instant, peer: NodeId) {
+        let (Some(link), Some(member)) = (self.linked.get_mut(&peer), self.members.get(&peer))
+        else {
+            return;
+        };
+        let (life, until) = link.told.unwrap_or((member.life, now));
+        let quiet = now < until;
+        if quiet && life == member.life {
+            return;
+        }
+        // (It may have outbid that.)
+        let Some(said) = link.said.take_if(|said| said.life >= member.life) else {
+            return;
+        };
+        let until = if quiet {
+            until
+        } else {
+            now + self.settings.period
+        };
+        link.told = Some((member.life, until));
+        if !quiet {
+            self.due(until, Due::Accused(peer));
+        }
+        self.gossip(said.clone(), vec![Member::down(said)]);
+    }
+
+    /// Says to one that says something against this node that it is alive, and in which life: once a period.
+    fn answer_accuser(&mut self, now: Instant, accuser: Id) {
+        if let Some(link) = self.linked.get_mut(&accuser.node()) {
+            if link.answered_until.is_some_and(|until| now < until) {
+                return;
+            }
+            link.answered_until = Some(now + self.settings.period);
+        }
+        self.announce(accuser);
     }
 
     /// Asks the suspect, or others.

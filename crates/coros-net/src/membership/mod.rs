@@ -178,12 +178,18 @@ enum Due {
     Foca(Timer<Id>),
     /// Tell a suspect that it is one, if it still is.
     Remind(Id, Incarnation),
+    /// Tell a peer what others have said of it since it was told last.
+    Accused(NodeId),
 }
 
 #[derive(Debug)]
 struct Linked {
-    /// In which life it was last told that others take it for down, and for down in which.
-    told: Option<(u32, u32)>,
+    /// The greatest life in which others take it for down, if it has not been told.
+    said: Option<Id>,
+    /// In which life it was last told of that, and until when it hears no more in that life.
+    told: Option<(u32, Instant)>,
+    /// Until when it hears nothing to what it says against this node.
+    answered_until: Option<Instant>,
     /// Others say that it has left.
     leaving: bool,
     heard: Heard,
@@ -282,7 +288,9 @@ impl Membership {
 
     fn linked(&mut self, peer: Location) {
         let link = Linked {
+            said: None,
             told: None,
+            answered_until: None,
             leaving: false,
             heard: Heard::default(),
         };
@@ -350,6 +358,7 @@ impl Membership {
                     self.settle(now);
                 }
                 Due::Remind(id, incarnation) => self.remind(id, incarnation),
+                Due::Accused(peer) => self.tell_accused(now, peer),
             }
         }
         if self.spread_at.is_some_and(|at| at <= now) {

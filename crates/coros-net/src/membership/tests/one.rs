@@ -386,14 +386,18 @@ fn who_takes_this_node_for_down_is_told_that_it_lives() {
     let others_say = [
         Member::new(id(1, 4), 0, State::Suspect),
         Member::down(id(1, 4)),
-        // When it cannot take a new life yet.
-        Member::down(id(1, 6)),
     ];
+    let announced = (2, Message::Announce);
     for said in others_say {
         let outputs = one.hear(2, vec![said]);
-        let announced = (2, Message::Announce);
         assert!(One::sent(&outputs).contains(&announced), "{outputs:?}");
+        one.pass(SECOND);
     }
+    one.hear(3, vec![Member::down(id(1, 6))]);
+    // It cannot take a new life yet.
+    let outputs = one.hear(2, vec![Member::down(id(1, 8))]);
+    assert!(One::sent(&outputs).contains(&announced), "{outputs:?}");
+    assert_eq!(one.life(), 8);
 }
 
 #[test]
@@ -484,4 +488,65 @@ fn a_process_that_stood_still_blames_nobody() {
         down |= one.handle(Input::Timeout).contains(&Output::Down(place(3)));
     }
     assert!(down);
+}
+
+#[test]
+fn a_peer_hears_once_a_period_what_is_said_of_it_and_in_the_greatest_life() {
+    let mut one = One::set();
+    one.handle(Input::Linked(place(3)));
+    one.says(3, 0);
+    let lies = |lives: std::ops::Range<u32>| -> Vec<_> {
+        lives.rev().map(|life| Member::down(id(3, life))).collect()
+    };
+    let outputs = one.hear(2, lies(0..1000));
+    assert_eq!(One::told(&outputs, 3), [Member::down(id(3, 999))]);
+    for life in [4, 2000, 7] {
+        assert_eq!(one.hear(2, lies(0..life)), []);
+    }
+    let downs = |outputs: &[Output]| -> Vec<_> {
+        let told = One::told(outputs, 3).into_iter();
+        told.filter(|it| it.state() == State::Down).collect()
+    };
+    let outputs = one.pass(SECOND - MS);
+    assert_eq!(downs(&outputs), [], "not yet");
+    let outputs = one.pass(MS);
+    assert_eq!(downs(&outputs), [Member::down(id(3, 1999))]);
+    one.hear(2, lies(3..4));
+    one.says(3, 4);
+    let outputs = one.pass(SECOND);
+    assert_eq!(downs(&outputs), [], "it has outbid that");
+    // In a new life it hears at once what is left.
+    let outputs = one.hear(2, lies(5..9));
+    assert_eq!(downs(&outputs), [Member::down(id(3, 8))]);
+    let outputs = one.pass(SECOND / 2);
+    assert_eq!(downs(&outputs), []);
+    assert_eq!(one.hear(2, lies(9..10)), []);
+    one.says(3, 6);
+    let outputs = one.hear(2, lies(7..8));
+    assert_eq!(downs(&outputs), [Member::down(id(3, 9))]);
+    assert_eq!(one.hear(2, lies(10..11)), []);
+    let outputs = one.pass(SECOND / 2);
+    assert_eq!(downs(&outputs), [Member::down(id(3, 10))]);
+    let outputs = one.pass(3 * SECOND);
+    assert_eq!(downs(&outputs), [], "nobody says more");
+    let outputs = one.hear(2, lies(6..7));
+    assert_eq!(downs(&outputs).len(), 1, "now they do");
+}
+
+#[test]
+fn an_accuser_hears_once_a_period_that_this_node_lives() {
+    let mut one = One::set();
+    let announced = |outputs: &[Output]| {
+        let sent = One::sent(outputs).into_iter();
+        sent.filter(|it| it.1 == Message::Announce).count()
+    };
+    for _ in 0..3 {
+        let mut answers = 0;
+        for n in 0..100 {
+            let own = one.life();
+            answers += announced(&one.hear(2, vec![Member::down(id(1, own + n))]));
+        }
+        assert_eq!(answers, 1);
+        one.pass(SECOND);
+    }
 }

@@ -223,3 +223,21 @@ fn after_all_kinds_of_lies_all_is_well_soon() {
         );
     }
 }
+
+#[test]
+fn a_lie_in_many_lives_is_no_more_work_than_in_one() {
+    let packets = |lies: u32| {
+        let mut world = World::of(3, 40);
+        world.run(30 * SECOND);
+        world.link(7, 8);
+        world.link(4, 8);
+        world.run(SECOND);
+        let lies = (0..lies).map(|life| Member::down(world.id(7, life)));
+        let sent = world.sent;
+        world.say(4, 8, lies.collect());
+        world.run(SECOND);
+        world.sent - sent
+    };
+    let (one, many) = (packets(1), packets(1000));
+    assert!(many < one + 100, "{one} and {many} packets");
+}
