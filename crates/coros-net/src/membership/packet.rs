@@ -176,7 +176,9 @@ impl Packet {
         let undecodable = |_| Malformed::Undecodable;
         let (header, rest) = postcard::take_from_bytes::<Header<Id>>(bytes).map_err(undecodable)?;
         let mut updates = Vec::new();
-        if let Some((count, mut rest)) = rest.split_first_chunk::<2>() {
+        if let Some((count, mut rest)) = rest.split_first_chunk::<2>()
+            && tells(&header.message)
+        {
             for _ in 0..u16::from_be_bytes(*count) {
                 let (update, after) = postcard::take_from_bytes(rest).map_err(undecodable)?;
                 updates.push(update);
@@ -214,7 +216,7 @@ impl Packet {
             bytes = part(std::mem::take(&mut bytes)).expect("a vector takes all of it");
         };
         write(&|bytes| postcard::to_extend(&self.header, bytes));
-        if matches!(self.header.message, Message::Announce | Message::TurnUndead) {
+        if !tells(&self.header.message) {
             return bytes;
         }
         let count = u16::try_from(self.updates.len()).expect("no more than were parsed or chosen");
@@ -227,6 +229,11 @@ impl Packet {
         }
         bytes
     }
+}
+
+/// Whether updates come with a message.
+fn tells(message: &Message<Id>) -> bool {
+    !matches!(message, Message::Announce | Message::TurnUndead)
 }
 
 /// The third party of a message.
@@ -275,6 +282,19 @@ mod tests {
         packet.header.message = Message::TurnUndead;
         packet.updates.clear();
         assert_eq!(Packet::parse(&packet.encode()).as_ref(), Ok(&packet));
+    }
+
+    #[test]
+    fn what_has_no_room_for_news_ends_with_its_header() {
+        let mut packet = packet();
+        packet.updates.clear();
+        for message in [Message::Announce, Message::TurnUndead] {
+            packet.header.message = message;
+            let mut bytes = packet.encode();
+            assert_eq!(Packet::parse(&bytes).as_ref(), Ok(&packet));
+            bytes.extend([0, 0]);
+            assert_eq!(Packet::parse(&bytes), Err(Malformed::Undecodable));
+        }
     }
 
     #[test]

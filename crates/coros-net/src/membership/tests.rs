@@ -36,6 +36,24 @@ fn turn_undead(from: Id, to: Id) -> Packet {
     packet
 }
 
+impl Membership {
+    /// Nobody counts that foca does not look after, and the other way round.
+    fn agrees_with_foca(&self) {
+        let there: BTreeMap<_, _> = self
+            .foca
+            .iter_members()
+            .map(|it| (it.id().node(), it.id()))
+            .collect();
+        assert!(
+            there
+                .into_iter()
+                .eq(self.members.iter().map(|(node, id)| (*node, id)))
+        );
+        let known = self.foca.iter_membership_state().len();
+        assert_eq!(self.members.len() + self.past.len(), known);
+    }
+}
+
 #[derive(Debug)]
 enum Arrival {
     Linked(u128, u128),
@@ -220,6 +238,7 @@ impl World {
             return;
         };
         member.handle(self.now, input);
+        member.agrees_with_foca();
         let outputs: Vec<_> = std::iter::from_fn(|| member.poll()).collect();
         for output in outputs {
             match output {

@@ -22,6 +22,7 @@ impl One {
 
     fn handle(&mut self, input: Input<'_>) -> Vec<Output> {
         self.member.handle(self.now, input);
+        self.member.agrees_with_foca();
         std::iter::from_fn(|| self.member.poll()).collect()
     }
 
@@ -548,5 +549,44 @@ fn an_accuser_hears_once_a_period_that_this_node_lives() {
         }
         assert_eq!(answers, 1);
         one.pass(SECOND);
+    }
+}
+
+/// In whatever packet it says so, also in one that is longer than foca takes, once the name of this node is put right.
+#[test]
+fn whoever_is_believed_to_be_there_is_looked_after() {
+    let own = Id {
+        location: Location {
+            name: "n".into(),
+            ..place(1)
+        },
+        life: 2,
+    };
+    let mut long = Packet::gossip(id(5, 0), own, Vec::new());
+    let more = |packet: &mut Packet, letters: usize| {
+        let mut known = id(2, 0);
+        known.location.name = "n".repeat(letters).into();
+        packet.updates.push(Member::alive(known));
+    };
+    let empty = long.encode().len();
+    more(&mut long, 2);
+    let each = long.encode().len() - empty;
+    for _ in 2..(packet::MAX_PACKET - empty) / each {
+        more(&mut long, 2);
+    }
+    more(&mut long, 1);
+    let room = packet::MAX_PACKET - long.encode().len();
+    long.updates.pop();
+    more(&mut long, 1 + room);
+    assert_eq!(long.encode().len(), packet::MAX_PACKET);
+    for said in [Member::alive(id(5, 4)), Member::down(id(5, 4))] {
+        let mut one = One::set();
+        one.hear(2, vec![said]);
+        one.handle(Input::Linked(place(5)));
+        one.packet(5, &long);
+        assert!(one.members().contains(&5));
+        one.unlinked(5, true);
+        one.pass(60 * SECOND);
+        assert!(!one.members().contains(&5), "{:?}", one.members());
     }
 }
