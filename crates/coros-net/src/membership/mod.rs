@@ -310,12 +310,13 @@ impl Membership {
     }
 
     fn unlinked(&mut self, now: Instant, peer: NodeId, broken: bool) {
+        let link = self.linked.remove(&peer);
         if broken {
             self.signs.missed(peer);
-        } else {
+        } else if link.is_some() {
             self.signs.seen(now, peer);
         }
-        let Some(link) = self.linked.remove(&peer) else {
+        let Some(link) = link else {
             return;
         };
         let Some(id) = self.members.get(&peer).cloned() else {

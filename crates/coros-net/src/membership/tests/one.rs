@@ -590,3 +590,16 @@ fn whoever_is_believed_to_be_there_is_looked_after() {
         assert!(!one.members().contains(&5), "{:?}", one.members());
     }
 }
+
+#[test]
+fn only_the_end_of_a_link_is_a_sign_of_life() {
+    let mut one = One::set();
+    let mut waited = Duration::ZERO;
+    // Nobody hears anything of 3, which has no link that could be closed.
+    while one.members().contains(&3) {
+        one.unlinked(3, false);
+        one.pass(SECOND);
+        waited += SECOND;
+        assert!(waited < SECOND * (signs::FRESH + 20), "{waited:?}");
+    }
+}
