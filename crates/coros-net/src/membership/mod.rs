@@ -342,7 +342,6 @@ impl Membership {
 
     fn timeout(&mut self, now: Instant) {
         self.forgive_standstill(now);
-        self.renew(now);
         while let Some(entry) = self.timers.first_entry()
             && entry.key().0 <= now
         {
@@ -354,7 +353,11 @@ impl Membership {
                     ..
                 }) if self.linked.contains_key(&member_id.node())
                     || !self.suspects(&member_id, incarnation) => {}
-                Due::Foca(timer) => {
+                Due::Foca(mut timer) => {
+                    // A suspicion outlasts a renewal of this node.
+                    if let Timer::ChangeSuspectToDown { token, .. } = &mut timer {
+                        *token = self.token;
+                    }
                     self.with_foca(|foca, effects| foca.handle_timer(timer, effects));
                     self.settle(now);
                 }
@@ -362,6 +365,8 @@ impl Membership {
                 Due::Accused(peer) => self.tell_accused(now, peer),
             }
         }
+        // Now that what was due in this life is done.
+        self.renew(now);
         if self.spread_at.is_some_and(|at| at <= now) {
             self.spread();
         }

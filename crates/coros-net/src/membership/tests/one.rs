@@ -603,3 +603,23 @@ fn only_the_end_of_a_link_is_a_sign_of_life() {
         assert!(waited < SECOND * (signs::FRESH + 20), "{waited:?}");
     }
 }
+
+#[test]
+fn whoever_is_suspected_is_down_in_time_whatever_is_said_of_this_node() {
+    let mut one = One::set();
+    one.handle(Input::Linked(place(3)));
+    one.says(3, 0);
+    one.unlinked(3, true);
+    let broke = one.now;
+    let mut lives = BTreeSet::new();
+    let mut outputs = Vec::new();
+    while !outputs.contains(&Output::Down(place(3))) {
+        let own = one.life();
+        lives.insert(own);
+        outputs = one.hear(2, vec![Member::down(id(1, own))]);
+        outputs.extend(one.pass(SECOND / 4));
+        let waited = one.now - broke;
+        assert!(waited <= bound(3), "{waited:?}");
+    }
+    assert!(lives.len() > 2, "it renews all the time: {lives:?}");
+}
