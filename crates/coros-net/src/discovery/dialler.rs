@@ -20,7 +20,9 @@
 //! - What is said to be no more is dialled all the same, once, before it is forgotten; it is forgotten at once if that has
 //!   been tried in vain. So nobody hides a peer by saying that it is elsewhere, or gone, before it has had its turns. A peer
 //!   has [so many](ENDPOINTS) endpoints; another takes the place of one that was tried in vain, and of no other.
-//! - There are no more than [so many](PEERS) peers. One more takes the place of any that is not there.
+//! - There are no more than [so many](PEERS) peers. One more takes the place of any that is not there and is said to be
+//!   gone; only where there is none, of any that is not there. So whoever comes and goes hides nobody who stays, but those
+//!   who have gone and were not dialled yet have their turns: they are among the N.
 //! - Of strangers only one is dialled in [10 ms](PACE): whoever invents them makes nobody flood others.
 //!
 //! A dial, or what is said of a node, takes a time that grows with the logarithm of how many there are. So who claims an
@@ -49,8 +51,8 @@ const AT_ONCE: usize = 8;
 const PACE: Duration = Duration::from_millis(10);
 /// So many endpoints that were given are looked at.
 const GIVEN: usize = 24 << 10;
-/// So many nodes are looked for: more than are announced before all of them are forgotten. Each is told of only once, so none
-/// should lose its place.
+/// So many nodes are looked for: more than are announced at a time before all of them are forgotten. Each is told of only
+/// once, so none that is announced should lose its place.
 pub(super) const PEERS: usize = 3 << 10;
 /// So many endpoints of each.
 pub(super) const ENDPOINTS: usize = 8;
@@ -176,7 +178,7 @@ impl Dialler {
         if let Some(peer) = self.peers.get_mut(&who) {
             peer.is_present = false;
             peer.rests = now + if left { LAST } else { FIRST };
-            if left && peer.at.values().all(|claim| !claim.is_told) {
+            if left && !peer.is_told() {
                 self.forget(who);
             }
         }

@@ -158,15 +158,18 @@ impl Dialler {
         self.turns.set(who, None, None);
     }
 
-    /// Whether there is room for one more, be it in the place of a random one that is not there.
+    /// Whether there is room for one more, be it in the place of a random one that is not there: of one that
+    /// is said to be nowhere any more, if there is one.
     pub(super) fn make_room(&mut self) -> bool {
         let count = self.peers.len();
         if count < PEERS {
             return true;
         }
         let start = self.random.random_range(0..count);
-        let mut all = self.peers.iter().cycle().skip(start).take(count);
-        let loser = all.find(|(_, peer)| !peer.is_present && !peer.is_sought);
+        let all = self.peers.iter().cycle().skip(start).take(count);
+        let mut absent = all.filter(|(_, peer)| !peer.is_present && !peer.is_sought);
+        let mut gone = absent.clone().filter(|(_, peer)| !peer.is_told());
+        let loser = gone.next().or_else(|| absent.next());
         let loser = loser.map(|(who, _)| *who);
         loser.map(|who| self.forget(who)).is_some()
     }
@@ -180,6 +183,11 @@ impl Peer {
             is_sought: false,
             rests: now,
         }
+    }
+
+    /// He is said to be anywhere still.
+    pub(super) fn is_told(&self) -> bool {
+        self.at.values().any(|claim| claim.is_told)
     }
 }
 

@@ -547,27 +547,33 @@ fn where_strangers_are_invented_without_end_everybody_is_dialled() {
         let mut lan = Silence::new(seed);
         let mut strangers = VecDeque::new();
         let mut ours = Vec::new();
-        let mut dialled = Vec::new();
-        for second in 1..100 {
+        let (mut dialled, mut bounds) = (Vec::new(), Vec::new());
+        for second in 1..200 {
             // Far more than can be dialled.
             for _ in 0..STRANGERS / 2 {
                 strangers.push_back(lan.one_more(ENDPOINTS));
             }
             while strangers.len() > STRANGERS {
                 let last = strangers.pop_front().unwrap();
-                lan.dialler.forget(Who::Node(last));
+                let nowhere = BTreeSet::new();
+                lan.dialler.announced(lan.now, last, &nowhere, |_| false);
             }
+            // Those who have gone wait for their turns as well.
+            let bound = STRANGE * (lan.dialler.peers.len() as u32 / 8 + 2);
             if second == 10 {
                 ours = lan.places(2);
                 lan.at(ours.iter().copied());
+                bounds.push(bound);
             }
             let dials = lan.dials(Duration::from_secs(second));
+            let before = dialled.len();
             dialled.extend(dials.into_iter().filter(|(_, it)| ours.contains(it)));
+            bounds.extend((before < dialled.len()).then_some(bound));
         }
-        let bound = STRANGE * (STRANGERS as u32 / 8 + 2);
         let (first, second) = (dialled[0].0, dialled[1].0);
         let took = [first - 9 * STRANGE, second - first];
-        assert!(took.iter().all(|it| *it <= bound), "seed {seed}: {took:?}");
+        let in_time = took.iter().zip(&bounds).all(|(took, bound)| took <= bound);
+        assert!(in_time, "seed {seed}: {took:?}");
     }
 }
 
@@ -586,5 +592,37 @@ fn whoever_answered_comes_before_strangers() {
         let bound = FIRST + STRANGE;
         let dials = lan.dials(lost + bound);
         assert!(dials.iter().any(|(_, it)| *it == ours), "seed {seed}");
+    }
+}
+
+#[test]
+fn strangers_who_come_and_go_hide_nobody_who_stays() {
+    const STRANGERS: usize = 48;
+    for seed in 0..3 {
+        let mut lan = Silence::new(seed);
+        let mut strangers = VecDeque::new();
+        let mut come_and_go = |lan: &mut Silence, count| {
+            for _ in 0..count {
+                strangers.push_back(lan.one_more(2));
+                if strangers.len() > STRANGERS {
+                    let gone = strangers.pop_front().unwrap();
+                    let nowhere = BTreeSet::new();
+                    lan.dialler.announced(lan.now, gone, &nowhere, |_| false);
+                }
+            }
+        };
+        come_and_go(&mut lan, PEERS + STRANGERS);
+        let ours = lan.places(1)[0];
+        let who = lan.at([ours]);
+        let bound = STRANGE * (PEERS as u32 / 8 + 2);
+        let mut dials = Vec::new();
+        while lan.now < lan.start + bound {
+            come_and_go(&mut lan, 5);
+            let next = lan.now - lan.start + STRANGE / 10;
+            dials.extend(lan.dials(next));
+        }
+        assert_eq!(lan.dialler.peers.len(), PEERS);
+        assert!(dials.iter().any(|(_, it)| *it == ours), "seed {seed}");
+        assert!(lan.dialler.peers.contains_key(&Who::Node(who)));
     }
 }
