@@ -18,7 +18,7 @@
 //!   of a dial, whatever they claim and whoever comes later, and each further endpoint of its own within as much
 //!   again: with the [1 s](super::STRANGE) that a stranger gets and 511 of them, within 66 s.
 //! - What is said to be no more is dialled all the same, once, before it is forgotten; it is forgotten at once if that has
-//!   been tried in vain. So nobody hides a peer by saying that it is elsewhere, or gone, before it has had its turns. A peer
+//!   been tried in vain, or another is known to be there, be it this node. So nobody hides a peer by saying that it is elsewhere, or gone, before it has had its turns. A peer
 //!   has [so many](ENDPOINTS) endpoints; another takes the place of one that was tried in vain, and of no other.
 //! - There are no more than [so many](PEERS) peers. One more takes the place of any that is not there and is said to be
 //!   gone; only where there is none, of any that is not there. So whoever comes and goes hides nobody who stays, but those

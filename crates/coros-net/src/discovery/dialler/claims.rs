@@ -82,7 +82,7 @@ impl Dialler {
         }
         if peer.at.len() >= ENDPOINTS {
             let mut all = peer.at.iter();
-            let vain = all.find(|(at, claim)| self.is_in_vain(**at, claim));
+            let vain = all.find(|(at, claim)| self.is_in_vain(who, **at, claim));
             let Some((&vain, _)) = vain else {
                 return;
             };
@@ -100,9 +100,14 @@ impl Dialler {
         place.claimants.insert(who);
     }
 
-    fn is_in_vain(&self, endpoint: SocketAddr, claim: &Claim) -> bool {
+    /// He is not there, or was not when he was looked for.
+    fn is_in_vain(&self, who: Who, endpoint: SocketAddr, claim: &Claim) -> bool {
         let place = self.places.get(&endpoint);
-        place.is_some_and(|place| place.tried_for(claim) == Tried::InVain)
+        place.is_some_and(|place| match place.state {
+            State::Known(node) => who != Who::Node(node),
+            State::Itself => true,
+            State::Due(_) | State::Dialling(_) => place.tried_for(claim) == Tried::InVain,
+        })
     }
 
     /// Where somebody is said to be still.
@@ -114,13 +119,13 @@ impl Dialler {
         }
     }
 
-    /// Forgets where somebody was looked for in vain and is said to be no more; and him, if he is said to be nowhere.
+    /// Forgets where somebody is not and is said to be no more; and him, if he is said to be nowhere.
     pub(super) fn prune(&mut self, who: Who) {
         let Some(peer) = self.peers.get(&who) else {
             return;
         };
         let untold = peer.at.iter().filter(|(_, claim)| !claim.is_told);
-        let vain = untold.filter(|(at, claim)| self.is_in_vain(**at, claim));
+        let vain = untold.filter(|(at, claim)| self.is_in_vain(who, **at, claim));
         for endpoint in vain.map(|(at, _)| *at).collect::<Vec<_>>() {
             self.drop_claim(who, endpoint);
         }
