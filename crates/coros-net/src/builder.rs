@@ -377,8 +377,9 @@ impl Builder {
     ///
     /// Strangers may announce nodes that there are not, or speak in the name of others. They delay no given peer, and no
     /// other node for long. Where N nodes are announced, that is N different launch ids at whatever addresses, and
-    /// none of them answers, a node is dialled within N / 8 + 2 seconds, and as often as it is said to be at addresses
-    /// that lead nowhere (eight at a time), within as much again; new ones that are announced without end come after it.
+    /// none of them answers, a node is dialled within N / 8 + 2 seconds, and for each address that strangers add to its
+    /// own, or say in its place, as much later: 63 times at most. New ones that are announced without end come after it.
+    /// 64 addresses of a node are dialled: who adds more may hide it, by chance, until it is announced again.
     /// Those that have gone before they were dialled count too, and N is about 3,000 at most: where more than about 2,000 are
     /// announced at a time all of them are forgotten, and looked for again after 5 s.
     ///

@@ -18,6 +18,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use coros_core::remote::NodeId;
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceEvent, ServiceInfo};
 
+use super::Said;
 use super::dialler::ENDPOINTS;
 
 pub(super) const SERVICE: &str = "_coros._tcp.local.";
@@ -75,9 +76,6 @@ fn tag(network: &str) -> String {
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Where somebody says that a node is; at no endpoints if it has left.
-pub(super) type Said = (NodeId, BTreeSet<SocketAddr>);
-
 /// Which network is listened for.
 pub(super) struct Listener {
     tag: String,
@@ -112,10 +110,9 @@ impl Listener {
             return None;
         }
         let addresses = service.addresses.iter();
-        let endpoints: BTreeSet<_> = addresses
-            .filter_map(|ip| endpoint(ip, service.port))
-            .collect();
-        Some(endpoints.into_iter().take(ENDPOINTS).collect())
+        let endpoints = addresses.filter_map(|ip| endpoint(ip, service.port));
+        // In no order: if there are more, some of others among them, it is chance which are taken.
+        Some(endpoints.take(ENDPOINTS).collect())
     }
 }
 
@@ -214,6 +211,20 @@ mod tests {
         let many: Vec<_> = (1..100).map(|n| format!("10.0.0.{n}")).collect();
         let many: Vec<_> = many.iter().map(|ip| &**ip).collect();
         assert_eq!(at(&many).map(|(_, at)| at.len()), Some(ENDPOINTS));
+    }
+
+    #[test]
+    fn whoever_adds_addresses_does_not_choose_which_of_them_count() {
+        let finds = |strangers: u8| {
+            let ips = (0..strangers).map(|n| format!("10.0.0.{n}"));
+            let ips: Vec<_> = ips.chain(["192.168.1.7".into()]).collect();
+            let ips: Vec<_> = ips.iter().map(|ip| &**ip).collect();
+            let (_, at) = said(resolved("weather", 4, &ips)).unwrap();
+            at.contains(&format!("192.168.1.7:{PORT}"))
+        };
+        assert!(finds(8) && finds(ENDPOINTS as u8 - 1));
+        // Every third time or so.
+        assert!((0..100).any(|_| finds(200)));
     }
 
     #[test]

@@ -18,11 +18,15 @@
 //!   of a dial, whatever they claim and whoever comes later, and each further endpoint of its own within as much
 //!   again: with the [1 s](super::STRANGE) that a stranger gets and 511 of them, within 66 s.
 //! - What is said to be no more is dialled all the same, once, before it is forgotten; it is forgotten at once if that has
-//!   been tried in vain, or another is known to be there, be it this node. So nobody hides a peer by saying that it is elsewhere, or gone, before it has had its turns. A peer
-//!   has [so many](ENDPOINTS) endpoints; another takes the place of one that was tried in vain, and of no other.
+//!   been tried in vain, or another is known to be there, be it this node. So nobody hides a peer by saying that it is
+//!   elsewhere, or gone, before it has had its turns.
+//! - A peer has [so many](ENDPOINTS) endpoints. One more takes the place of one that was tried in vain, be it that which
+//!   was said last, and of no other. So who says that a peer is elsewhere, or elsewhere too, delays it by a turn for each
+//!   endpoint that he says, 63 at most. Only who says more than there is room for may hide it: who is heard first has the
+//!   room, and of what is heard at once chance decides.
 //! - There are no more than [so many](PEERS) peers. One more takes the place of any that is not there and is said to be
-//!   gone; only where there is none, of any that is not there. So whoever comes and goes hides nobody who stays, but those
-//!   who have gone and were not dialled yet have their turns: they are among the N.
+//!   gone; only where there is none, of any that is not there. So who comes and goes hides nobody who is announced still;
+//!   but those who have gone and were not dialled yet have their turns: they are among the N.
 //! - Of strangers only one is dialled in [10 ms](PACE): whoever invents them makes nobody flood others.
 //!
 //! A dial, or what is said of a node, takes a time that grows with the logarithm of how many there are. So who claims an
@@ -54,8 +58,8 @@ const GIVEN: usize = 24 << 10;
 /// So many nodes are looked for: more than are announced at a time before all of them are forgotten. Each is told of only
 /// once, so none that is announced should lose its place.
 pub(super) const PEERS: usize = 3 << 10;
-/// So many endpoints of each.
-pub(super) const ENDPOINTS: usize = 8;
+/// So many endpoints of each: a node has fewer, but anybody may add some in its name.
+pub(super) const ENDPOINTS: usize = 64;
 
 /// What became of a dial.
 #[derive(Clone, Debug)]
@@ -148,7 +152,10 @@ impl Dialler {
             self.peers.insert(who, Peer::new(now, present(node)));
         }
         self.tell(who, |endpoint| endpoints.contains(endpoint));
-        for &endpoint in endpoints {
+        let mut endpoints: Vec<_> = endpoints.iter().copied().collect();
+        // Else the lowest would have the room there is.
+        endpoints.shuffle(&mut self.random);
+        for endpoint in endpoints {
             self.claim(who, endpoint);
         }
         self.update(who);
@@ -168,13 +175,17 @@ impl Dialler {
     pub(super) fn absent(&mut self, now: Instant, node: NodeId, left: bool) {
         self.now = now;
         let who = Who::Node(node);
-        let mut changed = BTreeSet::from([who]);
-        for place in self.places.values_mut() {
+        let mut free = BTreeSet::new();
+        for (endpoint, place) in &mut self.places {
             if place.state == State::Known(node) {
                 place.state = State::Due(now + FIRST);
-                changed.extend(&place.claimants);
+                free.insert(*endpoint);
             }
         }
+        let is_free = |peer: &Peer| peer.at.keys().any(|at| free.contains(at));
+        let changed = self.peers.iter().filter(|(_, peer)| is_free(peer));
+        let mut changed: BTreeSet<_> = changed.map(|(who, _)| *who).collect();
+        changed.insert(who);
         if let Some(peer) = self.peers.get_mut(&who) {
             peer.is_present = false;
             peer.rests = now + if left { LAST } else { FIRST };

@@ -16,7 +16,7 @@ mod lookup;
 mod multicast;
 mod turns;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -55,11 +55,14 @@ const QUEUED: usize = 4;
 pub(crate) enum Heard {
     /// These are all endpoints that there are.
     Given(BTreeSet<SocketAddr>),
-    /// Where somebody says that nodes are: at none of any endpoints if they have left.
-    Announced(BTreeMap<NodeId, BTreeSet<SocketAddr>>),
+    /// What was said since the last time.
+    Announced(Vec<Said>),
     /// Nothing that was announced counts any more.
     Nothing,
 }
+
+/// Where somebody says that a node is: at none of any endpoints if it has left.
+pub(crate) type Said = (NodeId, BTreeSet<SocketAddr>);
 
 /// Where endpoints of other nodes come from.
 pub(crate) trait Source: Send {
@@ -225,18 +228,13 @@ mod tests {
     use crate::transport::Transport as _;
 
     /// Tells it once, as one who hears it from strangers.
-    struct Strangers(Option<Vec<SocketAddr>>);
+    struct Strangers(Option<Vec<Said>>);
 
     impl Source for Strangers {
         fn next(&mut self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>> {
             Box::pin(async {
                 match self.0.take() {
-                    Some(endpoints) => Heard::Announced(
-                        (1..)
-                            .zip(endpoints)
-                            .map(|(id, endpoint)| (NodeId(id), [endpoint].into()))
-                            .collect(),
-                    ),
+                    Some(said) => Heard::Announced(said),
                     None => std::future::pending().await,
                 }
             })
@@ -264,7 +262,8 @@ mod tests {
         let farm = farm.build().await.unwrap();
         let desk = desk.builder().member(false).build().await.unwrap();
         let mut facts = desk.inner().events.tap();
-        let strangers = endpoints[..8].to_vec();
+        let strangers = (1..).map(NodeId).zip(&endpoints[..8]);
+        let strangers = strangers.map(|(id, at)| (id, [*at].into())).collect();
         let mut sources: Vec<Box<dyn Source>> = vec![Box::new(Strangers(Some(strangers)))];
         // With the farm as many as may be dialled at once.
         for given in endpoints[1..].iter().chain([&there]) {
@@ -289,5 +288,25 @@ mod tests {
             }
         }
         assert!(start.elapsed() < 2 * STRANGE, "{:?}", start.elapsed());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn the_last_word_is_not_the_only_one() {
+        let network = SimNetwork::new(1);
+        let [desk, farm, wall] = ["desk", "farm", "wall"].map(|name| network.host(name));
+        let there = SocketAddr::from((farm.ip(), 7000));
+        let farm = farm.builder().listen(there).member(false);
+        let farm = farm.build().await.unwrap();
+        let desk = desk.builder().member(false).build().await.unwrap();
+        let mut facts = desk.inner().events.tap();
+        let who = farm.location().node;
+        let nowhere = SocketAddr::from((wall.ip(), 7000));
+        let said = vec![(who, [there].into()), (who, [nowhere].into())];
+        start(desk.inner(), vec![Box::new(Strangers(Some(said)))]);
+        loop {
+            if let Fact::Linked(peer) = facts.recv().await.unwrap() {
+                assert_eq!(peer, farm.location());
+                break;
+            }
+        }
     }
 }

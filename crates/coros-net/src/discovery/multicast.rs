@@ -7,7 +7,6 @@
 //! of it. So what it keeps is weighed again and again, and a responder that keeps too much is ended: a
 //! little later there is another one, which knows nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
@@ -19,7 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::announced::{self, Listener};
 use super::dialler;
-use super::{Heard, Source};
+use super::{Heard, Said, Source};
 
 /// The groups of multicast DNS.
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
@@ -55,8 +54,8 @@ pub(crate) struct Multicast {
     events: Option<Receiver<ServiceEvent>>,
     listener: Listener,
     count: Interval,
-    /// What is to be told, and when.
-    said: BTreeMap<NodeId, BTreeSet<SocketAddr>>,
+    /// What is to be told, and when: in the order in which it was said, for the last word need not be the true one.
+    said: Vec<Said>,
     news: Interval,
 }
 
@@ -92,7 +91,7 @@ impl Multicast {
             listener: Listener::new(network, node),
             own,
             count: interval(COUNT),
-            said: BTreeMap::new(),
+            said: Vec::new(),
             news: {
                 let mut news = interval(NEWS);
                 news.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,12 +1,14 @@
 //! Who is looked for, and where everybody is said to be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coros_core::remote::NodeId;
 use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
 
 use super::{Dialler, ENDPOINTS, PEERS};
 
@@ -44,7 +46,8 @@ pub(super) struct Claim {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) endpoint: SocketAddr,
-    pub(super) claimants: BTreeSet<Who>,
+    /// How many are said to be here.
+    pub(super) claimants: usize,
     pub(super) state: State,
     pub(super) tried: Tried,
     /// How many dials there had been when its last was over.
@@ -72,7 +75,8 @@ pub(super) enum Tried {
 }
 
 impl Dialler {
-    /// Somebody may be at an endpoint, if there is room for that.
+    /// Somebody may be at an endpoint, if there is room for that: be it in the place of one where he is not, of those
+    /// that was said last.
     pub(super) fn claim(&mut self, who: Who, endpoint: SocketAddr) {
         let Some(peer) = self.peers.get(&who) else {
             return;
@@ -81,9 +85,13 @@ impl Dialler {
             return;
         }
         if peer.at.len() >= ENDPOINTS {
-            let mut all = peer.at.iter();
-            let vain = all.find(|(at, claim)| self.is_in_vain(who, **at, claim));
-            let Some((&vain, _)) = vain else {
+            let all = peer.at.iter();
+            let vain = all.filter(|(at, claim)| self.is_in_vain(who, **at, claim));
+            let vain = vain.map(|(at, claim)| ((claim.is_told, Reverse(claim.since)), *at));
+            let mut vain: Vec<_> = vain.collect();
+            // Else the lowest would go first, or last, of those that were said at once.
+            vain.shuffle(&mut self.random);
+            let Some((_, vain)) = vain.into_iter().min_by_key(|(order, _)| *order) else {
                 return;
             };
             self.drop_claim(who, vain);
@@ -97,7 +105,7 @@ impl Dialler {
         }
         let new = || Place::new(self.now, endpoint);
         let place = self.places.entry(endpoint).or_insert_with(new);
-        place.claimants.insert(who);
+        place.claimants += 1;
     }
 
     /// He is not there, or was not when he was looked for.
@@ -140,7 +148,7 @@ impl Dialler {
             peer.at.remove(&endpoint);
         }
         if let Some(place) = self.places.get_mut(&endpoint) {
-            place.claimants.remove(&who);
+            place.claimants -= 1;
         }
         self.drop_place(endpoint);
     }
@@ -148,9 +156,7 @@ impl Dialler {
     /// Unless somebody is said to be there, or the end of a dial is still to come.
     pub(super) fn drop_place(&mut self, endpoint: SocketAddr) {
         let place = self.places.get(&endpoint);
-        if place
-            .is_some_and(|it| it.claimants.is_empty() && !matches!(it.state, State::Dialling(_)))
-        {
+        if place.is_some_and(|it| it.claimants == 0 && !matches!(it.state, State::Dialling(_))) {
             self.places.remove(&endpoint);
         }
     }
@@ -200,7 +206,7 @@ impl Place {
     pub(super) fn new(now: Instant, endpoint: SocketAddr) -> Self {
         Place {
             endpoint,
-            claimants: BTreeSet::new(),
+            claimants: 0,
             state: State::Due(now),
             tried: Tried::No,
             dial: 0,

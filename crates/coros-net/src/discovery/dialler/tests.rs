@@ -312,11 +312,12 @@ fn what_was_dialled_in_vain_for_one_is_dialled_for_the_next() {
 #[test]
 fn nobody_crowds_out_the_endpoints_of_another_before_they_were_tried() {
     let (mut dialler, now) = (dialler(true), Instant::now());
-    said(&mut dialler, now, 7, [1]);
-    let mut numbers = 2..;
+    let first = 50_000;
+    said(&mut dialler, now, 7, [first]);
+    let mut numbers = 1..;
     let mut dialled = Vec::new();
-    for _ in 0..4 {
-        for _ in 0..10 {
+    for _ in 0..ENDPOINTS {
+        for _ in 0..15 {
             let elsewhere = set(numbers.by_ref().take(5));
             dialler.announced(now, NodeId(7), &elsewhere, |_| false);
         }
@@ -325,12 +326,80 @@ fn nobody_crowds_out_the_endpoints_of_another_before_they_were_tried() {
         over(&mut dialler, now, at, unreachable());
         dialled.push(at);
     }
-    assert!(dialled.contains(&endpoint(1)), "{dialled:?}");
+    assert!(dialled.contains(&endpoint(first)), "{dialled:?}");
     // There is always room for one more, when something was tried in vain.
     let last = set([60_000]);
     dialler.announced(now, NodeId(7), &last, |_| false);
     let keys: Vec<_> = dialler.places.keys().collect();
     assert!(keys.contains(&&endpoint(60_000)), "{keys:?}");
+}
+
+#[test]
+fn what_was_said_first_makes_room_last() {
+    // Neither the lowest nor the highest.
+    let first = endpoint(30_000);
+    let (mut dialler, now) = (dialler(true), Instant::now());
+    let in_vain = |dialler: &mut Dialler, all: &BTreeSet<SocketAddr>| {
+        dialler.announced(now, NodeId(7), all, |_| false);
+        let places: BTreeSet<_> = dialler.places.keys().copied().collect();
+        while let Some(at) = next(dialler, now) {
+            over(dialler, now, at, unreachable());
+        }
+        places
+    };
+    let mut all = in_vain(&mut dialler, &[first].into());
+    for round in 0..20 {
+        let low = round * 100 + 1..round * 100 + 11;
+        let high = low.clone().map(|number| number + 40_000);
+        all.extend(set(low.chain(high)));
+        all = in_vain(&mut dialler, &all);
+        assert!(all.contains(&first), "{round}");
+    }
+    assert_eq!(all.len(), ENDPOINTS);
+    // But what is said no more makes room before all that is.
+    let last = endpoint(31_000);
+    all.insert(last);
+    let all = in_vain(&mut dialler, &all);
+    assert!(all.contains(&last));
+    let others = set(50_001..50_000 + ENDPOINTS as u16);
+    let elsewhere = others.into_iter().chain([last]).collect();
+    assert_eq!(in_vain(&mut dialler, &elsewhere), elsewhere);
+}
+
+#[test]
+fn of_what_is_said_at_once_no_order_decides_what_is_left_out() {
+    let (mut dialler, now) = (dialler(true), Instant::now());
+    let half = ENDPOINTS as u16;
+    for _ in 0..2 {
+        // The second time it takes the places of what was tried in vain.
+        dialler.announced(now, NodeId(7), &set(0..2 * half), |_| false);
+        let low = set(0..half);
+        let taken = dialler.places.keys().filter(|at| low.contains(at)).count();
+        // Half of them on average.
+        assert!((16..48).contains(&taken), "{taken}");
+        while let Some(at) = next(&mut dialler, now) {
+            over(&mut dialler, now, at, unreachable());
+        }
+    }
+}
+
+#[test]
+fn where_others_are_known_to_be_is_room_for_where_a_peer_is() {
+    let (mut dialler, now) = (dialler(true), Instant::now());
+    let all = 1..=ENDPOINTS as u16;
+    for number in all.clone() {
+        said(&mut dialler, now, 100 + u128::from(number), [number]);
+        assert_eq!(next(&mut dialler, now), Some(endpoint(number)));
+        let outcome = match number {
+            1 => Outcome::Itself,
+            _ => Outcome::Known(NodeId(100 + u128::from(number))),
+        };
+        over(&mut dialler, now, endpoint(number), outcome);
+    }
+    dialler.announced(now, NodeId(7), &set(all.clone()), |_| false);
+    let more = set(all.chain([99]));
+    dialler.announced(now, NodeId(7), &more, |_| false);
+    assert_eq!(next(&mut dialler, now), Some(endpoint(99)));
 }
 
 #[test]
@@ -360,7 +429,7 @@ fn a_crowd_of_strangers_fills_no_memory_and_hides_nobody() {
     };
     crowd(&mut dialler, PEERS);
     assert_eq!(dialler.peers.len(), PEERS);
-    assert_eq!(dialler.places.len(), ENDPOINTS + 1);
+    assert_eq!(dialler.places.len(), 10 + 1);
     let sought = dialler.next(now).unwrap();
     // Whoever comes after all of them is seen, and stays for a while: each of them is as likely to go.
     let late = || (0..256).map(|number| NodeId(1 << 32 | number));
@@ -547,7 +616,7 @@ fn a_crowd_hides_nobody_by_saying_that_he_is_elsewhere() {
         lan.crowd(24);
         let bound = STRANGE * (49 / 8 + 2);
         let mut dials = Vec::new();
-        while lan.now - lan.start < ENDPOINTS as u32 * bound {
+        while lan.now - lan.start < 8 * bound {
             let elsewhere = lan.places(3).into_iter().collect();
             let gone = BTreeSet::new();
             for at in [elsewhere, gone] {
@@ -557,6 +626,22 @@ fn a_crowd_hides_nobody_by_saying_that_he_is_elsewhere() {
             dials.extend(lan.dials(next));
         }
         assert!(dials.iter().any(|(_, it)| *it == at), "seed {seed}");
+    }
+}
+
+/// Beside the true one.
+#[test]
+fn who_adds_endpoints_to_those_of_another_delays_him_by_a_turn_each() {
+    for seed in 0..4 {
+        let mut lan = Silence::new(seed);
+        let all = lan.places(ENDPOINTS);
+        lan.crowd(16);
+        lan.at(all.iter().copied());
+        let bound = STRANGE * (17 / 8 + 2);
+        let dials = lan.dials(ENDPOINTS as u32 * bound);
+        for ours in all {
+            assert!(dials.iter().any(|(_, it)| *it == ours), "seed {seed}");
+        }
     }
 }
 
@@ -571,7 +656,7 @@ fn where_strangers_are_invented_without_end_everybody_is_dialled() {
         for second in 1..200 {
             // Far more than can be dialled.
             for _ in 0..STRANGERS / 2 {
-                strangers.push_back(lan.one_more(ENDPOINTS));
+                strangers.push_back(lan.one_more(4));
             }
             while strangers.len() > STRANGERS {
                 let last = strangers.pop_front().unwrap();
