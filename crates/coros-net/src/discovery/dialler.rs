@@ -152,10 +152,12 @@ impl Dialler {
             self.peers.insert(who, Peer::new(now, present(node)));
         }
         self.tell(who, |endpoint| endpoints.contains(endpoint));
-        let mut endpoints: Vec<_> = endpoints.iter().copied().collect();
+        let is_known = |at: &&SocketAddr| self.peers[&who].at.contains_key(*at);
+        let new = endpoints.iter().filter(|at| !is_known(at));
+        let mut new: Vec<_> = new.copied().collect();
         // Else the lowest would have the room there is.
-        endpoints.shuffle(&mut self.random);
-        for endpoint in endpoints {
+        new.shuffle(&mut self.random);
+        for endpoint in new {
             self.claim(who, endpoint);
         }
         self.update(who);
