@@ -30,7 +30,7 @@ use self::reduce::{Partial, Totals};
 use self::report::Report;
 use crate::USAGE;
 use crate::flags::DemoFlags;
-use crate::terminal::{Name, say};
+use crate::terminal::{Name, say, status};
 
 /// Some files, or the workers, failed.
 const TROUBLE: u8 = 1;
@@ -49,10 +49,7 @@ pub(crate) async fn run(flags: DemoFlags, log: &str) -> ExitCode {
     };
     match demo(&flags, log, selection).await {
         Ok(status) => status,
-        Err(error) => {
-            say(&format!("coros demo: {error:#}"));
-            ExitCode::from(TROUBLE)
-        }
+        Err(error) => status("demo", Err(error)),
     }
 }
 
