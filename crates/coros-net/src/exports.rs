@@ -247,8 +247,7 @@ impl Exports {
     pub(crate) fn find(&self, id: u64, user: NodeId) -> Option<Found> {
         let table = self.read();
         match table.entries.get(&id) {
-            Some(entry) if entry.is_held_by(user) => Some(Found::Here(Arc::clone(&entry.inlet))),
-            Some(_) => None,
+            Some(entry) => entry.reached_by(user).map(Found::Here),
             None => Some(Found::Ended(table.exits.get(&id).cloned())),
         }
     }
@@ -261,10 +260,7 @@ impl Exports {
         found: &mut Vec<Option<Arc<dyn Inlet>>>,
     ) {
         let table = self.read();
-        found.extend(ids.map(|id| {
-            let entry = table.entries.get(&id)?;
-            entry.is_held_by(user).then(|| Arc::clone(&entry.inlet))
-        }));
+        found.extend(ids.map(|id| table.entries.get(&id)?.reached_by(user)));
     }
 
     /// [`find`](Exports::find) for a user who has a session, and holds the coroutine from then
@@ -509,6 +505,11 @@ impl Entry {
 
     fn is_held_by(&self, peer: NodeId) -> bool {
         self.find(peer).is_ok()
+    }
+
+    /// The coroutine, for a user who holds it.
+    fn reached_by(&self, user: NodeId) -> Option<Arc<dyn Inlet>> {
+        self.is_held_by(user).then(|| Arc::clone(&self.inlet))
     }
 
     fn is_unheld(&self) -> bool {

@@ -33,7 +33,7 @@ const CONTROL: usize = wire::Lane::Control as usize;
 const MESSAGES: usize = wire::Lane::Messages as usize;
 
 /// Frames that wait or are not acknowledged, lane by lane.
-// In this order: what changes with each message comes last, next to what else does in a session.
+// In this order: the messages come last, near what else changes with each of them in a session.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Outbox {

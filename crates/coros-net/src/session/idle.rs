@@ -30,6 +30,7 @@ impl Idle {
     }
 
     pub(super) fn used(&mut self) {
+        // Each message comes here: what is so already is not written, and so not taken from other cores.
         if !self.used || self.is_idle {
             self.used = true;
             self.is_idle = false;
