@@ -18,11 +18,12 @@ use std::mem;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use coros_core::remote::{CarryError, Exchange, Inlet, Location, NodeId, OnExit};
 use coros_core::{Exit, panic_text};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +51,7 @@ const DIAL_AGAIN: Duration = Duration::from_secs(1);
 
 /// The session as the shell uses it.
 pub(crate) type PeerSession = Session<Delivered, OnExit>;
-type Delivered = oneshot::Sender<Result<(), CarryError>>;
+pub(crate) type Delivered = oneshot::Sender<Result<(), CarryError>>;
 /// Who waits for the answer to a ping, or why there is none.
 type Pinged = oneshot::Sender<Result<Duration, String>>;
 type Pings = BTreeMap<u64, Pinged>;
@@ -257,7 +258,7 @@ impl Peer {
     // ---- inside
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Changes the state, then does what follows from that.
