@@ -209,6 +209,46 @@ impl<M: Send + 'static> Address<M> {
         }
     }
 
+    /// [`send`](Self::send) that waits for room instead of failing for want of it: for those who send
+    /// much. Senders that wait are served in turn. To a coroutine of this process it does what
+    /// [`deliver`](Self::deliver) does; to one of another node it does not wait for an answer, so it
+    /// sends as much as the link and the receiver take.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let sum = coros_core::build().capacity(2).spawn(async |mut me| {
+    ///     let mut sum = 0;
+    ///     while let Some(n) = me.receive().await {
+    ///         sum += n;
+    ///     }
+    ///     sum
+    /// });
+    /// for n in 1..=100 {
+    ///     sum.feed(n).await.unwrap();
+    /// }
+    /// assert_eq!(sum.join().await.unwrap(), 5050);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), except [`SendError::Full`]; [`SendError::Disconnected`] and
+    /// [`SendError::Closed`] also when that happens while it waits.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the message has not been sent and is dropped.
+    pub async fn feed(&self, message: M) -> Result<(), SendError<M>> {
+        match (self.send(message), &self.place) {
+            (Err(SendError::Full(message)), Place::Local(mailbox)) => {
+                deliver_local(mailbox, message).await
+            }
+            // Boxed, because it seldom has to wait.
+            (Err(SendError::Full(message)), Place::Remote(remote)) => {
+                Box::pin(remote.feed(message)).await
+            }
+            (sent, _) => sent,
+        }
+    }
+
     /// Puts a message into the coroutine's mailbox, and resolves when it is there. Waits for
     /// room in a bounded mailbox; senders that wait are served in turn.
     ///
@@ -260,8 +300,7 @@ impl<M: Send + 'static> Address<M> {
     }
 
     /// Sends a message with a [`Reply`] in it and waits for the reply, as long as the coroutine
-    /// has it. To a coroutine of another node it waits for room first, as
-    /// [`deliver`](Self::deliver) does.
+    /// has it. To a coroutine of another node it waits for room first, as [`feed`](Self::feed) does.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -291,17 +330,13 @@ impl<M: Send + 'static> Address<M> {
         &self,
         message: impl FnOnce(Reply<T>) -> M,
     ) -> Result<T, AskError> {
-        let (reply, mut answer) = Reply::new();
+        let (reply, answer) = Reply::new();
         match (self.send(message(reply)), &self.place) {
             (Ok(()), _) => {}
             (Err(SendError::Full(message)), Place::Remote(remote)) => {
                 // Boxed, because it seldom has to wait.
-                let delivery = Box::pin(remote.deliver(message));
-                tokio::select! {
-                    biased;
-                    answer = &mut answer => return answer.map_err(|why| AskError::unanswered(&why)),
-                    delivered = delivery => delivered.map_err(AskError::from_send)?,
-                }
+                let fed = Box::pin(remote.feed(message)).await;
+                fed.map_err(AskError::from_send)?;
             }
             (Err(error), _) => return Err(AskError::from_send(error)),
         }

@@ -270,6 +270,15 @@ pub trait Carrier: Send + Sync + 'static {
         self.send(to, encode)
     }
 
+    /// Queues a message as soon as there is room, and resolves then. Dropped while it waits, the
+    /// message is not sent. A carrier that has no other way waits until the message has arrived.
+    ///
+    /// # Errors
+    /// As [`send`](Carrier::send) except `Full`; `Disconnected` also when that happens while it waits.
+    fn feed(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
+        self.deliver(to, encode)
+    }
+
     /// Queues a message and resolves when it is in the receiver's mailbox. Waits while too much
     /// waits for the receiver or its node. Dropped while it waits, the message is not sent.
     ///

@@ -12,7 +12,7 @@ use crate::remote::{CarryError, CodecError};
 pub enum SendError<M> {
     /// The mailbox is bounded and has no room; or, for a coroutine of another node, as much is on
     /// its way to the coroutine as may be, or waits for its node. Only [`send`](crate::Address::send) fails
-    /// so; [`deliver`](crate::Address::deliver) waits.
+    /// so; [`feed`](crate::Address::feed) and [`deliver`](crate::Address::deliver) wait.
     Full(M),
     /// The coroutine has ended, or has dropped its context.
     Closed(M),

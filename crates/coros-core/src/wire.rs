@@ -55,6 +55,15 @@ impl<M> Remote<M> {
         sent.map_err(|error| SendError::from_carry(message, error))
     }
 
+    /// [`send`](Remote::send) for when there was no room.
+    pub(crate) async fn feed(&self, message: M) -> Result<(), SendError<M>> {
+        let turn = self
+            .carrier
+            .feed(&self.id, &mut |buffer| (self.encode)(&message, buffer));
+        turn.await
+            .map_err(|error| SendError::from_carry(message, error))
+    }
+
     pub(crate) async fn deliver(&self, message: M) -> Result<(), SendError<M>> {
         let delivery = self
             .carrier

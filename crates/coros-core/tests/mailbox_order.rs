@@ -275,14 +275,18 @@ fn a_full_mailbox_refuses_and_delivery_waits_for_room() {
         assert_eq!(coro.send(2), Err(SendError::Full(2)));
         let mut waiting = Box::pin(coro.deliver(2));
         assert!(futures_util::poll!(&mut waiting).is_pending());
+        let mut fed = Box::pin(coro.feed(3));
+        assert!(futures_util::poll!(&mut fed).is_pending());
         // A delivery that is given up leaves its turn to the next.
         let mut given_up = Box::pin(coro.deliver(77));
         assert!(futures_util::poll!(&mut given_up).is_pending());
         drop(given_up);
         go.send(()).unwrap();
         waiting.await.unwrap();
-        coro.deliver(3).await.unwrap();
-        assert_eq!(coro.join().await.unwrap(), [0, 1, 2, 3]);
+        fed.await.unwrap();
+        coro.deliver(4).await.unwrap();
+        coro.feed(5).await.unwrap();
+        assert_eq!(coro.join().await.unwrap(), [0, 1, 2, 3, 4, 5]);
     });
 }
 
@@ -361,8 +365,11 @@ fn delivery_to_a_coroutine_that_is_terminated_gives_the_message_back() {
         coro.send(1).unwrap();
         let mut waiting = Box::pin(coro.deliver(2));
         assert!(futures_util::poll!(&mut waiting).is_pending());
+        let mut fed = Box::pin(coro.feed(3));
+        assert!(futures_util::poll!(&mut fed).is_pending());
         coro.terminate();
         assert_eq!(waiting.await, Err(SendError::Closed(2)));
+        assert_eq!(fed.await, Err(SendError::Closed(3)));
     });
 }
 

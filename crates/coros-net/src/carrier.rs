@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::functions;
 use crate::naming::Naming;
 use crate::outbox::NoRoom;
-use crate::peer::{Peer, PeerSession, tell};
+use crate::peer::{Delivered, Peer, PeerSession, tell};
 use crate::scope;
 use crate::session::Place;
 use crate::wire;
@@ -28,8 +28,12 @@ impl Carrier for Peer {
         self.answer_in(None, to, encode)
     }
 
+    fn feed(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
+        self.turn(None, None, encode, feed(to))
+    }
+
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
-        self.deliver_by(None, None, to, encode)
+        self.turn(None, None, encode, deliver(to))
     }
 
     fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
@@ -80,7 +84,7 @@ impl Carrier for Questions {
 
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
         match self.peer.upgrade() {
-            Some(peer) => peer.deliver_by(Some(self.epoch), None, to, encode),
+            Some(peer) => peer.turn(Some(self.epoch), None, encode, deliver(to)),
             None => Box::pin(async { Err(gone()) }),
         }
     }
@@ -134,9 +138,15 @@ impl Carrier for Import {
         Carrier::answer(&*self.peer, to, encode)
     }
 
+    // What waits is behind a release that is queued now.
+    fn feed(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
+        let handle = self.this.upgrade();
+        self.peer.turn(None, handle, encode, feed(to))
+    }
+
     fn deliver(&self, to: &RemoteId, encode: Encode<'_>) -> BoxFuture<Result<(), CarryError>> {
-        // What waits is behind a release that is queued now.
-        self.peer.deliver_by(None, self.this.upgrade(), to, encode)
+        let handle = self.this.upgrade();
+        self.peer.turn(None, handle, encode, deliver(to))
     }
 
     fn watch(&self, to: &RemoteId, on_exit: OnExit) -> Option<Unwatch> {
@@ -225,24 +235,24 @@ impl Peer {
         })
     }
 
-    /// [`deliver`](Carrier::deliver) by a handle, which is kept while the message waits.
-    fn deliver_by(
+    /// Encodes a message that may have to wait for its turn, and has it queued or wait by `queue`;
+    /// resolves when its waiter is told. A `handle` is kept while it waits.
+    fn turn(
         &self,
         only: Option<u64>,
         handle: Option<Arc<Import>>,
-        to: &RemoteId,
         encode: Encode<'_>,
+        queue: impl FnOnce(&mut PeerSession, &[u8], &[u64], Delivered) -> Option<Place>,
     ) -> BoxFuture<Result<(), CarryError>> {
         let Some(this) = self.this() else {
             return Box::pin(async { Err(gone()) });
         };
-        let target = to.coroutine;
         let queued = scope::message(self.exchange(), encode, |payload, mut naming| {
             check_length(payload, naming.ids())?;
             let (waiter, answer) = oneshot::channel();
             // Queued before anybody polls: what the caller sends next comes after it.
             let (place, unwatched, epoch) = self.reach_in(only, |session, epoch| {
-                let place = session.deliver(target, payload, naming.ids(), waiter);
+                let place = queue(session, payload, naming.ids(), waiter);
                 (place, self.count(&naming), epoch)
             })?;
             self.counted(&mut naming, &unwatched, epoch);
@@ -280,7 +290,25 @@ impl Peer {
     }
 }
 
-/// A delivery that waits until it may be sent, and is withdrawn if nobody waits for it before.
+/// Queues a delivery, or lets it wait.
+fn deliver(
+    to: &RemoteId,
+) -> impl FnOnce(&mut PeerSession, &[u8], &[u64], Delivered) -> Option<Place> {
+    |session, payload, lent, waiter| session.deliver(to.coroutine, payload, lent, waiter)
+}
+
+/// Queues a message, or lets it wait.
+fn feed(to: &RemoteId) -> impl FnOnce(&mut PeerSession, &[u8], &[u64], Delivered) -> Option<Place> {
+    |session, payload, lent, waiter| match session.message(to.coroutine, payload, lent) {
+        Ok(()) => {
+            drop(waiter.send(Ok(())));
+            None
+        }
+        Err(NoRoom) => Some(session.wait(to.coroutine, payload, lent, waiter)),
+    }
+}
+
+/// A message that waits until it may be sent, and is withdrawn if nobody waits for it before.
 struct Turn {
     peer: Arc<Peer>,
     epoch: u64,

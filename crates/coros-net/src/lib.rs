@@ -1,7 +1,7 @@
 //! Coroutines on many machines: the network layer of coros.
 //!
 //! A [`Node`] puts this process on a network. From then on the addresses of its coroutines can be
-//! part of messages to other nodes, and work there as they do here: send, deliver, ask, monitor,
+//! part of messages to other nodes, and work there as they do here: send, feed, deliver, ask, monitor,
 //! terminate, suspend, swap. Functions that a node offers can be started from others by name
 //! ([`Node::offer`], [`Rci`]). Links between nodes are mutual TLS 1.3, always; whoever has the network's [`Secret`]
 //! belongs to it, and with nothing configured that is the user's own.
@@ -29,7 +29,7 @@
 //!   node is kept by whoever passes it on until the coroutine ends, or his session with one of the two.
 //! - What is under way to one coroutine from one node, until it has taken it out of its mailbox, is
 //!   bounded (1 MiB, or one message), also for unbounded mailboxes: then `send` gives the message
-//!   back and `deliver` waits, in turn, and so does `ask`. So a slow receiver holds up its own senders
+//!   back, and `feed`, `deliver` and `ask` wait, in turn. So a slow receiver holds up its own senders
 //!   and nobody else. Subscribers of a channel are excepted: what their node has taken is spread over
 //!   their mailboxes at once, so one that may be slow needs a mailbox with a bound.
 //!   Messages that one node keeps for another, and of another, are bounded in all

@@ -130,7 +130,7 @@ pub enum Asked {
 /// What a session asks its shell to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output<D, W> {
-    /// A deliver has its answer.
+    /// A deliver has its answer, or a message that [waited](Session::wait) is queued.
     Delivered(D, Result<(), CarryError>),
     /// A watched coroutine has ended.
     Exited(W, Exit),
@@ -195,6 +195,8 @@ pub struct Session<D, W> {
     flow: Flow<D>,
     outbox: Outbox,
     phase: Phase,
+    /// More waits for the writer than may, or did and little enough has been taken since.
+    paced: bool,
     idle: Idle,
     peer: String,
     timing: Timing,
@@ -227,6 +229,7 @@ impl<D, W> Session<D, W> {
             peer,
             timing,
             phase: Phase::Waiting,
+            paced: false,
             outbox: Outbox::new(capacity),
             receipts: Receipts::new(PATIENCE.min(timing.heartbeat / 8), capacity),
             idle: Idle::new(now, timing.idle),

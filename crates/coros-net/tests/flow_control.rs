@@ -222,6 +222,69 @@ async fn a_delivery_that_is_given_up_while_it_waits_is_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_feeds_waits_for_room_and_for_no_answer() {
+    let network = SimNetwork::new(7);
+    let (_hosts, [desk, farm]) = scene(&network).await;
+    let go = Arc::new(Notify::new());
+    let stuck = stuck(&go);
+    let remote = sent(&farm, &desk, &stuck.address());
+    remote.deliver(vec![0; 7]).await.expect("the link is there");
+    let began = Instant::now();
+    for _ in 0..2 {
+        let half = remote.feed(vec![0; WINDOW / 2]).await;
+        half.expect("there is room");
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+
+    let mut waiting: Vec<_> = (1..=3).map(|n| Box::pin(remote.feed(vec![0; n]))).collect();
+    for fed in &mut waiting {
+        assert!(polled(fed).await.is_pending());
+    }
+    assert!(
+        matches!(remote.send(vec![0; 9]), Err(SendError::Full(_))),
+        "it would overtake"
+    );
+    drop(waiting.remove(1));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(polled(&mut waiting[0]).await.is_pending());
+    go.notify_one();
+    for fed in waiting {
+        fed.await.expect("there is room");
+    }
+    remote.feed(vec![]).await.expect("there is room");
+    let lengths = stuck.join().await.expect("no panic");
+    assert_eq!(lengths, [7, WINDOW / 2, WINDOW / 2, 1, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn feeding_keeps_a_slow_link_busy_and_little_in_memory() {
+    const COUNT: usize = 5000;
+    let network = SimNetwork::new(8);
+    let (_hosts, [desk, farm]) = scene(&network).await;
+    let (address, mut received) = collector::<(usize, Vec<u8>)>();
+    let remote = sent(&farm, &desk, &address);
+    let first = remote.deliver((0, vec![])).await;
+    first.expect("the link is there");
+    // Ten times less than would fit into the link's memory while nobody waits.
+    network.bandwidth(Some(10_000_000));
+    let began = Instant::now();
+    let mut most = 0;
+    for n in 1..=COUNT {
+        let fed = remote.feed((n, vec![0; 1000])).await;
+        fed.expect("it only waits");
+        most = most.max(desk.census().queued);
+    }
+    for n in 0..=COUNT {
+        assert_eq!(next(&mut received).await.0, n);
+    }
+    let took = began.elapsed();
+    // Half a second for the bytes; an answer to each, or to a hundred, would take more.
+    let long = Duration::from_millis(500)..Duration::from_millis(700);
+    assert!(long.contains(&took), "{took:?}");
+    assert!(most < 3 * WINDOW, "{most} bytes");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waits_across_a_break_and_the_end_of_a_receiver_ends() {
     let network = SimNetwork::new(4);
     let (hosts, [desk, farm]) = scene(&network).await;
@@ -231,12 +294,15 @@ async fn what_waits_across_a_break_and_the_end_of_a_receiver_ends() {
     remote.deliver(vec![0; WINDOW]).await.expect("it fits");
     let mut waiting = Box::pin(remote.deliver(vec![0; 5]));
     assert!(polled(&mut waiting).await.is_pending());
+    let mut fed = Box::pin(remote.feed(vec![0; 6]));
+    assert!(polled(&mut fed).await.is_pending());
     network.cut(&hosts[0], &hosts[1]);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(polled(&mut waiting).await.is_pending());
     // Its mailbox goes with it, so what was under way to it is under way no more.
     coro.terminate();
     assert_eq!(waiting.await, Err(SendError::Closed(vec![0; 5])));
+    assert_eq!(fed.await, Ok(()), "it is on its way");
     assert_eq!(
         remote.deliver(vec![0; WINDOW]).await.map_err(|_| ()),
         Err(())

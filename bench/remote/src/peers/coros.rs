@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use coros_core::{Address, Reply, SendError, remote};
+use coros_core::{Address, Reply, remote};
 use coros_net::{Authority, Credentials, Folder, Location, Node, PeerEvent, Secret, SendFile};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -103,11 +103,7 @@ impl Peer for Coros {
     }
 
     async fn send(&self, mailbox: usize, message: Msg) -> Result<()> {
-        let mailbox = &self.mailboxes[mailbox];
-        match mailbox.send(Message::Data(message)) {
-            Err(SendError::Full(message)) => mailbox.deliver(message).await?,
-            sent => sent?,
-        }
+        self.mailboxes[mailbox].feed(Message::Data(message)).await?;
         Ok(())
     }
 

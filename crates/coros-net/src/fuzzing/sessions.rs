@@ -70,7 +70,12 @@ impl Play {
                 self.waiting.extend(place.map(|it| (it, self.told.len())));
                 self.told.push(0);
             }
-            3 => drop(session.message(1, &[step; 300], &[])),
+            3 if session.message(1, &[step; 300], &[]).is_err() && session.is_open() => {
+                let place = session.wait(1, &[step; 300], &[], self.told.len());
+                self.waiting.push((place, self.told.len()));
+                self.told.push(0);
+            }
+            3 => {}
             4 => session.answer_unread(1, &bytes[..bytes.len().min(8)]),
             5 => {
                 self.now += Duration::from_millis(50) * u32::from(step);

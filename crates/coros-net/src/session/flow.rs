@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::id_hash::IdHash;
-use crate::wire::WINDOW;
+use crate::wire::{self, Kind, WINDOW};
 
 // In this order: what changes with each message comes first.
 #[derive(Debug)]
@@ -57,9 +57,27 @@ impl<D> Target<D> {
 #[derive(Debug)]
 pub(super) struct Waiting<D> {
     place: u64,
+    pub(super) kind: Kind,
     pub(super) payload: Vec<u8>,
     pub(super) lent: Vec<u64>,
     pub(super) waiter: D,
+}
+
+impl<D> Waiting<D> {
+    pub(super) fn new(kind: Kind, payload: &[u8], lent: &[u64], waiter: D) -> Self {
+        Waiting {
+            place: 0,
+            kind,
+            payload: payload.to_vec(),
+            lent: lent.to_vec(),
+            waiter,
+        }
+    }
+
+    /// Of its frame.
+    pub(super) fn length(&self) -> usize {
+        wire::length(self.payload.len(), self.lent.len())
+    }
 }
 
 /// Names a message that waits, so that it can be withdrawn.
@@ -120,7 +138,7 @@ impl<D> Flow<D> {
     }
 
     /// Lets a message wait behind those that wait for the same coroutine.
-    pub(super) fn wait(&mut self, target: u64, payload: &[u8], lent: &[u64], waiter: D) -> Place {
+    pub(super) fn wait(&mut self, target: u64, message: Waiting<D>) -> Place {
         self.last_place += 1;
         let number = self.last_place;
         self.waiting += 1;
@@ -128,9 +146,7 @@ impl<D> Flow<D> {
         let waiting = entry.waiting.get_or_insert_default();
         waiting.push_back(Waiting {
             place: number,
-            payload: payload.to_vec(),
-            lent: lent.to_vec(),
-            waiter,
+            ..message
         });
         Place { target, number }
     }
@@ -262,6 +278,10 @@ impl<D> Flow<D> {
 mod tests {
     use super::*;
 
+    fn wait(flow: &mut Flow<u32>, target: u64, waiter: u32) -> Place {
+        flow.wait(target, Waiting::new(Kind::Deliver, &[], &[], waiter))
+    }
+
     #[test]
     fn a_stuck_receiver_holds_up_only_those_who_send_to_it() {
         let mut flow = Flow::<u32>::new();
@@ -291,7 +311,7 @@ mod tests {
         flow.limit(2500);
         let half = WINDOW / 2;
         assert!(flow.take(1, half) && flow.take(2, half) && !flow.take(3, 1000));
-        flow.wait(3, &[], &[], 3);
+        wait(&mut flow, 3, 3);
         assert!(flow.next(3, |_| 1000, |_| true).is_none());
         flow.credit(1, 1000);
         assert_eq!(flow.first_crowded(), Some(3));
@@ -306,7 +326,7 @@ mod tests {
         assert!(flow.take(1, WINDOW));
         for n in 0..100 {
             for target in [2, 3] {
-                let place = flow.wait(target, &[], &[], n);
+                let place = wait(&mut flow, target, n);
                 assert!(flow.next(target, |_| 10, |_| true).is_none());
                 assert!(flow.crowded.len() <= 2);
                 if target == 2 {
@@ -316,7 +336,7 @@ mod tests {
         }
         assert_eq!(flow.crowded.values().collect::<Vec<_>>(), [&3]);
         // The turns go round.
-        flow.wait(2, &[], &[], 200);
+        wait(&mut flow, 2, 200);
         assert!(flow.next(2, |_| 10, |_| true).is_none());
         flow.credit(1, WINDOW);
         let next = |flow: &mut Flow<u32>| {
@@ -334,7 +354,7 @@ mod tests {
     fn what_waits_keeps_its_order_and_can_be_withdrawn() {
         let mut flow = Flow::<u32>::new();
         assert!(flow.take(1, WINDOW));
-        let places: Vec<Place> = (0..4).map(|n| flow.wait(1, &[], &[], n)).collect();
+        let places: Vec<Place> = (0..4).map(|n| wait(&mut flow, 1, n)).collect();
         assert!(flow.withdraw(places[1]).is_some());
         assert!(flow.withdraw(places[1]).is_none());
         flow.credit(1, 1000);

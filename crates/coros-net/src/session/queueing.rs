@@ -19,6 +19,9 @@ const KEEP_RELEASED: usize = 1 << 10;
 /// As many bytes of messages may wait for the writer of a link: as much as may be on its way to one
 /// coroutine, so that nobody gets less for that.
 const PACE: usize = wire::WINDOW;
+/// When senders that had to wait for the writer go on: it still has something to write, and those
+/// who have waited send more than one message each before they wait again.
+const RESUME: usize = PACE / 4;
 
 impl<D, W> Session<D, W> {
     /// Queues a message that lends these ids; see [`wire`].
@@ -46,6 +49,12 @@ impl<D, W> Session<D, W> {
         self.queue(Kind::Answer, target, 0, payload, lent)
     }
 
+    /// Lets a message wait for which there is no room now, behind those that wait for the same
+    /// coroutine; where: it can be withdrawn. `waiter` is told when it has been queued.
+    pub fn wait(&mut self, target: u64, payload: &[u8], lent: &[u64], waiter: D) -> Place {
+        self.wait_as(Kind::Message, target, payload, lent, waiter)
+    }
+
     /// Queues a message whose arrival in the mailbox `waiter` waits for. If it has to wait for
     /// others, in the order in which they came, where: it can be withdrawn.
     pub fn deliver(
@@ -65,9 +74,23 @@ impl<D, W> Session<D, W> {
             self.queue_deliver(target, payload, lent, waiter);
             return None;
         }
-        let place = self.flow.wait(target, payload, lent, waiter);
-        self.pump(target);
-        Some(place)
+        Some(self.wait_as(Kind::Deliver, target, payload, lent, waiter))
+    }
+
+    fn wait_as(
+        &mut self,
+        kind: Kind,
+        target: u64,
+        payload: &[u8],
+        lent: &[u64],
+        waiter: D,
+    ) -> Place {
+        let waiting = Waiting::new(kind, payload, lent, waiter);
+        let place = self.flow.wait(target, waiting);
+        // It is known then what it waits for. Whatever that is, something comes after it.
+        let next = self.flow.next(target, Waiting::length, |_| false);
+        debug_assert!(next.is_none(), "there is no room");
+        place
     }
 
     /// Gives up a delivery that waits: false if it has been sent.
@@ -82,19 +105,25 @@ impl<D, W> Session<D, W> {
 
     /// Sends what waits for a coroutine, as far as it may.
     pub(super) fn pump(&mut self, target: u64) {
-        let length = |w: &Waiting<D>| wire::length(w.payload.len(), w.lent.len());
         loop {
             let (outbox, paced) = (&self.outbox, self.is_paced());
-            let next = self
-                .flow
-                .next(target, length, |length| !paced && outbox.has_room(length));
+            let has_room = |length| !paced && outbox.has_room(length);
+            let next = self.flow.next(target, Waiting::length, has_room);
             let Some(next) = next else { return };
-            self.queue_deliver(target, &next.payload, &next.lent, next.waiter);
+            if next.kind == Kind::Deliver {
+                self.queue_deliver(target, &next.payload, &next.lent, next.waiter);
+            } else {
+                let queued = self.queue(next.kind, target, 0, &next.payload, &next.lent);
+                debug_assert_eq!(queued, Ok(()), "there is room");
+                self.outputs
+                    .push_back(Output::Delivered(next.waiter, Ok(())));
+            }
         }
     }
 
     /// Sends what waits for room in all.
     pub(super) fn pump_crowded(&mut self) {
+        self.paced &= self.outbox.waiting() > RESUME;
         while let Some(target) = self.flow.first_crowded() {
             self.pump(target);
             if self.flow.first_crowded() == Some(target) {
@@ -109,7 +138,7 @@ impl<D, W> Session<D, W> {
     /// there is memory keep the tasks of the link from running, and the peer hears nothing. They
     /// also fill memory faster than any cache. Without a link there is nobody to wait for.
     fn is_paced(&self) -> bool {
-        matches!(self.phase, Phase::Linked) && self.outbox.waiting() >= PACE
+        self.paced && matches!(self.phase, Phase::Linked)
     }
 
     /// Whether a message whose frame has this length can be queued now.
@@ -139,7 +168,9 @@ impl<D, W> Session<D, W> {
             correlation,
         };
         self.idle.used();
-        self.outbox.message(envelope, payload, lent)
+        let queued = self.outbox.message(envelope, payload, lent);
+        self.paced |= self.outbox.waiting() >= PACE;
+        queued
     }
 
     /// A coroutine has taken so many bytes of what it was sent: the peer is told soon, at once if

@@ -215,7 +215,7 @@ impl Checks {
     }
 
     /// A letter is through, or lost.
-    pub(crate) fn done(&self, wait: u64, number: u32, result: Result<(), String>) {
+    pub(crate) fn done(&self, wait: u64, arrived: Option<u32>, result: Result<(), String>) {
         let mut state = self.lock();
         let Some(wait) = state.over(wait, &result) else {
             return;
@@ -223,7 +223,10 @@ impl Checks {
         let (by, on) = (wait.by, wait.on);
         let undisturbed = !wait.shaky && state.is_undisturbed(by, on);
         match result {
-            Ok(()) => state.confirmed.push((by, on, number)),
+            Ok(()) => {
+                let confirmed = arrived.map(|number| (by, on, number));
+                state.confirmed.extend(confirmed);
+            }
             Err(why) if undisturbed => {
                 state
                     .notes

@@ -112,9 +112,10 @@ impl Schedule {
             who = known[self.random.below(known.len() as u64) as usize];
         }
         for _ in 0..1 + self.random.below(5) {
-            let how = match self.random.below(3) {
+            let how = match self.random.below(4) {
                 0 => How::Send,
-                1 => How::Deliver,
+                1 => How::Feed,
+                2 => How::Deliver,
                 _ => How::Ask,
             };
             let ballast = self.random.below(self.checks.nature.ballast) as usize;

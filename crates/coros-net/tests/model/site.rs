@@ -27,6 +27,7 @@ pub(crate) struct Letter {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum How {
     Send,
+    Feed,
     Deliver,
     Ask,
 }
@@ -162,12 +163,17 @@ impl Site {
                     }
                     Err(error) => Err(error.to_string()),
                 },
-                _ => address
-                    .deliver(letter(None))
-                    .await
-                    .map_err(|error| error.to_string()),
+                How::Deliver => {
+                    let delivered = address.deliver(letter(None)).await;
+                    delivered.map_err(|error| error.to_string())
+                }
+                How::Feed | How::Send => {
+                    let fed = address.feed(letter(None)).await;
+                    fed.map_err(|error| error.to_string())
+                }
             };
-            checks.done(wait, number, result);
+            let arrived = matches!(how, How::Deliver | How::Ask).then_some(number);
+            checks.done(wait, arrived, result);
         });
         // What is sent is sent now, in this order.
         if polled(&mut waiting).await.is_pending() {
