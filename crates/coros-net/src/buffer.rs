@@ -10,7 +10,7 @@ use crate::wire::{self, Frame, Parsed, WireError};
 const SMALL: usize = 4 << 10;
 /// As far as the buffer grows while there is more to read than it takes: some records of TLS. It grows
 /// beyond for a longer frame.
-const LARGE: usize = 64 << 10;
+const LARGE: usize = 128 << 10;
 /// After so many reads that needed little of it, a large buffer is given back.
 const SMALL_READS: u32 = 64;
 
@@ -146,7 +146,15 @@ mod tests {
             // All of it has been understood.
             buffer.bytes.clear();
         }
-        let doubled = [SMALL, 2 * SMALL, 4 * SMALL, 8 * SMALL, LARGE, LARGE];
+        let doubled = [
+            SMALL,
+            2 * SMALL,
+            4 * SMALL,
+            8 * SMALL,
+            16 * SMALL,
+            LARGE,
+            LARGE,
+        ];
         assert_eq!(reads[..doubled.len()], doubled);
         assert_eq!(buffer.bytes.capacity(), LARGE);
         for _ in 0..=SMALL_READS + 1 {

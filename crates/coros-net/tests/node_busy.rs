@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -78,6 +79,46 @@ async fn however_many_send_without_a_pause_a_link_has_its_turns() {
     soon(senders.join_all()).await;
     let most = soon(most).await.unwrap();
     assert!(most <= 4 * wire::WINDOW, "{most} of {} bytes", ALL * LENGTH);
+}
+
+thread_local! {
+    /// Messages that have been read on this thread, which is the only one of its test.
+    static READ: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Is counted when it is read.
+#[derive(Serialize)]
+struct Heavy(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Heavy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        READ.set(READ.get() + 1);
+        Vec::deserialize(deserializer).map(Heavy)
+    }
+}
+
+#[tokio::test]
+async fn those_who_got_much_go_before_more_is_read() {
+    const COUNT: usize = 20_000;
+    const LENGTH: usize = 1000;
+    let [desk, farm] = pair().await;
+    let coro = coros_core::spawn(async |mut me: Context<Heavy>| {
+        let mut most = 0;
+        for n in 0..COUNT {
+            let Heavy(bytes) = me.receive().await.expect("there are more");
+            assert_eq!(bytes.len(), LENGTH);
+            most = most.max(READ.get() - n);
+        }
+        most * LENGTH
+    });
+    let remote = sent(&farm, &desk, &coro.address());
+    for _ in 0..COUNT {
+        let fed = soon(remote.feed(Heavy(vec![0; LENGTH]))).await;
+        fed.expect("it only waits");
+    }
+    let most = soon(coro.join()).await.expect("no panic");
+    // Less than what waits for the link, and far less than what all buffers on the way hold.
+    assert!(most <= 256 << 10, "{most} bytes in a mailbox");
 }
 
 static BEING_READ: AtomicUsize = AtomicUsize::new(0);

@@ -29,6 +29,11 @@ use crate::wire::{self, Frame, Kind, WireError};
 /// As many frames are looked at at a time.
 const GROUP: usize = 32;
 
+/// When as much has come at a time, the coroutines that got it go first, before more is read. They
+/// are on this worker, and what they got is in its cache; if the reader went on, it would fill
+/// memory faster than others take it, and wake other workers for all of it.
+const MUCH: usize = 16 << 10;
+
 /// How reading ended.
 pub(super) enum Over {
     Lost(String),
@@ -83,6 +88,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) async fn run(&mut self, io: &mut ReadHalf<TlsStream<Carried>>) -> Over {
+        let mut much = false;
         loop {
             match self.peer.reads(self.ticket) {
                 Reads::Yes => {}
@@ -96,9 +102,12 @@ impl<'a> Reader<'a> {
             if let Err(error) = self.frames() {
                 return Over::Broken(error);
             }
+            if much {
+                tokio::task::yield_now().await;
+            }
             match self.buffer.fill(io).await {
                 Ok(0) => return Over::Lost("it closed the connection".into()),
-                Ok(_) => {}
+                Ok(read) => much = read >= MUCH,
                 Err(error) => return Over::Lost(why_broken(&error)),
             }
         }
