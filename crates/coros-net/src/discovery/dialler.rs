@@ -12,8 +12,8 @@
 //!
 //! Who announces himself is a *peer*, by the launch id that he says. Anybody may say anything in anybody's name, so:
 //!
-//! - Peers take [turns](Turns), with one dial each. It is of the endpoint that answered the last time, or was not tried
-//!   yet, or was tried the longest time ago. One that several claim is dialled for one of them, whose turn it takes.
+//! - Peers take [turns](Turns), with one dial each. It is of the endpoint that answered the last time, or
+//!   was said or tried the longest time ago. One that several claim is dialled for one of them, whose turn it takes.
 //!   So a peer that is found beside N others is dialled within N / 8 + 2 times the limit
 //!   of a dial, whatever they claim and whoever comes later, and each further endpoint of its own within as much
 //!   again: with the [1 s](super::STRANGE) that a stranger gets and 511 of them, within 66 s.
@@ -21,9 +21,9 @@
 //!   been tried in vain, or another is known to be there, be it this node. So nobody hides a peer by saying that it is
 //!   elsewhere, or gone, before it has had its turns.
 //! - A peer has [so many](ENDPOINTS) endpoints. One more takes the place of one that was tried in vain, be it that which
-//!   was said last, and of no other. So who says that a peer is elsewhere, or elsewhere too, delays it by a turn for each
-//!   endpoint that he says, 63 at most. Only who says more than there is room for may hide it: who is heard first has the
-//!   room, and of what is heard at once chance decides.
+//!   was said last, and of no other. So who says that a peer is elsewhere, or elsewhere too, delays each dial of it by a
+//!   turn for each endpoint that he says, 63 at most, also where he says new ones without end. Only who says more than
+//!   there is room for may hide it: who is heard first has the room, and of what is heard at once chance decides.
 //! - There are no more than [so many](PEERS) peers. One more takes the place of any that is not there and is said to be
 //!   gone; only where there is none, of any that is not there. So who comes and goes hides nobody who is announced still;
 //!   but those who have gone and were not dialled yet have their turns: they are among the N.
@@ -326,10 +326,7 @@ impl Dialler {
                 waits = Some(waits.map_or(at, |waits| at.min(waits)));
                 continue;
             }
-            let its = match place.tried_for(claim) {
-                Tried::Answered => Rank::Answered,
-                Tried::No | Tried::InVain => Rank::Other,
-            };
+            let its = place.rank_for(claim);
             rank = Some(rank.map_or(its, |rank| its.min(rank)));
         }
         self.turns.set(who, rank, waits);
@@ -340,7 +337,7 @@ impl Dialler {
         let due = self.dues(who).filter(|(.., at)| *at <= self.now);
         let order = |(place, claim, _): &(&Place, &Claim, _)| {
             let since = place.dial.max(claim.since);
-            (place.tried_for(claim), since)
+            (place.rank_for(claim), since)
         };
         due.min_by_key(order).map(|(place, ..)| place.endpoint)
     }

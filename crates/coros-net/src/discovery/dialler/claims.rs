@@ -10,7 +10,7 @@ use coros_core::remote::NodeId;
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 
-use super::{Dialler, ENDPOINTS, PEERS};
+use super::{Dialler, ENDPOINTS, PEERS, Rank};
 
 /// Who is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,8 +66,7 @@ pub(super) enum State {
     Itself,
 }
 
-/// In the order in which a peer's endpoints are dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tried {
     Answered,
     No,
@@ -225,6 +224,14 @@ impl Place {
         match self.tried {
             Tried::InVain if self.is_new_to(claim) => Tried::No,
             tried => tried,
+        }
+    }
+
+    /// As what he waits for his turn here.
+    pub(super) fn rank_for(&self, claim: &Claim) -> Rank {
+        match self.tried_for(claim) {
+            Tried::Answered => Rank::Answered,
+            Tried::No | Tried::InVain => Rank::Other,
         }
     }
 }

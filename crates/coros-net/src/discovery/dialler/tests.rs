@@ -652,6 +652,31 @@ fn who_adds_endpoints_to_those_of_another_delays_him_by_a_turn_each() {
     }
 }
 
+/// Nor for good, when he was not there at first.
+#[test]
+fn endpoints_that_are_added_without_end_hide_nobody_who_was_dialled_before() {
+    let mut lan = Silence::new(7);
+    let ours = lan.places(1)[0];
+    let who = lan.at([ours]);
+    let mut dials = lan.dials(STRANGE);
+    assert_eq!(dials.len(), 1);
+    let mut all: Vec<_> = lan.places(8);
+    // More than can be dialled, but there is room.
+    while lan.dialler.places.len() < ENDPOINTS - 1 {
+        all.extend(lan.places(1));
+        let at = all.iter().rev().take(8).copied().chain([ours]).collect();
+        lan.dialler.announced(lan.now, who, &at, |_| false);
+        let next = lan.now - lan.start + STRANGE.mul_f64(0.8);
+        dials.extend(lan.dials(next));
+    }
+    dials.push((lan.now - lan.start, ours));
+    dials.retain(|(_, it)| *it == ours);
+    for two in dials.windows(2) {
+        let took = two[1].0 - two[0].0;
+        assert!(took < LAST + ENDPOINTS as u32 * STRANGE, "{took:?}");
+    }
+}
+
 #[test]
 fn where_strangers_are_invented_without_end_everybody_is_dialled() {
     const STRANGERS: usize = 48;
