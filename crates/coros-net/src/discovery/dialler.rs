@@ -212,10 +212,12 @@ impl Dialler {
         }
         let (who, endpoint) = loop {
             let who = self.turns.next()?;
-            match self.first_due(who) {
-                Some(endpoint) => break (who, endpoint),
-                // It was dialled for another.
-                None => self.update(who),
+            // What he waits for may have been dialled for another.
+            self.update(who);
+            if self.turns.next() == Some(who)
+                && let Some(endpoint) = self.first_due(who)
+            {
+                break (who, endpoint);
             }
         };
         self.dials += 1;

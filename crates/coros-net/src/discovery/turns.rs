@@ -1,7 +1,8 @@
 //! Whose turn it is among those who are looked for.
 //!
-//! Who can be dialled stands in one of two queues, by [`Rank`], and keeps his place there until his rank
-//! changes. So whoever stands beside N others waits for one turn of each at most, whoever comes after him.
+//! Who can be dialled stands in one of two queues, by [`Rank`], in the order in which all came: whoever goes over to
+//! the other has there the place of one who never was elsewhere. So whoever stands beside N others waits for one turn
+//! of each at most, whoever comes after him.
 //!
 //! Who cannot be dialled yet has a time at which that is looked at again.
 
@@ -53,10 +54,14 @@ impl<W: Copy + Ord> Turns<W> {
             if let Some((rank, number)) = queued {
                 self.queues[rank as usize].remove(&number);
             }
+            let number = queued.map(|(_, number)| number);
             queued = rank.map(|rank| {
-                self.arrivals += 1;
-                self.queues[rank as usize].insert(self.arrivals, who);
-                (rank, self.arrivals)
+                let number = number.unwrap_or_else(|| {
+                    self.arrivals += 1;
+                    self.arrivals
+                });
+                self.queues[rank as usize].insert(number, who);
+                (rank, number)
             });
         }
         if queued.is_some() || waits.is_some() {

@@ -260,6 +260,20 @@ fn what_is_said_no_more_is_dialled_once_and_forgotten() {
     }
 }
 
+/// For whomever it was dialled.
+#[test]
+fn what_is_said_no_more_is_not_dialled_for_one_after_the_other() {
+    let (mut dialler, now) = (dialler(true), Instant::now());
+    for id in [7, 8] {
+        said(&mut dialler, now, id, [1]);
+        said(&mut dialler, now, id, []);
+    }
+    assert_eq!(next(&mut dialler, now), Some(endpoint(1)));
+    over(&mut dialler, now, endpoint(1), unreachable());
+    assert_eq!(next(&mut dialler, now + FIRST), None);
+    assert_eq!((dialler.peers.len(), dialler.places.len()), (0, 0));
+}
+
 #[test]
 fn what_is_said_no_more_is_forgotten_whatever_is_there() {
     let refused = Outcome::Refused("other secret".into());
@@ -728,6 +742,33 @@ fn whoever_answered_comes_before_strangers() {
         lan.dialler.absent(lan.now, known, false);
         let bound = FIRST + STRANGE;
         let dials = lan.dials(lost + bound);
+        assert!(dials.iter().any(|(_, it)| *it == ours), "seed {seed}");
+    }
+}
+
+/// So do not all who claim to be where somebody answered; nor do they lose a turn by that.
+#[test]
+fn where_somebody_answered_is_one_turn_and_not_one_of_each_who_claims_it() {
+    const STRANGERS: usize = 48;
+    for seed in 0..64 {
+        let mut lan = Silence::new(seed);
+        let known = lan.places(1)[0];
+        let left = lan.at([known]);
+        assert_eq!(next(&mut lan.dialler, lan.now), Some(known));
+        over(&mut lan.dialler, lan.now, known, Outcome::Known(left));
+        for _ in 0..STRANGERS {
+            let at = lan.places(4).into_iter().chain([known]);
+            lan.at(at);
+        }
+        let ours = lan.places(1)[0];
+        let claims = (seed % 2 == 0).then_some(known);
+        lan.at(claims.into_iter().chain([ours]));
+        // When most of the strangers have had a turn, which they have again later.
+        let gone = STRANGE * (STRANGERS as u32 / 8 - 1);
+        lan.dials(gone - FIRST);
+        lan.dialler.absent(lan.now, left, true);
+        let bound = STRANGE * (STRANGERS as u32 / 8 + 2);
+        let dials = lan.dials(bound);
         assert!(dials.iter().any(|(_, it)| *it == ours), "seed {seed}");
     }
 }
