@@ -804,3 +804,85 @@ fn strangers_who_come_and_go_hide_nobody_who_stays() {
         assert!(lan.dialler.peers.contains_key(&Who::Node(who)));
     }
 }
+
+/// Also where what is told comes late.
+#[test]
+fn whatever_happens_all_who_are_said_to_be_somewhere_are_dialled() {
+    for seed in 0..300 {
+        let mut chance = SmallRng::seed_from_u64(seed);
+        let mut now = Instant::now();
+        let mut dialler = Dialler::new(now, false, SmallRng::seed_from_u64(!seed));
+        let (mut said, mut there) = (BTreeMap::new(), BTreeSet::new());
+        let mut gone = VecDeque::new();
+        let mut under_way: Vec<(SocketAddr, Option<NodeId>)> = Vec::new();
+        for _ in 0..500 {
+            now += chance.random_range(0..3) * FIRST / 2;
+            let who = NodeId(chance.random_range(1..12));
+            match chance.random_range(0..14) {
+                0..5 => {
+                    let count = chance.random_range(0..4);
+                    let at = set((0..count).map(|_| chance.random_range(1..10)));
+                    dialler.announced(now, who, &at, |id| there.contains(&id));
+                    said.insert(who, at);
+                }
+                5 => {
+                    there.insert(who);
+                }
+                6 if there.remove(&who) => gone.push_back((who, chance.random())),
+                7..9 => {
+                    let absent = gone.pop_front().filter(|(who, _)| !there.contains(who));
+                    absent.inspect(|(who, left)| dialler.absent(now, *who, *left));
+                }
+                9 if chance.random_ratio(1, 8) => {
+                    dialler.forget_all();
+                    said.clear();
+                }
+                10..12 if !under_way.is_empty() => {
+                    let one = chance.random_range(0..under_way.len());
+                    let (at, sought) = under_way.swap_remove(one);
+                    let outcome = match chance.random_range(0..4) {
+                        0 => Outcome::Refused("no".into()),
+                        1 => Outcome::Known(who),
+                        2 => sought.map_or_else(unreachable, Outcome::NoNeed),
+                        _ => unreachable(),
+                    };
+                    if let Outcome::Known(who) | Outcome::NoNeed(who) = outcome {
+                        there.insert(who);
+                        if chance.random_ratio(1, 4) {
+                            there.remove(&who);
+                            dialler.absent(now, who, chance.random());
+                        }
+                    }
+                    dialler.dialled(now, at, outcome, |id| there.contains(&id));
+                }
+                _ => under_way.extend(dialler.next(now)),
+            }
+            let claims = dialler.peers.values().map(|peer| peer.at.len());
+            let claimants = dialler.places.values().map(|place| place.claimants);
+            assert_eq!(claims.sum::<usize>(), claimants.sum());
+            assert_eq!(dialler.dialling, under_way.len());
+        }
+        gone.extend(there.into_iter().map(|who| (who, false)));
+        for (who, left) in gone {
+            dialler.absent(now, who, left);
+        }
+        for (at, _) in under_way {
+            dialler.dialled(now, at, unreachable(), |_| false);
+        }
+        let mut dialled = BTreeSet::new();
+        let end = now + REFUSED + LAST;
+        while let Some(due) = dialler.deadline().filter(|due| *due < end) {
+            now = now.max(due);
+            if let Some((at, _)) = dialler.next(now) {
+                dialled.insert(at);
+                dialler.dialled(now, at, unreachable(), |_| false);
+            }
+        }
+        said.retain(|_, at| !at.is_empty());
+        let all: BTreeSet<_> = said.values().flatten().copied().collect();
+        assert!(dialled.is_superset(&all), "seed {seed}");
+        assert!(dialler.places.keys().eq(&all), "seed {seed}");
+        let known = said.keys().map(|id| Who::Node(*id));
+        assert!(dialler.peers.keys().copied().eq(known), "seed {seed}");
+    }
+}
