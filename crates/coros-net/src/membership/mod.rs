@@ -449,9 +449,11 @@ impl Membership {
                         self.due(now + after, Due::Remind(member_id.clone(), *incarnation));
                     }
                 }
-                // One for each that is down, not one for each time that it was.
+                // One for each that is down still, not one for each time that it was.
                 Timer::RemoveDown(id) => {
-                    self.past.insert(id.node(), (now + REMEMBERED, id.clone()));
+                    if !self.members.contains_key(&id.node()) {
+                        self.past.insert(id.node(), (now + REMEMBERED, id.clone()));
+                    }
                     continue;
                 }
                 _ => {}

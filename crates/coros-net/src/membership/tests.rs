@@ -39,18 +39,16 @@ fn turn_undead(from: Id, to: Id) -> Packet {
 impl Membership {
     /// Nobody counts that foca does not look after, and the other way round.
     fn agrees_with_foca(&self) {
-        let there: BTreeMap<_, _> = self
-            .foca
-            .iter_members()
-            .map(|it| (it.id().node(), it.id()))
+        let all = self.foca.iter_membership_state();
+        let theirs: BTreeMap<_, _> = all
+            .map(|it| (it.id().node(), (it.id(), it.state() != State::Down)))
             .collect();
-        assert!(
-            there
-                .into_iter()
-                .eq(self.members.iter().map(|(node, id)| (*node, id)))
-        );
-        let known = self.foca.iter_membership_state().len();
-        assert_eq!(self.members.len() + self.past.len(), known);
+        let members = self.members.iter().map(|(node, id)| (*node, (id, true)));
+        let past = self.past.iter();
+        let past = past.map(|(node, (_, id))| (*node, (id, false)));
+        let ours: BTreeMap<_, _> = members.chain(past).collect();
+        assert_eq!(ours, theirs);
+        assert_eq!(self.members.len() + self.past.len(), theirs.len());
     }
 }
 

@@ -623,3 +623,79 @@ fn whoever_is_suspected_is_down_in_time_whatever_is_said_of_this_node() {
     }
     assert!(lives.len() > 2, "it renews all the time: {lives:?}");
 }
+
+#[test]
+fn who_is_back_by_the_same_packet_is_not_sought() {
+    let mut one = One::set();
+    let outputs = one.hear(2, vec![Member::down(id(3, 0)), Member::alive(id(3, 2))]);
+    assert_eq!(outputs, [Output::Down(place(3)), Output::Up(place(3))]);
+    assert_eq!(one.members(), [2, 3]);
+    assert!(one.member.past.is_empty());
+}
+
+/// Something that a peer may say, true or not.
+fn anything(chance: &mut SmallRng, from: u128, own: u32) -> Packet {
+    let any = |chance: &mut SmallRng| id(chance.random_range(1..8), chance.random_range(0..20));
+    let incarnation = |chance: &mut SmallRng| [0, 1, Incarnation::MAX][chance.random_range(0..3)];
+    let from = id(from, chance.random_range(0..10) * 2);
+    let to = id(1, own.saturating_sub(chance.random_range(0..3)));
+    let mut packet = Packet::gossip(from, to, Vec::new());
+    packet.header.src_incarnation = incarnation(chance);
+    let probe_number = chance.random();
+    packet.header.message = match chance.random_range(0..8) {
+        0 => Message::Ping(probe_number),
+        1 => Message::Ack(probe_number),
+        2 => Message::Announce,
+        3 => Message::TurnUndead,
+        4 => Message::Feed,
+        5 => Message::PingReq {
+            target: any(chance),
+            probe_number,
+        },
+        6 => Message::ForwardedAck {
+            origin: any(chance),
+            probe_number,
+        },
+        _ => Message::Gossip,
+    };
+    for _ in 0..chance.random_range(0..4) {
+        let state = [State::Alive, State::Suspect, State::Down][chance.random_range(0..3)];
+        let about = any(chance);
+        let about = match state {
+            State::Down => about,
+            _ => about.present(),
+        };
+        let update = Member::new(about, incarnation(chance), state);
+        packet.updates.push(update);
+    }
+    packet
+}
+
+#[test]
+fn whatever_was_said_whoever_is_silent_is_down_in_the_end() {
+    for seed in 0..64 {
+        let mut chance = SmallRng::seed_from_u64(seed);
+        let mut one = One::set();
+        if seed % 2 == 0 {
+            one.member.settings.limit = 4;
+        }
+        for _ in 0..200 {
+            let peer = chance.random_range(2..8);
+            match chance.random_range(0..12) {
+                0 => one.handle(Input::Linked(place(peer))),
+                1 => one.unlinked(peer, chance.random()),
+                2 => one.handle(Input::Refuse(chance.random())),
+                3..5 => one.pass(MS * chance.random_range(0..2000)),
+                _ => {
+                    let packet = anything(&mut chance, peer, one.life());
+                    one.packet(peer, &packet)
+                }
+            };
+        }
+        for peer in 2..8 {
+            one.unlinked(peer, true);
+        }
+        one.pass(60 * SECOND);
+        assert_eq!(one.members(), [], "seed {seed}");
+    }
+}
