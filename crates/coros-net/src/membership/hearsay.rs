@@ -313,7 +313,7 @@ impl Membership {
     /// Goes on under a life that outbids what others say of this node, or towards that if it is far ahead,
     /// as others only believe so much: once a period, whoever says what.
     pub(super) fn renew(&mut self, now: Instant) {
-        // (Probing begins anew with each life, so a timeout comes when the period is over.)
+        // (Each life begins with a probe, so a timeout comes when the period is over.)
         if self.renew_at > now {
             return;
         }
@@ -325,7 +325,14 @@ impl Membership {
         let location = own.location.clone();
         if let Some(id) = (Id { location, life }).next() {
             self.renew_at = now + self.settings.period;
-            self.with_foca(|foca, effects| foca.change_identity(id, effects));
+            self.with_foca(|foca, effects| {
+                foca.change_identity(id, &mut *effects)?;
+                foca.apply_many(std::iter::empty(), false, &mut *effects)?;
+                // At once: else the next life could begin, again and again, before any probe is over.
+                let probe = |(timer, _): &mut (_, _)| matches!(timer, Timer::ProbeRandomMember(_));
+                let probe = effects.timers.extract_if(.., probe).last();
+                probe.map_or(Ok(()), |(probe, _)| foca.handle_timer(probe, effects))
+            });
             self.tell_own_life();
         }
     }

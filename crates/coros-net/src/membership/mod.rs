@@ -268,7 +268,11 @@ impl Membership {
         match input {
             Input::Linked(peer) => self.linked(peer),
             Input::Unlinked { peer, broken } => self.unlinked(now, peer, broken),
-            Input::Notice { from, payload } => self.notice(now, from, payload),
+            Input::Notice { from, payload } => {
+                // What is due in this life is done before somebody says what ends it.
+                self.timeout(now);
+                self.notice(now, from, payload);
+            }
             Input::Timeout => self.timeout(now),
             Input::Refuse(refuse) => self.refusing = refuse,
             Input::Leave => return self.leave(),

@@ -699,3 +699,21 @@ fn whatever_was_said_whoever_is_silent_is_down_in_the_end() {
         assert_eq!(one.members(), [], "seed {seed}");
     }
 }
+
+/// However often it has to go on under another life, and whether or not a clock or a packet wakes it.
+#[test]
+fn whoever_is_silent_is_down_in_time_whatever_is_said_of_this_node() {
+    for asleep in [Duration::ZERO, MS] {
+        let mut one = One::set();
+        let mut waited = Duration::ZERO;
+        while one.members().contains(&3) {
+            let own = one.life();
+            one.hear(2, vec![Member::down(id(1, own))]);
+            one.pass(SECOND - asleep);
+            one.now += asleep;
+            waited += SECOND;
+            assert!(waited < SECOND * (signs::FRESH + 20), "{waited:?}");
+        }
+        assert!(u64::from(one.life()) >= waited.as_secs(), "it renews");
+    }
+}
