@@ -51,13 +51,23 @@ impl Membership {
         if !self.own_word(header) {
             return;
         }
-        let undead = header.message == Message::TurnUndead;
-        if undead {
-            // Foca would take another life at once.
-            packet.header.message = Message::Gossip;
-            if !outdated {
-                self.outbid = self.outbid.max(Some(own_life));
+        // Whatever it is for, it tells of its sender.
+        let void = match &header.message {
+            Message::TurnUndead => {
+                // Foca would take another life at once.
+                if !outdated {
+                    self.outbid = self.outbid.max(Some(own_life));
+                }
+                true
             }
+            // Else whoever asks could have this node dial anybody, however many, or itself.
+            Message::PingReq { target, .. } | Message::IndirectAck { target, .. } => {
+                !self.is_known(target.node())
+            }
+            _ => false,
+        };
+        if void {
+            packet.header.message = Message::Gossip;
         }
         let newcomer = self.members.is_empty();
         // The sender may be new, too.
@@ -92,7 +102,7 @@ impl Membership {
         }
         let filtered = packet.updates.len() < count;
         packet.header.dst = self.foca.identity().clone();
-        let changed = (filtered || outdated || undead).then(|| packet.encode());
+        let changed = (filtered || outdated || void).then(|| packet.encode());
         let payload = changed.as_deref().unwrap_or(payload);
         self.with_foca(|foca, effects| foca.handle_data(payload, effects));
         self.signs.seen(now, from);

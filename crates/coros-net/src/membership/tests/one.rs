@@ -119,6 +119,35 @@ fn a_peer_speaks_for_itself_alone() {
 }
 
 #[test]
+fn nobody_is_asked_for_another_whom_this_node_does_not_know() {
+    let mut one = One::set();
+    one.hear(2, vec![Member::down(id(4, 0))]);
+    let known = [id(3, 0), id(4, 0)].map(|id| (id, 1));
+    let others = (0..4).map(|life| id(1, life)).chain([id(9, 0)]);
+    for (target, sent) in known.into_iter().chain(others.map(|id| (id, 0))) {
+        let asks = [
+            Message::PingReq {
+                target: target.clone(),
+                probe_number: 7,
+            },
+            Message::IndirectAck {
+                target: target.clone(),
+                probe_number: 7,
+            },
+        ];
+        for message in asks {
+            let own = one.member.foca.identity().clone();
+            let mut packet = Packet::gossip(id(2, 0), own, Vec::new());
+            packet.header.message = message;
+            let outputs = one.packet(2, &packet);
+            let to = One::sent(&outputs).into_iter().map(|(to, _)| to);
+            let to: Vec<_> = to.filter(|to| *to == target.node().0).collect();
+            assert_eq!(to.len(), sent, "{outputs:?}");
+        }
+    }
+}
+
+#[test]
 fn nobody_evicts_a_peer_with_a_live_link() {
     let mut one = One::set();
     one.handle(Input::Linked(place(3)));
