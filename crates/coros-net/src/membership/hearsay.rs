@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use coros_core::remote::NodeId;
-use foca::{Header, Incarnation, Member, Message, State, Timer};
+use foca::{Incarnation, Member, Message, State, Timer};
 
 use super::effects::Effects;
 use super::news::KEPT;
@@ -48,7 +48,7 @@ impl Membership {
             tracing::debug!(%from, "there are as many members as this node remembers");
             return;
         }
-        if !self.own_word(header) {
+        if !self.own_word(&header.src) {
             return;
         }
         // Whatever it is for, it tells of its sender.
@@ -102,7 +102,15 @@ impl Membership {
         }
         let filtered = packet.updates.len() < count;
         packet.header.dst = self.foca.identity().clone();
-        let changed = (filtered || outdated || void).then(|| packet.encode());
+        let mut changed = (filtered || outdated || void).then(|| packet.encode());
+        // This node may have a longer name, or life, than the sender knew.
+        while changed
+            .as_ref()
+            .is_some_and(|it| it.len() > packet::MAX_PACKET)
+            && packet.updates.pop().is_some()
+        {
+            changed = Some(packet.encode());
+        }
         let payload = changed.as_deref().unwrap_or(payload);
         self.with_foca(|foca, effects| foca.handle_data(payload, effects));
         self.signs.seen(now, from);
@@ -132,8 +140,7 @@ impl Membership {
     /// What a launch says itself counts more than what others have said of it: a later life, or that it is down.
     /// That is forgotten, and the launch hears of it, to outbid it for those who do not hear the launch. Whether
     /// the packet counts: what comes when the link is over was sent before.
-    fn own_word(&mut self, header: &Header<Id>) -> bool {
-        let src = &header.src;
+    fn own_word(&mut self, src: &Id) -> bool {
         let node = src.node();
         let past = self.past.get(&node).map(|(_, past)| past);
         let past = past.filter(|past| past.life >= src.life).cloned();
@@ -153,9 +160,6 @@ impl Membership {
             foca.apply_many(std::iter::once(down), false, &mut nothing)?;
             foca.handle_timer(forget, &mut nothing)
         });
-        // At once, whatever becomes of the rest of the packet: nobody is a member that foca does not know.
-        let alive = Member::new(src.clone(), header.src_incarnation, State::Alive);
-        self.with_foca(|foca, effects| foca.apply_many(std::iter::once(alive), true, effects));
         self.gossip(src.clone(), vec![said]);
         true
     }

@@ -581,7 +581,8 @@ fn an_accuser_hears_once_a_period_that_this_node_lives() {
     }
 }
 
-/// In whatever packet it says so, also in one that is longer than foca takes, once the name of this node is put right.
+/// In whatever packet it says so, also in one that is longer than foca takes, once the name of this node is put right;
+/// which is no less of an answer, or of a probe.
 #[test]
 fn whoever_is_believed_to_be_there_is_looked_after() {
     let own = Id {
@@ -592,6 +593,7 @@ fn whoever_is_believed_to_be_there_is_looked_after() {
         life: 2,
     };
     let mut long = Packet::gossip(id(5, 0), own, Vec::new());
+    long.header.message = Message::Ping(7);
     let more = |packet: &mut Packet, letters: usize| {
         let mut known = id(2, 0);
         known.location.name = "n".repeat(letters).into();
@@ -612,8 +614,9 @@ fn whoever_is_believed_to_be_there_is_looked_after() {
         let mut one = One::set();
         one.hear(2, vec![said]);
         one.handle(Input::Linked(place(5)));
-        one.packet(5, &long);
+        let outputs = one.packet(5, &long);
         assert!(one.members().contains(&5));
+        assert!(One::sent(&outputs).contains(&(5, Message::Ack(7))));
         one.unlinked(5, true);
         one.pass(60 * SECOND);
         assert!(!one.members().contains(&5), "{:?}", one.members());
