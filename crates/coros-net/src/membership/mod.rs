@@ -314,15 +314,15 @@ impl Membership {
     }
 
     fn unlinked(&mut self, now: Instant, peer: NodeId, broken: bool) {
-        let link = self.linked.remove(&peer);
-        if broken {
-            self.signs.missed(peer);
-        } else if link.is_some() {
-            self.signs.seen(now, peer);
-        }
-        let Some(link) = link else {
+        // That of none is no sign of anything: a session may end long after its link.
+        let Some(link) = self.linked.remove(&peer) else {
             return;
         };
+        if broken {
+            self.signs.missed(peer);
+        } else {
+            self.signs.seen(now, peer);
+        }
         let Some(id) = self.members.get(&peer).cloned() else {
             return;
         };

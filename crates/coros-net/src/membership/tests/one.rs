@@ -636,6 +636,25 @@ fn only_the_end_of_a_link_is_a_sign_of_life() {
     }
 }
 
+/// Nor is it one of the opposite: that this node cannot dial a member is no evidence.
+#[test]
+fn who_cannot_be_dialled_is_not_suspected_for_that() {
+    let mut one = One::set();
+    one.hear(2, vec![Member::new(id(3, 0), 1, State::Alive)]);
+    for _ in 0..signs::FRESH - 2 {
+        // A session that had no link any more has found none.
+        let mut outputs = one.unlinked(3, true);
+        outputs.extend(one.pass(SECOND));
+        let told = One::told(&outputs, 2).into_iter();
+        let suspects: Vec<_> = told.filter(|it| it.state() == State::Suspect).collect();
+        assert!(
+            suspects.iter().all(|it| it.id().node().0 != 3),
+            "{suspects:?}"
+        );
+        one.says(2, 0);
+    }
+}
+
 #[test]
 fn whoever_is_suspected_is_down_in_time_whatever_is_said_of_this_node() {
     let mut one = One::set();
