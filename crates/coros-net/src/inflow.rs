@@ -54,15 +54,36 @@ pub(crate) struct Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMuch(pub(crate) u64);
 
-/// What has come in one go, coroutine by coroutine.
+/// What has come in one go: messages for one coroutine after the other.
 #[derive(Default)]
-pub(crate) struct Came(Vec<(u64, usize)>);
+pub(crate) struct Came(Vec<Row>);
+
+/// Messages in a row for one coroutine.
+struct Row {
+    target: u64,
+    bytes: usize,
+    /// Of the last of them.
+    last: usize,
+}
 
 impl Came {
     pub(crate) fn add(&mut self, target: u64, bytes: usize) {
         match self.0.last_mut() {
-            Some((last, sum)) if *last == target => *sum += bytes,
-            _ => self.0.push((target, bytes)),
+            Some(row) if row.target == target => {
+                row.bytes += bytes;
+                row.last = bytes;
+            }
+            _ => self.0.push(Row::one(target, bytes)),
+        }
+    }
+}
+
+impl Row {
+    fn one(target: u64, bytes: usize) -> Self {
+        Row {
+            target,
+            bytes,
+            last: bytes,
         }
     }
 }
@@ -83,9 +104,9 @@ impl Inflow {
         }
         let mut table = self.lock();
         let mut too_much = None;
-        for (target, bytes) in came.0.drain(..) {
-            let limit = self.limit;
-            let (entry, fits) = table.add(target, bytes, limit, false);
+        for row in came.0.drain(..) {
+            let target = row.target;
+            let (entry, fits) = table.add(&row, self.limit, false);
             asks.extend(entry.ask_if_half(target));
             if !fits {
                 too_much.get_or_insert(TooMuch(target));
@@ -99,7 +120,8 @@ impl Inflow {
 
     /// A message has come and has to wait for room in its mailbox.
     pub(crate) fn waits(&self, target: u64, bytes: usize) -> Result<(), TooMuch> {
-        let (_, fits) = self.lock().add(target, bytes, self.limit, true);
+        let row = Row::one(target, bytes);
+        let (_, fits) = self.lock().add(&row, self.limit, true);
         fits.then_some(()).ok_or(TooMuch(target))
     }
 
@@ -181,17 +203,19 @@ impl Entry {
 
 impl Table {
     /// Adds to what has come for a coroutine, and whether the peer may have sent it: by the rule by
-    /// which it decides.
-    fn add(&mut self, target: u64, bytes: usize, limit: usize, waits: bool) -> (&mut Entry, bool) {
-        let entry = self.entries.entry(target).or_default();
-        let fits = entry.owed + entry.waiting < WINDOW && self.total < limit;
+    /// which it decides, which looks at what is under way before the last message.
+    fn add(&mut self, row: &Row, limit: usize, waits: bool) -> (&mut Entry, bool) {
+        let entry = self.entries.entry(row.target).or_default();
+        let before = row.bytes - row.last;
+        let is_within = entry.owed + entry.waiting + before < WINDOW;
+        let fits = is_within && self.total + before < limit;
         entry.touched = true;
         if waits {
-            entry.waiting += bytes;
+            entry.waiting += row.bytes;
         } else {
-            entry.owed += bytes;
+            entry.owed += row.bytes;
         }
-        self.total += bytes;
+        self.total += row.bytes;
         (entry, fits)
     }
 
@@ -280,6 +304,15 @@ mod tests {
                 bytes: WINDOW - 1
             }]
         );
+    }
+
+    #[test]
+    fn it_does_not_matter_how_much_is_read_at_a_time() {
+        let most = [(1, WINDOW - 1), (1, 1)];
+        let too_much = [(1, WINDOW - 1), (1, 1), (1, 1)];
+        let inflow = || Inflow::new(64 << 20);
+        assert!(inflow().came(&mut came(&most)).is_ok());
+        assert_eq!(inflow().came(&mut came(&too_much)), Err(TooMuch(1)));
     }
 
     #[test]
