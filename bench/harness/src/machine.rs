@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::fs;
-use std::time::Instant;
+use std::hint::black_box;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -72,6 +74,42 @@ pub struct Disturbance {
     pub stolen: f64,
     /// Used by processes that are not ours.
     pub others: f64,
+    /// Lost because all of them were slower than at the best moment of the run: so it looks from within what
+    /// the neighbours of a virtual machine take.
+    pub slowed: f64,
+}
+
+/// How long the machine is watched at work to tell its speed.
+const GLANCE: Duration = Duration::from_millis(30);
+/// Words of memory that this work takes for each core: more than fit into caches of its own.
+const WORDS: usize = 1 << 20;
+
+/// How fast the machine is now: steps per second of all cores at once, at work on memory and numbers.
+#[must_use]
+pub fn speed() -> f64 {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(steps_per_second)).collect();
+        let speeds = workers.into_iter().map(|it| it.join().unwrap_or(0.0));
+        speeds.sum()
+    })
+}
+
+fn steps_per_second() -> f64 {
+    const STEPS: usize = 1 << 12;
+    let mut words = vec![1_u64; WORDS];
+    let (began, mut steps, mut place) = (Instant::now(), 0, 1_usize);
+    while began.elapsed() < GLANCE {
+        for _ in 0..STEPS {
+            // Where the next step goes depends on this one, as in a walk through a program's memory.
+            let word = &mut words[place % WORDS];
+            *word = word.rotate_left(7).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ place as u64;
+            place = place.wrapping_mul(5).wrapping_add(*word as usize >> 40);
+        }
+        steps += STEPS;
+    }
+    black_box(words);
+    steps as f64 / began.elapsed().as_secs_f64()
 }
 
 /// The counters of one moment; two of them give the disturbance between.
@@ -106,6 +144,7 @@ impl Meter {
         Some(Disturbance {
             stolen: (after.stolen - before.stolen) / ticks,
             others: others / ticks,
+            slowed: 0.0,
         })
     }
 }

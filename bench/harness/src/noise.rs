@@ -9,7 +9,7 @@ const KEEP_AT_LEAST: usize = 3;
 
 /// Where the system does not tell, everything counts.
 pub(crate) fn level(disturbance: Option<Disturbance>) -> f64 {
-    disturbance.map_or(0.0, |d| d.stolen + d.others)
+    disturbance.map_or(0.0, |d| d.stolen + d.others + d.slowed)
 }
 
 /// For each of `levels` whether it counts: the disturbed ones do not, the worst first, as long as enough remain.

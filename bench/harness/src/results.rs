@@ -180,9 +180,11 @@ mod tests {
             case: (),
             round,
             report: seconds,
+            speed: 1.0,
             disturbance: Some(Disturbance {
                 stolen: 0.0,
                 others,
+                slowed: 0.0,
             }),
             kept: others < 0.3,
         }
@@ -227,6 +229,29 @@ mod tests {
         ]);
         let ratio = ratio(&outcome, Racer::Other, Racer::Base, Shown::Rate);
         assert_eq!(ratio, Some(3.0));
+    }
+
+    #[test]
+    fn what_was_measured_while_the_machine_was_slow_is_discarded() {
+        let at = |round, speed, other| {
+            let pair = [(Racer::Base, 1.0), (Racer::Other, other)];
+            pair.map(|(peer, seconds)| Sample {
+                speed,
+                ..sample(peer, round, seconds, 0.0)
+            })
+        };
+        let rounds = [
+            at(0, 99.0, 0.5),
+            at(1, 20.0, 0.1),
+            at(2, 100.0, 0.5),
+            at(3, 98.0, 0.4),
+            at(4, 50.0, 0.1),
+        ];
+        let mut outcome = outcome(rounds.into_iter().flatten().collect());
+        outcome.discard_disturbed(&[Racer::Base, Racer::Other], &[()]);
+        let cell =
+            cell(&outcome, Racer::Other, Racer::Base, Shown::Rate).expect("three samples count");
+        assert_eq!((cell.kept, cell.discarded, cell.ratio), (3, 2, Some(2.0)));
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! neighbours in time, and who comes first rotates from round to round. A fresh process makes memory figures
 //! honest and keeps one peer's heap from another.
 
+use std::thread;
+
 use serde::Serialize;
 
-use crate::machine::{Disturbance, Meter};
+use crate::machine::{self, Disturbance, Meter};
 use crate::progress::Progress;
 use crate::{Suite, child, noise};
 
@@ -18,7 +20,9 @@ pub struct Sample<S: Suite> {
     pub case: S::Case,
     pub round: usize,
     pub report: S::Report,
-    /// CPUs that others had during the child's life; `None` where the system does not tell.
+    /// [How fast](machine::speed) the machine was, before the child or after it.
+    pub speed: f64,
+    /// CPUs that it could not have during the child's life; `None` where the system does not tell.
     pub disturbance: Option<Disturbance>,
     /// Whether medians are made of it; ratios settle it for pairs.
     pub kept: bool,
@@ -85,16 +89,18 @@ impl<S: Suite> Outcome<S> {
     }
 
     fn add(&mut self, peer: S::Peer, case: S::Case, round: usize) {
+        let before = machine::speed();
         let meter = Meter::now();
         let report = S::command(peer, case).and_then(|command| child::report(command));
+        let disturbance = meter.until_now();
         match report {
             Ok(report) => {
-                let disturbance = meter.until_now();
                 self.samples.push(Sample {
                     peer,
                     case,
                     round,
                     report,
+                    speed: before.min(machine::speed()),
                     disturbance,
                     kept: true,
                 });
@@ -110,7 +116,15 @@ impl<S: Suite> Outcome<S> {
     }
 
     /// Settles which samples of each cell count.
-    fn discard_disturbed(&mut self, peers: &[S::Peer], cases: &[S::Case]) {
+    pub(crate) fn discard_disturbed(&mut self, peers: &[S::Peer], cases: &[S::Case]) {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let speeds = self.samples.iter().map(|sample| sample.speed);
+        let best = speeds.fold(0.0, f64::max);
+        for sample in &mut self.samples {
+            if let Some(disturbance) = &mut sample.disturbance {
+                disturbance.slowed = (1.0 - sample.speed / best) * cores as f64;
+            }
+        }
         for &case in cases {
             for &peer in peers {
                 let in_cell = |sample: &&mut Sample<S>| sample.peer == peer && sample.case == case;
