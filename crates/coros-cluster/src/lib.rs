@@ -17,6 +17,7 @@
 
 mod blob;
 pub mod function;
+mod process;
 mod protocol;
 pub mod scheduler;
 pub mod worker;

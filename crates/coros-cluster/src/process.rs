@@ -1,4 +1,4 @@
-//! One worker process, from the client's side: starting it, passing on what it says on standard
+//! One worker process, from the side that starts it: starting it, passing on what it says on standard
 //! error, and making sure that nothing of it is left.
 //!
 //! A worker leads a process group of its own. However it ends, and when the handle
@@ -28,13 +28,13 @@ const LAST_LINES: usize = 20;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Takes a line that a worker wrote to standard error: the worker's name, the line.
-pub(super) type LineSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
+pub(crate) type LineSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// How to start a worker.
 #[derive(Clone)]
-pub(super) struct Launcher {
-    pub(super) program: PathBuf,
-    pub(super) stderr: LineSink,
+pub(crate) struct Launcher {
+    pub(crate) program: PathBuf,
+    pub(crate) stderr: LineSink,
 }
 
 /// How a process ended.
@@ -49,21 +49,21 @@ pub(crate) struct End {
 
 /// A running worker process. Dropping it kills the process and its group.
 #[derive(Debug)]
-pub(super) struct Process {
-    pub(super) pid: u32,
+pub(crate) struct Process {
+    pub(crate) pid: u32,
     kill: Option<oneshot::Sender<()>>,
 }
 
 impl Process {
     /// Kills the process and all of its group; its end is reported as ever.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.kill.take();
     }
 }
 
 impl Launcher {
     /// The executable that runs now, as it was when it started.
-    pub(super) fn this_program() -> io::Result<PathBuf> {
+    pub(crate) fn this_program() -> io::Result<PathBuf> {
         // This link leads to the running file even after a rebuild has replaced or deleted it.
         let link = PathBuf::from("/proc/self/exe");
         if cfg!(target_os = "linux") && link.exists() {
@@ -74,7 +74,7 @@ impl Launcher {
     }
 
     /// Starts a worker, gives it `handover`, and calls `ended` once when it is gone.
-    pub(super) fn launch(
+    pub(crate) fn launch(
         &self,
         name: &Arc<str>,
         handover: Vec<u8>,
@@ -283,7 +283,7 @@ impl Lines {
 }
 
 /// The last lines of a worker as the end of an error message.
-pub(super) fn last_words(lines: &[String]) -> String {
+pub(crate) fn last_words(lines: &[String]) -> String {
     use fmt::Write;
     let mut text = String::new();
     if !lines.is_empty() {

@@ -18,7 +18,6 @@ mod job;
 mod local;
 mod map;
 mod pool;
-mod process;
 mod shell;
 
 use std::sync::Arc;
@@ -37,9 +36,9 @@ pub use self::map::{Map, Unordered};
 
 use self::core::{CallId, WorkerId};
 use self::job::{Completed, ReplyTo};
-use self::process::End;
 use crate::blob::Blob;
 use crate::function::Call;
+use crate::process::End;
 use crate::protocol::ToScheduler;
 
 /// Runs [calls](Call) of remote functions in worker processes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use coros_core::remote::CodecError;
 
-use super::process::last_words;
+use crate::process::last_words;
 
 /// Why a call has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

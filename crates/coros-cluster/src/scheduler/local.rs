@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-use super::process::{Launcher, LineSink};
 use super::shell::{Settings, Shell};
 use super::{Event, Inner, Scheduler, StartError, core, pool};
+use crate::process::{Launcher, LineSink};
 
 /// Options of a scheduler with workers on this machine: see [`Scheduler::local`].
 #[must_use = "a builder does nothing until `start`"]

@@ -16,9 +16,9 @@ use super::error::end_of;
 use super::job::Completed;
 use super::local::EventSink;
 use super::pool::{self, Pool};
-use super::process::Launcher;
 use super::{Command, Event, Item, JobError, Submission};
 use crate::blob::Blob;
+use crate::process::Launcher;
 use crate::protocol::{CallResult, FromWorker, Run, ToScheduler, ToWorker};
 
 /// So many messages are taken before calls are given out.

@@ -10,10 +10,10 @@ use coros_core::{Address, SendError};
 use super::super::core::{self, Outcome, WorkerId};
 use super::super::error::end_of;
 use super::super::pool;
-use super::super::process::{End, Process};
 use super::super::{Command, Event};
 use super::{Phase, Shell};
 use crate::blob::Blob;
+use crate::process::{End, Process};
 use crate::protocol::{CallResult, Handover, Run, TOO_LARGE, ToScheduler, ToWorker};
 
 /// A worker as the shell knows it.
