@@ -16,6 +16,7 @@
 //! that is a coroutine.
 
 mod blob;
+mod daemon;
 pub mod function;
 mod process;
 mod protocol;
