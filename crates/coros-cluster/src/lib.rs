@@ -11,6 +11,7 @@
 //! | [`scheduler`] | the client's side: which call runs where, and the life of the workers |
 //! | [`worker`] | the process that runs calls |
 //! | [`function`] | functions by name |
+//! | [`machine`] | what a node has, and whether a program runs there |
 //!
 //! The decisions are in plain state machines without sockets, clocks or tasks, under a thin shell
 //! that is a coroutine.
@@ -18,6 +19,7 @@
 mod blob;
 mod daemon;
 pub mod function;
+pub mod machine;
 mod process;
 mod protocol;
 pub mod scheduler;
