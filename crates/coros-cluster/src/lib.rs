@@ -12,6 +12,7 @@
 //! | [`worker`] | the process that runs calls |
 //! | [`function`] | functions by name |
 //! | [`machine`] | what a node has, and whether a program runs there |
+//! | [`placement`] | which nodes are used, and how much of each |
 //!
 //! The decisions are in plain state machines without sockets, clocks or tasks, under a thin shell
 //! that is a coroutine.
@@ -20,6 +21,7 @@ mod blob;
 mod daemon;
 pub mod function;
 pub mod machine;
+pub mod placement;
 mod process;
 mod protocol;
 pub mod scheduler;
