@@ -18,11 +18,15 @@
 //! that is a coroutine.
 
 mod blob;
+mod blocking;
 mod daemon;
 pub mod function;
+mod hash;
 pub mod machine;
 pub mod placement;
 mod process;
+#[cfg_attr(not(test), expect(dead_code, reason = "the node daemon comes next"))]
+mod program;
 mod protocol;
 pub mod scheduler;
 pub mod worker;
