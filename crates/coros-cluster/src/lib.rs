@@ -29,6 +29,11 @@ mod process;
 mod program;
 mod protocol;
 pub mod scheduler;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the node daemon comes next")
+)]
+mod store;
 pub mod worker;
 
 pub use function::Call;

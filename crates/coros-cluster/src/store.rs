@@ -1,0 +1,303 @@
+//! A folder of programs and files by their hash, which outlives the daemon that uses it.
+//!
+//! Entries are used by [pinning](Store::pin) them, and stay while they are pinned. The others go,
+//! those used longest ago first, when [room](Store::make_room) is needed, so that all together never
+//! take more than a limit. What is received goes into a folder [beside](Store::incoming) them, and
+//! becomes an entry when it has been [verified](Store::adopt).
+//!
+//! What is used is what its name says: the content of each entry is read before its first use by
+//! a process, and its size is looked at before the later ones, so that what a power cut has damaged is
+//! found out and removed. Only one process at a time uses the folder. It is safe from other users, not
+//! from other processes of its own.
+//!
+//! [`index`] decides, [`disk`] has the files.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::disk::Disk;
+pub(crate) use self::disk::Kind;
+pub(crate) use self::error::{AdoptError, DiskError, NoRoom, OpenError, PinError, RoomError};
+use self::index::{Index, Pinned, Step};
+use crate::blocking::blocking;
+use crate::hash::ContentHash;
+
+mod disk;
+mod error;
+mod index;
+#[cfg(test)]
+mod tests;
+
+/// An open store. Clones are the same one; it is closed when the last of them and all pins and rooms
+/// are dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Store(Arc<Shared>);
+
+/// An entry in use: it stays, and is what its hash says. Dropping this is its last use; to the next
+/// process, pinning it was.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    store: Arc<Shared>,
+    hash: ContentHash,
+    id: u64,
+}
+
+/// Room set aside for what is on its way, until it is adopted or this is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    store: Arc<Shared>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    disk: Disk,
+    /// Held while an entry comes or goes, in the index and on the disk: never by a thread that runs
+    /// coroutines.
+    changes: Mutex<()>,
+    /// Held for moments.
+    index: Mutex<Index>,
+}
+
+impl Store {
+    /// Opens the store in a folder, which is made if it is missing: entries of at most `limit` bytes
+    /// together. If there are more, the first to go go now.
+    ///
+    /// # Errors
+    /// When the folder is another user's, others may write to it, it holds something else, another
+    /// process uses it, or it cannot be written to.
+    pub(crate) async fn open(folder: &Path, limit: u64) -> Result<Self, OpenError> {
+        let folder = folder.to_owned();
+        blocking(move || {
+            let disk = Disk::open(&folder)?;
+            let failed = |why| OpenError::Io { path: folder, why };
+            let found = match disk.sweep() {
+                Ok(found) => found,
+                Err(why) => return Err(failed(why)),
+            };
+            let mut index = Index::new(limit);
+            for entry in found {
+                index.found(entry.hash, entry.size);
+            }
+            let shared = Arc::new(Shared {
+                disk,
+                changes: Mutex::default(),
+                index: Mutex::new(index),
+            });
+            match shared.make_room(0) {
+                Err(RoomError::Disk(error)) => Err(failed(error.why)),
+                _ => Ok(Store(shared)),
+            }
+        })
+        .await
+    }
+
+    /// The folder into which files are to be received. It is empty when a store is opened.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.0.disk.incoming()
+    }
+
+    /// Whether there is an entry, as far as is known. It may go before it is pinned.
+    pub(crate) fn contains(&self, hash: &ContentHash) -> bool {
+        self.0.index().contains(hash)
+    }
+
+    /// Has an entry stay, for use as a program or as a file. The first time in the life of a process
+    /// this reads all of it.
+    ///
+    /// Cancel safe: nothing is pinned then.
+    ///
+    /// # Errors
+    /// When there is none, or it turns out that it is damaged; that is removed.
+    pub(crate) async fn pin(&self, hash: ContentHash, kind: Kind) -> Result<Pin, PinError> {
+        let shared = Arc::clone(&self.0);
+        blocking(move || shared.pin(hash, kind)).await
+    }
+
+    /// Sets room aside, and removes for it what nobody uses, least recently used first.
+    ///
+    /// Cancel safe: nothing is set aside then, though entries may have gone.
+    ///
+    /// # Errors
+    /// When there cannot be so much, whatever goes; then nothing does. When something cannot be
+    /// removed.
+    pub(crate) async fn make_room(&self, bytes: u64) -> Result<Room, RoomError> {
+        let shared = Arc::clone(&self.0);
+        blocking(move || shared.make_room(bytes)).await
+    }
+
+    /// Makes an entry of a file that was received under that name in [`incoming`](Store::incoming),
+    /// if it is what it should be, and pins it. If there is one, that is pinned, and the received
+    /// file is removed, as it is when there is an error.
+    ///
+    /// When this is dropped the entry is there a little later, and not pinned.
+    ///
+    /// # Errors
+    /// When there is no such file, it is larger than the room for it, or its hash is another.
+    pub(crate) async fn adopt(
+        &self,
+        received: &str,
+        hash: ContentHash,
+        kind: Kind,
+        room: Room,
+    ) -> Result<Pin, AdoptError> {
+        let (shared, received) = (Arc::clone(&self.0), received.to_owned());
+        blocking(move || shared.adopt(&received, hash, kind, room)).await
+    }
+}
+
+impl Pin {
+    /// The file, absolute: to be read or run, not to be written to.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.store.disk.path_of(&self.hash)
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.store.index().unpin(&self.hash, self.id);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.store.index().release(self.bytes);
+    }
+}
+
+impl Shared {
+    fn pin(self: &Arc<Self>, hash: ContentHash, kind: Kind) -> Result<Pin, PinError> {
+        loop {
+            let pinned = self.index().pin(&hash).ok_or(PinError::Missing(hash))?;
+            let pin = self.pin_of(hash, pinned.id);
+            let failed = |why| DiskError {
+                what: "use",
+                path: pin.path(),
+                why,
+            };
+            if self.is_sound(&hash, pinned, kind).map_err(failed)? {
+                if self.index().verified(&hash, pinned.id) {
+                    return Ok(pin);
+                }
+            } else {
+                let _changes = self.changes();
+                if self.index().forget(&hash, pinned.id) {
+                    self.remove(hash, pinned.size)?;
+                    tracing::warn!(%hash, "removed a damaged entry from the store");
+                    return Err(PinError::Damaged(hash));
+                }
+            }
+            // Somebody else has found it damaged meanwhile. There may be another by now.
+        }
+    }
+
+    fn make_room(self: &Arc<Self>, bytes: u64) -> Result<Room, RoomError> {
+        let _changes = self.changes();
+        loop {
+            let step = self.index().make_room(bytes)?;
+            match step {
+                Step::Done => {
+                    return Ok(Room {
+                        store: Arc::clone(self),
+                        bytes,
+                    });
+                }
+                Step::Evict(hash, size) => {
+                    self.remove(hash, size)?;
+                    tracing::debug!(%hash, "removed from the store to make room");
+                }
+            }
+        }
+    }
+
+    fn adopt(
+        self: &Arc<Self>,
+        received: &str,
+        hash: ContentHash,
+        kind: Kind,
+        mut room: Room,
+    ) -> Result<Pin, AdoptError> {
+        let failed = |why| DiskError {
+            what: "take into the store what was received as",
+            path: self.disk.incoming().join(received),
+            why,
+        };
+        let missing = || AdoptError::Missing(received.into());
+        let adopting = match self.disk.take(received) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
+            taken => taken.map_err(failed)?,
+        };
+        let opened = adopting.open().map_err(failed)?;
+        let file = opened.ok_or_else(missing)?;
+        let size = file.metadata().map_err(failed)?.len();
+        if size > room.bytes {
+            return Err(AdoptError::TooLarge {
+                name: received.into(),
+                size,
+                room: room.bytes,
+            });
+        }
+        let (found, size) = ContentHash::of((&file).take(size)).map_err(failed)?;
+        if found != hash {
+            return Err(AdoptError::Mismatch {
+                name: received.into(),
+                wanted: hash,
+                found,
+            });
+        }
+        disk::used_as(kind, &file).map_err(failed)?;
+        // Else a disk that fails when it comes to writing would say so to nobody.
+        file.sync_all().map_err(failed)?;
+        loop {
+            match self.pin(hash, kind) {
+                Ok(pin) => return Ok(pin),
+                Err(PinError::Disk(error)) => return Err(error.into()),
+                Err(PinError::Missing(_) | PinError::Damaged(_)) => {}
+            }
+            let _changes = self.changes();
+            // Somebody else may have been faster.
+            if !self.index().contains(&hash) {
+                adopting.name(&hash).map_err(failed)?;
+                let room = std::mem::take(&mut room.bytes);
+                let id = self.index().adopted(hash, size, room);
+                return Ok(self.pin_of(hash, id));
+            }
+        }
+    }
+
+    /// Removes the file of what is no entry any more; it is one again if that fails.
+    fn remove(&self, hash: ContentHash, size: u64) -> Result<(), DiskError> {
+        let removed = self.disk.remove(&hash);
+        removed.inspect_err(|_| self.index().found(hash, size))
+    }
+
+    /// Whether the content is what the hash says; a use, if it is.
+    fn is_sound(&self, hash: &ContentHash, known: Pinned, kind: Kind) -> io::Result<bool> {
+        let Some(file) = self.disk.open_entry(hash)? else {
+            return Ok(false);
+        };
+        let sound = file.metadata()?.len() == known.size
+            && (known.verified || ContentHash::of(&file)? == (*hash, known.size));
+        if sound {
+            disk::used_as(kind, &file)?;
+        }
+        Ok(sound)
+    }
+
+    fn pin_of(self: &Arc<Self>, hash: ContentHash, id: u64) -> Pin {
+        Pin {
+            store: Arc::clone(self),
+            hash,
+            id,
+        }
+    }
+
+    fn changes(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
