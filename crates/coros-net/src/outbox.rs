@@ -75,10 +75,18 @@ impl Outbox {
         bytes == 0 || bytes + length <= self.capacity
     }
 
-    /// Bytes of messages that the writer has not taken.
+    /// How many bytes of messages were ever appended.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.lanes[MESSAGES].waiting()
+    pub fn appended(&self) -> u64 {
+        self.lanes[MESSAGES].length()
+    }
+
+    /// As many of them the writer has taken, or the peer has had. Fewer than before when there is
+    /// a new link, over which some are written again.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        let lane = &self.lanes[MESSAGES];
+        lane.length() - lane.waiting() as u64
     }
 
     /// Appends a message.

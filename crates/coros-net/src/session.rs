@@ -37,6 +37,7 @@
 mod flow;
 mod idle;
 mod life;
+mod pace;
 mod pings;
 mod queueing;
 mod receipts;
@@ -50,6 +51,7 @@ use coros_core::remote::CarryError;
 use self::flow::Flow;
 pub use self::flow::Place;
 use self::idle::Idle;
+use self::pace::Pace;
 use self::pings::Pings;
 use self::receipts::Receipts;
 use crate::outbox::{BadCount, Batch, Counts, Outbox};
@@ -195,8 +197,7 @@ pub struct Session<D, W> {
     flow: Flow<D>,
     outbox: Outbox,
     phase: Phase,
-    /// More waits for the writer than may, or did and little enough has been taken since.
-    paced: bool,
+    pace: Pace,
     idle: Idle,
     peer: String,
     timing: Timing,
@@ -229,7 +230,7 @@ impl<D, W> Session<D, W> {
             peer,
             timing,
             phase: Phase::Waiting,
-            paced: false,
+            pace: Pace::default(),
             outbox: Outbox::new(capacity),
             receipts: Receipts::new(PATIENCE.min(timing.heartbeat / 8), capacity),
             idle: Idle::new(now, timing.idle),

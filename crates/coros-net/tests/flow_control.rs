@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use common::{collector, next, polled, sent};
+use common::{collector, next, polled, sent, soon};
 use coros_core::{Address, Context, Exit, Reply, SendError, spawn};
 use coros_net::Node;
 use coros_net::sim::{SimHost, SimNetwork};
@@ -282,6 +282,45 @@ async fn feeding_keeps_a_slow_link_busy_and_little_in_memory() {
     let long = Duration::from_millis(500)..Duration::from_millis(700);
     assert!(long.contains(&took), "{took:?}");
     assert!(most < 3 * WINDOW, "{most} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_asked_without_a_pause_gets_its_own_messages_through() {
+    const ASKERS: usize = 64;
+    let network = SimNetwork::new(9);
+    let (_hosts, [desk, farm]) = scene(&network).await;
+    let library = spawn(async |mut me: Context<Reply<Vec<u8>>>| {
+        while let Some(reply) = me.receive().await {
+            reply.send(vec![0; 100_000]);
+        }
+    });
+    let asked = sent(&farm, &desk, &library.address());
+    let (address, mut received) = collector::<u32>();
+    let remote = sent(&desk, &farm, &address);
+    remote.deliver(0).await.expect("the link is there");
+    network.bandwidth(Some(10_000_000));
+    let mut askers = JoinSet::new();
+    for _ in 0..ASKERS {
+        let asked = asked.clone();
+        askers.spawn(async move {
+            loop {
+                asked.ask(|reply| reply).await.expect("it answers");
+            }
+        });
+    }
+    // A second of answers, and two thirds of one wait at any time.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(farm.census().queued > 4 * WINDOW, "the line is busy");
+    let began = Instant::now();
+    for n in 1..=20 {
+        let fed = soon(remote.feed(n)).await;
+        fed.expect("it only waits");
+    }
+    for n in 0..=20 {
+        assert_eq!(next(&mut received).await, n);
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

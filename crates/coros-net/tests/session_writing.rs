@@ -91,6 +91,29 @@ fn senders_wait_for_the_writer_of_a_link() {
     assert_eq!(place, Some(before), "what has waited comes first");
 }
 
+#[test]
+fn answers_that_keep_coming_leave_senders_their_turn() {
+    const MANY: usize = 64 << 20;
+    let now = Instant::now();
+    let mut link: Link = Session::new(now, "desk".into(), Timing::default(), MANY);
+    link.link(now, [0; 2], MANY as u64).unwrap();
+    let mut batch = Batch::default();
+    let mut target = 0;
+    while link.message(target, &[0; 1000], &[]).is_ok() {
+        target += 1;
+    }
+    link.wait(target, b"a", &[], 1);
+    for _ in 0..10 {
+        // More than the writer takes, so that no less waits than before.
+        for _ in 0..400 {
+            let answered = link.answer_question(1, &[0; 1000], &[]);
+            answered.expect("an answer cannot wait");
+        }
+        assert_eq!(link.take(now, &mut batch), Taken::Batch);
+    }
+    assert_eq!(outputs(&mut link), [Output::Delivered(1, Ok(()))]);
+}
+
 /// The kinds of frames back to back.
 fn frames(mut bytes: &[u8]) -> Vec<Kind> {
     let mut kinds = Vec::new();

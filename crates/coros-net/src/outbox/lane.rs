@@ -47,6 +47,8 @@ pub(super) struct Lane {
     bytes: usize,
     /// As many of them the writer has not been given on the present link.
     waiting: usize,
+    /// As many bytes were ever appended.
+    length: u64,
     /// Full or taken, oldest first; none of them acknowledged as a whole.
     chunks: VecDeque<Arc<Chunk>>,
     /// As many of them the writer has been given on the present link.
@@ -91,6 +93,11 @@ impl Lane {
         self.waiting
     }
 
+    /// Bytes that were ever appended.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// The number of the last frame that the writer has been given.
     pub(super) fn sent(&self) -> u64 {
         self.sent
@@ -114,6 +121,7 @@ impl Lane {
         let length = self.open.bytes.len() - before;
         self.bytes += length;
         self.waiting += length;
+        self.length += length as u64;
         self.appended += 1;
     }
 

@@ -16,12 +16,6 @@ use crate::wire::{self, Envelope, Kind};
 const MAX_RELEASED: usize = 1 << 20;
 /// Room for so many is kept.
 const KEEP_RELEASED: usize = 1 << 10;
-/// As many bytes of messages may wait for the writer of a link: as much as may be on its way to one
-/// coroutine, so that nobody gets less for that.
-const PACE: usize = wire::WINDOW;
-/// When senders that had to wait for the writer go on: it still has something to write, and those
-/// who have waited send more than one message each before they wait again.
-const RESUME: usize = PACE / 4;
 
 impl<D, W> Session<D, W> {
     /// Queues a message that lends these ids; see [`wire`].
@@ -123,7 +117,7 @@ impl<D, W> Session<D, W> {
 
     /// Sends what waits for room in all.
     pub(super) fn pump_crowded(&mut self) {
-        self.paced &= self.outbox.waiting() > RESUME;
+        self.pace.taken(self.outbox.taken());
         while let Some(target) = self.flow.first_crowded() {
             self.pump(target);
             if self.flow.first_crowded() == Some(target) {
@@ -132,13 +126,9 @@ impl<D, W> Session<D, W> {
         }
     }
 
-    /// Whether senders have to wait for the writer.
-    ///
-    /// Sending takes no turn of the scheduler's, so senders that are given room for as long as
-    /// there is memory keep the tasks of the link from running, and the peer hears nothing. They
-    /// also fill memory faster than any cache. Without a link there is nobody to wait for.
+    /// Whether senders have to wait for the writer. Without a link there is nobody to wait for.
     fn is_paced(&self) -> bool {
-        self.paced && matches!(self.phase, Phase::Linked)
+        self.pace.is_full() && matches!(self.phase, Phase::Linked)
     }
 
     /// Whether a message whose frame has this length can be queued now.
@@ -168,9 +158,12 @@ impl<D, W> Session<D, W> {
             correlation,
         };
         self.idle.used();
-        let queued = self.outbox.message(envelope, payload, lent);
-        self.paced |= self.outbox.waiting() >= PACE;
-        queued
+        self.outbox.message(envelope, payload, lent)?;
+        if kind != Kind::Answer {
+            let length = wire::length(payload.len(), lent.len());
+            self.pace.queued(length, self.outbox.appended());
+        }
+        Ok(())
     }
 
     /// A coroutine has taken so many bytes of what it was sent: the peer is told soon, at once if
