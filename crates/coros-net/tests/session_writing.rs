@@ -114,6 +114,91 @@ fn answers_that_keep_coming_leave_senders_their_turn() {
     assert_eq!(outputs(&mut link), [Output::Delivered(1, Ok(()))]);
 }
 
+#[test]
+fn what_is_large_is_not_overtaken_for_ever_by_what_is_small() {
+    let now = Instant::now();
+    let mut link: Link = Session::new(now, "desk".into(), Timing::default(), 20_000);
+    link.link(now, [0; 2], CAPACITY as u64).unwrap();
+    let mut batch = Batch::default();
+    // The peer has what was sent two rounds before.
+    let mut sent = [0, 0, 0];
+    for round in 0..20 {
+        if round == 3 {
+            link.wait(1, &[0; 12_000], &[], 1);
+        }
+        let small = link.message(2 + round, &[0; 5000], &[]).is_ok();
+        link.take(now, &mut batch);
+        sent = [sent[1], sent[2], sent[2] + u64::from(small)];
+        acknowledge(&mut link, now, [0, sent[0]]);
+        if outputs(&mut link) == [Output::Delivered(1, Ok(()))] {
+            return;
+        }
+    }
+    panic!("it waits for ever");
+}
+
+#[test]
+fn those_who_wait_have_one_turn_each() {
+    let now = Instant::now();
+    let mut link: Link = Session::new(now, "desk".into(), Timing::default(), 64 << 20);
+    link.link(now, [0; 2], 64 << 20).unwrap();
+    let mut target = 100;
+    while link.message(target, &[0; 1000], &[]).is_ok() {
+        target += 1;
+    }
+    for number in 1..=50 {
+        link.wait(1, &[0; 1000], &[], number);
+    }
+    link.wait(2, b"a", &[], 100);
+    link.wait(3, b"a", &[], 101);
+    let mut batch = Batch::default();
+    let mut told = Vec::new();
+    while link.take(now, &mut batch) != Taken::Nothing {
+        told.extend(outputs(&mut link));
+    }
+    let told: Vec<_> = told
+        .iter()
+        .map(|output| match output {
+            Output::Delivered(number, Ok(())) => *number,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let turns: Vec<_> = [1, 100, 101].into_iter().chain(2..=50).collect();
+    assert_eq!(told, turns);
+}
+
+#[test]
+fn who_waits_for_the_writer_does_not_when_the_link_is_gone() {
+    let now = Instant::now();
+    let mut link: Link = Session::new(now, "desk".into(), Timing::default(), 64 << 20);
+    link.link(now, [0; 2], 64 << 20).unwrap();
+    let mut target = 100;
+    while link.message(target, &[0; 1000], &[]).is_ok() {
+        target += 1;
+    }
+    link.wait(1, b"a", &[], 1);
+    link.handle(now, Input::Lost("cut".into()));
+    let told = outputs(&mut link);
+    assert!(
+        matches!(told[..], [Output::Broken(_), Output::Delivered(1, Ok(()))]),
+        "{told:?}"
+    );
+    assert!(link.message(2, b"a", &[]).is_ok());
+}
+
+#[test]
+fn who_gives_up_is_in_nobodys_way() {
+    let now = Instant::now();
+    let mut link: Link = Session::new(now, "desk".into(), Timing::default(), 10_000);
+    link.link(now, [0; 2], CAPACITY as u64).unwrap();
+    link.message(1, &[0; 5000], &[]).expect("it is the first");
+    let large = link.wait(2, &[0; 9000], &[], 2);
+    link.wait(3, &[0; 1000], &[], 3);
+    assert_eq!(outputs(&mut link), [], "the large one goes first");
+    assert!(link.withdraw(large));
+    assert_eq!(outputs(&mut link), [Output::Delivered(3, Ok(()))]);
+}
+
 /// The kinds of frames back to back.
 fn frames(mut bytes: &[u8]) -> Vec<Kind> {
     let mut kinds = Vec::new();

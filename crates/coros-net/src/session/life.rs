@@ -124,6 +124,8 @@ impl<D, W> Session<D, W> {
         self.outbox.unlinked();
         self.phase = Phase::Away(reason.clone(), until);
         self.outputs.push_back(Output::Broken(reason));
+        // Without a link they do not wait for its writer.
+        self.pump_crowded();
     }
 
     pub(super) fn answer_ping(&mut self, correlation: u64) {

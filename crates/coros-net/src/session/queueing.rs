@@ -93,15 +93,18 @@ impl<D, W> Session<D, W> {
         if withdrawn {
             // Perhaps it was in the way of a smaller one.
             self.pump(place.target());
+            self.pump_crowded();
         }
         withdrawn
     }
 
-    /// Sends what waits for a coroutine, as far as it may.
+    /// Sends what waits for a coroutine, as far as it may and others have no turn before.
     pub(super) fn pump(&mut self, target: u64) {
         loop {
-            let (outbox, paced) = (&self.outbox, self.is_paced());
-            let has_room = |length| !paced && outbox.has_room(length);
+            let first = self.flow.first_crowded();
+            let is_next = !self.is_paced() && first.is_none_or(|first| first == target);
+            let outbox = &self.outbox;
+            let has_room = |length| is_next && outbox.has_room(length);
             let next = self.flow.next(target, Waiting::length, has_room);
             let Some(next) = next else { return };
             if next.kind == Kind::Deliver {
@@ -131,9 +134,11 @@ impl<D, W> Session<D, W> {
         self.pace.is_full() && matches!(self.phase, Phase::Linked)
     }
 
-    /// Whether a message whose frame has this length can be queued now.
+    /// Whether a message whose frame has this length can be queued now. What waits for room goes
+    /// first, also if it is larger: else it would wait for ever while others send.
     pub(super) fn takes(&self, length: usize) -> bool {
-        !self.is_paced() && self.outbox.has_room(length)
+        let crowded = self.flow.first_crowded().is_some();
+        !crowded && !self.is_paced() && self.outbox.has_room(length)
     }
 
     fn queue_deliver(&mut self, target: u64, payload: &[u8], lent: &[u64], waiter: D) {
