@@ -231,11 +231,14 @@ impl<M: Send + 'static> Address<M> {
     /// ```
     ///
     /// # Errors
-    /// As [`send`](Self::send), except [`SendError::Full`]; [`SendError::Disconnected`] and
-    /// [`SendError::Closed`] also when that happens while it waits.
+    /// As [`send`](Self::send), except [`SendError::Full`]: also [`SendError::Closed`] when a coroutine
+    /// of this process ends while it waits, and [`SendError::Disconnected`] when the session with
+    /// another node does. That a coroutine of another node has ended it does not learn.
     ///
     /// # Cancel safety
-    /// Dropped while it waits, the message has not been sent and is dropped.
+    /// Dropped before it resolves, a message to a coroutine of this process has not been sent and is
+    /// dropped; one to a coroutine of another node may have been sent, if its turn has come before
+    /// anybody looked.
     pub async fn feed(&self, message: M) -> Result<(), SendError<M>> {
         match (self.send(message), &self.place) {
             (Err(SendError::Full(message)), Place::Local(mailbox)) => {
@@ -325,7 +328,8 @@ impl<M: Send + 'static> Address<M> {
     /// before the answer comes.
     ///
     /// # Cancel safety
-    /// Dropping the future does not take the message back; the reply is dropped when it comes.
+    /// Dropping the future does not take back a message that has been sent; the reply is dropped when
+    /// it comes. One that waits for room is not sent.
     pub async fn ask<T: Send + 'static>(
         &self,
         message: impl FnOnce(Reply<T>) -> M,

@@ -167,8 +167,8 @@ pub enum CarryError {
     Closed,
     /// Its bounded mailbox has no room, or as much waits for its node as may.
     #[error(
-        "no room now, in the coroutine's mailbox or in what waits for its node: `deliver` waits \
-         for room, `send` does not"
+        "no room now, in the coroutine's mailbox or in what waits for its node: `feed` and `deliver` \
+         wait for room, `send` does not"
     )]
     Full,
     /// There is no link to its node, and none could be made, or the link was lost.
