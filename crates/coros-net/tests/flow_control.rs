@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -191,6 +192,23 @@ fn stuck(go: &Arc<Notify>) -> coros_core::Coro<Vec<u8>, Vec<usize>> {
     })
 }
 
+/// Three messages of 1, 2 and 3 bytes wait for a stuck coroutine, and the second is given up.
+async fn three_wait<F: Future>(
+    remote: &Address<Vec<u8>>,
+    begin: impl Fn(usize) -> F,
+) -> Vec<Pin<Box<F>>> {
+    let mut waiting: Vec<_> = (1..=3).map(|n| Box::pin(begin(n))).collect();
+    for message in &mut waiting {
+        assert!(polled(message).await.is_pending());
+    }
+    let sent = remote.send(vec![0; 9]);
+    assert!(matches!(sent, Err(SendError::Full(_))), "it would overtake");
+    drop(waiting.remove(1));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(polled(&mut waiting[0]).await.is_pending());
+    waiting
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_delivery_that_is_given_up_while_it_waits_is_not_sent() {
     let network = SimNetwork::new(3);
@@ -200,19 +218,7 @@ async fn a_delivery_that_is_given_up_while_it_waits_is_not_sent() {
     let remote = sent(&farm, &desk, &stuck.address());
     // Larger than the window, which is no reason not to go alone.
     remote.deliver(vec![0; 2 * WINDOW]).await.expect("it fits");
-    let mut waiting: Vec<_> = (1..=3)
-        .map(|n| Box::pin(remote.deliver(vec![0; n])))
-        .collect();
-    for delivery in &mut waiting {
-        assert!(polled(delivery).await.is_pending());
-    }
-    assert!(
-        matches!(remote.send(vec![0; 9]), Err(SendError::Full(_))),
-        "it would overtake"
-    );
-    drop(waiting.remove(1));
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(polled(&mut waiting[0]).await.is_pending());
+    let waiting = three_wait(&remote, |n| remote.deliver(vec![0; n])).await;
     go.notify_one();
     for delivery in waiting {
         delivery.await.expect("there is room");
@@ -236,17 +242,7 @@ async fn whoever_feeds_waits_for_room_and_for_no_answer() {
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
 
-    let mut waiting: Vec<_> = (1..=3).map(|n| Box::pin(remote.feed(vec![0; n]))).collect();
-    for fed in &mut waiting {
-        assert!(polled(fed).await.is_pending());
-    }
-    assert!(
-        matches!(remote.send(vec![0; 9]), Err(SendError::Full(_))),
-        "it would overtake"
-    );
-    drop(waiting.remove(1));
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(polled(&mut waiting[0]).await.is_pending());
+    let waiting = three_wait(&remote, |n| remote.feed(vec![0; n])).await;
     let mut last = Box::pin(remote.feed(vec![0; 4]));
     assert!(polled(&mut last).await.is_pending());
     let began = Instant::now();
