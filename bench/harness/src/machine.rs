@@ -74,8 +74,8 @@ pub struct Disturbance {
     pub stolen: f64,
     /// Used by processes that are not ours.
     pub others: f64,
-    /// Lost because all of them were slower than at the best moment of the run: so it looks from within what
-    /// the neighbours of a virtual machine take.
+    /// Lost because all of them were slower than they usually were in the run: so it looks from within what the
+    /// neighbours of a virtual machine take.
     pub slowed: f64,
 }
 

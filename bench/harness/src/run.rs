@@ -118,11 +118,12 @@ impl<S: Suite> Outcome<S> {
     /// Settles which samples of each cell count.
     pub(crate) fn discard_disturbed(&mut self, peers: &[S::Peer], cases: &[S::Case]) {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let speeds = self.samples.iter().map(|sample| sample.speed);
-        let best = speeds.fold(0.0, f64::max);
+        let mut speeds: Vec<f64> = self.samples.iter().map(|sample| sample.speed).collect();
+        speeds.sort_unstable_by(f64::total_cmp);
+        let usual = speeds.get(speeds.len() / 2).copied().unwrap_or(0.0);
         for sample in &mut self.samples {
             if let Some(disturbance) = &mut sample.disturbance {
-                disturbance.slowed = (1.0 - sample.speed / best) * cores as f64;
+                disturbance.slowed = (1.0 - sample.speed / usual).max(0.0) * cores as f64;
             }
         }
         for &case in cases {
