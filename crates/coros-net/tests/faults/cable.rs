@@ -4,6 +4,7 @@
 //! left of it however the test ends, and no other can be meant by mistake.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -57,6 +58,24 @@ impl Machine {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Has its TCP try again after a second at most. Older systems cannot: there they wait twice as
+    /// long each time, up to two minutes.
+    fn is_impatient(&self) {
+        const LONGEST_PAUSE: &str = "/proc/sys/net/ipv4/tcp_rto_max_ms";
+        if !Path::new(LONGEST_PAUSE).exists() {
+            return;
+        }
+        // Which namespace that file is of depends on who opens it.
+        let mut tee = Command::new("nsenter");
+        tee.arg(self.namespace()).args(["tee", LONGEST_PAUSE]);
+        tee.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut tee = tee.spawn().expect("nsenter");
+        let mut input = tee.stdin.take().expect("it is a pipe");
+        writeln!(input, "1000").expect("it lives");
+        drop(input);
+        assert!(tee.wait().expect("it ends").success());
+    }
+
     /// Until its end of the cable works. The system looks at that once a second, and drops all that is
     /// sent before.
     fn is_plugged_in(&self) {
@@ -99,6 +118,11 @@ impl Cable {
         }
         machines.iter().for_each(Machine::is_plugged_in);
         Cable { machines }
+    }
+
+    /// What is lost on the way is sent again within a second, each time it is lost.
+    pub(crate) fn is_impatient(&self) {
+        self.machines.iter().for_each(Machine::is_impatient);
     }
 
     /// What begins a command that is to run on one of the machines.

@@ -116,6 +116,8 @@ fn slowed(fault: impl FnOnce(&Cable), end: fn(&Cable)) -> Outcome {
     // TCP tries again at ever longer intervals, so there are times without any sign of life.
     let setup = Setup::new(60_000 * MS, Duration::ZERO);
     let cable = Cable::lay();
+    // But not so long that chance could make a run take minutes.
+    cable.is_impatient();
     let mut pair = pair(&cable, &setup);
     cases::talking(&mut pair);
     fault(&cable);
