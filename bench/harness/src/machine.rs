@@ -22,6 +22,11 @@ pub fn rss() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
+/// How many cores there are for this process.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 #[derive(Debug, Serialize)]
 pub struct Machine {
     pub cpu: String,
@@ -46,7 +51,7 @@ impl Machine {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease");
         Machine {
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
             memory_gib: memory,
             kernel: kernel.map_or_else(
                 |_| std::env::consts::OS.to_owned(),
@@ -87,9 +92,10 @@ const WORDS: usize = 1 << 20;
 /// How fast the machine is now: steps per second of all cores at once, at work on memory and numbers.
 #[must_use]
 pub fn speed() -> f64 {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(steps_per_second)).collect();
+        let workers: Vec<_> = (0..cores())
+            .map(|_| scope.spawn(steps_per_second))
+            .collect();
         let speeds = workers.into_iter().map(|it| it.join().unwrap_or(0.0));
         speeds.sum()
     })

@@ -4,8 +4,6 @@
 //! neighbours in time, and who comes first rotates from round to round. A fresh process makes memory figures
 //! honest and keeps one peer's heap from another.
 
-use std::thread;
-
 use serde::Serialize;
 
 use crate::machine::{self, Disturbance, Meter};
@@ -117,13 +115,13 @@ impl<S: Suite> Outcome<S> {
 
     /// Settles which samples of each cell count.
     pub(crate) fn discard_disturbed(&mut self, peers: &[S::Peer], cases: &[S::Case]) {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         let mut speeds: Vec<f64> = self.samples.iter().map(|sample| sample.speed).collect();
         speeds.sort_unstable_by(f64::total_cmp);
         let usual = speeds.get(speeds.len() / 2).copied().unwrap_or(0.0);
         for sample in &mut self.samples {
             if let Some(disturbance) = &mut sample.disturbance {
-                disturbance.slowed = (1.0 - sample.speed / usual).max(0.0) * cores as f64;
+                disturbance.slowed =
+                    (1.0 - sample.speed / usual).max(0.0) * machine::cores() as f64;
             }
         }
         for &case in cases {
