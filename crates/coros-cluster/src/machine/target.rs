@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Machine;
 use super::elf;
 use super::platform::{CpuLevel, Version, triple};
+use crate::process::Launcher;
 
 /// What a program was built for.
 ///
@@ -149,7 +150,11 @@ impl Target {
     /// On Linux, when its executable cannot be read.
     pub fn of_this_program() -> Result<Target, TargetError> {
         let mut target = if cfg!(target_os = "linux") {
-            Target::of(Path::new("/proc/self/exe"))?
+            let program = Launcher::this_program().map_err(|error| TargetError {
+                path: "this program".into(),
+                why: error.to_string(),
+            })?;
+            Target::of(&program)?
         } else {
             Target {
                 os: std::env::consts::OS.to_owned(),
