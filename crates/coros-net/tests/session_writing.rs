@@ -137,15 +137,22 @@ fn what_is_large_is_not_overtaken_for_ever_by_what_is_small() {
     panic!("it waits for ever");
 }
 
-#[test]
-fn those_who_wait_have_one_turn_each() {
-    let now = Instant::now();
+/// A session with so much to write that who sends has to wait for the writer.
+fn busy(now: Instant) -> Link {
     let mut link: Link = Session::new(now, "desk".into(), Timing::default(), 64 << 20);
-    link.link(now, [0; 2], 64 << 20).unwrap();
+    let linked = link.link(now, [0; 2], 64 << 20);
+    linked.expect("nothing has been sent yet");
     let mut target = 100;
     while link.message(target, &[0; 1000], &[]).is_ok() {
         target += 1;
     }
+    link
+}
+
+#[test]
+fn those_who_wait_have_one_turn_each() {
+    let now = Instant::now();
+    let mut link = busy(now);
     for number in 1..=50 {
         link.wait(1, &[0; 1000], &[], number);
     }
@@ -170,12 +177,7 @@ fn those_who_wait_have_one_turn_each() {
 #[test]
 fn who_waits_for_the_writer_does_not_when_the_link_is_gone() {
     let now = Instant::now();
-    let mut link: Link = Session::new(now, "desk".into(), Timing::default(), 64 << 20);
-    link.link(now, [0; 2], 64 << 20).unwrap();
-    let mut target = 100;
-    while link.message(target, &[0; 1000], &[]).is_ok() {
-        target += 1;
-    }
+    let mut link = busy(now);
     link.wait(1, b"a", &[], 1);
     link.handle(now, Input::Lost("cut".into()));
     let told = outputs(&mut link);

@@ -66,6 +66,7 @@ pub(super) struct Waiting<D> {
 impl<D> Waiting<D> {
     pub(super) fn new(kind: Kind, payload: &[u8], lent: &[u64], waiter: D) -> Self {
         Waiting {
+            // It gets one when it waits.
             place: 0,
             kind,
             payload: payload.to_vec(),
@@ -138,16 +139,14 @@ impl<D> Flow<D> {
     }
 
     /// Lets a message wait behind those that wait for the same coroutine.
-    pub(super) fn wait(&mut self, target: u64, message: Waiting<D>) -> Place {
+    pub(super) fn wait(&mut self, target: u64, mut message: Waiting<D>) -> Place {
         self.last_place += 1;
         let number = self.last_place;
         self.waiting += 1;
         let entry = self.targets.entry(target).or_insert_with(Target::new);
         let waiting = entry.waiting.get_or_insert_default();
-        waiting.push_back(Waiting {
-            place: number,
-            ..message
-        });
+        message.place = number;
+        waiting.push_back(message);
         Place { target, number }
     }
 

@@ -60,7 +60,7 @@ impl Machine {
 
     /// Has its TCP try again after a second at most. Older systems cannot: there they wait twice as
     /// long each time, up to two minutes.
-    fn is_impatient(&self) {
+    fn make_impatient(&self) {
         const LONGEST_PAUSE: &str = "/proc/sys/net/ipv4/tcp_rto_max_ms";
         if !Path::new(LONGEST_PAUSE).exists() {
             return;
@@ -121,8 +121,8 @@ impl Cable {
     }
 
     /// What is lost on the way is sent again within a second, each time it is lost.
-    pub(crate) fn is_impatient(&self) {
-        self.machines.iter().for_each(Machine::is_impatient);
+    pub(crate) fn make_impatient(&self) {
+        self.machines.iter().for_each(Machine::make_impatient);
     }
 
     /// What begins a command that is to run on one of the machines.

@@ -117,7 +117,7 @@ fn slowed(fault: impl FnOnce(&Cable), end: fn(&Cable)) -> Outcome {
     let setup = Setup::new(60_000 * MS, Duration::ZERO);
     let cable = Cable::lay();
     // But not so long that chance could make a run take minutes.
-    cable.is_impatient();
+    cable.make_impatient();
     let mut pair = pair(&cable, &setup);
     cases::talking(&mut pair);
     fault(&cable);
