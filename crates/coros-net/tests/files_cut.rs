@@ -15,7 +15,6 @@ use coros_net::{
     Authority, ConnectError, DeleteFileError, FetchFile, FetchFileError, Folder, HandshakeError,
     Location, Progress, Refusal, Secret, SendFile, SendFileError,
 };
-use tokio::sync::Notify;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_cut_left_is_not_sent_again() {
@@ -234,14 +233,17 @@ async fn a_dropped_transfer_stops_and_can_be_continued() {
     let scene = Scene::set().await;
     let content = noise(24 * MIB);
     let path = scene.here("big", &content);
-    let (half, mut reached) = tokio::sync::mpsc::unbounded_channel();
-    let options = SendFile::new().progress(at_half(move || half.send(()).unwrap()));
-    let to = scene.to.clone();
-    tokio::select! {
-        sent = scene.desk.send_file(&to, &path, options) => panic!("{sent:?}"),
-        () = next(&mut reached) => {}
-    }
-    let sent = soon(scene.desk.send_file(&to, &path, SendFile::new())).await;
+    let (cable, to) = cabled(&scene).await;
+    let (hold, half) = holding(cable);
+    let options = SendFile::new().progress(hold);
+    let cable = soon(async {
+        tokio::select! {
+            sent = scene.desk.send_file(&to, &path, options) => panic!("{sent:?}"),
+            cable = half => cable.unwrap(),
+        }
+    });
+    cable.await.cut();
+    let sent = soon(scene.desk.send_file(&scene.to, &path, SendFile::new())).await;
     let sent = sent.unwrap();
     assert!(sent.moved < sent.size, "{sent:?}");
     assert!(fs::read(scene.there("big")).unwrap() == content);
@@ -277,16 +279,10 @@ async fn impatient() -> Scene {
 async fn who_sends_what_is_on_its_way_already_is_told_so() {
     let scene = impatient().await;
     let path = scene.here("big", &noise(24 * MIB));
-    let half = Arc::new(Notify::new());
-    let told = Arc::clone(&half);
-    let options = SendFile::new().progress(at_half(move || told.notify_one()));
-    soon(async {
-        tokio::select! {
-            _ = scene.desk.send_file(&scene.to, &path, options) => panic!("it has been sent"),
-            () = half.notified() => {}
-        }
-    })
-    .await;
+    let (cable, to) = cabled(&scene).await;
+    let options = SendFile::new().progress(at_half(move || cable.cut()));
+    let cut = soon(scene.desk.send_file(&to, &path, options)).await;
+    assert!(matches!(cut, Err(SendFileError::Lost { .. })), "{cut:?}");
     let kept = scene.there(&partial_name(scene.inbox.path()).unwrap());
     let kept = fs::File::open(kept).unwrap();
     kept.lock().unwrap();
