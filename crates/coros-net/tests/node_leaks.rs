@@ -81,7 +81,6 @@ async fn a_thousand_sessions_leave_nothing() {
     let address = answering();
     visit(0, &farm, &secret, &address).await;
     let before = Kept::at_rest(&farm).await;
-    assert_eq!(before.census.peers, 0, "{before:?}");
     let mut warm = 0;
     for n in 1..=SESSIONS {
         visit(n, &farm, &secret, &address).await;

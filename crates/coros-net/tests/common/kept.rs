@@ -21,9 +21,9 @@ impl Kept {
         }
     }
 
-    /// What a node keeps when nobody is linked nor at the door.
+    /// What a node keeps when nobody is known, nor at the door.
     pub(crate) async fn at_rest(node: &Node) -> Self {
-        let busy = |it: Census| it.sessions + it.links + it.pending > 0;
+        let busy = |it: Census| it.peers + it.sessions + it.links + it.pending > 0;
         Kept::once(node, |kept| !busy(kept.census), "nobody").await
     }
 
