@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`scheduler`] | the client's side: which call runs where, and the life of the workers |
 //! | [`worker`] | the process that runs calls |
+//! | [`daemon`] | what lends a machine to the programs of others |
 //! | [`function`] | functions by name |
 //! | [`machine`] | what a node has, and whether a program runs there |
 //! | [`placement`] | which nodes are used, and how much of each |
@@ -19,25 +20,20 @@
 
 mod blob;
 mod blocking;
-mod daemon;
+pub mod daemon;
 pub mod function;
 mod hash;
 pub mod machine;
 pub mod placement;
 mod process;
-#[cfg_attr(not(test), expect(dead_code, reason = "the node daemon comes next"))]
 mod program;
 mod protocol;
 pub mod scheduler;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the node daemon comes next")
-)]
 mod store;
 pub mod worker;
 
 pub use function::Call;
 pub use scheduler::{
-    CloseError, Completion, Event, Events, Job, JobError, LocalBuilder, Map, Scheduler, StartError,
-    Unordered,
+    CloseError, Completion, Event, Events, Job, JobError, Map, Scheduler, SchedulerBuilder,
+    StartError, Unordered,
 };

@@ -13,6 +13,8 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use coros_core::remote::{BoxFuture, told};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::oneshot;
@@ -27,24 +29,51 @@ const LAST_LINES: usize = 20;
 /// started elsewhere may hold the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// Takes a line that a worker wrote to standard error: the worker's name, the line.
-pub(crate) type LineSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
+/// Takes a line that a worker wrote to standard error: the worker's name, the line. The next one is read
+/// when the future is done.
+pub(crate) type LineSink = Arc<dyn Fn(&str, &str) -> BoxFuture<()> + Send + Sync>;
 
 /// How to start a worker.
 #[derive(Clone)]
 pub(crate) struct Launcher {
     pub(crate) program: PathBuf,
     pub(crate) stderr: LineSink,
+    pub(crate) place: Place,
 }
 
+/// Where a worker runs.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// Where this process does, with the same environment.
+    Here,
+    /// In this folder, with nothing in its environment that is this process's own.
+    Folder(PathBuf),
+}
+
+/// What a worker has of its daemon's environment.
+const ENVIRONMENT: [&str; 6] = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "RUST_BACKTRACE"];
+
 /// How a process ended.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct End {
     /// By itself, in words.
+    #[serde(deserialize_with = "told")]
     pub(crate) why: String,
     /// It did not: [`Process::kill`] ended it.
     pub(crate) killed: bool,
     /// Its last lines on standard error.
     pub(crate) last_words: Vec<String>,
+}
+
+impl End {
+    /// Of a process that could not be started.
+    pub(crate) fn never_began(why: String) -> Self {
+        End {
+            why,
+            killed: false,
+            last_words: Vec::new(),
+        }
+    }
 }
 
 /// A running worker process. Dropping it kills the process and its group.
@@ -87,6 +116,16 @@ impl Launcher {
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if let Place::Folder(folder) = &self.place {
+            let kept = ENVIRONMENT.into_iter();
+            let kept = kept.filter_map(|name| Some((name, std::env::var_os(name)?)));
+            command
+                .env_clear()
+                .envs(kept)
+                .env("HOME", folder)
+                .env("TMPDIR", folder)
+                .current_dir(folder);
+        }
         #[cfg(unix)]
         {
             command.process_group(0);
@@ -166,7 +205,7 @@ async fn watch(
     End {
         why,
         killed,
-        last_words: lines.finish(),
+        last_words: lines.last.into(),
     }
 }
 
@@ -228,6 +267,8 @@ struct Lines {
     name: Arc<str>,
     sink: LineSink,
     partial: Vec<u8>,
+    /// Those that have not been passed on.
+    waiting: VecDeque<String>,
     last: VecDeque<String>,
 }
 
@@ -237,18 +278,31 @@ impl Lines {
             name,
             sink,
             partial: Vec::new(),
+            waiting: VecDeque::new(),
             last: VecDeque::new(),
         }
     }
 
-    /// Reads to the end. Cancel safe.
+    /// Reads to the end and passes all on. Cancel safe.
     async fn read(&mut self, stderr: &mut ChildStderr) {
         let mut buffer = [0; LONGEST_LINE];
         loop {
+            self.pass_on().await;
             match stderr.read(&mut buffer).await {
-                Ok(0) | Err(_) => return,
+                Ok(0) | Err(_) => break,
                 Ok(n) => self.take(&buffer[..n]),
             }
+        }
+        if !self.partial.is_empty() {
+            self.cut();
+        }
+        self.pass_on().await;
+    }
+
+    async fn pass_on(&mut self) {
+        while let Some(line) = self.waiting.front() {
+            (self.sink)(&self.name, line).await;
+            self.waiting.pop_front();
         }
     }
 
@@ -257,28 +311,22 @@ impl Lines {
             self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
                 self.partial.pop();
-                self.flush();
+                self.cut();
             } else if self.partial.len() >= LONGEST_LINE {
-                self.flush();
+                self.cut();
             }
         }
     }
 
-    fn flush(&mut self) {
+    /// What has come is a line.
+    fn cut(&mut self) {
         let line = String::from_utf8_lossy(&self.partial).into_owned();
         self.partial.clear();
-        (self.sink)(&self.name, &line);
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
         }
-        self.last.push_back(line);
-    }
-
-    fn finish(mut self) -> Vec<String> {
-        if !self.partial.is_empty() {
-            self.flush();
-        }
-        self.last.into()
+        self.last.push_back(line.clone());
+        self.waiting.push_back(line);
     }
 }
 
@@ -301,13 +349,14 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn standard_error_is_cut_into_bounded_lines() {
+    #[tokio::test]
+    async fn standard_error_is_cut_into_bounded_lines() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink: LineSink = {
             let seen = Arc::clone(&seen);
             Arc::new(move |name: &str, line: &str| {
                 seen.lock().unwrap().push(format!("{name}: {}", line.len()));
+                Box::pin(std::future::ready(()))
             })
         };
         let mut lines = Lines::new("w1".into(), sink);
@@ -318,8 +367,9 @@ mod tests {
         for _ in 0..LAST_LINES {
             lines.take(b"\nlast");
         }
-        let last = lines.finish();
-        assert_eq!(last, vec!["last"; LAST_LINES]);
+        lines.cut();
+        lines.pass_on().await;
+        assert_eq!(lines.last, vec!["last"; LAST_LINES]);
         let seen = seen.lock().unwrap();
         assert_eq!(seen[..5], ["w1: 3", "w1: 3", "w1: 0", "w1: 4096", "w1: 4"]);
     }

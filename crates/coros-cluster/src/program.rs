@@ -1,14 +1,13 @@
-//! The program that travels: the executable of this process.
+//! The program that travels.
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
 
 use crate::blocking::blocking;
 use crate::hash::ContentHash;
-use crate::process::Launcher;
 
 /// What an executable is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,35 +18,30 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// The executable that this process runs, also when a rebuild has replaced or deleted it since.
-    /// It is read once.
+    /// Reads an executable.
     ///
-    /// Cancel safe: whoever asks next starts over.
+    /// Cancel safe.
     ///
     /// # Errors
-    /// When it cannot be read. The next call tries again.
-    pub(crate) async fn this() -> io::Result<Self> {
-        static THIS: OnceCell<Program> = OnceCell::const_new();
-        let read = || async {
-            blocking(|| {
-                let (hash, length) = ContentHash::of(File::open(Launcher::this_program()?)?)?;
-                Ok(Program { hash, length })
-            })
-            .await
-        };
-        THIS.get_or_try_init(read).await.copied()
+    /// When it cannot be read.
+    pub(crate) async fn of(path: &Path) -> io::Result<Self> {
+        let path = path.to_owned();
+        let (hash, length) = blocking(move || ContentHash::of(File::open(path)?)).await?;
+        Ok(Program { hash, length })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Launcher;
 
     #[tokio::test]
     async fn it_is_this_executable() {
         let path = std::env::current_exe().unwrap();
         let (hash, length) = ContentHash::of(File::open(&path).unwrap()).unwrap();
         assert_eq!(length, path.metadata().unwrap().len());
-        assert_eq!(Program::this().await.unwrap(), Program { hash, length });
+        let this = Launcher::this_program().unwrap();
+        assert_eq!(Program::of(&this).await.unwrap(), Program { hash, length });
     }
 }

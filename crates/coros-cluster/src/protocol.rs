@@ -17,6 +17,7 @@
 //! ```
 
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use coros_core::Address;
@@ -40,6 +41,9 @@ pub(crate) struct Handover {
     pub(crate) credentials: Credentials,
     /// Where the client's node listens.
     pub(crate) client: Location,
+    /// Where others reach the worker's node, with 0 for whatever port there is; `None` for this
+    /// machine alone.
+    pub(crate) listen: Option<SocketAddr>,
     /// The address of the scheduler's coroutine, encoded by the client's node.
     pub(crate) scheduler: Blob,
     pub(crate) worker: WorkerId,
@@ -55,7 +59,7 @@ pub(crate) struct Handover {
 /// How long a client may be silent to its workers. Its end they see at once, by that of their
 /// standard input, so this is for a client that is frozen; it is long because a program may well
 /// compute for some seconds where its node should run, above all with a single thread. The other
-/// way it is short: see [`LocalBuilder::silence`](crate::scheduler::LocalBuilder::silence).
+/// way it is short: see [`SchedulerBuilder::silence`](crate::scheduler::SchedulerBuilder::silence).
 pub(crate) const CLIENT_SILENCE: Duration = Duration::from_secs(30);
 
 /// A handover is small; whatever claims to be larger is none.

@@ -11,11 +11,13 @@
 //!        └──────────── results ──────────────┴────Ready, Done, ... ─────┘
 //! ```
 
+mod builder;
 pub(crate) mod core;
 mod error;
 mod event;
+mod finder;
 mod job;
-mod local;
+pub(crate) mod liaison;
 mod map;
 mod pool;
 mod shell;
@@ -25,18 +27,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use coros_core::Address;
 use coros_core::remote::{Message, NodeId};
-use coros_net::Node;
+use coros_net::{Location, Node};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::builder::SchedulerBuilder;
 pub use self::error::{CloseError, JobError, StartError};
 pub use self::event::{Event, Events};
 pub use self::job::{Completion, Job};
-pub use self::local::LocalBuilder;
 pub use self::map::{Map, Unordered};
 
 use self::core::{CallId, WorkerId};
+use self::finder::Found;
 use self::job::{Completed, ReplyTo};
 use crate::blob::Blob;
+use crate::daemon::protocol::FromDesk;
 use crate::function::Call;
 use crate::process::End;
 use crate::protocol::ToScheduler;
@@ -47,7 +51,7 @@ use crate::protocol::ToScheduler;
 /// program ends, the workers end too; [`close`](Scheduler::close) waits for that.
 ///
 /// A call whose worker is lost runs again on another one, so it may run more than once; its caller
-/// gets exactly one result. See [`LocalBuilder::retries`].
+/// gets exactly one result. See [`SchedulerBuilder::retries`].
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     inner: Arc<Inner>,
@@ -66,8 +70,29 @@ impl Scheduler {
     /// The workers are processes of this very executable, so the program must enter through
     /// `#[coros::main]` (or call [`worker::enter`](crate::worker::enter) first thing in its
     /// `main`).
-    pub fn local() -> LocalBuilder {
-        LocalBuilder::new()
+    pub fn local() -> SchedulerBuilder {
+        SchedulerBuilder::local()
+    }
+
+    /// A scheduler with workers on the nodes of a network: wherever a [daemon](crate::daemon) runs that
+    /// `node` can find, as `coros node` starts one. The program need not be there; it is sent.
+    ///
+    /// `node` is this process on the network of the daemons: it must listen, because daemons are found
+    /// by members alone.
+    ///
+    /// The program must enter as one with [workers on this machine](Scheduler::local) does.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use coros_cluster::Scheduler;
+    /// use coros_net::Node;
+    ///
+    /// let node = Node::builder().listen(([0, 0, 0, 0], 0).into()).peer("farm-1:7411").build().await?;
+    /// let scheduler = Scheduler::cluster(&node).start().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn cluster(node: &Node) -> SchedulerBuilder {
+        SchedulerBuilder::cluster(node.clone())
     }
 
     /// Runs a call and waits for its value.
@@ -128,7 +153,7 @@ impl Scheduler {
     /// [the node](Self::node): an address that a call took along no longer keeps a mailbox open.
     ///
     /// Calls that have not ended give [`JobError::Closed`]. A worker has
-    /// [a grace period](LocalBuilder::grace) to end by itself. Closing twice is fine.
+    /// [a grace period](SchedulerBuilder::grace) to end by itself. Closing twice is fine.
     ///
     /// Cancel safe: once polled, the workers end.
     ///
@@ -207,6 +232,14 @@ pub(crate) enum Command {
     },
     /// The link to a node is down, and why.
     Unlinked(NodeId, String),
+    /// A daemon of the network that lends workers was found.
+    Found(Found),
+    /// One that was found is not used, and why.
+    NotUsed(Location, String),
+    /// A desk at one says something.
+    Desk(HostId, FromDesk),
+    /// A desk has ended, and why.
+    HostGone(HostId, String),
     Subscribe(mpsc::UnboundedSender<Event>),
     /// End all workers and say which had to be killed.
     Close(Option<oneshot::Sender<Vec<Arc<str>>>>),
@@ -217,6 +250,10 @@ impl std::fmt::Debug for Command {
         f.write_str("Command")
     }
 }
+
+/// Numbers a machine on which workers run; never used twice within a scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct HostId(pub(crate) u32);
 
 /// A call on its way to the shell.
 pub(crate) struct Submission {

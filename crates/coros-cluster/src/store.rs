@@ -18,7 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::disk::Disk;
 pub(crate) use self::disk::Kind;
-pub(crate) use self::error::{AdoptError, DiskError, NoRoom, OpenError, PinError, RoomError};
+#[cfg(test)]
+pub(crate) use self::error::NoRoom;
+pub(crate) use self::error::{AdoptError, DiskError, OpenError, PinError, RoomError};
 use self::index::{Index, Pinned, Step};
 use crate::blocking::blocking;
 use crate::hash::ContentHash;
@@ -98,6 +100,7 @@ impl Store {
         self.0.disk.incoming()
     }
 
+    #[cfg(test)]
     /// Whether there is an entry, as far as is known. It may go before it is pinned.
     pub(crate) fn contains(&self, hash: &ContentHash) -> bool {
         self.0.index().contains(hash)

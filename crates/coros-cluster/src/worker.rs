@@ -23,6 +23,7 @@ mod slots;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{IsTerminal, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -135,6 +136,14 @@ fn log(filter: &str) {
     }
 }
 
+/// All interfaces, in the family of that address.
+fn everywhere(at: SocketAddr) -> SocketAddr {
+    match at {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, at.port()).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, at.port()).into(),
+    }
+}
+
 async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
     let node = Node::builder()
         .member(false)
@@ -142,7 +151,14 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
         .credentials(handover.credentials)
         .silence(CLIENT_SILENCE)
         .heartbeat(handover.heartbeat)
-        .handshake_limit(handover.link_limit)
+        .handshake_limit(handover.link_limit);
+    let node = match handover.listen {
+        None => node,
+        Some(at) if at.ip().is_loopback() => node.listen(at),
+        // The machine may be known by an address that it does not have itself.
+        Some(at) => node.listen(everywhere(at)).advertise(at),
+    };
+    let node = node
         .build()
         .await
         .map_err(|error| WorkerError::new("cannot start a node", &error))?;

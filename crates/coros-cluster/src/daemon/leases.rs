@@ -8,10 +8,14 @@
 //! # Contract
 //!
 //! - **Nothing lies idle.** As long as a slot is free, nobody is allowed to have it and wants it.
-//! - **Fair shares.** A shared client that wants more has as many slots as any other of its priority,
+//! - **Needs go first.** What a client [needs](Wish) it has calls for; beyond that it may like to have
+//!   slots in case, with a worker that is ready. Those are lent from what nobody needs, and asked back
+//!   as soon as somebody does.
+//! - **Fair shares.** A shared client that needs more has as many slots as any other of its priority,
 //!   or one less, as soon as what was asked back has come. Who came first has the odd one. Of
-//!   clients with different priorities the higher has all it wants.
-//! - **Exclusive clients** have the node alone. They and the shared ones take turns: by
+//!   clients with different priorities the higher has all it needs. So it is, again, with what they
+//!   like to have of the rest.
+//! - **Exclusive clients** have the node alone, from when they need it. They and the shared ones take turns: by
 //!   priority, then in the order in which they came. An exclusive client's turn begins when all
 //!   others have given back what they had, and ends when it leaves; until then the others wait, and
 //!   begin by themselves afterwards. Shared clients that are next to each other in that
@@ -25,17 +29,34 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// Numbers a client; never used twice. Numbers rise in the order in which clients come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClientId(pub(crate) u64);
 
 /// What a client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Terms {
     /// It wants to be alone.
     pub(crate) exclusive: bool,
     /// The higher goes first.
     pub(crate) priority: i32,
+}
+
+/// How many slots a client has use for, with those that it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wish {
+    /// For calls that there are.
+    pub(crate) needs: usize,
+    /// In all, for calls that may come; as many as it needs if it is less.
+    pub(crate) likes: usize,
+}
+
+impl Wish {
+    fn likes(self) -> usize {
+        self.likes.max(self.needs)
+    }
 }
 
 /// What is to be told to a client.
@@ -51,8 +72,7 @@ pub(crate) enum Output {
 #[derive(Debug)]
 struct Client {
     terms: Terms,
-    /// As many as it has use for, with those that it has.
-    wants: usize,
+    wish: Wish,
     has: usize,
     /// As many of them are asked back.
     asked: usize,
@@ -80,16 +100,16 @@ impl Leases {
     pub(crate) fn join(&mut self, client: ClientId, terms: Terms) {
         self.clients.entry(client).or_insert(Client {
             terms,
-            wants: 0,
+            wish: Wish::default(),
             has: 0,
             asked: 0,
         });
     }
 
-    /// A client has use for so many slots, with those that it has.
-    pub(crate) fn want(&mut self, client: ClientId, slots: usize, out: &mut Vec<Output>) {
+    /// A client has use for so many slots.
+    pub(crate) fn want(&mut self, client: ClientId, wish: Wish, out: &mut Vec<Output>) {
         if let Some(client) = self.clients.get_mut(&client) {
-            client.wants = slots;
+            client.wish = wish;
         }
         self.settle(out);
     }
@@ -172,52 +192,80 @@ impl Leases {
         if let Some(alone) = self.alone {
             return vec![alone];
         }
-        let wants = |(_, client): &(&ClientId, &Client)| client.wants > 0;
-        let mut order: Vec<_> = self.clients.iter().filter(wants).collect();
-        order.sort_by_key(|(id, client)| (Reverse(client.terms.priority), **id));
-        let exclusive = order
-            .first()
-            .is_some_and(|(_, first)| first.terms.exclusive);
-        let together = |(_, client): &&(&ClientId, &Client)| !client.terms.exclusive;
-        let count = match exclusive {
-            true => 1,
-            false => order.iter().take_while(together).count(),
-        };
-        order[..count].iter().map(|(id, _)| **id).collect()
+        let rank = |id: &ClientId| (Reverse(self.clients[id].terms.priority), *id);
+        let is_shared = |id: &ClientId| !self.clients[id].terms.exclusive;
+        let all = || self.clients.iter().map(|(id, client)| (*id, client.wish));
+        let mut turn: Vec<_> = all()
+            .filter(|(_, it)| it.needs > 0)
+            .map(|(id, _)| id)
+            .collect();
+        turn.sort_by_key(rank);
+        if turn.first().is_some_and(|first| !is_shared(first)) {
+            turn.truncate(1);
+            return turn;
+        }
+        let together = turn.iter().take_while(|id| is_shared(id)).count();
+        turn.truncate(together);
+        // Who needs nothing at present keeps nobody waiting.
+        let may = all().filter(|(_, it)| it.needs == 0 && it.likes > 0);
+        turn.extend(may.map(|(id, _)| id).filter(is_shared));
+        turn.sort_by_key(rank);
+        turn
     }
 
     /// How many slots each is to have.
     fn shares(&self) -> BTreeMap<ClientId, usize> {
         let turn = self.turn();
-        let mut left = self.slots;
-        let mut shares = BTreeMap::new();
+        let mut shares: BTreeMap<_, _> = turn.iter().map(|id| (*id, 0)).collect();
+        let left = self.divide(&turn, self.slots, |wish| wish.needs, &mut shares);
+        self.divide(&turn, left, Wish::likes, &mut shares);
+        shares
+    }
+
+    /// Divides so many slots among those whose turn it is, who want so many in all; how many are left.
+    fn divide(
+        &self,
+        turn: &[ClientId],
+        mut left: usize,
+        wants: impl Fn(Wish) -> usize,
+        shares: &mut BTreeMap<ClientId, usize>,
+    ) -> usize {
         let by_priority =
             turn.chunk_by(|a, b| self.clients[a].terms.priority == self.clients[b].terms.priority);
         for equals in by_priority {
-            let wants = |id: &ClientId| self.clients[id].wants;
-            let mut by_wants: Vec<_> = equals.iter().map(wants).collect();
-            by_wants.sort_unstable();
-            // Who wants less than his part leaves the rest of it to the others.
-            let (mut rest, mut others) = (left, by_wants.len());
-            for wants in by_wants {
-                if wants > rest / others {
-                    break;
-                }
-                rest -= wants;
-                others -= 1;
-            }
-            let part = rest.checked_div(others).unwrap_or(usize::MAX);
-            let mut odd = rest.checked_rem(others).unwrap_or(0);
-            for id in equals {
-                let more = usize::from(wants(id) > part && odd > 0);
-                odd -= more;
-                let share = wants(id).min(part.saturating_add(more));
-                shares.insert(*id, share);
-                left -= share;
+            let more = |id: &ClientId| wants(self.clients[id].wish).saturating_sub(shares[id]);
+            let all = equals.iter().map(|id| (*id, more(id))).collect();
+            for (id, more) in fair(all, left) {
+                left -= more;
+                shares.entry(id).and_modify(|share| *share += more);
             }
         }
-        shares
+        left
     }
+}
+
+/// Gives each as many as it wants if that is no more than its part of all; the others have the same
+/// number of what is left, or one more.
+fn fair(wants: Vec<(ClientId, usize)>, all: usize) -> Vec<(ClientId, usize)> {
+    let mut by_wants: Vec<_> = wants.iter().map(|(_, wants)| *wants).collect();
+    by_wants.sort_unstable();
+    // Who wants less than his part leaves the rest of it to the others.
+    let (mut rest, mut others) = (all, by_wants.len());
+    for wants in by_wants {
+        if wants > rest / others {
+            break;
+        }
+        rest -= wants;
+        others -= 1;
+    }
+    let part = rest.checked_div(others).unwrap_or(usize::MAX);
+    let mut odd = rest.checked_rem(others).unwrap_or(0);
+    let share = |(id, wants): (ClientId, usize)| {
+        let more = usize::from(wants > part && odd > 0);
+        odd -= more;
+        (id, wants.min(part.saturating_add(more)))
+    };
+    wants.into_iter().map(share).collect()
 }
 
 #[cfg(test)]

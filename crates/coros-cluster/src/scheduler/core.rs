@@ -69,6 +69,8 @@ pub(crate) enum Input<T, R> {
         call: CallId,
         attempt: u32,
     },
+    /// A worker shall go: it gets nothing more, and gives back what it has not begun.
+    Retire { worker: WorkerId },
     /// A worker is gone, with all calls that it had.
     WorkerLost { worker: WorkerId },
     /// The owner no longer wants the result.
@@ -93,6 +95,8 @@ pub(crate) enum Output<T, R> {
         attempt: u32,
         abort: bool,
     },
+    /// A worker that shall go has nothing left to do.
+    Retired { worker: WorkerId },
     /// The call's worker was lost; it starts again as soon as there is room.
     Retry { call: CallId, from: WorkerId },
     /// The call has ended: tell its owner.
@@ -146,11 +150,13 @@ struct Worker {
     revoked: usize,
     /// A suspect runs here: nothing else is sent.
     reserved: bool,
+    /// It shall go: nothing else is sent.
+    retiring: bool,
 }
 
 impl Worker {
     fn free(&self) -> usize {
-        if self.reserved {
+        if self.reserved || self.retiring {
             0
         } else {
             self.slots.saturating_sub(self.in_flight.len())
@@ -168,6 +174,8 @@ pub(crate) struct Core<T> {
     fresh: VecDeque<CallId>,
     returned: BTreeSet<CallId>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Those that shall go and may.
+    retired: Vec<WorkerId>,
 }
 
 impl<T> Core<T> {
@@ -181,7 +189,22 @@ impl<T> Core<T> {
             fresh: VecDeque::new(),
             returned: BTreeSet::new(),
             workers: BTreeMap::new(),
+            retired: Vec::new(),
         }
+    }
+
+    /// How many calls have not ended.
+    pub(crate) fn open(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Of these workers, one that does least, if it is not to go already.
+    pub(crate) fn least_busy(&self, workers: impl Iterator<Item = WorkerId>) -> Option<WorkerId> {
+        let busy = |id: WorkerId| {
+            let worker = self.workers.get(&id).filter(|it| !it.retiring)?;
+            Some((worker.in_flight.len(), id))
+        };
+        workers.filter_map(busy).min().map(|(_, id)| id)
     }
 
     /// What the owner keeps for a call; `None` when it has ended.
@@ -215,6 +238,7 @@ impl<T> Core<T> {
                 call,
                 attempt,
             } => self.kept(worker, call, attempt),
+            Input::Retire { worker } => self.retire(worker, out),
             Input::WorkerLost { worker } => self.worker_lost(worker, out),
             Input::Cancel { call } => self.cancel(call, out),
             Input::Close => self.close(out),
@@ -239,6 +263,7 @@ impl<T> Core<T> {
             in_flight: VecDeque::new(),
             revoked: 0,
             reserved: false,
+            retiring: false,
         });
     }
 
@@ -265,6 +290,9 @@ impl<T> Core<T> {
             .remove(place.expect("the worker's list has every call that is there"));
         here.revoked -= usize::from(revoked);
         here.reserved &= !suspect;
+        if here.retiring && here.in_flight.is_empty() {
+            self.retired.push(worker);
+        }
         true
     }
 
@@ -339,6 +367,46 @@ impl<T> Core<T> {
         } else {
             self.calls.remove(&id);
         }
+    }
+
+    fn retire<R>(&mut self, id: WorkerId, out: &mut Vec<Output<T, R>>) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.retiring = true;
+        if worker.in_flight.is_empty() {
+            self.retired.push(id);
+        }
+        let behind: Vec<_> = worker
+            .in_flight
+            .iter()
+            .copied()
+            .skip(worker.slots)
+            .collect();
+        for call in behind {
+            self.revoke(id, call, out);
+        }
+    }
+
+    /// Asks for a call that has not begun, as far as is known.
+    fn revoke<R>(&mut self, worker: WorkerId, id: CallId, out: &mut Vec<Output<T, R>>) {
+        let call = self.calls.get_mut(&id).expect("a call in flight is known");
+        let revoked = State::InFlight {
+            worker,
+            revoked: true,
+        };
+        if call.state == revoked || call.item.is_none() {
+            return;
+        }
+        call.state = revoked;
+        let attempt = call.attempt;
+        self.worker(worker).revoked += 1;
+        out.push(Output::Revoke {
+            worker,
+            call: id,
+            attempt,
+            abort: false,
+        });
     }
 
     fn worker_lost<R>(&mut self, worker: WorkerId, out: &mut Vec<Output<T, R>>) {
@@ -430,6 +498,8 @@ impl<T> Core<T> {
     /// Starts what can be started, and takes back what waits behind a running call while a
     /// worker has nothing to do.
     pub(crate) fn dispatch<R>(&mut self, out: &mut Vec<Output<T, R>>) {
+        let retired = self.retired.drain(..);
+        out.extend(retired.map(|worker| Output::Retired { worker }));
         while let Some(id) = self.first_waiting() {
             let suspect = self.calls[&id].suspect;
             // A suspect waits for an idle worker, and everything after it waits too: otherwise
@@ -470,13 +540,13 @@ impl<T> Core<T> {
             let idle = self
                 .workers
                 .iter()
-                .find(|(_, worker)| worker.in_flight.is_empty());
+                .find(|(_, worker)| worker.in_flight.is_empty() && !worker.retiring);
             return idle.map(|(id, _)| *id);
         }
         let (id, worker) = self
             .workers
             .iter()
-            .filter(|(_, worker)| !worker.reserved)
+            .filter(|(_, worker)| !worker.reserved && !worker.retiring)
             .min_by_key(|(_, worker)| {
                 let load = worker.in_flight.len() * 1024 / worker.slots;
                 (worker.free() == 0, load)
@@ -511,19 +581,7 @@ impl<T> Core<T> {
         while wanted > 0
             && let Some((worker, id)) = self.behind()
         {
-            let call = self.calls.get_mut(&id).expect("a call in flight is known");
-            call.state = State::InFlight {
-                worker,
-                revoked: true,
-            };
-            let attempt = call.attempt;
-            self.worker(worker).revoked += 1;
-            out.push(Output::Revoke {
-                worker,
-                call: id,
-                attempt,
-                abort: false,
-            });
+            self.revoke(worker, id, out);
             wanted -= 1;
         }
     }

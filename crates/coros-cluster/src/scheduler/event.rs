@@ -1,6 +1,7 @@
 //! What happens to workers and calls, for whoever wants to know.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -11,6 +12,44 @@ use tokio::sync::mpsc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// A node was found that can run the program; it is asked for slots.
+    NodeFound {
+        /// Its name.
+        name: Arc<str>,
+        /// Where it listens.
+        endpoint: Option<SocketAddr>,
+        /// How many cores it has.
+        cores: u32,
+        /// How much memory it has, in bytes; 0 where it does not tell.
+        memory: u64,
+    },
+    /// A node was found that is not used.
+    NodeNotUsed {
+        /// Its name.
+        name: Arc<str>,
+        /// Where it listens.
+        endpoint: Option<SocketAddr>,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A node has the program and lends slots as soon as it has some.
+    NodeReady {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A node that was found is of no use any more. It is used again when it is back.
+    NodeLost {
+        /// Its name.
+        name: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+    /// There has been no node for as long as calls wait for one: see
+    /// [`patience`](super::SchedulerBuilder::patience).
+    NoNodes {
+        /// Which nodes were found and why they are not used.
+        reason: String,
+    },
     /// A worker takes calls.
     WorkerReady {
         /// Its name.
@@ -68,7 +107,28 @@ pub enum Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |endpoint: &Option<SocketAddr>| match endpoint {
+            Some(endpoint) => format!(" ({endpoint})"),
+            None => String::new(),
+        };
         match self {
+            Event::NodeFound {
+                name,
+                endpoint,
+                cores,
+                ..
+            } => {
+                let s = if *cores == 1 { "" } else { "s" };
+                write!(f, "node {name}{} was found: {cores} core{s}", at(endpoint))
+            }
+            Event::NodeNotUsed {
+                name,
+                endpoint,
+                reason,
+            } => write!(f, "node {name}{} is not used: {reason}", at(endpoint)),
+            Event::NodeReady { name } => write!(f, "node {name} is ready"),
+            Event::NodeLost { name, reason } => write!(f, "node {name} was lost: {reason}"),
+            Event::NoNodes { reason } => f.write_str(reason),
             Event::WorkerReady { name, pid } => write!(f, "worker {name} (pid {pid}) is ready"),
             Event::WorkerLost {
                 name,

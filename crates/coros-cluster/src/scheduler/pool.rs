@@ -1,9 +1,12 @@
-//! The life of local worker processes, without processes or clocks: when to start one, when to
+//! The life of the worker processes of one host, without processes or clocks: when to start one, when to
 //! take it for lost, and when to give up.
 //!
 //! # Contract
 //!
-//! - There are `wanted` workers; one that is lost is replaced by a new one with a new number.
+//! - There are as many workers as are [wanted](Input::Want), never more; one that is lost is replaced by
+//!   a new one with a new number. When fewer are wanted, those that are starting are killed; which of
+//!   the ready ones have to go ([`Pool::surplus`]) is decided by whoever knows what they do, and
+//!   [told](Input::Retire).
 //! - A worker has `start_limit` to report after its process was started, or it is killed.
 //! - A worker that is ready is lost when its process has ended *and* its link is down, so that
 //!   what it said last has been heard; after the end of the process, that of the link has
@@ -17,6 +20,8 @@
 //! - Closing tells ready workers goodbye; they have a grace period; the rest is killed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::core::WorkerId;
@@ -36,11 +41,20 @@ const LONGEST_DELAY: Duration = Duration::from_secs(2);
 /// What may be configured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
-    pub(crate) wanted: usize,
     /// From the start of a process to its report.
     pub(crate) start_limit: Duration,
     /// From goodbye to kill.
     pub(crate) grace: Duration,
+}
+
+/// Numbers for workers, for all pools of a scheduler.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkerIds(Arc<AtomicU32>);
+
+impl WorkerIds {
+    fn next(&self) -> WorkerId {
+        WorkerId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 /// What happened.
@@ -48,6 +62,10 @@ pub(crate) struct Config {
 pub(crate) enum Input {
     /// Time has passed.
     Tick,
+    /// There are to be so many workers from now on.
+    Want { workers: usize },
+    /// A worker that is ready is to go, and has nothing left to do.
+    Retire { worker: WorkerId },
     /// A worker has reported.
     Ready { worker: WorkerId },
     /// A worker's process has ended, or could not be started: how, and whether only because it was
@@ -76,6 +94,8 @@ pub(crate) enum Output {
     Lost { worker: WorkerId, why: String },
     /// A worker is gone that never was ready.
     Failed { worker: WorkerId, why: String },
+    /// A worker is gone because it was not needed any more.
+    Retired { worker: WorkerId },
     /// There is no worker and none will come.
     GiveUp,
     /// Closing is over: these had to be killed.
@@ -92,15 +112,25 @@ struct Process {
     unlinked: Option<String>,
     /// It has been told to be killed, for this reason.
     killed: Option<String>,
+    /// It is to go, and not to be replaced.
+    retiring: bool,
     /// When something must have happened.
     deadline: Option<Instant>,
+}
+
+impl Process {
+    /// Neither gone nor about to go.
+    fn is_live(&self) -> bool {
+        !self.retiring && self.ended.is_none() && self.killed.is_none()
+    }
 }
 
 /// The pool's state.
 #[derive(Debug)]
 pub(crate) struct Pool {
     config: Config,
-    next: u32,
+    ids: WorkerIds,
+    wanted: usize,
     processes: BTreeMap<WorkerId, Process>,
     /// When replacements are due.
     due: Vec<Instant>,
@@ -112,13 +142,14 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A pool that starts its workers at the first [`Input::Tick`].
-    pub(crate) fn new(config: Config, now: Instant) -> Self {
+    /// A pool that wants no worker yet.
+    pub(crate) fn new(config: Config, ids: WorkerIds) -> Self {
         Pool {
             config,
-            next: 1,
+            ids,
+            wanted: 0,
             processes: BTreeMap::new(),
-            due: vec![now; config.wanted],
+            due: Vec::new(),
             streak: 0,
             failures: 0,
             closing: false,
@@ -135,16 +166,34 @@ impl Pool {
         processes.chain(self.due.iter().copied()).min()
     }
 
+    /// How many processes there are, of whatever kind.
+    pub(crate) fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// How many of those that are ready are more than wanted, and have not been told to go.
+    pub(crate) fn surplus(&self) -> usize {
+        let live = self.processes.values().filter(|it| it.is_live());
+        live.count().saturating_sub(self.wanted)
+    }
+
     /// Takes note of `input` and appends what is to be done to `out`.
     pub(crate) fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Tick => self.tick(now, out),
+            Input::Want { workers } => self.want(now, workers, out),
+            Input::Retire { worker } => {
+                if let Some(process) = self.processes.get_mut(&worker) {
+                    process.retiring = true;
+                    self.say_goodbye(now, worker, out);
+                }
+            }
             Input::Ready { worker } => {
                 if let Some(process) = self.processes.get_mut(&worker) {
                     process.ready = Some(now);
                     process.deadline = None;
                     self.failures = 0;
-                    if self.closing {
+                    if self.closing || process.retiring {
                         self.say_goodbye(now, worker, out);
                     }
                 }
@@ -174,6 +223,30 @@ impl Pool {
         }
     }
 
+    fn want(&mut self, now: Instant, workers: usize, out: &mut Vec<Output>) {
+        if self.closing {
+            return;
+        }
+        self.wanted = workers;
+        let room = workers.saturating_sub(self.processes.len());
+        self.due.truncate(room);
+        let starting = self.processes.iter();
+        let starting = starting.filter(|(_, it)| it.is_live() && it.ready.is_none());
+        let not_needed: Vec<_> = starting.map(|(id, _)| *id).rev().collect();
+        for worker in not_needed.into_iter().take(self.surplus()) {
+            self.handle(now, Input::Retire { worker }, out);
+        }
+        self.fill(now);
+    }
+
+    /// Has as many start as are missing.
+    fn fill(&mut self, now: Instant) {
+        let there = self.processes.len() + self.due.len();
+        let due = now + self.delay();
+        self.due
+            .resize(self.due.len() + self.wanted.saturating_sub(there), due);
+    }
+
     fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         let late: Vec<_> = self
             .processes
@@ -186,13 +259,13 @@ impl Pool {
         }
         let due = self.due.extract_if(.., |due| *due <= now).count();
         for _ in 0..due {
-            let worker = WorkerId(self.next);
-            self.next += 1;
+            let worker = self.ids.next();
             let process = Process {
                 ready: None,
                 ended: None,
                 unlinked: None,
                 killed: None,
+                retiring: false,
                 deadline: Some(now + self.config.start_limit),
             };
             self.processes.insert(worker, process);
@@ -212,8 +285,10 @@ impl Pool {
         }
         process.killed = Some(if let Some(why) = &process.unlinked {
             format!("{why}, so it was killed")
-        } else if self.closing {
-            self.killed_by_closing.push(worker);
+        } else if self.closing || process.retiring {
+            if self.closing {
+                self.killed_by_closing.push(worker);
+            }
             "killed, because it did not end when told to".into()
         } else {
             let limit = self.config.start_limit;
@@ -228,7 +303,8 @@ impl Pool {
         let process = self.processes.get(&worker).expect("the caller just saw it");
         let ended = process.ended.is_some();
         // Who never was ready has no link to wait for; when all end, nobody waits for last words.
-        let unlinked = process.unlinked.is_some() || process.ready.is_none() || self.closing;
+        let ends = self.closing || process.retiring;
+        let unlinked = process.unlinked.is_some() || process.ready.is_none() || ends;
         let gone = ended && unlinked;
         if !(gone || anyway) {
             return;
@@ -239,7 +315,9 @@ impl Pool {
             .expect("it was there a line ago");
         let why = process.ended.or(process.killed);
         let why = why.expect("nobody is buried who has neither ended nor been killed");
-        if let Some(since) = process.ready {
+        if process.retiring {
+            out.push(Output::Retired { worker });
+        } else if let Some(since) = process.ready {
             let settled = now.saturating_duration_since(since) >= SETTLED;
             self.streak = if settled { 0 } else { self.streak + 1 };
             out.push(Output::Lost { worker, why });
@@ -257,7 +335,7 @@ impl Pool {
         if self.closing {
             self.closed(out);
         } else {
-            self.due.push(now + self.delay());
+            self.fill(now);
         }
     }
 

@@ -1,8 +1,10 @@
 //! The scheduler's coroutine: carries messages to the state machines and does what they say.
 
+mod hosts;
 mod workers;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,15 +12,17 @@ use coros_core::{Address, Context};
 use coros_net::{Authority, Node, PeerEvent};
 use tokio::sync::{mpsc, oneshot};
 
+pub(super) use self::hosts::Cluster;
+use self::hosts::Host;
 use self::workers::{Worker, name_of};
+use super::builder::{EventSink, Stderr};
 use super::core::{self, CallId, Core, Outcome, WorkerId};
 use super::error::end_of;
+use super::finder::ToFinder;
 use super::job::Completed;
-use super::local::EventSink;
-use super::pool::{self, Pool};
-use super::{Command, Event, Item, JobError, Submission};
+use super::pool;
+use super::{Command, Event, HostId, Item, JobError, Submission};
 use crate::blob::Blob;
-use crate::process::Launcher;
 use crate::protocol::{CallResult, FromWorker, Run, ToScheduler, ToWorker};
 
 /// So many messages are taken before calls are given out.
@@ -31,7 +35,13 @@ const STALL: Duration = Duration::from_millis(5);
 pub(super) struct Settings {
     pub(super) core: core::Config,
     pub(super) pool: pool::Config,
-    pub(super) launcher: Launcher,
+    /// How many workers there are on this machine.
+    pub(super) local: usize,
+    /// The nodes on which there are others.
+    pub(super) cluster: Option<Cluster>,
+    /// The program of the workers.
+    pub(super) path: PathBuf,
+    pub(super) stderr: Stderr,
     pub(super) authority: Authority,
     /// How often workers show that they live.
     pub(super) heartbeat: Duration,
@@ -44,11 +54,25 @@ pub(super) struct Shell {
     address: Address<ToScheduler>,
     node: Node,
     core: Core<Item>,
-    pool: Pool,
+    hosts: BTreeMap<HostId, Host>,
+    next_host: u32,
+    cluster: Option<Cluster>,
+    finder: Option<Address<ToFinder>>,
+    /// How many calls the nodes have been told of, and since when there are fewer, if that is so: until
+    /// when it is not told.
+    wanted: usize,
+    calm: Option<Instant>,
+    /// Why nodes are not used, for whoever waits for one.
+    unused: BTreeMap<String, String>,
+    /// When those who wait for a node have waited long enough.
+    patience: Option<Instant>,
     workers: HashMap<WorkerId, Worker>,
+    ids: pool::WorkerIds,
+    pool: pool::Config,
+    local: usize,
     slots: usize,
-    link_limit: Duration,
-    launcher: Launcher,
+    path: PathBuf,
+    stderr: Stderr,
     authority: Authority,
     heartbeat: Duration,
     log: String,
@@ -56,6 +80,8 @@ pub(super) struct Shell {
     started: Option<oneshot::Sender<Result<(), String>>>,
     /// Who waits for the last one to end.
     closing: Vec<oneshot::Sender<Vec<Arc<str>>>>,
+    /// Those that had to be killed then.
+    killed: Vec<WorkerId>,
     phase: Phase,
     /// Why the last worker that did not start did not.
     last_failure: String,
@@ -85,16 +111,27 @@ impl Shell {
             address: me.address(),
             node,
             core: Core::new(settings.core),
-            pool: Pool::new(settings.pool, Instant::now()),
+            hosts: BTreeMap::new(),
+            next_host: 0,
+            cluster: settings.cluster,
+            finder: None,
+            wanted: 0,
+            calm: None,
+            unused: BTreeMap::new(),
+            patience: None,
             workers: HashMap::new(),
+            ids: pool::WorkerIds::default(),
+            pool: settings.pool,
+            local: settings.local,
             slots: 1,
-            link_limit: settings.pool.start_limit,
-            launcher: settings.launcher,
+            path: settings.path,
+            stderr: settings.stderr,
             authority: settings.authority,
             heartbeat: settings.heartbeat,
             log: settings.log,
             started: Some(started),
             closing: Vec::new(),
+            killed: Vec::new(),
             phase: Phase::Open,
             last_failure: String::new(),
             on_event: settings.on_event,
@@ -109,7 +146,7 @@ impl Shell {
         let mut told = false;
         let mut inbox = Vec::with_capacity(BATCH);
         self.watch_links();
-        self.tell_pool(pool::Input::Tick);
+        self.start_hosts();
         while !matches!(self.phase, Phase::Closed) {
             let deadline = self.deadline();
             let tick = async {
@@ -130,7 +167,7 @@ impl Shell {
                         break;
                     }
                 }
-                () = tick => self.tell_pool(pool::Input::Tick),
+                () = tick => self.tick(),
             }
             for message in inbox.drain(..) {
                 self.take(message);
@@ -139,6 +176,8 @@ impl Shell {
             self.act();
             self.flush();
             self.unstall();
+            self.want();
+            self.watch_patience();
         }
     }
 
@@ -163,7 +202,12 @@ impl Shell {
             .values()
             .any(|worker| !worker.stalled.is_empty());
         let retry = stalled.then(|| Instant::now() + STALL);
-        self.pool.deadline().into_iter().chain(retry).min()
+        let pools = self.hosts.values().filter_map(|host| host.pool.deadline());
+        pools
+            .chain(retry)
+            .chain(self.patience)
+            .chain(self.calm)
+            .min()
     }
 
     fn take(&mut self, message: ToScheduler) {
@@ -214,7 +258,7 @@ impl Shell {
             name: Arc::clone(&worker.name),
             pid: worker.pid(),
         };
-        self.tell_pool(pool::Input::Ready { worker: id });
+        self.tell_pool_of(id, pool::Input::Ready { worker: id });
         if matches!(self.phase, Phase::Open) {
             self.emit(&event);
             self.tell_core(core::Input::WorkerReady { worker: id, slots });
@@ -232,23 +276,17 @@ impl Shell {
                 }
             }
             Command::Cancel(call) => self.tell_core(core::Input::Cancel { call }),
-            Command::Ended { worker, end } => {
-                if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.last_words = end.last_words;
-                }
-                let (why, killed) = (end.why, end.killed);
-                self.tell_pool(pool::Input::Ended {
-                    worker,
-                    why,
-                    killed,
-                });
-            }
+            Command::Ended { worker, end } => self.ended(worker, end),
             Command::Unlinked(node, why) => {
                 let worker = self.workers.iter().find(|(_, it)| it.node == Some(node));
                 if let Some((&worker, _)) = worker {
-                    self.tell_pool(pool::Input::Unlinked { worker, why });
+                    self.tell_pool_of(worker, pool::Input::Unlinked { worker, why });
                 }
             }
+            Command::Found(found) => self.found(found),
+            Command::NotUsed(at, why) => self.not_used(&at, why),
+            Command::Desk(host, message) => self.desk_says(host, message),
+            Command::HostGone(host, why) => self.host_gone(host, &why),
             Command::Subscribe(to) => self.subscribe(to),
             Command::Close(tell) => self.close(tell),
         }
@@ -284,8 +322,9 @@ impl Shell {
         match self.phase {
             Phase::Open => {
                 self.phase = Phase::Closing;
+                self.patience = None;
                 self.tell_core(core::Input::Close);
-                self.tell_pool(pool::Input::Close);
+                self.close_hosts();
             }
             // The pool has closed itself.
             Phase::Failed(_) if self.workers.is_empty() => self.closed(&[]),
@@ -339,6 +378,9 @@ impl Shell {
                             abort,
                         },
                     );
+                }
+                core::Output::Retired { worker } => {
+                    self.tell_pool_of(worker, pool::Input::Retire { worker });
                 }
                 core::Output::Retry { call, from } => {
                     let function = self.core.item(call).map_or("", |item| item.function);
@@ -423,7 +465,8 @@ impl Shell {
             Outcome::Cancelled => Completed::without_worker(JobError::Cancelled),
             Outcome::Closed => Completed::without_worker(match &self.phase {
                 Phase::Failed(why) => JobError::NoWorkers(why.clone()),
-                _ => JobError::Closed,
+                Phase::Open => JobError::NoWorkers(self.why_no_node()),
+                Phase::Closing | Phase::Closed => JobError::Closed,
             }),
         };
         item.reply.send(completed);

@@ -23,7 +23,7 @@ struct World {
 
 struct Told {
     terms: Terms,
-    wants: usize,
+    wish: Wish,
     has: usize,
     asked: usize,
 }
@@ -44,7 +44,7 @@ impl World {
         self.leases.join(id, terms);
         let told = Told {
             terms,
-            wants: 0,
+            wish: Wish::default(),
             has: 0,
             asked: 0,
         };
@@ -53,9 +53,14 @@ impl World {
         id
     }
 
-    fn want(&mut self, id: ClientId, wants: usize) {
-        self.clients.get_mut(&id).unwrap().wants = wants;
-        self.then(|leases, out| leases.want(id, wants, out));
+    fn want(&mut self, id: ClientId, needs: usize) {
+        self.wish(id, needs, needs);
+    }
+
+    fn wish(&mut self, id: ClientId, needs: usize, likes: usize) {
+        let wish = Wish { needs, likes };
+        self.clients.get_mut(&id).unwrap().wish = wish;
+        self.then(|leases, out| leases.want(id, wish, out));
     }
 
     fn give_back(&mut self, id: ClientId, slots: usize) {
@@ -123,23 +128,26 @@ impl World {
     fn check_shares(&self) {
         let alone = self.clients.values().find(|told| {
             let is_alone = told.terms.exclusive && told.has > 0;
-            is_alone && told.wants > 0
+            is_alone && told.wish.likes() > 0
         });
         if let Some(alone) = alone {
-            assert_eq!(alone.has, alone.wants.min(self.slots));
+            assert_eq!(alone.has, alone.wish.likes().min(self.slots));
             return;
         }
         if self.leases.alone.is_some() {
             return;
         }
-        let wants_more = |told: &Told| !told.terms.exclusive && told.wants > told.has;
+        let likes_more = |told: &Told| !told.terms.exclusive && told.wish.likes() > told.has;
         let turn = self.leases.turn();
         let turn: Vec<_> = turn.iter().map(|id| (id, &self.clients[id])).collect();
         for (id, told) in &turn {
-            if !wants_more(told) {
+            if !likes_more(told) {
                 continue;
             }
             assert_eq!(self.lent(), self.slots, "a slot lies idle");
+            if told.wish.needs <= told.has {
+                continue;
+            }
             for (other, rest) in &turn {
                 let (mine, its) = (told.terms.priority, rest.terms.priority);
                 if its < mine {
@@ -175,6 +183,30 @@ fn who_comes_later_gets_his_share_when_calls_end() {
     world.want(second, 0);
     world.come_to_rest();
     assert_eq!([first, second, third].map(|id| world.has(id)), [4, 0, 1]);
+}
+
+#[test]
+fn what_nobody_needs_is_lent_to_who_likes_it_until_somebody_does() {
+    let mut world = World::new(4);
+    let [first, second] = [(); 2].map(|()| world.join(SHARED, 0));
+    world.wish(first, 0, 9);
+    assert_eq!(world.has(first), 4);
+    world.wish(second, 0, 9);
+    world.come_to_rest();
+    assert_eq!((world.has(first), world.has(second)), (2, 2));
+    world.wish(second, 3, 9);
+    world.come_to_rest();
+    assert_eq!((world.has(first), world.has(second)), (1, 3));
+    world.wish(first, 9, 9);
+    world.come_to_rest();
+    assert_eq!((world.has(first), world.has(second)), (2, 2));
+    // Alone as soon as those there need nothing, whatever they like.
+    let alone = world.join(ALONE, 1);
+    assert_eq!(world.has(alone), 0);
+    world.wish(first, 0, 9);
+    world.wish(second, 0, 9);
+    world.come_to_rest();
+    assert_eq!([first, second, alone].map(|id| world.has(id)), [0, 0, 1]);
 }
 
 #[test]
@@ -243,7 +275,7 @@ fn a_node_with_no_slots_asks_all_back_and_goes_on_later() {
 #[derive(Clone, Debug)]
 enum Step {
     Join(bool, i32, usize),
-    Want(usize, usize),
+    Want(usize, usize, usize),
     Return(usize, usize),
     Leave(usize),
     Resize(usize),
@@ -254,7 +286,7 @@ fn step() -> impl Strategy<Value = Step> {
     let wants = 0..12_usize;
     prop_oneof![
         3 => (prop::bool::weighted(0.2), 0..2, wants.clone()).prop_map(|(a, p, n)| Step::Join(a, p, n)),
-        4 => (any::<usize>(), wants).prop_map(|(who, n)| Step::Want(who, n)),
+        4 => (any::<usize>(), wants.clone(), wants).prop_map(|(who, n, m)| Step::Want(who, n, m)),
         6 => (any::<usize>(), 1..4_usize).prop_map(|(who, n)| Step::Return(who, n)),
         2 => any::<usize>().prop_map(Step::Leave),
         1 => (0..9_usize).prop_map(Step::Resize),
@@ -275,9 +307,9 @@ proptest! {
                 Step::Join(exclusive, priority, wants) => {
                     world.join(Terms { exclusive, priority }, wants);
                 }
-                Step::Want(n, wants) => {
+                Step::Want(n, needs, likes) => {
                     if let Some(id) = who(&world, n) {
-                        world.want(id, wants);
+                        world.wish(id, needs, likes);
                     }
                 }
                 Step::Return(n, slots) => {

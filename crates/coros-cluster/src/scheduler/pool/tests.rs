@@ -14,14 +14,13 @@ impl Clock {
     fn new(wanted: usize) -> Self {
         let now = Instant::now();
         let config = Config {
-            wanted,
             start_limit: LIMIT,
             grace: GRACE,
         };
-        Clock {
-            pool: Pool::new(config, now),
-            now,
-        }
+        let pool = Pool::new(config, WorkerIds::default());
+        let mut clock = Clock { pool, now };
+        assert_eq!(clock.tell(Input::Want { workers: wanted }), []);
+        clock
     }
 
     fn tell(&mut self, input: Input) -> Vec<Output> {
@@ -254,4 +253,56 @@ fn closing_an_empty_pool_is_over_at_once() {
         clock.tell(Input::Close),
         [Output::Closed { killed: vec![] }]
     );
+}
+
+#[test]
+fn those_that_start_go_first_when_fewer_are_wanted() {
+    let mut clock = Clock::new(2);
+    assert_eq!(clock.wait(), [launch(1), launch(2)]);
+    let worker = WorkerId(1);
+    assert_eq!(clock.tell(Input::Ready { worker }), []);
+    let kill = Output::Kill {
+        worker: WorkerId(2),
+    };
+    assert_eq!(clock.tell(Input::Want { workers: 1 }), [kill]);
+    assert_eq!(clock.pool.surplus(), 0);
+    let retired = Output::Retired {
+        worker: WorkerId(2),
+    };
+    assert_eq!(clock.end_killed(2), [retired]);
+    assert_eq!(clock.pool.deadline(), None, "it is not replaced");
+}
+
+#[test]
+fn one_that_retires_says_goodbye_and_keeps_its_place_until_it_is_gone() {
+    let mut clock = Clock::new(1);
+    assert_eq!(clock.wait(), [launch(1)]);
+    let worker = WorkerId(1);
+    assert_eq!(clock.tell(Input::Ready { worker }), []);
+    assert_eq!(clock.tell(Input::Want { workers: 0 }), []);
+    assert_eq!(clock.pool.surplus(), 1);
+    let goodbye = Output::Goodbye { worker };
+    assert_eq!(clock.tell(Input::Retire { worker }), [goodbye]);
+    assert_eq!(clock.pool.surplus(), 0);
+    // Wanted again, but there is no place yet.
+    assert_eq!(clock.tell(Input::Want { workers: 1 }), []);
+    assert_eq!(clock.pool.len(), 1);
+    assert_eq!(clock.end(1), [Output::Retired { worker }]);
+    assert_eq!(clock.wait(), [launch(2)]);
+}
+
+#[test]
+fn one_that_does_not_go_is_killed_when_its_grace_is_over() {
+    let mut clock = Clock::new(1);
+    assert_eq!(clock.wait(), [launch(1)]);
+    let worker = WorkerId(1);
+    assert_eq!(clock.tell(Input::Ready { worker }), []);
+    assert_eq!(clock.tell(Input::Want { workers: 0 }), []);
+    let goodbye = Output::Goodbye { worker };
+    assert_eq!(clock.tell(Input::Retire { worker }), [goodbye]);
+    let told = clock.now;
+    assert_eq!(clock.wait(), [Output::Kill { worker }]);
+    assert_eq!(clock.now - told, GRACE);
+    assert_eq!(clock.end_killed(1), [Output::Retired { worker }]);
+    assert_eq!(clock.pool.deadline(), None);
 }

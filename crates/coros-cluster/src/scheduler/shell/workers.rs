@@ -10,18 +10,22 @@ use coros_core::{Address, SendError};
 use super::super::core::{self, Outcome, WorkerId};
 use super::super::error::end_of;
 use super::super::pool;
-use super::super::{Command, Event};
+use super::super::{Command, Event, HostId};
 use super::{Phase, Shell};
 use crate::blob::Blob;
-use crate::process::{End, Process};
+use crate::daemon::protocol::ToDesk;
+use crate::process::{End, Launcher, Place, Process};
 use crate::protocol::{CallResult, Handover, Run, TOO_LARGE, ToScheduler, ToWorker};
 
 /// A worker as the shell knows it.
 pub(super) struct Worker {
+    pub(super) host: HostId,
     pub(super) name: Arc<str>,
     /// None if it could not be started.
     pub(super) node: Option<NodeId>,
-    pub(super) process: Option<Process>,
+    pub(super) process: Option<Running>,
+    /// It gets no more calls, and ends when it has none left.
+    pub(super) retiring: bool,
     pub(super) control: Option<Address<ToWorker>>,
     /// Calls that go out with the next message.
     pub(super) batch: Vec<Run>,
@@ -35,8 +39,21 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn pid(&self) -> u32 {
-        self.process.as_ref().map_or(0, |process| process.pid)
+        match &self.process {
+            Some(Running::Here(process)) => process.pid,
+            Some(Running::There { pid }) => *pid,
+            None => 0,
+        }
     }
+}
+
+/// A worker's process.
+#[derive(Debug)]
+pub(super) enum Running {
+    /// A child of this one. Killed when dropped.
+    Here(Process),
+    /// One of a node; 0 until that has told its number.
+    There { pid: u32 },
 }
 
 impl Shell {
@@ -116,59 +133,73 @@ impl Shell {
         }
     }
 
-    pub(super) fn tell_pool(&mut self, input: pool::Input) {
+    pub(super) fn tell_pool(&mut self, id: HostId, input: pool::Input) {
+        let Some(host) = self.hosts.get_mut(&id) else {
+            return;
+        };
         let mut out = Vec::new();
-        self.pool.handle(Instant::now(), input, &mut out);
+        host.pool.handle(Instant::now(), input, &mut out);
         for output in out {
-            self.act_for_pool(output);
+            self.act_for_pool(id, output);
+        }
+        self.settle(id);
+    }
+
+    /// Tells the pool of a worker.
+    pub(super) fn tell_pool_of(&mut self, worker: WorkerId, input: pool::Input) {
+        if let Some(worker) = self.workers.get(&worker) {
+            self.tell_pool(worker.host, input);
         }
     }
 
-    fn act_for_pool(&mut self, output: pool::Output) {
+    pub(super) fn ended(&mut self, id: WorkerId, end: End) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.last_words = end.last_words;
+        }
+        let (why, killed) = (end.why, end.killed);
+        let ended = pool::Input::Ended {
+            worker: id,
+            why,
+            killed,
+        };
+        self.tell_pool_of(id, ended);
+    }
+
+    fn act_for_pool(&mut self, host: HostId, output: pool::Output) {
         match output {
-            pool::Output::Launch { worker } => self.launch(worker),
-            pool::Output::Kill { worker } => {
-                let process = self
-                    .workers
-                    .get_mut(&worker)
-                    .and_then(|it| it.process.as_mut());
-                if let Some(process) = process {
-                    process.kill();
-                }
-            }
+            pool::Output::Launch { worker } => self.launch(host, worker),
+            pool::Output::Kill { worker } => self.kill(worker),
             pool::Output::Goodbye { worker } => {
                 self.flush_worker(worker);
                 self.send(worker, ToWorker::Goodbye);
             }
             pool::Output::Lost { worker, why } => self.lost(worker, &why),
             pool::Output::Failed { worker, why } => self.failed(worker, &why),
-            pool::Output::GiveUp => self.give_up(),
-            pool::Output::Closed { killed } => {
-                if !matches!(self.phase, Phase::Failed(_)) || !self.closing.is_empty() {
-                    let killed: Vec<_> = killed.into_iter().map(name_of).collect();
-                    self.closed(&killed);
-                }
-            }
+            pool::Output::Retired { worker } => self.retired(worker),
+            pool::Output::GiveUp => self.give_up(host),
+            pool::Output::Closed { killed } => self.pool_closed(host, killed),
         }
     }
 
-    fn launch(&mut self, id: WorkerId) {
-        let name = name_of(id);
-        let process = self.handover(id, &name).and_then(|(node, handover)| {
-            let address = self.address.clone();
-            let ended = move |end| {
-                let command = Command::Ended { worker: id, end };
-                let _ = address.send(ToScheduler::Command(command));
-            };
-            self.launcher
-                .launch(&name, handover, ended)
-                .map(|process| (node, process))
-                .map_err(|error| {
-                    format!(
-                        "{} cannot be started: {error}",
-                        self.launcher.program.display()
-                    )
-                })
+    fn kill(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        match &mut worker.process {
+            Some(Running::Here(process)) => process.kill(),
+            Some(Running::There { .. }) => {
+                let host = worker.host;
+                self.order(host, ToDesk::Kill(id));
+            }
+            None => {}
+        }
+    }
+
+    fn launch(&mut self, host: HostId, id: WorkerId) {
+        let name = self.name_at(host, id);
+        let process = self.handover(host, id, &name).and_then(|(node, handover)| {
+            let process = self.start_process(host, id, &name, handover)?;
+            Ok((node, process))
         });
         let (node, process, why) = match process {
             Ok((node, process)) => (Some(node), Some(process), None),
@@ -177,10 +208,12 @@ impl Shell {
         self.workers.insert(
             id,
             Worker {
+                host,
                 name,
                 node,
                 process,
                 control: None,
+                retiring: false,
                 batch: Vec::new(),
                 batch_bytes: 0,
                 stalled: VecDeque::new(),
@@ -189,18 +222,54 @@ impl Shell {
             },
         );
         if let Some(why) = why {
-            let end = End {
-                why,
-                killed: false,
-                last_words: Vec::new(),
-            };
+            let end = End::never_began(why);
             let command = Command::Ended { worker: id, end };
             let _ = self.address.send(ToScheduler::Command(command));
         }
     }
 
+    fn start_process(
+        &mut self,
+        host: HostId,
+        id: WorkerId,
+        name: &Arc<str>,
+        handover: Vec<u8>,
+    ) -> Result<Running, String> {
+        if self.hosts[&host].is_remote() {
+            let launch = ToDesk::Launch {
+                worker: id,
+                name: name.to_string(),
+                handover: handover.into(),
+            };
+            self.order(host, launch);
+            return Ok(Running::There { pid: 0 });
+        }
+        let stderr = Arc::clone(&self.stderr);
+        let launcher = Launcher {
+            program: self.path.clone(),
+            stderr: Arc::new(move |name, line| {
+                stderr(name, line);
+                Box::pin(std::future::ready(()))
+            }),
+            place: Place::Here,
+        };
+        let address = self.address.clone();
+        let ended = move |end| {
+            let command = Command::Ended { worker: id, end };
+            let _ = address.send(ToScheduler::Command(command));
+        };
+        let process = launcher.launch(name, handover, ended);
+        let cannot = |error| format!("{} cannot be started: {error}", self.path.display());
+        process.map(Running::Here).map_err(cannot)
+    }
+
     /// What the worker reads from its standard input: the length, then the encoded handover.
-    fn handover(&self, worker: WorkerId, name: &str) -> Result<(NodeId, Vec<u8>), String> {
+    fn handover(
+        &self,
+        host: HostId,
+        worker: WorkerId,
+        name: &str,
+    ) -> Result<(NodeId, Vec<u8>), String> {
         let credentials = self
             .authority
             .issue(name)
@@ -210,13 +279,15 @@ impl Shell {
             .encode(&self.address)
             .map_err(|error| cannot_join(&error))?;
         let node = credentials.node();
+        let (client, listen) = self.hosts[&host].ways(self.node.location());
         let handover = Handover {
             credentials,
-            client: self.node.location(),
+            client,
+            listen,
             scheduler: Blob::from(scheduler),
             worker,
             slots: self.slots,
-            link_limit: self.link_limit,
+            link_limit: self.pool.start_limit,
             heartbeat: self.heartbeat,
             log: self.log.clone(),
         };
@@ -231,6 +302,7 @@ impl Shell {
             why.clone_into(&mut worker.end);
         }
         let closing = matches!(self.phase, Phase::Closing);
+        let retired = self.workers.get(&id).is_some_and(|it| it.retiring);
         let mut out = Vec::new();
         self.core
             .handle(core::Input::WorkerLost { worker: id }, &mut out);
@@ -247,7 +319,7 @@ impl Shell {
         }
         if let Some(worker) = self.workers.get(&id) {
             let (name, pid) = (Arc::clone(&worker.name), worker.pid());
-            self.emit(&if closing {
+            self.emit(&if closing || retired {
                 Event::WorkerClosed { name, pid }
             } else {
                 Event::WorkerLost {
@@ -264,6 +336,14 @@ impl Shell {
         self.workers.remove(&id);
     }
 
+    fn retired(&mut self, id: WorkerId) {
+        match self.workers.get(&id) {
+            // One that never was ready has no calls, and nobody has heard of it.
+            Some(worker) if worker.control.is_none() => drop(self.workers.remove(&id)),
+            _ => self.lost(id, "it was not needed any more"),
+        }
+    }
+
     fn failed(&mut self, id: WorkerId, why: &str) {
         let worker = self.workers.remove(&id);
         if let (Some(worker), Phase::Open) = (worker, &self.phase) {
@@ -274,15 +354,6 @@ impl Shell {
                 reason,
             });
         }
-    }
-
-    fn give_up(&mut self) {
-        let why = self.last_failure.clone();
-        self.phase = Phase::Failed(why.clone());
-        if let Some(started) = self.started.take() {
-            let _ = started.send(Err(why));
-        }
-        self.tell_core(core::Input::Close);
     }
 }
 

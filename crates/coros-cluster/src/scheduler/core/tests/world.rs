@@ -99,7 +99,7 @@ impl World {
                     self.waiting.remove(call);
                 }
             }
-            Input::Kept { .. } | Input::Close => {}
+            Input::Kept { .. } | Input::Retire { .. } | Input::Close => {}
         }
     }
 
@@ -114,6 +114,7 @@ impl World {
 
     fn check(&mut self, output: Out, dispatching: bool) {
         match output {
+            Output::Retired { .. } => panic!("nobody retires"),
             Output::Start {
                 worker,
                 call,

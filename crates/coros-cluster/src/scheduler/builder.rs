@@ -1,8 +1,8 @@
-//! Starting a scheduler with workers on this machine.
+//! Starting a scheduler: with workers on this machine, or on the nodes of a network.
 
 use std::fmt;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,14 +13,23 @@ use tokio::sync::oneshot;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-use super::shell::{Settings, Shell};
+use super::shell::{Cluster, Settings, Shell};
 use super::{Event, Inner, Scheduler, StartError, core, pool};
-use crate::process::{Launcher, LineSink};
+use crate::blocking::blocking;
+use crate::daemon::leases::Terms;
+use crate::machine::Target;
+use crate::placement::Placement;
+use crate::process::Launcher;
+use crate::program::Program;
 
-/// Options of a scheduler with workers on this machine: see [`Scheduler::local`].
+/// How long calls wait for a node, unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Options of a scheduler: see [`Scheduler::local`] and [`Scheduler::cluster`].
 #[must_use = "a builder does nothing until `start`"]
-pub struct LocalBuilder {
-    workers: usize,
+pub struct SchedulerBuilder {
+    on: On,
+    workers: Option<usize>,
     prefetch: usize,
     retries: u32,
     start_limit: Duration,
@@ -28,16 +37,51 @@ pub struct LocalBuilder {
     silence: Duration,
     log: Option<String>,
     program: Option<PathBuf>,
-    stderr: LineSink,
+    stderr: Stderr,
     on_event: Option<EventSink>,
 }
 
+/// Where the workers are.
+enum On {
+    ThisMachine,
+    Nodes(Nodes),
+}
+
+/// The nodes of a network, and how they are used.
+struct Nodes {
+    node: Node,
+    placement: Placement,
+    terms: Terms,
+    patience: Duration,
+}
+
+/// Takes a line that a worker wrote to standard error: the worker's name, the line.
+pub(super) type Stderr = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
 pub(super) type EventSink = Box<dyn Fn(&Event) + Send>;
 
-impl LocalBuilder {
-    pub(super) fn new() -> Self {
-        LocalBuilder {
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
+impl SchedulerBuilder {
+    pub(super) fn local() -> Self {
+        Self::on(On::ThisMachine)
+    }
+
+    pub(super) fn cluster(node: Node) -> Self {
+        let terms = Terms {
+            exclusive: false,
+            priority: 0,
+        };
+        Self::on(On::Nodes(Nodes {
+            node,
+            placement: Placement::default(),
+            terms,
+            patience: PATIENCE,
+        }))
+    }
+
+    fn on(on: On) -> Self {
+        SchedulerBuilder {
+            on,
+            workers: None,
             prefetch: 64,
             retries: 3,
             start_limit: Duration::from_secs(10),
@@ -53,15 +97,63 @@ impl LocalBuilder {
         }
     }
 
-    /// How many worker processes there are, each running one call at a time: one for each core
-    /// unless told otherwise.
+    /// How many worker processes there are at most, each running one call at a time: one for each core
+    /// unless told otherwise, or all that the nodes of a network lend.
     ///
     /// # Panics
     /// When it is 0.
     pub fn workers(mut self, n: usize) -> Self {
         assert!(n > 0, "a scheduler needs at least one worker");
-        self.workers = n;
+        self.workers = Some(n);
         self
+    }
+
+    /// Which nodes of the network are used, and how much of each: all of every one unless told
+    /// otherwise.
+    ///
+    /// # Panics
+    /// On a scheduler with workers on this machine.
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.nodes("placement").placement = placement;
+        self
+    }
+
+    /// Has every node that it uses for itself alone, as soon as those that were there before are done. By
+    /// default nodes are shared with other clients of the same priority, slot by slot.
+    ///
+    /// # Panics
+    /// On a scheduler with workers on this machine.
+    pub fn exclusive(mut self) -> Self {
+        self.nodes("exclusive").terms.exclusive = true;
+        self
+    }
+
+    /// How important its calls are to the nodes beside those of other clients: 0 unless told otherwise, and
+    /// the higher goes first.
+    ///
+    /// # Panics
+    /// On a scheduler with workers on this machine.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.nodes("priority").terms.priority = priority;
+        self
+    }
+
+    /// How long calls wait while no node lends anything: 60 s unless told otherwise. Then those that
+    /// wait end with [`JobError::NoWorkers`](super::JobError::NoWorkers), which says what was found
+    /// and why it was not used.
+    ///
+    /// # Panics
+    /// On a scheduler with workers on this machine.
+    pub fn patience(mut self, limit: Duration) -> Self {
+        self.nodes("patience").patience = limit;
+        self
+    }
+
+    fn nodes(&mut self, what: &str) -> &mut Nodes {
+        match &mut self.on {
+            On::Nodes(nodes) => nodes,
+            On::ThisMachine => panic!("{what} is for a scheduler on the nodes of a network"),
+        }
     }
 
     /// How many calls may wait at a worker behind the one that runs, so that it need not wait for
@@ -139,14 +231,16 @@ impl LocalBuilder {
     /// Starts the workers, and returns when the first of them takes calls.
     ///
     /// The workers and this process form a network of their own with a new authority, so no
-    /// secret is read or kept, and nobody else can join.
+    /// secret is read or kept, and nobody else can join, be it a node that lends the workers.
     ///
     /// Cancel safe: dropping the future ends the workers.
     ///
     /// # Errors
     /// When this program cannot be its own worker, when there can be no node, when no worker
-    /// could be started in three attempts, and when the [log filter](Self::log) makes no sense.
+    /// could be started in three attempts, or came within [`patience`](Self::patience), and when
+    /// the [log filter](Self::log) makes no sense.
     pub async fn start(self) -> Result<Scheduler, StartError> {
+        let is_other = self.program.is_some();
         let program = match self.program {
             Some(program) => program,
             None if crate::worker::entered() => Launcher::this_program()
@@ -163,16 +257,43 @@ impl LocalBuilder {
         let node_error = |error: &dyn fmt::Display| StartError::Node(error.to_string());
         let authority =
             Authority::derive(&Secret::random(), "local").map_err(|error| node_error(&error))?;
+        let listen = match &self.on {
+            On::ThisMachine => Ipv4Addr::LOCALHOST.into(),
+            On::Nodes(nodes) => everywhere(&nodes.node),
+        };
         let node = Node::builder()
             .member(false)
             .name("client")
-            .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .listen(SocketAddr::new(listen, 0))
             .authority(authority.clone())
             .silence(self.silence)
             .handshake_limit(self.start_limit)
             .build()
             .await
             .map_err(|error| node_error(&error))?;
+        let cluster = match self.on {
+            On::ThisMachine => None,
+            On::Nodes(nodes) => {
+                let unfit = |error: &dyn fmt::Display| StartError::NoWorkers(error.to_string());
+                let path = program.clone();
+                let target = blocking(move || match is_other {
+                    true => Target::of(&path),
+                    false => Target::of_this_program(),
+                });
+                let target = target.await;
+                let known = Program::of(&program).await;
+                Some(Cluster {
+                    node: nodes.node,
+                    placement: nodes.placement,
+                    terms: nodes.terms,
+                    patience: nodes.patience,
+                    target: target.map_err(|error| unfit(&error))?,
+                    program: known.map_err(|error| unfit(&error))?,
+                    limit: self.workers.unwrap_or(usize::MAX),
+                })
+            }
+        };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let (started, start) = oneshot::channel();
         let settings = Settings {
             core: core::Config {
@@ -180,14 +301,16 @@ impl LocalBuilder {
                 retries: self.retries,
             },
             pool: pool::Config {
-                wanted: self.workers,
                 start_limit: self.start_limit,
                 grace: self.grace,
             },
-            launcher: Launcher {
-                program,
-                stderr: self.stderr,
+            local: match cluster {
+                None => self.workers.unwrap_or_else(cores),
+                Some(_) => 0,
             },
+            cluster,
+            path: program,
+            stderr: self.stderr,
             authority,
             heartbeat: self.silence / 2,
             log,
@@ -219,9 +342,17 @@ impl LocalBuilder {
     }
 }
 
-impl fmt::Debug for LocalBuilder {
+/// All interfaces, in the family in which a node is reached.
+fn everywhere(node: &Node) -> IpAddr {
+    match node.location().endpoint {
+        Some(endpoint) if endpoint.is_ipv6() => Ipv6Addr::UNSPECIFIED.into(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+impl fmt::Debug for SchedulerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalBuilder")
+        f.debug_struct("SchedulerBuilder")
             .field("workers", &self.workers)
             .field("prefetch", &self.prefetch)
             .field("retries", &self.retries)

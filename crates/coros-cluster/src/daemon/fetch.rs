@@ -1,0 +1,94 @@
+//! How a client's program comes to be there: it is taken from the store, or the client sends it.
+//!
+//! Of several clients with the same program one sends it, and the others find it in the store.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use coros_core::Address;
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::protocol::{FromDesk, OwnDesk, ToDesk};
+use crate::hash::ContentHash;
+use crate::program::Program;
+use crate::scheduler::liaison::ToLiaison;
+use crate::store::{Kind, Pin, PinError, Store};
+
+/// Who has the turn to send a content: one at a time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns(Arc<Mutex<HashMap<ContentHash, Weak<Turn>>>>);
+
+type Turn = tokio::sync::Mutex<()>;
+
+impl Turns {
+    fn of(&self, hash: ContentHash) -> Arc<Turn> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = turns.get(&hash).and_then(Weak::upgrade);
+        turn.unwrap_or_else(|| {
+            let turn = Arc::new(Turn::default());
+            turns.insert(hash, Arc::downgrade(&turn));
+            turn
+        })
+    }
+}
+
+/// A program that is wanted.
+pub(super) struct Fetching {
+    pub(super) store: Store,
+    pub(super) turns: Turns,
+    pub(super) program: Program,
+}
+
+impl Fetching {
+    /// Starts; `desk` is told of the outcome once. The first value is for whoever knows that the client
+    /// has sent it, the second ends all this when dropped.
+    pub(super) fn start(
+        self,
+        client: Address<ToLiaison>,
+        desk: Address<ToDesk>,
+    ) -> (Arc<Notify>, AbortOnDropHandle<()>) {
+        let sent = Arc::new(Notify::new());
+        let told = Arc::clone(&sent);
+        let task = tokio::spawn(async move {
+            let fetched = self.run(&client, &told).await;
+            let _ = desk.send(ToDesk::Own(OwnDesk::Fetched(fetched)));
+        });
+        (sent, AbortOnDropHandle::new(task))
+    }
+
+    async fn run(self, client: &Address<ToLiaison>, sent: &Notify) -> Result<Pin, String> {
+        let Program { hash, length } = self.program;
+        if let Some(pin) = self.pinned().await? {
+            return Ok(pin);
+        }
+        let turn = self.turns.of(hash);
+        let _turn = turn.lock().await;
+        // Somebody else may have sent it meanwhile.
+        if let Some(pin) = self.pinned().await? {
+            return Ok(pin);
+        }
+        let room = self.store.make_room(length).await;
+        let room = room.map_err(|why| why.to_string())?;
+        tell(client, FromDesk::Send).await;
+        sent.notified().await;
+        let name = hash.to_string();
+        let adopted = self.store.adopt(&name, hash, Kind::Program, room).await;
+        adopted.map_err(|why| why.to_string())
+    }
+
+    async fn pinned(&self) -> Result<Option<Pin>, String> {
+        match self.store.pin(self.program.hash, Kind::Program).await {
+            Ok(pin) => Ok(Some(pin)),
+            Err(PinError::Missing(_) | PinError::Damaged(_)) => Ok(None),
+            Err(PinError::Disk(why)) => Err(why.to_string()),
+        }
+    }
+}
+
+/// Says something to a client, and waits while the link has no room for it.
+pub(super) async fn tell(client: &Address<ToLiaison>, message: FromDesk) {
+    // Who cannot be reached is gone, and that is told otherwise.
+    let _ = client.feed(ToLiaison::Desk(message)).await;
+}

@@ -1,0 +1,157 @@
+//! What a node's daemon and its clients say to each other.
+//!
+//! A daemon is a coroutine that is [registered](NAME) on the network of the nodes; a client opens a
+//! *desk* there, a coroutine of its own, which starts and ends the client's workers. The workers
+//! and their client have a network of their own, of which the daemon only passes on what a worker
+//! needs to join it.
+//!
+//! ```text
+//! client                                   daemon
+//!    | ------------- Look -----------------> |
+//!    | ------------- Open -----------------> |   the desk's address comes back
+//!                                          desk
+//!    | <------------ Send ------------------ |   only if the program is not there
+//!    | == the program, as a file ==========> |
+//!    | ------------- Sent -----------------> |
+//!    | <------------ Ready ----------------- |   the program can be started
+//!    | ------------- Want -----------------> |
+//!    | <------------ Grant ----------------- |   slots, of which each is a worker
+//!    | ------------- Launch ---------------> |
+//!    | <------------ Launched, Line, Ended - |
+//!    | <------------ Reclaim --------------- |   when others are to have slots
+//!    | ------------- GiveBack -------------> |
+//! ```
+
+use coros_core::{Address, Exit, Reply};
+use coros_net::Location;
+use serde::{Deserialize, Serialize};
+
+use super::leases::{ClientId, Terms, Wish};
+use crate::blob::Blob;
+use crate::machine::{Load, Machine};
+use crate::process::End;
+use crate::program::Program;
+use crate::scheduler::core::WorkerId;
+use crate::scheduler::liaison::ToLiaison;
+use crate::store::Pin;
+
+/// The name under which daemons are found on their network.
+pub(crate) const NAME: &str = "coros.node";
+
+/// To a daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToDaemon {
+    /// What is there?
+    Look(Reply<View>),
+    /// A client wants to run its program here.
+    Open(Opening, Reply<Result<Address<ToDesk>, Closed>>),
+    /// Something of its own process.
+    #[serde(skip)]
+    Own(Own),
+}
+
+/// What a daemon shows of its node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct View {
+    pub(crate) machine: Machine,
+    pub(crate) load: Load,
+    /// How many slots there are, for all clients together.
+    pub(crate) slots: usize,
+}
+
+/// Who opens a desk, and for what.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Opening {
+    pub(crate) client: Address<ToLiaison>,
+    /// For people.
+    pub(crate) from: Location,
+    pub(crate) terms: Terms,
+    pub(crate) program: Program,
+}
+
+/// Why no desk is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub(crate) enum Closed {
+    /// It ends as soon as its clients are done.
+    #[error("it takes no new clients, because it is about to end")]
+    Draining,
+}
+
+/// To the desk of a client.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToDesk {
+    /// The program has been sent.
+    Sent,
+    /// How many slots the client has use for.
+    Want(Wish),
+    /// So many slots are free again.
+    GiveBack(usize),
+    /// Start a worker: its name, and what it reads from its standard input.
+    Launch {
+        worker: WorkerId,
+        name: String,
+        handover: Blob,
+    },
+    /// Kill a worker and all that it has started.
+    Kill(WorkerId),
+    /// The client is done: all ends.
+    Leave,
+    /// Something of its own process.
+    #[serde(skip)]
+    Own(OwnDesk),
+}
+
+/// From a desk, to its client.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromDesk {
+    /// The program is not there: send it as a file, under the name of its hash.
+    Send,
+    /// The program is there.
+    Ready,
+    /// The program cannot be run here, and why.
+    Unfit(String),
+    /// The client has so many slots more.
+    Grant(usize),
+    /// So many of those that it has are to be given back, in all.
+    Reclaim(usize),
+    /// A worker's process has begun.
+    Launched { worker: WorkerId, pid: u32 },
+    /// A worker wrote a line to standard error.
+    Line { worker: WorkerId, line: String },
+    /// A worker's process has ended, or could not be started.
+    Ended { worker: WorkerId, end: End },
+}
+
+/// What a daemon is told by its own process.
+#[derive(Debug)]
+pub(crate) enum Own {
+    /// How many slots a client has use for.
+    Want(ClientId, Wish),
+    /// A client has given back so many.
+    GiveBack(ClientId, usize),
+    /// A desk has ended, and nothing of its client runs any more.
+    Left(ClientId),
+    /// There are so many slots from now on.
+    Resize(usize),
+    /// Take no new clients, and say when the last one has left.
+    Drain(Reply<()>),
+    /// How it stands.
+    Status(Reply<super::Status>),
+}
+
+/// What a desk is told by its own process.
+#[derive(Debug)]
+pub(crate) enum OwnDesk {
+    Grant(usize),
+    Reclaim(usize),
+    /// The program is there, or cannot be.
+    Fetched(Result<Pin, String>),
+    Ended {
+        worker: WorkerId,
+        end: End,
+    },
+    /// The client is gone.
+    Gone(Exit),
+    /// All ends, because the daemon does.
+    End,
+}

@@ -1,0 +1,115 @@
+//! What speaks with the desk of one node for the scheduler: opens it, sends the program, and carries
+//! messages both ways in order, until the desk or the scheduler is done with it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use coros_core::{Address, Context};
+use coros_net::{Location, Node, SendFile};
+use serde::{Deserialize, Serialize};
+
+use super::{Command, HostId};
+use crate::daemon::leases::Terms;
+use crate::daemon::protocol::{FromDesk, Opening, ToDaemon, ToDesk};
+use crate::program::Program;
+use crate::protocol::ToScheduler;
+
+/// How long a daemon may take to open a desk.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a liaison's mailbox takes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToLiaison {
+    /// The desk says.
+    Desk(FromDesk),
+    /// The scheduler has something to say to it.
+    #[serde(skip)]
+    Order(ToDesk),
+    /// The program has been sent, or why not.
+    #[serde(skip)]
+    Sent(Result<(), String>),
+    /// The desk has ended, or cannot be reached any more.
+    #[serde(skip)]
+    Ended(String),
+}
+
+/// What it needs to know.
+pub(super) struct Liaison {
+    pub(super) host: HostId,
+    /// The client's node on the network of the daemons.
+    pub(super) node: Node,
+    /// The daemon and its node.
+    pub(super) daemon: Address<ToDaemon>,
+    pub(super) at: Location,
+    pub(super) terms: Terms,
+    pub(super) program: Program,
+    pub(super) path: PathBuf,
+    pub(super) scheduler: Address<ToScheduler>,
+}
+
+impl Liaison {
+    /// Runs until all is over, and says so.
+    pub(super) async fn run(self, mut me: Context<ToLiaison>) {
+        let why = self.serve(&mut me).await;
+        self.tell(Command::HostGone(self.host, why));
+    }
+
+    async fn serve(&self, me: &mut Context<ToLiaison>) -> String {
+        let opening = Opening {
+            client: me.address(),
+            from: self.node.location(),
+            terms: self.terms,
+            program: self.program,
+        };
+        let opened = self
+            .daemon
+            .ask_timeout(OPEN_LIMIT, |reply| ToDaemon::Open(opening, reply));
+        let desk = match opened.await {
+            Ok(Ok(desk)) => desk,
+            Ok(Err(closed)) => return closed.to_string(),
+            Err(error) => return error.to_string(),
+        };
+        me.monitor(&desk, |exit| ToLiaison::Ended(exit.to_string()));
+        let mut sending = None;
+        while let Some(message) = me.receive().await {
+            match message {
+                ToLiaison::Desk(FromDesk::Send) => sending = Some(self.send_program(me)),
+                ToLiaison::Desk(message) => self.tell(Command::Desk(self.host, message)),
+                ToLiaison::Order(order) => {
+                    let leaves = matches!(order, ToDesk::Leave);
+                    // The monitor tells when it cannot be reached.
+                    let _ = desk.feed(order).await;
+                    if leaves {
+                        return "the scheduler was closed".into();
+                    }
+                }
+                ToLiaison::Sent(Ok(())) => {
+                    let _ = desk.feed(ToDesk::Sent).await;
+                }
+                ToLiaison::Sent(Err(why)) => {
+                    let _ = desk.feed(ToDesk::Leave).await;
+                    return why;
+                }
+                ToLiaison::Ended(why) => return why,
+            }
+        }
+        drop(sending);
+        "the scheduler has ended".into()
+    }
+
+    /// The transfer ends when this is dropped.
+    fn send_program(&self, me: &Context<ToLiaison>) -> tokio_util::task::AbortOnDropHandle<()> {
+        let (node, to, path) = (self.node.clone(), self.at.clone(), self.path.clone());
+        let (name, me) = (self.program.hash.to_string(), me.address());
+        let sending = async move {
+            let sent = node.send_file(&to, &path, SendFile::new().name(name)).await;
+            let sent = sent.map(|_| ()).map_err(|error| error.to_string());
+            let _ = me.send(ToLiaison::Sent(sent));
+        };
+        tokio_util::task::AbortOnDropHandle::new(tokio::spawn(sending))
+    }
+
+    fn tell(&self, command: Command) {
+        let _ = self.scheduler.send(ToScheduler::Command(command));
+    }
+}

@@ -1,0 +1,513 @@
+//! The shell's hosts: this machine, and the nodes that lend slots.
+//!
+//! A slot is a worker here. As many workers are started on a node as it has granted slots; when
+//! it asks for some back, those that do least are retired, and their slots are given back when their
+//! processes are gone.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use coros_core::Address;
+use coros_net::{Location, Node};
+
+use super::super::core;
+use super::super::finder::{self, Found, ToFinder};
+use super::super::liaison::{Liaison, ToLiaison};
+use super::super::pool::{self, Pool};
+use super::super::{Event, HostId};
+use super::workers::{Running, name_of};
+use super::{Phase, Shell, WorkerId};
+use crate::daemon::leases::{Terms, Wish};
+use crate::daemon::protocol::{FromDesk, ToDesk};
+use crate::machine::Target;
+use crate::placement::{Decision, NodeView, Placement};
+use crate::process::End;
+use crate::program::Program;
+
+/// For how long fewer calls than before must wait or run until nodes are told so.
+const CALM: Duration = Duration::from_millis(100);
+/// The longest name that a node may have.
+const LONGEST_NAME: usize = 64;
+
+/// The network whose nodes are used, and how.
+pub(in super::super) struct Cluster {
+    pub(in super::super) node: Node,
+    pub(in super::super) placement: Placement,
+    pub(in super::super) terms: Terms,
+    /// How long calls wait when there is no node.
+    pub(in super::super) patience: Duration,
+    pub(in super::super) program: Program,
+    pub(in super::super) target: Target,
+    /// How many workers there may be in all.
+    pub(in super::super) limit: usize,
+}
+
+/// A machine on which workers run.
+pub(super) struct Host {
+    pub(super) pool: Pool,
+    /// All its workers have ended, for good.
+    closed: bool,
+    remote: Option<Remote>,
+}
+
+/// A node that lends slots.
+struct Remote {
+    at: Location,
+    liaison: Address<ToLiaison>,
+    /// How many of its slots are of use.
+    share: usize,
+    /// What it has been told of that.
+    wish: Wish,
+    /// How many there are.
+    slots: usize,
+    /// How many of them are asked back.
+    asked: usize,
+    /// The program is there.
+    ready: bool,
+    /// It has lent slots.
+    lent: bool,
+    /// Its desk is no more.
+    gone: bool,
+}
+
+impl Host {
+    pub(super) fn is_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Where a worker there finds the client, and where it listens itself; `None` for where
+    /// nodes do by themselves, which is for this machine alone.
+    pub(super) fn ways(&self, client: Location) -> (Location, Option<SocketAddr>) {
+        let there = self.remote.as_ref().and_then(|remote| remote.at.endpoint);
+        let Some(there) = there else {
+            return (client, None);
+        };
+        let endpoint = client.endpoint.map(|endpoint| match facing(there) {
+            Some(ip) => SocketAddr::new(ip, endpoint.port()),
+            None => endpoint,
+        });
+        let client = Location { endpoint, ..client };
+        (client, Some(SocketAddr::new(there.ip(), 0)))
+    }
+}
+
+/// The address of this machine that a route to there begins with: nothing is sent.
+fn facing(there: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match there {
+        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(there).ok()?;
+    socket.local_addr().ok().map(|local| local.ip())
+}
+
+impl Shell {
+    pub(super) fn start_hosts(&mut self) {
+        if let Some(cluster) = &self.cluster {
+            self.patience = Some(Instant::now() + cluster.patience);
+            let (node, scheduler) = (cluster.node.clone(), self.address.clone());
+            let finder = coros_core::build()
+                .name("finder")
+                .daemon()
+                .spawn(move |me| finder::run(me, node, scheduler));
+            self.finder = Some(finder.address());
+        } else {
+            let local = self.add_host(None);
+            let workers = self.local;
+            self.tell_pool(local, pool::Input::Want { workers });
+            self.tell_pool(local, pool::Input::Tick);
+        }
+    }
+
+    fn add_host(&mut self, remote: Option<Remote>) -> HostId {
+        let id = HostId(self.next_host);
+        self.next_host += 1;
+        let host = Host {
+            pool: Pool::new(self.pool, self.ids.clone()),
+            closed: false,
+            remote,
+        };
+        self.hosts.insert(id, host);
+        id
+    }
+
+    pub(super) fn tick(&mut self) {
+        let now = Instant::now();
+        let due = |host: &Host| host.pool.deadline().is_some_and(|deadline| deadline <= now);
+        let due = self.hosts.iter().filter(|(_, host)| due(host));
+        let due: Vec<_> = due.map(|(id, _)| *id).collect();
+        for host in due {
+            self.tell_pool(host, pool::Input::Tick);
+        }
+        if self.patience.is_some_and(|deadline| deadline <= now) {
+            self.waited_in_vain();
+        }
+    }
+
+    /// The name of a worker, as `w3@farm-1`.
+    pub(super) fn name_at(&self, host: HostId, worker: WorkerId) -> Arc<str> {
+        let name = name_of(worker);
+        let host = self.hosts.get(&host).and_then(|host| host.remote.as_ref());
+        let full = host.map(|remote| format!("{name}@{}", remote.at.name));
+        match full {
+            Some(full) if full.len() <= LONGEST_NAME => full.into(),
+            _ => name,
+        }
+    }
+
+    /// Says something to the desk at a node.
+    pub(super) fn order(&self, host: HostId, order: ToDesk) {
+        let remote = self.hosts.get(&host).and_then(|host| host.remote.as_ref());
+        if let Some(remote) = remote {
+            // When it has ended, that is on its way as a command.
+            let _ = remote.liaison.send(ToLiaison::Order(order));
+        }
+    }
+
+    pub(super) fn found(&mut self, found: Found) {
+        let Some(cluster) = &self.cluster else {
+            return;
+        };
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        let Found { at, daemon, view } = found;
+        if let Err(mismatch) = cluster.target.fits(&view.machine) {
+            return self.not_used(&at, mismatch.to_string());
+        }
+        let node = NodeView {
+            addresses: at.endpoint.map(|it| it.ip()).into_iter().collect(),
+            load: view.load,
+            ..NodeView::new(&*at.name, view.machine)
+        };
+        let share = match cluster.placement.decide(&node) {
+            Decision::Use(share) => share,
+            Decision::Excluded(why) => return self.not_used(&at, why.to_string()),
+        };
+        let host = HostId(self.next_host);
+        let liaison = Liaison {
+            host,
+            node: cluster.node.clone(),
+            daemon,
+            at: at.clone(),
+            terms: cluster.terms,
+            program: cluster.program,
+            path: self.path.clone(),
+            scheduler: self.address.clone(),
+        };
+        let liaison = coros_core::build()
+            .name(format!("liaison with {}", at.name))
+            .daemon()
+            .spawn(move |me| liaison.run(me));
+        self.unused.remove(&at.to_string());
+        self.emit(&Event::NodeFound {
+            name: Arc::clone(&at.name),
+            endpoint: at.endpoint,
+            cores: node.machine.cores.get(),
+            memory: node.machine.memory,
+        });
+        self.add_host(Some(Remote {
+            at,
+            liaison: liaison.address(),
+            share: share.workers.get() as usize,
+            wish: Wish::default(),
+            slots: 0,
+            asked: 0,
+            ready: false,
+            lent: false,
+            gone: false,
+        }));
+    }
+
+    pub(super) fn not_used(&mut self, at: &Location, why: String) {
+        self.emit(&Event::NodeNotUsed {
+            name: Arc::clone(&at.name),
+            endpoint: at.endpoint,
+            reason: why.clone(),
+        });
+        self.unused.insert(at.to_string(), why);
+    }
+
+    pub(super) fn desk_says(&mut self, id: HostId, message: FromDesk) {
+        let Some(remote) = self.hosts.get_mut(&id).and_then(|it| it.remote.as_mut()) else {
+            return;
+        };
+        match message {
+            // The liaison's.
+            FromDesk::Send => {}
+            FromDesk::Ready => {
+                remote.ready = true;
+                let name = Arc::clone(&remote.at.name);
+                self.emit(&Event::NodeReady { name });
+                if let Some(started) = self.started.take() {
+                    let _ = started.send(Ok(()));
+                }
+            }
+            FromDesk::Unfit(why) => {
+                self.order(id, ToDesk::Leave);
+                self.host_gone(id, &format!("it cannot take the program: {why}"));
+            }
+            FromDesk::Grant(slots) => {
+                remote.slots += slots;
+                remote.lent = true;
+                self.fit(id);
+            }
+            FromDesk::Reclaim(slots) => {
+                remote.asked = slots;
+                self.fit(id);
+            }
+            FromDesk::Launched { worker, pid } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.process = Some(Running::There { pid });
+                }
+            }
+            FromDesk::Line { worker, line } => {
+                let name = self.name(worker);
+                (self.stderr)(&name, &line);
+            }
+            FromDesk::Ended { worker, end } => self.ended(worker, end),
+        }
+    }
+
+    /// Tells each node of how many slots there is use, if that has changed. That there is less is told
+    /// only after a while, because the next call often comes at once.
+    pub(super) fn want(&mut self) {
+        let Some(cluster) = &self.cluster else {
+            return;
+        };
+        let now = Instant::now();
+        let (mut calls, mut left) = (self.core.open(), cluster.limit);
+        if calls < self.wanted {
+            let until = *self.calm.get_or_insert(now + CALM);
+            match until <= now {
+                true => self.calm = None,
+                false => calls = self.wanted,
+            }
+        } else {
+            self.calm = None;
+        }
+        self.wanted = calls;
+        let mut orders = Vec::new();
+        for (id, host) in &mut self.hosts {
+            let Some(remote) = host.remote.as_mut().filter(|it| it.ready && !it.gone) else {
+                continue;
+            };
+            let likes = remote.share.min(left);
+            let needs = match cluster.terms.exclusive {
+                true => likes,
+                false => likes.min(calls),
+            };
+            left -= likes;
+            calls -= needs.min(calls);
+            let wish = Wish { needs, likes };
+            if wish != remote.wish {
+                remote.wish = wish;
+                orders.push((*id, ToDesk::Want(wish)));
+            }
+        }
+        for (id, order) in orders {
+            self.order(id, order);
+        }
+    }
+
+    /// Has the pool of a node start or end as many workers as its slots have changed.
+    fn fit(&mut self, id: HostId) {
+        let remote = self.hosts.get(&id).and_then(|it| it.remote.as_ref());
+        if let Some(remote) = remote {
+            let workers = remote.slots.saturating_sub(remote.asked);
+            self.tell_pool(id, pool::Input::Want { workers });
+            self.tell_pool(id, pool::Input::Tick);
+        }
+    }
+
+    /// After anything has happened to the workers of a host: retires those that are too many, and gives
+    /// back slots that nobody uses.
+    pub(super) fn settle(&mut self, id: HostId) {
+        let Some(host) = self.hosts.get_mut(&id) else {
+            return;
+        };
+        let gone = host.remote.as_ref().is_some_and(|it| it.gone);
+        let surplus = if gone { 0 } else { host.pool.surplus() };
+        let back = host.remote.as_mut().map_or(0, |remote| {
+            let unused = remote.slots.saturating_sub(host.pool.len());
+            let back = unused.min(remote.asked);
+            remote.slots -= back;
+            remote.asked -= back;
+            back
+        });
+        if back > 0 {
+            self.order(id, ToDesk::GiveBack(back));
+        }
+        let retiring = self.workers.values();
+        let retiring = retiring.filter(|it| it.host == id && it.retiring).count();
+        for _ in retiring..surplus {
+            let here = self.workers.iter();
+            let here = here.filter(|(_, it)| it.host == id && !it.retiring);
+            let Some(worker) = self.core.least_busy(here.map(|(id, _)| *id)) else {
+                break;
+            };
+            if let Some(worker) = self.workers.get_mut(&worker) {
+                worker.retiring = true;
+            }
+            self.tell_core(core::Input::Retire { worker });
+        }
+        self.forget(id);
+    }
+
+    /// The desk at a node is no more, and with it go its workers.
+    pub(super) fn host_gone(&mut self, id: HostId, why: &str) {
+        let Some(remote) = self.hosts.get_mut(&id).and_then(|it| it.remote.as_mut()) else {
+            return;
+        };
+        if std::mem::replace(&mut remote.gone, true) {
+            return;
+        }
+        (remote.slots, remote.asked, remote.ready) = (0, 0, false);
+        let at = remote.at.clone();
+        if matches!(self.phase, Phase::Open) {
+            self.emit(&Event::NodeLost {
+                name: Arc::clone(&at.name),
+                reason: why.to_owned(),
+            });
+        }
+        self.unused.insert(at.to_string(), why.to_owned());
+        self.tell_pool(id, pool::Input::Want { workers: 0 });
+        let workers = self.workers.iter().filter(|(_, it)| it.host == id);
+        let workers: Vec<_> = workers.map(|(worker, _)| *worker).collect();
+        for worker in workers {
+            let end = End::never_began(format!("its node was lost: {why}"));
+            self.ended(worker, end);
+        }
+        self.forget(id);
+    }
+
+    /// Forgets a node that is gone, once its workers are.
+    fn forget(&mut self, id: HostId) {
+        let Some(host) = self.hosts.get(&id) else {
+            return;
+        };
+        let Some(remote) = host.remote.as_ref().filter(|it| it.gone) else {
+            return;
+        };
+        if host.pool.len() > 0 {
+            return;
+        }
+        if let Some(finder) = &self.finder {
+            let _ = finder.send(ToFinder::Lost(remote.at.node, remote.lent));
+        }
+        self.hosts.remove(&id);
+        self.all_closed();
+    }
+
+    pub(super) fn close_hosts(&mut self) {
+        self.finder = None;
+        let hosts: Vec<_> = self.hosts.keys().copied().collect();
+        for host in hosts {
+            self.tell_pool(host, pool::Input::Close);
+        }
+        self.all_closed();
+    }
+
+    pub(super) fn pool_closed(&mut self, id: HostId, killed: Vec<WorkerId>) {
+        self.killed.extend(killed);
+        self.order(id, ToDesk::Leave);
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.closed = true;
+        }
+        self.all_closed();
+    }
+
+    /// When all pools are closed, so is the scheduler, if it is to be.
+    fn all_closed(&mut self) {
+        let all = self.hosts.values().all(|host| host.closed);
+        let wanted = matches!(self.phase, Phase::Closing)
+            || (matches!(self.phase, Phase::Failed(_)) && !self.closing.is_empty());
+        if all && wanted {
+            let killed = std::mem::take(&mut self.killed);
+            let killed: Vec<_> = killed.into_iter().map(name_of).collect();
+            self.closed(&killed);
+        }
+    }
+
+    /// The pool of a host has given up.
+    pub(super) fn give_up(&mut self, id: HostId) {
+        let why = self.last_failure.clone();
+        if self.hosts.get(&id).is_some_and(Host::is_remote) {
+            self.order(id, ToDesk::Leave);
+            self.host_gone(id, &format!("workers do not start there: {why}"));
+            return;
+        }
+        self.fail(why);
+    }
+
+    fn fail(&mut self, why: String) {
+        self.phase = Phase::Failed(why.clone());
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Err(why));
+        }
+        self.tell_core(core::Input::Close);
+    }
+
+    /// Keeps an eye on whether a node is there, for those who wait for one: one whose slots are
+    /// lent to others at present will do.
+    pub(super) fn watch_patience(&mut self) {
+        let Some(cluster) = &self.cluster else {
+            return;
+        };
+        let mut remotes = self.hosts.values().filter_map(|host| host.remote.as_ref());
+        let any = remotes.any(|it| it.ready && !it.gone);
+        self.patience = match (any, self.patience) {
+            (true, _) => None,
+            (false, None) if matches!(self.phase, Phase::Open) => {
+                Some(Instant::now() + cluster.patience)
+            }
+            (false, waiting) => waiting,
+        };
+    }
+
+    /// There has been no node for too long: nobody shall wait any longer.
+    fn waited_in_vain(&mut self) {
+        self.patience = None;
+        let why = self.why_no_node();
+        self.emit(&Event::NoNodes {
+            reason: why.clone(),
+        });
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Err(why));
+        }
+        self.tell_core(core::Input::Close);
+    }
+
+    /// What there is instead of a worker.
+    pub(super) fn why_no_node(&self) -> String {
+        let limit = self
+            .cluster
+            .as_ref()
+            .map_or(Duration::ZERO, |it| it.patience);
+        let mut why = format!("no node was there for {limit:?}");
+        let coming = self.hosts.values().filter_map(|host| host.remote.as_ref());
+        let coming = coming.filter(|it| !it.gone).map(|remote| {
+            let state = "it is still receiving the program";
+            (remote.at.to_string(), state.to_owned())
+        });
+        let unused = self
+            .unused
+            .iter()
+            .map(|(at, why)| (at.clone(), why.clone()));
+        let all: BTreeMap<_, _> = unused.chain(coming).collect();
+        if all.is_empty() {
+            why.push_str(
+                "; none was found: does `coros node` run there, with the same secret, and does this \
+                 program know where (by a peer, or by discovery)?",
+            );
+        }
+        for (at, reason) in all {
+            let _ = write!(why, "\n    {at}: {reason}");
+        }
+        why
+    }
+}

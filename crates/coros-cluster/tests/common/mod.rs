@@ -1,0 +1,73 @@
+//! What tests with real processes share.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::future::Future;
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+#[cfg(target_os = "linux")]
+use nix::sys::signal::Signal;
+
+/// Nothing takes so long unless it hangs.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+#[cfg(target_os = "linux")]
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, signal).unwrap();
+}
+
+/// Waits for the end of a process that somebody else has started.
+#[cfg(target_os = "linux")]
+pub(crate) async fn ended(pid: u32) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::io::Errno;
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return,
+        opened => opened.unwrap(),
+    };
+    let limit = Duration::from_secs(30).try_into().unwrap();
+    let ended = move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit));
+    let ended = tokio::task::spawn_blocking(ended).await.unwrap();
+    assert_eq!(ended, Ok(1), "it runs on");
+}
+
+/// Whether a process runs. One that has ended and that nobody has waited for does not.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
+/// A test in a runtime of its own, with an end.
+pub(crate) fn trial<Fut: Future<Output = ()> + Send + 'static>(
+    name: &str,
+    test: fn() -> Fut,
+) -> Trial {
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Runtime::new()?;
+        // In a task, so that a panic is this test's failure.
+        let done =
+            runtime.block_on(async { tokio::time::timeout(LIMIT, tokio::spawn(test())).await });
+        match done {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(panic)) => Err(Failed::from(panic.to_string())),
+            Err(_) => Err(Failed::from("it hangs")),
+        }
+    })
+}
+
+macro_rules! trials {
+    ($($(#[$cfg:meta])? $name:ident),* $(,)?) => {
+        vec![$($(#[$cfg])? $crate::common::trial(stringify!($name), $name)),*]
+    };
+}
+
+pub(crate) use trials;

@@ -1,0 +1,723 @@
+//! Schedulers whose workers run on the nodes of a network: with real daemons, to which this very test
+//! program travels.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::*;
+use coros::cluster::daemon::Daemon;
+use coros::cluster::placement::{Placement, Rule};
+use coros::cluster::{Event, Events, SchedulerBuilder, worker};
+use coros::net::{Builder, Node, Secret};
+use coros::{Address, Context, JobError, Scheduler};
+use libtest_mimic::Arguments;
+#[cfg(target_os = "linux")]
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+#[coros::remote]
+fn square(n: u64) -> u64 {
+    n * n
+}
+
+#[coros::remote]
+fn nothing() {}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    pid: u32,
+    worker: String,
+    program: PathBuf,
+    folder: PathBuf,
+    environment: BTreeMap<String, String>,
+}
+
+#[coros::remote]
+fn where_am_i() -> Place {
+    Place {
+        pid: std::process::id(),
+        worker: worker::name().unwrap_or_default().to_owned(),
+        program: std::fs::read_link("/proc/self/exe").unwrap_or_default(),
+        folder: std::env::current_dir().unwrap(),
+        environment: std::env::vars().collect(),
+    }
+}
+
+#[coros::remote]
+fn says(line: String) {
+    eprintln!("{line}");
+}
+
+#[coros::remote]
+fn exits(code: i32) {
+    std::process::exit(code)
+}
+
+#[coros::remote]
+fn leaves_a_file() -> PathBuf {
+    std::fs::write("left", "something").unwrap();
+    std::path::absolute("left").unwrap()
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Work {
+    Begun(Place, Address<()>),
+    Ended(String),
+}
+
+/// Tells that it has begun, and computes until it is told to end.
+#[coros::remote]
+async fn until_told(mut me: Context<()>, to: Address<Work>) -> String {
+    let place = where_am_i().here().await.unwrap();
+    to.send(Work::Begun(place, me.address())).unwrap();
+    me.receive().await;
+    let name = worker::name().unwrap_or_default().to_owned();
+    to.send(Work::Ended(name.clone())).unwrap();
+    name
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Hello {
+    From(Address<Greeting>, String),
+    Heard(String, String),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Greeting {
+    Greet(Address<Greeting>),
+    Hello(String),
+}
+
+/// Tells its address, greets whom it is told to, and tells who greets it.
+#[coros::remote]
+async fn sociable(mut me: Context<Greeting>, to: Address<Hello>) -> Result<(), String> {
+    let name = worker::name().unwrap_or_default().to_owned();
+    to.send(Hello::From(me.address(), name.clone()))
+        .map_err(|error| error.to_string())?;
+    loop {
+        match me.receive().await {
+            Some(Greeting::Greet(other)) => other
+                .deliver(Greeting::Hello(name.clone()))
+                .await
+                .map_err(|error| error.to_string())?,
+            Some(Greeting::Hello(from)) => {
+                let heard = Hello::Heard(name.clone(), from);
+                return to.send(heard).map_err(|error| error.to_string());
+            }
+            None => return Err("nobody is left".into()),
+        }
+    }
+}
+
+/// A network with daemons, each in a folder of its own.
+struct Farm {
+    secret: Secret,
+    folders: tempfile::TempDir,
+    daemons: Vec<Daemon>,
+}
+
+impl Farm {
+    fn new() -> Self {
+        Farm {
+            secret: Secret::random(),
+            folders: tempfile::tempdir().unwrap(),
+            daemons: Vec::new(),
+        }
+    }
+
+    /// A farm with so many slots on each of its nodes, `farm-1`, `farm-2`, …
+    async fn of<const N: usize>(slots: [usize; N]) -> Self {
+        let mut farm = Farm::new();
+        for slots in slots {
+            farm.add(slots).await;
+        }
+        farm
+    }
+
+    fn builder(&self, name: &str) -> Builder {
+        Node::builder().name(name).secret(self.secret.clone())
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.folders.path().join(name)
+    }
+
+    async fn add(&mut self, slots: usize) {
+        let name = format!("farm-{}", self.daemons.len() + 1);
+        let daemon = Daemon::builder(self.builder(&name), self.folder(&name)).slots(slots);
+        self.daemons.push(daemon.start().await.unwrap());
+    }
+
+    /// Somebody who knows where they are.
+    async fn client(&self) -> Node {
+        let mut builder = self.builder("desk");
+        for daemon in &self.daemons {
+            builder = builder.peer(endpoint(daemon.node()));
+        }
+        builder.build().await.unwrap()
+    }
+
+    async fn scheduler(&self) -> Scheduler {
+        let scheduler = Scheduler::cluster(&self.client().await);
+        quiet(scheduler).start().await.unwrap()
+    }
+
+    async fn close(self) {
+        for daemon in &self.daemons {
+            daemon.close().await;
+        }
+    }
+}
+
+fn endpoint(node: &Node) -> SocketAddr {
+    node.location().endpoint.unwrap()
+}
+
+fn quiet(scheduler: SchedulerBuilder) -> SchedulerBuilder {
+    scheduler.stderr(|_, _| {})
+}
+
+/// The node in the name of a worker.
+fn node_of(worker: &str) -> String {
+    let (_, node) = worker.split_once('@').unwrap();
+    node.to_owned()
+}
+
+/// Waits until so many workers are ready; their names.
+async fn workers(events: &mut Events, n: usize) -> BTreeSet<Arc<str>> {
+    let mut names = BTreeSet::new();
+    while names.len() < n {
+        match events.next().await.unwrap() {
+            Event::WorkerReady { name, .. } => drop(names.insert(name)),
+            Event::WorkerLost { name, .. } | Event::WorkerClosed { name, .. } => {
+                names.remove(&name);
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+/// Where [`Work`] is told.
+fn told<M: Send + 'static>() -> (Address<M>, mpsc::UnboundedReceiver<M>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let coro = coros::spawn(async move |mut me: Context<M>| {
+        while let Some(message) = me.receive().await {
+            if sender.send(message).is_err() {
+                return;
+            }
+        }
+    });
+    (coro.address(), receiver)
+}
+
+async fn a_program_runs_where_it_has_never_been() {
+    let farm = Farm::of([1, 2]).await;
+    let scheduler = farm.scheduler().await;
+    let mut events = scheduler.events();
+    let names = workers(&mut events, 3).await;
+    let nodes = names.iter().map(|name| node_of(name));
+    let mut nodes: Vec<_> = nodes.collect();
+    nodes.sort();
+    assert_eq!(nodes, ["farm-1", "farm-2", "farm-2"]);
+
+    let mut squares = scheduler.map((0..1000).map(square));
+    let mut n = 0;
+    while let Some(value) = squares.next().await {
+        assert_eq!(value, Ok(n * n));
+        n += 1;
+    }
+    assert_eq!(n, 1000);
+
+    let place = scheduler.run(where_am_i()).await.unwrap();
+    let node = farm.folder(&node_of(&place.worker));
+    assert!(place.program.starts_with(node.join("store")), "{place:?}");
+    assert!(place.folder.starts_with(node.join("work")), "{place:?}");
+    let sent = std::fs::read(&place.program).unwrap();
+    assert!(sent == std::fs::read(std::env::current_exe().unwrap()).unwrap());
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+/// What is in a folder, with the number of the file.
+fn entries(folder: &Path) -> BTreeMap<String, u64> {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, entry.metadata().unwrap().ino())
+        })
+        .collect()
+}
+
+async fn a_program_is_sent_once() {
+    let farm = Farm::of([1]).await;
+    let store = farm.folder("farm-1").join("store");
+    let mut before = None;
+    for _ in 0..2 {
+        // Both at once, and again later.
+        let (a, b) = tokio::join!(farm.scheduler(), farm.scheduler());
+        for scheduler in [&a, &b] {
+            scheduler.run(nothing()).await.unwrap();
+            scheduler.close().await.unwrap();
+        }
+        let now = entries(&store);
+        assert_eq!(now.keys().filter(|name| name.len() == 64).count(), 1);
+        assert_eq!(&now, before.get_or_insert_with(|| now.clone()));
+    }
+    farm.close().await;
+}
+
+async fn everyone_can_message_everyone() {
+    let farm = Farm::of([1, 1]).await;
+    let scheduler = farm.scheduler().await;
+    let (to, mut heard) = told::<Hello>();
+    let jobs = [(); 2].map(|()| scheduler.submit(sociable(to.clone())));
+    let mut met = Vec::new();
+    while met.len() < 2 {
+        match heard.recv().await.unwrap() {
+            Hello::From(address, name) => met.push((address, name)),
+            Hello::Heard(..) => panic!("nobody has greeted"),
+        }
+    }
+    let [(a, first), (b, second)] = met.try_into().unwrap();
+    assert_ne!(node_of(&first), node_of(&second));
+    a.send(Greeting::Greet(b.clone())).unwrap();
+    b.send(Greeting::Greet(a.clone())).unwrap();
+    let mut greeted = BTreeSet::new();
+    for _ in 0..2 {
+        let Some(Hello::Heard(by, from)) = heard.recv().await else {
+            panic!("somebody comes late")
+        };
+        greeted.insert((by, from));
+    }
+    let both = [(first.clone(), second.clone()), (second, first)];
+    assert_eq!(greeted, BTreeSet::from(both));
+    for job in jobs {
+        job.await.unwrap();
+    }
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn nothing_of_a_computation_stays() {
+    let farm = Farm::of([1]).await;
+    let work = farm.folder("farm-1").join("work");
+    let scheduler = farm.scheduler().await;
+    let left = scheduler.run(leaves_a_file()).await.unwrap();
+    assert!(left.exists() && left.starts_with(&work));
+    scheduler.close().await.unwrap();
+    idle(&farm.daemons[0]).await;
+    assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0);
+    farm.close().await;
+}
+
+/// Waits until a daemon has no client.
+async fn idle(daemon: &Daemon) {
+    while daemon.status().await.unwrap().clients > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn a_worker_knows_nothing_of_its_daemon() {
+    let farm = Farm::of([1]).await;
+    let scheduler = farm.scheduler().await;
+    let place = scheduler.run(where_am_i()).await.unwrap();
+    let names: BTreeSet<_> = place.environment.keys().map(String::as_str).collect();
+    let may = [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "RUST_BACKTRACE",
+    ];
+    assert!(names.is_subset(&may.into()), "{names:?}");
+    assert_eq!(Path::new(&place.environment["HOME"]), place.folder);
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn what_workers_write_comes_in_order() {
+    let farm = Farm::of([1]).await;
+    let (to, mut lines) = mpsc::unbounded_channel();
+    let scheduler = Scheduler::cluster(&farm.client().await)
+        .log("off")
+        .stderr(move |worker, line| drop(to.send((worker.to_owned(), line.to_owned()))));
+    let scheduler = scheduler.start().await.unwrap();
+    for n in 0..100 {
+        scheduler.run(says(format!("line {n}"))).await.unwrap();
+    }
+    scheduler.close().await.unwrap();
+    for n in 0..100 {
+        let (worker, line) = lines.recv().await.unwrap();
+        assert_eq!(line, format!("line {n}"));
+        assert_eq!(node_of(&worker), "farm-1");
+    }
+    farm.close().await;
+}
+
+async fn no_more_calls_run_than_there_are_slots() {
+    let farm = Farm::of([2]).await;
+    let [a, b] = [farm.scheduler().await, farm.scheduler().await];
+    let (to, mut work) = told::<Work>();
+    let jobs = (0..10).map(|n| [&a, &b][n % 2].submit(until_told(to.clone())));
+    let jobs: Vec<_> = jobs.collect();
+    let (mut running, mut ended, mut most) = (Vec::new(), 0, 0);
+    let mut of = BTreeSet::new();
+    while ended < 10 {
+        match work.recv().await.unwrap() {
+            Work::Begun(place, address) => {
+                of.insert(place.folder.parent().unwrap().to_owned());
+                running.push(address);
+                most = running.len().max(most);
+                assert!(running.len() <= 2, "more than there are slots");
+            }
+            Work::Ended(_) => ended += 1,
+        }
+        // As soon as both slots are taken one ends, and whoever waits begins.
+        if running.len() == 2 || ended >= 8 {
+            for address in running.drain(..1.min(running.len())) {
+                address.send(()).unwrap();
+            }
+        }
+    }
+    assert_eq!((most, of.len()), (2, 2), "both run, one slot each");
+    for job in jobs {
+        job.await.unwrap();
+    }
+    for scheduler in [a, b] {
+        scheduler.close().await.unwrap();
+    }
+    farm.close().await;
+}
+
+async fn exclusive_clients_run_in_turn() {
+    let farm = Farm::of([2]).await;
+    let alone = async || {
+        let scheduler = Scheduler::cluster(&farm.client().await).exclusive();
+        quiet(scheduler).start().await.unwrap()
+    };
+    let first = alone().await;
+    let (to, mut work) = told::<Work>();
+    let one = first.submit(until_told(to.clone()));
+    let Some(Work::Begun(_, address)) = work.recv().await else {
+        panic!("it has not begun")
+    };
+    let second = alone().await;
+    let other = second.submit(square(3));
+    assert_eq!(farm.daemons[0].status().await.unwrap().clients, 2);
+    address.send(()).unwrap();
+    one.await.unwrap();
+    // It still has the node, though it has nothing to do.
+    assert_eq!(first.run(square(2)).await, Ok(4));
+    first.close().await.unwrap();
+    assert_eq!(other.await, Ok(9));
+    second.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn a_call_that_kills_its_worker_is_given_up() {
+    let farm = Farm::of([1]).await;
+    let scheduler = quiet(Scheduler::cluster(&farm.client().await).retries(1));
+    let scheduler = scheduler.start().await.unwrap();
+    let error = scheduler.run(exits(3)).await.unwrap_err();
+    let JobError::Abandoned { losses: 2, reason } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(reason.contains("ended with exit status 3"), "{reason}");
+    assert_eq!(scheduler.run(square(4)).await, Ok(16));
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn nodes_are_used_as_the_client_wants() {
+    let farm = Farm::of([2, 2]).await;
+    let placement = Placement::builder()
+        .rule(Rule::new().name("farm-2").exclude())
+        .rule(Rule::new().workers(1))
+        .build()
+        .unwrap();
+    let (to, mut events) = mpsc::unbounded_channel();
+    let scheduler = Scheduler::cluster(&farm.client().await)
+        .placement(placement)
+        .on_event(move |event| drop(to.send(event.clone())));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    loop {
+        match events.recv().await.unwrap() {
+            Event::NodeNotUsed { name, reason, .. } => {
+                assert_eq!((&*name, &*reason), ("farm-2", "rule 1 excludes it"));
+                break;
+            }
+            Event::NodeFound { name, .. } => assert_eq!(&*name, "farm-1"),
+            _ => {}
+        }
+    }
+    let mut places = scheduler.map((0..50).map(|_| where_am_i()));
+    let mut pids = BTreeSet::new();
+    while let Some(place) = places.next().await {
+        pids.insert(place.unwrap().pid);
+    }
+    assert_eq!(pids.len(), 1);
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn without_a_node_nothing_hangs() {
+    let farm = Farm::new();
+    let scheduler = Scheduler::cluster(&farm.client().await).patience(Duration::from_millis(300));
+    let error = scheduler.start().await.unwrap_err();
+    assert!(error.to_string().contains("none was found"), "{error}");
+
+    let farm = Farm::of([1]).await;
+    let node = farm.client().await;
+    // The program has to come first.
+    let scheduler = Scheduler::cluster(&node).patience(Duration::from_secs(4));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    assert_eq!(scheduler.run(square(4)).await, Ok(16));
+    farm.daemons[0].close().await;
+    let error = scheduler.run(square(5)).await.unwrap_err();
+    assert!(
+        matches!(&error, JobError::NoWorkers(why) if why.contains("farm-1")),
+        "{error:?}"
+    );
+    scheduler.close().await.unwrap();
+}
+
+async fn a_node_that_is_drained_ends_what_it_runs_and_no_more() {
+    let farm = Farm::of([1, 1]).await;
+    let scheduler = farm.scheduler().await;
+    let mut events = scheduler.events();
+    workers(&mut events, 2).await;
+    let (to, mut work) = told::<Work>();
+    let jobs = [(); 2].map(|()| scheduler.submit(until_told(to.clone())));
+    let mut running = BTreeMap::new();
+    while running.len() < 2 {
+        if let Work::Begun(place, address) = work.recv().await.unwrap() {
+            running.insert(node_of(&place.worker), address);
+        }
+    }
+    let mut draining = Box::pin(farm.daemons[0].drain());
+    // What comes now runs on the other one, as soon as that is free.
+    let more = scheduler.submit(where_am_i());
+    tokio::select! {
+        biased;
+        _ = &mut draining => panic!("something runs there"),
+        () = tokio::time::sleep(Duration::from_millis(200)) => {}
+    }
+    running["farm-2"].send(()).unwrap();
+    assert_eq!(node_of(&more.await.unwrap().worker), "farm-2");
+    running["farm-1"].send(()).unwrap();
+    draining.await.unwrap();
+    for job in jobs {
+        job.await.unwrap();
+    }
+    assert_eq!(
+        node_of(&scheduler.run(where_am_i()).await.unwrap().worker),
+        "farm-2"
+    );
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+#[cfg(target_os = "linux")]
+mod processes {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A daemon in a process of its own, killed when dropped.
+    pub(super) struct Process {
+        child: Child,
+        endpoint: SocketAddr,
+    }
+
+    pub(super) const ARGUMENT: &str = "--daemon";
+
+    impl Process {
+        pub(super) fn start(farm: &Farm, name: &str, slots: usize) -> Self {
+            Self::listening(farm, name, slots, (std::net::Ipv4Addr::LOCALHOST, 0).into())
+        }
+
+        fn listening(farm: &Farm, name: &str, slots: usize, at: SocketAddr) -> Self {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args([ARGUMENT, name, &slots.to_string(), &at.to_string()])
+                .arg(farm.folder(name))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            writeln!(stdin, "{}", farm.secret.reveal()).unwrap();
+            let mut line = String::new();
+            let stdout = child.stdout.take().unwrap();
+            BufReader::new(stdout).read_line(&mut line).unwrap();
+            let endpoint = line.trim().parse().unwrap();
+            Process { child, endpoint }
+        }
+
+        fn signal(&self, which: Signal) {
+            signal(self.child.id(), which);
+        }
+    }
+
+    impl Drop for Process {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// What such a process does: name, slots, where it listens, folder; the secret on its standard
+    /// input.
+    pub(super) fn lend(arguments: &[String]) -> ! {
+        let [name, slots, listen, folder] = arguments else {
+            panic!("{arguments:?}")
+        };
+        let mut secret = String::new();
+        std::io::stdin().read_line(&mut secret).unwrap();
+        let secret = Secret::from_text(secret.trim()).unwrap();
+        let listen = listen.parse().unwrap();
+        let node = Node::builder().name(name).secret(secret).listen(listen);
+        let daemon = Daemon::builder(node, folder).slots(slots.parse().unwrap());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let daemon = daemon.start().await.unwrap();
+            println!("{}", endpoint(daemon.node()));
+            std::future::pending().await
+        })
+    }
+
+    async fn scheduler(farm: &Farm, nodes: &[&Process]) -> Scheduler {
+        let mut builder = farm.builder("desk").grace(Duration::from_secs(1));
+        for node in nodes {
+            builder = builder.peer(node.endpoint);
+        }
+        let node = builder.build().await.unwrap();
+        quiet(Scheduler::cluster(&node)).start().await.unwrap()
+    }
+
+    pub(super) async fn a_killed_daemon_takes_its_workers_along_and_the_work_goes_on() {
+        let farm = Farm::new();
+        let [one, other] = ["farm-1", "farm-2"].map(|name| Process::start(&farm, name, 1));
+        let scheduler = scheduler(&farm, &[&one, &other]).await;
+        let mut events = scheduler.events();
+        workers(&mut events, 2).await;
+        let (to, mut work) = told::<Work>();
+        let jobs = [(); 2].map(|()| scheduler.submit(until_told(to.clone())));
+        let mut running = BTreeMap::new();
+        while running.len() < 2 {
+            if let Work::Begun(place, address) = work.recv().await.unwrap() {
+                running.insert(node_of(&place.worker), (place, address));
+            }
+        }
+        let killed = Instant::now();
+        one.signal(Signal::SIGKILL);
+        let reason = loop {
+            if let Event::WorkerLost { name, reason, .. } = events.next().await.unwrap() {
+                assert_eq!(node_of(&name), "farm-1");
+                break reason;
+            }
+        };
+        let took = killed.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}: {reason}");
+        ended(running["farm-1"].0.pid).await;
+        // It runs again on the other one as soon as that is free.
+        running["farm-2"].1.send(()).unwrap();
+        loop {
+            if let Work::Begun(place, address) = work.recv().await.unwrap() {
+                assert_eq!(node_of(&place.worker), "farm-2");
+                address.send(()).unwrap();
+                break;
+            }
+        }
+        for job in jobs {
+            assert_eq!(node_of(&job.await.unwrap()), "farm-2");
+        }
+        scheduler.close().await.unwrap();
+    }
+
+    pub(super) async fn a_daemon_that_is_back_is_used_again() {
+        let farm = Farm::new();
+        let one = Process::start(&farm, "farm-1", 1);
+        let scheduler = scheduler(&farm, &[&one]).await;
+        let before = scheduler.run(where_am_i()).await.unwrap();
+        one.signal(Signal::SIGKILL);
+        ended(before.pid).await;
+        // It waits meanwhile.
+        let job = scheduler.submit(where_am_i());
+        let endpoint = one.endpoint;
+        drop(one);
+        let _again = Process::listening(&farm, "farm-1", 1, endpoint);
+        let after = job.await.unwrap();
+        assert_eq!(node_of(&after.worker), "farm-1");
+        assert_ne!(after.pid, before.pid);
+        assert_eq!(after.program, before.program, "it has kept it");
+        scheduler.close().await.unwrap();
+    }
+
+    pub(super) async fn a_killed_worker_is_known_at_once() {
+        let farm = Farm::of([1]).await;
+        let scheduler = farm.scheduler().await;
+        let mut events = scheduler.events();
+        let place = scheduler.run(where_am_i()).await.unwrap();
+        let killed = Instant::now();
+        signal(place.pid, Signal::SIGKILL);
+        let reason = loop {
+            if let Event::WorkerLost { reason, pid, .. } = events.next().await.unwrap() {
+                assert_eq!(pid, place.pid);
+                break reason;
+            }
+        };
+        let took = killed.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert_eq!(reason, "killed by signal 9 (SIGKILL)");
+        let again = scheduler.run(where_am_i()).await.unwrap();
+        assert_ne!(again.pid, place.pid);
+        scheduler.close().await.unwrap();
+        farm.close().await;
+    }
+}
+
+fn main() {
+    worker::enter();
+    let arguments: Vec<_> = std::env::args().collect();
+    #[cfg(target_os = "linux")]
+    use processes::*;
+    #[cfg(target_os = "linux")]
+    if arguments.get(1).map(String::as_str) == Some(ARGUMENT) {
+        lend(&arguments[2..]);
+    }
+    let trials = trials![
+        a_program_runs_where_it_has_never_been,
+        a_program_is_sent_once,
+        everyone_can_message_everyone,
+        nothing_of_a_computation_stays,
+        a_worker_knows_nothing_of_its_daemon,
+        what_workers_write_comes_in_order,
+        no_more_calls_run_than_there_are_slots,
+        exclusive_clients_run_in_turn,
+        a_call_that_kills_its_worker_is_given_up,
+        nodes_are_used_as_the_client_wants,
+        without_a_node_nothing_hangs,
+        a_node_that_is_drained_ends_what_it_runs_and_no_more,
+        #[cfg(target_os = "linux")]
+        a_killed_daemon_takes_its_workers_along_and_the_work_goes_on,
+        #[cfg(target_os = "linux")]
+        a_daemon_that_is_back_is_used_again,
+        #[cfg(target_os = "linux")]
+        a_killed_worker_is_known_at_once,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
