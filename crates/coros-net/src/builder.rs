@@ -139,7 +139,7 @@ impl Builder {
     /// translation or in a container.
     ///
     /// By default the listener's address; for `0.0.0.0` and `::` that of the interface which
-    /// leads outward.
+    /// leads outward. Port 0 stands for the one where it listens.
     pub fn advertise(mut self, endpoint: SocketAddr) -> Self {
         self.advertise = Some(endpoint);
         self
@@ -446,7 +446,12 @@ impl Builder {
             None => None,
         };
         let outward = listener.as_ref().map(|listener| listener.outward());
-        let endpoint = advertise.or(outward);
+        let endpoint = advertise.map_or(outward, |mut endpoint| {
+            if let (0, Some(outward)) = (endpoint.port(), outward) {
+                endpoint.set_port(outward.port());
+            }
+            Some(endpoint)
+        });
         let (events, dispatcher) = Events::new();
         for subscriber in subscribers.0 {
             events.subscribe(subscriber);

@@ -262,3 +262,15 @@ async fn who_listens_nowhere_knows_of_a_death_at_once() {
     assert_eq!(to_farm.exit().await, Exit::Disconnected);
     assert!(began.elapsed() < 4 * LATENCY, "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_advertises_no_port_means_his_own() {
+    let network = SimNetwork::new(8);
+    let advertised = ([192, 0, 2, 7], 0).into();
+    let builder = network.host("desk").builder().advertise(advertised);
+    let desk = builder.build().await.expect("it starts");
+    let port = desk.listening_on().expect("it listens").port();
+    assert_ne!(port, 0);
+    let says = desk.location().endpoint.expect("it listens");
+    assert_eq!(says, (advertised.ip(), port).into());
+}
