@@ -20,13 +20,14 @@
 
 mod blob;
 mod blocking;
+mod computation;
+mod content;
 pub mod daemon;
 pub mod function;
 mod hash;
 pub mod machine;
 pub mod placement;
 mod process;
-mod program;
 mod protocol;
 pub mod scheduler;
 mod store;

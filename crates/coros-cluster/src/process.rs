@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::oneshot;
 
+use crate::computation::Start;
 use crate::worker::WORKER_ARGUMENT;
 
 /// A longer line is passed on in pieces.
@@ -44,10 +45,10 @@ pub(crate) struct Launcher {
 /// Where a worker runs.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// Where this process does, with the same environment.
-    Here,
+    /// Where this process does, with the same environment and more.
+    Here(Start),
     /// In this folder, with nothing in its environment that is this process's own.
-    Folder(PathBuf),
+    Folder { path: PathBuf, start: Start },
 }
 
 /// What a worker has of its daemon's environment.
@@ -116,16 +117,18 @@ impl Launcher {
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        if let Place::Folder(folder) = &self.place {
+        let (Place::Here(start) | Place::Folder { start, .. }) = &self.place;
+        if let Place::Folder { path, .. } = &self.place {
             let kept = ENVIRONMENT.into_iter();
             let kept = kept.filter_map(|name| Some((name, std::env::var_os(name)?)));
             command
                 .env_clear()
                 .envs(kept)
-                .env("HOME", folder)
-                .env("TMPDIR", folder)
-                .current_dir(folder);
+                .env("HOME", path)
+                .env("TMPDIR", path)
+                .current_dir(path);
         }
+        command.envs(&start.environment).args(&start.arguments);
         #[cfg(unix)]
         {
             command.process_group(0);

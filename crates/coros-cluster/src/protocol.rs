@@ -18,6 +18,7 @@
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use coros_core::Address;
@@ -44,6 +45,9 @@ pub(crate) struct Handover {
     /// Where others reach the worker's node, with 0 for whatever port there is; `None` for this
     /// machine alone.
     pub(crate) listen: Option<SocketAddr>,
+    /// What travels with the program, by the name that it has for functions: the path, relative to
+    /// where the worker begins.
+    pub(crate) files: Vec<(String, PathBuf)>,
     /// The address of the scheduler's coroutine, encoded by the client's node.
     pub(crate) scheduler: Blob,
     pub(crate) worker: WorkerId,

@@ -24,6 +24,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -43,6 +44,7 @@ pub(crate) const WORKER_ARGUMENT: &str = "--coros-worker";
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
 static NAME: OnceLock<String> = OnceLock::new();
+static FILES: OnceLock<Vec<(String, PathBuf)>> = OnceLock::new();
 
 /// Becomes a worker if a scheduler started this process as one, and does not return then.
 ///
@@ -75,6 +77,25 @@ pub fn name() -> Option<&'static str> {
     NAME.get().map(String::as_str)
 }
 
+/// Where a worker finds a file that [travels](crate::SchedulerBuilder::depends) with the program, or one in
+/// a folder that does; `None` where there is none of that name, and in a process that is no worker.
+///
+/// ```no_run
+/// use coros_cluster::worker;
+///
+/// // After `.depends("data/words")`, which is a folder.
+/// let path = worker::file("words/en.txt").expect("it travels with the program");
+/// ```
+#[must_use]
+pub fn file(name: &str) -> Option<PathBuf> {
+    let inside = |(top, path): &(String, PathBuf)| match name.strip_prefix(top.as_str())? {
+        "" => Some(path.clone()),
+        rest => Some(path.join(rest.strip_prefix('/')?)),
+    };
+    let path = FILES.get()?.iter().find_map(inside)?;
+    path.exists().then_some(path)
+}
+
 /// Why a worker did not come to work.
 #[derive(Debug)]
 struct WorkerError(String);
@@ -101,12 +122,19 @@ fn run() -> Result<(), WorkerError> {
     }
     let mut lifeline =
         Lifeline::take().map_err(|error| WorkerError::new("cannot use standard input", &error))?;
-    let handover = Handover::read(&mut lifeline)
+    let mut handover = Handover::read(&mut lifeline)
         .map_err(|error| WorkerError::new("no handover on standard input", &error))?;
     lifeline
         .watch()
         .map_err(|error| WorkerError::new("cannot start a thread", &error))?;
     let _ = NAME.set(handover.credentials.name().to_owned());
+    let absolute = |(name, path): (String, PathBuf)| Ok((name, std::path::absolute(path)?));
+    let files: Result<_, std::io::Error> = std::mem::take(&mut handover.files)
+        .into_iter()
+        .map(absolute)
+        .collect();
+    let files = files.map_err(|error| WorkerError::new("cannot tell where it is", &error))?;
+    let _ = FILES.set(files);
     log(&handover.log);
 
     // The main thread is the link's. Functions have their threads elsewhere.

@@ -66,6 +66,40 @@ fn leaves_a_file() -> PathBuf {
     std::path::absolute("left").unwrap()
 }
 
+/// What a worker finds: the text of each file, variables, the last arguments, and whether it can write
+/// into a file.
+#[coros::remote]
+fn finds(
+    files: Vec<String>,
+    variable: String,
+) -> (Vec<Option<String>>, Option<String>, Vec<String>) {
+    let read = |name: &String| std::fs::read_to_string(worker::file(name)?).ok();
+    let files = files.iter().map(read).collect();
+    let arguments = std::env::args().skip_while(|it| !it.starts_with("--coros"));
+    (
+        files,
+        std::env::var(variable).ok(),
+        arguments.skip(2).collect(),
+    )
+}
+
+/// What is in the working directory, and what comes of writing into a file there.
+#[coros::remote]
+fn looks_around(name: String) -> (Vec<String>, String, String) {
+    let there = std::fs::read_dir(".").unwrap().map(Result::unwrap);
+    let mut there: Vec<_> = there
+        .map(|it| it.file_name().into_string().unwrap())
+        .collect();
+    there.sort();
+    let text = std::fs::read_to_string(&name).unwrap();
+    let written = std::fs::write(&name, "another");
+    (
+        there,
+        text,
+        format!("{:?}", written.map_err(|error| error.kind())),
+    )
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 enum Work {
     Begun(Place, Address<()>),
@@ -364,6 +398,99 @@ async fn what_workers_write_comes_in_order() {
         assert_eq!(line, format!("line {n}"));
         assert_eq!(node_of(&worker), "farm-1");
     }
+    farm.close().await;
+}
+
+/// A folder with files, and a scheduler with which they travel.
+fn with_files(scheduler: SchedulerBuilder, folder: &Path) -> SchedulerBuilder {
+    std::fs::create_dir_all(folder.join("words/more")).unwrap();
+    for name in ["single", "words/en", "words/more/de"] {
+        std::fs::write(folder.join(name), name).unwrap();
+    }
+    scheduler
+        .depends(folder.join("words"))
+        .depends_as(folder.join("single"), "in/other")
+        .env("GREETING", "hello")
+        .args(["one", "two"])
+}
+
+async fn files_and_environment_travel() {
+    let farm = Farm::of([1]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let names = [
+        "in/other",
+        "words/en",
+        "words/more/de",
+        "words/none",
+        "single",
+        "in",
+    ];
+    let names = names.map(str::to_owned).to_vec();
+    for scheduler in [
+        Scheduler::cluster(&farm.client().await),
+        Scheduler::local().workers(1),
+    ] {
+        let scheduler = with_files(quiet(scheduler), folder.path());
+        let scheduler = scheduler.start().await.unwrap();
+        let call = finds(names.clone(), "GREETING".into());
+        let (files, variable, arguments) = scheduler.run(call).await.unwrap();
+        let some = |text: &str| Some(text.to_owned());
+        let [other, en, de] = ["single", "words/en", "words/more/de"].map(some);
+        assert_eq!(files, [other, en, de, None, None, None]);
+        assert_eq!(variable, some("hello"));
+        assert_eq!(arguments, ["one", "two"]);
+        scheduler.close().await.unwrap();
+    }
+    // As files of the working directory too, which are there for all workers.
+    let scheduler = quiet(Scheduler::cluster(&farm.client().await));
+    let scheduler = with_files(scheduler, folder.path()).start().await.unwrap();
+    let (there, text, written) = scheduler
+        .run(looks_around("words/en".into()))
+        .await
+        .unwrap();
+    assert_eq!(there, ["in", "words"]);
+    assert_eq!(text, "words/en");
+    // To the superuser all is allowed, but for the copy of this one computation.
+    assert!(
+        written == "Err(PermissionDenied)" || nix::unistd::geteuid().is_root(),
+        "{written}"
+    );
+    scheduler.close().await.unwrap();
+    let scheduler = quiet(Scheduler::cluster(&farm.client().await));
+    let scheduler = with_files(scheduler, folder.path()).start().await.unwrap();
+    let (_, text, _) = scheduler
+        .run(looks_around("words/en".into()))
+        .await
+        .unwrap();
+    assert_eq!(text, "words/en", "it is as it was sent");
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn what_cannot_travel_is_an_error_at_once() {
+    let farm = Farm::of([1]).await;
+    let node = farm.client().await;
+    for (name, says) in [("../up", "\"..\""), ("/etc/x", "absolute")] {
+        let scheduler = Scheduler::cluster(&node).depends_as("Cargo.toml", name);
+        let error = scheduler.start().await.unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let scheduler = Scheduler::cluster(&node).depends("no such file");
+    let error = scheduler.start().await.unwrap_err().to_string();
+    assert!(error.contains("cannot send no such file"), "{error}");
+    farm.close().await;
+}
+
+async fn what_is_too_large_for_a_node_is_told() {
+    let mut farm = Farm::new();
+    let daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1")).cache(1000);
+    farm.daemons.push(daemon.start().await.unwrap());
+    let scheduler = Scheduler::cluster(&farm.client().await).patience(Duration::from_secs(2));
+    let error = quiet(scheduler).start().await.unwrap_err().to_string();
+    assert!(
+        error.contains("farm-1") && error.contains("in a store of at most 1000"),
+        "{error}"
+    );
     farm.close().await;
 }
 
@@ -706,6 +833,9 @@ fn main() {
         nothing_of_a_computation_stays,
         a_worker_knows_nothing_of_its_daemon,
         what_workers_write_comes_in_order,
+        files_and_environment_travel,
+        what_cannot_travel_is_an_error_at_once,
+        what_is_too_large_for_a_node_is_told,
         no_more_calls_run_than_there_are_slots,
         exclusive_clients_run_in_turn,
         a_call_that_kills_its_worker_is_given_up,

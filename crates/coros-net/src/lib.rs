@@ -119,8 +119,8 @@ pub use coros_core::remote::{BoxFuture, Location, NodeId};
 pub use discovery::{HostPort, NotHostPort, PeersFileError, Resolve, SystemResolver};
 pub use events::PeerEvent;
 pub use files::{
-    DeleteFileError, FetchFile, FetchFileError, Folder, NameError, NotReceived, Progress, Received,
-    Refusal, SendFile, SendFileError, Transferred,
+    DeleteFileError, FetchFile, FetchFileError, FileName, Folder, NameError, NotReceived, Progress,
+    Received, Refusal, SendFile, SendFileError, Transferred,
 };
 pub use functions::{
     LimitReached, NotStarted, Offer, OfferError, Rci, RemoteCoro, RemoteJoin, StartError, Types,

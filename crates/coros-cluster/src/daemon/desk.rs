@@ -8,22 +8,23 @@ use std::sync::Arc;
 
 use coros_core::{Address, Context};
 
-use super::fetch::{self, Fetching};
+use super::fetch::{self, Fetched, Fetching};
 use super::folder::{WorkFolder, WorkFolders};
 use super::leases::ClientId;
 use super::protocol::{FromDesk, Opening, Own, OwnDesk, ToDaemon, ToDesk};
+use crate::computation::Start;
 use crate::process::{End, Launcher, LineSink, Place, Process};
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
-use crate::store::Pin;
 
 pub(super) struct Desk {
     id: ClientId,
     daemon: Address<ToDaemon>,
     client: Address<ToLiaison>,
     folders: WorkFolders,
+    start: Start,
     /// Once it is there.
-    program: Option<Pin>,
+    fetched: Option<Fetched>,
     /// As many as it has been granted and not given back.
     slots: usize,
     /// Those whose end has not been told yet.
@@ -49,7 +50,8 @@ impl Desk {
             daemon,
             client: opening.client.clone(),
             folders,
-            program: None,
+            start: opening.computation.start.clone(),
+            fetched: None,
             slots: 0,
             workers: BTreeMap::new(),
         }
@@ -90,11 +92,14 @@ impl Desk {
                     self.tell(FromDesk::Grant(slots)).await;
                 }
                 ToDesk::Own(OwnDesk::Reclaim(slots)) => self.tell(FromDesk::Reclaim(slots)).await,
-                ToDesk::Own(OwnDesk::Fetched(Ok(program))) => {
-                    self.program = Some(program);
-                    self.tell(FromDesk::Ready).await;
+                ToDesk::Own(OwnDesk::Fetched(fetched)) => {
+                    let ready = self.lay_out(fetched).await;
+                    self.tell(match ready {
+                        Ok(()) => FromDesk::Ready,
+                        Err(why) => FromDesk::Unfit(why),
+                    })
+                    .await;
                 }
-                ToDesk::Own(OwnDesk::Fetched(Err(why))) => self.tell(FromDesk::Unfit(why)).await,
                 ToDesk::Own(OwnDesk::Ended { worker, end }) => {
                     if let Some(Worker { folder, .. }) = self.workers.remove(&worker) {
                         folder.remove().await;
@@ -137,6 +142,18 @@ impl Desk {
         self.tell_daemon(Own::GiveBack(self.id, slots));
     }
 
+    /// Puts the files where workers find them.
+    async fn lay_out(&mut self, fetched: Result<Fetched, String>) -> Result<(), String> {
+        let fetched = fetched?;
+        let files = fetched.files.iter();
+        let files = files
+            .map(|(file, pin)| (file.clone(), pin.path()))
+            .collect();
+        self.folders.lay_out(files).await?;
+        self.fetched = Some(fetched);
+        Ok(())
+    }
+
     async fn launch(
         &mut self,
         me: &Context<ToDesk>,
@@ -144,7 +161,7 @@ impl Desk {
         name: &str,
         handover: Vec<u8>,
     ) -> Result<u32, String> {
-        let Some(program) = &self.program else {
+        let Some(fetched) = &self.fetched else {
             return Err("its program is not there yet".into());
         };
         if self.workers.len() >= self.slots {
@@ -156,9 +173,12 @@ impl Desk {
         let folder = self.folders.make(id).await;
         let folder = folder.map_err(|why| format!("it can have no folder: {why}"))?;
         let launcher = Launcher {
-            program: program.path(),
+            program: fetched.program.path(),
             stderr: passed_on(self.client.clone(), id),
-            place: Place::Folder(folder.path().to_owned()),
+            place: Place::Folder {
+                path: folder.path().to_owned(),
+                start: self.start.clone(),
+            },
         };
         let address = me.address();
         let ended = move |end| {

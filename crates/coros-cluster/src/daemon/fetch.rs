@@ -1,6 +1,7 @@
-//! How a client's program comes to be there: it is taken from the store, or the client sends it.
+//! How a client's program and files come to be there: they are taken from the store, or the client sends
+//! them.
 //!
-//! Of several clients with the same program one sends it, and the others find it in the store.
+//! Of several clients with the same content one sends it, and the others find it in the store.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,8 +11,9 @@ use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::protocol::{FromDesk, OwnDesk, ToDesk};
+use crate::computation::{Computation, Dependency};
+use crate::content::Content;
 use crate::hash::ContentHash;
-use crate::program::Program;
 use crate::scheduler::liaison::ToLiaison;
 use crate::store::{Kind, Pin, PinError, Store};
 
@@ -34,16 +36,23 @@ impl Turns {
     }
 }
 
-/// A program that is wanted.
+/// What is wanted.
 pub(super) struct Fetching {
     pub(super) store: Store,
     pub(super) turns: Turns,
-    pub(super) program: Program,
+    pub(super) computation: Computation,
+}
+
+/// What there is; it stays as long as this does.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(super) program: Pin,
+    pub(super) files: Vec<(Dependency, Pin)>,
 }
 
 impl Fetching {
     /// Starts; `desk` is told of the outcome once. The first value is for whoever knows that the client
-    /// has sent it, the second ends all this when dropped.
+    /// has sent something, the second ends all this when dropped.
     pub(super) fn start(
         self,
         client: Address<ToLiaison>,
@@ -58,28 +67,44 @@ impl Fetching {
         (sent, AbortOnDropHandle::new(task))
     }
 
-    async fn run(self, client: &Address<ToLiaison>, sent: &Notify) -> Result<Pin, String> {
-        let Program { hash, length } = self.program;
-        if let Some(pin) = self.pinned().await? {
+    async fn run(self, client: &Address<ToLiaison>, sent: &Notify) -> Result<Fetched, String> {
+        let content = self.computation.program;
+        let program = self.one(content, Kind::Program, client, sent).await?;
+        let mut files = Vec::new();
+        for file in &self.computation.files {
+            let pin = self.one(file.content, Kind::File, client, sent).await?;
+            files.push((file.clone(), pin));
+        }
+        Ok(Fetched { program, files })
+    }
+
+    async fn one(
+        &self,
+        Content { hash, length }: Content,
+        kind: Kind,
+        client: &Address<ToLiaison>,
+        sent: &Notify,
+    ) -> Result<Pin, String> {
+        if let Some(pin) = self.pinned(hash, kind).await? {
             return Ok(pin);
         }
         let turn = self.turns.of(hash);
         let _turn = turn.lock().await;
         // Somebody else may have sent it meanwhile.
-        if let Some(pin) = self.pinned().await? {
+        if let Some(pin) = self.pinned(hash, kind).await? {
             return Ok(pin);
         }
         let room = self.store.make_room(length).await;
         let room = room.map_err(|why| why.to_string())?;
-        tell(client, FromDesk::Send).await;
+        tell(client, FromDesk::Send(hash)).await;
         sent.notified().await;
         let name = hash.to_string();
-        let adopted = self.store.adopt(&name, hash, Kind::Program, room).await;
+        let adopted = self.store.adopt(&name, hash, kind, room).await;
         adopted.map_err(|why| why.to_string())
     }
 
-    async fn pinned(&self) -> Result<Option<Pin>, String> {
-        match self.store.pin(self.program.hash, Kind::Program).await {
+    async fn pinned(&self, hash: ContentHash, kind: Kind) -> Result<Option<Pin>, String> {
+        match self.store.pin(hash, kind).await {
             Ok(pin) => Ok(Some(pin)),
             Err(PinError::Missing(_) | PinError::Damaged(_)) => Ok(None),
             Err(PinError::Disk(why)) => Err(why.to_string()),

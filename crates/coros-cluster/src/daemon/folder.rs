@@ -3,15 +3,22 @@
 //! ```text
 //! work/            all of the daemon's; what an earlier one left there is removed
 //!   3/             those of a client
-//!     7/           that of a worker: its working directory
+//!     files/       what its program needs
+//!     7/           that of a worker: its working directory, with links to the files
 //! ```
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use coros_net::FileName;
+
 use super::leases::ClientId;
 use crate::blocking::blocking;
+use crate::computation::{self, Dependency};
 use crate::scheduler::core::WorkerId;
+
+/// The name of the folder with the files.
+const FILES: &str = "files";
 
 /// The folders of all clients.
 #[derive(Clone, Debug)]
@@ -19,7 +26,11 @@ pub(super) struct WorkRoot(PathBuf);
 
 /// Those of one client.
 #[derive(Debug)]
-pub(super) struct WorkFolders(PathBuf);
+pub(super) struct WorkFolders {
+    path: PathBuf,
+    /// What there is to be seen of the files in the folder of each worker.
+    shown: Vec<String>,
+}
 
 /// That of a worker.
 #[derive(Debug)]
@@ -38,20 +49,51 @@ impl WorkRoot {
     }
 
     pub(super) fn of(&self, client: ClientId) -> WorkFolders {
-        WorkFolders(self.0.join(client.0.to_string()))
+        WorkFolders {
+            path: self.0.join(client.0.to_string()),
+            shown: Vec::new(),
+        }
     }
 }
 
 impl WorkFolders {
-    /// A new folder that is empty.
-    pub(super) async fn make(&self, worker: WorkerId) -> io::Result<WorkFolder> {
-        let (folders, path) = (self.0.clone(), self.0.join(worker.0.to_string()));
+    /// Makes them, with copies of these files.
+    ///
+    /// # Errors
+    /// What cannot be done with which file.
+    pub(super) async fn lay_out(
+        &mut self,
+        files: Vec<(Dependency, PathBuf)>,
+    ) -> Result<(), String> {
+        let dependencies: Vec<_> = files.iter().map(|(file, _)| file.clone()).collect();
+        let shown = computation::tops(&dependencies);
+        self.shown = shown.into_iter().map(str::to_owned).collect();
+        let path = self.path.clone();
         blocking(move || {
-            match make(&folders) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+            let cannot = |name: &str, why: io::Error| format!("cannot make {name:?}: {why}");
+            let root = path.join(FILES);
+            for folder in [&path, &root] {
+                make(folder).map_err(|why| cannot(&folder.display().to_string(), why))?;
             }
+            for (file, source) in files {
+                // Whoever has sent it may be no client of this version.
+                FileName::new(&file.name).map_err(|why| why.to_string())?;
+                put(&root, &file, &source).map_err(|why| cannot(&file.name, why))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// A new folder for a worker, with nothing in it but links to the files.
+    pub(super) async fn make(&self, worker: WorkerId) -> io::Result<WorkFolder> {
+        let path = self.path.join(worker.0.to_string());
+        let (files, shown) = (self.path.join(FILES), self.shown.clone());
+        blocking(move || {
             make(&path)?;
+            for name in shown {
+                link(&files.join(&name), &path.join(&name))?;
+            }
             Ok(WorkFolder(path))
         })
         .await
@@ -59,7 +101,7 @@ impl WorkFolders {
 
     /// Removes all that is left.
     pub(super) async fn remove(&self) {
-        remove(&self.0).await;
+        remove(&self.path).await;
     }
 }
 
@@ -70,6 +112,37 @@ impl WorkFolder {
 
     pub(super) async fn remove(self) {
         remove(&self.0).await;
+    }
+}
+
+/// A copy, because whoever runs here could write into the original: it is read-only, but the user is the
+/// same.
+fn put(root: &Path, file: &Dependency, source: &Path) -> io::Result<()> {
+    let path = root.join(&file.name);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // It does not follow links, because none is there: all names are those of files and folders.
+    std::fs::copy(source, &path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = if file.executable { 0o500 } else { 0o400 };
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn link(to: &Path, path: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(to, path)
+}
+
+#[cfg(windows)]
+fn link(to: &Path, path: &Path) -> io::Result<()> {
+    match to.is_dir() {
+        true => std::os::windows::fs::symlink_dir(to, path),
+        false => std::os::windows::fs::symlink_file(to, path),
     }
 }
 

@@ -108,13 +108,13 @@ impl Keeper {
         }
         let id = ClientId(self.next);
         self.next += 1;
-        tracing::info!(client = id.0, from = %opening.from, program = %opening.program.hash, "opened a desk");
+        tracing::info!(client = id.0, from = %opening.from, program = %opening.computation.program.hash, "opened a desk");
         self.leases.join(id, opening.terms);
         let desk = Desk::new(id, me.address(), opening, self.work.of(id));
         let fetching = Fetching {
             store: self.store.clone(),
             turns: self.turns.clone(),
-            program: opening.program,
+            computation: opening.computation.clone(),
         };
         let desk = coros_core::build()
             .name(format!("desk {}", id.0))

@@ -10,8 +10,8 @@
 //!    | ------------- Look -----------------> |
 //!    | ------------- Open -----------------> |   the desk's address comes back
 //!                                          desk
-//!    | <------------ Send ------------------ |   only if the program is not there
-//!    | == the program, as a file ==========> |
+//!    | <------------ Send ------------------ |   for each content that is not there
+//!    | == it, as a file ===================> |
 //!    | ------------- Sent -----------------> |
 //!    | <------------ Ready ----------------- |   the program can be started
 //!    | ------------- Want -----------------> |
@@ -26,14 +26,15 @@ use coros_core::{Address, Exit, Reply};
 use coros_net::Location;
 use serde::{Deserialize, Serialize};
 
+use super::fetch::Fetched;
 use super::leases::{ClientId, Terms, Wish};
 use crate::blob::Blob;
+use crate::computation::Computation;
+use crate::hash::ContentHash;
 use crate::machine::{Load, Machine};
 use crate::process::End;
-use crate::program::Program;
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
-use crate::store::Pin;
 
 /// The name under which daemons are found on their network.
 pub(crate) const NAME: &str = "coros.node";
@@ -66,7 +67,7 @@ pub(crate) struct Opening {
     /// For people.
     pub(crate) from: Location,
     pub(crate) terms: Terms,
-    pub(crate) program: Program,
+    pub(crate) computation: Computation,
 }
 
 /// Why no desk is opened.
@@ -80,7 +81,7 @@ pub(crate) enum Closed {
 /// To the desk of a client.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToDesk {
-    /// The program has been sent.
+    /// What was asked for has been sent.
     Sent,
     /// How many slots the client has use for.
     Want(Wish),
@@ -104,11 +105,11 @@ pub(crate) enum ToDesk {
 /// From a desk, to its client.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromDesk {
-    /// The program is not there: send it as a file, under the name of its hash.
-    Send,
-    /// The program is there.
+    /// This is not there: send it as a file, under the name of its hash.
+    Send(ContentHash),
+    /// All is there.
     Ready,
-    /// The program cannot be run here, and why.
+    /// The computation cannot be run here, and why.
     Unfit(String),
     /// The client has so many slots more.
     Grant(usize),
@@ -144,8 +145,8 @@ pub(crate) enum Own {
 pub(crate) enum OwnDesk {
     Grant(usize),
     Reclaim(usize),
-    /// The program is there, or cannot be.
-    Fetched(Result<Pin, String>),
+    /// The program and its files are there, or cannot be.
+    Fetched(Result<Fetched, String>),
     Ended {
         worker: WorkerId,
         end: End,

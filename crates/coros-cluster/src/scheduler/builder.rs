@@ -16,11 +16,11 @@ use tracing_subscriber::EnvFilter;
 use super::shell::{Cluster, Settings, Shell};
 use super::{Event, Inner, Scheduler, StartError, core, pool};
 use crate::blocking::blocking;
+use crate::computation::{Cargo, CargoError, Given, Start};
 use crate::daemon::leases::Terms;
 use crate::machine::Target;
 use crate::placement::Placement;
 use crate::process::Launcher;
-use crate::program::Program;
 
 /// How long calls wait for a node, unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +37,8 @@ pub struct SchedulerBuilder {
     silence: Duration,
     log: Option<String>,
     program: Option<PathBuf>,
+    given: Vec<Given>,
+    start: Start,
     stderr: Stderr,
     on_event: Option<EventSink>,
 }
@@ -89,6 +91,8 @@ impl SchedulerBuilder {
             silence: Duration::from_secs(2),
             log: None,
             program: None,
+            given: Vec::new(),
+            start: Start::default(),
             // Where standard error is closed, nobody wants to know.
             stderr: Arc::new(|worker, line| {
                 let _ = writeln!(std::io::stderr(), "[{worker}] {line}");
@@ -213,6 +217,41 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Has a file, or a folder with all that is in it, travel with the program: functions find it by
+    /// [`worker::file`](crate::worker::file) under its own name. On a node it is in the working directory
+    /// of each worker too, to be read and not to be written to; workers on this machine read the original.
+    ///
+    /// Links are followed, but those inside of a folder that lead to folders are left out.
+    pub fn depends(mut self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        self.given.push(Given { path, name: None });
+        self
+    }
+
+    /// As [`depends`](Self::depends), under another name: a relative path with `/`.
+    pub fn depends_as(mut self, path: impl Into<PathBuf>, name: impl Into<String>) -> Self {
+        let (path, name) = (path.into(), Some(name.into()));
+        self.given.push(Given { path, name });
+        self
+    }
+
+    /// Sets a variable in the environment of the workers. Those of a node have, besides `PATH`, `HOME`,
+    /// `TMPDIR` and what says which language and time zone it is, nothing else; workers on
+    /// this machine have this process's environment.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let environment = &mut self.start.environment;
+        environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// Gives the workers arguments, which they find in [`std::env::args`] after those that make them
+    /// workers: the last of all.
+    pub fn args<T: Into<String>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
+        let arguments = arguments.into_iter().map(Into::into);
+        self.start.arguments.extend(arguments);
+        self
+    }
+
     /// Called with every [`Event`], from the first. It runs in the scheduler's coroutine: it must
     /// not block, but may send to an address.
     pub fn on_event(mut self, f: impl Fn(&Event) + Send + 'static) -> Self {
@@ -241,6 +280,7 @@ impl SchedulerBuilder {
     /// the [log filter](Self::log) makes no sense.
     pub async fn start(self) -> Result<Scheduler, StartError> {
         let is_other = self.program.is_some();
+        let start = self.start.clone();
         let program = match self.program {
             Some(program) => program,
             None if crate::worker::entered() => Launcher::this_program()
@@ -281,20 +321,23 @@ impl SchedulerBuilder {
                     false => Target::of_this_program(),
                 });
                 let target = target.await;
-                let known = Program::of(&program).await;
+                let cargo = Cargo::load(program.clone(), self.given.clone(), self.start).await;
+                let cargo = cargo.map_err(|error| StartError::Depends(error.to_string()))?;
                 Some(Cluster {
                     node: nodes.node,
                     placement: nodes.placement,
                     terms: nodes.terms,
                     patience: nodes.patience,
                     target: target.map_err(|error| unfit(&error))?,
-                    program: known.map_err(|error| unfit(&error))?,
+                    cargo: Arc::new(cargo),
                     limit: self.workers.unwrap_or(usize::MAX),
                 })
             }
         };
+        let files = tops(&self.given, cluster.is_some());
+        let files = files.map_err(|error| StartError::Depends(error.to_string()))?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let (started, start) = oneshot::channel();
+        let (started, has_started) = oneshot::channel();
         let settings = Settings {
             core: core::Config {
                 prefetch: self.prefetch,
@@ -310,6 +353,8 @@ impl SchedulerBuilder {
             },
             cluster,
             path: program,
+            files,
+            start,
             stderr: self.stderr,
             authority,
             heartbeat: self.silence / 2,
@@ -334,12 +379,26 @@ impl SchedulerBuilder {
         let scheduler = Scheduler {
             inner: Arc::new(inner),
         };
-        match start.await {
+        match has_started.await {
             Ok(Ok(())) => Ok(scheduler),
             Ok(Err(why)) => Err(StartError::NoWorkers(why)),
             Err(_) => Err(StartError::NoWorkers("the scheduler was terminated".into())),
         }
     }
+}
+
+/// Where a worker finds what travels: in its own folder, or here.
+fn tops(given: &[Given], travels: bool) -> Result<Vec<(String, PathBuf)>, CargoError> {
+    let top = |given: &Given| {
+        let name = given.name()?;
+        let here = || std::path::absolute(&given.path).map_err(|why| given.unread(why));
+        let path = match travels {
+            true => PathBuf::from(&name),
+            false => here()?,
+        };
+        Ok((name, path))
+    };
+    given.iter().map(top).collect()
 }
 
 /// All interfaces, in the family in which a node is reached.

@@ -58,6 +58,9 @@ pub enum StartError {
     /// What workers are to log is no filter: why.
     #[error("the filter for what workers log makes no sense: {0}")]
     LogFilter(String),
+    /// A file that is to travel with the program cannot: which, and why.
+    #[error("{0}")]
+    Depends(String),
     /// Workers do not start: how the last one ended, with the last lines of its standard error.
     #[error("no worker could be started: {0}")]
     NoWorkers(String),

@@ -2,16 +2,19 @@
 //! messages both ways in order, until the desk or the scheduler is done with it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::{Address, Context};
 use coros_net::{Location, Node, SendFile};
 use serde::{Deserialize, Serialize};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Command, HostId};
+use crate::computation::Cargo;
 use crate::daemon::leases::Terms;
 use crate::daemon::protocol::{FromDesk, Opening, ToDaemon, ToDesk};
-use crate::program::Program;
+use crate::hash::ContentHash;
 use crate::protocol::ToScheduler;
 
 /// How long a daemon may take to open a desk.
@@ -25,7 +28,7 @@ pub(crate) enum ToLiaison {
     /// The scheduler has something to say to it.
     #[serde(skip)]
     Order(ToDesk),
-    /// The program has been sent, or why not.
+    /// What the desk asked for has been sent, or why not.
     #[serde(skip)]
     Sent(Result<(), String>),
     /// The desk has ended, or cannot be reached any more.
@@ -42,8 +45,7 @@ pub(super) struct Liaison {
     pub(super) daemon: Address<ToDaemon>,
     pub(super) at: Location,
     pub(super) terms: Terms,
-    pub(super) program: Program,
-    pub(super) path: PathBuf,
+    pub(super) cargo: Arc<Cargo>,
     pub(super) scheduler: Address<ToScheduler>,
 }
 
@@ -59,7 +61,7 @@ impl Liaison {
             client: me.address(),
             from: self.node.location(),
             terms: self.terms,
-            program: self.program,
+            computation: self.cargo.computation.clone(),
         };
         let opened = self
             .daemon
@@ -73,7 +75,13 @@ impl Liaison {
         let mut sending = None;
         while let Some(message) = me.receive().await {
             match message {
-                ToLiaison::Desk(FromDesk::Send) => sending = Some(self.send_program(me)),
+                ToLiaison::Desk(FromDesk::Send(content)) => {
+                    let Some(path) = self.cargo.sources.get(&content) else {
+                        let _ = desk.feed(ToDesk::Leave).await;
+                        return format!("it asks for {content}, which is no part of the program");
+                    };
+                    sending = Some(self.send_content(me, content, path.clone()));
+                }
                 ToLiaison::Desk(message) => self.tell(Command::Desk(self.host, message)),
                 ToLiaison::Order(order) => {
                     let leaves = matches!(order, ToDesk::Leave);
@@ -98,15 +106,20 @@ impl Liaison {
     }
 
     /// The transfer ends when this is dropped.
-    fn send_program(&self, me: &Context<ToLiaison>) -> tokio_util::task::AbortOnDropHandle<()> {
-        let (node, to, path) = (self.node.clone(), self.at.clone(), self.path.clone());
-        let (name, me) = (self.program.hash.to_string(), me.address());
+    fn send_content(
+        &self,
+        me: &Context<ToLiaison>,
+        content: ContentHash,
+        path: PathBuf,
+    ) -> AbortOnDropHandle<()> {
+        let (node, to) = (self.node.clone(), self.at.clone());
+        let (name, me) = (content.to_string(), me.address());
         let sending = async move {
             let sent = node.send_file(&to, &path, SendFile::new().name(name)).await;
             let sent = sent.map(|_| ()).map_err(|error| error.to_string());
             let _ = me.send(ToLiaison::Sent(sent));
         };
-        tokio_util::task::AbortOnDropHandle::new(tokio::spawn(sending))
+        AbortOnDropHandle::new(tokio::spawn(sending))
     }
 
     fn tell(&self, command: Command) {

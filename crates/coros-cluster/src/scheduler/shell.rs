@@ -23,6 +23,7 @@ use super::job::Completed;
 use super::pool;
 use super::{Command, Event, HostId, Item, JobError, Submission};
 use crate::blob::Blob;
+use crate::computation::Start;
 use crate::protocol::{CallResult, FromWorker, Run, ToScheduler, ToWorker};
 
 /// So many messages are taken before calls are given out.
@@ -41,6 +42,10 @@ pub(super) struct Settings {
     pub(super) cluster: Option<Cluster>,
     /// The program of the workers.
     pub(super) path: PathBuf,
+    /// Where they find files.
+    pub(super) files: Vec<(String, PathBuf)>,
+    /// With what they are started.
+    pub(super) start: Start,
     pub(super) stderr: Stderr,
     pub(super) authority: Authority,
     /// How often workers show that they live.
@@ -72,6 +77,8 @@ pub(super) struct Shell {
     local: usize,
     slots: usize,
     path: PathBuf,
+    files: Vec<(String, PathBuf)>,
+    start: Start,
     stderr: Stderr,
     authority: Authority,
     heartbeat: Duration,
@@ -125,6 +132,8 @@ impl Shell {
             local: settings.local,
             slots: 1,
             path: settings.path,
+            files: settings.files,
+            start: settings.start,
             stderr: settings.stderr,
             authority: settings.authority,
             heartbeat: settings.heartbeat,

@@ -30,7 +30,6 @@ const INCOMING: &str = "incoming";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Read, and no more: mode 0400.
-    #[cfg_attr(not(test), expect(dead_code, reason = "files travel next"))]
     File,
     /// Run as well: mode 0500.
     Program,

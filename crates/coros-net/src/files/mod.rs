@@ -44,7 +44,7 @@ use tokio_rustls::TlsStream;
 
 pub use error::{DeleteFileError, FetchFileError, SendFileError};
 pub use folder::{Folder, NotReceived, Received};
-pub use name::NameError;
+pub use name::{FileName, NameError};
 pub use options::{FetchFile, Progress, SendFile, Transferred};
 pub use refusal::Refusal;
 pub(crate) use server::serve;

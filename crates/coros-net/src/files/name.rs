@@ -9,12 +9,24 @@ const MAX_PART: usize = 255;
 /// What the names of files that are still incomplete begin with.
 pub(super) const HIDDEN: &str = ".coros-part-";
 
-/// A name that is fit to be looked up below a folder.
+/// A name that is fit to be looked up below a folder: a relative path with `/` that leads nowhere else, on
+/// any system that this runs on.
+///
+/// ```
+/// use coros_net::FileName;
+///
+/// assert!(FileName::new("in/data.bin").is_ok());
+/// assert!(FileName::new("../data.bin").is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct FileName(String);
+pub struct FileName(String);
 
 impl FileName {
-    pub(super) fn new(name: &str) -> Result<Self, NameError> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(name: &str) -> Result<Self, NameError> {
         check(name).map_err(|why| NameError {
             name: name.chars().take(MAX_NAME).collect(),
             why,

@@ -20,12 +20,12 @@ use super::super::pool::{self, Pool};
 use super::super::{Event, HostId};
 use super::workers::{Running, name_of};
 use super::{Phase, Shell, WorkerId};
+use crate::computation::Cargo;
 use crate::daemon::leases::{Terms, Wish};
 use crate::daemon::protocol::{FromDesk, ToDesk};
 use crate::machine::Target;
 use crate::placement::{Decision, NodeView, Placement};
 use crate::process::End;
-use crate::program::Program;
 
 /// For how long fewer calls than before must wait or run until nodes are told so.
 const CALM: Duration = Duration::from_millis(100);
@@ -39,7 +39,7 @@ pub(in super::super) struct Cluster {
     pub(in super::super) terms: Terms,
     /// How long calls wait when there is no node.
     pub(in super::super) patience: Duration,
-    pub(in super::super) program: Program,
+    pub(in super::super) cargo: Arc<Cargo>,
     pub(in super::super) target: Target,
     /// How many workers there may be in all.
     pub(in super::super) limit: usize,
@@ -195,8 +195,7 @@ impl Shell {
             daemon,
             at: at.clone(),
             terms: cluster.terms,
-            program: cluster.program,
-            path: self.path.clone(),
+            cargo: Arc::clone(&cluster.cargo),
             scheduler: self.address.clone(),
         };
         let liaison = coros_core::build()
@@ -238,7 +237,7 @@ impl Shell {
         };
         match message {
             // The liaison's.
-            FromDesk::Send => {}
+            FromDesk::Send(_) => {}
             FromDesk::Ready => {
                 remote.ready = true;
                 let name = Arc::clone(&remote.at.name);

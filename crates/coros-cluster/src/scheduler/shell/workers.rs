@@ -251,7 +251,7 @@ impl Shell {
                 stderr(name, line);
                 Box::pin(std::future::ready(()))
             }),
-            place: Place::Here,
+            place: Place::Here(self.start.clone()),
         };
         let address = self.address.clone();
         let ended = move |end| {
@@ -284,6 +284,7 @@ impl Shell {
             credentials,
             client,
             listen,
+            files: self.files.clone(),
             scheduler: Blob::from(scheduler),
             worker,
             slots: self.slots,

@@ -1,4 +1,4 @@
-//! The program that travels.
+//! What travels, as it is known: by its hash.
 
 use std::fs::File;
 use std::io;
@@ -6,28 +6,21 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::blocking::blocking;
 use crate::hash::ContentHash;
 
-/// What an executable is known by.
+/// The content of a program or a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Program {
+pub(crate) struct Content {
     pub(crate) hash: ContentHash,
     /// In bytes.
     pub(crate) length: u64,
 }
 
-impl Program {
-    /// Reads an executable.
-    ///
-    /// Cancel safe.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub(crate) async fn of(path: &Path) -> io::Result<Self> {
-        let path = path.to_owned();
-        let (hash, length) = blocking(move || ContentHash::of(File::open(path)?)).await?;
-        Ok(Program { hash, length })
+impl Content {
+    /// Reads a file; blocks for as long as that takes.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        let (hash, length) = ContentHash::of(File::open(path)?)?;
+        Ok(Content { hash, length })
     }
 }
 
@@ -36,12 +29,12 @@ mod tests {
     use super::*;
     use crate::process::Launcher;
 
-    #[tokio::test]
-    async fn it_is_this_executable() {
+    #[test]
+    fn it_is_this_executable() {
         let path = std::env::current_exe().unwrap();
         let (hash, length) = ContentHash::of(File::open(&path).unwrap()).unwrap();
         assert_eq!(length, path.metadata().unwrap().len());
         let this = Launcher::this_program().unwrap();
-        assert_eq!(Program::of(&this).await.unwrap(), Program { hash, length });
+        assert_eq!(Content::read(&this).unwrap(), Content { hash, length });
     }
 }

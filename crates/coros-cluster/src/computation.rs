@@ -1,0 +1,269 @@
+//! What a client brings to a node: its program, the files that this needs, and how it is started.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use coros_net::{FileName, NameError};
+use serde::{Deserialize, Serialize};
+
+use crate::blocking::blocking;
+use crate::content::Content;
+use crate::hash::ContentHash;
+
+/// A computation as a node is told of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Computation {
+    pub(crate) program: Content,
+    pub(crate) files: Vec<Dependency>,
+    pub(crate) start: Start,
+}
+
+/// A file that the program needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dependency {
+    /// Its path in the folder of a worker, with `/`.
+    pub(crate) name: String,
+    pub(crate) content: Content,
+    /// It may be run.
+    pub(crate) executable: bool,
+}
+
+/// With what workers are started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) environment: BTreeMap<String, String>,
+    /// After those that make it a worker.
+    pub(crate) arguments: Vec<String>,
+}
+
+/// A file or a folder that is to travel, and what it is called there if not as here.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) path: PathBuf,
+    pub(crate) name: Option<String>,
+}
+
+/// A computation with what it is made of, at the client.
+#[derive(Clone, Debug)]
+pub(crate) struct Cargo {
+    pub(crate) computation: Computation,
+    /// Where each content is read from.
+    pub(crate) sources: BTreeMap<ContentHash, PathBuf>,
+}
+
+/// Why something cannot travel.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CargoError {
+    #[error("cannot send {}: {why}", .path.display())]
+    Read { path: PathBuf, why: io::Error },
+    #[error("cannot send {}: it is neither a file nor a folder", .0.display())]
+    NoFile(PathBuf),
+    #[error("cannot send {}, whose name is not Unicode: give another by `depends_as`", .0.display())]
+    NoName(PathBuf),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("{first} and {second} would both be {name:?} there: give one another name by `depends_as`", first = .first.display(), second = .second.display())]
+    Twice {
+        name: String,
+        first: PathBuf,
+        second: PathBuf,
+    },
+}
+
+impl Given {
+    /// What it is called there.
+    pub(crate) fn name(&self) -> Result<String, CargoError> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => {
+                // `.` and `..` have a name too.
+                let path = fs::canonicalize(&self.path);
+                let path = path.map_err(|why| self.unread(why))?;
+                let name = path.file_name().and_then(|name| name.to_str());
+                name.ok_or_else(|| CargoError::NoName(self.path.clone()))?
+                    .to_owned()
+            }
+        };
+        FileName::new(&name)?;
+        Ok(name)
+    }
+
+    pub(crate) fn unread(&self, why: io::Error) -> CargoError {
+        let path = self.path.clone();
+        CargoError::Read { path, why }
+    }
+}
+
+impl Cargo {
+    /// Reads all that is to travel.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// When something cannot be read, or has a name that it cannot have there.
+    pub(crate) async fn load(
+        program: PathBuf,
+        given: Vec<Given>,
+        start: Start,
+    ) -> Result<Self, CargoError> {
+        blocking(move || {
+            let read = |path: &Path| {
+                let path = path.to_owned();
+                Content::read(&path).map_err(|why| CargoError::Read { path, why })
+            };
+            let found = find(&given)?;
+            let content = read(&program)?;
+            let mut sources = BTreeMap::from([(content.hash, program)]);
+            let mut files = Vec::new();
+            for (name, path) in found {
+                let content = read(&path)?;
+                files.push(Dependency {
+                    name,
+                    content,
+                    executable: is_executable(&path),
+                });
+                sources.insert(content.hash, path);
+            }
+            let computation = Computation {
+                program: content,
+                files,
+                start,
+            };
+            Ok(Cargo {
+                computation,
+                sources,
+            })
+        })
+        .await
+    }
+}
+
+/// All files by their names there. Links are followed, those to folders inside of a folder are not.
+fn find(given: &[Given]) -> Result<BTreeMap<String, PathBuf>, CargoError> {
+    let mut found = BTreeMap::new();
+    for it in given {
+        let mut left = vec![(it.name()?, it.path.clone())];
+        while let Some((name, path)) = left.pop() {
+            let unread = |why| CargoError::Read {
+                path: path.clone(),
+                why,
+            };
+            let metadata = fs::metadata(&path).map_err(unread)?;
+            if metadata.is_dir() {
+                for entry in fs::read_dir(&path).map_err(unread)? {
+                    let entry = entry.map_err(unread)?;
+                    let inside = entry.path();
+                    let leads_elsewhere = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+                    if leads_elsewhere && inside.is_dir() {
+                        continue;
+                    }
+                    let part = entry.file_name();
+                    let part = part
+                        .to_str()
+                        .ok_or_else(|| CargoError::NoName(inside.clone()))?;
+                    left.push((format!("{name}/{part}"), inside));
+                }
+            } else if metadata.is_file() {
+                FileName::new(&name)?;
+                if let Some(first) = found.insert(name.clone(), path.clone()) {
+                    return Err(CargoError::Twice {
+                        name,
+                        first,
+                        second: path,
+                    });
+                }
+            } else {
+                return Err(CargoError::NoFile(path));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_executable(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o100 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// The first parts of the names: what there is in the folder of a worker.
+pub(crate) fn tops(files: &[Dependency]) -> BTreeSet<&str> {
+    let top = |file: &Dependency| -> usize { file.name.find('/').unwrap_or(file.name.len()) };
+    files.iter().map(|file| &file.name[..top(file)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(path: &Path, name: Option<&str>) -> Given {
+        Given {
+            path: path.to_owned(),
+            name: name.map(str::to_owned),
+        }
+    }
+
+    /// A folder with `a`, `sub/b`, `sub/deep/c`, and links to a file and to a folder.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("sub/deep")).unwrap();
+        for name in ["a", "sub/b", "sub/deep/c"] {
+            fs::write(at(name), name).unwrap();
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(at("a"), at("sub/link")).unwrap();
+            std::os::unix::fs::symlink(at("sub"), at("sub/round")).unwrap();
+        }
+        folder
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn files_and_folders_travel_by_their_names() {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        let all = [given(&at("a"), Some("in/a")), given(&at("sub"), None)];
+        let cargo = Cargo::load(at("a"), all.into(), Start::default())
+            .await
+            .unwrap();
+        let names: Vec<_> = cargo.computation.files.iter().map(|it| &*it.name).collect();
+        assert_eq!(names, ["in/a", "sub/b", "sub/deep/c", "sub/link"]);
+        assert_eq!(
+            tops(&cargo.computation.files),
+            BTreeSet::from(["in", "sub"])
+        );
+        // The same content is sent once.
+        assert_eq!(cargo.sources.len(), 3);
+        for file in &cargo.computation.files {
+            let source = &cargo.sources[&file.content.hash];
+            assert_eq!(Content::read(source).unwrap(), file.content);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_travel_is_named() {
+        let folder = folder();
+        let at = |name: &str| folder.path().join(name);
+        let load = async |given: &[Given]| {
+            let cargo = Cargo::load(at("a"), given.to_vec(), Start::default()).await;
+            cargo.unwrap_err().to_string()
+        };
+        let missing = load(&[given(&at("none"), None)]).await;
+        assert!(missing.contains("none"), "{missing}");
+        let outside = load(&[given(&at("a"), Some("../a"))]).await;
+        assert!(outside.contains("\"..\""), "{outside}");
+        let twice = load(&[given(&at("a"), Some("x")), given(&at("sub/b"), Some("x"))]).await;
+        assert!(twice.contains("both be \"x\" there"), "{twice}");
+    }
+}
