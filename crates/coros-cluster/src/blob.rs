@@ -57,3 +57,18 @@ impl<'de> Deserialize<'de> for Blob {
         deserializer.deserialize_byte_buf(Whole)
     }
 }
+
+/// Vectors of bytes that travel so, for `#[serde(with)]`.
+pub(crate) mod vec {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Blob;
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        Blob::deserialize(from).map(|blob| blob.0.into())
+    }
+}

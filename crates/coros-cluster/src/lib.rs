@@ -12,6 +12,7 @@
 //! | [`worker`] | the process that runs calls |
 //! | [`daemon`] | what lends a machine to the programs of others |
 //! | [`function`] | functions by name |
+//! | [`command`] | programs that need not know of coros |
 //! | [`machine`] | what a node has, and whether a program runs there |
 //! | [`placement`] | which nodes are used, and how much of each |
 //!
@@ -20,6 +21,7 @@
 
 mod blob;
 mod blocking;
+pub mod command;
 mod computation;
 mod content;
 pub mod daemon;

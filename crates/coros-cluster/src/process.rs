@@ -202,7 +202,7 @@ async fn watch(
     group.end();
     let _ = tokio::time::timeout(LAST_WORDS, lines.read(&mut stderr)).await;
     let why = match status {
-        Ok(status) => how_it_ended(status),
+        Ok(status) => how_it_ended(status.code(), signal_of(status)),
         Err(error) => format!("its end could not be seen: {error}"),
     };
     End {
@@ -250,18 +250,32 @@ fn kill_group(leader: u32) {
 fn kill_group(_leader: u32) {}
 
 /// `killed by signal 9 (SIGKILL)`, `ended with exit status 1`.
-fn how_it_ended(status: ExitStatus) -> String {
+pub(crate) fn how_it_ended(code: Option<i32>, signal: Option<i32>) -> String {
     #[cfg(unix)]
-    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+    if let Some(signal) = signal {
         let name = nix::sys::signal::Signal::try_from(signal);
         return match name {
             Ok(name) => format!("killed by signal {signal} ({name})"),
             Err(_) => format!("killed by signal {signal}"),
         };
     }
-    match status.code() {
-        Some(code) => format!("ended with exit status {code}"),
-        None => format!("ended: {status}"),
+    match (code, signal) {
+        (Some(code), _) => format!("ended with exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended in a way that is not known".to_owned(),
+    }
+}
+
+/// The signal that ended a process.
+pub(crate) fn signal_of(status: ExitStatus) -> Option<i32> {
+    #[cfg(unix)]
+    {
+        std::os::unix::process::ExitStatusExt::signal(&status)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = status;
+        None
     }
 }
 
@@ -380,14 +394,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn an_end_is_told_in_words() {
-        use std::os::unix::process::ExitStatusExt;
-        assert_eq!(
-            how_it_ended(ExitStatus::from_raw(9)),
-            "killed by signal 9 (SIGKILL)"
-        );
-        assert_eq!(
-            how_it_ended(ExitStatus::from_raw(256)),
-            "ended with exit status 1"
-        );
+        assert_eq!(how_it_ended(None, Some(9)), "killed by signal 9 (SIGKILL)");
+        assert_eq!(how_it_ended(Some(1), None), "ended with exit status 1");
     }
 }
