@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use coros::cluster::daemon::Daemon;
-use coros::cluster::placement::{Placement, Rule};
+use coros::cluster::placement::{Decision, NodeView, Placement, Rule};
 use coros::cluster::{Event, Events, SchedulerBuilder, worker};
 use coros::net::{Builder, Node, Secret};
 use coros::{Address, Context, JobError, Scheduler};
@@ -586,7 +586,7 @@ async fn nodes_are_used_as_the_client_wants() {
                 assert_eq!((&*name, &*reason), ("farm-2", "rule 1 excludes it"));
                 break;
             }
-            Event::NodeFound { name, .. } => assert_eq!(&*name, "farm-1"),
+            Event::NodeFound { node, .. } => assert_eq!(node.name, "farm-1"),
             _ => {}
         }
     }
@@ -596,6 +596,45 @@ async fn nodes_are_used_as_the_client_wants() {
         pids.insert(place.unwrap().pid);
     }
     assert_eq!(pids.len(), 1);
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+/// What the user's function decides may change while calls run.
+async fn a_node_may_be_used_no_longer_and_again() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let farm = Farm::of([1]).await;
+    let busy = Arc::new(AtomicBool::new(false));
+    let is_busy = Arc::clone(&busy);
+    let decide = move |_: &NodeView, decision| match is_busy.load(Ordering::Relaxed) {
+        true => Decision::exclude("it is busy"),
+        false => decision,
+    };
+    let placement = Placement::builder().allocate(decide).build().unwrap();
+    let scheduler = Scheduler::cluster(&farm.client().await).placement(placement);
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let mut events = scheduler.events();
+    let before = scheduler.run(where_am_i()).await.unwrap();
+    busy.store(true, Ordering::Relaxed);
+    let mut told = None;
+    loop {
+        match events.next().await.unwrap() {
+            Event::NodeNotUsed { reason, .. } => told = Some(reason),
+            Event::WorkerClosed { pid, .. } => {
+                assert_eq!(pid, before.pid);
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(told.as_deref(), Some("it is busy"));
+    while farm.daemons[0].status().await.unwrap().lent > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let job = scheduler.submit(where_am_i());
+    busy.store(false, Ordering::Relaxed);
+    assert_ne!(job.await.unwrap().pid, before.pid);
     scheduler.close().await.unwrap();
     farm.close().await;
 }
@@ -840,6 +879,7 @@ fn main() {
         exclusive_clients_run_in_turn,
         a_call_that_kills_its_worker_is_given_up,
         nodes_are_used_as_the_client_wants,
+        a_node_may_be_used_no_longer_and_again,
         without_a_node_nothing_hangs,
         a_node_that_is_drained_ends_what_it_runs_and_no_more,
         #[cfg(target_os = "linux")]

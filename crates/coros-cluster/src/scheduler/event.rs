@@ -7,23 +7,21 @@ use std::task::{Context, Poll, ready};
 
 use tokio::sync::mpsc;
 
+use crate::placement::NodeView;
+
 /// Something that happened to a worker or a call. Events of one worker or call come in order,
 /// each once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// A node was found that can run the program; it is asked for slots.
     NodeFound {
-        /// Its name.
-        name: Arc<str>,
         /// Where it listens.
         endpoint: Option<SocketAddr>,
-        /// How many cores it has.
-        cores: u32,
-        /// How much memory it has, in bytes; 0 where it does not tell.
-        memory: u64,
+        /// What it is called, what it has, and how busy it is.
+        node: Arc<NodeView>,
     },
-    /// A node was found that is not used.
+    /// A node is not used, or not any more; for another reason than was told of it before, if any was.
     NodeNotUsed {
         /// Its name.
         name: Arc<str>,
@@ -112,13 +110,9 @@ impl fmt::Display for Event {
             None => String::new(),
         };
         match self {
-            Event::NodeFound {
-                name,
-                endpoint,
-                cores,
-                ..
-            } => {
-                let s = if *cores == 1 { "" } else { "s" };
+            Event::NodeFound { endpoint, node } => {
+                let (name, cores) = (&node.name, node.machine.cores);
+                let s = if cores.get() == 1 { "" } else { "s" };
                 write!(f, "node {name}{} was found: {cores} core{s}", at(endpoint))
             }
             Event::NodeNotUsed {

@@ -1,6 +1,6 @@
 //! Looks for the daemons of a network, for as long as the scheduler lives.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use coros_core::remote::NodeId;
@@ -14,14 +14,16 @@ use crate::protocol::ToScheduler;
 
 /// How often it looks into the names that its node knows; asking nobody.
 const PERIOD: Duration = Duration::from_millis(100);
+/// How often a daemon is asked how its node does.
+const LOOK_PERIOD: Duration = Duration::from_secs(2);
 /// How long a daemon may take to say what it has.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// How long after it was lost a daemon is left alone: the longer, the more often it was lost without
-/// having lent anything.
+/// having been of any use.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A daemon that was found.
+/// A daemon that was found, and what it says of its node; again and again.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(super) at: Location,
@@ -32,30 +34,30 @@ pub(crate) struct Found {
 /// To the finder.
 #[derive(Debug)]
 pub(super) enum ToFinder {
+    /// A daemon has said how its node does.
+    Seen(NodeId),
     /// A daemon that was found is used no longer, and may be found again. Whether it was of any use.
     Lost(NodeId, bool),
 }
 
-/// Finds daemons, each once until it is [lost](ToFinder::Lost).
+/// Finds daemons, and asks each from time to time how its node does.
 pub(super) async fn run(mut me: Context<ToFinder>, node: Node, scheduler: Address<ToScheduler>) {
-    let mut known = HashSet::new();
-    let mut lost: HashMap<NodeId, Pause> = HashMap::new();
+    let mut known: HashMap<NodeId, Turn> = HashMap::new();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             message = me.receive() => match message {
-                Some(ToFinder::Lost(id, useful)) => lost.entry(id).or_default().begin(useful),
+                Some(ToFinder::Seen(id)) => known.entry(id).or_default().wait(LOOK_PERIOD),
+                Some(ToFinder::Lost(id, useful)) => known.entry(id).or_default().pause(useful),
                 None => return,
             },
             _ = ticks.tick() => {
-                for (id, pause) in &mut lost {
-                    if pause.is_over() {
-                        known.remove(id);
-                    }
-                }
-                for (at, found) in node.locate_all::<Address<ToDaemon>>(NAME) {
-                    if !known.insert(at.node) {
+                let found = node.locate_all::<Address<ToDaemon>>(NAME);
+                // Who is not there any more comes back as another one, or has to be found again.
+                known.retain(|id, _| found.iter().any(|(at, _)| at.node == *id));
+                for (at, found) in found {
+                    if !known.entry(at.node).or_default().has_come() {
                         continue;
                     }
                     match found {
@@ -72,26 +74,41 @@ pub(super) async fn run(mut me: Context<ToFinder>, node: Node, scheduler: Addres
     }
 }
 
-/// How long one that was lost is left alone.
-#[derive(Debug, Default)]
-struct Pause {
-    length: Duration,
-    until: Option<Instant>,
+/// When a daemon is asked next.
+#[derive(Debug)]
+struct Turn {
+    /// `None` while it is being asked.
+    next: Option<Instant>,
+    /// How long it was left alone last.
+    pause: Duration,
 }
 
-impl Pause {
-    fn begin(&mut self, useful: bool) {
-        self.length = match useful {
-            true => SHORTEST_PAUSE,
-            false => (self.length * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
-        };
-        self.until = Some(Instant::now() + self.length);
+impl Default for Turn {
+    fn default() -> Self {
+        Turn {
+            next: Some(Instant::now()),
+            pause: Duration::ZERO,
+        }
+    }
+}
+
+impl Turn {
+    /// True once each time.
+    fn has_come(&mut self) -> bool {
+        let now = Instant::now();
+        self.next.take_if(|next| *next <= now).is_some()
     }
 
-    /// True once.
-    fn is_over(&mut self) -> bool {
-        let now = Instant::now();
-        self.until.take_if(|until| *until <= now).is_some()
+    fn wait(&mut self, period: Duration) {
+        self.next = Some(Instant::now() + period);
+    }
+
+    fn pause(&mut self, useful: bool) {
+        self.pause = match useful {
+            true => SHORTEST_PAUSE,
+            false => (self.pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
+        };
+        self.wait(self.pause);
     }
 }
 
@@ -103,13 +120,18 @@ fn look(
 ) {
     let me = me.address();
     tokio::spawn(async move {
-        let message = match daemon.ask_timeout(LOOK_LIMIT, ToDaemon::Look).await {
-            Ok(view) => Command::Found(Found { at, daemon, view }),
+        let id = at.node;
+        let (message, seen) = match daemon.ask_timeout(LOOK_LIMIT, ToDaemon::Look).await {
+            Ok(view) => {
+                let found = Command::Found(Found { at, daemon, view });
+                (found, ToFinder::Seen(id))
+            }
             Err(error) => {
-                let _ = me.send(ToFinder::Lost(at.node, false));
-                Command::NotUsed(at, format!("it does not say what it has: {error}"))
+                let why = format!("it does not say what it has: {error}");
+                (Command::NotUsed(at, why), ToFinder::Lost(id, false))
             }
         };
         let _ = scheduler.send(ToScheduler::Command(message));
+        let _ = me.send(seen);
     });
 }

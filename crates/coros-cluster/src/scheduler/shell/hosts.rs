@@ -184,7 +184,24 @@ impl Shell {
             load: view.load,
             ..NodeView::new(&*at.name, view.machine)
         };
-        let share = match cluster.placement.decide(&node) {
+        let decision = cluster.placement.decide(&node);
+        let mut remotes = self.hosts.values_mut();
+        let used = remotes.find_map(|host| host.remote.as_mut().filter(|it| it.at == at));
+        if let Some(remote) = used {
+            // What runs there when it is not to be used any more ends.
+            match decision {
+                Decision::Use(share) => {
+                    remote.share = share.workers.get() as usize;
+                    self.unused.remove(&at.to_string());
+                }
+                Decision::Excluded(why) => {
+                    remote.share = 0;
+                    self.not_used(&at, why.to_string());
+                }
+            }
+            return;
+        }
+        let share = match decision {
             Decision::Use(share) => share,
             Decision::Excluded(why) => return self.not_used(&at, why.to_string()),
         };
@@ -204,10 +221,8 @@ impl Shell {
             .spawn(move |me| liaison.run(me));
         self.unused.remove(&at.to_string());
         self.emit(&Event::NodeFound {
-            name: Arc::clone(&at.name),
             endpoint: at.endpoint,
-            cores: node.machine.cores.get(),
-            memory: node.machine.memory,
+            node: Arc::new(node),
         });
         self.add_host(Some(Remote {
             at,
@@ -223,6 +238,9 @@ impl Shell {
     }
 
     pub(super) fn not_used(&mut self, at: &Location, why: String) {
+        if self.unused.get(&at.to_string()) == Some(&why) {
+            return;
+        }
         self.emit(&Event::NodeNotUsed {
             name: Arc::clone(&at.name),
             endpoint: at.endpoint,
