@@ -349,6 +349,7 @@ impl Remote for Run {
     type Args = (Command, Address<Told>);
     type Output = Status;
     const NAME: &'static str = "coros::cluster::command::run";
+    const ASYNC: bool = false;
 
     fn invoke((command, to): Self::Args) -> Invocation<Status> {
         let teller = Teller {
@@ -365,6 +366,7 @@ impl Remote for Collect {
     type Args = Command;
     type Output = Output;
     const NAME: &'static str = "coros::cluster::command::output";
+    const ASYNC: bool = false;
 
     fn invoke(command: Command) -> Invocation<Output> {
         wait(move || async move {

@@ -5,16 +5,20 @@
 //! so client and worker, which are the same executable, have the same functions without any
 //! registration by hand. On the way a function is its name, `path::of::its::module::name`.
 
+mod options;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use coros_core::remote::{BoxFuture, CodecError, Message};
 use coros_core::{Context, Exit};
 use coros_net::Node;
 
 use crate::JobError;
+use crate::scheduler::core::Options;
 
 /// A function to run and the arguments to run it with: what a function marked with
 /// `#[coros::remote]` gives.
@@ -24,6 +28,8 @@ use crate::JobError;
 #[must_use = "a call does nothing until a scheduler runs it"]
 pub struct Call<R> {
     call: Box<dyn AnyCall<R>>,
+    pub(crate) options: Options,
+    pub(crate) limit: Option<Duration>,
 }
 
 impl<R: Message> Call<R> {
@@ -88,6 +94,8 @@ impl<F: Remote> AnyCall<F::Output> for Typed<F> {
 pub fn call<F: Remote>(args: F::Args) -> Call<F::Output> {
     Call {
         call: Box::new(Typed::<F>(args)),
+        options: Options::default(),
+        limit: None,
     }
 }
 
@@ -100,6 +108,8 @@ pub trait Remote: 'static {
     type Output: Message;
     /// Path and name of the function.
     const NAME: &'static str;
+    /// Calling it gives a future.
+    const ASYNC: bool;
 
     /// Calls it.
     fn invoke(args: Self::Args) -> Invocation<Self::Output>;
@@ -208,6 +218,7 @@ pub(crate) type Begun = Invocation<Vec<u8>>;
 #[derive(Clone, Copy)]
 pub struct Function {
     name: &'static str,
+    is_async: bool,
     begin: fn(&Node, &[u8]) -> Result<Begun, CodecError>,
 }
 
@@ -217,8 +228,14 @@ impl Function {
     pub const fn of<F: Remote>() -> Self {
         Function {
             name: F::NAME,
+            is_async: F::ASYNC,
             begin: begin::<F>,
         }
+    }
+
+    /// Whether [`begin`](Self::begin) only makes a future and runs nothing of the function yet.
+    pub(crate) fn is_async(&self) -> bool {
+        self.is_async
     }
 
     /// Decodes the arguments and calls the function; panics as the function does.
@@ -285,6 +302,7 @@ mod tests {
         type Args = u32;
         type Output = u32;
         const NAME: &'static str = "tests::twice";
+        const ASYNC: bool = false;
 
         fn invoke(args: u32) -> Invocation<u32> {
             Invocation::Now(Ok(args * 2))

@@ -31,11 +31,13 @@ pub mod machine;
 pub mod placement;
 mod process;
 mod protocol;
+mod resources;
 pub mod scheduler;
 mod store;
 pub mod worker;
 
 pub use function::Call;
+pub use resources::Resources;
 pub use scheduler::{
     CloseError, Completion, Event, Events, Job, JobError, Map, Scheduler, SchedulerBuilder,
     StartError, Unordered,

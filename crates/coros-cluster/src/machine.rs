@@ -110,6 +110,15 @@ impl Load {
     }
 }
 
+/// How much memory there is for this process, in bytes. Blocks while it reads small files.
+pub(crate) fn memory() -> u64 {
+    match Memory::look().total {
+        // The system does not tell.
+        0 => u64::MAX,
+        bytes => bytes,
+    }
+}
+
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Memory {
     total: u64,

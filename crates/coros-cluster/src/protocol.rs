@@ -13,6 +13,7 @@
 //!    | <------------ Done ---------------- |   any number of times
 //!    | ------------- Revoke -------------> |
 //!    | <------- Returned or Kept --------- |   or nothing, when Done is on its way
+//!    | <------- TimedOut or Stuck -------- |   for a call that has a time limit
 //!    | ------------- Goodbye ------------> |   or end of the worker's standard input
 //! ```
 
@@ -51,7 +52,6 @@ pub(crate) struct Handover {
     /// The address of the scheduler's coroutine, encoded by the client's node.
     pub(crate) scheduler: Blob,
     pub(crate) worker: WorkerId,
-    pub(crate) slots: usize,
     /// How long linking may take.
     pub(crate) link_limit: Duration,
     /// How often the worker shows the client that it lives.
@@ -94,10 +94,11 @@ impl Handover {
 /// To a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// Run these calls, in this order.
+    /// Run these calls: the io calls at once, of the others one at a time, by priority and then by
+    /// number.
     Run(Vec<Run>),
     /// Give the call back if it has not begun. With `abort` its result is no longer wanted: drop
-    /// it even then, if that can be done.
+    /// it even then, and tell when that cannot be done.
     Revoke {
         call: CallId,
         attempt: u32,
@@ -117,16 +118,16 @@ pub(crate) struct Run {
     pub(crate) attempt: u32,
     pub(crate) function: String,
     pub(crate) args: Blob,
+    pub(crate) priority: i32,
+    pub(crate) io: bool,
+    pub(crate) limit: Option<Duration>,
 }
 
 /// From a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
     /// The worker takes calls.
-    Ready {
-        control: Address<ToWorker>,
-        slots: usize,
-    },
+    Ready { control: Address<ToWorker> },
     /// A call has ended.
     Done {
         call: CallId,
@@ -137,6 +138,11 @@ pub(crate) enum FromWorker {
     Returned { call: CallId, attempt: u32 },
     /// Not revoked: the call has begun and goes on.
     Kept { call: CallId, attempt: u32 },
+    /// The call's time was over, and it has been dropped.
+    TimedOut { call: CallId, attempt: u32 },
+    /// The call was to be dropped, because nobody wants its result or its time was over, and that
+    /// cannot be. The worker begins no other call but io calls.
+    Stuck { call: CallId, attempt: u32 },
 }
 
 /// How a call went.

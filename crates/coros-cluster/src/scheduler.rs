@@ -24,6 +24,7 @@ mod shell;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use coros_core::Address;
 use coros_core::remote::{Message, NodeId};
@@ -36,7 +37,7 @@ pub use self::event::{Event, Events};
 pub use self::job::{Completion, Job};
 pub use self::map::{Map, Unordered};
 
-use self::core::{CallId, WorkerId};
+use self::core::{CallId, HostId, Options, WorkerId};
 use self::finder::Found;
 use self::job::{Completed, ReplyTo};
 use crate::blob::Blob;
@@ -44,6 +45,7 @@ use crate::daemon::protocol::FromDesk;
 use crate::function::Call;
 use crate::process::End;
 use crate::protocol::ToScheduler;
+use crate::resources::Resources;
 
 /// Runs [calls](Call) of remote functions in worker processes.
 ///
@@ -188,7 +190,12 @@ impl Inner {
                     function: call.function(),
                     args: bytes.into(),
                     reply,
+                    priority: call.options.priority,
+                    io: call.options.io,
+                    limit: call.limit,
+                    needs: call.options.needs.clone(),
                 },
+                options: call.options.clone(),
             }),
             Err(error) => {
                 reply.send(Completed::without_worker(JobError::Codec(error)));
@@ -251,14 +258,11 @@ impl std::fmt::Debug for Command {
     }
 }
 
-/// Numbers a machine on which workers run; never used twice within a scheduler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct HostId(pub(crate) u32);
-
 /// A call on its way to the shell.
 pub(crate) struct Submission {
     call: CallId,
     item: Item,
+    options: Options,
 }
 
 /// What the shell keeps for a call.
@@ -266,4 +270,8 @@ struct Item {
     function: &'static str,
     args: Blob,
     reply: ReplyTo,
+    priority: i32,
+    io: bool,
+    limit: Option<Duration>,
+    needs: Resources,
 }

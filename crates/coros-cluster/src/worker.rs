@@ -7,18 +7,18 @@
 //! 1. It reads a handover from standard input: credentials, where the client is, how to reach its
 //!    scheduler. Then standard input is `/dev/null` for the functions that run here.
 //! 2. Its node links to the client's, and a coroutine takes the scheduler's orders.
-//! 3. Each *slot* is a thread that runs one call at a time, so a function may compute for as long
-//!    as it likes: orders, messages and the heartbeat of the link have a thread and a runtime of
-//!    their own. Async functions are polled on their slot's thread; what they spawn runs in a
-//!    third place, a runtime for the functions' own tasks.
+//! 3. A thread runs one call at a time, so a function may compute for as long as it likes: orders,
+//!    messages and the heartbeat of the link have a thread and a runtime of their own. Async
+//!    functions are polled on that thread too; what they spawn, and io calls, run in a third
+//!    place, a runtime for the functions' own tasks.
 //!
 //! It ends when told to, when the link is down, and when its standard input ends, which says that
 //! the client is gone, however it went. Then everything in its process group ends with it. (On
 //! Linux even a worker that is stopped does: see `lifeline`.)
 
+mod calls;
 mod control;
 mod lifeline;
-mod slots;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -34,13 +34,16 @@ use tokio::runtime::{Builder, Handle};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
+use self::calls::Calls;
 use self::lifeline::Lifeline;
-use self::slots::Slots;
 use crate::protocol::{CLIENT_SILENCE, Handover, ToScheduler};
 
 /// What makes a process a worker. An argument and not an environment variable, so that the
 /// processes that a worker starts do not inherit it.
 pub(crate) const WORKER_ARGUMENT: &str = "--coros-worker";
+
+/// Threads for what functions spawn, and io calls: one is left when a coroutine computes.
+const TASK_THREADS: usize = 2;
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
 static NAME: OnceLock<String> = OnceLock::new();
@@ -143,12 +146,15 @@ fn run() -> Result<(), WorkerError> {
         .build()
         .map_err(|error| WorkerError::new("cannot start a runtime", &error))?;
     let tasks = Builder::new_multi_thread()
-        .worker_threads(handover.slots)
+        .worker_threads(TASK_THREADS)
         .thread_name("tasks")
         .enable_all()
         .build()
         .map_err(|error| WorkerError::new("cannot start a runtime", &error))?;
-    link.block_on(serve(handover, tasks.handle()))
+    let served = link.block_on(serve(handover, tasks.handle()));
+    // What blocks there ends with the process.
+    tasks.shutdown_background();
+    served
 }
 
 /// Logs what the client wants logged, to standard error, which is a pipe to the client.
@@ -202,19 +208,12 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
         .map_err(|error| WorkerError::new("cannot read the scheduler's address", &error))?;
 
     let worker = handover.worker;
-    let (to, handle) = (scheduler.clone(), tasks.clone());
-    let slots = Slots::start(handover.slots, tasks, &node, move |report| {
-        let message = ToScheduler::Report(worker, report);
-        if let Some(message) = control::send(&to, message) {
-            // The link has as much as it takes: this slot waits.
-            let _ = handle.block_on(to.deliver(message));
-        }
-    })
-    .map_err(|error| WorkerError::new("cannot start a thread", &error))?;
+    let calls = Calls::start(tasks, &node, scheduler.clone(), worker)
+        .map_err(|error| WorkerError::new("cannot start a thread", &error))?;
     let control = coros_core::build()
         .name("worker")
         .daemon()
-        .spawn(move |me| control::run(me, scheduler, worker, slots));
+        .spawn(move |me| control::run(me, scheduler, worker, calls));
     // Whatever its exit: there is no work without it.
     drop(control.join().await);
     node.close().await;

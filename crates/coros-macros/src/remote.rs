@@ -180,6 +180,7 @@ fn write(function: &Function) -> TokenStream {
     let names = argument_names(function);
     let (output, outcome) = output(function);
     let invocation = invocation(function, &outcome);
+    let is_async = sig.asyncness.is_some();
     let checks = arguments.iter().map(|ty| {
         quote_spanned! {ty.span()=> ::coros::__private::must_travel::<#ty>(); }
     });
@@ -195,6 +196,7 @@ fn write(function: &Function) -> TokenStream {
                 type Output = #output;
                 const NAME: &'static str =
                     ::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name));
+                const ASYNC: bool = #is_async;
                 fn invoke(
                     (#(#names,)*): Self::Args,
                 ) -> ::coros::__private::Invocation<Self::Output> {

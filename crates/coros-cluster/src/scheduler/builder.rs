@@ -18,9 +18,10 @@ use super::{Event, Inner, Scheduler, StartError, core, pool};
 use crate::blocking::blocking;
 use crate::computation::{Cargo, CargoError, Given, Start};
 use crate::daemon::leases::Terms;
-use crate::machine::Target;
+use crate::machine::{self, Target};
 use crate::placement::Placement;
 use crate::process::Launcher;
+use crate::resources::Resources;
 
 /// How long calls wait for a node, unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct SchedulerBuilder {
     on: On,
     workers: Option<usize>,
+    memory: Option<u64>,
+    /// What has a name.
+    resources: Resources,
     prefetch: usize,
     retries: u32,
     start_limit: Duration,
@@ -84,6 +88,8 @@ impl SchedulerBuilder {
         SchedulerBuilder {
             on,
             workers: None,
+            memory: None,
+            resources: Resources::default(),
             prefetch: 64,
             retries: 3,
             start_limit: Duration::from_secs(10),
@@ -102,7 +108,8 @@ impl SchedulerBuilder {
     }
 
     /// How many worker processes there are at most, each running one call at a time: one for each core
-    /// unless told otherwise, or all that the nodes of a network lend.
+    /// unless told otherwise, or all that the nodes of a network lend. On this machine it is also how
+    /// many [cores](crate::Call::cpus) such calls may take together.
     ///
     /// # Panics
     /// When it is 0.
@@ -158,6 +165,22 @@ impl SchedulerBuilder {
             On::Nodes(nodes) => nodes,
             On::ThisMachine => panic!("{what} is for a scheduler on the nodes of a network"),
         }
+    }
+
+    /// How much memory all calls that run on this machine at a time may [need](crate::Call::memory), in
+    /// bytes: all that this process may have, unless told otherwise. On the nodes of a network it is what
+    /// the [placement](Self::placement) says.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// There is so much of what has this name on this machine, such as `gpu`, for calls that
+    /// [need](crate::Call::resource) it. Of the nodes of a network it is known how many graphics
+    /// processors there are.
+    pub fn resource(mut self, name: impl Into<Arc<str>>, n: u64) -> Self {
+        self.resources = self.resources.named(name, n);
+        self
     }
 
     /// How many calls may wait at a worker behind the one that runs, so that it need not wait for
@@ -337,20 +360,26 @@ impl SchedulerBuilder {
         let files = tops(&self.given, cluster.is_some());
         let files = files.map_err(|error| StartError::Depends(error.to_string()))?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let local = self.workers.unwrap_or_else(cores);
+        let memory = match self.memory {
+            Some(bytes) => bytes,
+            None => blocking(machine::memory).await,
+        };
+        let mut room = self.resources.memory(memory);
+        room.set_cores(u32::try_from(local).unwrap_or(u32::MAX));
         let (started, has_started) = oneshot::channel();
         let settings = Settings {
             core: core::Config {
                 prefetch: self.prefetch,
                 retries: self.retries,
+                hosts_may_come: cluster.is_some(),
             },
+            room,
             pool: pool::Config {
                 start_limit: self.start_limit,
                 grace: self.grace,
             },
-            local: match cluster {
-                None => self.workers.unwrap_or_else(cores),
-                Some(_) => 0,
-            },
+            local,
             cluster,
             path: program,
             files,

@@ -1,30 +1,62 @@
 //! Which call runs where: the scheduler's decisions, without sockets, clocks or tasks.
 //!
 //! [`Core`] is told what happened ([`Input`]) and answers with what to do ([`Output`]). It knows
-//! calls and workers by number and keeps, for each call, a value `T` of its owner.
+//! calls, workers and hosts by number and keeps, for each call, a value `T` of its owner.
 //!
 //! # Contract
 //!
-//! - **First in, first out.** Calls start in the order submitted, to the least loaded worker.
-//!   A call that comes back (its worker was lost, or gave it back) goes to its old place.
-//! - **Slots and prefetch.** A worker is sent as many calls as it has slots, and, once all slots
-//!   of all workers are taken, up to `prefetch` more, so that it need not wait for the next call
-//!   between two. When a worker idles while another has calls waiting behind running ones, some
-//!   of those are [revoked](Output::Revoke): a long call never holds up what was sent after it.
+//! - **Room.** A *host* is a machine with room for so much ([`Resources`]). A worker is a process
+//!   on a host and runs one CPU-bound call at a time. What all calls that run on a host need is
+//!   never more than its room. A room that shrinks takes nothing away; nothing more starts until
+//!   it is enough again.
+//! - **Order.** Calls start by priority, the higher first, and then in the order submitted. A call
+//!   that comes back (its worker was lost, or gave it back) goes to its old place. Where a call
+//!   could be but does not fit yet, one host is *reserved* for it: nothing that comes after it
+//!   starts there before it has. On other hosts later calls go on.
+//! - **Prefetch.** When no worker is free, calls that need one core and nothing else are sent
+//!   ahead: up to `prefetch` wait at a worker behind a call of the same kind, so that it need not
+//!   wait for the next call between two. They are [asked back](Output::Revoke) when a worker has
+//!   nothing to do, when a call of higher priority or one with a reservation comes before them:
+//!   a long call never holds up what was sent after it.
+//! - **Places.** A call may have to run on a certain host or worker. When that is gone, or goes,
+//!   the call ends as [`Outcome::TargetLost`].
+//! - **io calls** are many at one worker, beside its CPU-bound call, and take no room. They never
+//!   wait while there is a worker, and go where there are the fewest.
 //! - **One result.** A call ends by exactly one [`Output::Finished`]. Every start of a call is an
 //!   *attempt* with its own number; what is reported for another attempt than the current one, or
 //!   for a call that has ended, changes nothing.
-//! - **Lost workers.** A call in flight on a lost worker starts again elsewhere, at least once
-//!   in all: it may have run on the lost worker too. A call that has lost its worker is a
-//!   *suspect*, because it may be what kills workers: it runs alone on its worker from then
-//!   on, so that it takes no other calls with it, and after `retries` more attempts it ends as
-//!   [`Outcome::Abandoned`]. With `retries` 0 nothing is prefetched: every call in flight may have
+//! - **Lost workers.** A call in flight on a lost worker starts again elsewhere, at least once in
+//!   all: it may have run on the lost worker too. A CPU-bound call that has lost its worker is a
+//!   *suspect*, because it may be what kills workers: it runs alone from then on, so that it
+//!   takes no other calls with it, and after its retries it ends as [`Outcome::Abandoned`]. io
+//!   calls are never suspects: running alone is not what they are for, and they may run for ever.
+//!   Each lost worker counts for all io calls there, but not beside a suspect, which is then to
+//!   blame. A call without retries is never prefetched, since it could not be told whether it had
 //!   begun.
-//! - **Cancelling** ends a call at once for its owner; its slot is free when the worker says so.
+//! - **Ending calls.** Cancelling ends a call at once for its owner; its room is free when the worker
+//!   says so. A call that computes on though it is cancelled or its time is over costs its worker,
+//!   which is [killed](Output::Kill); the other calls there run again elsewhere and nothing is held
+//!   against them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod call;
+mod class;
+mod dispatch;
+mod end;
+mod hosts;
+mod recall;
+mod worker;
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+
+use self::call::{Call, State};
+use self::class::{Classes, Kind};
+use self::dispatch::Reserved;
+use self::hosts::Hosts;
+use crate::resources::Resources;
+
+pub(crate) use self::call::{Options, Place, Rank};
 
 /// Numbers a call. Numbers rise in the order of submission and are never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,22 +66,38 @@ pub(crate) struct CallId(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct WorkerId(pub(crate) u32);
 
+/// Numbers a machine on which workers run; never used twice within a scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct HostId(pub(crate) u32);
+
 /// What may be configured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
-    /// How many calls may wait at a worker behind those that run.
+    /// How many calls may wait at a worker behind the one that runs.
     pub(crate) prefetch: usize,
-    /// How often a call runs again after its worker was lost.
+    /// How often a call runs again after its worker was lost, unless it says otherwise.
     pub(crate) retries: u32,
+    /// Whether a call waits for a host that has room for it, when there is none at present.
+    pub(crate) hosts_may_come: bool,
 }
 
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Input<T, R> {
     /// Somebody wants a call to run.
-    Submit { call: CallId, item: T },
-    /// A worker is there, with so many slots.
-    WorkerReady { worker: WorkerId, slots: usize },
+    Submit {
+        call: CallId,
+        item: T,
+        options: Options,
+    },
+    /// A host is there, or has another room than before.
+    HostRoom { host: HostId, room: Resources },
+    /// A host is gone, with all its workers.
+    HostLost { host: HostId },
+    /// A worker is there. Its host is known.
+    WorkerReady { worker: WorkerId, host: HostId },
+    /// A worker shall get no more calls, and end when it has none left.
+    Retire { worker: WorkerId },
     /// A worker ran a call.
     Done {
         worker: WorkerId,
@@ -69,8 +117,19 @@ pub(crate) enum Input<T, R> {
         call: CallId,
         attempt: u32,
     },
-    /// A worker shall go: it gets nothing more, and gives back what it has not begun.
-    Retire { worker: WorkerId },
+    /// A worker dropped a call half way because its time was over.
+    TimedOut {
+        worker: WorkerId,
+        call: CallId,
+        attempt: u32,
+    },
+    /// A worker was to drop a call, which was cancelled or whose time was over, and cannot. It
+    /// begins no other CPU-bound call.
+    Stuck {
+        worker: WorkerId,
+        call: CallId,
+        attempt: u32,
+    },
     /// A worker is gone, with all calls that it had.
     WorkerLost { worker: WorkerId },
     /// The owner no longer wants the result.
@@ -95,10 +154,19 @@ pub(crate) enum Output<T, R> {
         attempt: u32,
         abort: bool,
     },
-    /// A worker that shall go has nothing left to do.
-    Retired { worker: WorkerId },
+    /// Kill the worker, because this call neither ends nor can be dropped; whether its time is
+    /// over, else it was cancelled.
+    Kill {
+        worker: WorkerId,
+        call: CallId,
+        timed_out: bool,
+    },
     /// The call's worker was lost; it starts again as soon as there is room.
     Retry { call: CallId, from: WorkerId },
+    /// The call needs more than any host has; it waits for one. Said once of a call.
+    Unplaceable { call: CallId },
+    /// The worker that was to retire has nothing left to do.
+    Retired { worker: WorkerId },
     /// The call has ended: tell its owner.
     Finished {
         call: CallId,
@@ -116,52 +184,18 @@ pub(crate) enum Outcome<R> {
         attempts: u32,
         result: R,
     },
+    /// It ran longer than it may.
+    TimedOut { worker: WorkerId, attempts: u32 },
     /// So many attempts lost their worker.
     Abandoned { worker: WorkerId, losses: u32 },
+    /// The host or worker where it had to run is gone.
+    TargetLost,
+    /// No host has room for what it needs, and none will come.
+    NoRoom { needs: Resources },
     /// Its owner cancelled it.
     Cancelled,
     /// The scheduler was closed first.
     Closed,
-}
-
-#[derive(Debug)]
-struct Call<T> {
-    /// `None` once cancelled: only the slot is still taken.
-    item: Option<T>,
-    attempt: u32,
-    losses: u32,
-    /// Was in flight on a worker that was lost.
-    suspect: bool,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Queued,
-    InFlight { worker: WorkerId, revoked: bool },
-}
-
-#[derive(Debug)]
-struct Worker {
-    slots: usize,
-    /// In the order sent, which is the order in which the worker begins them.
-    in_flight: VecDeque<CallId>,
-    /// How many of them it has been asked to give back.
-    revoked: usize,
-    /// A suspect runs here: nothing else is sent.
-    reserved: bool,
-    /// It shall go: nothing else is sent.
-    retiring: bool,
-}
-
-impl Worker {
-    fn free(&self) -> usize {
-        if self.reserved || self.retiring {
-            0
-        } else {
-            self.slots.saturating_sub(self.in_flight.len())
-        }
-    }
 }
 
 /// The scheduler's state. `T` is what its owner keeps for a call, `R` what a worker reports.
@@ -169,42 +203,30 @@ impl Worker {
 pub(crate) struct Core<T> {
     config: Config,
     calls: HashMap<CallId, Call<T>>,
-    /// Calls that wait, oldest first. Those never started are in order by themselves; those that
-    /// came back are older than all of these and few.
-    fresh: VecDeque<CallId>,
-    returned: BTreeSet<CallId>,
-    workers: BTreeMap<WorkerId, Worker>,
-    /// Those that shall go and may.
-    retired: Vec<WorkerId>,
+    classes: Classes,
+    hosts: Hosts,
+    /// For which calls what is reserved, as of the last [`dispatch`](Self::dispatch).
+    reserved: Vec<(Rank, Reserved)>,
+    /// How many cores all calls need that have not ended.
+    demand: usize,
 }
 
 impl<T> Core<T> {
-    pub(crate) fn new(mut config: Config) -> Self {
-        if config.retries == 0 {
-            config.prefetch = 0;
-        }
+    pub(crate) fn new(config: Config) -> Self {
         Core {
             config,
             calls: HashMap::new(),
-            fresh: VecDeque::new(),
-            returned: BTreeSet::new(),
-            workers: BTreeMap::new(),
-            retired: Vec::new(),
+            classes: Classes::new(),
+            hosts: Hosts::new(config.prefetch),
+            reserved: Vec::new(),
+            demand: 0,
         }
     }
 
-    /// How many calls have not ended.
-    pub(crate) fn open(&self) -> usize {
-        self.calls.len()
-    }
-
-    /// Of these workers, one that does least, if it is not to go already.
-    pub(crate) fn least_busy(&self, workers: impl Iterator<Item = WorkerId>) -> Option<WorkerId> {
-        let busy = |id: WorkerId| {
-            let worker = self.workers.get(&id).filter(|it| !it.retiring)?;
-            Some((worker.in_flight.len(), id))
-        };
-        workers.filter_map(busy).min().map(|(_, id)| id)
+    /// How many cores would be in use if all calls ran at once that have not ended; at least one if there
+    /// are any.
+    pub(crate) fn demand(&self) -> usize {
+        self.demand.max(usize::from(!self.calls.is_empty()))
     }
 
     /// What the owner keeps for a call; `None` when it has ended.
@@ -212,395 +234,205 @@ impl<T> Core<T> {
         self.calls.get(&call).and_then(|call| call.item.as_ref())
     }
 
+    /// The worker of a host that has the least to do; `None` when it has none that takes calls.
+    pub(crate) fn least_busy(&self, host: HostId) -> Option<WorkerId> {
+        self.hosts.least_busy(host)
+    }
+
     /// Takes note of `input` and appends what is to be done to `out`, in order.
     ///
     /// It does not start calls: that is [`dispatch`](Self::dispatch), once after a batch of inputs,
-    /// so that a freed slot and a new call of the same batch meet.
+    /// so that a free worker and a new call of the same batch meet.
     pub(crate) fn handle<R>(&mut self, input: Input<T, R>, out: &mut Vec<Output<T, R>>) {
         match input {
-            Input::Submit { call, item } => self.submit(call, item),
-            Input::WorkerReady { worker, slots } => self.worker_ready(worker, slots),
+            Input::Submit {
+                call,
+                item,
+                options,
+            } => self.submit(call, item, options, out),
+            Input::HostRoom { host, room } => {
+                self.hosts.set_room(host, room);
+                for worker in self.hosts.workers_of(host) {
+                    self.recall(worker, out);
+                }
+                self.look_for_room(out);
+            }
+            Input::HostLost { host } => self.host_lost(host, out),
+            Input::WorkerReady { worker, host } => self.hosts.ready(worker, host),
+            Input::Retire { worker } => self.retire(worker, out),
             Input::Done {
                 worker,
                 call,
                 attempt,
                 result,
             } => {
-                self.done(worker, call, attempt, result, out);
+                if self.leave(worker, call, attempt, out) {
+                    let attempts = attempt;
+                    let outcome = Outcome::Done {
+                        worker,
+                        attempts,
+                        result,
+                    };
+                    self.finish(call, outcome, out);
+                }
             }
             Input::Returned {
                 worker,
                 call,
                 attempt,
-            } => self.give_back(worker, call, attempt),
+            } => {
+                if self.leave(worker, call, attempt, out) {
+                    self.requeue(call, out);
+                }
+            }
             Input::Kept {
                 worker,
                 call,
                 attempt,
-            } => self.kept(worker, call, attempt),
-            Input::Retire { worker } => self.retire(worker, out),
+            } => self.kept(worker, call, attempt, out),
+            Input::TimedOut {
+                worker,
+                call,
+                attempt,
+            } => {
+                if self.leave(worker, call, attempt, out) {
+                    let attempts = attempt;
+                    self.finish(call, Outcome::TimedOut { worker, attempts }, out);
+                }
+            }
+            Input::Stuck {
+                worker,
+                call,
+                attempt,
+            } => self.stuck(worker, call, attempt, out),
             Input::WorkerLost { worker } => self.worker_lost(worker, out),
             Input::Cancel { call } => self.cancel(call, out),
             Input::Close => self.close(out),
         }
     }
 
-    fn submit(&mut self, id: CallId, item: T) {
-        let call = Call {
-            item: Some(item),
-            attempt: 0,
-            losses: 0,
-            suspect: false,
-            state: State::Queued,
-        };
-        self.calls.insert(id, call);
-        self.fresh.push_back(id);
-    }
-
-    fn worker_ready(&mut self, worker: WorkerId, slots: usize) {
-        self.workers.entry(worker).or_insert(Worker {
-            slots: slots.max(1),
-            in_flight: VecDeque::new(),
-            revoked: 0,
-            reserved: false,
-            retiring: false,
-        });
-    }
-
-    /// Ends the stay of this attempt of a call at a worker; `false` when it was not there.
-    fn leave(&mut self, worker: WorkerId, id: CallId, attempt: u32) -> bool {
-        let Some(call) = self.calls.get(&id) else {
-            return false;
-        };
-        let State::InFlight {
-            worker: at,
-            revoked,
-        } = call.state
-        else {
-            return false;
-        };
-        if at != worker || call.attempt != attempt {
-            return false;
-        }
-        let suspect = call.suspect;
-        let here = self.worker(worker);
-        let place = here.in_flight.iter().position(|other| *other == id);
-        // Nearly always the first: a worker begins calls in order.
-        here.in_flight
-            .remove(place.expect("the worker's list has every call that is there"));
-        here.revoked -= usize::from(revoked);
-        here.reserved &= !suspect;
-        if here.retiring && here.in_flight.is_empty() {
-            self.retired.push(worker);
-        }
-        true
-    }
-
-    fn done<R>(
-        &mut self,
-        worker: WorkerId,
-        id: CallId,
-        attempt: u32,
-        result: R,
-        out: &mut Vec<Output<T, R>>,
-    ) {
-        if !self.leave(worker, id, attempt) {
-            return;
-        }
-        let call = self
-            .calls
-            .remove(&id)
-            .expect("a call that left a worker is known");
-        if let Some(item) = call.item {
-            let outcome = Outcome::Done {
-                worker,
-                attempts: attempt,
-                result,
-            };
-            out.push(Output::Finished {
+    fn submit<R>(&mut self, id: CallId, item: T, options: Options, out: &mut Vec<Output<T, R>>) {
+        if !self.hosts.takes_calls(options.place) {
+            let outcome = Outcome::TargetLost;
+            return out.push(Output::Finished {
                 call: id,
                 item,
                 outcome,
             });
         }
+        let retries = options.retries.unwrap_or(self.config.retries);
+        let priority = options.priority;
+        let kind = Kind::new(options, retries);
+        let call = Call {
+            item: Some(item),
+            class: self.classes.enter(kind, &self.hosts),
+            priority,
+            retries,
+            attempt: 0,
+            losses: 0,
+            suspect: false,
+            told_unplaceable: false,
+            state: State::Queued,
+        };
+        self.demand += self.classes.get(call.class).demand();
+        self.calls.insert(id, call);
+        self.enqueue(id, out);
     }
 
-    fn give_back(&mut self, worker: WorkerId, id: CallId, attempt: u32) {
-        if self.leave(worker, id, attempt) {
-            self.requeue(id);
+    /// Puts a call that is not in flight into its place among those that wait.
+    fn enqueue<R>(&mut self, id: CallId, out: &mut Vec<Output<T, R>>) {
+        let call = self.call(id);
+        call.state = State::Queued;
+        let (class, rank) = (call.class, call.rank(id));
+        self.classes.push(class, rank);
+        if !self.classes.get(class).has_room() {
+            self.unplaceable(id, out);
         }
     }
 
-    fn kept(&mut self, worker: WorkerId, id: CallId, attempt: u32) {
-        if let Some(call) = self.calls.get_mut(&id)
-            && call.attempt == attempt
-            && call.state
-                == (State::InFlight {
-                    worker,
-                    revoked: true,
-                })
-        {
-            call.state = State::InFlight {
-                worker,
-                revoked: false,
-            };
-            self.worker(worker).revoked -= 1;
+    /// A call waits for which no host has room.
+    fn unplaceable<R>(&mut self, id: CallId, out: &mut Vec<Output<T, R>>) {
+        if self.config.hosts_may_come {
+            let told = &mut self.call(id).told_unplaceable;
+            if !std::mem::replace(told, true) {
+                out.push(Output::Unplaceable { call: id });
+            }
+        } else {
+            let class = self.call(id).class;
+            let needs = (**self.classes.get(class).needs()).clone();
+            self.finish(id, Outcome::NoRoom { needs }, out);
         }
     }
 
-    /// The worker of a call in flight.
-    fn worker(&mut self, id: WorkerId) -> &mut Worker {
-        self.workers
-            .get_mut(&id)
-            .expect("a call in flight is at a known worker")
+    /// Finds out anew for which calls there is room, after hosts or their room have changed.
+    fn look_for_room<R>(&mut self, out: &mut Vec<Output<T, R>>) {
+        for rank in self.classes.look_for_room(&self.hosts) {
+            self.unplaceable(rank.call, out);
+        }
+    }
+
+    /// Ends the stay of this attempt of a call at a worker; `false` when it was not there.
+    fn leave<R>(
+        &mut self,
+        worker: WorkerId,
+        id: CallId,
+        attempt: u32,
+        out: &mut Vec<Output<T, R>>,
+    ) -> bool {
+        let Some(revoked) = self.revoked_there(worker, id, attempt) else {
+            return false;
+        };
+        let call = &self.calls[&id];
+        let rank = call.rank(id);
+        if self.classes.get(call.class).is_io() {
+            self.hosts.leave_io(worker, id);
+        } else if revoked {
+            self.hosts.leave_revoked(worker, rank, call.item.is_some());
+        } else {
+            self.hosts.leave(worker, rank);
+        }
+        if self.hosts.has_retired(worker) {
+            out.push(Output::Retired { worker });
+        }
+        true
+    }
+
+    /// Whether this attempt of a call, which is at this worker, has been asked back; `None` when
+    /// it is not there.
+    fn revoked_there(&self, worker: WorkerId, id: CallId, attempt: u32) -> Option<bool> {
+        let call = self.calls.get(&id)?;
+        match call.state {
+            State::InFlight { at, revoked } if at == worker && call.attempt == attempt => {
+                Some(revoked)
+            }
+            _ => None,
+        }
     }
 
     /// Puts a call that left its worker back in its place, or forgets it if it was cancelled.
-    fn requeue(&mut self, id: CallId) {
-        let call = self
-            .calls
-            .get_mut(&id)
-            .expect("a call that left a worker is known");
-        if call.item.is_some() {
-            call.state = State::Queued;
-            self.returned.insert(id);
+    fn requeue<R>(&mut self, id: CallId, out: &mut Vec<Output<T, R>>) {
+        let call = &self.calls[&id];
+        if call.item.is_none() {
+            self.forget(id);
+            return;
+        }
+        let class = self.classes.get(call.class);
+        if self.hosts.takes_calls(class.place()) {
+            self.enqueue(id, out);
         } else {
-            self.calls.remove(&id);
+            self.finish(id, Outcome::TargetLost, out);
         }
     }
 
-    fn retire<R>(&mut self, id: WorkerId, out: &mut Vec<Output<T, R>>) {
-        let Some(worker) = self.workers.get_mut(&id) else {
-            return;
-        };
-        worker.retiring = true;
-        if worker.in_flight.is_empty() {
-            self.retired.push(id);
-        }
-        let behind: Vec<_> = worker
-            .in_flight
-            .iter()
-            .copied()
-            .skip(worker.slots)
-            .collect();
-        for call in behind {
-            self.revoke(id, call, out);
-        }
+    #[cfg(test)]
+    fn assert_empty(&self) {
+        assert!(self.calls.is_empty());
+        self.classes.assert_empty();
+        self.hosts.assert_empty();
     }
 
-    /// Asks for a call that has not begun, as far as is known.
-    fn revoke<R>(&mut self, worker: WorkerId, id: CallId, out: &mut Vec<Output<T, R>>) {
-        let call = self.calls.get_mut(&id).expect("a call in flight is known");
-        let revoked = State::InFlight {
-            worker,
-            revoked: true,
-        };
-        if call.state == revoked || call.item.is_none() {
-            return;
-        }
-        call.state = revoked;
-        let attempt = call.attempt;
-        self.worker(worker).revoked += 1;
-        out.push(Output::Revoke {
-            worker,
-            call: id,
-            attempt,
-            abort: false,
-        });
-    }
-
-    fn worker_lost<R>(&mut self, worker: WorkerId, out: &mut Vec<Output<T, R>>) {
-        let Some(lost) = self.workers.remove(&worker) else {
-            return;
-        };
-        for (place, id) in lost.in_flight.into_iter().enumerate() {
-            let call = self.calls.get_mut(&id).expect("a call in flight is known");
-            call.suspect = true;
-            // Those behind had not begun, unless results were lost with the worker; then the next
-            // attempt, alone, will tell.
-            if place < lost.slots {
-                call.losses += 1;
-            }
-            let losses = call.losses;
-            if losses > self.config.retries {
-                let call = self.calls.remove(&id).expect("it was there a line ago");
-                if let Some(item) = call.item {
-                    let outcome = Outcome::Abandoned { worker, losses };
-                    out.push(Output::Finished {
-                        call: id,
-                        item,
-                        outcome,
-                    });
-                }
-                continue;
-            }
-            if call.item.is_some() {
-                out.push(Output::Retry {
-                    call: id,
-                    from: worker,
-                });
-            }
-            self.requeue(id);
-        }
-    }
-
-    fn cancel<R>(&mut self, id: CallId, out: &mut Vec<Output<T, R>>) {
-        let Some(call) = self.calls.get_mut(&id) else {
-            return;
-        };
-        let Some(item) = call.item.take() else {
-            return;
-        };
-        out.push(Output::Finished {
-            call: id,
-            item,
-            outcome: Outcome::Cancelled,
-        });
-        match &mut call.state {
-            // Its place in the queue is skipped when its turn comes.
-            State::Queued => {
-                self.returned.remove(&id);
-                self.calls.remove(&id);
-            }
-            State::InFlight { worker, revoked } => {
-                let (worker, attempt) = (*worker, call.attempt);
-                // It is no longer one that comes back to run elsewhere.
-                if std::mem::take(revoked) {
-                    self.worker(worker).revoked -= 1;
-                }
-                out.push(Output::Revoke {
-                    worker,
-                    call: id,
-                    attempt,
-                    abort: true,
-                });
-            }
-        }
-    }
-
-    fn close<R>(&mut self, out: &mut Vec<Output<T, R>>) {
-        self.fresh.clear();
-        self.returned.clear();
-        self.workers.clear();
-        let mut left: Vec<_> = self.calls.drain().collect();
-        left.sort_unstable_by_key(|(id, _)| *id);
-        for (call, state) in left {
-            if let Some(item) = state.item {
-                out.push(Output::Finished {
-                    call,
-                    item,
-                    outcome: Outcome::Closed,
-                });
-            }
-        }
-    }
-
-    /// Starts what can be started, and takes back what waits behind a running call while a
-    /// worker has nothing to do.
-    pub(crate) fn dispatch<R>(&mut self, out: &mut Vec<Output<T, R>>) {
-        let retired = self.retired.drain(..);
-        out.extend(retired.map(|worker| Output::Retired { worker }));
-        while let Some(id) = self.first_waiting() {
-            let suspect = self.calls[&id].suspect;
-            // A suspect waits for an idle worker, and everything after it waits too: otherwise
-            // there might never be one.
-            let Some(worker) = self.place_for(suspect) else {
-                break;
-            };
-            if !self.returned.remove(&id) {
-                self.fresh.pop_front();
-            }
-            self.start(id, worker, out);
-        }
-        if self.returned.is_empty() && self.fresh.is_empty() {
-            self.rebalance(out);
-        }
-    }
-
-    /// The oldest call that waits.
-    fn first_waiting(&mut self) -> Option<CallId> {
-        // Cancelled calls leave their place behind.
-        while let Some(id) = self.fresh.front() {
-            if self.calls.contains_key(id) {
-                break;
-            }
-            self.fresh.pop_front();
-        }
-        let returned = self.returned.first().copied();
-        match (returned, self.fresh.front().copied()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
-
-    /// A worker for the next call: one with a free slot if there is, else one with room for
-    /// prefetching; the least loaded first.
-    fn place_for(&self, suspect: bool) -> Option<WorkerId> {
-        if suspect {
-            let idle = self
-                .workers
-                .iter()
-                .find(|(_, worker)| worker.in_flight.is_empty() && !worker.retiring);
-            return idle.map(|(id, _)| *id);
-        }
-        let (id, worker) = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| !worker.reserved && !worker.retiring)
-            .min_by_key(|(_, worker)| {
-                let load = worker.in_flight.len() * 1024 / worker.slots;
-                (worker.free() == 0, load)
-            })?;
-        (worker.in_flight.len() < worker.slots + self.config.prefetch).then_some(*id)
-    }
-
-    fn start<R>(&mut self, id: CallId, worker: WorkerId, out: &mut Vec<Output<T, R>>) {
-        let call = self.calls.get_mut(&id).expect("a waiting call is known");
-        call.attempt += 1;
-        call.state = State::InFlight {
-            worker,
-            revoked: false,
-        };
-        let place = self.workers.get_mut(&worker).expect("it was just chosen");
-        place.in_flight.push_back(id);
-        place.reserved |= call.suspect;
-        out.push(Output::Start {
-            worker,
-            call: id,
-            attempt: call.attempt,
-        });
-    }
-
-    /// With nothing waiting here: asks for calls that wait behind running ones, one for each free
-    /// slot elsewhere, the latest sent first.
-    fn rebalance<R>(&mut self, out: &mut Vec<Output<T, R>>) {
-        let mut wanted: usize = self.workers.values().map(Worker::free).sum();
-        // Those that are already on their way back will fill some.
-        let expected: usize = self.workers.values().map(|worker| worker.revoked).sum();
-        wanted = wanted.saturating_sub(expected);
-        while wanted > 0
-            && let Some((worker, id)) = self.behind()
-        {
-            self.revoke(worker, id, out);
-            wanted -= 1;
-        }
-    }
-
-    /// Of the worker where most calls wait behind running ones, the one that was sent last.
-    fn behind(&self) -> Option<(WorkerId, CallId)> {
-        // Not those that are on their way back already, nor those that nobody wants.
-        let movable = |worker: WorkerId, id: CallId| {
-            let call = &self.calls[&id];
-            let revoked = false;
-            call.state == State::InFlight { worker, revoked } && call.item.is_some()
-        };
-        let last_of_each = self.workers.iter().filter_map(|(worker, state)| {
-            let behind = state.in_flight.iter().copied().skip(state.slots);
-            let mut behind = behind.filter(|id| movable(*worker, *id));
-            let last = behind.next_back()?;
-            Some((behind.count(), *worker, last))
-        });
-        last_of_each.max().map(|(_, worker, call)| (worker, call))
+    fn call(&mut self, id: CallId) -> &mut Call<T> {
+        self.calls.get_mut(&id).expect("the caller knows the call")
     }
 }
 

@@ -1,10 +1,12 @@
 //! What can go wrong with a scheduler and its calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use coros_core::remote::CodecError;
 
 use crate::process::last_words;
+use crate::resources::Resources;
 
 /// Why a call has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +33,15 @@ pub enum JobError {
     /// The arguments or the result cannot travel.
     #[error(transparent)]
     Codec(CodecError),
+    /// The call ran for longer than its [time limit](crate::Call::time_limit), which was this.
+    #[error("it ran for longer than its time limit of {0:?}")]
+    TimedOut(Duration),
+    /// No machine has so much as the call needs.
+    #[error("it needs {0}, and no machine has so much")]
+    NoRoom(Resources),
+    /// The machine or the worker where the call had to run is gone.
+    #[error("where it had to run is gone")]
+    TargetLost,
     /// The call was cancelled.
     #[error("the call was cancelled")]
     Cancelled,

@@ -76,6 +76,13 @@ pub enum Event {
         /// How it ended, with the last lines of its standard error.
         reason: String,
     },
+    /// A call needs more than any node has that is there; it waits for one.
+    JobWaits {
+        /// The call, as [`Job::id`](super::Job::id).
+        job: u64,
+        /// The function's name.
+        function: &'static str,
+    },
     /// A call runs again because its worker was lost.
     JobRetried {
         /// The call, as [`Job::id`](super::Job::id).
@@ -146,6 +153,12 @@ impl fmt::Display for Event {
             }
             Event::WorkerFailed { name, reason } => {
                 write!(f, "worker {name} could not be started: {reason}")
+            }
+            Event::JobWaits { job, function } => {
+                write!(
+                    f,
+                    "job {job} ({function}) waits: it needs more than any node has"
+                )
             }
             Event::JobRetried {
                 job,

@@ -10,7 +10,8 @@ use coros_net::{Location, Node, SendFile};
 use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Command, HostId};
+use super::Command;
+use super::core::HostId;
 use crate::computation::Cargo;
 use crate::daemon::leases::Terms;
 use crate::daemon::protocol::{FromDesk, Opening, ToDaemon, ToDesk};

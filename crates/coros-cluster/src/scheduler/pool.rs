@@ -17,6 +17,7 @@
 //!   becomes ready, delays its replacement, the longer the more there were in a row. After
 //!   `START_FAILURES` that never became ready in a row, with none left that is, the pool
 //!   [gives up](Output::GiveUp).
+//! - A worker is [killed](Input::Kill) on demand; its replacement does not wait.
 //! - Closing tells ready workers goodbye; they have a grace period; the rest is killed.
 
 use std::collections::BTreeMap;
@@ -77,6 +78,8 @@ pub(crate) enum Input {
     },
     /// The link to a worker is down: why.
     Unlinked { worker: WorkerId, why: String },
+    /// A worker is to be killed: why.
+    Kill { worker: WorkerId, why: String },
     /// All workers shall end.
     Close,
 }
@@ -114,6 +117,8 @@ struct Process {
     killed: Option<String>,
     /// It is to go, and not to be replaced.
     retiring: bool,
+    /// Its end was wanted, and is no sign that starting it again is in vain.
+    wanted: bool,
     /// When something must have happened.
     deadline: Option<Instant>,
 }
@@ -219,6 +224,7 @@ impl Pool {
                     self.bury(now, worker, false, out);
                 }
             }
+            Input::Kill { worker, why } => self.kill(now, worker, why, out),
             Input::Close => self.close(now, out),
         }
     }
@@ -247,6 +253,19 @@ impl Pool {
             .resize(self.due.len() + self.wanted.saturating_sub(there), due);
     }
 
+    /// Kills a worker that works as it should: its end counts for nothing.
+    fn kill(&mut self, now: Instant, worker: WorkerId, why: String, out: &mut Vec<Output>) {
+        if let Some(process) = self.processes.get_mut(&worker)
+            && process.ended.is_none()
+            && process.killed.is_none()
+        {
+            process.killed = Some(why);
+            process.deadline = Some(now + LINGER);
+            process.wanted = true;
+            out.push(Output::Kill { worker });
+        }
+    }
+
     fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         let late: Vec<_> = self
             .processes
@@ -266,6 +285,7 @@ impl Pool {
                 unlinked: None,
                 killed: None,
                 retiring: false,
+                wanted: false,
                 deadline: Some(now + self.config.start_limit),
             };
             self.processes.insert(worker, process);
@@ -318,7 +338,7 @@ impl Pool {
         if process.retiring {
             out.push(Output::Retired { worker });
         } else if let Some(since) = process.ready {
-            let settled = now.saturating_duration_since(since) >= SETTLED;
+            let settled = process.wanted || now.saturating_duration_since(since) >= SETTLED;
             self.streak = if settled { 0 } else { self.streak + 1 };
             out.push(Output::Lost { worker, why });
         } else {

@@ -16,15 +16,16 @@ pub(super) use self::hosts::Cluster;
 use self::hosts::Host;
 use self::workers::{Worker, name_of};
 use super::builder::{EventSink, Stderr};
-use super::core::{self, CallId, Core, Outcome, WorkerId};
+use super::core::{self, CallId, Core, HostId, Outcome, WorkerId};
 use super::error::end_of;
 use super::finder::ToFinder;
 use super::job::Completed;
 use super::pool;
-use super::{Command, Event, HostId, Item, JobError, Submission};
+use super::{Command, Event, Item, JobError, Submission};
 use crate::blob::Blob;
 use crate::computation::Start;
 use crate::protocol::{CallResult, FromWorker, Run, ToScheduler, ToWorker};
+use crate::resources::Resources;
 
 /// So many messages are taken before calls are given out.
 const BATCH: usize = 256;
@@ -35,6 +36,8 @@ const STALL: Duration = Duration::from_millis(5);
 
 pub(super) struct Settings {
     pub(super) core: core::Config,
+    /// What calls that run on this machine at a time may need in all.
+    pub(super) room: Resources,
     pub(super) pool: pool::Config,
     /// How many workers there are on this machine.
     pub(super) local: usize,
@@ -75,7 +78,7 @@ pub(super) struct Shell {
     ids: pool::WorkerIds,
     pool: pool::Config,
     local: usize,
-    slots: usize,
+    room: Resources,
     path: PathBuf,
     files: Vec<(String, PathBuf)>,
     start: Start,
@@ -130,7 +133,7 @@ impl Shell {
             ids: pool::WorkerIds::default(),
             pool: settings.pool,
             local: settings.local,
-            slots: 1,
+            room: settings.room,
             path: settings.path,
             files: settings.files,
             start: settings.start,
@@ -228,7 +231,7 @@ impl Shell {
 
     fn report(&mut self, worker: WorkerId, report: FromWorker) {
         match report {
-            FromWorker::Ready { control, slots } => self.ready(worker, control, slots),
+            FromWorker::Ready { control } => self.ready(worker, control),
             FromWorker::Done {
                 call,
                 attempt,
@@ -255,10 +258,24 @@ impl Shell {
                     attempt,
                 });
             }
+            FromWorker::TimedOut { call, attempt } => {
+                self.tell_core(core::Input::TimedOut {
+                    worker,
+                    call,
+                    attempt,
+                });
+            }
+            FromWorker::Stuck { call, attempt } => {
+                self.tell_core(core::Input::Stuck {
+                    worker,
+                    call,
+                    attempt,
+                });
+            }
         }
     }
 
-    fn ready(&mut self, id: WorkerId, control: Address<ToWorker>, slots: usize) {
+    fn ready(&mut self, id: WorkerId, control: Address<ToWorker>) {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
@@ -267,10 +284,11 @@ impl Shell {
             name: Arc::clone(&worker.name),
             pid: worker.pid(),
         };
-        self.tell_pool_of(id, pool::Input::Ready { worker: id });
+        let host = worker.host;
+        self.tell_pool(host, pool::Input::Ready { worker: id });
         if matches!(self.phase, Phase::Open) {
             self.emit(&event);
-            self.tell_core(core::Input::WorkerReady { worker: id, slots });
+            self.tell_core(core::Input::WorkerReady { worker: id, host });
             if let Some(started) = self.started.take() {
                 let _ = started.send(Ok(()));
             }
@@ -280,8 +298,8 @@ impl Shell {
     fn command(&mut self, command: Command) {
         match command {
             Command::Submit(submissions) => {
-                for Submission { call, item } in submissions {
-                    self.submit(call, item);
+                for submission in submissions {
+                    self.submit(submission);
                 }
             }
             Command::Cancel(call) => self.tell_core(core::Input::Cancel { call }),
@@ -301,9 +319,20 @@ impl Shell {
         }
     }
 
-    fn submit(&mut self, call: CallId, item: Item) {
+    fn submit(&mut self, submission: Submission) {
+        let Submission {
+            call,
+            item,
+            options,
+        } = submission;
         let refusal = match &self.phase {
-            Phase::Open => return self.tell_core(core::Input::Submit { call, item }),
+            Phase::Open => {
+                return self.tell_core(core::Input::Submit {
+                    call,
+                    item,
+                    options,
+                });
+            }
             Phase::Failed(why) => JobError::NoWorkers(why.clone()),
             Phase::Closing | Phase::Closed => JobError::Closed,
         };
@@ -388,9 +417,23 @@ impl Shell {
                         },
                     );
                 }
+                core::Output::Kill {
+                    worker,
+                    call,
+                    timed_out,
+                } => {
+                    let why = if timed_out {
+                        "ran for longer than its time limit"
+                    } else {
+                        "was cancelled"
+                    };
+                    let why = format!("killed, because job {} {why} and computed on", call.0);
+                    self.tell_pool_of(worker, pool::Input::Kill { worker, why });
+                }
                 core::Output::Retired { worker } => {
                     self.tell_pool_of(worker, pool::Input::Retire { worker });
                 }
+                core::Output::Unplaceable { call } => self.unplaceable(call),
                 core::Output::Retry { call, from } => {
                     let function = self.core.item(call).map_or("", |item| item.function);
                     let from = self.name(from);
@@ -429,6 +472,9 @@ impl Shell {
             attempt,
             function: item.function.to_owned(),
             args: item.args.clone(),
+            priority: item.priority,
+            io: item.io,
+            limit: item.limit,
         };
         if !worker.batch.is_empty() && worker.batch_bytes + bytes > BATCH_BYTES {
             self.flush_worker(id);
@@ -471,6 +517,13 @@ impl Shell {
                     result,
                 }
             }
+            Outcome::TimedOut { worker, attempts } => Completed {
+                worker: Some(self.name(worker)),
+                attempts,
+                result: Err(JobError::TimedOut(item.limit.unwrap_or_default())),
+            },
+            Outcome::TargetLost => Completed::without_worker(JobError::TargetLost),
+            Outcome::NoRoom { needs } => Completed::without_worker(JobError::NoRoom(needs)),
             Outcome::Cancelled => Completed::without_worker(JobError::Cancelled),
             Outcome::Closed => Completed::without_worker(match &self.phase {
                 Phase::Failed(why) => JobError::NoWorkers(why.clone()),

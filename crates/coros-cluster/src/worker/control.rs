@@ -2,33 +2,32 @@
 
 use coros_core::{Address, Context, SendError};
 
-use super::slots::{Revoked, Slots};
+use super::calls::{Calls, Revoked};
 use crate::protocol::{CallResult, FromWorker, TOO_LARGE, ToScheduler, ToWorker};
 use crate::scheduler::core::WorkerId;
 
-/// Tells the scheduler that this worker takes calls, and passes them to the slots until told to
+/// Tells the scheduler that this worker takes calls, and passes them on until told to
 /// end.
 pub(super) async fn run(
     mut me: Context<ToWorker>,
     scheduler: Address<ToScheduler>,
     worker: WorkerId,
-    slots: Slots,
+    calls: Calls,
 ) {
     drop(me.monitor(&scheduler, |_| ToWorker::ClientLost));
     let ready = FromWorker::Ready {
         control: me.address(),
-        slots: slots.count(),
     };
     report(&scheduler, worker, ready).await;
     while let Some(message) = me.receive().await {
         match message {
-            ToWorker::Run(calls) => slots.queue(calls),
+            ToWorker::Run(runs) => calls.take(runs),
             ToWorker::Revoke {
                 call,
                 attempt,
                 abort,
             } => {
-                let answer = match slots.revoke(call, attempt, abort) {
+                let answer = match calls.revoke(call, attempt, abort) {
                     Revoked::Returned => FromWorker::Returned { call, attempt },
                     Revoked::Kept => FromWorker::Kept { call, attempt },
                     Revoked::WillTell => continue,
@@ -40,7 +39,7 @@ pub(super) async fn run(
             ToWorker::ClientLost => super::lifeline::end_group(),
         }
     }
-    slots.end();
+    calls.end();
 }
 
 /// Sends a report; gives it back when the link has no room for it at present. It is lost when the
@@ -67,7 +66,7 @@ pub(super) fn send(scheduler: &Address<ToScheduler>, message: ToScheduler) -> Op
 }
 
 /// Sends a report, and waits if the link has no room for it at present.
-async fn report(scheduler: &Address<ToScheduler>, worker: WorkerId, report: FromWorker) {
+pub(super) async fn report(scheduler: &Address<ToScheduler>, worker: WorkerId, report: FromWorker) {
     if let Some(message) = send(scheduler, ToScheduler::Report(worker, report)) {
         let _ = scheduler.deliver(message).await;
     }

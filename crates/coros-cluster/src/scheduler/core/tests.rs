@@ -1,6 +1,7 @@
 //! The core in a world of workers that are slow, die and say things twice.
 
 mod cases;
+mod check;
 mod random;
 mod steps;
 mod worker;

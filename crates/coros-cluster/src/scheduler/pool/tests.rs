@@ -141,6 +141,27 @@ fn a_process_without_a_link_is_killed_and_the_link_is_the_reason() {
 }
 
 #[test]
+fn who_is_killed_on_demand_is_replaced_without_delay_however_often() {
+    let mut clock = Clock::new(1);
+    for n in 1..10 {
+        let worker = WorkerId(n);
+        let before = clock.now;
+        assert_eq!(clock.wait(), [launch(n)]);
+        assert_eq!(clock.now, before, "nothing has gone wrong");
+        clock.tell(Input::Ready { worker });
+        let why = String::from("no longer wanted");
+        let kill = || Input::Kill {
+            worker,
+            why: why.clone(),
+        };
+        assert_eq!(clock.tell(kill()), [Output::Kill { worker }]);
+        assert_eq!(clock.tell(kill()), [], "once is enough");
+        clock.end_killed(n);
+        assert_eq!(clock.unlink(n), [Output::Lost { worker, why }]);
+    }
+}
+
+#[test]
 fn closing_waits_no_longer_for_who_has_no_link() {
     let mut clock = unlinked();
     assert_eq!(clock.tell(Input::Close), []);

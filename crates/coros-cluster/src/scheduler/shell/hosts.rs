@@ -13,19 +13,20 @@ use std::time::{Duration, Instant};
 use coros_core::Address;
 use coros_net::{Location, Node};
 
-use super::super::core;
+use super::super::Event;
+use super::super::core::{self, CallId, HostId};
 use super::super::finder::{self, Found, ToFinder};
 use super::super::liaison::{Liaison, ToLiaison};
 use super::super::pool::{self, Pool};
-use super::super::{Event, HostId};
 use super::workers::{Running, name_of};
 use super::{Phase, Shell, WorkerId};
 use crate::computation::Cargo;
 use crate::daemon::leases::{Terms, Wish};
 use crate::daemon::protocol::{FromDesk, ToDesk};
-use crate::machine::Target;
-use crate::placement::{Decision, NodeView, Placement};
+use crate::machine::{Machine, Target};
+use crate::placement::{Decision, NodeView, Placement, Share};
 use crate::process::End;
+use crate::resources::Resources;
 
 /// For how long fewer calls than before must wait or run until nodes are told so.
 const CALM: Duration = Duration::from_millis(100);
@@ -57,6 +58,8 @@ pub(super) struct Host {
 struct Remote {
     at: Location,
     liaison: Address<ToLiaison>,
+    /// What calls may need there, but for the cores, of which there is one for each slot.
+    room: Resources,
     /// How many of its slots are of use.
     share: usize,
     /// What it has been told of that.
@@ -94,6 +97,18 @@ impl Host {
     }
 }
 
+/// What calls may need on a node of which so much is used.
+fn room(machine: &Machine, share: &Share) -> Resources {
+    let memory = match share.memory {
+        // It does not tell how much it has.
+        0 => u64::MAX,
+        bytes => bytes,
+    };
+    Resources::default()
+        .memory(memory)
+        .named("gpu", machine.gpus.into())
+}
+
 /// The address of this machine that a route to there begins with: nothing is sent.
 fn facing(there: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = match there {
@@ -117,7 +132,8 @@ impl Shell {
             self.finder = Some(finder.address());
         } else {
             let local = self.add_host(None);
-            let workers = self.local;
+            let (workers, room) = (self.local, self.room.clone());
+            self.tell_core(core::Input::HostRoom { host: local, room });
             self.tell_pool(local, pool::Input::Want { workers });
             self.tell_pool(local, pool::Input::Tick);
         }
@@ -191,6 +207,7 @@ impl Shell {
             // What runs there when it is not to be used any more ends.
             match decision {
                 Decision::Use(share) => {
+                    remote.room = room(&node.machine, &share);
                     remote.share = share.workers.get() as usize;
                     self.unused.remove(&at.to_string());
                 }
@@ -220,12 +237,14 @@ impl Shell {
             .daemon()
             .spawn(move |me| liaison.run(me));
         self.unused.remove(&at.to_string());
+        let room = room(&node.machine, &share);
         self.emit(&Event::NodeFound {
             endpoint: at.endpoint,
             node: Arc::new(node),
         });
         self.add_host(Some(Remote {
             at,
+            room,
             liaison: liaison.address(),
             share: share.workers.get() as usize,
             wish: Wish::default(),
@@ -297,7 +316,7 @@ impl Shell {
             return;
         };
         let now = Instant::now();
-        let (mut calls, mut left) = (self.core.open(), cluster.limit);
+        let (mut calls, mut left) = (self.core.demand(), cluster.limit);
         if calls < self.wanted {
             let until = *self.calm.get_or_insert(now + CALM);
             match until <= now {
@@ -336,6 +355,9 @@ impl Shell {
         let remote = self.hosts.get(&id).and_then(|it| it.remote.as_ref());
         if let Some(remote) = remote {
             let workers = remote.slots.saturating_sub(remote.asked);
+            let mut room = remote.room.clone();
+            room.set_cores(u32::try_from(workers).unwrap_or(u32::MAX));
+            self.tell_core(core::Input::HostRoom { host: id, room });
             self.tell_pool(id, pool::Input::Want { workers });
             self.tell_pool(id, pool::Input::Tick);
         }
@@ -362,9 +384,7 @@ impl Shell {
         let retiring = self.workers.values();
         let retiring = retiring.filter(|it| it.host == id && it.retiring).count();
         for _ in retiring..surplus {
-            let here = self.workers.iter();
-            let here = here.filter(|(_, it)| it.host == id && !it.retiring);
-            let Some(worker) = self.core.least_busy(here.map(|(id, _)| *id)) else {
+            let Some(worker) = self.core.least_busy(id) else {
                 break;
             };
             if let Some(worker) = self.workers.get_mut(&worker) {
@@ -417,6 +437,7 @@ impl Shell {
             let _ = finder.send(ToFinder::Lost(remote.at.node, remote.lent));
         }
         self.hosts.remove(&id);
+        self.tell_core(core::Input::HostLost { host: id });
         self.all_closed();
     }
 
@@ -484,6 +505,28 @@ impl Shell {
             }
             (false, waiting) => waiting,
         };
+    }
+
+    /// A call needs more than any node has lent so far. That is worth telling when there are nodes, none of
+    /// which has so much.
+    pub(super) fn unplaceable(&mut self, call: CallId) {
+        let Some(item) = self.core.item(call) else {
+            return;
+        };
+        let (function, needs) = (item.function, &item.needs);
+        let mut remotes = self.hosts.values().filter_map(|host| host.remote.as_ref());
+        let has_so_much = |remote: &Remote| {
+            let mut room = remote.room.clone();
+            room.set_cores(u32::try_from(remote.share).unwrap_or(u32::MAX));
+            needs.fits(&room, &Resources::default())
+        };
+        if self.hosts.is_empty() || remotes.any(has_so_much) {
+            return;
+        }
+        self.emit(&Event::JobWaits {
+            job: call.0,
+            function,
+        });
     }
 
     /// There has been no node for too long: nobody shall wait any longer.

@@ -7,10 +7,10 @@ use std::time::Instant;
 use coros_core::remote::{CodecError, NodeId};
 use coros_core::{Address, SendError};
 
-use super::super::core::{self, Outcome, WorkerId};
+use super::super::core::{self, HostId, Outcome, WorkerId};
 use super::super::error::end_of;
 use super::super::pool;
-use super::super::{Command, Event, HostId};
+use super::super::{Command, Event};
 use super::{Phase, Shell};
 use crate::blob::Blob;
 use crate::daemon::protocol::ToDesk;
@@ -287,7 +287,6 @@ impl Shell {
             files: self.files.clone(),
             scheduler: Blob::from(scheduler),
             worker,
-            slots: self.slots,
             link_limit: self.pool.start_limit,
             heartbeat: self.heartbeat,
             log: self.log.clone(),

@@ -1,55 +1,76 @@
 //! What must not happen again, and what is worth an example.
 
-use super::super::{CallId, Config, Input, Outcome, WorkerId};
-use super::steps::Step;
+use super::super::{CallId, HostId, Input, Outcome, WorkerId};
+use super::steps::{Asks, At, Step};
 use super::world::World;
+use crate::resources::Resources;
 
-/// A world with workers of one slot each, and so many calls submitted.
-fn world(workers: usize, prefetch: usize, retries: u32, calls: u64) -> World {
-    let mut world = World::new(Config { prefetch, retries });
-    for _ in 0..workers {
-        world.step(&Step::NewWorker(1));
-    }
-    world.step(&Step::Submit(calls));
+/// A world with a host for so many calls at a time, as many workers there, and so many calls
+/// submitted.
+fn world(workers: u32, prefetch: usize, retries: u32, calls: usize) -> World {
+    let mut world = World::new(prefetch, retries, true);
+    add_host(&mut world, workers);
+    world.step(&Step::Submit(calls, Asks::default()));
     world
 }
 
+fn add_host(world: &mut World, workers: u32) -> HostId {
+    let host = world.new_host(Resources::cpus(workers));
+    for _ in 0..workers {
+        world.new_worker(host);
+    }
+    host
+}
+
+fn cpus(n: u32) -> Asks {
+    Asks {
+        needs: Resources::cpus(n),
+        ..Asks::default()
+    }
+}
+
+fn loads(world: &World) -> Vec<usize> {
+    world.in_flight.values().map(Vec::len).collect()
+}
+
+/// The first call of a worker ends, and the core knows.
+fn finish(world: &mut World, n: usize) {
+    world.step(&Step::Receive(n));
+    world.step(&Step::Finish(n, 0));
+    world.step(&Step::Report(n, false));
+}
+
+fn is_done(world: &World, call: CallId) -> bool {
+    matches!(world.finished.get(&call), Some(Outcome::Done { .. }))
+}
+
 #[test]
-fn slots_fill_before_anything_is_prefetched() {
-    let world = world(3, 2, 1, 5);
-    let loads: Vec<_> = world.in_flight.values().map(Vec::len).collect();
-    assert_eq!(loads, [2, 2, 1]);
+fn workers_get_a_call_before_anything_is_prefetched() {
+    assert_eq!(loads(&world(3, 2, 1, 5)), [2, 2, 1]);
 }
 
 #[test]
 fn what_waits_behind_a_long_call_goes_to_an_idle_worker() {
     let mut world = world(2, 4, 1, 4);
     // Worker 1 is through with both of its calls while worker 0 is still in its first.
+    world.step(&Step::Receive(0));
+    finish(&mut world, 1);
+    finish(&mut world, 1);
     for _ in 0..2 {
         world.step(&Step::Receive(0));
-        world.step(&Step::Receive(1));
     }
-    for _ in 0..2 {
-        world.step(&Step::Finish(1, 0));
-        world.step(&Step::Report(1, false));
-    }
-    world.step(&Step::Receive(0));
     world.step(&Step::Report(0, false));
     assert_eq!(world.in_flight[&WorkerId(1)], [(CallId(2), 2)]);
 }
 
 #[test]
 fn cancelled_calls_do_not_hide_those_that_wait() {
-    // Worker 0 has two slots and a call behind them, worker 1 only a cancelled one.
-    let mut world = World::new(Config {
-        prefetch: 1,
-        retries: 1,
-    });
-    world.step(&Step::NewWorker(2));
-    world.step(&Step::Submit(5));
-    world.step(&Step::NewWorker(1));
-    world.tell(Input::Cancel { call: CallId(4) });
-    world.step(&Step::NewWorker(1));
+    // Worker 0 has a call and another behind, worker 1 only a cancelled one.
+    let mut world = world(2, 2, 1, 5);
+    for call in [1, 3] {
+        world.tell(Input::Cancel { call: CallId(call) });
+    }
+    add_host(&mut world, 1);
     world.settle();
 }
 
@@ -57,27 +78,21 @@ fn cancelled_calls_do_not_hide_those_that_wait() {
 fn a_call_that_kills_workers_takes_nobody_with_it() {
     let mut world = world(1, 8, 2, 6);
     let poison = CallId(2);
-    for round in 0..40 {
+    for which in 0..40 {
         world.step(&Step::Receive(0));
         let (id, list) = world.in_flight.first_key_value().expect("one worker");
         let (id, running) = (*id, list.first().copied());
         if running.is_some_and(|(call, _)| call == poison) {
             world.tell(Input::WorkerLost { worker: id });
-            world.step(&Step::NewWorker(1));
+            world.new_worker(HostId(0));
         } else {
-            world.step(&Step::Finish(0, round));
+            world.step(&Step::Finish(0, which));
             world.step(&Step::Report(0, false));
         }
     }
-    assert!(matches!(
-        world.finished[&poison],
-        Outcome::Abandoned { losses: 3, .. }
-    ));
-    let done = world
-        .finished
-        .values()
-        .filter(|o| matches!(o, Outcome::Done { .. }))
-        .count();
+    let poisoned = &world.finished[&poison];
+    assert!(matches!(poisoned, Outcome::Abandoned { losses: 3, .. }));
+    let done = (0..6).filter(|n| is_done(&world, CallId(*n))).count();
     assert_eq!(done, 5, "{:?}", world.finished);
 }
 
@@ -87,7 +102,7 @@ fn a_late_result_of_an_earlier_attempt_is_ignored() {
     world.tell(Input::WorkerLost {
         worker: WorkerId(0),
     });
-    world.step(&Step::NewWorker(1));
+    world.new_worker(HostId(0));
     let late = Input::Done {
         worker: WorkerId(0),
         call: CallId(0),
@@ -102,12 +117,220 @@ fn a_late_result_of_an_earlier_attempt_is_ignored() {
 #[test]
 fn closing_ends_every_call() {
     let mut world = world(1, 1, 1, 5);
-    world.tell(Input::Close);
-    assert_eq!(world.finished.len(), 5);
+    let mut out = Vec::new();
+    world.core.handle(Input::<u64, u64>::Close, &mut out);
+    assert_eq!(out.len(), 5);
+    world.core.dispatch(&mut out);
+    assert_eq!(out.len(), 5);
+}
+
+#[test]
+fn a_higher_priority_overtakes_what_was_prefetched() {
+    let mut world = world(2, 4, 1, 8);
+    assert_eq!(loads(&world), [4, 4]);
+    let urgent = world.submit(&Asks {
+        priority: 1,
+        ..Asks::default()
+    });
+    // Everything that waits at workers is asked back; the urgent call is next, whoever is first.
+    assert_eq!(world.asked.len(), 6);
+    for n in [0, 1] {
+        while !world.workers[&WorkerId(n)].to.is_empty() {
+            world.step(&Step::Receive(n as usize));
+        }
+        for _ in 0..3 {
+            world.step(&Step::Report(n as usize, false));
+        }
+    }
+    finish(&mut world, 1);
     assert!(
-        world
-            .finished
-            .values()
-            .all(|outcome| *outcome == Outcome::Closed)
+        world.in_flight[&WorkerId(0)]
+            .iter()
+            .any(|(call, _)| *call == urgent)
     );
+    // It waits behind a long call at worker 0, and worker 1 is idle: it moves.
+    world.step(&Step::Receive(0));
+    world.step(&Step::Receive(0));
+    world.step(&Step::Report(0, false));
+    assert_eq!(world.in_flight[&WorkerId(1)].first(), Some(&(urgent, 2)));
+}
+
+#[test]
+fn a_large_call_does_not_starve() {
+    let mut world = world(3, 4, 1, 6);
+    let large = world.submit(&cpus(3));
+    for n in 0..100 {
+        if is_done(&world, large) {
+            return;
+        }
+        world.step(&Step::Submit(2, Asks::default()));
+        finish(&mut world, n % 3);
+    }
+    panic!("it never got its turn");
+}
+
+#[test]
+fn only_one_host_waits_for_a_large_call() {
+    let mut world = world(2, 0, 1, 2);
+    add_host(&mut world, 2);
+    world.step(&Step::Submit(1, Asks::default()));
+    // Two run on host 0 and one on host 1.
+    world.step(&Step::Submit(1, cpus(2)));
+    world.step(&Step::Submit(3, Asks::default()));
+    assert_eq!(loads(&world), [1, 1, 1, 0], "host 1 is kept");
+    finish(&mut world, 0);
+    assert_eq!(loads(&world), [1, 1, 1, 0], "host 0 goes on");
+    finish(&mut world, 2);
+    assert_eq!(loads(&world), [1, 1, 1, 0], "the large one runs");
+    assert_eq!(world.in_flight[&WorkerId(2)], [(CallId(3), 1)]);
+}
+
+#[test]
+fn a_room_that_shrinks_takes_nothing_away() {
+    let mut world = world(3, 2, 1, 9);
+    let host = HostId(0);
+    let room = Resources::cpus(1);
+    world.tell(Input::HostRoom { host, room });
+    assert_eq!(world.asked.len(), 6, "all that has not begun");
+    for n in 0..3 {
+        for _ in 0..5 {
+            world.step(&Step::Receive(n));
+            world.step(&Step::Report(n, false));
+        }
+    }
+    assert_eq!(loads(&world), [1, 1, 1]);
+    finish(&mut world, 0);
+    finish(&mut world, 1);
+    assert_eq!(loads(&world), [0, 0, 3], "there is room for one");
+}
+
+#[test]
+fn what_no_host_has_is_told_once_and_waits_for_one_that_has() {
+    let mut world = world(1, 2, 1, 0);
+    let call = world.submit(&cpus(4));
+    let (host, room) = (HostId(0), Resources::cpus(2));
+    // The model knows whom it has told.
+    world.tell(Input::HostRoom { host, room });
+    world.step(&Step::Submit(1, Asks::default()));
+    assert_eq!(world.in_flight[&WorkerId(0)], [(CallId(1), 1)]);
+    add_host(&mut world, 4);
+    finish(&mut world, 1);
+    assert!(is_done(&world, call));
+}
+
+#[test]
+fn what_no_host_has_is_refused_when_none_will_come() {
+    let mut world = World::new(2, 1, false);
+    add_host(&mut world, 1);
+    let call = world.submit(&cpus(2));
+    assert!(matches!(world.finished[&call], Outcome::NoRoom { .. }));
+}
+
+#[test]
+fn calls_for_a_host_or_worker_end_with_it() {
+    let mut world = World::new(2, 3, true);
+    let hosts = [add_host(&mut world, 1), add_host(&mut world, 1)];
+    let at = |at| Asks {
+        at,
+        ..Asks::default()
+    };
+    let of_host: Vec<_> = (0..2).map(|_| world.submit(&at(At::Host(0)))).collect();
+    let of_worker: Vec<_> = (0..2).map(|_| world.submit(&at(At::Worker(1)))).collect();
+    let nowhere = world.submit(&at(At::Worker(2)));
+    assert_eq!(world.finished[&nowhere], Outcome::TargetLost);
+    world.tell(Input::WorkerLost {
+        worker: WorkerId(1),
+    });
+    for call in of_worker {
+        assert_eq!(world.finished[&call], Outcome::TargetLost);
+    }
+    // A host is still there without its worker.
+    world.tell(Input::WorkerLost {
+        worker: WorkerId(0),
+    });
+    world.new_worker(hosts[0]);
+    assert_eq!(world.in_flight[&WorkerId(2)], [(of_host[0], 2)]);
+    world.tell(Input::HostLost { host: hosts[0] });
+    for call in of_host {
+        assert_eq!(world.finished[&call], Outcome::TargetLost);
+    }
+}
+
+#[test]
+fn a_call_for_a_worker_is_not_held_up_by_what_is_prefetched_there() {
+    let mut world = world(2, 4, 1, 4);
+    let call = world.submit(&Asks {
+        at: At::Worker(1),
+        ..Asks::default()
+    });
+    for n in 0..40 {
+        if is_done(&world, call) {
+            return;
+        }
+        world.step(&Step::Submit(2, Asks::default()));
+        finish(&mut world, n % 2);
+    }
+    panic!("it never got its turn");
+}
+
+#[test]
+fn io_calls_share_workers_and_take_no_room() {
+    let mut world = world(2, 4, 1, 2);
+    let io = Asks {
+        io: true,
+        ..cpus(8)
+    };
+    world.step(&Step::Submit(1000, io));
+    assert_eq!(loads(&world), [501, 501]);
+}
+
+#[test]
+fn a_killed_worker_is_held_against_nobody() {
+    let mut world = world(1, 4, 1, 3);
+    world.step(&Step::Submit(
+        1,
+        Asks {
+            io: true,
+            ..Asks::default()
+        },
+    ));
+    // It cannot be dropped.
+    world.step(&Step::Receive(0));
+    world.tell(Input::Cancel { call: CallId(0) });
+    for _ in 0..5 {
+        world.step(&Step::Receive(0));
+    }
+    world.step(&Step::Report(0, false));
+    assert!(world.doomed.contains(&WorkerId(0)));
+    world.round(0);
+    assert!(world.suspects.is_empty());
+    let worker = WorkerId(1);
+    assert_eq!(world.in_flight[&worker].len(), 3, "sent ahead as ever");
+    // So one loss more is none too much.
+    world.tell(Input::WorkerLost { worker });
+    world.new_worker(HostId(0));
+    world.settle();
+    assert!(
+        (1..4).all(|n| is_done(&world, CallId(n))),
+        "{:?}",
+        world.finished
+    );
+}
+
+#[test]
+fn a_worker_retires_when_it_has_nothing_left() {
+    let mut world = world(2, 4, 1, 6);
+    let worker = WorkerId(0);
+    assert_eq!(world.core.least_busy(HostId(0)), Some(worker));
+    world.tell(Input::Retire { worker });
+    assert_eq!(world.core.least_busy(HostId(0)), Some(WorkerId(1)));
+    assert_eq!(world.asked.len(), 2);
+    for _ in 0..5 {
+        world.step(&Step::Receive(0));
+        world.step(&Step::Report(0, false));
+    }
+    assert!(world.retired.is_empty());
+    finish(&mut world, 0);
+    assert!(world.retired.contains(&worker));
+    world.settle();
 }

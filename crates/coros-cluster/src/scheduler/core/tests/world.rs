@@ -1,73 +1,139 @@
-//! The core against a naive model: what must hold after every input, whatever comes.
+//! The core against a naive model: what there is, and what must be of every answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{CallId, Config, Core, Input, Outcome, Output, State, WorkerId};
-use super::worker::{FakeWorker, ToWorker};
+use super::super::{
+    CallId, Config, Core, HostId, Input, Options, Outcome, Output, Place, Rank, WorkerId,
+};
+use super::worker::{FakeWorker, In, ToWorker};
+use crate::resources::Resources;
 
 type Out = Output<u64, u64>;
 
-/// What must hold, kept in the most naive way.
+/// What there is, kept in the most naive way.
 pub(super) struct World {
     pub(super) core: Core<u64>,
-    config: Config,
+    pub(super) config: Config,
     pub(super) workers: BTreeMap<WorkerId, FakeWorker>,
-    pub(super) next_worker: u32,
-    waiting: BTreeSet<CallId>,
+    pub(super) hosts: BTreeMap<HostId, Resources>,
+    pub(super) next_host: u32,
+    pub(super) host_of: BTreeMap<WorkerId, HostId>,
+    pub(super) specs: BTreeMap<CallId, Options>,
+    pub(super) waiting: BTreeSet<Rank>,
+    /// What has been sent to each worker that is there, in order, and has not come back.
     pub(super) in_flight: BTreeMap<WorkerId, Vec<(CallId, u32)>>,
-    suspects: BTreeSet<CallId>,
+    /// Of these, what has been asked back.
+    pub(super) asked: BTreeSet<(CallId, u32)>,
+    pub(super) suspects: BTreeSet<CallId>,
     cancelled: BTreeSet<CallId>,
+    unplaceable: BTreeSet<CallId>,
+    pub(super) retiring: BTreeSet<WorkerId>,
+    pub(super) retired: BTreeSet<WorkerId>,
+    pub(super) doomed: BTreeSet<WorkerId>,
     pub(super) finished: BTreeMap<CallId, Outcome<u64>>,
+    /// How many lost workers each call was on.
     losses: BTreeMap<CallId, u32>,
-    pub(super) submitted: u64,
+    /// Calls whose worker has just been lost, and that have to run again or end.
+    lost: BTreeSet<CallId>,
     /// Every report so far, for coming again.
-    pub(super) delivered: Vec<Input<u64, u64>>,
+    pub(super) delivered: Vec<In>,
 }
 
 impl World {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(prefetch: usize, retries: u32, hosts_may_come: bool) -> Self {
+        let config = Config {
+            prefetch,
+            retries,
+            hosts_may_come,
+        };
         World {
             core: Core::new(config),
             config,
             workers: BTreeMap::new(),
-            next_worker: 0,
+            hosts: BTreeMap::new(),
+            next_host: 0,
+            host_of: BTreeMap::new(),
+            specs: BTreeMap::new(),
             waiting: BTreeSet::new(),
             in_flight: BTreeMap::new(),
+            asked: BTreeSet::new(),
             suspects: BTreeSet::new(),
             cancelled: BTreeSet::new(),
+            unplaceable: BTreeSet::new(),
+            retiring: BTreeSet::new(),
+            retired: BTreeSet::new(),
+            doomed: BTreeSet::new(),
             finished: BTreeMap::new(),
             losses: BTreeMap::new(),
-            submitted: 0,
+            lost: BTreeSet::new(),
             delivered: Vec::new(),
         }
     }
 
     /// Notes an input in the model, hands it to the core, and checks what the core answers.
-    pub(super) fn tell(&mut self, input: Input<u64, u64>) {
+    pub(super) fn tell(&mut self, input: In) {
         self.note(&input);
         let mut out = Vec::new();
         self.core.handle(input, &mut out);
         let decided = out.len();
         self.core.dispatch(&mut out);
         for (place, output) in out.into_iter().enumerate() {
-            self.check(output, place >= decided);
+            self.take(output, place >= decided);
         }
-        self.check_idle();
+        assert!(self.lost.is_empty(), "{:?} are nowhere", self.lost);
+        self.check_everything();
     }
 
-    fn note(&mut self, input: &Input<u64, u64>) {
+    pub(super) fn rank(&self, call: CallId) -> Rank {
+        Rank::new(self.specs[&call].priority, call)
+    }
+
+    pub(super) fn is_io(&self, call: CallId) -> bool {
+        self.specs[&call].io
+    }
+
+    pub(super) fn retries(&self, call: CallId) -> u32 {
+        self.specs[&call].retries.unwrap_or(self.config.retries)
+    }
+
+    pub(super) fn is_wanted(&self, call: CallId) -> bool {
+        !self.finished.contains_key(&call)
+    }
+
+    fn note(&mut self, input: &In) {
         match input {
-            Input::Submit { call, .. } => {
-                self.waiting.insert(*call);
+            Input::Submit { call, options, .. } => {
+                self.specs.insert(*call, options.clone());
+                self.waiting.insert(self.rank(*call));
             }
-            Input::WorkerReady { worker, .. } => {
+            Input::HostRoom { host, room } => {
+                self.hosts.insert(*host, room.clone());
+            }
+            Input::HostLost { host } => {
+                let workers = self.host_of.iter().filter(|(_, of)| *of == host);
+                let workers: Vec<_> = workers.map(|(worker, _)| *worker).collect();
+                for worker in workers {
+                    self.note_loss(worker);
+                }
+                self.hosts.remove(host);
+            }
+            Input::WorkerReady { worker, host } => {
                 self.in_flight.insert(*worker, Vec::new());
+                self.host_of.insert(*worker, *host);
+            }
+            Input::Retire { worker } => {
+                self.retiring.insert(*worker);
             }
             Input::Done {
                 worker,
                 call,
                 attempt,
                 ..
+            }
+            | Input::TimedOut {
+                worker,
+                call,
+                attempt,
             } => {
                 self.leave(*worker, *call, *attempt);
             }
@@ -76,30 +142,37 @@ impl World {
                 call,
                 attempt,
             } => {
-                let here = self.leave(*worker, *call, *attempt);
-                if here && !self.cancelled.contains(call) {
-                    self.waiting.insert(*call);
+                if self.leave(*worker, *call, *attempt) && self.is_wanted(*call) {
+                    self.waiting.insert(self.rank(*call));
                 }
             }
-            Input::WorkerLost { worker } => {
-                let slots = self.workers[worker].slots;
-                let lost = self.in_flight.remove(worker).unwrap_or_default();
-                for (place, (call, _)) in lost.into_iter().enumerate() {
-                    self.suspects.insert(call);
-                    let losses = self.losses.entry(call).or_default();
-                    *losses += u32::from(place < slots);
-                    if *losses <= self.config.retries && !self.cancelled.contains(&call) {
-                        self.waiting.insert(call);
-                    }
-                }
+            Input::Kept { call, attempt, .. } => {
+                self.asked.remove(&(*call, *attempt));
             }
+            Input::WorkerLost { worker } => self.note_loss(*worker),
             Input::Cancel { call } => {
-                if !self.finished.contains_key(call) && call.0 < self.submitted {
+                if self.specs.contains_key(call) && self.is_wanted(*call) {
                     self.cancelled.insert(*call);
-                    self.waiting.remove(call);
+                    self.waiting.remove(&self.rank(*call));
                 }
             }
-            Input::Kept { .. } | Input::Retire { .. } | Input::Close => {}
+            Input::Stuck { .. } | Input::Close => {}
+        }
+    }
+
+    fn note_loss(&mut self, worker: WorkerId) {
+        self.host_of.remove(&worker);
+        self.retiring.remove(&worker);
+        for it in self.in_flight.remove(&worker).unwrap_or_default() {
+            let call = it.0;
+            self.asked.remove(&it);
+            *self.losses.entry(call).or_default() += 1;
+            if self.is_wanted(call) {
+                self.lost.insert(call);
+            }
+            if !self.doomed.contains(&worker) && !self.is_io(call) {
+                self.suspects.insert(call);
+            }
         }
     }
 
@@ -109,43 +182,29 @@ impl World {
         };
         let before = list.len();
         list.retain(|it| *it != (call, attempt));
-        list.len() < before
+        let left = list.len() < before;
+        if left {
+            self.asked.remove(&(call, attempt));
+        }
+        left
     }
 
-    fn check(&mut self, output: Out, dispatching: bool) {
+    fn take(&mut self, output: Out, dispatching: bool) {
         match output {
-            Output::Retired { .. } => panic!("nobody retires"),
             Output::Start {
                 worker,
                 call,
                 attempt,
             } => {
                 assert!(dispatching);
-                assert_eq!(
-                    self.waiting.pop_first(),
-                    Some(call),
-                    "the oldest goes first"
-                );
                 assert_eq!(self.core.item(call), Some(&call.0));
+                let rank = self.rank(call);
+                assert!(self.waiting.remove(&rank), "{call:?} does not wait");
+                self.check_start(rank, worker);
                 let list = self.in_flight.get_mut(&worker).expect("a live worker");
-                let alone = list.iter().any(|(call, _)| self.suspects.contains(call));
-                assert!(!alone, "a suspect runs alone");
-                assert!(
-                    !self.suspects.contains(&call) || list.is_empty(),
-                    "a suspect runs alone"
-                );
                 list.push((call, attempt));
-                let slots = self.workers[&worker].slots;
-                let prefetch = if self.config.retries == 0 {
-                    0
-                } else {
-                    self.config.prefetch
-                };
-                assert!(
-                    list.len() <= slots + prefetch,
-                    "{worker:?} is over-committed"
-                );
-                self.send(worker, ToWorker::Start(call, attempt));
+                let io = self.is_io(call);
+                self.send(worker, ToWorker::Start { rank, attempt, io });
             }
             Output::Revoke {
                 worker,
@@ -155,78 +214,130 @@ impl World {
             } => {
                 assert!(self.in_flight[&worker].contains(&(call, attempt)));
                 assert_eq!(abort, self.cancelled.contains(&call));
-                self.send(worker, ToWorker::Revoke(call, attempt));
+                if !abort {
+                    assert!(self.asked.insert((call, attempt)), "asked twice");
+                }
+                let message = ToWorker::Revoke {
+                    call,
+                    attempt,
+                    abort,
+                };
+                self.send(worker, message);
             }
-            Output::Retry { call, .. } => assert!(self.suspects.contains(&call)),
+            Output::Kill {
+                worker,
+                call,
+                timed_out,
+            } => {
+                assert_eq!(timed_out, !self.cancelled.contains(&call));
+                assert!(!self.is_wanted(call), "who wants it has to know");
+                assert!(self.doomed.insert(worker), "killed twice");
+                self.workers.get_mut(&worker).expect("a known worker").dead = true;
+            }
+            Output::Retry { call, .. } => {
+                assert!(self.lost.remove(&call));
+                self.waiting.insert(self.rank(call));
+            }
+            Output::Unplaceable { call } => {
+                assert!(self.config.hosts_may_come);
+                assert!(self.unplaceable.insert(call), "told twice");
+                assert!(self.holding(call).is_empty());
+            }
+            Output::Retired { worker } => {
+                assert!(self.retiring.contains(&worker));
+                assert!(self.retired.insert(worker), "told twice");
+            }
             Output::Finished {
                 call,
                 item,
                 outcome,
             } => {
                 assert_eq!(item, call.0);
-                match &outcome {
-                    Outcome::Done {
-                        result, attempts, ..
-                    } => {
-                        assert_eq!(*result, call.0 * 10);
-                        assert!(*attempts > 0);
-                    }
-                    Outcome::Abandoned { losses, .. } => {
-                        assert_eq!(*losses, self.config.retries + 1);
-                        assert_eq!(self.losses[&call], *losses);
-                    }
-                    Outcome::Cancelled => assert!(self.cancelled.contains(&call)),
-                    Outcome::Closed => {}
-                }
+                self.check_outcome(call, &outcome);
+                self.lost.remove(&call);
+                self.waiting.remove(&self.rank(call));
                 let before = self.finished.insert(call, outcome);
                 assert_eq!(before, None, "{call:?} finished twice");
             }
         }
     }
 
-    /// Nothing waits here, and nothing waits behind a running call, while a worker is free.
-    fn check_idle(&self) {
-        let free = |(worker, list): (&WorkerId, &Vec<(CallId, u32)>)| {
-            let reserved = list.iter().any(|(call, _)| self.suspects.contains(call));
-            let slots = self.workers[worker].slots;
-            if reserved {
-                0
-            } else {
-                slots.saturating_sub(list.len())
+    fn check_outcome(&self, call: CallId, outcome: &Outcome<u64>) {
+        match outcome {
+            Outcome::Done {
+                result, attempts, ..
+            } => {
+                assert_eq!(*result, call.0 * 10);
+                assert!(*attempts > 0);
             }
-        };
-        let idle: usize = self.in_flight.iter().map(free).sum();
-        match self.waiting.first() {
-            Some(first) if self.suspects.contains(first) => {
-                assert!(self.in_flight.values().all(|list| !list.is_empty()));
+            Outcome::TimedOut { attempts, .. } => assert!(*attempts > 0),
+            Outcome::Abandoned { losses, .. } => {
+                assert!(self.lost.contains(&call));
+                assert_eq!(*losses, self.retries(call) + 1);
+                assert!(self.losses[&call] >= *losses);
             }
-            Some(_) => assert_eq!(idle, 0, "a call waits beside a free slot"),
-            None => {
-                let behind = self.in_flight.iter().flat_map(|(worker, list)| {
-                    let behind = list.iter().skip(self.workers[worker].slots);
-                    behind.filter(|(call, _)| {
-                        let home = State::InFlight {
-                            worker: *worker,
-                            revoked: false,
-                        };
-                        !self.cancelled.contains(call) && self.core.calls[call].state == home
-                    })
-                });
-                let behind = behind.count();
-                let coming: usize = self.core.workers.values().map(|w| w.revoked).sum();
+            Outcome::TargetLost => {
+                assert!(!self.is_there(self.specs[&call].place));
+            }
+            Outcome::NoRoom { needs } => {
+                assert!(!self.config.hosts_may_come);
+                assert_eq!(*needs, self.specs[&call].needs);
+                assert!(self.holding(call).is_empty());
+            }
+            Outcome::Cancelled => assert!(self.cancelled.contains(&call)),
+            Outcome::Closed => {}
+        }
+    }
+
+    /// Whether calls for this place are not in vain.
+    fn is_there(&self, place: Place) -> bool {
+        match place {
+            Place::Anywhere => true,
+            Place::Host(host) => self.hosts.contains_key(&host),
+            Place::Worker(worker) => self.takes_calls(worker),
+        }
+    }
+
+    pub(super) fn takes_calls(&self, worker: WorkerId) -> bool {
+        self.in_flight.contains_key(&worker)
+            && !self.retiring.contains(&worker)
+            && !self.doomed.contains(&worker)
+    }
+
+    /// What waits is known to be able to run some day, or has been told that it is not.
+    pub(super) fn check_waiting(&self) {
+        for rank in &self.waiting {
+            let spec = &self.specs[&rank.call];
+            let known = match spec.place {
+                Place::Anywhere => !self.hosts.is_empty(),
+                Place::Host(host) => {
+                    assert!(self.hosts.contains_key(&host), "it waits for nobody");
+                    true
+                }
+                Place::Worker(worker) => {
+                    let there = self.is_there(spec.place) || self.doomed.contains(&worker);
+                    assert!(
+                        there && self.in_flight.contains_key(&worker),
+                        "it waits for nobody"
+                    );
+                    true
+                }
+            };
+            if known && !spec.io && self.holding(rank.call).is_empty() {
                 assert!(
-                    behind == 0 || coming >= idle,
-                    "calls wait behind, slots are free"
+                    self.unplaceable.contains(&rank.call),
+                    "nobody knows that it waits"
                 );
             }
+        }
+        for worker in &self.retiring {
+            let done = self.in_flight[worker].is_empty();
+            assert_eq!(done, self.retired.contains(worker));
         }
     }
 
     fn send(&mut self, worker: WorkerId, message: ToWorker) {
-        self.workers
-            .get_mut(&worker)
-            .expect("a known worker")
-            .to
-            .push_back(message);
+        let worker = self.workers.get_mut(&worker).expect("a known worker");
+        worker.to.push_back(message);
     }
 }

@@ -1,0 +1,555 @@
+//! Hosts and their workers: what is taken of their room, and who is to get the next call.
+//!
+//! Workers are listed at their host, and hosts among all, under how soon each is to get a call of
+//! a kind: so the next is found without looking at all of them. [`Hosts::list`] puts these lists
+//! right after every change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::worker::{Entry, Front, Worker};
+use super::{CallId, HostId, Place, Rank, WorkerId};
+use crate::resources::Resources;
+
+#[derive(Debug, Default)]
+struct Host {
+    room: Resources,
+    taken: Resources,
+    workers: BTreeSet<WorkerId>,
+    /// Nothing that comes after this call starts here.
+    reserved: Option<Rank>,
+    idle: BTreeSet<(usize, WorkerId)>,
+    ahead: BTreeSet<(usize, WorkerId)>,
+    io: BTreeSet<((bool, usize), WorkerId)>,
+    entry: HostEntry,
+}
+
+/// Under what a host is listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct HostEntry {
+    slots: Option<usize>,
+    ahead: Option<usize>,
+    io: Option<(bool, usize)>,
+}
+
+impl Host {
+    /// More is taken than there is, since the room has shrunk.
+    fn is_overfull(&self) -> bool {
+        !self.taken.fits(&self.room, &Resources::default())
+    }
+
+    /// Whether it has a worker that does.
+    fn takes_calls(&self) -> bool {
+        !self.io.is_empty()
+    }
+
+    /// How many calls of one core could start now.
+    fn slots(&self) -> usize {
+        if self.is_overfull() {
+            return 0;
+        }
+        let cores = self.room.cores() - self.taken.cores();
+        self.idle.len().min(cores as usize)
+    }
+
+    fn wanted_entry(&self) -> HostEntry {
+        let first_io = self.io.first().map(|(load, _)| *load);
+        if self.reserved.is_some() || self.is_overfull() {
+            return HostEntry {
+                io: first_io,
+                ..HostEntry::default()
+            };
+        }
+        let slots = self.slots();
+        HostEntry {
+            slots: (slots > 0).then_some(slots),
+            ahead: self.ahead.first().map(|(load, _)| *load),
+            io: first_io,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Hosts {
+    prefetch: usize,
+    hosts: BTreeMap<HostId, Host>,
+    workers: BTreeMap<WorkerId, Worker>,
+    /// Hosts where a call could start, by how many: those with the most are last.
+    open: BTreeSet<(usize, HostId)>,
+    /// Hosts where a call may be sent ahead, by the least load of a worker.
+    ahead: BTreeSet<(usize, HostId)>,
+    /// Hosts where io calls may go, by the least load of a worker.
+    io: BTreeSet<((bool, usize), HostId)>,
+    /// How many calls of each priority wait behind others at workers, and how many of those that
+    /// did are on their way back.
+    behind: Tally,
+    coming: Tally,
+}
+
+/// Counts by priority.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    counts: BTreeMap<i32, usize>,
+    total: usize,
+}
+
+impl Tally {
+    fn add(&mut self, rank: Rank) {
+        *self.counts.entry(rank.priority()).or_insert(0) += 1;
+        self.total += 1;
+    }
+
+    fn remove(&mut self, rank: Rank) {
+        let priority = rank.priority();
+        let count = self.counts.get_mut(&priority).expect("it was added");
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&priority);
+        }
+        self.total -= 1;
+    }
+
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    pub(super) fn lowest(&self) -> Option<i32> {
+        self.counts.keys().next().copied()
+    }
+
+    pub(super) fn highest(&self) -> Option<i32> {
+        self.counts.keys().next_back().copied()
+    }
+
+    /// How many of a higher priority than this.
+    pub(super) fn above(&self, priority: i32) -> usize {
+        let above = self.counts.iter().rev().take_while(|(p, _)| **p > priority);
+        above.map(|(_, count)| count).sum()
+    }
+}
+
+impl Hosts {
+    pub(super) fn new(prefetch: usize) -> Self {
+        Hosts {
+            prefetch,
+            hosts: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            open: BTreeSet::new(),
+            ahead: BTreeSet::new(),
+            io: BTreeSet::new(),
+            behind: Tally::default(),
+            coming: Tally::default(),
+        }
+    }
+
+    pub(super) fn set_room(&mut self, host: HostId, room: Resources) {
+        self.hosts.entry(host).or_default().room = room;
+        self.list_host(host);
+    }
+
+    pub(super) fn remove_host(&mut self, host: HostId) {
+        for worker in self.workers_of(host) {
+            self.remove(worker);
+        }
+        self.hosts.remove(&host);
+    }
+
+    pub(super) fn ready(&mut self, id: WorkerId, host: HostId) {
+        if let Some(there) = self.hosts.get_mut(&host)
+            && there.workers.insert(id)
+        {
+            self.workers.insert(id, Worker::new(host));
+            self.list(id);
+        }
+    }
+
+    /// Forgets a worker with all that it has.
+    pub(super) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = self.workers.get_mut(&id)?;
+        // So that it is listed nowhere.
+        worker.retiring = true;
+        self.list(id);
+        let worker = self.workers.remove(&id)?;
+        for rank in &worker.behind {
+            self.behind.remove(*rank);
+        }
+        let host = self.host_mut(worker.host);
+        host.workers.remove(&id);
+        if let Some(held) = &worker.held {
+            host.taken.subtract(held);
+        }
+        self.list_host(worker.host);
+        Some(worker)
+    }
+
+    pub(super) fn workers_of(&self, host: HostId) -> Vec<WorkerId> {
+        let host = self.hosts.get(&host);
+        host.map_or_else(Vec::new, |host| host.workers.iter().copied().collect())
+    }
+
+    pub(super) fn workers(&self) -> Vec<WorkerId> {
+        self.workers.keys().copied().collect()
+    }
+
+    pub(super) fn get(&self, worker: WorkerId) -> Option<&Worker> {
+        self.workers.get(&worker)
+    }
+
+    /// Whether a worker has a CPU-bound call.
+    pub(super) fn is_busy(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(|it| it.load() > 0)
+    }
+
+    pub(super) fn behind(&self) -> &Tally {
+        &self.behind
+    }
+
+    pub(super) fn coming(&self) -> &Tally {
+        &self.coming
+    }
+
+    pub(super) fn least_busy(&self, host: HostId) -> Option<WorkerId> {
+        let workers = self.hosts.get(&host)?.workers.iter();
+        let takes_calls = workers.filter(|id| self.workers[*id].takes_calls());
+        let load = |id: &&WorkerId| (self.workers[*id].load(), self.workers[*id].io.len());
+        takes_calls.min_by_key(load).copied()
+    }
+
+    /// Whether calls for this place can still be sent there.
+    pub(super) fn takes_calls(&self, place: Place) -> bool {
+        match place {
+            Place::Anywhere => true,
+            Place::Host(host) => self.hosts.contains_key(&host),
+            Place::Worker(worker) => self.workers.get(&worker).is_some_and(Worker::takes_calls),
+        }
+    }
+
+    /// Whether there is room for a call that needs this, once others have ended. Where there is no
+    /// host yet, nobody knows.
+    pub(super) fn may_hold(&self, place: Place, needs: &Resources) -> bool {
+        match place {
+            Place::Anywhere => {
+                self.hosts.is_empty() || self.hosts.keys().any(|id| self.holds(*id, needs))
+            }
+            Place::Host(host) => self.holds(host, needs),
+            Place::Worker(worker) => self
+                .workers
+                .get(&worker)
+                .is_some_and(|worker| self.holds(worker.host, needs)),
+        }
+    }
+
+    fn holds(&self, host: HostId, needs: &Resources) -> bool {
+        let host = self.hosts.get(&host);
+        host.is_some_and(|host| needs.fits(&host.room, &Resources::default()))
+    }
+
+    /// How many calls of one core could start on hosts that are not reserved.
+    pub(super) fn slots(&self) -> usize {
+        self.open.iter().map(|(slots, _)| slots).sum()
+    }
+
+    /// How many could start on this host, reserved or not.
+    pub(super) fn slots_of(&self, host: HostId) -> usize {
+        self.host(host).slots()
+    }
+
+    /// A worker that can begin a CPU-bound call now.
+    pub(super) fn free_worker(&self, place: Place, needs: &Resources) -> Option<WorkerId> {
+        let fits = |id: HostId| {
+            let host = self.host(id);
+            let open = host.entry.slots.is_some();
+            (open && needs.fits(&host.room, &host.taken)).then_some(host)
+        };
+        match place {
+            Place::Anywhere => {
+                let host = self.open.iter().rev().find_map(|(_, id)| fits(*id))?;
+                host.idle.first().map(|(_, worker)| *worker)
+            }
+            Place::Host(host) => fits(host)?.idle.first().map(|(_, worker)| *worker),
+            Place::Worker(id) => {
+                let worker = self.workers.get(&id)?;
+                worker.entry.idle?;
+                fits(worker.host).map(|_| id)
+            }
+        }
+    }
+
+    /// The worker where a call may be sent ahead, with the least to do.
+    pub(super) fn worker_ahead(&self) -> Option<WorkerId> {
+        let (_, host) = self.ahead.first()?;
+        self.host(*host).ahead.first().map(|(_, worker)| *worker)
+    }
+
+    /// A worker that takes an io call.
+    pub(super) fn worker_for_io(&self, place: Place) -> Option<WorkerId> {
+        let host = match place {
+            Place::Anywhere => self.io.first()?.1,
+            Place::Host(host) => host,
+            Place::Worker(worker) => return self.workers[&worker].takes_calls().then_some(worker),
+        };
+        self.host(host).io.first().map(|(_, worker)| *worker)
+    }
+
+    /// The host that is best reserved for a call: of those that are not yet and have room for it,
+    /// `before` if it is one, else the one where the least is missing.
+    pub(super) fn to_reserve(
+        &self,
+        place: Place,
+        needs: &Resources,
+        before: Option<HostId>,
+    ) -> Option<HostId> {
+        let fits = |id: &HostId| {
+            let free = |host: &Host| host.reserved.is_none() && host.takes_calls();
+            self.hosts.get(id).is_some_and(free) && self.holds(*id, needs)
+        };
+        match place {
+            Place::Anywhere => before.filter(fits).or_else(|| {
+                let there = self.hosts.keys().copied().filter(fits);
+                there.max_by_key(|id| self.host(*id).slots())
+            }),
+            Place::Host(host) => Some(host).filter(fits),
+            Place::Worker(worker) => Some(self.workers.get(&worker)?.host).filter(fits),
+        }
+    }
+
+    /// Whether there is no host left for what comes after those calls that have one.
+    pub(super) fn all_reserved(&self) -> bool {
+        let mut hosts = self.hosts.values();
+        hosts.all(|host| host.reserved.is_some() || !host.takes_calls())
+    }
+
+    pub(super) fn reserve(&mut self, host: HostId, rank: Option<Rank>) {
+        if let Some(there) = self.hosts.get_mut(&host) {
+            there.reserved = rank;
+            self.list_host(host);
+        }
+    }
+
+    pub(super) fn reserve_worker(&mut self, worker: WorkerId, rank: Option<Rank>) {
+        if self.workers.contains_key(&worker) {
+            self.change(worker, |it| it.reserved = rank);
+        }
+    }
+
+    /// Whether a call that waits behind another at this worker may stay there.
+    pub(super) fn may_stay(&self, worker: &Worker, rank: Rank) -> bool {
+        let host = self.host(worker.host);
+        let reserved = [host.reserved, worker.reserved];
+        worker.takes_calls()
+            && !host.is_overfull()
+            && reserved.into_iter().flatten().all(|first| rank < first)
+    }
+
+    /// A call begins at an idle worker.
+    pub(super) fn begin(&mut self, id: WorkerId, front: Front, needs: &Arc<Resources>) {
+        let worker = self.worker_mut(id);
+        worker.front = Some(front);
+        worker.held = Some(Arc::clone(needs));
+        let host = worker.host;
+        self.host_mut(host).taken.add(needs);
+        self.list(id);
+    }
+
+    /// A call is sent ahead.
+    pub(super) fn send_ahead(&mut self, id: WorkerId, rank: Rank) {
+        self.behind.add(rank);
+        self.change(id, |worker| worker.push_behind(rank));
+    }
+
+    pub(super) fn begin_io(&mut self, id: WorkerId, call: CallId) {
+        self.change(id, |worker| {
+            worker.io.insert(call);
+        });
+    }
+
+    pub(super) fn leave_io(&mut self, id: WorkerId, call: CallId) {
+        self.change(id, |worker| {
+            worker.io.remove(&call);
+        });
+    }
+
+    /// A CPU-bound call that was not asked back has left.
+    pub(super) fn leave(&mut self, id: WorkerId, rank: Rank) {
+        let worker = self.worker_mut(id);
+        if worker.front.is_some_and(|front| front.rank == rank) {
+            worker.front = None;
+        } else if worker.remove_behind(rank) {
+            self.behind.remove(rank);
+        }
+        self.advance(id);
+    }
+
+    /// A call that was asked back has left, or runs and stays; whether its owner still wants it.
+    pub(super) fn leave_revoked(&mut self, id: WorkerId, rank: Rank, wanted: bool) {
+        self.worker_mut(id).leaving.remove(&rank.call);
+        if wanted {
+            self.coming.remove(rank);
+        }
+        self.advance(id);
+    }
+
+    /// A call that waits behind another is asked back; whether its owner still wants it.
+    pub(super) fn revoke(&mut self, id: WorkerId, rank: Rank, wanted: bool) {
+        let worker = self.worker_mut(id);
+        if worker.remove_behind(rank) {
+            worker.leaving.insert(rank.call);
+            self.behind.remove(rank);
+            if wanted {
+                self.coming.add(rank);
+            }
+            self.list(id);
+        }
+    }
+
+    /// The owner of a call that was asked back no longer wants it.
+    pub(super) fn unwanted(&mut self, rank: Rank) {
+        self.coming.remove(rank);
+    }
+
+    /// The worker has said that it has begun a call that it was asked to give back: it is the
+    /// front. Gives the one that was taken for it.
+    pub(super) fn set_front(&mut self, id: WorkerId, rank: Rank, wanted: bool) -> Option<Rank> {
+        let worker = self.worker_mut(id);
+        worker.leaving.remove(&rank.call);
+        let front = Front {
+            rank,
+            ahead: true,
+            suspect: false,
+        };
+        let before = worker.front.replace(front);
+        if wanted {
+            self.coming.remove(rank);
+        }
+        self.list(id);
+        before.map(|front| front.rank)
+    }
+
+    /// A call was wrongly taken for the front; whether its owner still wants it.
+    pub(super) fn put_behind(&mut self, id: WorkerId, rank: Rank, wanted: bool) {
+        if wanted {
+            self.send_ahead(id, rank);
+        } else {
+            self.change(id, |worker| {
+                worker.leaving.insert(rank.call);
+            });
+        }
+    }
+
+    pub(super) fn retire(&mut self, id: WorkerId) {
+        self.change(id, |worker| worker.retiring = true);
+    }
+
+    /// Whether a worker that is to retire has nothing left. Says so once.
+    pub(super) fn has_retired(&mut self, id: WorkerId) -> bool {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return false;
+        };
+        let has = worker.retiring && worker.load() == 0 && worker.io.is_empty();
+        has && !std::mem::replace(&mut worker.retired, true)
+    }
+
+    /// A worker is to be killed; `false` when it was already.
+    pub(super) fn doom(&mut self, id: WorkerId) -> bool {
+        let before = self.worker_mut(id).doomed;
+        self.change(id, |worker| worker.doomed = true);
+        !before
+    }
+
+    /// When the front has left, the next one takes its place; when nothing is left, the room is
+    /// free.
+    fn advance(&mut self, id: WorkerId) {
+        let worker = self.workers.get_mut(&id).expect("the caller knows it");
+        if worker.front.is_none()
+            && let Some(rank) = worker.behind.pop_front()
+        {
+            self.behind.remove(rank);
+            worker.front = Some(Front {
+                rank,
+                ahead: true,
+                suspect: false,
+            });
+        }
+        if worker.load() == 0
+            && let Some(held) = worker.held.take()
+        {
+            let host = self.hosts.get_mut(&worker.host);
+            host.expect("a worker's host is known")
+                .taken
+                .subtract(&held);
+        }
+        self.list(id);
+    }
+
+    fn change(&mut self, id: WorkerId, f: impl FnOnce(&mut Worker)) {
+        f(self.worker_mut(id));
+        self.list(id);
+    }
+
+    /// Lists a worker as it is now, and its host.
+    fn list(&mut self, id: WorkerId) {
+        let prefetch = self.prefetch;
+        let worker = self.worker_mut(id);
+        let new = worker.wanted_entry(prefetch);
+        let old = std::mem::replace(&mut worker.entry, new);
+        let Entry { idle, ahead, io } = new;
+        let host_id = worker.host;
+        let host = self.host_mut(host_id);
+        relist(&mut host.idle, old.idle, idle, id);
+        relist(&mut host.ahead, old.ahead, ahead, id);
+        relist(&mut host.io, old.io, io, id);
+        self.list_host(host_id);
+    }
+
+    fn list_host(&mut self, id: HostId) {
+        let host = self.host_mut(id);
+        let new = host.wanted_entry();
+        let old = std::mem::replace(&mut host.entry, new);
+        relist(&mut self.open, old.slots, new.slots, id);
+        relist(&mut self.ahead, old.ahead, new.ahead, id);
+        relist(&mut self.io, old.io, new.io, id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn assert_empty(&self) {
+        assert_eq!((self.behind.total, self.coming.total), (0, 0));
+        for host in self.hosts.values() {
+            assert_eq!(host.taken, Resources::default(), "room is still taken");
+        }
+        for worker in self.workers.values() {
+            assert!(worker.load() == 0 && worker.io.is_empty() && worker.held.is_none());
+        }
+    }
+
+    fn host(&self, id: HostId) -> &Host {
+        self.hosts.get(&id).expect("the caller knows the host")
+    }
+
+    fn host_mut(&mut self, id: HostId) -> &mut Host {
+        self.hosts.get_mut(&id).expect("the caller knows the host")
+    }
+
+    fn worker_mut(&mut self, id: WorkerId) -> &mut Worker {
+        self.workers
+            .get_mut(&id)
+            .expect("the caller knows the worker")
+    }
+}
+
+/// Changes under what somebody is in a list.
+fn relist<K: Copy + Ord, Id: Copy + Ord>(
+    list: &mut BTreeSet<(K, Id)>,
+    old: Option<K>,
+    new: Option<K>,
+    id: Id,
+) {
+    if old == new {
+        return;
+    }
+    if let Some(old) = old {
+        list.remove(&(old, id));
+    }
+    if let Some(new) = new {
+        list.insert((new, id));
+    }
+}

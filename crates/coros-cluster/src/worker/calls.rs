@@ -1,0 +1,316 @@
+//! The calls of this worker: a queue of which a thread runs one at a time, and io calls beside it.
+//!
+//! A call that has begun can only be dropped while it is async and waits. One that was to be dropped
+//! and has not been within [`DROP_LIMIT`] is *stuck*, at once if it is not async. A CPU-bound call
+//! that is stuck has the scheduler kill this process, so nothing else begins any more; an io call is
+//! left to itself.
+
+mod run;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use coros_core::Address;
+use coros_net::Node;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::control;
+use crate::function::{self, Function};
+use crate::protocol::{CallResult, FromWorker, Run, ToScheduler};
+use crate::scheduler::core::{CallId, Rank, WorkerId};
+
+/// How long an async call has to come to an await point when it is to be dropped.
+const DROP_LIMIT: Duration = Duration::from_secs(1);
+/// How long async calls have to be dropped when the worker ends.
+const END_LIMIT: Duration = Duration::from_millis(500);
+
+/// The queue and what runs. Cloning gives another handle.
+#[derive(Clone)]
+pub(super) struct Calls {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is work, or the end has come.
+    work: Condvar,
+    /// A call has ended.
+    rest: Condvar,
+    /// Where async functions and io calls run.
+    tasks: Handle,
+    /// Where nothing of the functions runs: for clocks.
+    link: Handle,
+    node: Node,
+    scheduler: Address<ToScheduler>,
+    worker: WorkerId,
+}
+
+struct State {
+    queue: BTreeMap<Rank, Job>,
+    /// The CPU-bound call that runs, and the io calls.
+    running: HashMap<Attempt, Running>,
+    /// A CPU-bound call is stuck.
+    doomed: bool,
+    ending: bool,
+}
+
+/// A call to run.
+struct Job {
+    run: Run,
+    /// The function; or why there is none.
+    function: Result<Function, String>,
+}
+
+/// One start of a call.
+type Attempt = (CallId, u32);
+
+struct Running {
+    io: bool,
+    is_async: bool,
+    /// Drops the call at its next await point; `None` before it is first polled, and once used.
+    abort: Option<oneshot::Sender<()>>,
+    /// It is to be dropped: why.
+    dropped: Option<Dropped>,
+    /// Its time limit.
+    clock: Option<AbortHandle>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dropped {
+    Cancelled,
+    TimedOut,
+}
+
+/// What became of a request to give a call back.
+pub(super) enum Revoked {
+    /// It had not begun, and will not.
+    Returned,
+    /// It goes on.
+    Kept,
+    /// Its report is on its way, or comes as soon as it is dropped or turns out to be stuck.
+    WillTell,
+}
+
+impl Calls {
+    /// Starts the thread for CPU-bound calls. The current runtime is the link's.
+    pub(super) fn start(
+        tasks: &Handle,
+        node: &Node,
+        scheduler: Address<ToScheduler>,
+        worker: WorkerId,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                queue: BTreeMap::new(),
+                running: HashMap::new(),
+                doomed: false,
+                ending: false,
+            }),
+            work: Condvar::new(),
+            rest: Condvar::new(),
+            tasks: tasks.clone(),
+            link: Handle::current(),
+            node: node.clone(),
+            scheduler,
+            worker,
+        });
+        let this = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("calls".into())
+            .spawn(move || this.work())?;
+        Ok(Calls { shared })
+    }
+
+    /// Queues calls, or begins them if they are io calls.
+    pub(super) fn take(&self, calls: Vec<Run>) {
+        let mut state = self.shared.lock();
+        for run in calls {
+            let function = function::find(&run.function);
+            let job = Job { run, function };
+            if job.run.io {
+                self.shared.begin(&mut state, &job);
+                self.shared.spawn_io(job);
+            } else {
+                let rank = Rank::new(job.run.priority, job.run.call);
+                state.queue.insert(rank, job);
+            }
+        }
+        self.shared.work.notify_one();
+    }
+
+    /// Takes a call back if it has not begun; with `abort` even then, if it can be dropped.
+    pub(super) fn revoke(&self, call: CallId, attempt: u32, abort: bool) -> Revoked {
+        let mut state = self.shared.lock();
+        // Those that came last are taken back first.
+        let queued = state.queue.iter().rev();
+        let mut queued = queued.filter(|(_, job)| job.attempt() == (call, attempt));
+        if let Some(rank) = queued.next().map(|(rank, _)| *rank) {
+            state.queue.remove(&rank);
+            return Revoked::Returned;
+        }
+        if !state.running.contains_key(&(call, attempt)) {
+            return Revoked::WillTell;
+        }
+        if !abort {
+            return Revoked::Kept;
+        }
+        let shared = Arc::clone(&self.shared);
+        let dropping = shared.drop_call((call, attempt), Dropped::Cancelled);
+        self.shared.link.spawn(dropping);
+        Revoked::WillTell
+    }
+
+    /// Forgets what is queued, drops what is async, and waits a moment for that. What computes
+    /// ends with the process.
+    pub(super) fn end(&self) {
+        let mut state = self.shared.lock();
+        state.ending = true;
+        state.queue.clear();
+        for running in state.running.values_mut() {
+            running.drop(Dropped::Cancelled);
+        }
+        self.shared.work.notify_all();
+        let busy = |state: &mut State| state.running.values().any(|running| running.is_async);
+        drop(self.shared.rest.wait_timeout_while(state, END_LIMIT, busy));
+    }
+}
+
+impl Job {
+    fn attempt(&self) -> Attempt {
+        (self.run.call, self.run.attempt)
+    }
+
+    fn is_async(&self) -> bool {
+        self.function.as_ref().is_ok_and(Function::is_async)
+    }
+}
+
+impl Running {
+    /// Drops it if it is async, as soon as it waits.
+    fn drop(&mut self, why: Dropped) {
+        self.dropped.get_or_insert(why);
+        if let Some(abort) = self.abort.take() {
+            let _ = abort.send(());
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No call runs with the lock held, so nothing is half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread for CPU-bound calls.
+    fn work(self: Arc<Self>) {
+        while let Some(job) = self.next() {
+            let result = self.execute(&job);
+            if let Some(report) = self.ended(&job, result) {
+                self.report_blocking(report);
+            }
+        }
+    }
+
+    /// Waits for a CPU-bound call and begins it. `None` at the end.
+    fn next(self: &Arc<Self>) -> Option<Job> {
+        let state = self.lock();
+        let idle = |state: &mut State| (state.queue.is_empty() || state.doomed) && !state.ending;
+        let mut state = self
+            .work
+            .wait_while(state, idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.ending {
+            return None;
+        }
+        let (_, job) = state.queue.pop_first()?;
+        self.begin(&mut state, &job);
+        Some(job)
+    }
+
+    /// Notes that a call begins. Its time runs.
+    fn begin(self: &Arc<Self>, state: &mut State, job: &Job) {
+        let attempt = job.attempt();
+        let clock = job.run.limit.map(|limit| {
+            let shared = Arc::clone(self);
+            let clock = async move {
+                tokio::time::sleep(limit).await;
+                shared.drop_call(attempt, Dropped::TimedOut).await;
+            };
+            self.link.spawn(clock).abort_handle()
+        });
+        let running = Running {
+            io: job.run.io,
+            is_async: job.is_async(),
+            abort: None,
+            dropped: None,
+            clock,
+        };
+        state.running.insert(attempt, running);
+    }
+
+    /// Notes that a call has ended: what there is to report. No result: it was dropped.
+    fn ended(&self, job: &Job, result: Option<CallResult>) -> Option<FromWorker> {
+        let (call, attempt) = job.attempt();
+        let running = self.lock().running.remove(&(call, attempt))?;
+        self.rest.notify_all();
+        if let Some(clock) = running.clock {
+            clock.abort();
+        }
+        Some(match (result, running.dropped) {
+            (Some(result), _) => FromWorker::Done {
+                call,
+                attempt,
+                result,
+            },
+            (None, Some(Dropped::TimedOut)) => FromWorker::TimedOut { call, attempt },
+            (None, _) => FromWorker::Returned { call, attempt },
+        })
+    }
+
+    /// Drops a call that has begun, or tells that this cannot be.
+    async fn drop_call(self: Arc<Self>, id: Attempt, why: Dropped) {
+        let is_async = match self.lock().running.get_mut(&id) {
+            Some(running) => {
+                running.drop(why);
+                running.is_async
+            }
+            None => return,
+        };
+        if is_async {
+            tokio::time::sleep(DROP_LIMIT).await;
+        }
+        let (call, attempt) = id;
+        let report = {
+            let mut state = self.lock();
+            match state.running.get_mut(&id) {
+                None => return,
+                Some(running) if !running.io => {
+                    // The report goes out even if the call ends now.
+                    running.clock = None;
+                    state.doomed = true;
+                    FromWorker::Stuck { call, attempt }
+                }
+                Some(_) => {
+                    state.running.remove(&id);
+                    match why {
+                        Dropped::TimedOut => FromWorker::TimedOut { call, attempt },
+                        Dropped::Cancelled => FromWorker::Returned { call, attempt },
+                    }
+                }
+            }
+        };
+        control::report(&self.scheduler, self.worker, report).await;
+    }
+
+    /// Reports, and waits if the link has no room for it at present.
+    fn report_blocking(&self, report: FromWorker) {
+        let message = ToScheduler::Report(self.worker, report);
+        if let Some(message) = control::send(&self.scheduler, message) {
+            let _ = self.tasks.block_on(self.scheduler.deliver(message));
+        }
+    }
+}
