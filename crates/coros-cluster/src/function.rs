@@ -17,8 +17,8 @@ use coros_core::remote::{BoxFuture, CodecError, Message};
 use coros_core::{Context, Exit};
 use coros_net::Node;
 
-use crate::JobError;
 use crate::scheduler::core::Options;
+use crate::{JobError, Target};
 
 /// A function to run and the arguments to run it with: what a function marked with
 /// `#[coros::remote]` gives.
@@ -30,6 +30,7 @@ pub struct Call<R> {
     call: Box<dyn AnyCall<R>>,
     pub(crate) options: Options,
     pub(crate) limit: Option<Duration>,
+    pub(crate) target: Option<Target>,
 }
 
 impl<R: Message> Call<R> {
@@ -96,6 +97,7 @@ pub fn call<F: Remote>(args: F::Args) -> Call<F::Output> {
         call: Box::new(Typed::<F>(args)),
         options: Options::default(),
         limit: None,
+        target: None,
     }
 }
 

@@ -40,5 +40,5 @@ pub use function::Call;
 pub use resources::Resources;
 pub use scheduler::{
     CloseError, Completion, Event, Events, Job, JobError, Map, Scheduler, SchedulerBuilder,
-    StartError, Unordered,
+    StartError, Target, Unordered,
 };

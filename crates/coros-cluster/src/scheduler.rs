@@ -21,6 +21,7 @@ pub(crate) mod liaison;
 mod map;
 mod pool;
 mod shell;
+mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,7 @@ pub use self::error::{CloseError, JobError, StartError};
 pub use self::event::{Event, Events};
 pub use self::job::{Completion, Job};
 pub use self::map::{Map, Unordered};
+pub use self::target::Target;
 
 use self::core::{CallId, HostId, Options, WorkerId};
 use self::finder::Found;
@@ -134,6 +136,65 @@ impl Scheduler {
         Map::new(Arc::clone(&self.inner), calls.into_iter())
     }
 
+    /// The nodes that take calls now, each to be given to [`Call::at`]: with workers on this machine, that.
+    ///
+    /// Cancel safe.
+    pub async fn nodes(&self) -> Vec<Target> {
+        self.targets(target::Kind::Node).await
+    }
+
+    /// The workers that take calls now, each to be given to [`Call::at`].
+    ///
+    /// Cancel safe.
+    pub async fn workers(&self) -> Vec<Target> {
+        self.targets(target::Kind::Worker).await
+    }
+
+    async fn targets(&self, kind: target::Kind) -> Vec<Target> {
+        let (tell, told) = oneshot::channel();
+        self.inner.command(Command::Targets(kind, tell));
+        told.await.unwrap_or_default()
+    }
+
+    /// Runs a call on each [node](Self::nodes) that takes calls now: what came of each, in the order of the
+    /// nodes.
+    ///
+    /// Dropping the future cancels the calls.
+    pub async fn run_each_node<R: Message>(
+        &self,
+        call: impl FnMut(&Target) -> Call<R>,
+    ) -> Vec<(Target, Result<R, JobError>)> {
+        self.run_each(self.nodes().await, call).await
+    }
+
+    /// Runs a call in each [worker](Self::workers) that takes calls now: what came of each, in the order of
+    /// the workers.
+    ///
+    /// Dropping the future cancels the calls.
+    pub async fn run_each_worker<R: Message>(
+        &self,
+        call: impl FnMut(&Target) -> Call<R>,
+    ) -> Vec<(Target, Result<R, JobError>)> {
+        self.run_each(self.workers().await, call).await
+    }
+
+    async fn run_each<R: Message>(
+        &self,
+        targets: Vec<Target>,
+        mut call: impl FnMut(&Target) -> Call<R>,
+    ) -> Vec<(Target, Result<R, JobError>)> {
+        let submit = |target: Target| {
+            let job = self.submit(call(&target).at(target.clone()));
+            (target, job)
+        };
+        let jobs: Vec<_> = targets.into_iter().map(submit).collect();
+        let mut results = Vec::with_capacity(jobs.len());
+        for (target, job) in jobs {
+            results.push((target, job.await));
+        }
+        results
+    }
+
     /// What happens to workers and calls from now on, as a stream, after one
     /// [`Event::WorkerReady`] for each worker that is there.
     ///
@@ -194,6 +255,7 @@ impl Inner {
                     io: call.options.io,
                     limit: call.limit,
                     needs: call.options.needs.clone(),
+                    target: call.target.clone(),
                 },
                 options: call.options.clone(),
             }),
@@ -248,6 +310,8 @@ pub(crate) enum Command {
     /// A desk has ended, and why.
     HostGone(HostId, String),
     Subscribe(mpsc::UnboundedSender<Event>),
+    /// Which nodes, or workers, there are.
+    Targets(target::Kind, oneshot::Sender<Vec<Target>>),
     /// End all workers and say which had to be killed.
     Close(Option<oneshot::Sender<Vec<Arc<str>>>>),
 }
@@ -274,4 +338,5 @@ struct Item {
     io: bool,
     limit: Option<Duration>,
     needs: Resources,
+    target: Option<Target>,
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use coros::cluster::daemon::Daemon;
 use coros::cluster::placement::{Decision, NodeView, Placement, Rule};
-use coros::cluster::{Event, Events, SchedulerBuilder, worker};
+use coros::cluster::{Event, Events, SchedulerBuilder, Target, worker};
 use coros::net::{Builder, Node, Secret};
 use coros::{Address, Context, JobError, Scheduler};
 use libtest_mimic::Arguments;
@@ -600,6 +600,74 @@ async fn nodes_are_used_as_the_client_wants() {
     farm.close().await;
 }
 
+async fn calls_run_where_they_are_told_to() {
+    let farm = Farm::of([1, 2]).await;
+    let scheduler = farm.scheduler().await;
+    let mut events = scheduler.events();
+    let names = workers(&mut events, 3).await;
+    let nodes = scheduler.nodes().await;
+    let expected = ["farm-1", "farm-2"].map(Target::node);
+    assert_eq!(BTreeSet::from_iter(nodes), BTreeSet::from(expected.clone()));
+    for (n, target) in expected.iter().enumerate() {
+        for _ in 0..10 * (n + 1) {
+            let place = scheduler
+                .run(where_am_i().at(target.clone()))
+                .await
+                .unwrap();
+            assert_eq!(node_of(&place.worker), target.name());
+        }
+    }
+    let each = scheduler.run_each_worker(|_| where_am_i()).await;
+    let ran = each.iter().map(|(target, place)| {
+        let place = place.as_ref().unwrap();
+        assert_eq!(place.worker, target.name());
+        Arc::from(target.name())
+    });
+    assert_eq!(ran.collect::<BTreeSet<Arc<str>>>(), names);
+    let each = scheduler.run_each_node(|_| where_am_i()).await;
+    let ran = each.iter().map(|(target, place)| {
+        let place = place.as_ref().unwrap();
+        assert_eq!(node_of(&place.worker), target.name());
+        target.clone()
+    });
+    assert_eq!(ran.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+
+    // Where there is nobody is an error at once.
+    let error = scheduler.run(square(1).at(Target::node("farm-9"))).await;
+    let says = "there is no node farm-9; there are: farm-1, farm-2";
+    let mut sorted = error.unwrap_err();
+    if let JobError::NoTarget { there, .. } = &mut sorted {
+        there.sort();
+    }
+    assert_eq!(sorted.to_string(), says);
+    let error = scheduler
+        .run(square(1).at(Target::worker("w99@farm-1")))
+        .await;
+    assert!(matches!(error, Err(JobError::NoTarget { .. })), "{error:?}");
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn what_waits_for_a_node_that_goes_ends() {
+    let farm = Farm::of([1, 1]).await;
+    let scheduler = farm.scheduler().await;
+    workers(&mut scheduler.events(), 2).await;
+    let target = Target::node("farm-1");
+    let (to, mut work) = told::<Work>();
+    let running = scheduler.submit(until_told(to).at(target.clone()));
+    let Some(Work::Begun(..)) = work.recv().await else {
+        panic!("it has not begun")
+    };
+    let waiting = scheduler.submit(square(2).at(target.clone()));
+    farm.daemons[0].close().await;
+    let gone = JobError::TargetLost(target);
+    assert_eq!(waiting.await, Err(gone.clone()));
+    assert_eq!(running.await, Err(gone));
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
 /// What the user's function decides may change while calls run.
 async fn a_node_may_be_used_no_longer_and_again() {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -879,6 +947,8 @@ fn main() {
         exclusive_clients_run_in_turn,
         a_call_that_kills_its_worker_is_given_up,
         nodes_are_used_as_the_client_wants,
+        calls_run_where_they_are_told_to,
+        what_waits_for_a_node_that_goes_ends,
         a_node_may_be_used_no_longer_and_again,
         without_a_node_nothing_hangs,
         a_node_that_is_drained_ends_what_it_runs_and_no_more,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Call;
+use crate::Target;
 use crate::resources::Resources;
 
 /// How a scheduler is to run the call. [`here`](Call::here) takes no notice of it.
@@ -48,6 +49,14 @@ impl<R> Call<R> {
     /// It needs all of this, in place of what it has been told to need so far.
     pub fn needs(mut self, needs: Resources) -> Self {
         self.options.needs = needs;
+        self
+    }
+
+    /// It runs there and nowhere else: it waits for its turn there, and ends with
+    /// [`JobError::NoTarget`](crate::JobError::NoTarget) if there is no such node or worker, or
+    /// [`JobError::TargetLost`](crate::JobError::TargetLost) when that is gone.
+    pub fn at(mut self, target: Target) -> Self {
+        self.target = Some(target);
         self
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use coros_core::remote::CodecError;
 
+use super::Target;
 use crate::process::last_words;
 use crate::resources::Resources;
 
@@ -39,9 +40,17 @@ pub enum JobError {
     /// No machine has so much as the call needs.
     #[error("it needs {0}, and no machine has so much")]
     NoRoom(Resources),
-    /// The machine or the worker where the call had to run is gone.
-    #[error("where it had to run is gone")]
-    TargetLost,
+    /// The node or the worker where the call [had to run](crate::Call::at) is gone.
+    #[error("{0}, where it had to run, is gone")]
+    TargetLost(Target),
+    /// There is no such node or worker.
+    #[error("there is no {target}; there are: {}", .there.join(", "))]
+    NoTarget {
+        /// Where the call had to run.
+        target: Target,
+        /// The names of those that there are.
+        there: Vec<Arc<str>>,
+    },
     /// The call was cancelled.
     #[error("the call was cancelled")]
     Cancelled,

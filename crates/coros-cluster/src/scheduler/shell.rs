@@ -1,6 +1,7 @@
 //! The scheduler's coroutine: carries messages to the state machines and does what they say.
 
 mod hosts;
+mod targets;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -315,6 +316,11 @@ impl Shell {
             Command::Desk(host, message) => self.desk_says(host, message),
             Command::HostGone(host, why) => self.host_gone(host, &why),
             Command::Subscribe(to) => self.subscribe(to),
+            Command::Targets(kind, reply) => {
+                let names = self.targets(kind);
+                // Who has asked may have gone away.
+                let _ = reply.send(names.into_iter().map(|(target, _)| target).collect());
+            }
             Command::Close(tell) => self.close(tell),
         }
     }
@@ -323,16 +329,20 @@ impl Shell {
         let Submission {
             call,
             item,
-            options,
+            mut options,
         } = submission;
         let refusal = match &self.phase {
-            Phase::Open => {
-                return self.tell_core(core::Input::Submit {
-                    call,
-                    item,
-                    options,
-                });
-            }
+            Phase::Open => match self.place(item.target.as_ref()) {
+                Ok(place) => {
+                    options.place = place;
+                    return self.tell_core(core::Input::Submit {
+                        call,
+                        item,
+                        options,
+                    });
+                }
+                Err(error) => error,
+            },
             Phase::Failed(why) => JobError::NoWorkers(why.clone()),
             Phase::Closing | Phase::Closed => JobError::Closed,
         };
@@ -522,7 +532,10 @@ impl Shell {
                 attempts,
                 result: Err(JobError::TimedOut(item.limit.unwrap_or_default())),
             },
-            Outcome::TargetLost => Completed::without_worker(JobError::TargetLost),
+            Outcome::TargetLost => Completed::without_worker(match item.target.clone() {
+                Some(target) => JobError::TargetLost(target),
+                None => JobError::Closed,
+            }),
             Outcome::NoRoom { needs } => Completed::without_worker(JobError::NoRoom(needs)),
             Outcome::Cancelled => Completed::without_worker(JobError::Cancelled),
             Outcome::Closed => Completed::without_worker(match &self.phase {

@@ -81,6 +81,16 @@ impl Host {
         self.remote.is_some()
     }
 
+    /// Whether calls may be sent there, now or when it has lent slots.
+    pub(super) fn takes_calls(&self) -> bool {
+        !self.closed && self.remote.as_ref().is_none_or(|it| it.ready && !it.gone)
+    }
+
+    /// The name of a node; this machine has none.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.remote.as_ref().map(|remote| &*remote.at.name)
+    }
+
     /// Where a worker there finds the client, and where it listens itself; `None` for where
     /// nodes do by themselves, which is for this machine alone.
     pub(super) fn ways(&self, client: Location) -> (Location, Option<SocketAddr>) {
@@ -238,6 +248,11 @@ impl Shell {
             .spawn(move |me| liaison.run(me));
         self.unused.remove(&at.to_string());
         let room = room(&node.machine, &share);
+        // Without cores until it has lent slots.
+        self.tell_core(core::Input::HostRoom {
+            host,
+            room: room.clone(),
+        });
         self.emit(&Event::NodeFound {
             endpoint: at.endpoint,
             node: Arc::new(node),

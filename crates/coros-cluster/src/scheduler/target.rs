@@ -1,0 +1,62 @@
+//! Where a call has to run, as users say it.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A node or a worker of a scheduler, by its name: see [`Call::at`](crate::Call::at).
+///
+/// ```
+/// # use coros_cluster::{Call, Target};
+/// # fn f(call: Call<u32>) {
+/// let call = call.at(Target::node("farm-1"));
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    kind: Kind,
+    name: Arc<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    Node,
+    Worker,
+}
+
+/// What this machine is called as a node of a scheduler that has its workers here.
+pub(super) const HERE: &str = "local";
+
+impl Target {
+    /// A node, by the name that it has on its network; of several that have it, the one that was found first.
+    /// This machine is `local` to a [scheduler](crate::Scheduler::local) with its workers here.
+    pub fn node(name: impl Into<Arc<str>>) -> Self {
+        let (kind, name) = (Kind::Node, name.into());
+        Target { kind, name }
+    }
+
+    /// A worker, by the name that it has in [`Event`](crate::Event)s and [`Completion`](crate::Completion)s.
+    pub fn worker(name: impl Into<Arc<str>>) -> Self {
+        let (kind, name) = (Kind::Worker, name.into());
+        Target { kind, name }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Node => "node",
+            Kind::Worker => "worker",
+        };
+        write!(f, "{kind} {}", coros_core::readable(&self.name))
+    }
+}
