@@ -17,7 +17,7 @@
 
 mod desk;
 mod fetch;
-mod folder;
+pub(crate) mod folder;
 mod keeper;
 pub(crate) mod leases;
 pub(crate) mod protocol;

@@ -8,6 +8,7 @@
 //! scheduler                              worker
 //!    | -- starts the process, Handover --> |
 //!    | <------------- link --------------- |
+//!    | <------ SettingUp, NodeSetUp ------ |   when functions of the user's prepare it
 //!    | <------------ Ready --------------- |
 //!    | ------------- Run, Run -----------> |
 //!    | <------------ Done ---------------- |   any number of times
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coros_core::Address;
-use coros_core::remote::Location;
+use coros_core::remote::{Location, told};
 use coros_net::Credentials;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,10 @@ pub(crate) struct Handover {
     /// What travels with the program, by the name that it has for functions: the path, relative to
     /// where the worker begins.
     pub(crate) files: Vec<(String, PathBuf)>,
+    /// What all workers of this scheduler on this machine share: a folder.
+    pub(crate) shared: PathBuf,
+    /// What runs before and after all calls.
+    pub(crate) duties: Duties,
     /// The address of the scheduler's coroutine, encoded by the client's node.
     pub(crate) scheduler: Blob,
     pub(crate) worker: WorkerId,
@@ -58,6 +63,26 @@ pub(crate) struct Handover {
     pub(crate) heartbeat: Duration,
     /// What the worker logs to standard error: directives as of `EnvFilter`.
     pub(crate) log: String,
+}
+
+/// Functions that run in a worker before and after all calls.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Duties {
+    /// For the first worker of a node.
+    pub(crate) set_up_node: Option<Duty>,
+    /// For the last one.
+    pub(crate) tear_down_node: Option<Duty>,
+    pub(crate) set_up: Option<Duty>,
+    pub(crate) tear_down: Option<Duty>,
+    /// What the node's setup gave, to the other workers.
+    pub(crate) node_value: Option<Blob>,
+}
+
+/// A function, and its arguments, encoded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Duty {
+    pub(crate) function: String,
+    pub(crate) args: Blob,
 }
 
 /// How long a client may be silent to its workers. Its end they see at once, by that of their
@@ -104,8 +129,8 @@ pub(crate) enum ToWorker {
         attempt: u32,
         abort: bool,
     },
-    /// End.
-    Goodbye,
+    /// End. The last worker of a node may have that to see to.
+    Goodbye { tear_down_node: bool },
     /// The link to the client was lost. The worker tells itself.
     #[serde(skip)]
     ClientLost,
@@ -126,6 +151,12 @@ pub(crate) struct Run {
 /// From a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
+    /// There is something to do before the worker takes calls.
+    SettingUp,
+    /// It has prepared the node: what that gave.
+    NodeSetUp(Blob),
+    /// It could not be prepared, and ends: why.
+    SetupFailed(#[serde(deserialize_with = "told")] String),
     /// The worker takes calls.
     Ready { control: Address<ToWorker> },
     /// A call has ended.

@@ -20,6 +20,7 @@ mod job;
 pub(crate) mod liaison;
 mod map;
 mod pool;
+mod setup;
 mod shell;
 mod target;
 

@@ -18,17 +18,19 @@
 
 mod calls;
 mod control;
+mod duty;
 mod lifeline;
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use coros_core::Address;
+use coros_core::remote::{CodecError, Message};
 use coros_net::Node;
 use tokio::runtime::{Builder, Handle};
 use tracing::level_filters::LevelFilter;
@@ -36,6 +38,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::calls::Calls;
 use self::lifeline::Lifeline;
+use crate::blob::Blob;
 use crate::protocol::{CLIENT_SILENCE, Handover, ToScheduler};
 
 /// What makes a process a worker. An argument and not an environment variable, so that the
@@ -47,6 +50,9 @@ const TASK_THREADS: usize = 2;
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
 static NAME: OnceLock<String> = OnceLock::new();
+static NODE: OnceLock<Node> = OnceLock::new();
+static NODE_VALUE: OnceLock<Blob> = OnceLock::new();
+static SHARED: OnceLock<PathBuf> = OnceLock::new();
 static FILES: OnceLock<Vec<(String, PathBuf)>> = OnceLock::new();
 
 /// Becomes a worker if a scheduler started this process as one, and does not return then.
@@ -99,6 +105,32 @@ pub fn file(name: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// This worker's node on the network that it forms with its client and the other workers; `None` in a process
+/// that is none. It finds coroutines by name, sends files to [the client](client), …
+#[must_use]
+pub fn node() -> Option<&'static Node> {
+    NODE.get()
+}
+
+/// What the [setup of this node](crate::SchedulerBuilder::set_up_node) gave, if there was one; `None` in a
+/// process that is no worker.
+///
+/// Decodes it anew each time.
+///
+/// # Errors
+/// When it is not of this type.
+pub fn node_value<T: Message>() -> Option<Result<T, CodecError>> {
+    let (node, value) = (NODE.get()?, NODE_VALUE.get()?);
+    Some(node.decode(&value.0))
+}
+
+/// A folder that all workers of this scheduler on this machine share, empty at the beginning, and gone
+/// with the last of them; `None` in a process that is no worker.
+#[must_use]
+pub fn shared_folder() -> Option<&'static Path> {
+    SHARED.get().map(PathBuf::as_path)
+}
+
 /// Why a worker did not come to work.
 #[derive(Debug)]
 struct WorkerError(String);
@@ -138,6 +170,10 @@ fn run() -> Result<(), WorkerError> {
         .collect();
     let files = files.map_err(|error| WorkerError::new("cannot tell where it is", &error))?;
     let _ = FILES.set(files);
+    let shared = std::fs::canonicalize(&handover.shared);
+    let shared =
+        shared.map_err(|error| WorkerError::new("cannot find its shared folder", &error))?;
+    let _ = SHARED.set(shared);
     log(&handover.log);
 
     // The main thread is the link's. Functions have their threads elsewhere.
@@ -207,7 +243,11 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
         .decode(&handover.scheduler.0)
         .map_err(|error| WorkerError::new("cannot read the scheduler's address", &error))?;
 
-    let worker = handover.worker;
+    let _ = NODE.set(node.clone());
+    let (worker, duties) = (handover.worker, handover.duties);
+    duty::set_up(&duties, &node, tasks, &scheduler, worker)
+        .await
+        .map_err(WorkerError)?;
     let calls = Calls::start(tasks, &node, scheduler.clone(), worker)
         .map_err(|error| WorkerError::new("cannot start a thread", &error))?;
     let control = coros_core::build()
@@ -215,7 +255,8 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
         .daemon()
         .spawn(move |me| control::run(me, scheduler, worker, calls));
     // Whatever its exit: there is no work without it.
-    drop(control.join().await);
+    let last = control.join().await.unwrap_or(false);
+    duty::tear_down(&duties, last, &node, tasks).await;
     node.close().await;
     Ok(())
 }

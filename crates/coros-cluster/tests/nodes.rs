@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::farm::*;
 use common::*;
 use coros::cluster::daemon::Daemon;
 use coros::cluster::placement::{Decision, NodeView, Placement, Rule};
-use coros::cluster::{Event, Events, SchedulerBuilder, Target, worker};
-use coros::net::{Builder, Node, Secret};
+use coros::cluster::{Event, SchedulerBuilder, Target, worker};
+use coros::net::{Node, Secret};
 use coros::{Address, Context, JobError, Scheduler};
 use libtest_mimic::Arguments;
 #[cfg(target_os = "linux")]
@@ -150,108 +151,6 @@ async fn sociable(mut me: Context<Greeting>, to: Address<Hello>) -> Result<(), S
     }
 }
 
-/// A network with daemons, each in a folder of its own.
-struct Farm {
-    secret: Secret,
-    folders: tempfile::TempDir,
-    daemons: Vec<Daemon>,
-}
-
-impl Farm {
-    fn new() -> Self {
-        Farm {
-            secret: Secret::random(),
-            folders: tempfile::tempdir().unwrap(),
-            daemons: Vec::new(),
-        }
-    }
-
-    /// A farm with so many slots on each of its nodes, `farm-1`, `farm-2`, …
-    async fn of<const N: usize>(slots: [usize; N]) -> Self {
-        let mut farm = Farm::new();
-        for slots in slots {
-            farm.add(slots).await;
-        }
-        farm
-    }
-
-    fn builder(&self, name: &str) -> Builder {
-        Node::builder().name(name).secret(self.secret.clone())
-    }
-
-    fn folder(&self, name: &str) -> PathBuf {
-        self.folders.path().join(name)
-    }
-
-    async fn add(&mut self, slots: usize) {
-        let name = format!("farm-{}", self.daemons.len() + 1);
-        let daemon = Daemon::builder(self.builder(&name), self.folder(&name)).slots(slots);
-        self.daemons.push(daemon.start().await.unwrap());
-    }
-
-    /// Somebody who knows where they are.
-    async fn client(&self) -> Node {
-        let mut builder = self.builder("desk");
-        for daemon in &self.daemons {
-            builder = builder.peer(endpoint(daemon.node()));
-        }
-        builder.build().await.unwrap()
-    }
-
-    async fn scheduler(&self) -> Scheduler {
-        let scheduler = Scheduler::cluster(&self.client().await);
-        quiet(scheduler).start().await.unwrap()
-    }
-
-    async fn close(self) {
-        for daemon in &self.daemons {
-            daemon.close().await;
-        }
-    }
-}
-
-fn endpoint(node: &Node) -> SocketAddr {
-    node.location().endpoint.unwrap()
-}
-
-fn quiet(scheduler: SchedulerBuilder) -> SchedulerBuilder {
-    scheduler.stderr(|_, _| {})
-}
-
-/// The node in the name of a worker.
-fn node_of(worker: &str) -> String {
-    let (_, node) = worker.split_once('@').unwrap();
-    node.to_owned()
-}
-
-/// Waits until so many workers are ready; their names.
-async fn workers(events: &mut Events, n: usize) -> BTreeSet<Arc<str>> {
-    let mut names = BTreeSet::new();
-    while names.len() < n {
-        match events.next().await.unwrap() {
-            Event::WorkerReady { name, .. } => drop(names.insert(name)),
-            Event::WorkerLost { name, .. } | Event::WorkerClosed { name, .. } => {
-                names.remove(&name);
-            }
-            _ => {}
-        }
-    }
-    names
-}
-
-/// Where [`Work`] is told.
-fn told<M: Send + 'static>() -> (Address<M>, mpsc::UnboundedReceiver<M>) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let coro = coros::spawn(async move |mut me: Context<M>| {
-        while let Some(message) = me.receive().await {
-            if sender.send(message).is_err() {
-                return;
-            }
-        }
-    });
-    (coro.address(), receiver)
-}
-
 async fn a_program_runs_where_it_has_never_been() {
     let farm = Farm::of([1, 2]).await;
     let scheduler = farm.scheduler().await;
@@ -352,13 +251,6 @@ async fn nothing_of_a_computation_stays() {
     idle(&farm.daemons[0]).await;
     assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0);
     farm.close().await;
-}
-
-/// Waits until a daemon has no client.
-async fn idle(daemon: &Daemon) {
-    while daemon.status().await.unwrap().clients > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 async fn a_worker_knows_nothing_of_its_daemon() {
@@ -655,7 +547,7 @@ async fn what_waits_for_a_node_that_goes_ends() {
     let target = Target::node("farm-1");
     let (to, mut work) = told::<Work>();
     let running = scheduler.submit(until_told(to).at(target.clone()));
-    let Some(Work::Begun(..)) = work.recv().await else {
+    let Some(Work::Begun(_, _address)) = work.recv().await else {
         panic!("it has not begun")
     };
     let waiting = scheduler.submit(square(2).at(target.clone()));

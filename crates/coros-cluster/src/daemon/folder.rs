@@ -4,6 +4,7 @@
 //! work/            all of the daemon's; what an earlier one left there is removed
 //!   3/             those of a client
 //!     files/       what its program needs
+//!     shared/      what its workers share
 //!     7/           that of a worker: its working directory, with links to the files
 //! ```
 
@@ -19,6 +20,8 @@ use crate::scheduler::core::WorkerId;
 
 /// The name of the folder with the files.
 const FILES: &str = "files";
+/// That of the folder that is for all workers.
+pub(crate) const SHARED: &str = "shared";
 
 /// The folders of all clients.
 #[derive(Clone, Debug)]
@@ -72,7 +75,7 @@ impl WorkFolders {
         blocking(move || {
             let cannot = |name: &str, why: io::Error| format!("cannot make {name:?}: {why}");
             let root = path.join(FILES);
-            for folder in [&path, &root] {
+            for folder in [&path, &root, &path.join(SHARED)] {
                 make(folder).map_err(|why| cannot(&folder.display().to_string(), why))?;
             }
             for (file, source) in files {

@@ -8,18 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use coros_core::remote::Message;
 use coros_net::{Authority, Node, Secret};
 use tokio::sync::oneshot;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
+use super::setup::{Setup, for_node};
 use super::shell::{Cluster, Settings, Shell};
+use super::target::HERE;
 use super::{Event, Inner, Scheduler, StartError, core, pool};
 use crate::blocking::blocking;
 use crate::computation::{Cargo, CargoError, Given, Start};
 use crate::daemon::leases::Terms;
-use crate::machine::{self, Target};
-use crate::placement::Placement;
+use crate::function::Call;
+use crate::machine::{self, Machine, Target};
+use crate::placement::{NodeView, Placement};
 use crate::process::Launcher;
 use crate::resources::Resources;
 
@@ -44,6 +48,7 @@ pub struct SchedulerBuilder {
     given: Vec<Given>,
     start: Start,
     stderr: Stderr,
+    setup: Setup,
     on_event: Option<EventSink>,
 }
 
@@ -99,6 +104,7 @@ impl SchedulerBuilder {
             program: None,
             given: Vec::new(),
             start: Start::default(),
+            setup: Setup::default(),
             // Where standard error is closed, nobody wants to know.
             stderr: Arc::new(|worker, line| {
                 let _ = writeln!(std::io::stderr(), "[{worker}] {line}");
@@ -275,6 +281,66 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Has a function prepare each node, before any other runs there: it may load data into the
+    /// [shared folder](crate::worker::shared_folder), and what it gives is there for all workers
+    /// of the node by [`node_value`](crate::worker::node_value). It runs once, in the first worker, and
+    /// the others start when it is done. `None` leaves a node as it is.
+    ///
+    /// A node where it fails three times in a row is not used. On a node that has no worker left, because
+    /// its slots are wanted by others, it runs again when there is one.
+    ///
+    /// ```no_run
+    /// # use coros_cluster::{Call, Scheduler};
+    /// # fn load(path: String) -> Call<u64> { unimplemented!() }
+    /// let scheduler = Scheduler::local().set_up_node(|node| {
+    ///     (node.machine.cores.get() > 1).then(|| load("data.bin".into()))
+    /// });
+    /// ```
+    pub fn set_up_node<R: Message>(
+        mut self,
+        call: impl Fn(&NodeView) -> Option<Call<R>> + Send + 'static,
+    ) -> Self {
+        self.setup.set_up_node = Some(for_node(call));
+        self
+    }
+
+    /// Has a function tidy up each node that was prepared: once, in its last worker, when all others have
+    /// ended. It does not run where the last one was lost or killed.
+    pub fn tear_down_node<R: Message>(
+        mut self,
+        call: impl Fn(&NodeView) -> Option<Call<R>> + Send + 'static,
+    ) -> Self {
+        self.setup.tear_down_node = Some(for_node(call));
+        self
+    }
+
+    /// Has a function prepare each worker before it takes calls: what it puts into a `static` is
+    /// there for them. A worker where it fails is replaced, as one that does not start.
+    pub fn set_up_worker<R: Message>(
+        mut self,
+        call: impl Fn(&NodeView) -> Option<Call<R>> + Send + 'static,
+    ) -> Self {
+        self.setup.set_up = Some(for_node(call));
+        self
+    }
+
+    /// Has a function tidy up in each worker after its last call, when it is told to end. It does not run in
+    /// one that is lost or killed.
+    pub fn tear_down_worker<R: Message>(
+        mut self,
+        call: impl Fn(&NodeView) -> Option<Call<R>> + Send + 'static,
+    ) -> Self {
+        self.setup.tear_down = Some(for_node(call));
+        self
+    }
+
+    /// How long the functions that prepare a node or a worker may take, both together, and those that tidy
+    /// up: 30 s unless told otherwise. Then the worker is killed.
+    pub fn setup_limit(mut self, limit: Duration) -> Self {
+        self.setup.limit = limit;
+        self
+    }
+
     /// Called with every [`Event`], from the first. It runs in the scheduler's coroutine: it must
     /// not block, but may send to an address.
     pub fn on_event(mut self, f: impl Fn(&Event) + Send + 'static) -> Self {
@@ -367,6 +433,23 @@ impl SchedulerBuilder {
         };
         let mut room = self.resources.memory(memory);
         room.set_cores(u32::try_from(local).unwrap_or(u32::MAX));
+        let here = match cluster.is_none() && self.setup.is_needed() {
+            true => Some(blocking(|| NodeView::new(HERE, Machine::look([]))).await),
+            false => None,
+        };
+        let shared = match &cluster {
+            Some(_) => None,
+            None => Some(
+                blocking(tempfile::tempdir)
+                    .await
+                    .map_err(StartError::Shared)?,
+            ),
+        };
+        let tidying = match self.setup.tears_down() {
+            true => self.setup.limit,
+            false => Duration::ZERO,
+        };
+        let grace = self.grace + tidying;
         let (started, has_started) = oneshot::channel();
         let settings = Settings {
             core: core::Config {
@@ -377,8 +460,11 @@ impl SchedulerBuilder {
             room,
             pool: pool::Config {
                 start_limit: self.start_limit,
-                grace: self.grace,
+                grace,
             },
+            here,
+            setup: self.setup,
+            shared,
             local,
             cluster,
             path: program,
@@ -395,7 +481,7 @@ impl SchedulerBuilder {
             coros_core::build()
                 .name("scheduler")
                 .daemon()
-                .grace(self.grace + Duration::from_secs(2))
+                .grace(grace + Duration::from_secs(2))
                 .spawn(move |me| Shell::new(&me, node, settings, started).run(me))
                 .address()
         };

@@ -81,6 +81,9 @@ pub enum StartError {
     /// A file that is to travel with the program cannot: which, and why.
     #[error("{0}")]
     Depends(String),
+    /// There can be no folder for what workers share.
+    #[error("cannot make a folder for what workers share: {0}")]
+    Shared(std::io::Error),
     /// Workers do not start: how the last one ended, with the last lines of its standard error.
     #[error("no worker could be started: {0}")]
     NoWorkers(String),

@@ -67,7 +67,9 @@ pub(crate) enum Input {
     Want { workers: usize },
     /// A worker that is ready is to go, and has nothing left to do.
     Retire { worker: WorkerId },
-    /// A worker has reported.
+    /// A worker is there, and has something to do before it takes calls, for which it has so long.
+    SettingUp { worker: WorkerId, limit: Duration },
+    /// A worker takes calls.
     Ready { worker: WorkerId },
     /// A worker's process has ended, or could not be started: how, and whether only because it was
     /// [killed](Output::Kill).
@@ -119,6 +121,8 @@ struct Process {
     retiring: bool,
     /// Its end was wanted, and is no sign that starting it again is in vain.
     wanted: bool,
+    /// How long its setup may take, since it has begun.
+    setting_up: Option<Duration>,
     /// When something must have happened.
     deadline: Option<Instant>,
 }
@@ -191,6 +195,15 @@ impl Pool {
                 if let Some(process) = self.processes.get_mut(&worker) {
                     process.retiring = true;
                     self.say_goodbye(now, worker, out);
+                }
+            }
+            Input::SettingUp { worker, limit } => {
+                if let Some(process) = self.processes.get_mut(&worker)
+                    && process.ended.is_none()
+                    && process.killed.is_none()
+                {
+                    process.setting_up = Some(limit);
+                    process.deadline = Some(now + limit);
                 }
             }
             Input::Ready { worker } => {
@@ -285,6 +298,7 @@ impl Pool {
                 unlinked: None,
                 killed: None,
                 retiring: false,
+                setting_up: None,
                 wanted: false,
                 deadline: Some(now + self.config.start_limit),
             };
@@ -310,6 +324,8 @@ impl Pool {
                 self.killed_by_closing.push(worker);
             }
             "killed, because it did not end when told to".into()
+        } else if let Some(limit) = process.setting_up {
+            format!("killed, because its setup took longer than {limit:?}")
         } else {
             let limit = self.config.start_limit;
             format!("killed, because it did not report within {limit:?} of its start")

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use coros_core::{Address, Context};
 use coros_net::{Authority, Node, PeerEvent};
+use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
 pub(super) use self::hosts::Cluster;
@@ -22,9 +23,11 @@ use super::error::end_of;
 use super::finder::ToFinder;
 use super::job::Completed;
 use super::pool;
+use super::setup::Setup;
 use super::{Command, Event, Item, JobError, Submission};
 use crate::blob::Blob;
 use crate::computation::Start;
+use crate::placement::NodeView;
 use crate::protocol::{CallResult, FromWorker, Run, ToScheduler, ToWorker};
 use crate::resources::Resources;
 
@@ -51,6 +54,12 @@ pub(super) struct Settings {
     /// With what they are started.
     pub(super) start: Start,
     pub(super) stderr: Stderr,
+    /// What this machine is, if the setup has to know.
+    pub(super) here: Option<NodeView>,
+    /// What runs in them before and after all calls.
+    pub(super) setup: Setup,
+    /// What they share on this machine.
+    pub(super) shared: Option<TempDir>,
     pub(super) authority: Authority,
     /// How often workers show that they live.
     pub(super) heartbeat: Duration,
@@ -84,6 +93,9 @@ pub(super) struct Shell {
     files: Vec<(String, PathBuf)>,
     start: Start,
     stderr: Stderr,
+    here: Option<NodeView>,
+    setup: Setup,
+    shared: Option<TempDir>,
     authority: Authority,
     heartbeat: Duration,
     log: String,
@@ -139,6 +151,9 @@ impl Shell {
             files: settings.files,
             start: settings.start,
             stderr: settings.stderr,
+            here: settings.here,
+            setup: settings.setup,
+            shared: settings.shared,
             authority: settings.authority,
             heartbeat: settings.heartbeat,
             log: settings.log,
@@ -232,6 +247,16 @@ impl Shell {
 
     fn report(&mut self, worker: WorkerId, report: FromWorker) {
         match report {
+            FromWorker::SettingUp => {
+                let limit = self.setup.limit;
+                self.tell_pool_of(worker, pool::Input::SettingUp { worker, limit });
+            }
+            FromWorker::NodeSetUp(value) => self.node_set_up(worker, value),
+            FromWorker::SetupFailed(why) => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.failure = Some(why);
+                }
+            }
             FromWorker::Ready { control } => self.ready(worker, control),
             FromWorker::Done {
                 call,

@@ -5,7 +5,7 @@
 //! that is stuck has the scheduler kill this process, so nothing else begins any more; an io call is
 //! left to itself.
 
-mod run;
+pub(super) mod run;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;

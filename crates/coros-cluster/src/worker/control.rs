@@ -7,18 +7,19 @@ use crate::protocol::{CallResult, FromWorker, TOO_LARGE, ToScheduler, ToWorker};
 use crate::scheduler::core::WorkerId;
 
 /// Tells the scheduler that this worker takes calls, and passes them on until told to
-/// end.
+/// end; whether its node is to be seen to then.
 pub(super) async fn run(
     mut me: Context<ToWorker>,
     scheduler: Address<ToScheduler>,
     worker: WorkerId,
     calls: Calls,
-) {
+) -> bool {
     drop(me.monitor(&scheduler, |_| ToWorker::ClientLost));
     let ready = FromWorker::Ready {
         control: me.address(),
     };
     report(&scheduler, worker, ready).await;
+    let mut last = false;
     while let Some(message) = me.receive().await {
         match message {
             ToWorker::Run(runs) => calls.take(runs),
@@ -34,12 +35,16 @@ pub(super) async fn run(
                 };
                 report(&scheduler, worker, answer).await;
             }
-            ToWorker::Goodbye => break,
+            ToWorker::Goodbye { tear_down_node } => {
+                last = tear_down_node;
+                break;
+            }
             // Nobody is left to say goodbye.
             ToWorker::ClientLost => super::lifeline::end_group(),
         }
     }
     calls.end();
+    last
 }
 
 /// Sends a report; gives it back when the link has no room for it at present. It is lost when the

@@ -1,6 +1,8 @@
 //! What tests with real processes share.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub(crate) mod farm;
+
 use std::future::Future;
 use std::time::Duration;
 

@@ -327,3 +327,17 @@ fn one_that_does_not_go_is_killed_when_its_grace_is_over() {
     assert_eq!(clock.end_killed(1), [Output::Retired { worker }]);
     assert_eq!(clock.pool.deadline(), None);
 }
+
+#[test]
+fn a_setup_has_a_limit_of_its_own() {
+    let mut clock = Clock::new(1);
+    assert_eq!(clock.wait(), [launch(1)]);
+    let worker = WorkerId(1);
+    let limit = 3 * LIMIT;
+    assert_eq!(clock.tell(Input::SettingUp { worker, limit }), []);
+    let began = clock.now;
+    assert_eq!(clock.wait(), [Output::Kill { worker }]);
+    assert_eq!(clock.now - began, limit);
+    let why = format!("killed, because its setup took longer than {limit:?}");
+    assert_eq!(clock.end_killed(1), [Output::Failed { worker, why }]);
+}

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,15 @@ use super::super::liaison::{Liaison, ToLiaison};
 use super::super::pool::{self, Pool};
 use super::workers::{Running, name_of};
 use super::{Phase, Shell, WorkerId};
+use crate::blob::Blob;
 use crate::computation::Cargo;
+use crate::daemon::folder::SHARED;
 use crate::daemon::leases::{Terms, Wish};
 use crate::daemon::protocol::{FromDesk, ToDesk};
 use crate::machine::{Machine, Target};
 use crate::placement::{Decision, NodeView, Placement, Share};
 use crate::process::End;
+use crate::protocol::{Duties, Duty, ToWorker};
 use crate::resources::Resources;
 
 /// For how long fewer calls than before must wait or run until nodes are told so.
@@ -51,6 +55,12 @@ pub(super) struct Host {
     pub(super) pool: Pool,
     /// All its workers have ended, for good.
     closed: bool,
+    /// What its workers do before and after all calls; without the setup of the node once that is done.
+    duties: Duties,
+    /// The setup of the node, again.
+    set_up_node: Option<Duty>,
+    /// Who ends last, when all others have.
+    last: Option<WorkerId>,
     remote: Option<Remote>,
 }
 
@@ -84,6 +94,19 @@ impl Host {
     /// Whether calls may be sent there, now or when it has lent slots.
     pub(super) fn takes_calls(&self) -> bool {
         !self.closed && self.remote.as_ref().is_none_or(|it| it.ready && !it.gone)
+    }
+
+    pub(super) fn duties(&self) -> Duties {
+        self.duties.clone()
+    }
+
+    /// How many workers there may be, of so many.
+    fn workers(&self, most: usize) -> usize {
+        // One prepares the node first.
+        match self.duties.set_up_node.is_some() {
+            true => most.min(1),
+            false => most,
+        }
     }
 
     /// The name of a node; this machine has none.
@@ -141,20 +164,49 @@ impl Shell {
                 .spawn(move |me| finder::run(me, node, scheduler));
             self.finder = Some(finder.address());
         } else {
-            let local = self.add_host(None);
-            let (workers, room) = (self.local, self.room.clone());
+            let duties = self.here.as_ref().map(|here| self.duties_for(here));
+            let duties = match duties.transpose() {
+                Ok(duties) => duties.unwrap_or_default(),
+                Err(why) => return self.fail(why),
+            };
+            let local = self.add_host(duties, None);
+            let room = self.room.clone();
             self.tell_core(core::Input::HostRoom { host: local, room });
-            self.tell_pool(local, pool::Input::Want { workers });
-            self.tell_pool(local, pool::Input::Tick);
+            self.fit(local);
         }
     }
 
-    fn add_host(&mut self, remote: Option<Remote>) -> HostId {
+    /// What workers of a node do before and after all calls.
+    fn duties_for(&self, view: &NodeView) -> Result<Duties, String> {
+        let setup = &self.setup;
+        let made = |f: &Option<super::super::setup::ForNode>| match f {
+            Some(f) => f(&self.node, view).transpose(),
+            None => Ok(None),
+        };
+        let wrong = |why| {
+            format!(
+                "what is to prepare node {} cannot be sent: {why}",
+                view.name
+            )
+        };
+        Ok(Duties {
+            set_up_node: made(&setup.set_up_node).map_err(wrong)?,
+            tear_down_node: made(&setup.tear_down_node).map_err(wrong)?,
+            set_up: made(&setup.set_up).map_err(wrong)?,
+            tear_down: made(&setup.tear_down).map_err(wrong)?,
+            node_value: None,
+        })
+    }
+
+    fn add_host(&mut self, duties: Duties, remote: Option<Remote>) -> HostId {
         let id = HostId(self.next_host);
         self.next_host += 1;
         let host = Host {
             pool: Pool::new(self.pool, self.ids.clone()),
             closed: false,
+            set_up_node: duties.set_up_node.clone(),
+            duties,
+            last: None,
             remote,
         };
         self.hosts.insert(id, host);
@@ -232,6 +284,10 @@ impl Shell {
             Decision::Use(share) => share,
             Decision::Excluded(why) => return self.not_used(&at, why.to_string()),
         };
+        let duties = match self.duties_for(&node) {
+            Ok(duties) => duties,
+            Err(why) => return self.not_used(&at, why),
+        };
         let host = HostId(self.next_host);
         let liaison = Liaison {
             host,
@@ -257,7 +313,7 @@ impl Shell {
             endpoint: at.endpoint,
             node: Arc::new(node),
         });
-        self.add_host(Some(Remote {
+        let remote = Remote {
             at,
             room,
             liaison: liaison.address(),
@@ -268,7 +324,8 @@ impl Shell {
             ready: false,
             lent: false,
             gone: false,
-        }));
+        };
+        self.add_host(duties, Some(remote));
     }
 
     pub(super) fn not_used(&mut self, at: &Location, why: String) {
@@ -365,16 +422,90 @@ impl Shell {
         }
     }
 
-    /// Has the pool of a node start or end as many workers as its slots have changed.
+    /// Has the pool of a host start or end as many workers as there may be.
     fn fit(&mut self, id: HostId) {
-        let remote = self.hosts.get(&id).and_then(|it| it.remote.as_ref());
-        if let Some(remote) = remote {
-            let workers = remote.slots.saturating_sub(remote.asked);
+        let Some(host) = self.hosts.get(&id) else {
+            return;
+        };
+        let most = match &host.remote {
+            None => self.local,
+            Some(remote) => remote.slots.saturating_sub(remote.asked),
+        };
+        let workers = host.workers(most);
+        if let Some(remote) = &host.remote {
             let mut room = remote.room.clone();
-            room.set_cores(u32::try_from(workers).unwrap_or(u32::MAX));
+            room.set_cores(u32::try_from(most).unwrap_or(u32::MAX));
             self.tell_core(core::Input::HostRoom { host: id, room });
-            self.tell_pool(id, pool::Input::Want { workers });
-            self.tell_pool(id, pool::Input::Tick);
+        }
+        self.tell_pool(id, pool::Input::Want { workers });
+        self.tell_pool(id, pool::Input::Tick);
+    }
+
+    /// The first worker of a node has prepared it: the others may come.
+    pub(super) fn node_set_up(&mut self, worker: WorkerId, value: Blob) {
+        let Some(worker) = self.workers.get(&worker) else {
+            return;
+        };
+        let id = worker.host;
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.duties.set_up_node = None;
+            host.duties.node_value = Some(value);
+            self.fit(id);
+        }
+    }
+
+    /// Tells a worker to end. If the node is to be tidied up, that is for the last one, when all others are
+    /// gone.
+    pub(super) fn goodbye(&mut self, id: WorkerId) {
+        self.flush_worker(id);
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        worker.dismissed = true;
+        let host = worker.host;
+        let mut others = self.workers.values().filter(|it| it.host == host);
+        let stays = others.any(|it| it.control.is_some() && !it.dismissed);
+        let of_node = self.hosts.get(&host).map(|host| &host.duties);
+        let tidy =
+            of_node.is_some_and(|it| it.tear_down_node.is_some() && it.set_up_node.is_none());
+        if tidy && !stays {
+            if let Some(host) = self.hosts.get_mut(&host) {
+                host.last = Some(id);
+            }
+            self.see_to_last(host, id);
+        } else {
+            let tear_down_node = false;
+            self.send(id, ToWorker::Goodbye { tear_down_node });
+        }
+    }
+
+    /// After a worker is gone, or the last one is known: lets that tidy up the node if it is alone.
+    pub(super) fn see_to_last(&mut self, id: HostId, gone: WorkerId) {
+        let Some(host) = self.hosts.get_mut(&id) else {
+            return;
+        };
+        let Some(last) = host.last else {
+            return;
+        };
+        if last == gone && !self.workers.contains_key(&last) {
+            // Whoever comes next prepares it anew.
+            host.last = None;
+            host.duties.set_up_node = host.set_up_node.clone();
+            host.duties.node_value = None;
+            return;
+        }
+        let mut others = self.workers.iter().filter(|(_, it)| it.host == id);
+        if others.all(|(other, _)| *other == last) {
+            let tear_down_node = true;
+            self.send(last, ToWorker::Goodbye { tear_down_node });
+        }
+    }
+
+    /// Where the workers of a host find the folder that they share.
+    pub(super) fn shared_at(&self, host: HostId) -> PathBuf {
+        match &self.shared {
+            Some(folder) if !self.hosts[&host].is_remote() => folder.path().to_owned(),
+            _ => Path::new("..").join(SHARED),
         }
     }
 
@@ -427,7 +558,7 @@ impl Shell {
             });
         }
         self.unused.insert(at.to_string(), why.to_owned());
-        self.tell_pool(id, pool::Input::Want { workers: 0 });
+        self.fit(id);
         let workers = self.workers.iter().filter(|(_, it)| it.host == id);
         let workers: Vec<_> = workers.map(|(worker, _)| *worker).collect();
         for worker in workers {

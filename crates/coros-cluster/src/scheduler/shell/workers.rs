@@ -26,6 +26,10 @@ pub(super) struct Worker {
     pub(super) process: Option<Running>,
     /// It gets no more calls, and ends when it has none left.
     pub(super) retiring: bool,
+    /// It has been told to end, or will be when it is the last one of its node.
+    pub(super) dismissed: bool,
+    /// Why it could not be prepared.
+    pub(super) failure: Option<String>,
     pub(super) control: Option<Address<ToWorker>>,
     /// Calls that go out with the next message.
     pub(super) batch: Vec<Run>,
@@ -169,10 +173,7 @@ impl Shell {
         match output {
             pool::Output::Launch { worker } => self.launch(host, worker),
             pool::Output::Kill { worker } => self.kill(worker),
-            pool::Output::Goodbye { worker } => {
-                self.flush_worker(worker);
-                self.send(worker, ToWorker::Goodbye);
-            }
+            pool::Output::Goodbye { worker } => self.goodbye(worker),
             pool::Output::Lost { worker, why } => self.lost(worker, &why),
             pool::Output::Failed { worker, why } => self.failed(worker, &why),
             pool::Output::Retired { worker } => self.retired(worker),
@@ -214,6 +215,8 @@ impl Shell {
                 process,
                 control: None,
                 retiring: false,
+                dismissed: false,
+                failure: None,
                 batch: Vec::new(),
                 batch_bytes: 0,
                 stalled: VecDeque::new(),
@@ -285,6 +288,8 @@ impl Shell {
             client,
             listen,
             files: self.files.clone(),
+            shared: self.shared_at(host),
+            duties: self.hosts[&host].duties(),
             scheduler: Blob::from(scheduler),
             worker,
             link_limit: self.pool.start_limit,
@@ -333,21 +338,30 @@ impl Shell {
         }
         self.todo.append(&mut out);
         self.act();
-        self.workers.remove(&id);
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = self.workers.remove(&id)?;
+        self.see_to_last(worker.host, id);
+        Some(worker)
     }
 
     fn retired(&mut self, id: WorkerId) {
         match self.workers.get(&id) {
             // One that never was ready has no calls, and nobody has heard of it.
-            Some(worker) if worker.control.is_none() => drop(self.workers.remove(&id)),
+            Some(worker) if worker.control.is_none() => drop(self.remove(id)),
             _ => self.lost(id, "it was not needed any more"),
         }
     }
 
     fn failed(&mut self, id: WorkerId, why: &str) {
-        let worker = self.workers.remove(&id);
+        let worker = self.remove(id);
         if let (Some(worker), Phase::Open) = (worker, &self.phase) {
-            let reason = end_of(&worker.name, why, &worker.last_words);
+            let reason = match &worker.failure {
+                Some(failure) => format!("worker {}: {failure}", worker.name),
+                None => end_of(&worker.name, why, &worker.last_words),
+            };
             self.last_failure.clone_from(&reason);
             self.emit(&Event::WorkerFailed {
                 name: worker.name,

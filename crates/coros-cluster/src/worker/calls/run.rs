@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use coros_core::panic_text;
 use coros_core::remote::BoxFuture;
+use coros_net::Node;
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::super::control;
 use super::{Attempt, Job, Shared};
-use crate::function::{Begun, Failure, Invocation};
+use crate::blob::Blob;
+use crate::function::{Begun, Failure, Function, Invocation};
 use crate::protocol::CallResult;
 
 type Outcome = Result<Vec<u8>, Failure>;
@@ -59,15 +62,7 @@ impl Shared {
     fn call(&self, job: &Job) -> Result<Begun, CallResult> {
         let refused = |why: &String| CallResult::Refused(why.clone());
         let function = job.function.as_ref().map_err(refused)?;
-        let begun = catch_unwind(AssertUnwindSafe(|| {
-            let _tasks = self.tasks.enter();
-            function.begin(&self.node, &job.run.args.0)
-        }));
-        match begun {
-            Ok(Ok(begun)) => Ok(begun),
-            Ok(Err(why)) => Err(CallResult::Refused(why.to_string())),
-            Err(panic) => Err(CallResult::Panicked(panic_text(&*panic).to_owned())),
-        }
+        begin(*function, &self.node, &self.tasks, &job.run.args)
     }
 
     /// Runs an async call to its end, or until it is dropped.
@@ -94,6 +89,44 @@ impl Shared {
         };
         let polled = AssertUnwindSafe(run).catch_unwind().await;
         polled.unwrap_or_else(|panic| Some(Err(Failure::Panicked(panic_text(&*panic).to_owned()))))
+    }
+}
+
+/// Calls a function; or says why that cannot be.
+fn begin(
+    function: Function,
+    node: &Node,
+    tasks: &Handle,
+    args: &Blob,
+) -> Result<Begun, CallResult> {
+    let begun = catch_unwind(AssertUnwindSafe(|| {
+        let _tasks = tasks.enter();
+        function.begin(node, &args.0)
+    }));
+    match begun {
+        Ok(Ok(begun)) => Ok(begun),
+        Ok(Err(why)) => Err(CallResult::Refused(why.to_string())),
+        Err(panic) => Err(CallResult::Panicked(panic_text(&*panic).to_owned())),
+    }
+}
+
+/// Runs a function to its end in this thread, outside of all calls.
+pub(in crate::worker) fn run_alone(
+    function: Function,
+    node: &Node,
+    tasks: &Handle,
+    args: &Blob,
+) -> CallResult {
+    match begin(function, node, tasks, args) {
+        Ok(Invocation::Now(outcome)) => result(outcome),
+        Ok(Invocation::Later(future)) => {
+            let polled = catch_unwind(AssertUnwindSafe(|| tasks.block_on(future)));
+            polled.map_or_else(
+                |panic| CallResult::Panicked(panic_text(&*panic).to_owned()),
+                result,
+            )
+        }
+        Err(refused) => refused,
     }
 }
 

@@ -1,0 +1,79 @@
+//! What a worker does before its first call and after its last.
+
+use coros_core::Address;
+use coros_net::Node;
+use tokio::runtime::Handle;
+
+use super::calls::run::run_alone;
+use super::control;
+use crate::blob::Blob;
+use crate::function;
+use crate::protocol::{CallResult, Duties, Duty, FromWorker, ToScheduler};
+use crate::scheduler::core::WorkerId;
+
+/// Prepares the node if that is this worker's, and the worker.
+///
+/// # Errors
+/// What went wrong, which the scheduler has been told.
+pub(super) async fn set_up(
+    duties: &Duties,
+    node: &Node,
+    tasks: &Handle,
+    scheduler: &Address<ToScheduler>,
+    worker: WorkerId,
+) -> Result<(), String> {
+    if duties.set_up_node.is_none() && duties.set_up.is_none() {
+        keep(duties.node_value.clone());
+        return Ok(());
+    }
+    let report = async |what| control::report(scheduler, worker, what).await;
+    report(FromWorker::SettingUp).await;
+    let failed = async |why: String| {
+        report(FromWorker::SetupFailed(why.clone())).await;
+        Err(why)
+    };
+    let mut value = duties.node_value.clone();
+    if let Some(duty) = &duties.set_up_node {
+        match perform(duty, node, tasks).await {
+            Ok(given) => {
+                report(FromWorker::NodeSetUp(given.clone())).await;
+                value = Some(given);
+            }
+            Err(why) => return failed(format!("the setup of its node failed: {why}")).await,
+        }
+    }
+    keep(value);
+    if let Some(duty) = &duties.set_up
+        && let Err(why) = perform(duty, node, tasks).await
+    {
+        return failed(format!("its setup failed: {why}")).await;
+    }
+    Ok(())
+}
+
+/// Undoes what was prepared. What goes wrong is said on standard error: nobody waits for it.
+pub(super) async fn tear_down(duties: &Duties, with_node: bool, node: &Node, tasks: &Handle) {
+    let of_node = duties.tear_down_node.as_ref().filter(|_| with_node);
+    for duty in duties.tear_down.iter().chain(of_node) {
+        if let Err(why) = perform(duty, node, tasks).await {
+            tracing::error!(function = duty.function, "teardown failed: {why}");
+        }
+    }
+}
+
+fn keep(value: Option<Blob>) {
+    if let Some(value) = value {
+        let _ = super::NODE_VALUE.set(value);
+    }
+}
+
+async fn perform(duty: &Duty, node: &Node, tasks: &Handle) -> Result<Blob, String> {
+    let function = function::find(&duty.function)?;
+    let (node, args, on) = (node.clone(), duty.args.clone(), tasks.clone());
+    let run = tasks.spawn_blocking(move || run_alone(function, &node, &on, &args));
+    match run.await.map_err(|error| error.to_string())? {
+        CallResult::Value(value) => Ok(value),
+        CallResult::Failed(why) | CallResult::Refused(why) => Err(why),
+        CallResult::Panicked(why) => Err(format!("it panicked: {why}")),
+    }
+}

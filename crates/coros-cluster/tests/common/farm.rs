@@ -1,0 +1,122 @@
+//! Daemons in this process, and schedulers that use them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coros::cluster::daemon::Daemon;
+use coros::cluster::{Event, Events, SchedulerBuilder};
+use coros::net::{Builder, Node, Secret};
+use coros::{Address, Context, Scheduler};
+use tokio::sync::mpsc;
+
+/// A network with daemons, each in a folder of its own.
+pub(crate) struct Farm {
+    pub(crate) secret: Secret,
+    pub(crate) folders: tempfile::TempDir,
+    pub(crate) daemons: Vec<Daemon>,
+}
+
+impl Farm {
+    pub(crate) fn new() -> Self {
+        Farm {
+            secret: Secret::random(),
+            folders: tempfile::tempdir().unwrap(),
+            daemons: Vec::new(),
+        }
+    }
+
+    /// A farm with so many slots on each of its nodes, `farm-1`, `farm-2`, …
+    pub(crate) async fn of<const N: usize>(slots: [usize; N]) -> Self {
+        let mut farm = Farm::new();
+        for slots in slots {
+            farm.add(slots).await;
+        }
+        farm
+    }
+
+    pub(crate) fn builder(&self, name: &str) -> Builder {
+        Node::builder().name(name).secret(self.secret.clone())
+    }
+
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.folders.path().join(name)
+    }
+
+    pub(crate) async fn add(&mut self, slots: usize) {
+        let name = format!("farm-{}", self.daemons.len() + 1);
+        let daemon = Daemon::builder(self.builder(&name), self.folder(&name)).slots(slots);
+        self.daemons.push(daemon.start().await.unwrap());
+    }
+
+    /// Somebody who knows where they are.
+    pub(crate) async fn client(&self) -> Node {
+        let mut builder = self.builder("desk");
+        for daemon in &self.daemons {
+            builder = builder.peer(endpoint(daemon.node()));
+        }
+        builder.build().await.unwrap()
+    }
+
+    pub(crate) async fn scheduler(&self) -> Scheduler {
+        let scheduler = Scheduler::cluster(&self.client().await);
+        quiet(scheduler).start().await.unwrap()
+    }
+
+    pub(crate) async fn close(self) {
+        for daemon in &self.daemons {
+            daemon.close().await;
+        }
+    }
+}
+
+pub(crate) fn endpoint(node: &Node) -> SocketAddr {
+    node.location().endpoint.unwrap()
+}
+
+pub(crate) fn quiet(scheduler: SchedulerBuilder) -> SchedulerBuilder {
+    scheduler.stderr(|_, _| {})
+}
+
+/// The node in the name of a worker.
+pub(crate) fn node_of(worker: &str) -> String {
+    let (_, node) = worker.split_once('@').unwrap();
+    node.to_owned()
+}
+
+/// Waits until so many workers are ready; their names.
+pub(crate) async fn workers(events: &mut Events, n: usize) -> BTreeSet<Arc<str>> {
+    let mut names = BTreeSet::new();
+    while names.len() < n {
+        match events.next().await.unwrap() {
+            Event::WorkerReady { name, .. } => drop(names.insert(name)),
+            Event::WorkerLost { name, .. } | Event::WorkerClosed { name, .. } => {
+                names.remove(&name);
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+/// Where [`Work`] is told.
+pub(crate) fn told<M: Send + 'static>() -> (Address<M>, mpsc::UnboundedReceiver<M>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let coro = coros::spawn(async move |mut me: Context<M>| {
+        while let Some(message) = me.receive().await {
+            if sender.send(message).is_err() {
+                return;
+            }
+        }
+    });
+    (coro.address(), receiver)
+}
+
+/// Waits until a daemon has no client.
+pub(crate) async fn idle(daemon: &Daemon) {
+    while daemon.status().await.unwrap().clients > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,275 @@
+//! What runs before and after all calls, in the workers of this machine and of nodes.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use common::farm::*;
+use common::*;
+use coros::cluster::{SchedulerBuilder, StartError, worker};
+use coros::{Address, Scheduler};
+use libtest_mimic::Arguments;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum What {
+    NodeUp,
+    Up,
+    Down,
+    NodeDown,
+}
+
+/// What has happened in which worker.
+#[derive(Debug, Serialize, Deserialize)]
+struct Step(What, String);
+
+fn name() -> String {
+    worker::name().unwrap_or_default().to_owned()
+}
+
+fn tell(to: &Address<Step>, what: What) {
+    to.send(Step(what, name())).unwrap();
+}
+
+/// Loads data for all workers of the node, and gives its length.
+#[coros::remote]
+fn load(to: Address<Step>, text: String) -> usize {
+    let path = worker::shared_folder().unwrap().join("data");
+    std::fs::write(path, &text).unwrap();
+    tell(&to, What::NodeUp);
+    text.len()
+}
+
+static DATA: OnceLock<String> = OnceLock::new();
+
+/// Reads what there is on the node into this worker.
+#[coros::remote]
+fn read(to: Address<Step>) {
+    let path = worker::shared_folder().unwrap().join("data");
+    let text = std::fs::read_to_string(path).unwrap();
+    let length = worker::node_value::<usize>().unwrap().unwrap();
+    assert_eq!(length, text.len());
+    DATA.set(text).expect("it is read once");
+    tell(&to, What::Up);
+}
+
+#[coros::remote]
+fn done(to: Address<Step>, what: What) {
+    tell(&to, what);
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Seen {
+    worker: String,
+    text: Option<String>,
+    value: Option<usize>,
+    shared: PathBuf,
+}
+
+#[coros::remote]
+fn see() -> Seen {
+    Seen {
+        worker: name(),
+        text: DATA.get().cloned(),
+        value: worker::node_value::<usize>().map(Result::unwrap),
+        shared: worker::shared_folder().unwrap().to_owned(),
+    }
+}
+
+#[coros::remote]
+fn fails(why: String) -> Result<(), String> {
+    Err(why)
+}
+
+#[coros::remote]
+async fn takes(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+#[coros::remote]
+fn panics() {
+    panic!("ouch")
+}
+
+/// With all four functions, which tell what they do.
+fn with_all(scheduler: SchedulerBuilder) -> (SchedulerBuilder, mpsc::UnboundedReceiver<Step>) {
+    let (to, steps) = told::<Step>();
+    let [a, b, c, d] = [(); 4].map(|()| to.clone());
+    let scheduler = quiet(scheduler)
+        .set_up_node(move |node| Some(load(a.clone(), format!("data for {}", node.name))))
+        .set_up_worker(move |_| Some(read(b.clone())))
+        .tear_down_worker(move |_| Some(done(c.clone(), What::Down)))
+        .tear_down_node(move |_| Some(done(d.clone(), What::NodeDown)));
+    (scheduler, steps)
+}
+
+/// The steps of each node, by the name of a node: `local` for this machine.
+async fn by_node(
+    mut steps: mpsc::UnboundedReceiver<Step>,
+    n: usize,
+) -> BTreeMap<String, Vec<Step>> {
+    let mut of: BTreeMap<String, Vec<Step>> = BTreeMap::new();
+    for _ in 0..n {
+        let step = steps.recv().await.unwrap();
+        let node = step.1.split_once('@').map_or("local", |(_, node)| node);
+        of.entry(node.to_owned()).or_default().push(step);
+    }
+    of
+}
+
+fn check(steps: &[Step], workers: usize) {
+    let what: Vec<_> = steps.iter().map(|Step(what, _)| *what).collect();
+    let mut expected = vec![What::NodeUp];
+    expected.extend(vec![What::Up; workers]);
+    expected.extend(vec![What::Down; workers]);
+    expected.push(What::NodeDown);
+    assert_eq!(what, expected, "{steps:?}");
+    // Who prepares the node is the first of its workers, who tidies it up the last.
+    assert_eq!(steps[0].1, steps[1].1);
+    assert_eq!(steps[2 * workers].1, steps[2 * workers + 1].1);
+    let of = |what| {
+        let steps = steps.iter().filter(move |it| it.0 == what);
+        let mut names: Vec<_> = steps.map(|Step(_, name)| name).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    assert_eq!(of(What::Up).len(), workers);
+    assert_eq!(of(What::Up), of(What::Down));
+}
+
+async fn each_node_and_each_worker_is_prepared_once() {
+    let farm = Farm::of([1, 2]).await;
+    for (scheduler, nodes) in [
+        (Scheduler::local().workers(3), vec![("local", 3)]),
+        (
+            Scheduler::cluster(&farm.client().await),
+            vec![("farm-1", 1), ("farm-2", 2)],
+        ),
+    ] {
+        let (scheduler, steps) = with_all(scheduler);
+        let scheduler = scheduler.start().await.unwrap();
+        workers(&mut scheduler.events(), 3).await;
+        let mut shared = Vec::new();
+        for (target, seen) in scheduler.run_each_worker(|_| see()).await {
+            let seen = seen.unwrap();
+            assert_eq!(seen.worker, target.name());
+            let node = target
+                .name()
+                .split_once('@')
+                .map_or("local", |(_, node)| node);
+            let text = format!("data for {node}");
+            assert_eq!(seen.value, Some(text.len()));
+            assert_eq!(seen.text, Some(text));
+            shared.push(seen.shared);
+        }
+        shared.sort();
+        shared.dedup();
+        assert_eq!(shared.len(), nodes.len(), "one for each node");
+        assert!(shared.iter().all(|folder| folder.exists()));
+        scheduler.close().await.unwrap();
+        let of = by_node(steps, 3 * 2 + 2 * nodes.len()).await;
+        assert_eq!(of.len(), nodes.len());
+        for (node, workers) in nodes {
+            check(&of[node], workers);
+        }
+        for daemon in &farm.daemons {
+            idle(daemon).await;
+        }
+        drop(scheduler);
+        assert!(!shared.iter().any(|folder| folder.exists()), "{shared:?}");
+    }
+    farm.close().await;
+}
+
+/// Without closing it, as when a program ends.
+async fn a_scheduler_that_is_dropped_tidies_up_too() {
+    let (scheduler, steps) = with_all(Scheduler::local().workers(2));
+    let scheduler = scheduler.start().await.unwrap();
+    workers(&mut scheduler.events(), 2).await;
+    drop(scheduler);
+    check(&by_node(steps, 6).await["local"], 2);
+}
+
+async fn a_worker_that_is_replaced_is_prepared_and_its_node_is_not() {
+    let (scheduler, mut steps) = with_all(Scheduler::local().workers(1));
+    let scheduler = scheduler.start().await.unwrap();
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        told.push(steps.recv().await.unwrap().0);
+    }
+    // Its worker is killed.
+    let job = scheduler.submit(takes(Duration::from_secs(1000)));
+    let pid = {
+        let mut events = scheduler.events();
+        let Some(coros::cluster::Event::WorkerReady { pid, .. }) = events.next().await else {
+            panic!("it is ready")
+        };
+        pid
+    };
+    signal(pid, nix::sys::signal::Signal::SIGKILL);
+    told.push(steps.recv().await.unwrap().0);
+    drop(job);
+    assert_eq!(scheduler.run(see()).await.unwrap().value, Some(14));
+    scheduler.close().await.unwrap();
+    while told.len() < 5 {
+        told.push(steps.recv().await.unwrap().0);
+    }
+    let expected = [What::NodeUp, What::Up, What::Up, What::Down, What::NodeDown];
+    assert_eq!(told, expected);
+}
+
+async fn what_cannot_be_prepared_is_not_used_and_told_why() {
+    let why = async |scheduler: SchedulerBuilder| {
+        let error = quiet(scheduler).start().await.unwrap_err();
+        assert!(matches!(error, StartError::NoWorkers(_)));
+        error.to_string()
+    };
+    let local = || Scheduler::local().workers(2);
+    let said = why(local().set_up_node(|_| Some(fails("no data".into())))).await;
+    assert!(
+        said.contains("the setup of its node failed: no data"),
+        "{said}"
+    );
+    let said = why(local().set_up_worker(|_| Some(panics()))).await;
+    assert!(
+        said.contains("its setup failed: it panicked: ouch"),
+        "{said}"
+    );
+    let slow = |scheduler: SchedulerBuilder| {
+        scheduler.set_up_worker(|_| Some(takes(Duration::from_millis(700))))
+    };
+    let said = why(slow(local()).setup_limit(Duration::from_millis(200))).await;
+    assert!(said.contains("its setup took longer than 200ms"), "{said}");
+    // With time enough, also for more than a worker has to start.
+    let scheduler = slow(local()).start_limit(Duration::from_millis(600));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    scheduler.close().await.unwrap();
+}
+
+async fn a_node_that_need_not_be_prepared_is_not() {
+    let scheduler = Scheduler::local().workers(2);
+    let scheduler = scheduler
+        .set_up_node(|node| (node.name == "another").then(|| fails("this is not the one".into())));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let seen = scheduler.run(see()).await.unwrap();
+    assert_eq!((seen.value, seen.text), (None, None));
+    scheduler.close().await.unwrap();
+}
+
+fn main() {
+    worker::enter();
+    let trials = trials![
+        each_node_and_each_worker_is_prepared_once,
+        a_scheduler_that_is_dropped_tidies_up_too,
+        a_worker_that_is_replaced_is_prepared_and_its_node_is_not,
+        what_cannot_be_prepared_is_not_used_and_told_why,
+        a_node_that_need_not_be_prepared_is_not,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
