@@ -14,8 +14,10 @@
 //! | `fetch` | how a program comes to be here |
 //! | `folder` | the folders in which workers run |
 //! | `protocol` | what all of them and the clients say to each other |
+//! | `event` | what happens, for whoever wants to know |
 
 mod desk;
+mod event;
 mod fetch;
 pub(crate) mod folder;
 mod keeper;
@@ -26,11 +28,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coros_core::Address;
-use coros_net::{Folder, Node, NodeError, RegisterError};
+use coros_core::{Address, Reply};
+use coros_net::{Folder, Location, Node, NodeError, RegisterError};
 
+pub use self::event::DaemonEvent;
+use self::event::Told;
 use self::folder::WorkRoot;
-use self::keeper::Keeper;
+use self::keeper::{Keeper, Settings};
 use self::protocol::{NAME, Own, ToDaemon};
 use crate::blocking::blocking;
 use crate::machine::{Label, Machine};
@@ -50,15 +54,35 @@ pub struct Daemon {
 }
 
 /// What a daemon is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// How many slots there are.
+    /// How many slots there are when it is not suspended.
     pub slots: usize,
-    /// How many of them are lent.
+    /// How many are lent.
     pub lent: usize,
-    /// How many clients have a desk.
-    pub clients: usize,
+    /// It lends none at present: see [`suspend`](Daemon::suspend).
+    pub suspended: bool,
+    /// It is about to end: see [`drain`](Daemon::drain).
+    pub draining: bool,
+    /// Who has a desk, in the order in which they came.
+    pub clients: Vec<ClientStatus>,
+}
+
+/// What a client has of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientStatus {
+    /// Its number, never used twice.
+    pub id: u64,
+    /// Its node.
+    pub from: Location,
+    /// It wants to be alone.
+    pub exclusive: bool,
+    /// The higher goes first.
+    pub priority: i32,
+    /// How many slots it has.
+    pub lent: usize,
 }
 
 /// Why there is no daemon.
@@ -95,7 +119,10 @@ pub struct DaemonBuilder {
     folder: PathBuf,
     slots: Option<usize>,
     cache: u64,
+    largest: u64,
     labels: Vec<Label>,
+    serve: Option<usize>,
+    told: Told,
 }
 
 impl Daemon {
@@ -109,7 +136,10 @@ impl Daemon {
             folder: folder.into(),
             slots: None,
             cache: CACHE,
+            largest: u64::MAX,
             labels: Vec::new(),
+            serve: None,
+            told: Told::default(),
         }
     }
 
@@ -126,15 +156,42 @@ impl Daemon {
     /// # Errors
     /// When it has ended.
     pub async fn status(&self) -> Result<Status, DaemonError> {
-        let status = self.keeper.ask(|reply| ToDaemon::Own(Own::Status(reply)));
-        status.await.map_err(|_| DaemonError::Ended)
+        self.ask(Own::Status).await
     }
 
     /// From now on there are so many slots. Of those that are lent beyond that, each is asked back, and
-    /// comes when its worker has nothing left to do: with 0 the node is suspended.
+    /// comes when its worker has nothing left to do. While the node is suspended none is lent all the
+    /// same.
     pub fn resize(&self, slots: usize) {
-        // One that has ended has none.
-        let _ = self.keeper.send(ToDaemon::Own(Own::Resize(slots)));
+        self.tell(Own::Resize(slots));
+    }
+
+    /// Lends no slots, and asks back those that are lent: running calls go on to their end, others
+    /// wait, or run elsewhere. Clients may come, and those that are there may stay.
+    pub fn suspend(&self) {
+        self.tell(Own::Suspend(true));
+    }
+
+    /// Lends slots again after [`suspend`](Self::suspend).
+    pub fn resume(&self) {
+        self.tell(Own::Suspend(false));
+    }
+
+    /// Kills all workers, and with them what they run; clients run it again elsewhere. They may come
+    /// back: this is for after [`suspend`](Self::suspend), when calls have had long enough.
+    pub fn evict(&self) {
+        self.tell(Own::Evict);
+    }
+
+    /// Resolves when as many clients have come as it [serves](DaemonBuilder::serve), and all have left:
+    /// never, if it serves any number.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn served(&self) -> Result<(), DaemonError> {
+        self.ask(Own::Served).await
     }
 
     /// Takes no new clients, asks back all slots, and waits until none is lent: until all calls that
@@ -145,8 +202,20 @@ impl Daemon {
     /// # Errors
     /// When it has ended.
     pub async fn drain(&self) -> Result<(), DaemonError> {
-        let drained = self.keeper.ask(|reply| ToDaemon::Own(Own::Drain(reply)));
-        drained.await.map_err(|_| DaemonError::Ended)
+        self.ask(Own::Drain).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(Reply<T>) -> Own,
+    ) -> Result<T, DaemonError> {
+        let answer = self.keeper.ask(|reply| ToDaemon::Own(f(reply)));
+        answer.await.map_err(|_| DaemonError::Ended)
+    }
+
+    fn tell(&self, own: Own) {
+        // To one that has ended nothing can be done.
+        let _ = self.keeper.send(ToDaemon::Own(own));
     }
 
     /// Kills all workers, waits until nothing is left of them, and closes the node.
@@ -180,6 +249,29 @@ impl DaemonBuilder {
         self
     }
 
+    /// How many bytes one program or file may have: as many as [all](Self::cache) unless told otherwise.
+    pub fn largest_file(mut self, bytes: u64) -> Self {
+        self.largest = bytes;
+        self
+    }
+
+    /// Takes so many clients, and no more: see [`Daemon::served`].
+    ///
+    /// # Panics
+    /// When it is 0.
+    pub fn serve(mut self, clients: usize) -> Self {
+        assert!(clients > 0, "a daemon is for one client at least");
+        self.serve = Some(clients);
+        self
+    }
+
+    /// Called with every [`DaemonEvent`], from the first. It runs in the daemon's coroutine: it must
+    /// not block, but may send to an address.
+    pub fn on_event(mut self, f: impl Fn(&DaemonEvent) + Send + Sync + 'static) -> Self {
+        self.told = Told::new(f);
+        self
+    }
+
     /// What clients can choose it by.
     pub fn labels(mut self, labels: impl IntoIterator<Item = Label>) -> Self {
         self.labels.extend(labels);
@@ -196,7 +288,10 @@ impl DaemonBuilder {
             folder,
             slots,
             cache,
+            largest,
             labels,
+            serve,
+            told,
         } = self;
         let store = make(&folder).and_then(|()| std::path::absolute(&folder));
         let folder = store.map_err(|why| DaemonError::Store(cannot_make(&folder, &why)))?;
@@ -209,9 +304,19 @@ impl DaemonBuilder {
         let machine = blocking(move || Machine::look(labels)).await;
         let slots = slots.unwrap_or(machine.cores.get() as usize);
 
-        let incoming = Folder::new(store.incoming()).largest(cache).total(cache);
+        let largest = largest.min(cache);
+        let incoming = Folder::new(store.incoming()).largest(largest).total(cache);
         let node = node.files(incoming).build().await?;
-        let keeper = Keeper::new(machine, folder, slots, store, work);
+        let keeper = Keeper::new(Settings {
+            machine,
+            folder,
+            slots,
+            largest,
+            serve,
+            store,
+            work,
+            told,
+        });
         let keeper = coros_core::build()
             .name(NAME)
             .daemon()

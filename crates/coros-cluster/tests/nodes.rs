@@ -435,7 +435,7 @@ async fn exclusive_clients_run_in_turn() {
     };
     let second = alone().await;
     let other = second.submit(square(3));
-    assert_eq!(farm.daemons[0].status().await.unwrap().clients, 2);
+    assert_eq!(farm.daemons[0].status().await.unwrap().clients.len(), 2);
     address.send(()).unwrap();
     one.await.unwrap();
     // It still has the node, though it has nothing to do.

@@ -10,7 +10,8 @@ use coros_core::Address;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::protocol::{FromDesk, OwnDesk, ToDesk};
+use super::leases::ClientId;
+use super::protocol::{FromDesk, Own, OwnDesk, ToDaemon, ToDesk};
 use crate::computation::{Computation, Dependency};
 use crate::content::Content;
 use crate::hash::ContentHash;
@@ -40,7 +41,12 @@ impl Turns {
 pub(super) struct Fetching {
     pub(super) store: Store,
     pub(super) turns: Turns,
+    /// The most bytes that one program or file may have.
+    pub(super) largest: u64,
     pub(super) computation: Computation,
+    pub(super) id: ClientId,
+    /// Is told what was received.
+    pub(super) daemon: Address<ToDaemon>,
 }
 
 /// What there is; it stays as long as this does.
@@ -88,6 +94,16 @@ impl Fetching {
         if let Some(pin) = self.pinned(hash, kind).await? {
             return Ok(pin);
         }
+        if length > self.largest {
+            return Err(format!(
+                "{} has {length} bytes, and this node takes no more than {} at a time",
+                match kind {
+                    Kind::Program => "it",
+                    Kind::File => "a file that it needs",
+                },
+                self.largest
+            ));
+        }
         let turn = self.turns.of(hash);
         let _turn = turn.lock().await;
         // Somebody else may have sent it meanwhile.
@@ -100,7 +116,10 @@ impl Fetching {
         sent.notified().await;
         let name = hash.to_string();
         let adopted = self.store.adopt(&name, hash, kind, room).await;
-        adopted.map_err(|why| why.to_string())
+        let pin = adopted.map_err(|why| why.to_string())?;
+        let received = Own::Received(self.id, kind, length);
+        let _ = self.daemon.send(ToDaemon::Own(received));
+        Ok(pin)
     }
 
     async fn pinned(&self, hash: ContentHash, kind: Kind) -> Result<Option<Pin>, String> {

@@ -4,51 +4,80 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use coros_core::{Address, Context, Reply};
+use coros_net::Location;
 
-use super::Status;
 use super::desk::Desk;
+use super::event::{DaemonEvent, Told};
 use super::fetch::{Fetching, Turns};
 use super::folder::WorkRoot;
-use super::leases::{ClientId, Leases, Output};
+use super::leases::{ClientId, Leases, Output, Terms};
 use super::protocol::{Closed, Opening, Own, OwnDesk, ToDaemon, ToDesk, View};
+use super::{ClientStatus, Status};
 use crate::blocking::blocking;
 use crate::machine::{Load, Machine};
-use crate::store::Store;
+use crate::store::{Kind, Store};
+
+/// What it needs to know.
+pub(super) struct Settings {
+    pub(super) machine: Machine,
+    /// Of whose file system the free room is shown.
+    pub(super) folder: PathBuf,
+    pub(super) slots: usize,
+    /// The most bytes that a program may have.
+    pub(super) largest: u64,
+    /// How many clients may come.
+    pub(super) serve: Option<usize>,
+    pub(super) store: Store,
+    pub(super) work: WorkRoot,
+    pub(super) told: Told,
+}
 
 pub(super) struct Keeper {
-    machine: Machine,
-    /// Of whose file system the free room is shown.
-    folder: PathBuf,
-    slots: usize,
-    store: Store,
-    work: WorkRoot,
+    settings: Settings,
     turns: Turns,
     leases: Leases,
-    desks: BTreeMap<ClientId, Address<ToDesk>>,
+    desks: BTreeMap<ClientId, Client>,
     next: u64,
-    /// Who wants to know when the last client has left, once nobody may come any more.
+    suspended: bool,
+    /// Who wants to know when nothing is lent any more, once nobody may come.
     draining: Option<Vec<Reply<()>>>,
+    /// Who wants to know when the last client has left.
+    waiting: Vec<Reply<()>>,
+    /// The last of what was told.
+    told: Shown,
+}
+
+struct Client {
+    desk: Address<ToDesk>,
+    from: Location,
+    terms: Terms,
+}
+
+/// What is told whenever it has changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    slots: usize,
+    lent: usize,
+    drained: bool,
 }
 
 impl Keeper {
-    pub(super) fn new(
-        machine: Machine,
-        folder: PathBuf,
-        slots: usize,
-        store: Store,
-        work: WorkRoot,
-    ) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
+        let slots = settings.slots;
         Keeper {
-            machine,
-            folder,
-            slots,
-            store,
-            work,
+            settings,
             turns: Turns::default(),
             leases: Leases::new(slots),
             desks: BTreeMap::new(),
             next: 1,
+            suspended: false,
             draining: None,
+            waiting: Vec::new(),
+            told: Shown {
+                slots,
+                lent: 0,
+                drained: false,
+            },
         }
     }
 
@@ -65,14 +94,12 @@ impl Keeper {
                 },
             }
         }
-        for desk in self.desks.values() {
-            let _ = desk.send(ToDesk::Own(OwnDesk::End));
-        }
+        self.evict();
         while !self.desks.is_empty()
             && let Some(message) = me.receive().await
         {
             if let ToDaemon::Own(Own::Left(client)) = message {
-                self.desks.remove(&client);
+                self.left(client);
             }
         }
     }
@@ -86,13 +113,21 @@ impl Keeper {
     }
 
     fn look(&self, reply: Reply<View>) {
-        let (machine, folder, slots) = (self.machine.clone(), self.folder.clone(), self.slots);
+        let Settings {
+            machine,
+            folder,
+            slots,
+            ..
+        } = &self.settings;
+        let (machine, folder, slots) = (machine.clone(), folder.clone(), *slots);
+        let suspended = self.suspended;
         let look = async move {
             let load = blocking(move || Load::look(&folder)).await;
             reply.send(View {
                 machine,
                 load,
                 slots,
+                suspended,
             });
         };
         tokio::spawn(look);
@@ -106,15 +141,32 @@ impl Keeper {
         if self.draining.is_some() {
             return Err(Closed::Draining);
         }
+        if let Some(left) = &mut self.settings.serve {
+            *left = left.checked_sub(1).ok_or(Closed::Served)?;
+        }
         let id = ClientId(self.next);
         self.next += 1;
-        tracing::info!(client = id.0, from = %opening.from, program = %opening.computation.program.hash, "opened a desk");
-        self.leases.join(id, opening.terms);
-        let desk = Desk::new(id, me.address(), opening, self.work.of(id));
+        let Opening {
+            from,
+            terms,
+            computation,
+            ..
+        } = opening;
+        tracing::info!(client = id.0, %from, program = %computation.program.hash, "opened a desk");
+        self.tell(&DaemonEvent::ClientCame {
+            id: id.0,
+            from: from.clone(),
+            exclusive: terms.exclusive,
+        });
+        self.leases.join(id, *terms);
+        let desk = Desk::new(id, me.address(), opening, self.settings.work.of(id));
         let fetching = Fetching {
-            store: self.store.clone(),
+            store: self.settings.store.clone(),
             turns: self.turns.clone(),
-            computation: opening.computation.clone(),
+            largest: self.settings.largest,
+            computation: computation.clone(),
+            id,
+            daemon: me.address(),
         };
         let desk = coros_core::build()
             .name(format!("desk {}", id.0))
@@ -124,7 +176,12 @@ impl Keeper {
         // Also after a panic.
         let (daemon, left) = (me.address(), id);
         desk.on_exit(move |_| drop(daemon.send(ToDaemon::Own(Own::Left(left)))));
-        self.desks.insert(id, desk.clone());
+        let client = Client {
+            desk: desk.clone(),
+            from: from.clone(),
+            terms: *terms,
+        };
+        self.desks.insert(id, client);
         Ok(desk)
     }
 
@@ -134,47 +191,123 @@ impl Keeper {
             Own::Want(client, wish) => self.leases.want(client, wish, &mut out),
             Own::GiveBack(client, slots) => self.leases.give_back(client, slots, &mut out),
             Own::Left(client) => {
-                if self.desks.remove(&client).is_some() {
-                    tracing::info!(client = client.0, "closed its desk");
-                }
+                self.left(client);
                 self.leases.leave(client, &mut out);
             }
+            Own::Received(ClientId(id), kind, bytes) => {
+                if self.desks.contains_key(&ClientId(id)) {
+                    self.tell(&match kind {
+                        Kind::Program => DaemonEvent::ProgramReceived { id, bytes },
+                        Kind::File => DaemonEvent::FileReceived { id, bytes },
+                    });
+                }
+            }
             Own::Resize(slots) => {
-                self.slots = slots;
-                self.leases.resize(slots, &mut out);
+                self.settings.slots = slots;
+                self.leases.resize(self.slots(), &mut out);
             }
+            Own::Suspend(suspended) => {
+                if std::mem::replace(&mut self.suspended, suspended) != suspended {
+                    self.tell(match suspended {
+                        true => &DaemonEvent::Suspended,
+                        false => &DaemonEvent::Resumed,
+                    });
+                    self.leases.resize(self.slots(), &mut out);
+                }
+            }
+            Own::Evict => self.evict(),
+            Own::Served(reply) => self.waiting.push(reply),
             Own::Drain(reply) => {
+                if self.draining.is_none() {
+                    self.tell(&DaemonEvent::Draining);
+                }
                 self.draining.get_or_insert_default().push(reply);
-                self.leases.resize(0, &mut out);
+                self.leases.resize(self.slots(), &mut out);
             }
-            Own::Status(reply) => reply.send(Status {
-                slots: self.slots,
-                lent: self.leases.lent(),
-                clients: self.desks.len(),
-            }),
+            Own::Status(reply) => reply.send(self.status()),
         }
-        self.drained();
+        self.tell_changes();
         for output in out {
             let (client, message) = match output {
                 Output::Grant { client, slots } => (client, OwnDesk::Grant(slots)),
                 Output::Reclaim { client, slots } => (client, OwnDesk::Reclaim(slots)),
             };
-            if let Some(desk) = self.desks.get(&client) {
+            if let Some(Client { desk, .. }) = self.desks.get(&client) {
                 // One that has ended says so.
                 let _ = desk.send(ToDesk::Own(message));
             }
         }
     }
 
-    /// Tells those who wait for it, when nothing is lent any more: clients that have nothing here
-    /// need not leave.
-    fn drained(&mut self) {
-        if self.leases.lent() == 0
-            && let Some(waiting) = &mut self.draining
-        {
-            for reply in waiting.drain(..) {
-                reply.send(());
-            }
+    /// A client has no desk any more.
+    fn left(&mut self, client: ClientId) {
+        if let Some(Client { from, .. }) = self.desks.remove(&client) {
+            tracing::info!(client = client.0, "closed its desk");
+            self.tell(&DaemonEvent::ClientLeft { id: client.0, from });
         }
+    }
+
+    fn evict(&self) {
+        for Client { desk, .. } in self.desks.values() {
+            let _ = desk.send(ToDesk::Own(OwnDesk::End));
+        }
+    }
+
+    /// How many slots may be lent.
+    fn slots(&self) -> usize {
+        match self.suspended || self.draining.is_some() {
+            true => 0,
+            false => self.settings.slots,
+        }
+    }
+
+    fn status(&self) -> Status {
+        let clients = self.desks.iter().map(|(id, client)| ClientStatus {
+            id: id.0,
+            from: client.from.clone(),
+            exclusive: client.terms.exclusive,
+            priority: client.terms.priority,
+            lent: self.leases.lent_to(*id),
+        });
+        Status {
+            slots: self.settings.slots,
+            lent: self.leases.lent(),
+            suspended: self.suspended,
+            draining: self.draining.is_some(),
+            clients: clients.collect(),
+        }
+    }
+
+    /// Tells what has changed, also those who wait for it. Clients that have nothing here when all is
+    /// drained need not leave.
+    fn tell_changes(&mut self) {
+        let (slots, lent) = (self.slots(), self.leases.lent());
+        let drained = lent == 0 && self.draining.is_some();
+        let now = Shown {
+            slots,
+            lent,
+            drained,
+        };
+        let before = std::mem::replace(&mut self.told, now);
+        if (before.slots, before.lent) != (slots, lent) {
+            self.tell(&DaemonEvent::Slots { slots, lent });
+        }
+        if drained && !before.drained {
+            self.tell(&DaemonEvent::Drained);
+        }
+        let mut done = Vec::new();
+        if drained && let Some(waiting) = &mut self.draining {
+            done.append(waiting);
+        }
+        if self.settings.serve == Some(0) && self.desks.is_empty() {
+            done.append(&mut self.waiting);
+        }
+        for reply in done {
+            reply.send(());
+        }
+    }
+
+    fn tell(&self, event: &DaemonEvent) {
+        self.settings.told.tell(event);
     }
 }

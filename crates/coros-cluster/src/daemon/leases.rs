@@ -144,6 +144,11 @@ impl Leases {
         self.clients.values().map(|client| client.has).sum()
     }
 
+    /// As many slots as a client has.
+    pub(crate) fn lent_to(&self, client: ClientId) -> usize {
+        self.clients.get(&client).map_or(0, |client| client.has)
+    }
+
     /// Grants what can be granted and asks back what others are to have.
     fn settle(&mut self, out: &mut Vec<Output>) {
         let shares = self.shares();

@@ -35,6 +35,7 @@ use crate::machine::{Load, Machine};
 use crate::process::End;
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
+use crate::store::Kind;
 
 /// The name under which daemons are found on their network.
 pub(crate) const NAME: &str = "coros.node";
@@ -58,6 +59,8 @@ pub(crate) struct View {
     pub(crate) load: Load,
     /// How many slots there are, for all clients together.
     pub(crate) slots: usize,
+    /// None of them is lent at present.
+    pub(crate) suspended: bool,
 }
 
 /// Who opens a desk, and for what.
@@ -76,6 +79,9 @@ pub(crate) enum Closed {
     /// It ends as soon as its clients are done.
     #[error("it takes no new clients, because it is about to end")]
     Draining,
+    /// It takes no more than so many clients.
+    #[error("it takes no more clients than those that it has had")]
+    Served,
 }
 
 /// To the desk of a client.
@@ -132,8 +138,16 @@ pub(crate) enum Own {
     GiveBack(ClientId, usize),
     /// A desk has ended, and nothing of its client runs any more.
     Left(ClientId),
+    /// A client has sent its program, or a file, of so many bytes.
+    Received(ClientId, Kind, u64),
     /// There are so many slots from now on.
     Resize(usize),
+    /// None of them is lent from now on, or they are again.
+    Suspend(bool),
+    /// End all desks.
+    Evict,
+    /// Say when as many clients as may come have come and left.
+    Served(Reply<()>),
     /// Take no new clients, and say when the last one has left.
     Drain(Reply<()>),
     /// How it stands.

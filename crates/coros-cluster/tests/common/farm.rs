@@ -116,7 +116,7 @@ pub(crate) fn told<M: Send + 'static>() -> (Address<M>, mpsc::UnboundedReceiver<
 
 /// Waits until a daemon has no client.
 pub(crate) async fn idle(daemon: &Daemon) {
-    while daemon.status().await.unwrap().clients > 0 {
+    while !daemon.status().await.unwrap().clients.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
