@@ -2,7 +2,9 @@
 
 pub(crate) mod files;
 pub(crate) mod network;
+pub(crate) mod node;
 pub(crate) mod secret;
+pub(crate) mod values;
 
 use std::path::PathBuf;
 
@@ -31,6 +33,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(DemoFlags),
+    Node(Box<node::NodeFlags>),
     Secret(secret::SecretFlags),
     Send(files::SendFlags),
     Receive(files::ReceiveFlags),

@@ -8,9 +8,11 @@ mod files;
 mod flags;
 mod log;
 mod network;
+mod node;
 mod peers;
 mod ping;
 mod secret;
+mod signal;
 mod terminal;
 
 use std::process::ExitCode;
@@ -34,6 +36,7 @@ async fn main() -> ExitCode {
     };
     match cli.command {
         Command::Demo(flags) => demo::run(flags, &log).await,
+        Command::Node(flags) => node::run(*flags).await,
         Command::Secret(flags) => secret::run(flags).await,
         Command::Send(flags) => files::send(flags).await,
         Command::Receive(flags) => files::receive(flags).await,

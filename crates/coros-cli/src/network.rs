@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::flags::network::{Around, Identity, Network, Target};
+use crate::log;
 use crate::terminal::{one_line, say};
 
 /// How long a name is waited for.
@@ -34,6 +35,12 @@ pub(crate) fn builder(identity: &Identity) -> anyhow::Result<Builder> {
 /// Starts a node that says goodbye to its peers at Ctrl-C too.
 pub(crate) async fn start(builder: Builder) -> anyhow::Result<Node> {
     let node = builder.build().await?;
+    leaves_at_the_end(&node);
+    Ok(node)
+}
+
+/// Has a node say goodbye to its peers at Ctrl-C too.
+pub(crate) fn leaves_at_the_end(node: &Node) {
     let leaving = node.clone();
     let leave = move |me: Context<()>| async move {
         me.terminating().await;
@@ -41,7 +48,22 @@ pub(crate) async fn start(builder: Builder) -> anyhow::Result<Node> {
     };
     // It ends with the program.
     drop(coros::build().daemon().spawn(leave));
-    Ok(node)
+}
+
+/// Says which peers are refused, and which of those that were asked for cannot be reached, unless the
+/// log does.
+pub(crate) fn say_who_is_not_linked(builder: Builder, asked_for: bool) -> Builder {
+    if log::tells_of_peers() {
+        return builder;
+    }
+    builder.on_peer_event(move |event| match event {
+        PeerEvent::Refused(from, error) => say(&format!("{from} was refused: {error}")),
+        // Of one that is found, one endpoint of several may lead nowhere.
+        PeerEvent::Unreachable(_, why) if asked_for => {
+            say(&format!("trying on: {}", one_line(&why)));
+        }
+        _ => {}
+    })
 }
 
 /// A node that will be a member, so that it learns of those that the ones around it know: it listens

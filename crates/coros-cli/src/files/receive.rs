@@ -1,24 +1,22 @@
 //! `coros receive`.
 
 use std::net::Ipv4Addr;
-use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use coros::net::{Builder, Folder, NotReceived, PeerEvent};
+use coros::net::{Folder, NotReceived};
 use tokio::sync::mpsc;
 
 use super::report::Came;
 use crate::flags::files::ReceiveFlags;
 use crate::flags::network::Network;
-use crate::log;
+use crate::flags::values::Size;
 use crate::network::{self, builder};
+use crate::signal::{TERMINATED, Terminations};
 use crate::terminal::{Name, one_line, say};
 
 /// Where it listens unless told.
 const PORT: u16 = 7340;
-/// What a shell reports for a program that SIGTERM has ended.
-const TERMINATED: u8 = 128 + 15;
 /// Files that have come and are not printed yet; more than peers can have at a time.
 const QUEUE: usize = 1024;
 
@@ -39,7 +37,7 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<ExitCode> {
             )));
         },
     );
-    if let Some(most) = flags.max_size {
+    if let Some(Size(most)) = flags.max_size {
         folder = folder.largest(most);
     }
     if flags.durable {
@@ -56,9 +54,7 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<ExitCode> {
     for peer in &around.peer {
         builder = builder.peer(peer);
     }
-    if !log::tells_of_peers() {
-        builder = say_who_is_not_linked(builder, !around.peer.is_empty());
-    }
+    builder = network::say_who_is_not_linked(builder, !around.peer.is_empty());
     let node = network::start(builder).await?;
     // One that stands for all interfaces can be listened on and not be dialled.
     let endpoint = node.location().endpoint.context("it listens nowhere")?;
@@ -66,7 +62,7 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<ExitCode> {
         "files for {endpoint} go to {}\ntry, in another terminal: coros send {endpoint} FILE",
         Name(&flags.folder)
     ));
-    let mut terminated = pin!(terminated());
+    let mut terminations = Terminations::listen();
     let ended = loop {
         tokio::select! {
             biased;
@@ -77,33 +73,9 @@ pub(super) async fn run(flags: ReceiveFlags) -> anyhow::Result<ExitCode> {
                     break printed.map(|()| ExitCode::SUCCESS);
                 }
             }
-            () = &mut terminated => break Ok(ExitCode::from(TERMINATED)),
+            () = terminations.next() => break Ok(ExitCode::from(TERMINATED)),
         }
     };
     node.close().await;
     ended
-}
-
-/// Resolves at SIGTERM; never where there is none.
-async fn terminated() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
-            terminated.recv().await;
-            return;
-        }
-    }
-    std::future::pending::<()>().await;
-}
-
-fn say_who_is_not_linked(builder: Builder, asked_for: bool) -> Builder {
-    builder.on_peer_event(move |event| match event {
-        PeerEvent::Refused(from, error) => say(&format!("{from} was refused: {error}")),
-        // Of one that is found, one endpoint of several may lead nowhere.
-        PeerEvent::Unreachable(_, why) if asked_for => {
-            say(&format!("trying on: {}", one_line(&why)));
-        }
-        _ => {}
-    })
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::network::{Network, Target};
+use super::values::Size;
 
 /// Send files to a node that takes them, such as `coros receive`
 ///
@@ -96,8 +97,8 @@ pub(crate) struct ReceiveFlags {
     pub(crate) listen: Option<SocketAddr>,
 
     /// The most that a file may have: bytes, or with K, M, G, T (powers of 1024)
-    #[arg(long, value_name = "N", value_parser = size)]
-    pub(crate) max_size: Option<u64>,
+    #[arg(long, value_name = "N")]
+    pub(crate) max_size: Option<Size>,
 
     /// Count a file as received only when it is on the disk, safe from a power cut; slower
     #[arg(long)]
@@ -113,35 +114,4 @@ pub(crate) struct ReceiveFlags {
     /// Print a JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(['K', 'M', 'G', 'T']);
-    let shift = match &text[digits.len()..] {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err("one letter is enough".into()),
-    };
-    let number: u64 = digits.parse().map_err(|e| format!("{e}"))?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "that is more than can be counted".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_letters() {
-        assert_eq!(size("7"), Ok(7));
-        assert_eq!(size("3K"), Ok(3 << 10));
-        assert_eq!(size("20G"), Ok(20 << 30));
-        for wrong in ["", "G", "1KK", "1k", "-1", "1.5G", "99999999T"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -1,0 +1,229 @@
+//! `coros node`: lends this machine to others.
+
+mod check;
+mod config;
+mod console;
+mod hours;
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use coros::cluster::daemon::{Daemon, DaemonEvent};
+use coros::cluster::machine::Machine;
+use tokio::sync::Notify;
+
+use self::console::Order;
+use self::hours::{Hours, Service};
+use crate::USAGE;
+use crate::flags::node::{NodeFlags, Settings};
+use crate::flags::values::Size;
+use crate::network;
+use crate::signal::{TERMINATED, Terminations};
+use crate::terminal::{Name, say, status};
+
+/// Does what `coros node` was asked for and gives the exit status.
+pub(crate) async fn run(flags: NodeFlags) -> ExitCode {
+    let setup = match Setup::new(&flags) {
+        Ok(setup) => setup,
+        Err(error) => {
+            say(&format!("coros node: {error:#}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    if flags.check {
+        let shown = check::run(&setup.settings, &setup.dir, flags.json).await;
+        return status("node", shown);
+    }
+    match serve(setup).await {
+        Ok(ended) => ended,
+        Err(error) => status("node", Err(error)),
+    }
+}
+
+/// What was asked for, and makes sense.
+struct Setup {
+    settings: Settings,
+    dir: PathBuf,
+    hours: Option<Hours>,
+}
+
+impl Setup {
+    fn new(flags: &NodeFlags) -> anyhow::Result<Self> {
+        let settings = config::settings(flags)?;
+        let Settings {
+            from,
+            until,
+            kill_at,
+            ..
+        } = settings;
+        Ok(Setup {
+            dir: config::dir(&settings)?,
+            hours: Hours::new(from, until, kill_at).map_err(anyhow::Error::msg)?,
+            settings,
+        })
+    }
+}
+
+/// Runs until it is told to end, and gives the exit status.
+async fn serve(setup: Setup) -> anyhow::Result<ExitCode> {
+    // From here on it counts as being told to drain.
+    let terminations = Terminations::listen();
+    let Setup {
+        settings,
+        dir,
+        hours,
+    } = setup;
+    let machine = tokio::task::spawn_blocking(|| Machine::look([])).await?;
+    let cores = machine.cores.get() as usize;
+    let daemon = start(&settings, dir, machine).await?;
+    network::leaves_at_the_end(daemon.node());
+    if let Some(hours) = &hours
+        && !settings.daemon
+    {
+        say(&format!("service hours: {hours}"));
+    }
+    let hours = async {
+        match hours {
+            Some(hours) => {
+                let obey = |service| obey(&daemon, service);
+                hours.follow(hours::local_time, obey).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let ended = tokio::select! {
+        ended = attend(&daemon, terminations, &settings, cores) => ended,
+        () = hours => ExitCode::SUCCESS,
+    };
+    daemon.close().await;
+    Ok(ended)
+}
+
+/// Starts the daemon, and says how to use it.
+async fn start(settings: &Settings, dir: PathBuf, machine: Machine) -> anyhow::Result<Daemon> {
+    let network = settings.network();
+    let mut builder = network::builder(&network.identity)?
+        .listen(settings.listen())
+        .discover(settings.discover);
+    if settings.name.is_none() && settings.certificate.is_none() && !machine.name.is_empty() {
+        builder = builder.name(machine.name);
+    }
+    for peer in &settings.peer {
+        builder = builder.peer(peer);
+    }
+    let builder = network::say_who_is_not_linked(builder, !settings.peer.is_empty());
+    let cores = machine.cores.get() as usize;
+    let slots = settings.cpus.map_or(cores, |cpus| cpus.of(cores));
+    let mut daemon = Daemon::builder(builder, &dir)
+        .slots(slots)
+        .labels(settings.label.iter().cloned());
+    if let Some(Size(all)) = settings.cache {
+        daemon = daemon.cache(all);
+    }
+    if let Some(Size(most)) = settings.max_file_size {
+        daemon = daemon.largest_file(most);
+    }
+    if let Some(clients) = settings.serve {
+        daemon = daemon.serve(clients.get() as usize);
+    }
+    if !settings.daemon {
+        daemon = daemon.on_event(tell);
+    }
+    let daemon = daemon.start().await?;
+    if !settings.daemon {
+        let at = daemon.node().location();
+        let endpoint = at.endpoint.context("it listens nowhere")?;
+        say(&format!(
+            "node {at} lends {slots} of {cores} cores; programs go to {}",
+            Name(&dir)
+        ));
+        if settings.certificate.is_none() {
+            say("other machines need the same secret: coros secret show");
+        }
+        say(&format!(
+            "try, on one that has it: coros demo --nodes {endpoint}"
+        ));
+    }
+    Ok(daemon)
+}
+
+fn tell(event: &DaemonEvent) {
+    match event {
+        // They come and go all the time.
+        DaemonEvent::Slots { .. } => {}
+        event => say(&event.to_string()),
+    }
+}
+
+fn obey(daemon: &Daemon, service: Service) {
+    match service {
+        Service::Open => daemon.resume(),
+        Service::Closing => daemon.suspend(),
+        Service::Closed => {
+            daemon.suspend();
+            daemon.evict();
+        }
+    }
+}
+
+/// Does what signals and people want, until all is over; gives the exit status.
+async fn attend(
+    daemon: &Daemon,
+    mut terminations: Terminations,
+    settings: &Settings,
+    cores: usize,
+) -> ExitCode {
+    let mut lines = console::lines(!settings.daemon);
+    let mut served = pin!(daemon.served());
+    let (mut draining, drain) = (false, Notify::new());
+    let mut drained = pin!(async {
+        drain.notified().await;
+        daemon.drain().await
+    });
+    loop {
+        tokio::select! {
+            biased;
+            () = terminations.next() => {
+                if draining {
+                    return ExitCode::from(TERMINATED);
+                }
+                draining = true;
+                drain.notify_one();
+            }
+            // One that has ended by itself can do no more.
+            _ = &mut drained => return ExitCode::SUCCESS,
+            _ = &mut served => return ExitCode::SUCCESS,
+            Some(line) = lines.recv() => match line.parse() {
+                Ok(Order::Drain) => {
+                    draining = true;
+                    drain.notify_one();
+                }
+                Ok(Order::Close) => return ExitCode::SUCCESS,
+                Ok(order) => follow(daemon, order, cores).await,
+                Err(error) => say(&error),
+            },
+        }
+    }
+}
+
+/// Does what somebody wants who does not want it to end.
+async fn follow(daemon: &Daemon, order: Order, cores: usize) {
+    match order {
+        Order::Help => say(console::HELP),
+        Order::Status | Order::Clients => match daemon.status().await {
+            Ok(status) if order == Order::Status => say(&console::status(&status)),
+            Ok(status) => say(&console::clients(&status)),
+            Err(error) => say(&error.to_string()),
+        },
+        Order::Suspend => daemon.suspend(),
+        Order::Resume => daemon.resume(),
+        Order::Cpus(cpus) => {
+            let slots = cpus.of(cores);
+            daemon.resize(slots);
+            say(&format!("{slots} of {cores} cores are lent from now on"));
+        }
+        Order::Drain | Order::Close => {}
+    }
+}

@@ -1,0 +1,110 @@
+//! `coros node --check`: what this machine has.
+
+use std::path::Path;
+
+use coros::cluster::machine::{Label, Load, Machine};
+use indicatif::BinaryBytes;
+use serde::Serialize;
+
+use crate::flags::node::Settings;
+use crate::terminal::{Name, one_line, print};
+
+/// What is shown; as JSON, with these names.
+#[derive(Serialize)]
+struct Check {
+    name: String,
+    os: String,
+    arch: String,
+    level: Option<String>,
+    glibc: Option<String>,
+    musl: bool,
+    /// How many there are, and how many of them are lent.
+    cores: usize,
+    lent: usize,
+    memory: u64,
+    memory_free: u64,
+    dir: String,
+    disk_free: Option<u64>,
+    gpus: u32,
+    labels: Vec<Label>,
+    #[serde(skip)]
+    platform: String,
+}
+
+/// Shows it.
+pub(super) async fn run(settings: &Settings, dir: &Path, json: bool) -> anyhow::Result<bool> {
+    let (settings, dir) = (settings.clone(), dir.to_owned());
+    let look = move || Check::look(settings, &dir);
+    let check = tokio::task::spawn_blocking(look).await?;
+    print(&match json {
+        true => serde_json::to_string(&check)?,
+        false => check.table(),
+    })?;
+    Ok(true)
+}
+
+impl Check {
+    fn look(settings: Settings, dir: &Path) -> Self {
+        let machine = Machine::look(settings.label);
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        // It is made when a node starts there.
+        let there = dir.ancestors().find(|folder| folder.exists());
+        let load = Load::look(there.unwrap_or(&dir));
+        let cores = machine.cores.get() as usize;
+        let platform = &machine.platform;
+        Check {
+            name: settings.name.unwrap_or(machine.name),
+            platform: platform.to_string(),
+            level: platform.level.map(|level| level.to_string()),
+            glibc: platform.glibc.map(|version| version.to_string()),
+            musl: platform.musl,
+            os: platform.os.clone(),
+            arch: platform.arch.clone(),
+            cores,
+            lent: settings.cpus.map_or(cores, |cpus| cpus.of(cores)),
+            memory: machine.memory,
+            memory_free: load.memory_free,
+            dir: Name(&dir).to_string(),
+            disk_free: load.disk_free,
+            gpus: machine.gpus,
+            labels: machine.labels.into_iter().collect(),
+        }
+    }
+
+    fn table(&self) -> String {
+        let disk = match self.disk_free {
+            Some(free) => format!("{} free in {}", BinaryBytes(free), self.dir),
+            None => format!("{}; the system does not tell how much is free", self.dir),
+        };
+        let labels = self.labels.iter().map(Label::to_string);
+        let labels = labels.collect::<Vec<_>>().join(" ");
+        let rows = [
+            ("name", one_line(&self.name)),
+            ("platform", self.platform.clone()),
+            (
+                "cores",
+                format!("{}, of which {} are lent", self.cores, self.lent),
+            ),
+            (
+                "memory",
+                format!(
+                    "{}, {} free",
+                    BinaryBytes(self.memory),
+                    BinaryBytes(self.memory_free)
+                ),
+            ),
+            ("disk", disk),
+            ("gpus", self.gpus.to_string()),
+            (
+                "labels",
+                if labels.is_empty() {
+                    "none".into()
+                } else {
+                    labels
+                },
+            ),
+        ];
+        let lines = rows.map(|(what, value)| format!("{what:<10}{value}"));
+        lines.join("\n")
+    }
+}

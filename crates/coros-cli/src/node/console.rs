@@ -1,0 +1,160 @@
+//! What can be typed at a node.
+
+use std::io::{BufRead, IsTerminal};
+use std::str::FromStr;
+
+use coros::cluster::daemon::Status;
+use tokio::sync::mpsc;
+
+use crate::flags::values::Cpus;
+
+pub(super) const HELP: &str = "\
+status    how many cores are lent, and whether the node is suspended
+clients   who is here, and how many cores each has
+suspend   let no call begin; those that run go on
+resume    let calls begin again
+cpus N    lend N cores from now on; -1 leaves one free
+drain     take no clients, let running calls end, then end
+close     end at once, and with it all that runs here
+help      this";
+
+/// What somebody wants of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Help,
+    Status,
+    Clients,
+    Suspend,
+    Resume,
+    Cpus(Cpus),
+    Drain,
+    Close,
+}
+
+impl FromStr for Order {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Self, String> {
+        let mut words = line.split_whitespace();
+        let word = words.next().unwrap_or_default();
+        let order = match word {
+            "help" => Order::Help,
+            "status" => Order::Status,
+            "clients" => Order::Clients,
+            "suspend" => Order::Suspend,
+            "resume" => Order::Resume,
+            "cpus" => {
+                let number = words.next().ok_or("how many? as `cpus 4`, or `cpus -1`")?;
+                let cpus = number.parse();
+                Order::Cpus(cpus.map_err(|error| format!("{number:?}: {error}"))?)
+            }
+            "drain" => Order::Drain,
+            "close" => Order::Close,
+            _ => {
+                return Err(format!(
+                    "{word:?} is nothing that can be done here:\n{HELP}"
+                ));
+            }
+        };
+        match words.next() {
+            None => Ok(order),
+            Some(more) => Err(format!("{more:?} is too much: type {word:?} alone")),
+        }
+    }
+}
+
+/// The lines that are typed, if they are wanted; none where standard input is no terminal.
+pub(super) fn lines(wanted: bool) -> mpsc::Receiver<String> {
+    let (to, lines) = mpsc::channel(1);
+    if wanted && std::io::stdin().is_terminal() {
+        // A thread of its own: one of the runtime would keep the program from ending.
+        std::thread::spawn(move || {
+            let lines = std::io::stdin().lock().lines().map_while(Result::ok);
+            for line in lines.filter(|line| !line.trim().is_empty()) {
+                if to.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    lines
+}
+
+pub(super) fn status(status: &Status) -> String {
+    let Status {
+        slots,
+        lent,
+        suspended,
+        draining,
+        clients,
+        ..
+    } = status;
+    let state = match (draining, suspended) {
+        (true, _) => ", draining",
+        (false, true) => ", suspended",
+        (false, false) => "",
+    };
+    format!(
+        "{lent} of {slots} cores are lent, to {}{state}",
+        count(clients.len(), "client")
+    )
+}
+
+pub(super) fn clients(status: &Status) -> String {
+    let lines = status.clients.iter().map(|client| {
+        let cores = count(client.lent, "core");
+        let alone = if client.exclusive {
+            ", wants to be alone"
+        } else {
+            ""
+        };
+        let priority = match client.priority {
+            0 => String::new(),
+            priority => format!(", priority {priority}"),
+        };
+        format!(
+            "client {} ({}): {cores}{alone}{priority}",
+            client.id, client.from
+        )
+    });
+    let lines: Vec<_> = lines.collect();
+    match lines.is_empty() {
+        true => "nobody is here".into(),
+        false => lines.join("\n"),
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{s}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_of_the_help_is_understood() {
+        for line in HELP.lines() {
+            let (order, _) = line.split_at(10);
+            let order = order.replace('N', "-1");
+            order.parse::<Order>().unwrap();
+        }
+        assert_eq!(" cpus  3 ".parse(), Ok(Order::Cpus("3".parse().unwrap())));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told_with_what_is() {
+        for (line, says) in [
+            ("sttaus", "\"sttaus\" is nothing"),
+            ("sttaus", "suspend   let no call begin"),
+            ("cpus", "how many?"),
+            ("cpus 0", "without a core"),
+            ("close now", "\"now\" is too much"),
+            ("cpus 1 2", "\"2\" is too much"),
+        ] {
+            let error = line.parse::<Order>().unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}
