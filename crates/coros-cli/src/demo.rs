@@ -1,14 +1,18 @@
 //! `coros demo`: counts words in worker processes.
 //!
 //! ```text
-//! corpus ──files──> Scheduler ──count_words(path, index, reducer)──> workers
-//!    (this process)                                                    |
-//!                   reduce  <────────── partial counts ────────────────┘
-//!                      └──totals──> report, verify
+//! corpus ──files──> Scheduler ──count_words(source, reducer)──> workers
+//!    (this process)                                               |  ^
+//!                   reduce  <────────── partial counts ───────────┘  |
+//!                      └──totals──> report, verify                   |
+//!                   content ─────────── pieces of files ─────────────┘
+//!                                   (if they are on other machines)
 //! ```
 
+mod content;
 mod corpus;
 mod count;
+mod nodes;
 mod progress;
 mod reduce;
 mod report;
@@ -20,11 +24,14 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use coros::Scheduler;
-use coros::cluster::Event;
+use coros::cluster::{Event, SchedulerBuilder};
+use coros::{Address, Scheduler};
+use tokio::sync::mpsc;
 
+use self::content::{Ask, FilePath, Source};
 use self::corpus::{Corpus, Selection, Unreadable};
-use self::count::{FilePath, count_words};
+use self::count::count_words;
+use self::nodes::Nodes;
 use self::progress::Progress;
 use self::reduce::{Partial, Totals};
 use self::report::Report;
@@ -35,6 +42,8 @@ use crate::terminal::{Name, say, status};
 /// Some files, or the workers, failed.
 const TROUBLE: u8 = 1;
 const DIFFERENT: u8 = 3;
+/// How many workers there are on this machine unless told.
+const WORKERS: u16 = 2;
 
 /// Does what `coros demo` was asked for and gives the exit status.
 ///
@@ -57,16 +66,24 @@ async fn demo(flags: &DemoFlags, log: &str, selection: Selection) -> anyhow::Res
     let progress = Progress::new();
     let jobs = JobCounts::default();
     let root = Name(selection.root()).to_string();
+    let nodes = match flags.nodes.is_empty() {
+        true => None,
+        false => Some(Nodes::join(flags).await?),
+    };
     let (scheduler, corpus) = {
         // Both take a moment: at the same time.
-        let start = start(flags, log, &progress, &jobs);
+        let start = start(flags, nodes.as_ref(), log, &progress, &jobs);
         let find = tokio::task::spawn_blocking(move || Corpus::find(&selection));
         let (scheduler, corpus) = tokio::join!(start, find);
         (scheduler?, corpus?)
     };
-    let counted = count(&scheduler, &corpus, &progress, &jobs).await;
+    let reader = nodes.as_ref().map(|_| content::spawn(&corpus.files));
+    let counted = count(&scheduler, &corpus, reader, &progress, &jobs).await;
     progress.finish();
     let closed = scheduler.close().await;
+    if let Some(nodes) = nodes {
+        nodes.leave().await;
+    }
     let (totals, failed, seconds) = counted?;
     if let Err(error) = closed {
         say(&error.to_string());
@@ -113,47 +130,79 @@ async fn demo(flags: &DemoFlags, log: &str, selection: Selection) -> anyhow::Res
 
 async fn start(
     flags: &DemoFlags,
+    nodes: Option<&Nodes>,
     log: &str,
     progress: &Progress,
     jobs: &JobCounts,
 ) -> anyhow::Result<Scheduler> {
+    let builder = match nodes {
+        Some(nodes) => limited(nodes.scheduler()?, flags.workers),
+        None => limited(Scheduler::local(), flags.workers.or(Some(WORKERS))),
+    };
     let (lines, events, jobs) = (progress.clone(), progress.clone(), jobs.clone());
-    let scheduler = Scheduler::local()
-        .workers(usize::from(flags.workers))
+    let (happened, mut happens) = mpsc::unbounded_channel();
+    let stranger = nodes.map(Nodes::stranger);
+    let scheduler = builder
         .log(log)
         .stderr(move |worker, line| lines.say(&format!("[{worker}] {line}")))
         .on_event(move |event| {
             if let Event::WorkerReady { name, .. } = event {
                 jobs.add(name, 0);
             }
-            if matches!(
-                event,
-                Event::WorkerReady { .. } | Event::WorkerLost { .. } | Event::WorkerFailed { .. }
-            ) {
+            let of_others = stranger.as_ref().is_some_and(|it| it(event));
+            if is_told(event) && !of_others {
                 events.say(&event.to_string());
             }
+            // Nobody listens once all have started.
+            let _ = happened.send(event.clone());
         })
         .start()
         .await?;
     // The scheduler is content with the first worker; here all shall have their share.
-    let mut events = scheduler.events();
-    let mut awaited = flags.workers;
-    while awaited > 0
-        && let Some(event) = events.next().await
-    {
-        let settled = matches!(
-            event,
-            Event::WorkerReady { .. } | Event::WorkerFailed { .. }
-        );
-        awaited -= u16::from(settled);
+    match nodes {
+        Some(nodes) => nodes.settle(&mut happens).await,
+        None => {
+            let mut awaited = flags.workers.unwrap_or(WORKERS);
+            while awaited > 0
+                && let Some(event) = happens.recv().await
+            {
+                let settled = matches!(
+                    event,
+                    Event::WorkerReady { .. } | Event::WorkerFailed { .. }
+                );
+                awaited -= u16::from(settled);
+            }
+        }
     }
     Ok(scheduler)
+}
+
+fn limited(builder: SchedulerBuilder, workers: Option<u16>) -> SchedulerBuilder {
+    match workers {
+        Some(n) => builder.workers(usize::from(n)),
+        None => builder,
+    }
+}
+
+/// Whether an event is worth a line.
+fn is_told(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::NodeFound { .. }
+            | Event::NodeNotUsed { .. }
+            | Event::NodeReady { .. }
+            | Event::NodeLost { .. }
+            | Event::WorkerReady { .. }
+            | Event::WorkerLost { .. }
+            | Event::WorkerFailed { .. }
+    )
 }
 
 /// Counts all files. Gives the totals, what could not be counted, and the seconds that it took.
 async fn count(
     scheduler: &Scheduler,
     corpus: &Corpus,
+    reader: Option<Address<Ask>>,
     progress: &Progress,
     jobs: &JobCounts,
 ) -> anyhow::Result<(Totals, Vec<Unreadable>, f64)> {
@@ -165,11 +214,12 @@ async fn count(
     let reducer = reduce::spawn(files.len(), progress.clone());
     let address = reducer.address();
     let calls = files.iter().enumerate().map(|(index, file)| {
-        count_words(
-            FilePath::from(file.path.clone()),
-            index as u64,
-            address.clone(),
-        )
+        let source = Source {
+            path: FilePath(file.path.clone()),
+            index: index as u64,
+            reader: reader.clone(),
+        };
+        count_words(source, address.clone())
     });
     let mut results = scheduler.map(calls).unordered();
     let mut failed = Vec::new();

@@ -47,6 +47,7 @@ pub(crate) enum Command {
 /// by mutual TLS, and counts every file in one of them: one call of a remote function for each
 /// file. The counts do not come back as results of the calls: each worker sends them straight
 /// to the address of a coroutine in this process, which travelled there inside of the call.
+/// With --nodes the workers are on other machines, which have never seen this program.
 ///
 /// A word is a maximal run of ASCII letters; upper and lower case are the same. Everything else
 /// separates words, so any file will do, whatever its encoding.
@@ -79,6 +80,12 @@ Output:
   names do, also in the JSON: a backslash is doubled (not on Windows), what cannot be seen is \\n,
   \\t, \\r, \\0 or \\u{1b}, and a byte that is no part of UTF-8 is \\xe9.
 
+On other machines:
+  With --nodes the workers run on those machines, as many as they have cores that nobody else uses.
+  This program sends itself there, once; the files stay here, and workers ask for their content.
+  Nodes need the same secret as this machine: `coros node --help` says how to begin. One that cannot
+  be reached is told of, and the others are used. A node may be killed as well: its jobs run again.
+
 Exit status:
   0    all files were counted
   1    some were not, or the workers could not do their work
@@ -89,16 +96,22 @@ Exit status:
 Examples:
   coros demo
   coros demo /usr/share/doc --workers 4 --verify
-  coros demo . --sources --json | jq '.words[:10]'"
+  coros demo . --sources --json | jq '.words[:10]'
+  coros demo --nodes 10.0.0.7,10.0.0.8:7342 --verify"
 )]
 pub(crate) struct DemoFlags {
     /// The folder, or the one file, whose words are counted [default: the sources in the checkout]
     pub(crate) path: Option<PathBuf>,
 
-    /// How many worker processes to start
-    #[arg(long, value_name = "N", default_value_t = 2,
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) workers: u16,
+    /// How many worker processes to start; with --nodes the most in all [default: 2; with --nodes all that
+    /// they lend]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+
+    /// Count on these machines, where `coros node` runs, and not on this one; several with commas, or
+    /// more than once. The port is 7341 unless given
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) nodes: Vec<node::At>,
 
     /// How many of the most frequent words to show
     #[arg(long, value_name = "N", default_value_t = 20)]
@@ -115,6 +128,9 @@ pub(crate) struct DemoFlags {
     /// Leave out hidden entries and folders with a CACHEDIR.TAG
     #[arg(long)]
     pub(crate) sources: bool,
+
+    #[command(flatten, next_help_heading = "Options with --nodes")]
+    pub(crate) identity: network::Identity,
 }
 
 #[cfg(test)]
@@ -136,7 +152,7 @@ mod tests {
         };
         assert_eq!(
             (flags.path, flags.workers, flags.json),
-            (Some("x".into()), 3, true)
+            (Some("x".into()), Some(3), true)
         );
         assert!(Cli::try_parse_from(["coros", "demo", "--workers", "0"]).is_err());
     }

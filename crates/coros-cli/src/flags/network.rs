@@ -154,7 +154,7 @@ pub(crate) struct Around {
 }
 
 /// Who one is on which network.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Identity {
     /// What others see, and may ask for [default: coros and the process id, or the certificate's]
     #[arg(long, value_name = "NAME")]

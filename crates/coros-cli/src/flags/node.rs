@@ -1,12 +1,13 @@
 //! `coros node`, as written: on the command line, and in a file.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
 use coros::cluster::machine::Label;
-use coros::net::HostPort;
+use coros::net::{HostPort, NotHostPort};
 use serde::Deserialize;
 
 use super::network::{Around, Identity, Network};
@@ -14,6 +15,25 @@ use super::values::{Cpus, Size, TimeOfDay, written, written_list};
 
 /// Where nodes listen unless told.
 pub(crate) const PORT: u16 = 7341;
+
+/// Where a node listens: HOST:PORT, or HOST for the usual port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct At(pub(crate) HostPort);
+
+impl FromStr for At {
+    type Err = NotHostPort;
+
+    fn from_str(text: &str) -> Result<Self, NotHostPort> {
+        // An IPv6 address has colons of its own.
+        let address = text.trim_matches(['[', ']']).parse::<IpAddr>();
+        match (address, text.contains(':')) {
+            (Ok(IpAddr::V6(ip)), _) => format!("[{ip}]:{PORT}").parse(),
+            (_, true) => text.parse(),
+            (_, false) => format!("{text}:{PORT}").parse(),
+        }
+        .map(At)
+    }
+}
 
 /// Lend this machine to programs that have never been here
 ///
@@ -225,6 +245,28 @@ impl Settings {
                 network: self.network.clone().unwrap_or_else(|| "default".into()),
                 certificate: self.certificate.clone(),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_at_the_usual_port_unless_told() {
+        for (text, full) in [
+            ("farm", "farm:7341"),
+            ("farm:1", "farm:1"),
+            ("10.0.0.7", "10.0.0.7:7341"),
+            ("::1", "[::1]:7341"),
+            ("[::1]", "[::1]:7341"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!(text.parse(), Ok(At(full.parse().unwrap())), "{text}");
+        }
+        for wrong in ["", ":1", "farm:", "farm:x"] {
+            assert!(wrong.parse::<At>().is_err(), "{wrong}");
         }
     }
 }
