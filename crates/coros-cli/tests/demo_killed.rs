@@ -4,26 +4,13 @@
 
 mod common;
 
-use std::fs::File;
 use std::path::Path;
 
-use common::{Demo, count_words, object, path_text, pid_in, signal, words};
+use common::{
+    Demo, count_words, counter_of, make_endless, object, path_text, pid_in, signal, words,
+};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-
-/// Longer than can be counted in the time of any test, and yet almost no room: it is a hole.
-const ENDLESS: u64 = 64 << 30;
-
-/// Makes a file endless, after what it has.
-fn make_endless(path: &Path) -> File {
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(path)
-        .unwrap();
-    file.set_len(ENDLESS).unwrap();
-    file
-}
 
 /// A folder with work without end.
 fn long_work() -> TempDir {
@@ -43,9 +30,7 @@ fn start_telling(args: &[&str]) -> Demo {
 
 /// Waits until a worker counts the file, and gives the worker's process.
 fn reader_of(demo: &mut Demo, path: &Path) -> u32 {
-    let wanted = format!("counting {}", path.display());
-    let line = demo.wait_for(|line| line.ends_with(&wanted));
-    let worker = line.split(['[', ']']).nth(1).unwrap();
+    let worker = counter_of(demo, path);
     let ready = format!("worker {worker} (pid ");
     pid_in(demo.seen.iter().find(|line| line.contains(&ready)).unwrap())
 }

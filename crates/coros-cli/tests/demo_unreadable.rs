@@ -6,11 +6,22 @@ mod common;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use common::{object, path_text, run, words};
+use common::{Ended, Farm, object, path_text, run, words};
 use nix::sys::stat::Mode;
 
 #[test]
 fn what_cannot_be_read_is_reported_and_the_rest_counted() {
+    reported(run);
+}
+
+#[test]
+fn so_it_is_when_the_workers_are_on_another_machine() {
+    let farm = Farm::new();
+    let (_node, at) = farm.node("farm", &[]);
+    reported(|args| farm.run(&[args, &["--nodes", &at]].concat()));
+}
+
+fn reported(run: impl Fn(&[&str]) -> Ended) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     std::fs::write(root.join("good"), "one two one").unwrap();

@@ -154,6 +154,61 @@ pub fn wait(mut child: Child) -> Receiver<ExitStatus> {
     status
 }
 
+/// Machines that lend themselves, each with a folder of its own, and people with the same secret.
+pub struct Farm {
+    config: TempDir,
+    folders: TempDir,
+}
+
+impl Farm {
+    pub fn new() -> Self {
+        let [config, folders] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        Farm { config, folders }
+    }
+
+    /// Where configuration is looked for.
+    pub fn config(&self) -> &Path {
+        self.config.path()
+    }
+
+    /// The folder of a node.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.folders.path().join(name)
+    }
+
+    /// Starts a node, and gives where it listens.
+    pub fn node(&self, name: &str, args: &[&str]) -> (Demo, String) {
+        let folder = path_text(&self.folder(name));
+        let usual = ["node", "--name", name, "--dir", &folder];
+        let mut node = self.start(&[&usual[..], &["--listen", "127.0.0.1:0"], args].concat());
+        let line = node.wait_for(|line| line.starts_with("try, "));
+        let at = line.rsplit(' ').next().expect("it says where").to_owned();
+        (node, at)
+    }
+
+    pub fn start(&self, args: &[&str]) -> Demo {
+        self.start_with(args, |command| command)
+    }
+
+    pub fn start_with(
+        &self,
+        args: &[&str],
+        set: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Demo {
+        Demo::start_with(args, |command| {
+            set(command
+                .env("XDG_CONFIG_HOME", self.config.path())
+                .env("XDG_CACHE_HOME", self.folders.path())
+                .env("TZ", "UTC")
+                .env_remove("COROS_SECRET_FILE"))
+        })
+    }
+
+    pub fn run(&self, args: &[&str]) -> Ended {
+        self.start(args).end()
+    }
+}
+
 pub fn run(args: &[&str]) -> Ended {
     Demo::start(args).end()
 }
@@ -235,6 +290,29 @@ pub fn corpus(files: usize, size: usize) -> (TempDir, Vec<Vec<u8>>) {
         texts.push(text);
     }
     (folder, texts)
+}
+
+/// Longer than can be counted in the time of any test, and yet almost no room: it is a hole.
+pub const ENDLESS: u64 = 64 << 30;
+
+/// Makes a file endless, after what it has.
+pub fn make_endless(path: &Path) -> std::fs::File {
+    let file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("a file");
+    file.set_len(ENDLESS).expect("a hole");
+    file
+}
+
+/// Waits until a worker counts the file, and gives the worker's name; for one that logs
+/// `coros::demo=debug`.
+pub fn counter_of(demo: &mut Demo, path: &Path) -> String {
+    let wanted = format!("counting {}", path.display());
+    let line = demo.wait_for(|line| line.ends_with(&wanted));
+    let worker = line.split(['[', ']']).nth(1).expect("it is a worker's");
+    worker.to_owned()
 }
 
 /// What `--json` printed, checked to be one object with exactly the keys that it should have.

@@ -1,0 +1,345 @@
+//! `coros node`, and what uses it, as processes.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use common::{
+    Demo, Farm, count_words, counter_of, make_endless, object, path_text, pid_in, signal, words,
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// The demo on these nodes, with workers that tell which file they begin to count.
+fn telling(farm: &Farm, nodes: &str, folder: &str, args: &[&str]) -> Demo {
+    let demo = ["demo", folder, "--nodes", nodes, "--json"];
+    farm.start_with(&[&demo, args].concat(), |command| {
+        command.env("COROS_LOG", "coros::demo=debug")
+    })
+}
+
+fn says(lines: &[String], what: &str) -> bool {
+    lines.iter().any(|line| line.contains(what))
+}
+
+#[test]
+fn two_machines_count_what_neither_has() {
+    let farm = Farm::new();
+    let (mut one, at_one) = farm.node("one", &[]);
+    let (_two, at_two) = farm.node("two", &[]);
+    let (folder, mut texts) = common::corpus(60, 3000);
+    // They come in pieces of one mebibyte.
+    for (name, size) in [("large", 3_000_000), ("even", 2 << 20)] {
+        let text: Vec<u8> = b"some words, ".iter().copied().cycle().take(size).collect();
+        std::fs::write(folder.path().join(name), &text).unwrap();
+        texts.push(text);
+    }
+
+    let path = path_text(folder.path());
+    let nodes = format!("{at_one},{at_two}");
+    let ended = farm.run(&["demo", &path, "--nodes", &nodes, "--json", "--verify"]);
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    let object = object(&ended.stdout);
+    assert_eq!(words(&object), count_words(&texts));
+    assert_eq!(object["bytes"], texts.iter().map(Vec::len).sum::<usize>());
+    let jobs = object["jobs_by_worker"].as_object().unwrap();
+    for node in ["one", "two"] {
+        let is_there = |name: &String| name.ends_with(&format!("@{node}"));
+        assert!(jobs.keys().any(is_there), "{jobs:?}");
+        assert!(says(&ended.stderr, &format!("node {node} is ready")));
+    }
+    assert!(says(&ended.stderr, "gives the same result"));
+    one.wait_for(|line| line.starts_with("client 1 (") && line.ends_with(") has come"));
+    one.wait_for(|line| line.starts_with("client 1 has sent its program, "));
+    one.wait_for(|line| line.starts_with("client 1 (") && line.ends_with(") has left"));
+
+    // It is there now; and one that is not is no reason not to use the other.
+    let nobody = nobody();
+    let args = ["demo", &path, "--nodes", &nobody, "--nodes", &at_one];
+    let ended = farm.run(&[&args[..], &["--json", "--workers", "1"]].concat());
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    let object = common::object(&ended.stdout);
+    assert_eq!(words(&object), count_words(&texts));
+    assert_eq!(object["jobs_by_worker"].as_object().unwrap().len(), 1);
+    assert!(says(&ended.stderr, &format!("cannot reach {nobody}")));
+    one.wait_for(|line| line.ends_with(") has left"));
+    assert!(!says(&one.seen, "client 2 has sent"), "{:#?}", one.seen);
+}
+
+/// Where nobody listens: a port that was free a moment ago.
+fn nobody() -> String {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().to_string()
+}
+
+#[test]
+fn a_node_that_is_killed_costs_nothing() {
+    let farm = Farm::new();
+    let nodes = ["one", "two"].map(|name| (name, farm.node(name, &["--cpus", "1"])));
+    let (folder, mut texts) = common::corpus(50, 3000);
+    // Whoever gets this file never comes to those behind it, so they cannot be done when it dies.
+    let path = folder.path().join("endless");
+    std::fs::write(&path, "some more words").unwrap();
+    texts.push(b"some more words".to_vec());
+    let endless = make_endless(&path);
+    let at = nodes.each_ref().map(|(_, (_, at))| at.as_str()).join(",");
+    let folder = path_text(folder.path());
+    let mut demo = telling(&farm, &at, &folder, &["--verify"]);
+    let worker = counter_of(&mut demo, &path);
+    let (_, victim) = worker.split_once('@').unwrap();
+    let (_, (node, _)) = nodes.iter().find(|(name, _)| *name == victim).unwrap();
+    signal(node.pid(), Signal::SIGKILL);
+    demo.wait_for(|line| line.starts_with(&format!("node {victim} was lost: ")));
+    endless.set_len(15).unwrap();
+
+    let ended = demo.end();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    assert_eq!(words(&object(&ended.stdout)), count_words(&texts));
+    assert!(says(&ended.stderr, "gives the same result"));
+}
+
+#[test]
+fn who_cannot_be_used_is_told_of_with_what_to_do() {
+    let farm = Farm::new();
+    let (mut node, at) = farm.node("farm", &[]);
+    let (folder, _) = common::corpus(1, 100);
+    let folder = path_text(folder.path());
+    let demo = |farm: &Farm, at: &str| farm.run(&["demo", &folder, "--nodes", at]);
+    let nobody = nobody();
+    let other = Farm::new();
+    for (ended, what) in [
+        (
+            demo(&farm, &nobody),
+            "does `coros node` run there, with the same secret",
+        ),
+        (demo(&other, &at), "the two nodes have different secrets"),
+    ] {
+        assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+        let [line] = &ended.stderr[..] else {
+            panic!("{:#?}", ended.stderr)
+        };
+        assert!(
+            line.starts_with("coros demo: ") && line.contains(what),
+            "{line}"
+        );
+    }
+    node.wait_for(|line| line.contains("was refused: the two nodes have different secrets"));
+    // A program that is larger than the node takes is told of by both.
+    let (_small, at) = farm.node("small", &["--max-file-size", "10K"]);
+    let mut demo = farm.start(&["demo", &folder, "--nodes", &at]);
+    demo.wait_for(|line| line.contains("and this node takes no more than 10240"));
+}
+
+#[test]
+fn sigterm_lets_a_call_end_and_then_the_node() {
+    let farm = Farm::new();
+    let (mut node, at) = farm.node("farm", &[]);
+    let (folder, texts) = common::corpus(1, 3000);
+    let path = folder.path().join("d0/f0.txt");
+    let endless = make_endless(&path);
+    let mut demo = telling(&farm, &at, &path_text(&path), &[]);
+    counter_of(&mut demo, &path);
+    signal(node.pid(), Signal::SIGTERM);
+    node.wait_for(|line| line.starts_with("draining: "));
+    let mut late = farm.start(&["demo", "--nodes", &at]);
+    late.wait_for(|line| line.contains("it takes no new clients, because it is about to end"));
+    drop(late);
+    endless.set_len(texts[0].len() as u64).unwrap();
+
+    let ended = demo.end();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    assert_eq!(words(&object(&ended.stdout)), count_words(&texts));
+    let ended = node.end();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    assert!(says(&ended.stderr, "drained: "), "{:#?}", ended.stderr);
+}
+
+#[test]
+fn a_second_sigterm_and_ctrl_c_end_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("endless");
+    make_endless(&path);
+    let farm = Farm::new();
+    for (name, signals, code) in [
+        ("one", &[Signal::SIGTERM, Signal::SIGTERM][..], 143),
+        ("two", &[Signal::SIGINT], 130),
+    ] {
+        let (mut node, at) = farm.node(name, &[]);
+        let mut demo = telling(&farm, &at, &path_text(&path), &["--workers", "1"]);
+        let worker =
+            pid_in(&demo.wait_for(|line| line.ends_with("is ready") && line.contains("pid")));
+        counter_of(&mut demo, &path);
+        for (n, it) in signals.iter().enumerate() {
+            if n > 0 {
+                node.wait_for(|line| line.starts_with("draining: "));
+            }
+            signal(node.pid(), *it);
+        }
+        let ended = node.end();
+        assert_eq!(ended.status.code(), Some(code), "{:#?}", ended.stderr);
+        assert!(!common::is_running(worker));
+        demo.wait_for(|line| line.starts_with(&format!("node {name} was lost: ")));
+        // Nothing of what it ran is left, but the programs are.
+        let left = std::fs::read_dir(farm.folder(name).join("work")).unwrap();
+        assert_eq!(left.count(), 0);
+    }
+}
+
+#[test]
+fn a_node_for_one_client_ends_when_it_has_left() {
+    let farm = Farm::new();
+    let (node, at) = farm.node("farm", &["--serve", "1"]);
+    let (folder, texts) = common::corpus(1, 3000);
+    let path = folder.path().join("d0/f0.txt");
+    let endless = make_endless(&path);
+    let mut first = telling(&farm, &at, &path_text(&path), &[]);
+    counter_of(&mut first, &path);
+    let mut second = farm.start(&["demo", "--nodes", &at]);
+    second.wait_for(|line| line.contains("it takes no more clients"));
+    drop(second);
+    endless.set_len(texts[0].len() as u64).unwrap();
+    assert_eq!(first.end().status.code(), Some(0));
+    let ended = node.end();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+}
+
+#[test]
+fn what_a_machine_has_is_shown() {
+    let farm = Farm::new();
+    let check = [
+        "node", "--check", "--cpus", "-1", "--name", "farm", "--label", "gpu=a100",
+    ];
+    let ended = farm.run(&[&check[..], &["--json"]].concat());
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    let object: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(object["name"], "farm");
+    assert_eq!(
+        (&object["os"], &object["arch"]),
+        (&std::env::consts::OS.into(), &std::env::consts::ARCH.into())
+    );
+    assert_eq!(
+        (&object["cores"], &object["lent"]),
+        (&cores.into(), &cores.saturating_sub(1).max(1).into())
+    );
+    assert_eq!(object["labels"], serde_json::json!(["gpu=a100"]));
+    assert!(object["memory"].as_u64().unwrap() > 0, "{object}");
+    assert!(object["disk_free"].as_u64().unwrap() > 0, "{object}");
+    let dir = farm.folder("coros/node");
+    assert_eq!(object["dir"], *path_text(&dir));
+    assert!(!dir.exists(), "looking changes nothing");
+
+    let ended = farm.run(&check);
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(lines[0], "name      farm");
+    assert!(lines.contains(&"labels    gpu=a100"), "{lines:#?}");
+}
+
+#[test]
+fn a_file_says_what_the_command_line_leaves_open() {
+    let farm = Farm::new();
+    let file = farm.config().join("coros/node.toml");
+    let shown = |args: &[&str]| {
+        let ended = farm.run(&[&["node", "--check", "--json"], args].concat());
+        assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+        serde_json::from_str::<Value>(&ended.stdout).unwrap()
+    };
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(
+        &file,
+        "name = \"farm\"\nlabel = [\"quiet\", \"room=b12\"]\n",
+    )
+    .unwrap();
+    let object = shown(&[]);
+    assert_eq!(object["name"], "farm");
+    assert_eq!(object["labels"], serde_json::json!(["quiet", "room=b12"]));
+    let object = shown(&["--label", "loud"]);
+    assert_eq!(object["name"], "farm");
+    assert_eq!(object["labels"], serde_json::json!(["loud"]));
+    let other = farm.config().join("other.toml");
+    std::fs::write(&other, "name = \"other\"\n").unwrap();
+    let object = shown(&["--config", &path_text(&other)]);
+    assert_eq!(
+        (&object["name"], &object["labels"]),
+        (&"other".into(), &serde_json::json!([]))
+    );
+
+    std::fs::write(&file, "cpus = 1\n\nlabels = [\"quiet\"]\n").unwrap();
+    let usage = |args: &[&str], what: &[&str]| {
+        let ended = farm.run(&[&["node"], args].concat());
+        assert_eq!(ended.status.code(), Some(2), "{:#?}", ended.stderr);
+        let said = ended.stderr.join("\n");
+        assert!(what.iter().all(|what| said.contains(what)), "{said}");
+    };
+    usage(&[], &["node.toml: ", "line 3", "unknown field `labels`"]);
+    let nowhere = farm.config().join("nowhere.toml");
+    usage(&["--config", &path_text(&nowhere)], &["there is no file"]);
+    std::fs::write(&file, "from = \"20:00\"\n").unwrap();
+    usage(&[], &["both --from and --until"]);
+}
+
+#[test]
+fn a_folder_is_one_nodes_own() {
+    let farm = Farm::new();
+    let (node, _) = farm.node("farm", &[]);
+    let folder = path_text(&farm.folder("farm"));
+    let ended = farm.run(&["node", "--dir", &folder, "--listen", "127.0.0.1:0"]);
+    assert_eq!(ended.status.code(), Some(1));
+    let by = format!("is in use by process {}", node.pid());
+    assert!(says(&ended.stderr, &by), "{:#?}", ended.stderr);
+}
+
+#[test]
+fn outside_of_its_hours_a_node_lends_nothing() {
+    let farm = Farm::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let hour = now.as_secs() / 3600;
+    let at = |hours: u64| format!("{:02}:00", (hour + hours) % 24);
+    let (folder, _) = common::corpus(1, 100);
+    let folder = path_text(folder.path());
+
+    let (mut open, endpoint) = farm.node("open", &["--from", &at(23), "--until", &at(3)]);
+    let ended = farm.run(&["demo", &folder, "--nodes", &endpoint]);
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    open.wait_for(|line| line.ends_with("has left"));
+    assert!(!says(&open.seen, "suspended"), "{:#?}", open.seen);
+
+    let args = ["--from", &at(3), "--until", &at(6), "--kill-at", &at(7)];
+    let (mut shut, endpoint) = farm.node("shut", &args);
+    shut.wait_for(|line| line.starts_with("suspended: "));
+    let hours = format!("service hours: from {} until {}, what", at(3), at(6));
+    assert!(says(&shut.seen, &hours), "{:#?}", shut.seen);
+    let mut demo = farm.start(&["demo", &folder, "--nodes", &endpoint]);
+    demo.wait_for(|line| line == "node shut is ready");
+    // Nobody has anything to do for it: it lends nothing.
+    shut.wait_for(|line| line.ends_with("has come"));
+    drop(demo);
+    let left = shut.wait_for(|line| line.ends_with("has left"));
+    assert!(left.starts_with("client 1 "), "{left}");
+}
+
+#[test]
+fn a_daemon_is_quiet() {
+    let farm = Farm::new();
+    let at = nobody();
+    let folder = path_text(&farm.folder("farm"));
+    let node = ["node", "--daemon", "--dir", &folder, "--listen", &at];
+    let node = farm.start(&node);
+    let (corpus, _) = common::corpus(1, 100);
+    let corpus = path_text(corpus.path());
+    // It says nothing when it listens.
+    loop {
+        let ended = farm.run(&["demo", &corpus, "--nodes", &at]);
+        match ended.status.code() {
+            Some(0) => break,
+            _ => assert!(says(&ended.stderr, "cannot reach"), "{:#?}", ended.stderr),
+        }
+    }
+    signal(node.pid(), Signal::SIGTERM);
+    let ended = node.end();
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(ended.stderr.is_empty(), "{:#?}", ended.stderr);
+}
