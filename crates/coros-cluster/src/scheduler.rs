@@ -26,7 +26,7 @@ mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coros_core::Address;
 use coros_core::remote::{Message, NodeId};
@@ -257,6 +257,7 @@ impl Inner {
                     limit: call.limit,
                     needs: call.options.needs.clone(),
                     target: call.target.clone(),
+                    submitted: Instant::now(),
                 },
                 options: call.options.clone(),
             }),
@@ -340,4 +341,5 @@ struct Item {
     limit: Option<Duration>,
     needs: Resources,
     target: Option<Target>,
+    submitted: Instant,
 }

@@ -380,7 +380,7 @@ async fn what_is_too_large_for_a_node_is_told() {
     let scheduler = Scheduler::cluster(&farm.client().await).patience(Duration::from_secs(2));
     let error = quiet(scheduler).start().await.unwrap_err().to_string();
     assert!(
-        error.contains("farm-1") && error.contains("in a store of at most 1000"),
+        error.contains("farm-1") && error.contains("takes no more than 1000 at a time"),
         "{error}"
     );
     farm.close().await;
@@ -419,6 +419,64 @@ async fn no_more_calls_run_than_there_are_slots() {
         scheduler.close().await.unwrap();
     }
     farm.close().await;
+}
+
+/// Each change is one event, in order.
+async fn what_happens_is_told_in_order() {
+    let farm = Farm::of([1]).await;
+    let (to, mut events) = mpsc::unbounded_channel();
+    let scheduler = Scheduler::cluster(&farm.client().await);
+    let scheduler = scheduler.on_event(move |event| drop(to.send(event.clone())));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let job = scheduler.submit(square(3));
+    let id = job.id();
+    assert_eq!(job.await, Ok(9));
+    let daemon = &farm.daemons[0];
+    daemon.suspend();
+    let mut told = Vec::new();
+    let mut next = async || {
+        let event = events.recv().await.unwrap();
+        match &event {
+            Event::NodeFound { node, .. } => format!("found {}", node.name),
+            Event::WorkerReady { name, .. } => format!("{name} ready"),
+            Event::WorkerClosed { name, .. } => format!("{name} closed"),
+            Event::JobEnded {
+                job,
+                error: None,
+                worker: Some(worker),
+                ..
+            } => {
+                format!("{job} ended at {worker}")
+            }
+            event => event.to_string(),
+        }
+    };
+    let mut until = async |last: &str| {
+        while told.last().map(String::as_str) != Some(last) {
+            told.push(next().await);
+        }
+        std::mem::take(&mut told)
+    };
+    let expected = [
+        "found farm-1".to_owned(),
+        "node farm-1 is ready".to_owned(),
+        "w1@farm-1 ready".to_owned(),
+        format!("job {id} (nodes::square) was sent to worker w1@farm-1"),
+        format!("{id} ended at w1@farm-1"),
+    ];
+    assert_eq!(until(&expected[4]).await, expected);
+    let expected = ["node farm-1 is suspended", "w1@farm-1 closed"];
+    assert_eq!(until("w1@farm-1 closed").await, expected);
+    daemon.resume();
+    let expected = ["node farm-1 lends again", "w2@farm-1 ready"];
+    assert_eq!(until("w2@farm-1 ready").await, expected);
+    daemon.drain().await.unwrap();
+    let expected = ["node farm-1 is about to end", "w2@farm-1 closed"];
+    assert_eq!(until("w2@farm-1 closed").await, expected);
+    daemon.close().await;
+    let lost = until("node farm-1 was lost: disconnected").await;
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    scheduler.close().await.unwrap();
 }
 
 async fn exclusive_clients_run_in_turn() {
@@ -836,6 +894,7 @@ fn main() {
         what_cannot_travel_is_an_error_at_once,
         what_is_too_large_for_a_node_is_told,
         no_more_calls_run_than_there_are_slots,
+        what_happens_is_told_in_order,
         exclusive_clients_run_in_turn,
         a_call_that_kills_its_worker_is_given_up,
         nodes_are_used_as_the_client_wants,

@@ -91,6 +91,7 @@ impl Desk {
                     self.slots += slots;
                     self.tell(FromDesk::Grant(slots)).await;
                 }
+                ToDesk::Own(OwnDesk::State(state)) => self.tell(FromDesk::State(state)).await,
                 ToDesk::Own(OwnDesk::Reclaim(slots)) => self.tell(FromDesk::Reclaim(slots)).await,
                 ToDesk::Own(OwnDesk::Fetched(fetched)) => {
                     let ready = self.lay_out(fetched).await;

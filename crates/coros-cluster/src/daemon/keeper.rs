@@ -11,7 +11,7 @@ use super::event::{DaemonEvent, Told};
 use super::fetch::{Fetching, Turns};
 use super::folder::WorkRoot;
 use super::leases::{ClientId, Leases, Output, Terms};
-use super::protocol::{Closed, Opening, Own, OwnDesk, ToDaemon, ToDesk, View};
+use super::protocol::{Closed, NodeState, Opening, Own, OwnDesk, ToDaemon, ToDesk, View};
 use super::{ClientStatus, Status};
 use crate::blocking::blocking;
 use crate::machine::{Load, Machine};
@@ -176,6 +176,9 @@ impl Keeper {
         // Also after a panic.
         let (daemon, left) = (me.address(), id);
         desk.on_exit(move |_| drop(daemon.send(ToDaemon::Own(Own::Left(left)))));
+        if self.state() != NodeState::Open {
+            let _ = desk.send(ToDesk::Own(OwnDesk::State(self.state())));
+        }
         let client = Client {
             desk: desk.clone(),
             from: from.clone(),
@@ -213,15 +216,18 @@ impl Keeper {
                         false => &DaemonEvent::Resumed,
                     });
                     self.leases.resize(self.slots(), &mut out);
+                    self.tell_state();
                 }
             }
             Own::Evict => self.evict(),
             Own::Served(reply) => self.waiting.push(reply),
             Own::Drain(reply) => {
-                if self.draining.is_none() {
-                    self.tell(&DaemonEvent::Draining);
-                }
+                let begins = self.draining.is_none();
                 self.draining.get_or_insert_default().push(reply);
+                if begins {
+                    self.tell(&DaemonEvent::Draining);
+                    self.tell_state();
+                }
                 self.leases.resize(self.slots(), &mut out);
             }
             Own::Status(reply) => reply.send(self.status()),
@@ -253,11 +259,26 @@ impl Keeper {
         }
     }
 
+    fn state(&self) -> NodeState {
+        match (&self.draining, self.suspended) {
+            (Some(_), _) => NodeState::Draining,
+            (None, true) => NodeState::Suspended,
+            (None, false) => NodeState::Open,
+        }
+    }
+
+    /// Tells all clients.
+    fn tell_state(&self) {
+        for Client { desk, .. } in self.desks.values() {
+            let _ = desk.send(ToDesk::Own(OwnDesk::State(self.state())));
+        }
+    }
+
     /// How many slots may be lent.
     fn slots(&self) -> usize {
-        match self.suspended || self.draining.is_some() {
-            true => 0,
-            false => self.settings.slots,
+        match self.state() {
+            NodeState::Open => self.settings.slots,
+            NodeState::Suspended | NodeState::Draining => 0,
         }
     }
 

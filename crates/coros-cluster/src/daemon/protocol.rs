@@ -121,12 +121,25 @@ pub(crate) enum FromDesk {
     Grant(usize),
     /// So many of those that it has are to be given back, in all.
     Reclaim(usize),
+    /// The node lends slots, or not.
+    State(NodeState),
     /// A worker's process has begun.
     Launched { worker: WorkerId, pid: u32 },
     /// A worker wrote a line to standard error.
     Line { worker: WorkerId, line: String },
     /// A worker's process has ended, or could not be started.
     Ended { worker: WorkerId, end: End },
+}
+
+/// Whether a node lends slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NodeState {
+    /// As they are wanted; also again.
+    Open,
+    /// None at present.
+    Suspended,
+    /// None any more: it ends when those that are lent have come back.
+    Draining,
 }
 
 /// What a daemon is told by its own process.
@@ -157,6 +170,7 @@ pub(crate) enum Own {
 /// What a desk is told by its own process.
 #[derive(Debug)]
 pub(crate) enum OwnDesk {
+    State(NodeState),
     Grant(usize),
     Reclaim(usize),
     /// The program and its files are there, or cannot be.

@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::JobError;
 use crate::placement::NodeView;
 
 /// Something that happened to a worker or a call. Events of one worker or call come in order,
@@ -32,6 +34,21 @@ pub enum Event {
     },
     /// A node has the program and lends slots as soon as it has some.
     NodeReady {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A node lends nothing for a while; what runs there goes on.
+    NodeSuspended {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A node that was suspended lends again.
+    NodeResumed {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A node is about to end: it lends nothing more, and what runs there goes on.
+    NodeDraining {
         /// Its name.
         name: Arc<str>,
     },
@@ -76,6 +93,33 @@ pub enum Event {
         /// How it ended, with the last lines of its standard error.
         reason: String,
     },
+    /// A call was sent to a worker, which begins it at once, or as soon as what was sent there before it
+    /// has ended.
+    JobSent {
+        /// The call, as [`Job::id`](super::Job::id).
+        job: u64,
+        /// The function's name.
+        function: &'static str,
+        /// The worker's name.
+        to: Arc<str>,
+        /// Which attempt it is; the first one is 1.
+        attempt: u32,
+    },
+    /// A call has ended; exactly once for each.
+    JobEnded {
+        /// The call, as [`Job::id`](super::Job::id).
+        job: u64,
+        /// The function's name.
+        function: &'static str,
+        /// The worker's name, if it was at one.
+        worker: Option<Arc<str>>,
+        /// How often it was started.
+        attempts: u32,
+        /// How long after it was submitted.
+        after: Duration,
+        /// Why there is no value, if there is none.
+        error: Option<JobError>,
+    },
     /// A call needs more than any node has that is there; it waits for one.
     JobWaits {
         /// The call, as [`Job::id`](super::Job::id).
@@ -90,15 +134,6 @@ pub enum Event {
         /// The function's name.
         function: &'static str,
         /// The lost worker's name.
-        from: Arc<str>,
-    },
-    /// A call is given up because it lost too many workers.
-    JobAbandoned {
-        /// The call, as [`Job::id`](super::Job::id).
-        job: u64,
-        /// The function's name.
-        function: &'static str,
-        /// The last lost worker's name.
         from: Arc<str>,
     },
     /// A worker has ended as told by [`Scheduler::close`](super::Scheduler::close).
@@ -128,6 +163,9 @@ impl fmt::Display for Event {
                 reason,
             } => write!(f, "node {name}{} is not used: {reason}", at(endpoint)),
             Event::NodeReady { name } => write!(f, "node {name} is ready"),
+            Event::NodeSuspended { name } => write!(f, "node {name} is suspended"),
+            Event::NodeResumed { name } => write!(f, "node {name} lends again"),
+            Event::NodeDraining { name } => write!(f, "node {name} is about to end"),
             Event::NodeLost { name, reason } => write!(f, "node {name} was lost: {reason}"),
             Event::NoNodes { reason } => f.write_str(reason),
             Event::WorkerReady { name, pid } => write!(f, "worker {name} (pid {pid}) is ready"),
@@ -154,6 +192,30 @@ impl fmt::Display for Event {
             Event::WorkerFailed { name, reason } => {
                 write!(f, "worker {name} could not be started: {reason}")
             }
+            Event::JobSent {
+                job,
+                function,
+                to,
+                attempt,
+            } => {
+                write!(f, "job {job} ({function}) was sent to worker {to}")?;
+                match attempt {
+                    0 | 1 => Ok(()),
+                    n => write!(f, ", attempt {n}"),
+                }
+            }
+            Event::JobEnded {
+                job,
+                function,
+                after,
+                error,
+                ..
+            } => {
+                write!(f, "job {job} ({function}) ended after {after:.1?}")?;
+                error
+                    .as_ref()
+                    .map_or(Ok(()), |error| write!(f, ": {error}"))
+            }
             Event::JobWaits { job, function } => {
                 write!(
                     f,
@@ -168,16 +230,6 @@ impl fmt::Display for Event {
                 write!(
                     f,
                     "job {job} ({function}) runs again, because worker {from} was lost"
-                )
-            }
-            Event::JobAbandoned {
-                job,
-                function,
-                from,
-            } => {
-                write!(
-                    f,
-                    "job {job} ({function}) is given up: it has lost worker {from} too"
                 )
             }
             Event::WorkerClosed { name, pid } => write!(f, "worker {name} (pid {pid}) has ended"),

@@ -413,6 +413,11 @@ impl Shell {
         }
     }
 
+    /// Whether anybody wants to know what happens, down to each call.
+    fn is_heard(&self) -> bool {
+        self.on_event.is_some() || !self.subscribers.is_empty()
+    }
+
     fn emit(&mut self, event: &Event) {
         tracing::debug!("{event}");
         if let Some(f) = &self.on_event {
@@ -501,7 +506,7 @@ impl Shell {
         let (Some(item), Some(worker)) = (self.core.item(call), self.workers.get_mut(&id)) else {
             return;
         };
-        let bytes = item.args.0.len();
+        let (bytes, function) = (item.args.0.len(), item.function);
         let run = Run {
             call,
             attempt,
@@ -517,6 +522,14 @@ impl Shell {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.batch_bytes += bytes;
             worker.batch.push(run);
+        }
+        if self.is_heard() {
+            self.emit(&Event::JobSent {
+                job: call.0,
+                function,
+                to: self.name(id),
+                attempt,
+            });
         }
     }
 
@@ -537,11 +550,6 @@ impl Shell {
                     .workers
                     .get(&worker)
                     .map_or_else(String::new, |it| end_of(&it.name, &it.end, &it.last_words));
-                self.emit(&Event::JobAbandoned {
-                    job: call.0,
-                    function: item.function,
-                    from: Arc::clone(&from),
-                });
                 let result = Err(JobError::Abandoned {
                     losses,
                     reason: why,
@@ -569,6 +577,16 @@ impl Shell {
                 Phase::Closing | Phase::Closed => JobError::Closed,
             }),
         };
+        if self.is_heard() {
+            self.emit(&Event::JobEnded {
+                job: call.0,
+                function: item.function,
+                worker: completed.worker.clone(),
+                attempts: completed.attempts,
+                after: item.submitted.elapsed(),
+                error: completed.result.as_ref().err().cloned(),
+            });
+        }
         item.reply.send(completed);
     }
 }

@@ -25,7 +25,7 @@ use crate::blob::Blob;
 use crate::computation::Cargo;
 use crate::daemon::folder::SHARED;
 use crate::daemon::leases::{Terms, Wish};
-use crate::daemon::protocol::{FromDesk, ToDesk};
+use crate::daemon::protocol::{FromDesk, NodeState, ToDesk};
 use crate::machine::{Machine, Target};
 use crate::placement::{Decision, NodeView, Placement, Share};
 use crate::process::End;
@@ -367,6 +367,14 @@ impl Shell {
             FromDesk::Reclaim(slots) => {
                 remote.asked = slots;
                 self.fit(id);
+            }
+            FromDesk::State(state) => {
+                let name = Arc::clone(&remote.at.name);
+                self.emit(&match state {
+                    NodeState::Open => Event::NodeResumed { name },
+                    NodeState::Suspended => Event::NodeSuspended { name },
+                    NodeState::Draining => Event::NodeDraining { name },
+                });
             }
             FromDesk::Launched { worker, pid } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
