@@ -303,6 +303,8 @@ pub(crate) enum Command {
     },
     /// The link to a node is down, and why.
     Unlinked(NodeId, String),
+    /// The session with a worker has ended, and why.
+    SessionEnded(WorkerId, String),
     /// A daemon of the network that lends workers was found.
     Found(Found),
     /// One that was found is not used, and why.

@@ -223,6 +223,20 @@ impl Shell {
         });
     }
 
+    /// Has the end of the session with a worker of a node come as a command. A link of this machine that is
+    /// down says that its worker is frozen, or about to end; one that crosses a network may come back.
+    fn watch_session(&self, worker: WorkerId, control: &Address<ToWorker>) {
+        let address = self.address.clone();
+        control.on_exit(move |exit| {
+            let command = Command::SessionEnded(worker, exit.to_string());
+            drop(address.send(ToScheduler::Command(command)));
+        });
+    }
+
+    fn is_remote(&self, host: HostId) -> bool {
+        self.hosts.get(&host).is_some_and(Host::is_remote)
+    }
+
     /// When there is something to do if nothing comes.
     fn deadline(&self) -> Option<Instant> {
         let stalled = self
@@ -302,6 +316,12 @@ impl Shell {
     }
 
     fn ready(&mut self, id: WorkerId, control: Address<ToWorker>) {
+        let Some(host) = self.workers.get(&id).map(|worker| worker.host) else {
+            return;
+        };
+        if self.is_remote(host) {
+            self.watch_session(id, &control);
+        }
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
@@ -310,7 +330,6 @@ impl Shell {
             name: Arc::clone(&worker.name),
             pid: worker.pid(),
         };
-        let host = worker.host;
         self.tell_pool(host, pool::Input::Ready { worker: id });
         if matches!(self.phase, Phase::Open) {
             self.emit(&event);
@@ -332,9 +351,14 @@ impl Shell {
             Command::Ended { worker, end } => self.ended(worker, end),
             Command::Unlinked(node, why) => {
                 let worker = self.workers.iter().find(|(_, it)| it.node == Some(node));
-                if let Some((&worker, _)) = worker {
+                if let Some((&worker, it)) = worker
+                    && !self.is_remote(it.host)
+                {
                     self.tell_pool_of(worker, pool::Input::Unlinked { worker, why });
                 }
+            }
+            Command::SessionEnded(worker, why) => {
+                self.tell_pool_of(worker, pool::Input::Unlinked { worker, why });
             }
             Command::Found(found) => self.found(found),
             Command::NotUsed(at, why) => self.not_used(&at, why),

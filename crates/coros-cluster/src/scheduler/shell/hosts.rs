@@ -512,7 +512,7 @@ impl Shell {
     /// Where the workers of a host find the folder that they share.
     pub(super) fn shared_at(&self, host: HostId) -> PathBuf {
         match &self.shared {
-            Some(folder) if !self.hosts[&host].is_remote() => folder.path().to_owned(),
+            Some(folder) if !self.is_remote(host) => folder.path().to_owned(),
             _ => Path::new("..").join(SHARED),
         }
     }
@@ -628,7 +628,7 @@ impl Shell {
     /// The pool of a host has given up.
     pub(super) fn give_up(&mut self, id: HostId) {
         let why = self.last_failure.clone();
-        if self.hosts.get(&id).is_some_and(Host::is_remote) {
+        if self.is_remote(id) {
             self.order(id, ToDesk::Leave);
             self.host_gone(id, &format!("workers do not start there: {why}"));
             return;

@@ -238,7 +238,7 @@ impl Shell {
         name: &Arc<str>,
         handover: Vec<u8>,
     ) -> Result<Running, String> {
-        if self.hosts[&host].is_remote() {
+        if self.is_remote(host) {
             let launch = ToDesk::Launch {
                 worker: id,
                 name: name.to_string(),
