@@ -85,6 +85,11 @@ pub(crate) const TEST_PROGRAMS: &[Program] = &[
         why: "such a machine is a network namespace",
     },
     Program {
+        name: "setsid",
+        package: "util-linux",
+        why: "a process leaves the group of the worker that started it",
+    },
+    Program {
         name: "nsenter",
         package: "util-linux",
         why: "processes are started in such a machine",

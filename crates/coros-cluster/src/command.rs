@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blob::{self, Blob};
 use crate::function::{self, Call, Failure, Function, Invocation, Remote};
-use crate::process::{how_it_ended, signal_of};
+use crate::isolation::{how_it_ended, signal_of};
 
 /// The most that is read at a time.
 const PIECE: usize = 64 << 10;

@@ -12,10 +12,11 @@
 //! | `desk` | the coroutine that has one client's program and workers |
 //! | `leases` | who may use how many slots: a state machine |
 //! | `fetch` | how a program comes to be here |
-//! | `folder` | the folders in which workers run |
+//! | `folder`, `bounds` | the folders in which workers run; what they may have besides |
 //! | `protocol` | what all of them and the clients say to each other |
 //! | `event` | what happens, for whoever wants to know |
 
+mod bounds;
 mod desk;
 mod event;
 mod fetch;
@@ -25,18 +26,21 @@ pub(crate) mod leases;
 pub(crate) mod protocol;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coros_core::{Address, Reply};
-use coros_net::{Folder, Location, Node, NodeError, RegisterError};
+use coros_net::{Folder, Location, Node, NodeError, RegisterError, Secret};
 
+use self::bounds::Rules;
 pub use self::event::DaemonEvent;
 use self::event::Told;
 use self::folder::WorkRoot;
 use self::keeper::{Keeper, Settings};
 use self::protocol::{NAME, Own, ToDaemon};
 use crate::blocking::blocking;
+pub use crate::isolation::Check;
+use crate::isolation::{self, Limits};
 use crate::machine::{Label, Machine};
 use crate::store::{self, Store};
 
@@ -100,6 +104,12 @@ pub enum DaemonError {
         /// Why.
         why: io::Error,
     },
+    /// This program did not enter in a way that would let it confine workers.
+    #[error(
+        "this program cannot confine workers: put #[coros::main] on its `async fn main`, or call \
+         coros::cluster::worker::enter() first thing in `main`"
+    )]
+    NoEntry,
     /// The node cannot be started.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -122,6 +132,9 @@ pub struct DaemonBuilder {
     largest: u64,
     labels: Vec<Label>,
     serve: Option<usize>,
+    memory: Option<u64>,
+    limits: Limits,
+    readable: Vec<PathBuf>,
     told: Told,
 }
 
@@ -129,7 +142,8 @@ impl Daemon {
     /// A daemon with a node that is built so, and a folder of its own, in which it keeps programs and
     /// runs workers. The folder is made if it is missing; no other daemon may use it.
     ///
-    /// What `node` says of [files](coros_net::Builder::files) is replaced.
+    /// What `node` says of [files](coros_net::Builder::files) is replaced. The program must enter as one with
+    /// [workers](crate::Scheduler::local) does: it confines those that it starts.
     pub fn builder(node: coros_net::Builder, folder: impl Into<PathBuf>) -> DaemonBuilder {
         DaemonBuilder {
             node,
@@ -139,8 +153,25 @@ impl Daemon {
             largest: u64::MAX,
             labels: Vec::new(),
             serve: None,
+            memory: None,
+            limits: Limits {
+                memory: None,
+                processes: Some(4096),
+                file_size: Some(64 << 30),
+                open_files: None,
+            },
+            readable: Vec::new(),
             told: Told::default(),
         }
+    }
+
+    /// What this system has of all that holds workers to their place, and what can be done about the rest.
+    /// Nothing is started or changed.
+    ///
+    /// Blocks for some milliseconds.
+    #[must_use]
+    pub fn check() -> Vec<Check> {
+        isolation::probe()
     }
 
     /// The node on the network of its clients.
@@ -265,6 +296,33 @@ impl DaemonBuilder {
         self
     }
 
+    /// How much memory all workers together may have, in bytes; each has its part of it, by the number of
+    /// slots. Unless told otherwise each may have seven eighths of what this process may have. One
+    /// that wants more is killed, where the system can see to that.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// How many processes and threads a worker may have: 4,096 unless told otherwise.
+    pub fn processes(mut self, n: u64) -> Self {
+        self.limits.processes = Some(n);
+        self
+    }
+
+    /// How many bytes a worker may write to one file: 64 GiB unless told otherwise.
+    pub fn file_size(mut self, bytes: u64) -> Self {
+        self.limits.file_size = Some(bytes);
+        self
+    }
+
+    /// Lets workers read a file, or all in a folder, besides their own and what the system has for
+    /// everybody, such as programs and libraries.
+    pub fn readable(mut self, path: impl Into<PathBuf>) -> Self {
+        self.readable.push(path.into());
+        self
+    }
+
     /// Called with every [`DaemonEvent`], from the first. It runs in the daemon's coroutine: it must
     /// not block, but may send to an address.
     pub fn on_event(mut self, f: impl Fn(&DaemonEvent) + Send + Sync + 'static) -> Self {
@@ -291,8 +349,14 @@ impl DaemonBuilder {
             largest,
             labels,
             serve,
+            memory,
+            mut limits,
+            readable,
             told,
         } = self;
+        if !crate::worker::entered() {
+            return Err(DaemonError::NoEntry);
+        }
         let store = make(&folder).and_then(|()| std::path::absolute(&folder));
         let folder = store.map_err(|why| DaemonError::Store(cannot_make(&folder, &why)))?;
         let store = Store::open(&folder.join("store"), cache).await;
@@ -301,8 +365,30 @@ impl DaemonBuilder {
         let path = folder.join("work");
         let work = WorkRoot::open(&path).await;
         let work = work.map_err(|why| DaemonError::Work { path, why })?;
-        let machine = blocking(move || Machine::look(labels)).await;
+        let mut machine = blocking(move || Machine::look(labels)).await;
         let slots = slots.unwrap_or(machine.cores.get() as usize);
+        limits.memory = match memory {
+            Some(bytes) => Some(bytes / slots.max(1) as u64),
+            // It does not tell how much it has.
+            None if machine.memory == 0 => None,
+            None => Some(machine.memory / 8 * 7),
+        };
+        if let Some(bytes) = memory {
+            machine.memory = machine.memory.min(bytes);
+        }
+        // After the machine was looked at, which has less in a group.
+        blocking(bounds::prepare).await;
+        let secret = Secret::path_of_user().ok();
+        let secret = secret.as_deref().and_then(Path::parent);
+        let rules = Rules {
+            limits,
+            readable,
+            hidden: secret
+                .into_iter()
+                .chain([&*folder])
+                .map(Into::into)
+                .collect(),
+        };
 
         let largest = largest.min(cache);
         let incoming = Folder::new(store.incoming()).largest(largest).total(cache);
@@ -315,6 +401,7 @@ impl DaemonBuilder {
             serve,
             store,
             work,
+            rules,
             told,
         });
         let keeper = coros_core::build()
@@ -329,13 +416,13 @@ impl DaemonBuilder {
     }
 }
 
-fn make(folder: &std::path::Path) -> io::Result<()> {
+fn make(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(folder)
 }
 
-fn cannot_make(folder: &std::path::Path, why: &io::Error) -> String {
+fn cannot_make(folder: &Path, why: &io::Error) -> String {
     format!("cannot make the folder {}: {why}", folder.display())
 }

@@ -27,6 +27,7 @@ mod content;
 pub mod daemon;
 pub mod function;
 mod hash;
+mod isolation;
 pub mod machine;
 pub mod placement;
 mod process;

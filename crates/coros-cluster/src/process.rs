@@ -20,7 +20,10 @@ use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::oneshot;
 
 use crate::computation::Start;
-use crate::worker::WORKER_ARGUMENT;
+use crate::isolation::{Cgroup, Isolation, explain, how_it_ended, signal_of};
+use crate::protocol::to_frame;
+use crate::worker::confined::Confinement;
+use crate::worker::{CONFINED_ARGUMENT, WORKER_ARGUMENT};
 
 /// A longer line is passed on in pieces.
 const LONGEST_LINE: usize = 4096;
@@ -35,7 +38,6 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub(crate) type LineSink = Arc<dyn Fn(&str, &str) -> BoxFuture<()> + Send + Sync>;
 
 /// How to start a worker.
-#[derive(Clone)]
 pub(crate) struct Launcher {
     pub(crate) program: PathBuf,
     pub(crate) stderr: LineSink,
@@ -43,12 +45,25 @@ pub(crate) struct Launcher {
 }
 
 /// Where a worker runs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Place {
     /// Where this process does, with the same environment and more.
     Here(Start),
-    /// In this folder, with nothing in its environment that is this process's own.
-    Folder { path: PathBuf, start: Start },
+    /// In this folder, with nothing in its environment that is this process's own, and held to what it
+    /// may have.
+    Folder {
+        path: PathBuf,
+        start: Start,
+        bounds: Box<Bounds>,
+    },
+}
+
+/// What holds a worker to its place.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    pub(crate) isolation: Isolation,
+    /// Where one can be had.
+    pub(crate) cgroup: Option<Cgroup>,
 }
 
 /// What a worker has of its daemon's environment.
@@ -105,15 +120,48 @@ impl Launcher {
 
     /// Starts a worker, gives it `handover`, and calls `ended` once when it is gone.
     pub(crate) fn launch(
-        &self,
+        self,
         name: &Arc<str>,
         handover: Vec<u8>,
         ended: impl FnOnce(End) + Send + 'static,
     ) -> io::Result<Process> {
-        let mut command = Command::new(&self.program);
+        let mut child = self.command(name)?.spawn()?;
+        let pid = child
+            .id()
+            .expect("a child that has not been waited for has an id");
+        let stdin = child.stdin.take().expect("it was piped");
+        let stderr = child.stderr.take().expect("it was piped");
+        let group = Group {
+            child,
+            pid,
+            ended: false,
+        };
+        let lines = Lines::new(Arc::clone(name), self.stderr);
+        let (input, bounds) = match self.place {
+            Place::Here(_) => (handover, None),
+            Place::Folder { bounds, .. } => {
+                let (frame, bounds) = confine(pid, self.program, *bounds)?;
+                ([frame, handover].concat(), Some(bounds))
+            }
+        };
+        let (kill, killed) = oneshot::channel();
+        tokio::spawn(async move {
+            ended(watch(group, (stdin, input), (stderr, lines), killed, bounds).await);
+        });
+        Ok(Process {
+            pid,
+            kill: Some(kill),
+        })
+    }
+
+    fn command(&self, name: &str) -> io::Result<Command> {
+        let (mut command, argument) = match &self.place {
+            Place::Here(_) => (Command::new(&self.program), WORKER_ARGUMENT),
+            Place::Folder { .. } => (Command::new(Self::this_program()?), CONFINED_ARGUMENT),
+        };
         command
-            .arg(WORKER_ARGUMENT)
-            .arg(&**name)
+            .arg(argument)
+            .arg(name)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
@@ -139,27 +187,25 @@ impl Launcher {
                     .unwrap_or_else(|| std::ffi::OsString::from("coros")),
             );
         }
-        let mut child = command.spawn()?;
-        let pid = child
-            .id()
-            .expect("a child that has not been waited for has an id");
-        let stdin = child.stdin.take().expect("it was piped");
-        let stderr = child.stderr.take().expect("it was piped");
-        let (kill, killed) = oneshot::channel();
-        let lines = Lines::new(Arc::clone(name), Arc::clone(&self.stderr));
-        let group = Group {
-            child,
-            pid,
-            ended: false,
-        };
-        tokio::spawn(async move {
-            ended(watch(group, (stdin, handover), (stderr, lines), killed).await);
-        });
-        Ok(Process {
-            pid,
-            kill: Some(kill),
-        })
+        Ok(command)
     }
+}
+
+/// Puts a process that waits for it into its control group; what it has to read before all else.
+fn confine(pid: u32, program: PathBuf, mut bounds: Bounds) -> io::Result<(Vec<u8>, Bounds)> {
+    if let Some(cgroup) = &bounds.cgroup {
+        match cgroup.add(pid) {
+            Ok(()) => bounds.isolation.counted = cgroup.counts(),
+            Err(error) => tracing::warn!(%error, pid, "a worker has no control group"),
+        }
+    }
+    let confinement = Confinement {
+        isolation: bounds.isolation,
+        program,
+    };
+    let frame = to_frame(&confinement).map_err(io::Error::other)?;
+    bounds.isolation = confinement.isolation;
+    Ok((frame, bounds))
 }
 
 /// Sees a process through to its end.
@@ -168,6 +214,7 @@ async fn watch(
     (mut stdin, handover): (ChildStdin, Vec<u8>),
     (mut stderr, mut lines): (ChildStderr, Lines),
     mut kill: oneshot::Receiver<()>,
+    bounds: Option<Bounds>,
 ) -> End {
     // An error means that the process has ended, which is about to be seen. The pipe stays open
     // until then: its end would mean that this process is gone.
@@ -188,6 +235,10 @@ async fn watch(
             }
             killed = true;
             kill_group(group.pid);
+            // Also those that have left the group.
+            if let Some(cgroup) = bounds.as_ref().and_then(|bounds| bounds.cgroup.as_ref()) {
+                cgroup.kill();
+            }
             let _ = group.child.start_kill();
             group.child.wait().await
         };
@@ -201,14 +252,30 @@ async fn watch(
     };
     group.end();
     let _ = tokio::time::timeout(LAST_WORDS, lines.read(&mut stderr)).await;
-    let why = match status {
-        Ok(status) => how_it_ended(status.code(), signal_of(status)),
-        Err(error) => format!("its end could not be seen: {error}"),
+    let last_words: Vec<_> = lines.last.into();
+    let why = match (status, &bounds) {
+        (Ok(status), Some(bounds)) => bounds.explain(status, &last_words),
+        (Ok(status), None) => how_it_ended(status.code(), signal_of(status)),
+        (Err(error), _) => format!("its end could not be seen: {error}"),
     };
+    if let Some(cgroup) = bounds.and_then(|bounds| bounds.cgroup)
+        && let Err(error) = cgroup.remove().await
+    {
+        tracing::warn!(%error, "cannot remove the control group of a worker");
+    }
     End {
         why,
         killed,
-        last_words: lines.last.into(),
+        last_words,
+    }
+}
+
+impl Bounds {
+    /// What they had to do with an end.
+    fn explain(&self, status: ExitStatus, last_words: &[String]) -> String {
+        let counters = self.cgroup.as_ref().map(Cgroup::counters);
+        let counters = counters.unwrap_or_default();
+        explain(status, &self.isolation.limits, &counters, last_words)
     }
 }
 
@@ -248,36 +315,6 @@ fn kill_group(leader: u32) {
 
 #[cfg(not(unix))]
 fn kill_group(_leader: u32) {}
-
-/// `killed by signal 9 (SIGKILL)`, `ended with exit status 1`.
-pub(crate) fn how_it_ended(code: Option<i32>, signal: Option<i32>) -> String {
-    #[cfg(unix)]
-    if let Some(signal) = signal {
-        let name = nix::sys::signal::Signal::try_from(signal);
-        return match name {
-            Ok(name) => format!("killed by signal {signal} ({name})"),
-            Err(_) => format!("killed by signal {signal}"),
-        };
-    }
-    match (code, signal) {
-        (Some(code), _) => format!("ended with exit status {code}"),
-        (None, Some(signal)) => format!("killed by signal {signal}"),
-        (None, None) => "ended in a way that is not known".to_owned(),
-    }
-}
-
-/// The signal that ended a process.
-pub(crate) fn signal_of(status: ExitStatus) -> Option<i32> {
-    #[cfg(unix)]
-    {
-        std::os::unix::process::ExitStatusExt::signal(&status)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = status;
-        None
-    }
-}
 
 /// Cuts standard error into lines, passes them on and keeps the last ones.
 struct Lines {
@@ -389,12 +426,5 @@ mod tests {
         assert_eq!(lines.last, vec!["last"; LAST_LINES]);
         let seen = seen.lock().unwrap();
         assert_eq!(seen[..5], ["w1: 3", "w1: 3", "w1: 0", "w1: 4096", "w1: 4"]);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn an_end_is_told_in_words() {
-        assert_eq!(how_it_ended(None, Some(9)), "killed by signal 9 (SIGKILL)");
-        assert_eq!(how_it_ended(Some(1), None), "ended with exit status 1");
     }
 }

@@ -26,6 +26,7 @@ use std::time::Duration;
 use coros_core::Address;
 use coros_core::remote::{Location, told};
 use coros_net::Credentials;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::blob::Blob;
@@ -91,29 +92,28 @@ pub(crate) struct Duty {
 /// way it is short: see [`SchedulerBuilder::silence`](crate::scheduler::SchedulerBuilder::silence).
 pub(crate) const CLIENT_SILENCE: Duration = Duration::from_secs(30);
 
-/// A handover is small; whatever claims to be larger is none.
-const LARGEST_HANDOVER: u32 = 1024 * 1024;
+/// What is handed over is small; whatever claims to be larger is nothing of the kind.
+const LARGEST_FRAME: u32 = 1024 * 1024;
 
-impl Handover {
-    /// Its length in 4 bytes, little-endian, then itself in postcard.
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, postcard::Error> {
-        let body = postcard::to_stdvec(self)?;
-        let length = u32::try_from(body.len()).expect("a handover is small");
-        Ok([&length.to_le_bytes(), body.as_slice()].concat())
-    }
+/// As it goes into a worker's standard input: its length in 4 bytes, little-endian, then itself in
+/// postcard.
+pub(crate) fn to_frame(value: &impl Serialize) -> Result<Vec<u8>, postcard::Error> {
+    let body = postcard::to_stdvec(value)?;
+    let length = u32::try_from(body.len()).expect("what is handed over is small");
+    Ok([&length.to_le_bytes(), body.as_slice()].concat())
+}
 
-    /// Reads one and not a byte more.
-    pub(crate) fn read(from: &mut impl Read) -> io::Result<Self> {
-        let mut length = [0; 4];
-        from.read_exact(&mut length)?;
-        let length = u32::from_le_bytes(length);
-        if length > LARGEST_HANDOVER {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut body = vec![0; length as usize];
-        from.read_exact(&mut body)?;
-        postcard::from_bytes(&body).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+/// Reads what was written so, and not a byte more.
+pub(crate) fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length);
+    if length > LARGEST_FRAME {
+        return Err(io::ErrorKind::InvalidData.into());
     }
+    let mut body = vec![0; length as usize];
+    from.read_exact(&mut body)?;
+    postcard::from_bytes(&body).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
 /// To a worker.

@@ -17,6 +17,7 @@
 //! Linux even a worker that is stopped does: see `lifeline`.)
 
 mod calls;
+pub(crate) mod confined;
 mod control;
 mod duty;
 mod lifeline;
@@ -39,7 +40,7 @@ use tracing_subscriber::EnvFilter;
 use self::calls::Calls;
 use self::lifeline::Lifeline;
 use crate::blob::Blob;
-use crate::protocol::{CLIENT_SILENCE, Handover, ToScheduler};
+use crate::protocol::{CLIENT_SILENCE, Handover, ToScheduler, read_frame};
 
 /// What makes a process a worker. An argument and not an environment variable, so that the
 /// processes that a worker starts do not inherit it.
@@ -47,6 +48,9 @@ pub(crate) const WORKER_ARGUMENT: &str = "--coros-worker";
 
 /// Threads for what functions spawn, and io calls: one is left when a coroutine computes.
 const TASK_THREADS: usize = 2;
+
+/// What makes a process that of a worker which a daemon confines: see [`confined`].
+pub(crate) const CONFINED_ARGUMENT: &str = "--coros-confined-worker";
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
 static NAME: OnceLock<String> = OnceLock::new();
@@ -61,10 +65,13 @@ static FILES: OnceLock<Vec<(String, PathBuf)>> = OnceLock::new();
 /// without it, [`Scheduler::local`](crate::Scheduler::local) refuses to start.
 pub fn enter() {
     ENTERED.store(true, Ordering::Relaxed);
-    if std::env::args_os().nth(1).as_deref() != Some(OsStr::new(WORKER_ARGUMENT)) {
-        return;
-    }
-    let code = match run() {
+    let argument = std::env::args_os().nth(1);
+    let served = match argument.as_deref() {
+        Some(it) if it == OsStr::new(WORKER_ARGUMENT) => run(),
+        Some(it) if it == OsStr::new(CONFINED_ARGUMENT) => confined::become_worker(),
+        _ => return,
+    };
+    let code = match served {
         Ok(()) => 0,
         Err(error) => {
             // It cannot be told where standard error is closed.
@@ -148,16 +155,10 @@ impl fmt::Display for WorkerError {
 }
 
 fn run() -> Result<(), WorkerError> {
-    if std::io::stdin().is_terminal() {
-        let why = "it is how a scheduler starts its workers, with more on standard input";
-        return Err(WorkerError::new(
-            "the argument --coros-worker is not for people",
-            &why,
-        ));
-    }
+    not_for_people(WORKER_ARGUMENT)?;
     let mut lifeline =
         Lifeline::take().map_err(|error| WorkerError::new("cannot use standard input", &error))?;
-    let mut handover = Handover::read(&mut lifeline)
+    let mut handover: Handover = read_frame(&mut lifeline)
         .map_err(|error| WorkerError::new("no handover on standard input", &error))?;
     lifeline
         .watch()
@@ -191,6 +192,15 @@ fn run() -> Result<(), WorkerError> {
     // What blocks there ends with the process.
     tasks.shutdown_background();
     served
+}
+
+fn not_for_people(argument: &str) -> Result<(), WorkerError> {
+    if std::io::stdin().is_terminal() {
+        let why = "it is how a scheduler starts its workers, with more on standard input";
+        let what = format!("the argument {argument} is not for people");
+        return Err(WorkerError::new(&what, &why));
+    }
+    Ok(())
 }
 
 /// Logs what the client wants logged, to standard error, which is a pipe to the client.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use coros_core::{Address, Context};
 
+use super::bounds::Rules;
 use super::fetch::{self, Fetched, Fetching};
 use super::folder::{WorkFolder, WorkFolders};
 use super::leases::ClientId;
@@ -22,6 +23,7 @@ pub(super) struct Desk {
     daemon: Address<ToDaemon>,
     client: Address<ToLiaison>,
     folders: WorkFolders,
+    rules: Rules,
     start: Start,
     /// Once it is there.
     fetched: Option<Fetched>,
@@ -44,12 +46,14 @@ impl Desk {
         daemon: Address<ToDaemon>,
         opening: &Opening,
         folders: WorkFolders,
+        rules: Rules,
     ) -> Self {
         Desk {
             id,
             daemon,
             client: opening.client.clone(),
             folders,
+            rules,
             start: opening.computation.start.clone(),
             fetched: None,
             slots: 0,
@@ -173,12 +177,18 @@ impl Desk {
         }
         let folder = self.folders.make(id).await;
         let folder = folder.map_err(|why| format!("it can have no folder: {why}"))?;
+        let program = fetched.program.path();
+        let read = vec![program.clone(), self.folders.files()];
+        let bounds = self
+            .rules
+            .for_worker(folder.path(), self.folders.shared(), read);
         let launcher = Launcher {
-            program: fetched.program.path(),
+            program,
             stderr: passed_on(self.client.clone(), id),
             place: Place::Folder {
                 path: folder.path().to_owned(),
                 start: self.start.clone(),
+                bounds: Box::new(bounds),
             },
         };
         let address = me.address();

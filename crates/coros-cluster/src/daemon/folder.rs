@@ -102,6 +102,16 @@ impl WorkFolders {
         .await
     }
 
+    /// What all workers share.
+    pub(super) fn shared(&self) -> PathBuf {
+        self.path.join(SHARED)
+    }
+
+    /// Where the files are.
+    pub(super) fn files(&self) -> PathBuf {
+        self.path.join(FILES)
+    }
+
     /// Removes all that is left.
     pub(super) async fn remove(&self) {
         remove(&self.path).await;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use coros_core::{Address, Context, Reply};
 use coros_net::Location;
 
+use super::bounds::Rules;
 use super::desk::Desk;
 use super::event::{DaemonEvent, Told};
 use super::fetch::{Fetching, Turns};
@@ -29,6 +30,8 @@ pub(super) struct Settings {
     pub(super) serve: Option<usize>,
     pub(super) store: Store,
     pub(super) work: WorkRoot,
+    /// What workers may have.
+    pub(super) rules: Rules,
     pub(super) told: Told,
 }
 
@@ -159,7 +162,8 @@ impl Keeper {
             exclusive: terms.exclusive,
         });
         self.leases.join(id, *terms);
-        let desk = Desk::new(id, me.address(), opening, self.settings.work.of(id));
+        let (folders, rules) = (self.settings.work.of(id), self.settings.rules.clone());
+        let desk = Desk::new(id, me.address(), opening, folders, rules);
         let fetching = Fetching {
             store: self.settings.store.clone(),
             turns: self.turns.clone(),

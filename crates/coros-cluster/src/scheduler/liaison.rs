@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coros_core::{Address, Context};
+use coros_core::{Address, Context, Exit};
 use coros_net::{Location, Node, SendFile};
 use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
@@ -72,7 +72,12 @@ impl Liaison {
             Ok(Err(closed)) => return closed.to_string(),
             Err(error) => return error.to_string(),
         };
-        me.monitor(&desk, |exit| ToLiaison::Ended(exit.to_string()));
+        me.monitor(&desk, |exit| {
+            ToLiaison::Ended(match exit {
+                Exit::Finished => "its daemon has ended".to_owned(),
+                exit => exit.to_string(),
+            })
+        });
         let mut sending = None;
         while let Some(message) = me.receive().await {
             match message {

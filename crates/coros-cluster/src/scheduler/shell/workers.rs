@@ -15,7 +15,7 @@ use super::{Phase, Shell};
 use crate::blob::Blob;
 use crate::daemon::protocol::ToDesk;
 use crate::process::{End, Launcher, Place, Process};
-use crate::protocol::{CallResult, Handover, Run, TOO_LARGE, ToScheduler, ToWorker};
+use crate::protocol::{CallResult, Handover, Run, TOO_LARGE, ToScheduler, ToWorker, to_frame};
 
 /// A worker as the shell knows it.
 pub(super) struct Worker {
@@ -296,7 +296,7 @@ impl Shell {
             heartbeat: self.heartbeat,
             log: self.log.clone(),
         };
-        let bytes = handover.to_bytes().map_err(|error| cannot_join(&error))?;
+        let bytes = to_frame(&handover).map_err(|error| cannot_join(&error))?;
         Ok((node, bytes))
     }
 

@@ -1,0 +1,162 @@
+//! How a process ended, in words: what a limit did is told as what it is.
+
+use std::process::ExitStatus;
+
+use super::{Counters, Limits};
+
+/// What Rust's standard library says when there is no more memory.
+const NO_MEMORY: &str = "memory allocation of ";
+
+/// `killed by signal 9 (SIGKILL)`, `ended with exit status 1`.
+pub(crate) fn how_it_ended(code: Option<i32>, signal: Option<i32>) -> String {
+    #[cfg(unix)]
+    if let Some(signal) = signal {
+        let name = nix::sys::signal::Signal::try_from(signal);
+        return match name {
+            Ok(name) => format!("killed by signal {signal} ({name})"),
+            Err(_) => format!("killed by signal {signal}"),
+        };
+    }
+    match (code, signal) {
+        (Some(code), _) => format!("ended with exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended in a way that is not known".to_owned(),
+    }
+}
+
+/// The signal that ended a process.
+pub(crate) fn signal_of(status: ExitStatus) -> Option<i32> {
+    #[cfg(unix)]
+    {
+        std::os::unix::process::ExitStatusExt::signal(&status)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = status;
+        None
+    }
+}
+
+/// How a process ended, and what its limits had to do with it, from what its control group has
+/// seen and its last lines on standard error.
+pub(crate) fn explain(
+    status: ExitStatus,
+    limits: &Limits,
+    counters: &Counters,
+    last_words: &[String],
+) -> String {
+    let size = |limit: Option<u64>| match limit {
+        Some(bytes) if bytes % (1 << 20) == 0 => format!(" of {} MiB", bytes >> 20),
+        Some(bytes) => format!(" of {bytes} bytes"),
+        None => String::new(),
+    };
+    let mut why = Vec::new();
+    let no_memory = || last_words.iter().any(|line| line.starts_with(NO_MEMORY));
+    if counters.killed_for_memory > 0 {
+        why.push(format!(
+            "it used more than its memory{}",
+            size(limits.memory)
+        ));
+    } else if limits.memory.is_some() && !status.success() && no_memory() {
+        why.push(format!(
+            "it wanted more than its memory{}",
+            size(limits.memory)
+        ));
+    }
+    if counters.processes_refused > 0 {
+        let most = limits
+            .processes
+            .map_or(String::new(), |most| format!(" {most}"));
+        why.push(format!("it tried to start more than{most} processes"));
+    }
+    #[cfg(target_os = "linux")]
+    match signal_of(status) {
+        Some(nix::libc::SIGXFSZ) => {
+            let limit = size(limits.file_size);
+            why.push(format!("it wrote more than the file size limit{limit}"));
+        }
+        Some(nix::libc::SIGSYS) => {
+            let other = "it made a call of another architecture, as programs of 32 bits do";
+            why.push(format!("{other}, which may not run here"));
+        }
+        _ => {}
+    }
+    let ended = how_it_ended(status.code(), signal_of(status));
+    if why.is_empty() {
+        ended
+    } else {
+        format!("{ended}: {}", why.join(", and "))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        memory: Some(64 << 20),
+        processes: Some(20),
+        file_size: Some(1000),
+        open_files: None,
+    };
+    const NOTHING: Counters = Counters {
+        killed_for_memory: 0,
+        processes_refused: 0,
+    };
+
+    fn told(status: i32, counters: Counters, last: &str) -> String {
+        explain(
+            ExitStatus::from_raw(status),
+            &LIMITS,
+            &counters,
+            &["hello".into(), last.into()],
+        )
+    }
+
+    #[test]
+    fn an_end_is_told_in_words() {
+        assert_eq!(told(9, NOTHING, ""), "killed by signal 9 (SIGKILL)");
+        assert_eq!(told(1 << 8, NOTHING, ""), "ended with exit status 1");
+    }
+
+    #[test]
+    fn a_limit_is_told_as_what_it_is() {
+        assert_eq!(
+            told(25, NOTHING, ""),
+            "killed by signal 25 (SIGXFSZ): it wrote more than the file size limit of 1000 bytes"
+        );
+        let counters = Counters {
+            killed_for_memory: 1,
+            ..NOTHING
+        };
+        assert_eq!(
+            told(9, counters, ""),
+            "killed by signal 9 (SIGKILL): it used more than its memory of 64 MiB"
+        );
+        let counters = Counters {
+            processes_refused: 3,
+            ..counters
+        };
+        assert_eq!(
+            told(1 << 8, counters, ""),
+            "ended with exit status 1: it used more than its memory of 64 MiB, and it tried to start more than \
+             20 processes"
+        );
+        assert!(told(31, NOTHING, "").contains("32 bits"));
+    }
+
+    #[test]
+    fn memory_that_a_process_limits_itself_is_known_by_its_last_words() {
+        let last = "memory allocation of 1073741824 bytes failed";
+        assert_eq!(
+            told(6, NOTHING, last),
+            "killed by signal 6 (SIGABRT): it wanted more than its memory of 64 MiB"
+        );
+        assert_eq!(told(0, NOTHING, last), "ended with exit status 0");
+        let none = Limits::default();
+        let words = explain(ExitStatus::from_raw(6), &none, &NOTHING, &[last.into()]);
+        assert_eq!(words, "killed by signal 6 (SIGABRT)");
+    }
+}
