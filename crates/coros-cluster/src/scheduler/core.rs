@@ -234,9 +234,9 @@ impl<T> Core<T> {
         self.calls.get(&call).and_then(|call| call.item.as_ref())
     }
 
-    /// The worker of a host that has the least to do; `None` when it has none that takes calls.
-    pub(crate) fn least_busy(&self, host: HostId) -> Option<WorkerId> {
-        self.hosts.least_busy(host)
+    /// A worker of a host that runs no CPU-bound call; `None` when there is none that takes calls.
+    pub(crate) fn idle(&self, host: HostId) -> Option<WorkerId> {
+        self.hosts.idle(host)
     }
 
     /// Takes note of `input` and appends what is to be done to `out`, in order.

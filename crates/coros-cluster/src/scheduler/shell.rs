@@ -202,6 +202,8 @@ impl Shell {
             }
             self.core.dispatch(&mut self.todo);
             self.act();
+            self.settle_all();
+            self.act();
             self.flush();
             self.unstall();
             self.want();

@@ -208,11 +208,14 @@ impl Hosts {
         &self.coming
     }
 
-    pub(super) fn least_busy(&self, host: HostId) -> Option<WorkerId> {
+    /// A worker without a CPU-bound call, with the fewest others.
+    pub(super) fn idle(&self, host: HostId) -> Option<WorkerId> {
         let workers = self.hosts.get(&host)?.workers.iter();
-        let takes_calls = workers.filter(|id| self.workers[*id].takes_calls());
-        let load = |id: &&WorkerId| (self.workers[*id].load(), self.workers[*id].io.len());
-        takes_calls.min_by_key(load).copied()
+        let idle = workers.filter(|id| {
+            let worker = &self.workers[*id];
+            worker.takes_calls() && worker.load() == 0
+        });
+        idle.min_by_key(|id| self.workers[*id].io.len()).copied()
     }
 
     /// Whether calls for this place can still be sent there.

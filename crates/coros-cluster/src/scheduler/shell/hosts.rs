@@ -538,7 +538,9 @@ impl Shell {
         let retiring = self.workers.values();
         let retiring = retiring.filter(|it| it.host == id && it.retiring).count();
         for _ in retiring..surplus {
-            let Some(worker) = self.core.least_busy(id) else {
+            // The others go on with their calls; the first that ends leaves one idle, as nothing more
+            // starts than there is room for.
+            let Some(worker) = self.core.idle(id) else {
                 break;
             };
             if let Some(worker) = self.workers.get_mut(&worker) {
@@ -547,6 +549,15 @@ impl Shell {
             self.tell_core(core::Input::Retire { worker });
         }
         self.forget(id);
+    }
+
+    /// Calls may have ended where there are too many workers.
+    pub(super) fn settle_all(&mut self) {
+        let many = |host: &Host| host.remote.is_some() && host.pool.surplus() > 0;
+        let many = self.hosts.iter().filter(|(_, host)| many(host));
+        for id in many.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.settle(id);
+        }
     }
 
     /// The desk at a node is no more, and with it go its workers.

@@ -321,9 +321,8 @@ fn a_killed_worker_is_held_against_nobody() {
 fn a_worker_retires_when_it_has_nothing_left() {
     let mut world = world(2, 4, 1, 6);
     let worker = WorkerId(0);
-    assert_eq!(world.core.least_busy(HostId(0)), Some(worker));
+    assert_eq!(world.core.idle(HostId(0)), None, "both have calls");
     world.tell(Input::Retire { worker });
-    assert_eq!(world.core.least_busy(HostId(0)), Some(WorkerId(1)));
     assert_eq!(world.asked.len(), 2);
     for _ in 0..5 {
         world.step(&Step::Receive(0));
@@ -333,4 +332,14 @@ fn a_worker_retires_when_it_has_nothing_left() {
     finish(&mut world, 0);
     assert!(world.retired.contains(&worker));
     world.settle();
+}
+
+#[test]
+fn an_idle_worker_is_one_that_may_retire() {
+    let mut world = world(2, 4, 1, 1);
+    let (busy, idle) = (WorkerId(0), WorkerId(1));
+    assert_eq!(world.in_flight[&busy].len(), 1);
+    assert_eq!(world.core.idle(HostId(0)), Some(idle));
+    world.tell(Input::Retire { worker: idle });
+    assert_eq!(world.core.idle(HostId(0)), None);
 }
