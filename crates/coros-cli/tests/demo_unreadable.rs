@@ -1,5 +1,6 @@
 //! What cannot be read is reported, and the rest is counted.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
 
 mod common;
 
