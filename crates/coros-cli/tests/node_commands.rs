@@ -343,3 +343,83 @@ fn a_daemon_is_quiet() {
     assert_eq!(ended.status.code(), Some(0));
     assert!(ended.stderr.is_empty(), "{:#?}", ended.stderr);
 }
+
+/// What somebody types, who has a terminal that a process can have as its standard input.
+#[cfg(target_os = "linux")]
+struct Keyboard(std::fs::File);
+
+#[cfg(target_os = "linux")]
+impl Keyboard {
+    fn new() -> (Self, std::fs::File) {
+        use rustix::fs::{Mode, OFlags};
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+        let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&keys).unwrap();
+        unlockpt(&keys).unwrap();
+        let name = ptsname(&keys, Vec::new()).unwrap();
+        let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty());
+        (Keyboard(keys.into()), terminal.unwrap().into())
+    }
+
+    fn types(&mut self, line: &str) {
+        use std::io::Write;
+        self.0.write_all(line.as_bytes()).unwrap();
+        self.0.write_all(b"\n").unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_console_takes_orders() {
+    let farm = Farm::new();
+    let (mut keyboard, terminal) = Keyboard::new();
+    let folder = path_text(&farm.folder("farm"));
+    let node = ["node", "--dir", &folder, "--listen", "127.0.0.1:0"];
+    let mut node = farm.start_with(&[&node[..], &["--cpus", "1"]].concat(), |command| {
+        command.stdin(terminal)
+    });
+    let line = node.wait_for(|line| line.starts_with("try, "));
+    let at = line.rsplit(' ').next().unwrap().to_owned();
+    let mut order = |node: &mut Demo, line: &str, answer: &str| {
+        keyboard.types(line);
+        node.wait_for(|line| line.starts_with(answer))
+    };
+    order(&mut node, "status", "0 of 1 cores are lent, to 0 clients");
+    order(&mut node, "clients", "nobody is here");
+    order(&mut node, "stauts", "\"stauts\" is nothing");
+    order(&mut node, "suspend", "suspended: ");
+    order(
+        &mut node,
+        "status",
+        "0 of 1 cores are lent, to 0 clients, suspended",
+    );
+
+    let corpus = tempfile::tempdir().unwrap();
+    let path = corpus.path().join("endless");
+    make_endless(&path);
+    let mut demo = telling(&farm, &at, &path_text(&path), &[]);
+    demo.wait_for(|line| line.ends_with(" is ready"));
+    order(
+        &mut node,
+        "status",
+        "0 of 1 cores are lent, to 1 client, suspended",
+    );
+    order(&mut node, "resume", "resumed: ");
+    counter_of(&mut demo, &path);
+    order(&mut node, "status", "1 of 1 cores are lent, to 1 client");
+    let client = order(&mut node, "clients", "client 1 (coros-");
+    assert!(client.ends_with("): 1 core"), "{client}");
+    let cores = std::thread::available_parallelism().unwrap();
+    let answer = format!("1 of {cores} cores are lent from now on");
+    order(&mut node, "cpus 1", &answer);
+    order(&mut node, "drain", "draining: ");
+    order(
+        &mut node,
+        "status",
+        "1 of 1 cores are lent, to 1 client, draining",
+    );
+    keyboard.types("close");
+    let ended = node.end();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+}
