@@ -1,0 +1,170 @@
+//! What the owner of a node does with it while others use it.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use common::farm::*;
+use common::*;
+use coros::cluster::daemon::{Daemon, DaemonEvent};
+use coros::cluster::worker;
+use coros::{Address, Context};
+use libtest_mimic::Arguments;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+#[coros::remote]
+fn nothing() {}
+
+/// Tells that it has begun, and ends when it is told to.
+#[coros::remote]
+async fn until_told(mut me: Context<()>, begun: Address<Address<()>>) {
+    begun.send(me.address()).unwrap();
+    me.receive().await;
+}
+
+/// A farm of one node with one slot, which tells what happens.
+async fn telling(serve: Option<usize>) -> (Farm, UnboundedReceiver<DaemonEvent>) {
+    let mut farm = Farm::new();
+    let (tell, told) = unbounded_channel();
+    let mut daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1"))
+        .slots(1)
+        .on_event(move |event| drop(tell.send(event.clone())));
+    if let Some(clients) = serve {
+        daemon = daemon.serve(clients);
+    }
+    farm.daemons.push(daemon.start().await.unwrap());
+    (farm, told)
+}
+
+async fn what_happens_is_told_once_and_in_order() {
+    let (farm, mut told) = telling(Some(2)).await;
+    let daemon = &farm.daemons[0];
+    for id in 1..=2 {
+        let scheduler = farm.scheduler().await;
+        scheduler.run(nothing()).await.unwrap();
+        let status = daemon.status().await.unwrap();
+        assert_eq!((status.slots, status.lent, status.clients.len()), (1, 1, 1));
+        let client = &status.clients[0];
+        assert_eq!(
+            (client.id, client.lent, &*client.from.name),
+            (id, 1, "desk")
+        );
+        scheduler.close().await.unwrap();
+        idle(daemon).await;
+    }
+    daemon.served().await.unwrap();
+    daemon.drain().await.unwrap();
+    // It is too late to come.
+    assert_eq!(daemon.status().await.unwrap().slots, 1);
+    farm.close().await;
+
+    let mut events = Vec::new();
+    while let Some(event) = told.recv().await {
+        events.push(match event {
+            DaemonEvent::ClientCame { id, exclusive, .. } => format!("{id} came {exclusive}"),
+            DaemonEvent::ProgramReceived { id, bytes } => {
+                let program = std::env::current_exe().unwrap();
+                assert_eq!(bytes, program.metadata().unwrap().len());
+                format!("{id} sent it")
+            }
+            DaemonEvent::ClientLeft { id, .. } => format!("{id} left"),
+            DaemonEvent::Slots { slots, lent } => format!("{lent} of {slots}"),
+            event => format!("{event:?}"),
+        });
+    }
+    // Whether it gives back its slot first or is gone first is the client's affair.
+    let of = |what: &str| {
+        let events = events.iter().filter(|event| event.contains(what));
+        events.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(of("1 c"), ["1 came false"]);
+    assert_eq!(events[..3], ["1 came false", "1 sent it", "1 of 1"]);
+    assert_eq!(of("2 "), ["2 came false", "2 left"]);
+    assert_eq!(
+        of(" of "),
+        ["1 of 1", "0 of 1", "1 of 1", "0 of 1", "0 of 0"]
+    );
+    assert_eq!(of("left"), ["1 left", "2 left"]);
+    assert_eq!(
+        events[events.len() - 3..],
+        ["Draining", "0 of 0", "Drained"]
+    );
+}
+
+async fn a_suspended_node_lends_nothing_until_it_is_resumed() {
+    let (farm, mut told) = telling(None).await;
+    let daemon = &farm.daemons[0];
+    daemon.suspend();
+    let scheduler = farm.scheduler().await;
+    let (to, mut begun) = self::told();
+    let first = scheduler.submit(until_told(to.clone()));
+    let second = scheduler.submit(until_told(to));
+    let status = daemon.status().await.unwrap();
+    assert_eq!((status.suspended, status.lent, status.slots), (true, 0, 1));
+    // Nothing is lent by another name.
+    daemon.resize(2);
+    assert_eq!(daemon.status().await.unwrap().lent, 0);
+    daemon.resize(1);
+    daemon.resume();
+    let running = begun.recv().await.unwrap();
+
+    // What runs goes on, what waits waits.
+    daemon.suspend();
+    daemon.suspend();
+    running.send(()).unwrap();
+    first.await.unwrap();
+    loop {
+        let slots = DaemonEvent::Slots { slots: 0, lent: 0 };
+        if told.recv().await.unwrap() == slots && daemon.status().await.unwrap().lent == 0 {
+            break;
+        }
+    }
+    assert!(begun.try_recv().is_err(), "it has begun");
+    daemon.resume();
+    begun.recv().await.unwrap().send(()).unwrap();
+    second.await.unwrap();
+    scheduler.close().await.unwrap();
+    farm.close().await;
+    let mut suspended = 0;
+    while let Some(event) = told.recv().await {
+        suspended += usize::from(event == DaemonEvent::Suspended);
+    }
+    assert_eq!(suspended, 0, "it was suspended twice, and told so before");
+}
+
+async fn what_is_evicted_runs_again() {
+    let (farm, mut told) = telling(None).await;
+    let daemon = &farm.daemons[0];
+    let scheduler = farm.scheduler().await;
+    let (to, mut begun) = self::told();
+    let job = scheduler.submit(until_told(to));
+    begun.recv().await.unwrap();
+    daemon.suspend();
+    daemon.evict();
+    while !matches!(
+        told.recv().await.unwrap(),
+        DaemonEvent::ClientLeft { id: 1, .. }
+    ) {}
+    let work = std::fs::read_dir(farm.folder("farm-1").join("work")).unwrap();
+    assert_eq!(work.count(), 0);
+    // The client comes back, and has nothing.
+    while !matches!(
+        told.recv().await.unwrap(),
+        DaemonEvent::ClientCame { id: 2, .. }
+    ) {}
+    assert_eq!(daemon.status().await.unwrap().lent, 0);
+    daemon.resume();
+    begun.recv().await.unwrap().send(()).unwrap();
+    job.await.unwrap();
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+fn main() {
+    worker::enter();
+    let trials = trials![
+        what_happens_is_told_once_and_in_order,
+        a_suspended_node_lends_nothing_until_it_is_resumed,
+        what_is_evicted_runs_again,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
