@@ -151,6 +151,44 @@ impl Scheduler {
         self.targets(target::Kind::Worker).await
     }
 
+    /// Lets a node run nothing more: what runs there goes on to its end, and its workers end then. Calls for
+    /// that node alone wait. Where it is suspended already, nothing happens.
+    ///
+    /// Cancel safe: once polled, it is done.
+    ///
+    /// # Errors
+    /// [`JobError::NoTarget`] when there is no such node.
+    pub async fn suspend(&self, node: Target) -> Result<(), JobError> {
+        self.control(node, Action::Suspend).await
+    }
+
+    /// Uses a node again that was [suspended](Self::suspend). Where it is not, nothing happens.
+    ///
+    /// Cancel safe: once polled, it is done.
+    ///
+    /// # Errors
+    /// [`JobError::NoTarget`] when there is no such node.
+    pub async fn resume(&self, node: Target) -> Result<(), JobError> {
+        self.control(node, Action::Resume).await
+    }
+
+    /// Ends a worker when it has ended what it runs; another takes its place, with nothing that the first
+    /// one had in its memory.
+    ///
+    /// Cancel safe: once polled, it is done.
+    ///
+    /// # Errors
+    /// [`JobError::NoTarget`] when there is no such worker.
+    pub async fn restart(&self, worker: Target) -> Result<(), JobError> {
+        self.control(worker, Action::Restart).await
+    }
+
+    async fn control(&self, target: Target, action: Action) -> Result<(), JobError> {
+        let (tell, told) = oneshot::channel();
+        self.inner.command(Command::Control(target, action, tell));
+        told.await.unwrap_or(Err(JobError::Closed))
+    }
+
     async fn targets(&self, kind: target::Kind) -> Vec<Target> {
         let (tell, told) = oneshot::channel();
         self.inner.command(Command::Targets(kind, tell));
@@ -316,8 +354,18 @@ pub(crate) enum Command {
     Subscribe(mpsc::UnboundedSender<Event>),
     /// Which nodes, or workers, there are.
     Targets(target::Kind, oneshot::Sender<Vec<Target>>),
+    /// Do this with a node or a worker.
+    Control(Target, Action, oneshot::Sender<Result<(), JobError>>),
     /// End all workers and say which had to be killed.
     Close(Option<oneshot::Sender<Vec<Arc<str>>>>),
+}
+
+/// What can be done with a node, or a worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    Suspend,
+    Resume,
+    Restart,
 }
 
 impl std::fmt::Debug for Command {

@@ -744,6 +744,50 @@ async fn calls_run_where_they_are_told_to() {
     farm.close().await;
 }
 
+async fn nodes_and_workers_can_be_told_what_to_do() {
+    let farm = Farm::of([1, 1]).await;
+    for scheduler in [
+        Scheduler::cluster(&farm.client().await),
+        Scheduler::local().workers(2),
+    ] {
+        let scheduler = quiet(scheduler).start().await.unwrap();
+        let mut events = scheduler.events();
+        workers(&mut events, 2).await;
+        let before = scheduler.run(where_am_i()).await.unwrap();
+        let worker = Target::worker(before.worker.as_str());
+        scheduler.restart(worker.clone()).await.unwrap();
+        loop {
+            match events.next().await.unwrap() {
+                Event::WorkerClosed { pid, .. } => assert_eq!(pid, before.pid),
+                Event::WorkerReady { pid, .. } => {
+                    assert_ne!(pid, before.pid);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let error = scheduler.restart(worker).await.unwrap_err();
+        assert!(matches!(error, JobError::NoTarget { .. }), "{error}");
+
+        let node = scheduler.nodes().await.swap_remove(0);
+        let error = scheduler.restart(node.clone()).await.unwrap_err();
+        assert!(matches!(error, JobError::NoTarget { .. }), "{error}");
+        scheduler.suspend(node.clone()).await.unwrap();
+        let (to, mut work) = told::<Work>();
+        let job = scheduler.submit(until_told(to).at(node.clone()));
+        let waits = tokio::time::timeout(Duration::from_millis(300), work.recv());
+        assert!(waits.await.is_err(), "it runs where it may not");
+        scheduler.resume(node).await.unwrap();
+        let Some(Work::Begun(_, address)) = work.recv().await else {
+            panic!("it does not begin")
+        };
+        address.send(()).unwrap();
+        job.await.unwrap();
+        scheduler.close().await.unwrap();
+    }
+    farm.close().await;
+}
+
 async fn what_waits_for_a_node_that_goes_ends() {
     let farm = Farm::of([1, 1]).await;
     let scheduler = farm.scheduler().await;
@@ -1055,6 +1099,7 @@ fn main() {
         a_call_that_kills_its_worker_is_given_up,
         nodes_are_used_as_the_client_wants,
         calls_run_where_they_are_told_to,
+        nodes_and_workers_can_be_told_what_to_do,
         what_waits_for_a_node_that_goes_ends,
         a_node_may_be_used_no_longer_and_again,
         without_a_node_nothing_hangs,

@@ -372,6 +372,10 @@ impl Shell {
                 // Who has asked may have gone away.
                 let _ = reply.send(names.into_iter().map(|(target, _)| target).collect());
             }
+            Command::Control(target, action, reply) => {
+                // Who has asked may have gone away.
+                let _ = reply.send(self.control(&target, action));
+            }
             Command::Close(tell) => self.close(tell),
         }
     }

@@ -59,6 +59,8 @@ pub(super) struct Host {
     duties: Duties,
     /// The setup of the node, again.
     set_up_node: Option<Duty>,
+    /// It is to run nothing for the time being.
+    held: bool,
     /// Who ends last, when all others have.
     last: Option<WorkerId>,
     remote: Option<Remote>,
@@ -170,8 +172,6 @@ impl Shell {
                 Err(why) => return self.fail(why),
             };
             let local = self.add_host(duties, None);
-            let room = self.room.clone();
-            self.tell_core(core::Input::HostRoom { host: local, room });
             self.fit(local);
         }
     }
@@ -206,6 +206,7 @@ impl Shell {
             closed: false,
             set_up_node: duties.set_up_node.clone(),
             duties,
+            held: false,
             last: None,
             remote,
         };
@@ -412,7 +413,10 @@ impl Shell {
             let Some(remote) = host.remote.as_mut().filter(|it| it.ready && !it.gone) else {
                 continue;
             };
-            let likes = remote.share.min(left);
+            let likes = match host.held {
+                true => 0,
+                false => remote.share.min(left),
+            };
             let needs = match cluster.terms.exclusive {
                 true => likes,
                 false => likes.min(calls),
@@ -435,18 +439,40 @@ impl Shell {
         let Some(host) = self.hosts.get(&id) else {
             return;
         };
-        let most = match &host.remote {
-            None => self.local,
-            Some(remote) => remote.slots.saturating_sub(remote.asked),
+        let (most, room) = match &host.remote {
+            None => (self.local, &self.room),
+            Some(remote) => (remote.slots.saturating_sub(remote.asked), &remote.room),
         };
-        let workers = host.workers(most);
-        if let Some(remote) = &host.remote {
-            let mut room = remote.room.clone();
-            room.set_cores(u32::try_from(most).unwrap_or(u32::MAX));
-            self.tell_core(core::Input::HostRoom { host: id, room });
-        }
+        // The room stays that of a host that is held: calls wait for it.
+        let workers = if host.held { 0 } else { host.workers(most) };
+        let mut room = room.clone();
+        room.set_cores(u32::try_from(most).unwrap_or(u32::MAX));
+        self.tell_core(core::Input::HostRoom { host: id, room });
         self.tell_pool(id, pool::Input::Want { workers });
         self.tell_pool(id, pool::Input::Tick);
+    }
+
+    /// Has a host run nothing for the time being, or go on.
+    pub(super) fn hold(&mut self, id: HostId, held: bool) {
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.held = held;
+            self.fit(id);
+        }
+        if held {
+            let here = self.workers.iter();
+            let here = here.filter(|(_, it)| it.host == id && !it.retiring);
+            for worker in here.map(|(worker, _)| *worker).collect::<Vec<_>>() {
+                self.retire(worker);
+            }
+        }
+    }
+
+    /// A worker gets no more calls, and ends when it has none left.
+    pub(super) fn retire(&mut self, worker: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.retiring = true;
+        }
+        self.tell_core(core::Input::Retire { worker });
     }
 
     /// The first worker of a node has prepared it: the others may come.
@@ -543,17 +569,14 @@ impl Shell {
             let Some(worker) = self.core.idle(id) else {
                 break;
             };
-            if let Some(worker) = self.workers.get_mut(&worker) {
-                worker.retiring = true;
-            }
-            self.tell_core(core::Input::Retire { worker });
+            self.retire(worker);
         }
         self.forget(id);
     }
 
     /// Calls may have ended where there are too many workers.
     pub(super) fn settle_all(&mut self) {
-        let many = |host: &Host| host.remote.is_some() && host.pool.surplus() > 0;
+        let many = |host: &Host| !host.closed && host.pool.surplus() > 0;
         let many = self.hosts.iter().filter(|(_, host)| many(host));
         for id in many.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.settle(id);

@@ -1,8 +1,8 @@
 //! Which nodes and workers calls can be sent to by name.
 
-use super::super::JobError;
 use super::super::core::Place;
 use super::super::target::{HERE, Kind, Target};
+use super::super::{Action, JobError};
 use super::Shell;
 
 impl Shell {
@@ -32,6 +32,27 @@ impl Shell {
         }
     }
 
+    /// Does something with a node or a worker.
+    pub(super) fn control(&mut self, target: &Target, action: Action) -> Result<(), JobError> {
+        match (self.place(Some(target))?, action) {
+            (Place::Host(host), Action::Suspend) => self.hold(host, true),
+            (Place::Host(host), Action::Resume) => self.hold(host, false),
+            (Place::Worker(worker), Action::Restart) => self.retire(worker),
+            // A node is no worker, nor the other way round.
+            (Place::Host(_), Action::Restart) => return Err(self.no_target(target, Kind::Worker)),
+            _ => return Err(self.no_target(target, Kind::Node)),
+        }
+        Ok(())
+    }
+
+    fn no_target(&self, target: &Target, kind: Kind) -> JobError {
+        let there = self.targets(kind);
+        JobError::NoTarget {
+            target: target.clone(),
+            there: there.iter().map(|(it, _)| it.name().into()).collect(),
+        }
+    }
+
     /// Where that is.
     pub(super) fn place(&self, target: Option<&Target>) -> Result<Place, JobError> {
         let Some(target) = target else {
@@ -39,11 +60,7 @@ impl Shell {
         };
         let all = self.targets(target.kind());
         let found = all.iter().find(|(name, _)| name == target);
-        found
-            .map(|(_, place)| *place)
-            .ok_or_else(|| JobError::NoTarget {
-                target: target.clone(),
-                there: all.iter().map(|(name, _)| name.name().into()).collect(),
-            })
+        let place = found.map(|(_, place)| *place);
+        place.ok_or_else(|| self.no_target(target, target.kind()))
     }
 }
