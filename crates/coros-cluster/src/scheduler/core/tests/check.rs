@@ -164,6 +164,13 @@ impl World {
         }
     }
 
+    /// What is free is for calls of a higher priority than this, which are on their way back from
+    /// workers; everything else waits until they are there.
+    fn is_promised(&self, priority: i32) -> bool {
+        let mut asked = self.asked.iter();
+        asked.any(|(call, _)| self.specs[call].priority > priority)
+    }
+
     /// Nothing waits while a worker is free for it.
     fn check_idle(&self) {
         let mut seen: Vec<CallId> = Vec::new();
@@ -198,8 +205,7 @@ impl World {
             let kept =
                 |other: &&CallId| self.candidates(**other).iter().any(|it| free.contains(it));
             let kept = seen.iter().filter(kept).count();
-            let mut asked = self.asked.iter();
-            let promised = asked.any(|(other, _)| self.specs[other].priority > spec.priority);
+            let promised = self.is_promised(spec.priority);
             assert!(
                 promised || free.len() <= kept,
                 "{call:?} waits beside a free worker"
@@ -236,6 +242,9 @@ impl World {
                     // and what comes after them waits until that is over.
                     let lower = self.specs[&earlier].priority > self.specs[call].priority;
                     assert!(!lower, "{call:?} is in the way of {earlier:?}");
+                    break;
+                }
+                if self.is_promised(self.specs[&earlier].priority) {
                     break;
                 }
                 assert!(
