@@ -11,6 +11,8 @@
 
 mod channels;
 mod chat;
+#[cfg(unix)]
+mod cluster;
 mod coroutines;
 mod files;
 mod nodes;

@@ -99,6 +99,7 @@ fn what_is_no_peer_is_told_by_the_argument_before_anything_is_done() {
         ("remote_channel_client", &["--peer", "x"], "--peer"),
         ("remote_coro_client", &["--peer", "x"], "--peer"),
         ("tut_client", &["--peer", "x"], "--peer"),
+        ("discoro_agents", &["--peer", "x"], "--peer"),
         ("log_watch", &["watch", "x"], "<HOST:PORT>..."),
         ("send_file", &["--to", "x", "Cargo.toml"], "--to"),
     ] {
