@@ -10,15 +10,14 @@ mod options;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use coros_core::remote::{BoxFuture, CodecError, Message};
 use coros_core::{Context, Exit};
 use coros_net::Node;
 
-use crate::scheduler::core::Options;
-use crate::{JobError, Target};
+pub(crate) use self::options::Options;
+use crate::JobError;
 
 /// A function to run and the arguments to run it with: what a function marked with
 /// `#[coros::remote]` gives.
@@ -28,9 +27,7 @@ use crate::{JobError, Target};
 #[must_use = "a call does nothing until a scheduler runs it"]
 pub struct Call<R> {
     call: Box<dyn AnyCall<R>>,
-    pub(crate) options: Options,
-    pub(crate) limit: Option<Duration>,
-    pub(crate) target: Option<Target>,
+    options: Option<Arc<Options>>,
 }
 
 impl<R: Message> Call<R> {
@@ -54,6 +51,11 @@ impl<R: Message> Call<R> {
     #[must_use]
     pub fn function(&self) -> &'static str {
         self.call.name()
+    }
+
+    /// What was said of it, if anything.
+    pub(crate) fn asked(&self) -> Option<Arc<Options>> {
+        self.options.clone()
     }
 
     pub(crate) fn encode(&self, node: &Node) -> Result<Vec<u8>, CodecError> {
@@ -95,9 +97,7 @@ impl<F: Remote> AnyCall<F::Output> for Typed<F> {
 pub fn call<F: Remote>(args: F::Args) -> Call<F::Output> {
     Call {
         call: Box::new(Typed::<F>(args)),
-        options: Options::default(),
-        limit: None,
-        target: None,
+        options: None,
     }
 }
 

@@ -34,19 +34,14 @@ impl Resources {
     /// With so much memory, in bytes.
     #[must_use]
     pub fn memory(mut self, bytes: u64) -> Self {
-        self.memory = bytes;
+        self.set_memory(bytes);
         self
     }
 
     /// With so many of what has this name.
     #[must_use]
     pub fn named(mut self, name: impl Into<Arc<str>>, n: u64) -> Self {
-        let name = name.into();
-        if n == 0 {
-            self.named.remove(&name);
-        } else {
-            self.named.insert(name, n);
-        }
+        self.set_named(name.into(), n);
         self
     }
 
@@ -57,6 +52,18 @@ impl Resources {
 
     pub(crate) fn set_cores(&mut self, n: u32) {
         self.cpus = n;
+    }
+
+    pub(crate) fn set_memory(&mut self, bytes: u64) {
+        self.memory = bytes;
+    }
+
+    pub(crate) fn set_named(&mut self, name: Arc<str>, n: u64) {
+        if n == 0 {
+            self.named.remove(&name);
+        } else {
+            self.named.insert(name, n);
+        }
     }
 
     /// One core and nothing else: what a call needs unless told otherwise.
@@ -96,11 +103,7 @@ impl Resources {
         self.memory -= less.memory;
         for (name, n) in &less.named {
             let left = self.count(name) - n;
-            if left == 0 {
-                self.named.remove(name);
-            } else {
-                self.named.insert(Arc::clone(name), left);
-            }
+            self.set_named(Arc::clone(name), left);
         }
     }
 }

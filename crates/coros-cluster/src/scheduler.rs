@@ -26,7 +26,7 @@ mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use coros_core::Address;
 use coros_core::remote::{Message, NodeId};
@@ -40,15 +40,14 @@ pub use self::job::{Completion, Job};
 pub use self::map::{Map, Unordered};
 pub use self::target::Target;
 
-use self::core::{CallId, HostId, Options, WorkerId};
+use self::core::{CallId, HostId, WorkerId};
 use self::finder::Found;
 use self::job::{Completed, ReplyTo};
 use crate::blob::Blob;
 use crate::daemon::protocol::FromDesk;
-use crate::function::Call;
+use crate::function::{Call, Options};
 use crate::process::End;
 use crate::protocol::ToScheduler;
-use crate::resources::Resources;
 
 /// Runs [calls](Call) of remote functions in worker processes.
 ///
@@ -290,14 +289,9 @@ impl Inner {
                     function: call.function(),
                     args: bytes.into(),
                     reply,
-                    priority: call.options.priority,
-                    io: call.options.io,
-                    limit: call.limit,
-                    needs: call.options.needs.clone(),
-                    target: call.target.clone(),
+                    options: call.asked(),
                     submitted: Instant::now(),
                 },
-                options: call.options.clone(),
             }),
             Err(error) => {
                 reply.send(Completed::without_worker(JobError::Codec(error)));
@@ -378,7 +372,6 @@ impl std::fmt::Debug for Command {
 pub(crate) struct Submission {
     call: CallId,
     item: Item,
-    options: Options,
 }
 
 /// What the shell keeps for a call.
@@ -386,10 +379,12 @@ struct Item {
     function: &'static str,
     args: Blob,
     reply: ReplyTo,
-    priority: i32,
-    io: bool,
-    limit: Option<Duration>,
-    needs: Resources,
-    target: Option<Target>,
+    options: Option<Arc<Options>>,
     submitted: Instant,
+}
+
+impl Item {
+    fn target(&self) -> Option<&Target> {
+        self.options.as_ref()?.target.as_ref()
+    }
 }

@@ -6,6 +6,16 @@ use std::time::Duration;
 use super::Call;
 use crate::Target;
 use crate::resources::Resources;
+use crate::scheduler::core;
+
+/// What has been said of a call. Most say nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) core: core::Options,
+    pub(crate) limit: Option<Duration>,
+    /// Where it has to run.
+    pub(crate) target: Option<Target>,
+}
 
 /// How a scheduler is to run the call. [`here`](Call::here) takes no notice of it.
 ///
@@ -28,27 +38,27 @@ impl<R> Call<R> {
             n > 0,
             "a call takes at least one core; see `io` for one that waits"
         );
-        self.options.needs.set_cores(n);
+        self.options().core.needs.set_cores(n);
         self
     }
 
     /// It takes so much memory, in bytes: what all calls that run on a machine take together is
     /// never more than there is. Nothing keeps the call from taking more.
     pub fn memory(mut self, bytes: u64) -> Self {
-        self.options.needs = self.options.needs.memory(bytes);
+        self.options().core.needs.set_memory(bytes);
         self
     }
 
     /// It takes so many of what a machine has by this name, such as `gpu`. See
     /// [`SchedulerBuilder::resource`](crate::SchedulerBuilder::resource).
     pub fn resource(mut self, name: impl Into<Arc<str>>, n: u64) -> Self {
-        self.options.needs = self.options.needs.named(name, n);
+        self.options().core.needs.set_named(name.into(), n);
         self
     }
 
     /// It needs all of this, in place of what it has been told to need so far.
     pub fn needs(mut self, needs: Resources) -> Self {
-        self.options.needs = needs;
+        self.options().core.needs = needs;
         self
     }
 
@@ -56,14 +66,14 @@ impl<R> Call<R> {
     /// [`JobError::NoTarget`](crate::JobError::NoTarget) if there is no such node or worker, or
     /// [`JobError::TargetLost`](crate::JobError::TargetLost) when that is gone.
     pub fn at(mut self, target: Target) -> Self {
-        self.target = Some(target);
+        self.options().target = Some(target);
         self
     }
 
     /// Calls of a higher priority start first, those of the same in the order submitted: 0 unless
     /// told otherwise. What has begun goes on.
     pub fn priority(mut self, priority: i32) -> Self {
-        self.options.priority = priority;
+        self.options().core.priority = priority;
         self
     }
 
@@ -76,14 +86,14 @@ impl<R> Call<R> {
     /// that it has started; other calls that were there run again elsewhere. A function that is
     /// not async and runs as [`io`](Call::io) call goes on to its end, whose value nobody gets.
     pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.limit = Some(limit);
+        self.options().limit = Some(limit);
         self
     }
 
     /// How often the call runs again when its worker was lost, whatever
     /// [`SchedulerBuilder::retries`](crate::SchedulerBuilder::retries) says. With 0 it runs at most once.
     pub fn retries(mut self, n: u32) -> Self {
-        self.options.retries = Some(n);
+        self.options().core.retries = Some(n);
         self
     }
 
@@ -95,7 +105,11 @@ impl<R> Call<R> {
     /// await points. A function that is not async gets a thread of its own, of which a worker has
     /// 512 at most; it cannot be dropped, so cancelling it only means that nobody gets its value.
     pub fn io(mut self) -> Self {
-        self.options.io = true;
+        self.options().core.io = true;
         self
+    }
+
+    fn options(&mut self) -> &mut Options {
+        Arc::make_mut(self.options.get_or_insert_default())
     }
 }

@@ -185,7 +185,7 @@ impl SchedulerBuilder {
     /// [need](crate::Call::resource) it. Of the nodes of a network it is known how many graphics
     /// processors there are.
     pub fn resource(mut self, name: impl Into<Arc<str>>, n: u64) -> Self {
-        self.resources = self.resources.named(name, n);
+        self.resources.set_named(name.into(), n);
         self
     }
 

@@ -43,6 +43,7 @@ mod class;
 mod dispatch;
 mod end;
 mod hosts;
+mod ranking;
 mod recall;
 mod worker;
 
@@ -322,10 +323,10 @@ impl<T> Core<T> {
         }
         let retries = options.retries.unwrap_or(self.config.retries);
         let priority = options.priority;
-        let kind = Kind::new(options, retries);
+        let class = self.classes.enter(Kind::new(options, retries), &self.hosts);
         let call = Call {
             item: Some(item),
-            class: self.classes.enter(kind, &self.hosts),
+            class,
             priority,
             retries,
             attempt: 0,
@@ -334,9 +335,12 @@ impl<T> Core<T> {
             told_unplaceable: false,
             state: State::Queued,
         };
-        self.demand += self.classes.get(call.class).demand();
+        self.demand += self.classes.get(class).demand();
+        self.classes.push(class, call.rank(id));
         self.calls.insert(id, call);
-        self.enqueue(id, out);
+        if !self.classes.get(class).has_room() {
+            self.unplaceable(id, out);
+        }
     }
 
     /// Puts a call that is not in flight into its place among those that wait.
@@ -379,15 +383,14 @@ impl<T> Core<T> {
         attempt: u32,
         out: &mut Vec<Output<T, R>>,
     ) -> bool {
-        let Some(revoked) = self.revoked_there(worker, id, attempt) else {
+        let Some((call, revoked)) = self.find(worker, id, attempt) else {
             return false;
         };
-        let call = &self.calls[&id];
-        let rank = call.rank(id);
-        if self.classes.get(call.class).is_io() {
+        let (class, rank, wanted) = (call.class, call.rank(id), call.item.is_some());
+        if self.classes.get(class).is_io() {
             self.hosts.leave_io(worker, id);
         } else if revoked {
-            self.hosts.leave_revoked(worker, rank, call.item.is_some());
+            self.hosts.leave_revoked(worker, rank, wanted);
         } else {
             self.hosts.leave(worker, rank);
         }
@@ -397,13 +400,13 @@ impl<T> Core<T> {
         true
     }
 
-    /// Whether this attempt of a call, which is at this worker, has been asked back; `None` when
-    /// it is not there.
-    fn revoked_there(&self, worker: WorkerId, id: CallId, attempt: u32) -> Option<bool> {
+    /// This attempt of a call, and whether it has been asked back; `None` when it is not at this
+    /// worker.
+    fn find(&self, worker: WorkerId, id: CallId, attempt: u32) -> Option<(&Call<T>, bool)> {
         let call = self.calls.get(&id)?;
         match call.state {
             State::InFlight { at, revoked } if at == worker && call.attempt == attempt => {
-                Some(revoked)
+                Some((call, revoked))
             }
             _ => None,
         }

@@ -17,9 +17,12 @@ use crate::blob::Blob;
 
 /// A call that was submitted: a future of its value.
 ///
-/// Dropping it before it is ready cancels the call: it does not start if it has not begun, an
-/// async function is dropped at its next await point, and a function that computes goes on to its
-/// end, whose value nobody gets. [`detach`](Job::detach) lets the call go on.
+/// Dropping it before it is ready cancels the call: it does not start if it has not begun, and an
+/// async function is dropped at its next await point. A function that computes, and an async one
+/// that gets to no await point within a second, ends with its worker: after a fifth of a second in
+/// which it may end by itself, the worker's process is killed with all that it has started, and
+/// other calls that were there run again elsewhere. What an async function has started in other
+/// processes is its own to end when it is dropped. [`detach`](Job::detach) lets the call go on.
 #[must_use = "dropping a job cancels the call; `detach` lets it run"]
 pub struct Job<R> {
     /// `None` when the arguments could not be encoded, so that there is no call.
@@ -64,7 +67,7 @@ impl<R: Message> Job<R> {
     }
 
     /// Cancels the call: the job is ready at once, with [`JobError::Cancelled`] if it was not
-    /// ready before.
+    /// ready before. What becomes of the call is the same as when the job is [dropped](Job).
     pub fn cancel(&self) {
         if let Some(id) = self.id {
             self.scheduler.command(Command::Cancel(id));

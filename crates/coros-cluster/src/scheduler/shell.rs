@@ -345,8 +345,8 @@ impl Shell {
     fn command(&mut self, command: Command) {
         match command {
             Command::Submit(submissions) => {
-                for submission in submissions {
-                    self.submit(submission);
+                for Submission { call, item } in submissions {
+                    self.submit(call, item);
                 }
             }
             Command::Cancel(call) => self.tell_core(core::Input::Cancel { call }),
@@ -380,15 +380,12 @@ impl Shell {
         }
     }
 
-    fn submit(&mut self, submission: Submission) {
-        let Submission {
-            call,
-            item,
-            mut options,
-        } = submission;
+    fn submit(&mut self, call: CallId, item: Item) {
         let refusal = match &self.phase {
-            Phase::Open => match self.place(item.target.as_ref()) {
+            Phase::Open => match self.place(item.target()) {
                 Ok(place) => {
+                    let asked = item.options.as_ref();
+                    let mut options = asked.map(|it| it.core.clone()).unwrap_or_default();
                     options.place = place;
                     return self.tell_core(core::Input::Submit {
                         call,
@@ -537,14 +534,15 @@ impl Shell {
             return;
         };
         let (bytes, function) = (item.args.0.len(), item.function);
+        let options = item.options.as_deref();
         let run = Run {
             call,
             attempt,
             function: item.function.to_owned(),
             args: item.args.clone(),
-            priority: item.priority,
-            io: item.io,
-            limit: item.limit,
+            priority: options.map_or(0, |it| it.core.priority),
+            io: options.is_some_and(|it| it.core.io),
+            limit: options.and_then(|it| it.limit),
         };
         if !worker.batch.is_empty() && worker.batch_bytes + bytes > BATCH_BYTES {
             self.flush_worker(id);
@@ -593,9 +591,14 @@ impl Shell {
             Outcome::TimedOut { worker, attempts } => Completed {
                 worker: Some(self.name(worker)),
                 attempts,
-                result: Err(JobError::TimedOut(item.limit.unwrap_or_default())),
+                result: Err(JobError::TimedOut(
+                    item.options
+                        .as_ref()
+                        .and_then(|it| it.limit)
+                        .unwrap_or_default(),
+                )),
             },
-            Outcome::TargetLost => Completed::without_worker(match item.target.clone() {
+            Outcome::TargetLost => Completed::without_worker(match item.target().cloned() {
                 Some(target) => JobError::TargetLost(target),
                 None => JobError::Closed,
             }),

@@ -1,9 +1,8 @@
 //! The calls of this worker: a queue of which a thread runs one at a time, and io calls beside it.
 //!
 //! A call that has begun can only be dropped while it is async and waits. One that was to be dropped
-//! and has not been within [`DROP_LIMIT`] is *stuck*, at once if it is not async. A CPU-bound call
-//! that is stuck has the scheduler kill this process, so nothing else begins any more; an io call is
-//! left to itself.
+//! and has neither been nor ended within a moment is *stuck*. A CPU-bound call that is stuck has the
+//! scheduler kill this process, so nothing else begins any more; an io call is left to itself.
 
 pub(super) mod run;
 
@@ -25,6 +24,9 @@ use crate::scheduler::core::{CallId, Rank, WorkerId};
 
 /// How long an async call has to come to an await point when it is to be dropped.
 const DROP_LIMIT: Duration = Duration::from_secs(1);
+/// How long a call that is not async and that nobody wants any more has to end by itself: a new
+/// worker costs more than what most calls still have before them.
+const CANCEL_LIMIT: Duration = Duration::from_millis(200);
 /// How long async calls have to be dropped when the worker ends.
 const END_LIMIT: Duration = Duration::from_millis(500);
 
@@ -280,8 +282,10 @@ impl Shared {
             }
             None => return,
         };
-        if is_async {
-            tokio::time::sleep(DROP_LIMIT).await;
+        match (is_async, why) {
+            (true, _) => tokio::time::sleep(DROP_LIMIT).await,
+            (false, Dropped::Cancelled) => tokio::time::sleep(CANCEL_LIMIT).await,
+            (false, Dropped::TimedOut) => {}
         }
         let (call, attempt) = id;
         let report = {

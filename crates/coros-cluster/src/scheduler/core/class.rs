@@ -199,11 +199,11 @@ impl Classes {
         let head = class.waiting.first().copied().filter(|_| class.room);
         if head != class.head {
             let heads = &mut self.heads[usize::from(class.kind.io)];
-            if let Some(old) = class.head {
-                heads.remove(&(old, id));
-            }
             if let Some(new) = head {
                 heads.insert((new, id));
+            }
+            if let Some(old) = class.head {
+                heads.remove(&(old, id));
             }
             class.head = head;
         }

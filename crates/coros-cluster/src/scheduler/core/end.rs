@@ -1,6 +1,6 @@
 //! The end of calls, and of what they run on.
 
-use super::{CallId, Core, HostId, Outcome, Output, Place, WorkerId};
+use super::{CallId, Core, HostId, Outcome, Output, Place, State, WorkerId};
 
 /// What a call had to do with the loss of its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,25 +24,25 @@ impl<T> Core<T> {
         outcome: Outcome<R>,
         out: &mut Vec<Output<T, R>>,
     ) {
-        if let Some(item) = self.call(id).item.take() {
+        if let Some(item) = self.forget(id) {
             out.push(Output::Finished {
                 call: id,
                 item,
                 outcome,
             });
         }
-        self.forget(id);
     }
 
-    /// Forgets a call that has ended, and is at no worker any more.
-    pub(super) fn forget(&mut self, id: CallId) {
-        if let Some(call) = self.calls.remove(&id) {
-            if call.state == super::State::Queued {
-                self.classes.remove(call.class, call.rank(id));
-            }
-            self.demand -= self.classes.get(call.class).demand();
-            self.classes.leave(call.class);
+    /// Forgets a call that has ended, and is at no worker any more. Gives its item, if it has ended
+    /// for its owner only now.
+    pub(super) fn forget(&mut self, id: CallId) -> Option<T> {
+        let call = self.calls.remove(&id)?;
+        if call.state == State::Queued {
+            self.classes.remove(call.class, call.rank(id));
         }
+        self.demand -= self.classes.get(call.class).demand();
+        self.classes.leave(call.class);
+        call.item
     }
 
     pub(super) fn worker_lost<R>(&mut self, id: WorkerId, out: &mut Vec<Output<T, R>>) {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::ranking::Ranking;
 use super::worker::{Entry, Front, Worker};
 use super::{CallId, HostId, Place, Rank, WorkerId};
 use crate::resources::Resources;
@@ -18,9 +19,9 @@ struct Host {
     workers: BTreeSet<WorkerId>,
     /// Nothing that comes after this call starts here.
     reserved: Option<Rank>,
-    idle: BTreeSet<(usize, WorkerId)>,
-    ahead: BTreeSet<(usize, WorkerId)>,
-    io: BTreeSet<((bool, usize), WorkerId)>,
+    idle: Ranking<usize, WorkerId>,
+    ahead: Ranking<usize, WorkerId>,
+    io: Ranking<(bool, usize), WorkerId>,
     entry: HostEntry,
 }
 
@@ -53,7 +54,7 @@ impl Host {
     }
 
     fn wanted_entry(&self) -> HostEntry {
-        let first_io = self.io.first().map(|(load, _)| *load);
+        let first_io = self.io.first().map(|(load, _)| load);
         if self.reserved.is_some() || self.is_overfull() {
             return HostEntry {
                 io: first_io,
@@ -63,7 +64,7 @@ impl Host {
         let slots = self.slots();
         HostEntry {
             slots: (slots > 0).then_some(slots),
-            ahead: self.ahead.first().map(|(load, _)| *load),
+            ahead: self.ahead.first().map(|(load, _)| load),
             io: first_io,
         }
     }
@@ -75,11 +76,11 @@ pub(super) struct Hosts {
     hosts: BTreeMap<HostId, Host>,
     workers: BTreeMap<WorkerId, Worker>,
     /// Hosts where a call could start, by how many: those with the most are last.
-    open: BTreeSet<(usize, HostId)>,
+    open: Ranking<usize, HostId>,
     /// Hosts where a call may be sent ahead, by the least load of a worker.
-    ahead: BTreeSet<(usize, HostId)>,
+    ahead: Ranking<usize, HostId>,
     /// Hosts where io calls may go, by the least load of a worker.
-    io: BTreeSet<((bool, usize), HostId)>,
+    io: Ranking<(bool, usize), HostId>,
     /// How many calls of each priority wait behind others at workers, and how many of those that
     /// did are on their way back.
     behind: Tally,
@@ -134,9 +135,9 @@ impl Hosts {
             prefetch,
             hosts: BTreeMap::new(),
             workers: BTreeMap::new(),
-            open: BTreeSet::new(),
-            ahead: BTreeSet::new(),
-            io: BTreeSet::new(),
+            open: Ranking::default(),
+            ahead: Ranking::default(),
+            io: Ranking::default(),
             behind: Tally::default(),
             coming: Tally::default(),
         }
@@ -266,10 +267,10 @@ impl Hosts {
         };
         match place {
             Place::Anywhere => {
-                let host = self.open.iter().rev().find_map(|(_, id)| fits(*id))?;
-                host.idle.first().map(|(_, worker)| *worker)
+                let host = self.open.iter().rev().find_map(|(_, id)| fits(id))?;
+                host.idle.first().map(|(_, worker)| worker)
             }
-            Place::Host(host) => fits(host)?.idle.first().map(|(_, worker)| *worker),
+            Place::Host(host) => fits(host)?.idle.first().map(|(_, worker)| worker),
             Place::Worker(id) => {
                 let worker = self.workers.get(&id)?;
                 worker.entry.idle?;
@@ -281,7 +282,7 @@ impl Hosts {
     /// The worker where a call may be sent ahead, with the least to do.
     pub(super) fn worker_ahead(&self) -> Option<WorkerId> {
         let (_, host) = self.ahead.first()?;
-        self.host(*host).ahead.first().map(|(_, worker)| *worker)
+        self.host(host).ahead.first().map(|(_, worker)| worker)
     }
 
     /// A worker that takes an io call.
@@ -291,7 +292,7 @@ impl Hosts {
             Place::Host(host) => host,
             Place::Worker(worker) => return self.workers[&worker].takes_calls().then_some(worker),
         };
-        self.host(host).io.first().map(|(_, worker)| *worker)
+        self.host(host).io.first().map(|(_, worker)| worker)
     }
 
     /// The host that is best reserved for a call: of those that are not yet and have room for it,
@@ -498,9 +499,9 @@ impl Hosts {
         let Entry { idle, ahead, io } = new;
         let host_id = worker.host;
         let host = self.host_mut(host_id);
-        relist(&mut host.idle, old.idle, idle, id);
-        relist(&mut host.ahead, old.ahead, ahead, id);
-        relist(&mut host.io, old.io, io, id);
+        host.idle.change(old.idle, idle, id);
+        host.ahead.change(old.ahead, ahead, id);
+        host.io.change(old.io, io, id);
         self.list_host(host_id);
     }
 
@@ -508,9 +509,9 @@ impl Hosts {
         let host = self.host_mut(id);
         let new = host.wanted_entry();
         let old = std::mem::replace(&mut host.entry, new);
-        relist(&mut self.open, old.slots, new.slots, id);
-        relist(&mut self.ahead, old.ahead, new.ahead, id);
-        relist(&mut self.io, old.io, new.io, id);
+        self.open.change(old.slots, new.slots, id);
+        self.ahead.change(old.ahead, new.ahead, id);
+        self.io.change(old.io, new.io, id);
     }
 
     #[cfg(test)]
@@ -536,23 +537,5 @@ impl Hosts {
         self.workers
             .get_mut(&id)
             .expect("the caller knows the worker")
-    }
-}
-
-/// Changes under what somebody is in a list.
-fn relist<K: Copy + Ord, Id: Copy + Ord>(
-    list: &mut BTreeSet<(K, Id)>,
-    old: Option<K>,
-    new: Option<K>,
-    id: Id,
-) {
-    if old == new {
-        return;
-    }
-    if let Some(old) = old {
-        list.remove(&(old, id));
-    }
-    if let Some(new) = new {
-        list.insert((new, id));
     }
 }

@@ -134,12 +134,11 @@ impl<T> Core<T> {
         attempt: u32,
         out: &mut Vec<Output<T, R>>,
     ) {
-        if self.revoked_there(worker, id, attempt) != Some(true) {
+        let Some((call, true)) = self.find(worker, id, attempt) else {
             return;
-        }
-        self.mark_revoked(id, false);
-        let call = &self.calls[&id];
+        };
         let (rank, wanted) = (call.rank(id), call.item.is_some());
+        self.mark_revoked(id, false);
         if let Some(not_begun) = self.hosts.set_front(worker, rank, wanted) {
             let wanted = self.item(not_begun.call).is_some();
             self.hosts.put_behind(worker, not_begun, wanted);
@@ -167,7 +166,7 @@ impl<T> Core<T> {
         let (state, attempt) = (call.state, call.attempt);
         let rank = call.rank(id);
         match state {
-            State::Queued => self.forget(id),
+            State::Queued => drop(self.forget(id)),
             State::InFlight {
                 at: worker,
                 revoked,
@@ -198,15 +197,16 @@ impl<T> Core<T> {
         attempt: u32,
         out: &mut Vec<Output<T, R>>,
     ) {
-        let Some(revoked) = self.revoked_there(worker, id, attempt) else {
+        let Some((call, revoked)) = self.find(worker, id, attempt) else {
             return;
         };
+        let rank = call.rank(id);
         // Who wants it still learns that its time was over.
         let item = self.call(id).item.take();
         let timed_out = item.is_some();
         if let Some(item) = item {
             if revoked {
-                self.hosts.unwanted(self.calls[&id].rank(id));
+                self.hosts.unwanted(rank);
             }
             let attempts = attempt;
             let outcome = Outcome::TimedOut { worker, attempts };

@@ -701,7 +701,10 @@ impl Shell {
         let Some(item) = self.core.item(call) else {
             return;
         };
-        let (function, needs) = (item.function, &item.needs);
+        let one_core = Resources::cpus(1);
+        let needs = item.options.as_ref();
+        let needs = needs.map_or(&one_core, |it| &it.core.needs);
+        let function = item.function;
         let mut remotes = self.hosts.values().filter_map(|host| host.remote.as_ref());
         let has_so_much = |remote: &Remote| {
             let mut room = remote.room.clone();
