@@ -307,18 +307,20 @@ fn outside_of_its_hours_a_node_lends_nothing() {
     open.wait_for(|line| line.ends_with("has left"));
     assert!(!says(&open.seen, "suspended"), "{:#?}", open.seen);
 
-    let args = ["--from", &at(3), "--until", &at(6), "--kill-at", &at(7)];
-    let (mut shut, endpoint) = farm.node("shut", &args);
-    shut.wait_for(|line| line.starts_with("suspended: "));
-    let hours = format!("service hours: from {} until {}, what", at(3), at(6));
-    assert!(says(&shut.seen, &hours), "{:#?}", shut.seen);
-    let mut demo = farm.start(&["demo", &folder, "--nodes", &endpoint]);
-    demo.wait_for(|line| line == "node shut is ready");
-    // Nobody has anything to do for it: it lends nothing.
-    shut.wait_for(|line| line.ends_with("has come"));
-    drop(demo);
-    let left = shut.wait_for(|line| line.ends_with("has left"));
-    assert!(left.starts_with("client 1 "), "{left}");
+    let hours = ["--from", &at(3), "--until", &at(6)];
+    for (name, more) in [("shut", &[][..]), ("dead", &["--kill-at", &at(7)])] {
+        let (mut shut, endpoint) = farm.node(name, &[&hours, more].concat());
+        shut.wait_for(|line| line.starts_with("suspended: "));
+        let hours = format!("service hours: from {} until {}", at(3), at(6));
+        assert!(says(&shut.seen, &hours), "{:#?}", shut.seen);
+        let mut demo = farm.start(&["demo", &folder, "--nodes", &endpoint]);
+        demo.wait_for(|line| line == format!("node {name} is ready"));
+        // Nobody has anything to do for it: it lends nothing.
+        shut.wait_for(|line| line.ends_with("has come"));
+        drop(demo);
+        let left = shut.wait_for(|line| line.ends_with("has left"));
+        assert!(left.starts_with("client 1 "), "{left}");
+    }
 }
 
 #[test]

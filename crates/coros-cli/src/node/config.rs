@@ -123,23 +123,35 @@ daemon = true
         assert!(both.contains("names its network itself"), "{both}");
     }
 
+    /// Another value for each.
+    const OTHER: &str = r#"
+listen = "127.0.0.1:1"
+peer = ["other:1"]
+discover = true
+name = "other"
+certificate = "/other"
+cpus = 1
+dir = "/other"
+cache = "1G"
+max-file-size = 1
+label = ["other"]
+serve = 1
+from = "01:00"
+until = "02:00"
+kill-at = "03:00"
+daemon = true
+"#;
+
     #[test]
     fn the_command_line_goes_first() {
-        let file = || parse(ALL).unwrap();
-        let line = Settings {
-            cpus: Some("2".parse().unwrap()),
-            certificate: Some("desk".into()),
-            label: vec!["loud".parse().unwrap()],
-            ..Settings::default()
-        };
-        let both = line.or(file());
-        assert_eq!(both.cpus.unwrap().of(8), 2);
+        let [file, line] = [ALL, OTHER].map(|text| parse(text).unwrap());
+        let shown = |settings: Settings| format!("{settings:?}");
+        assert_eq!(shown(line.clone().or(file.clone())), shown(line.clone()));
         assert_eq!(
-            (both.network, both.certificate),
-            (None, Some("desk".into()))
+            shown(Settings::default().or(file.clone())),
+            shown(file.clone())
         );
-        assert_eq!(both.label.len(), 1);
-        assert_eq!((both.name, both.peer.len()), (Some("farm".into()), 2));
-        assert!(both.daemon && both.discover);
+        // A network of one and a certificate of the other would contradict each other.
+        assert_eq!(shown(file.clone().or(line)), shown(file));
     }
 }
