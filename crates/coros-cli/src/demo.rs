@@ -191,6 +191,9 @@ fn is_told(event: &Event) -> bool {
         Event::NodeFound { .. }
             | Event::NodeNotUsed { .. }
             | Event::NodeReady { .. }
+            | Event::NodeSuspended { .. }
+            | Event::NodeResumed { .. }
+            | Event::NodeDraining { .. }
             | Event::NodeLost { .. }
             | Event::WorkerReady { .. }
             | Event::WorkerLost { .. }

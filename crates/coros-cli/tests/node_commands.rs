@@ -181,7 +181,8 @@ fn a_second_sigterm_and_ctrl_c_end_it_at_once() {
         let ended = node.end();
         assert_eq!(ended.status.code(), Some(code), "{:#?}", ended.stderr);
         assert!(!common::is_running(worker));
-        demo.wait_for(|line| line.starts_with(&format!("node {name} was lost: ")));
+        let lost = demo.wait_for(|line| line.starts_with(&format!("node {name} was lost: ")));
+        assert!(!lost.ends_with(": finished"), "{lost}");
         // Nothing of what it ran is left, but the programs are.
         let left = std::fs::read_dir(farm.folder(name).join("work")).unwrap();
         assert_eq!(left.count(), 0);
@@ -314,8 +315,7 @@ fn outside_of_its_hours_a_node_lends_nothing() {
         let hours = format!("service hours: from {} until {}", at(3), at(6));
         assert!(says(&shut.seen, &hours), "{:#?}", shut.seen);
         let mut demo = farm.start(&["demo", &folder, "--nodes", &endpoint]);
-        demo.wait_for(|line| line == format!("node {name} is ready"));
-        // Nobody has anything to do for it: it lends nothing.
+        demo.wait_for(|line| line == format!("node {name} is suspended"));
         shut.wait_for(|line| line.ends_with("has come"));
         drop(demo);
         let left = shut.wait_for(|line| line.ends_with("has left"));

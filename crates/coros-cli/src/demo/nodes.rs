@@ -78,7 +78,10 @@ impl Nodes {
         {
             let settled = match &event {
                 Event::WorkerReady { name, .. } => name.split_once('@').map(|(_, node)| node),
-                Event::NodeNotUsed { name, .. } | Event::NodeLost { name, .. } => Some(&**name),
+                Event::NodeNotUsed { name, .. }
+                | Event::NodeSuspended { name }
+                | Event::NodeDraining { name }
+                | Event::NodeLost { name, .. } => Some(&**name),
                 _ => None,
             };
             if let Some(name) = settled {

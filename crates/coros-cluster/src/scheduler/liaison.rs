@@ -74,7 +74,7 @@ impl Liaison {
         };
         me.monitor(&desk, |exit| {
             ToLiaison::Ended(match exit {
-                Exit::Finished => "its daemon has ended".to_owned(),
+                Exit::Finished => "it has ended all that ran there for this program".into(),
                 exit => exit.to_string(),
             })
         });
