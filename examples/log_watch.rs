@@ -2,7 +2,8 @@
 //! a channel, filtered where they come up, and one client prints what all of them let through.
 //!
 //! Every server has a channel of the same name; the client asks each node for its own. A server that
-//! ends, or is lost, releases the coroutine that has subscribed to it, so the client knows.
+//! ends, or is lost, releases the coroutine that has subscribed to it, so the client knows; which of
+//! the two it was, the channel says: only one that ends closes it.
 //!
 //!     tail -f /var/log/syslog | cargo run --release --example log_watch -- serve 4801 --contains error
 //!     cargo run --release --example log_watch -- watch 127.0.0.1:4801 192.0.2.7:4801
@@ -20,6 +21,7 @@ use coros::net::HostPort;
 use coros::{Channel, Context, Node};
 use dial::dial;
 use say::say;
+use tokio::task::JoinSet;
 use typed::Lines;
 
 /// Watches the logs of many machines from one.
@@ -44,7 +46,7 @@ enum Args {
         contains: String,
     },
 
-    /// Prints what the servers send, until all of them have ended.
+    /// Prints what the servers send, until all of them have ended. One that is lost is a failure.
     Watch {
         /// Where they listen.
         #[arg(required = true, value_name = "HOST:PORT")]
@@ -90,29 +92,47 @@ async fn print(mut me: Context<String>, from: String) {
     while let Some(line) = me.receive().await {
         say!("{from}: {}", say::readable(line.as_bytes()));
     }
-    say!("{from} has ended");
 }
 
 async fn watch(servers: Vec<HostPort>) -> anyhow::Result<()> {
     let node = Node::builder().name("log_watch").no_listen();
     let node = node.build().await?;
-    let mut printers = Vec::new();
+    let mut logs = Vec::new();
     for at in servers {
         let server = dial(&node, &at)
             .await
             .context("does log_watch serve run?")?;
         let log: Channel<String> = node.locate_at(&server, LOG).await?;
-        let name = server.name.to_string();
-        let printer = coros::spawn(move |me| print(me, name));
+        logs.push((server.name.to_string(), log));
+    }
+    let mut printers = JoinSet::new();
+    for (name, log) in logs {
+        let from = name.clone();
+        let printer = coros::spawn(move |me| print(me, from));
         log.subscribe(&printer)?;
         log.ask_subscribers().await?;
-        say!("watching {}", server.name);
-        printers.push(printer);
+        say!("watching {name}");
+        // All at once: `receive` ends when only we would have a printer's address, so that we let go
+        // of it by joining.
+        printers.spawn(async move { (name, printer.join().await, log.is_closed()) });
     }
-    for printer in printers {
-        printer.join().await?;
+    let mut lost = Vec::new();
+    while let Some(printed) = printers.join_next().await {
+        let (name, printed, has_ended) = printed?;
+        printed?;
+        if has_ended {
+            say!("{name} has ended");
+        } else {
+            say!("{name} is lost");
+            lost.push(name);
+        }
     }
     node.close().await;
+    anyhow::ensure!(
+        lost.is_empty(),
+        "gone, or out of reach: {}; there may have been more",
+        lost.join(", ")
+    );
     Ok(())
 }
 

@@ -128,17 +128,30 @@ fn one_watches_the_logs_of_many() {
             assert_eq!(client.line(), format!("{name}: error {n}"));
         }
     }
-    // One ends, one is killed, and one goes on.
-    servers.remove(0).wait().success();
-    assert_eq!(client.line(), "web has ended");
-    drop(servers.remove(0));
+    // The last one is killed, another ends, and the first goes on.
+    drop(servers.pop());
+    assert_eq!(client.line(), "disk is lost");
+    servers.pop().unwrap().wait().success();
     assert_eq!(client.line(), "mail has ended");
     servers[0].say("error at last");
-    assert_eq!(client.line(), "disk: error at last");
+    assert_eq!(client.line(), "web: error at last");
     servers.remove(0).wait().success();
-    assert_eq!(client.wait().success(), ["disk has ended"]);
+    assert_eq!(client.line(), "web has ended");
+    let error = client.wait().failure(1);
+    assert!(error.contains("out of reach: disk;"), "{error}");
+}
 
-    let nobody = user.start("log_watch", &["watch", "127.0.0.1:1"]);
-    let error = nobody.wait().failure(1);
+#[test]
+fn no_server_is_said_to_have_ended_that_goes_on() {
+    let user = User::new();
+    let (server, at) = serve(&user, "log_watch", &["serve", "0"]);
+    let client = user.start("log_watch", &["watch", &at, "127.0.0.1:1"]);
+    let ended = client.wait();
+    assert_eq!(ended.lines, [""; 0], "nobody has ended");
+    let error = ended.failure(1);
     assert!(error.contains("does log_watch serve run?"), "{error}");
+    let client = user.start("log_watch", &["watch", &at]);
+    assert_eq!(client.line(), "watching log_watch");
+    server.wait().success();
+    assert_eq!(client.wait().success(), ["log_watch has ended"]);
 }
