@@ -8,13 +8,13 @@
 //! (`coros secret`).
 //!
 //!     cargo run --release --example tut_server
-//!     cargo run --release --example tut_server -- 4502 --host 0.0.0.0 --discover
+//!     cargo run --release --example tut_server -- 4502 --discover
 
 mod say;
 mod tut_messages;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use clap::Parser;
 use coros::{Context, Node};
@@ -28,9 +28,10 @@ struct Args {
     #[arg(default_value_t = 4502)]
     port: u16,
 
-    /// The address to listen on.
-    #[arg(long, default_value = "127.0.0.1")]
-    host: IpAddr,
+    /// The address to listen on [default: 127.0.0.1, for this machine alone; with --discover
+    /// 0.0.0.0, for all]
+    #[arg(long)]
+    host: Option<IpAddr>,
 
     /// Let clients on the local network find it.
     #[arg(long)]
@@ -58,6 +59,12 @@ async fn main() -> anyhow::Result<()> {
         host,
         discover,
     } = Args::parse();
+    // Those that find it may be on any machine.
+    let ip = match discover {
+        true => Ipv4Addr::UNSPECIFIED,
+        false => Ipv4Addr::LOCALHOST,
+    };
+    let host = host.unwrap_or(ip.into());
     let node = Node::builder()
         .name("tut_server")
         .listen((host, port).into())

@@ -145,7 +145,7 @@ fn a_server_that_is_killed_is_disconnected() {
 fn a_client_that_knows_nobody_finds_its_server_on_the_local_network() {
     let user = User::new();
     let server = user.start("tut_server", &["0", "--discover"]);
-    server.listening_on();
+    assert!(server.listening_on().ip().is_unspecified(), "for all");
     let client = user.start("tut_client", &["1", "4", "--discover"]);
     assert_eq!(
         client.wait().success(),

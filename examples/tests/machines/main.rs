@@ -154,7 +154,7 @@ mod examples {
         let cable = Cable::lay();
         let start =
             |at, name: &str, args: &[&str]| Program::start(&cable, at, user.path(), name, args);
-        let mut server = start(1, "tut_server", &["0", "--host", "0.0.0.0", "--discover"]);
+        let mut server = start(1, "tut_server", &["0", "--discover"]);
         server.line();
         cable.pull();
         let mut client = start(0, "tut_client", &["1", "3", "--discover"]);
