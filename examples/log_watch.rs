@@ -72,6 +72,7 @@ async fn serve(at: SocketAddr, name: String, contains: String) -> anyhow::Result
     if let Some(at) = node.listening_on() {
         say!("listening on {at}");
     }
+    say!("sending the lines of standard input, until it ends");
     let mut sent = 0_u64;
     let mut lines = Lines::new();
     while let Some(line) = lines.next().await? {

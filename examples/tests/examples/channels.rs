@@ -108,6 +108,7 @@ fn one_watches_the_logs_of_many() {
     for name in ["web", "mail", "disk"] {
         let args = ["serve", "0", "--name", name, "--contains", "error"];
         let (server, address) = serve(&user, "log_watch", &args);
+        assert!(server.line().contains("of standard input"));
         servers.push(server);
         at.push(address);
     }
