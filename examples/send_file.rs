@@ -9,11 +9,13 @@
 mod dial;
 mod say;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use coros::net::{FetchFile, Folder, HostPort, Location, Received, SendFile};
 use coros::{Context, Node};
 use dial::dial;
@@ -21,6 +23,7 @@ use say::say;
 
 /// Sends files to another process, or takes them.
 #[derive(Parser)]
+#[command(name = "send_file")]
 struct Args {
     /// Take files into this folder, until Ctrl-C.
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["to", "files"])]
@@ -34,7 +37,7 @@ struct Args {
     #[arg(long, value_name = "HOST:PORT", required_unless_present = "serve")]
     to: Option<HostPort>,
 
-    /// What to send.
+    /// What to send; no two with one name.
     #[arg(required_unless_present = "serve")]
     files: Vec<PathBuf>,
 
@@ -77,9 +80,27 @@ async fn serve(folder: &Path, listen: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn send(node: &Node, to: &Location, path: &Path, args: &Args) -> anyhow::Result<()> {
+/// What a file is called there.
+fn name(path: &Path) -> anyhow::Result<&str> {
     let name = path.file_name().context("this is no name of a file")?;
-    let name = name.to_str().context("its name is not UTF-8")?;
+    name.to_str().context("its name is not UTF-8")
+}
+
+/// No second file would replace the first.
+fn names_differ(files: &[PathBuf]) -> anyhow::Result<()> {
+    let mut named = BTreeMap::new();
+    for path in files {
+        let name = name(path).with_context(|| format!("cannot send {}", path.display()))?;
+        if let Some(other) = named.insert(name, path) {
+            let [other, path] = [other, path].map(|it| it.display());
+            anyhow::bail!("{other} and {path} would both be {name:?} there: rename one of them");
+        }
+    }
+    Ok(())
+}
+
+async fn send(node: &Node, to: &Location, path: &Path, args: &Args) -> anyhow::Result<()> {
+    let name = name(path)?;
     // Called after each piece; here only for the last one of a large file to tell.
     let mut pieces = 0;
     let options = SendFile::new().replace().progress(move |at| {
@@ -117,6 +138,12 @@ async fn main() -> anyhow::Result<()> {
         return serve(folder, args.listen).await;
     }
     let to = args.to.as_ref().context("no address to send to")?;
+    if let Err(error) = names_differ(&args.files) {
+        let error = format!("{error:#}");
+        Args::command()
+            .error(ErrorKind::ValueValidation, error)
+            .exit();
+    }
     let node = Node::builder().no_listen().build().await?;
     let peer = dial(&node, to)
         .await

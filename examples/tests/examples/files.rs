@@ -66,4 +66,12 @@ fn send_file_says_what_is_wrong() {
     );
     let error = run("send_file", ["x"]).failure(2);
     assert!(error.contains("--to"), "{error}");
+    // Before anybody is dialled.
+    for (files, says) in [
+        (["a", "d/a"], "a and d/a would both be \"a\" there"),
+        (["a", ".."], "cannot send ..: this is no name of a file"),
+    ] {
+        let error = run("send_file", [&["--to", "127.0.0.1:1"], &files[..]].concat()).failure(2);
+        assert!(error.contains(says), "{error}");
+    }
 }
