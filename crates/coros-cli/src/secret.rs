@@ -6,7 +6,7 @@ use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use coros::net::{Authority, NodeCertificate, Secret, SecretError};
@@ -15,7 +15,7 @@ use self::report::{AuthorityOf, CertificateFolder, Made, SecretFile};
 use crate::flags::secret::{
     IssueFlags, NewCaFlags, NewFlags, SecretCommand, SecretFlags, ShowFlags,
 };
-use crate::terminal::{Name, status};
+use crate::terminal::{Name, say, status};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -148,8 +148,17 @@ fn new_ca(flags: &NewCaFlags) -> anyhow::Result<()> {
 
 fn issue(flags: &IssueFlags) -> anyhow::Result<()> {
     let authority = Authority::load(&flags.ca)?;
+    let wanted = SystemTime::now() + DAY * flags.valid;
     let certificate = authority.certify(&flags.name, DAY * flags.valid)?;
     certificate.save(&flags.out)?;
+    if authority.validity().until() < wanted {
+        say(&format!(
+            "coros secret: the certificate is not valid for {} days, but only as long as its \
+             authority: {}",
+            flags.valid,
+            certificate.validity()
+        ));
+    }
     let made = CertificateFolder::node(&flags.out, &certificate);
     report::print(&made, flags.json)
 }

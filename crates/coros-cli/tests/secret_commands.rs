@@ -243,6 +243,15 @@ fn an_authority_issues_certificates() {
         issued["valid_until"], made["valid_until"],
         "no longer than the authority"
     );
+    let said = |valid| {
+        let out = format!("for-{valid}");
+        let options = ["--ca", "safe", "--out", &out, "--valid", valid];
+        let ended = home.run(&[&["secret", "issue", "desk"], &options[..]].concat());
+        assert!(ended.status.success(), "{}", text(&ended.stderr));
+        text(&ended.stderr)
+    };
+    assert!(said("31").contains("is not valid for 31 days, but only as long as its authority"));
+    assert_eq!(said("29"), "");
     assert_eq!(home.json(&["secret", "show", "desk"]), issued);
     let mut files: Vec<_> = fs::read_dir(home.0.path().join("desk"))
         .unwrap()

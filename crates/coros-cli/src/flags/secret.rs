@@ -156,7 +156,7 @@ pub(crate) struct IssueFlags {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 
-    /// For how many days it is valid
+    /// For how many days it is valid, at most as long as the authority
     #[arg(long, value_name = "DAYS", default_value_t = 365,
           value_parser = clap::value_parser!(u32).range(1..=36500))]
     pub(crate) valid: u32,
