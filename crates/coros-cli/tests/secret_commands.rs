@@ -263,6 +263,19 @@ fn an_authority_issues_certificates() {
     assert!(error.contains("is there already"), "{error}");
     let error = home.refused(&["secret", "new-ca", "safe"]);
     assert!(error.contains("is there already"), "{error}");
+    for (args, has) in [
+        (["issue", "desk", "--ca", "safe", "--out", "safe"], "ca.key"),
+        (
+            ["new-ca", "desk", "--network", "x", "--valid", "1"],
+            "node.key",
+        ),
+    ] {
+        let error = home.refused(&[&["secret"], &args[..]].concat());
+        let says = format!("{has} is in it; keep them apart");
+        assert!(error.contains(&says), "{error}");
+    }
+    assert_eq!(home.json(&["secret", "show", "safe"]), made);
+    assert_eq!(home.json(&["secret", "show", "desk"]), issued);
     let error = home.refused(&["secret", "show", "."]);
     assert!(error.contains("neither an authority"), "{error}");
     let error = home.refused(&["secret", "issue", "", "--ca", "safe", "--out", "x"]);

@@ -205,12 +205,13 @@ fn certificates() -> Vec<Vec<u8>> {
     let folder = std::env::temp_dir().join(format!("coros-seeds-{}", std::process::id()));
     let authority = Authority::generate("default", DAY).expect("an authority");
     let certificate = authority.certify("desk", DAY).expect("a certificate");
-    certificate.save(&folder).expect("a folder for it");
-    authority.save(&folder).expect("room for another");
-    let read = |name: &str| std::fs::read(folder.join(name)).expect("it has been saved");
+    let saved = "a folder for it";
+    certificate.save(folder.join("node")).expect(saved);
+    authority.save(folder.join("ca")).expect(saved);
     let joined = |stem: &str| {
-        let (chain, key) = (read(&format!("{stem}.pem")), read(&format!("{stem}.key")));
-        [&chain[..], &[0], &key].concat()
+        let path = folder.join(stem).join(stem);
+        let read = |end| std::fs::read(path.with_extension(end)).expect("it has been saved");
+        [&read("pem")[..], &[0], &read("key")].concat()
     };
     let all = vec![joined("node"), joined("ca")];
     std::fs::remove_dir_all(&folder).expect("it is ours");

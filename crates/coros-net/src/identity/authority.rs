@@ -140,8 +140,8 @@ impl Authority {
     /// to a folder, which is made if there is none.
     ///
     /// # Errors
-    /// When either is there already, when a file cannot be made, or when others could change the
-    /// folder.
+    /// When either is there already, or a node's certificate; when a file cannot be made, or when others
+    /// could change the folder.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), IdentityError> {
         let chain = [self.inner.certificate.clone()];
         folder::save(

@@ -63,8 +63,8 @@ impl NodeCertificate {
     /// authority (`node.pem`) to a folder, which is made if there is none.
     ///
     /// # Errors
-    /// When either is there already, when a file cannot be made, or when others could change the
-    /// folder.
+    /// When either is there already, or an authority; when a file cannot be made, or when others
+    /// could change the folder.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), IdentityError> {
         let Inner {
             certificate,

@@ -36,6 +36,21 @@ impl Kind {
         [".key", ".pem"].map(|end| folder.join(format!("{stem}{end}")))
     }
 
+    /// What does not belong in the same folder.
+    fn other(self) -> Self {
+        match self {
+            Kind::Authority => Kind::Node,
+            Kind::Node => Kind::Authority,
+        }
+    }
+
+    fn own_folder(self) -> &'static str {
+        match self {
+            Kind::Authority => "a folder for an authority alone",
+            Kind::Node => "a folder for the certificate of a node alone",
+        }
+    }
+
     fn expected(self) -> &'static str {
         match self {
             Kind::Authority => "the certificate of an authority",
@@ -63,6 +78,18 @@ pub(super) fn save(
     for path in [&key_path, &chain_path] {
         if path.symlink_metadata().is_ok() {
             return Err(SecretError::Exists { path: path.clone() }.into());
+        }
+    }
+    for path in kind.other().files(folder) {
+        if path.symlink_metadata().is_ok() {
+            let name = path.file_name().unwrap_or_default().display();
+            return Err(IdentityError::Unusable {
+                path: folder.to_owned(),
+                expected: kind.own_folder(),
+                reason: format!(
+                    "{name} is in it; keep them apart, for the key of an authority belongs on no node"
+                ),
+            });
         }
     }
     let text = Zeroizing::new(key.serialize_pem());
