@@ -230,7 +230,9 @@ pub(crate) fn check_network(name: &str) -> Result<(), IdentityError> {
 }
 
 pub(crate) fn check_name(name: &str) -> Result<(), IdentityError> {
-    if (1..=MAX_NAME).contains(&name.len()) && is_readable(name) {
+    // What is below a name comes after a slash, as in a path: no part may lead anywhere else.
+    let leads = |part: &str| !["", ".", ".."].contains(&part);
+    if name.len() <= MAX_NAME && is_readable(name) && name.split('/').all(leads) {
         return Ok(());
     }
     Err(IdentityError::Name(name.to_owned()))
@@ -265,7 +267,10 @@ pub enum IdentityError {
     )]
     Network(String),
     /// Not a name for a node.
-    #[error("{0:?} cannot name a node: use 1 to 128 bytes of characters that can be seen")]
+    #[error(
+        "{0:?} cannot name a node: use 1 to 128 bytes of characters that can be seen, and no part \
+         between slashes that is empty, \".\" or \"..\""
+    )]
     Name(String),
     /// A node's certificate is for another name.
     #[error(

@@ -168,7 +168,8 @@ fn names_that_do_not_fit_are_refused() {
         assert!(error.contains("cannot name a network"), "{error}");
     }
     let authority = Authority::derive(&secret, "a-1").unwrap();
-    for name in ["", "a\nb", &"x".repeat(129)] {
+    let parts = ["/", "a/", "/a", "a//b", ".", "..", "../x", "a/../b", "a/."];
+    for name in [&["", "a\nb", &"x".repeat(129)], &parts[..]].concat() {
         let error = authority.issue(name).unwrap_err().to_string();
         assert!(error.contains("cannot name a node"), "{error}");
     }

@@ -227,7 +227,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`IdentityError::Name`] when `name` is empty, longer than 128 bytes or has control
-    /// characters; [`IdentityError::Expired`].
+    /// characters, or when a part of it between slashes is empty, `.` or `..`; [`IdentityError::Expired`].
     pub fn issue(&self, name: &str) -> Result<Credentials, IdentityError> {
         let valid = self.unexpired(leaf::lifetime())?;
         self.issue_for(name, valid.from(), valid.until())
