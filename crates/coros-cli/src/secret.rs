@@ -48,6 +48,13 @@ fn show(flags: ShowFlags) -> anyhow::Result<()> {
         }
         None => (Secret::path_of_user()?, "configuration"),
     };
+    if let Some(folder) = folder_of_certificate(&path) {
+        let [path, folder] = [Name(&path), Name(folder)];
+        bail!(
+            "{path} belongs to a certificate, and is no secret: `coros secret show {folder}` shows \
+             what is in the folder"
+        );
+    }
     let secret = Secret::load(&path).map_err(|error| explain(error, from))?;
     let authority = Authority::derive(&secret, &flags.network)?;
     let shown = SecretFile {
@@ -65,6 +72,17 @@ fn show(flags: ShowFlags) -> anyhow::Result<()> {
         secret: flags.reveal.then(|| secret.reveal().to_owned()),
     };
     report::print(&shown, flags.json)
+}
+
+/// The folder of what `new-ca` or `issue` has made, if the file is a part of that.
+fn folder_of_certificate(path: &Path) -> Option<&Path> {
+    let name = path.file_name()?.to_str()?;
+    let part = ["ca.key", "ca.pem", "node.key", "node.pem"].contains(&name);
+    let folder = path.parent().filter(|_| part && path.exists())?;
+    Some(match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    })
 }
 
 /// That there is no secret is not always a mistake. What to do is said in terms of this program.

@@ -276,6 +276,24 @@ fn an_authority_issues_certificates() {
     }
     assert_eq!(home.json(&["secret", "show", "safe"]), made);
     assert_eq!(home.json(&["secret", "show", "desk"]), issued);
+    for (folder, file) in [
+        ("desk", "node.key"),
+        ("desk", "node.pem"),
+        ("safe", "ca.pem"),
+    ] {
+        let error = home.refused(&["secret", "show", &format!("{folder}/{file}")]);
+        let says = format!("`coros secret show {folder}`");
+        assert!(error.contains(&says), "{error}");
+    }
+    fs::write(home.0.path().join("file"), "").unwrap();
+    for args in [
+        &["new-ca", "file"][..],
+        &["new", "file/secret"],
+        &["issue", "desk", "--ca", "safe", "--out", "file/deeper"],
+    ] {
+        let error = home.refused(&[&["secret"], args].concat());
+        assert!(error.contains("file is not a folder: name one"), "{error}");
+    }
     let error = home.refused(&["secret", "show", "."]);
     assert!(error.contains("neither an authority"), "{error}");
     let error = home.refused(&["secret", "issue", "", "--ca", "safe", "--out", "x"]);

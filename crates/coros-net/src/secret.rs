@@ -25,6 +25,8 @@ use crate::hex;
 use crate::identity::{self, IdentityError};
 
 const PREFIX: &str = "coros1-";
+/// What begins so is a key or a certificate, which somebody has taken for a secret.
+const PEM: &str = "-----BEGIN ";
 const RANDOM_BYTES: usize = 32;
 /// Shorter passphrases fall to guessing even after stretching.
 const MIN_PASSPHRASE: usize = 12;
@@ -67,10 +69,11 @@ impl Secret {
     ///
     /// # Errors
     /// [`SecretError::Empty`]; for fewer than 12 characters [`SecretError::Short`]; for what is left of a
-    /// random secret [`SecretError::Damaged`].
+    /// random secret [`SecretError::Damaged`]; for a key or a certificate [`SecretError::Pem`].
     pub fn from_text(text: &str) -> Result<Self, SecretError> {
         let text = text.trim();
         match text.chars().count() {
+            _ if text.starts_with(PEM) => Err(SecretError::Pem),
             0 => Err(SecretError::Empty),
             length if length < MIN_PASSPHRASE => Err(SecretError::Short { length }),
             _ => {
@@ -259,6 +262,9 @@ pub enum SecretError {
          that have to follow: it was cut or changed when it was copied"
     )]
     Damaged,
+    /// It is a key or a certificate.
+    #[error("it is a key or a certificate in PEM, and no secret")]
+    Pem,
     /// It is no text.
     #[error("it is no text in UTF-8")]
     NotText,
@@ -266,11 +272,7 @@ pub enum SecretError {
     #[error("it is longer than {} bytes", file::MAX_LENGTH)]
     TooLong,
     /// A file holds no usable secret.
-    #[error(
-        "no usable secret in {}: {why}; copy that of the network there, or have a random one put in \
-         its place by `coros secret new {} --force`",
-        path.display(), path.display()
-    )]
+    #[error("no usable secret in {}: {why}; {}", path.display(), advice_on_file(path, why))]
     File {
         /// The file.
         path: PathBuf,
@@ -347,6 +349,12 @@ pub enum SecretError {
         /// What is there instead.
         what: &'static str,
     },
+    /// There is something that is not a folder.
+    #[error("{} is not a folder: name one, or one that is to be made", path.display())]
+    NotAFolder {
+        /// Where a folder should be, or be made.
+        path: PathBuf,
+    },
     /// The file cannot be read.
     #[error("cannot read {}: {why}", path.display())]
     Read {
@@ -383,6 +391,21 @@ impl SecretError {
             path: path.to_owned(),
             why: Box::new(self),
         }
+    }
+}
+
+/// What to do about a file with something else than a secret.
+fn advice_on_file(path: &Path, why: &SecretError) -> String {
+    match why {
+        // Nothing is to be put in its place.
+        SecretError::Pem => "what `coros secret issue` has made is used as a whole folder, by \
+                             --certificate or `Builder::certificate`"
+            .into(),
+        _ => format!(
+            "copy that of the network there, or have a random one put in its place by \
+             `coros secret new {} --force`",
+            path.display()
+        ),
     }
 }
 

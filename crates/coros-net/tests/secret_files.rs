@@ -133,6 +133,10 @@ fn an_unusable_file_is_refused_and_left_alone() {
             .to_string()
             .contains("longer than 4096 bytes")
     );
+    write_private(&path, b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQ");
+    let error = Secret::load(&path).unwrap_err().to_string();
+    assert!(error.contains("in PEM, and no secret"), "{error}");
+    assert!(!error.contains("--force"), "the key is to stay: {error}");
     write_private(&path, &[0xff; 32]);
     let error = Secret::load(&path).unwrap_err();
     assert!(error.to_string().contains("it is no text"), "{error}");

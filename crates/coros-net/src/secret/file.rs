@@ -74,7 +74,13 @@ fn make<T>(
         why,
     };
     let folder = folder_of(path);
-    make_folder(folder).map_err(failed)?;
+    make_folder(folder).map_err(|why| {
+        let no_folder = |it: &&Path| it.exists() && !it.is_dir();
+        match folder.ancestors().find(no_folder) {
+            Some(it) => SecretError::NotAFolder { path: it.into() },
+            None => failed(why),
+        }
+    })?;
     let folder = fs::canonicalize(folder).map_err(failed)?;
     trust::folder(&folder).map_err(|e| e.into_secret_error(failed))?;
     let mut suffix = [0; 8];
