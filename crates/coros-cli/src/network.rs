@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use coros::Context;
-use coros::net::{Builder, ConnectError, HostPort, Location, Node, NodeCertificate, PeerEvent};
+use coros::net::{
+    Builder, ConnectError, HostPort, Location, Node, NodeCertificate, NodeId, PeerEvent,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -114,6 +116,49 @@ pub(crate) async fn join(
     last.map_or(Ok(joined), Err)
 }
 
+/// Who has been there since the start, and if lost, why.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(Arc<Mutex<BTreeMap<NodeId, Standing>>>);
+
+type Standing = (Location, Option<Arc<str>>);
+
+impl Seen {
+    pub(crate) fn watch(node: &Node) -> Self {
+        let all = Seen::default();
+        let seen = all.clone();
+        node.on_peer_event(move |event| {
+            let mut peers = seen.lock();
+            match event {
+                PeerEvent::Joined(peer) | PeerEvent::Returned(peer) => {
+                    peers.insert(peer.node, (peer, None));
+                }
+                PeerEvent::Lost(peer, why) => {
+                    peers.insert(peer.node, (peer, Some(why)));
+                }
+                PeerEvent::Left(peer) => {
+                    peers.remove(&peer.node);
+                }
+                _ => {}
+            }
+        });
+        all
+    }
+
+    pub(crate) fn all(&self) -> Vec<Standing> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// One of that name that is lost, and why.
+    fn lost(&self, name: &str) -> Option<(Location, Arc<str>)> {
+        let mut all = self.all().into_iter();
+        all.find_map(|(peer, lost)| Some((peer, lost?)).filter(|(peer, _)| &*peer.name == name))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Standing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Where others were found, and no link could be made; and why.
 #[derive(Clone, Default)]
 pub(crate) struct Unreachable(Arc<Mutex<BTreeMap<SocketAddr, Arc<str>>>>);
@@ -181,6 +226,7 @@ impl<'a> Way<'a> {
     async fn find_named(&self, node: &Node, name: &str) -> anyhow::Result<Location> {
         let around = &self.network.around;
         let unreachable = Unreachable::watch(node);
+        let seen = Seen::watch(node);
         let (heard, mut news) = watch::channel(());
         node.on_peer_event(move |_| heard.send_replace(()));
         let given = join(node, around, self.hint).await?;
@@ -202,6 +248,9 @@ impl<'a> Way<'a> {
                 Some(one) => return Ok(one),
                 None => break,
             }
+        }
+        if let Some((peer, why)) = seen.lost(name) {
+            bail!("{peer} is lost: {why}");
         }
         let known = match around.peer.is_empty() {
             true => "those that are found on the local network: does it --discover?",
@@ -319,6 +368,19 @@ mod tests {
             let error = find(&me, "desk", ambiguous).await.unwrap_err();
             assert_eq!(error.to_string(), says);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_lost_meanwhile_is_told_of_as_such() {
+        let network = SimNetwork::new(1);
+        let [me, desk, farm] = nodes(&network, ["me", "desk", "farm"]).await;
+        let lost = farm.location();
+        let finding = tokio::spawn(async move { find(&me, "farm", &[&desk]).await });
+        // While it looks whether there is another one of that name.
+        tokio::time::sleep(SETTLED / 2).await;
+        network.host("farm").kill();
+        let error = finding.await.unwrap().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{lost} is lost: ")), "{error}");
     }
 
     #[tokio::test(start_paused = true)]

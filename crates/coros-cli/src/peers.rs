@@ -1,16 +1,15 @@
 //! `coros peers`.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use coros::net::{Location, Node, NodeId, PeerEvent};
+use coros::net::{Location, Node};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::flags::network::PeersFlags;
-use crate::network::{self, Unreachable};
+use crate::network::{self, Seen, Unreachable};
 use crate::terminal::{one_line, print, say, status};
 
 /// How long an answer is waited for.
@@ -28,8 +27,7 @@ pub(crate) async fn run(flags: PeersFlags) -> ExitCode {
 async fn list(flags: &PeersFlags) -> anyhow::Result<bool> {
     let builder = network::member(&flags.network).await?;
     let node = network::start(builder).await?;
-    let seen = Seen::default();
-    seen.watch(&node);
+    let seen = Seen::watch(&node);
     let unreachable = Unreachable::watch(&node);
     let found = look(&node, flags, &seen).await;
     node.close().await;
@@ -83,38 +81,6 @@ async fn ask(node: Node, peer: Location, lost: Option<Arc<str>>, link: bool) -> 
         link,
         round_trip_seconds: answer.as_ref().ok().map(Duration::as_secs_f64),
         error: answer.err(),
-    }
-}
-
-/// Who has been there since the start, and if lost, why.
-#[derive(Clone, Default)]
-struct Seen(Arc<Mutex<BTreeMap<NodeId, Standing>>>);
-
-type Standing = (Location, Option<Arc<str>>);
-
-impl Seen {
-    fn watch(&self, node: &Node) {
-        let seen = self.clone();
-        node.on_peer_event(move |event| {
-            let mut peers = seen.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match event {
-                PeerEvent::Joined(peer) | PeerEvent::Returned(peer) => {
-                    peers.insert(peer.node, (peer, None));
-                }
-                PeerEvent::Lost(peer, why) => {
-                    peers.insert(peer.node, (peer, Some(why)));
-                }
-                PeerEvent::Left(peer) => {
-                    peers.remove(&peer.node);
-                }
-                _ => {}
-            }
-        });
-    }
-
-    fn all(&self) -> Vec<Standing> {
-        let peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.values().cloned().collect()
     }
 }
 
