@@ -23,8 +23,8 @@ use say::say;
 #[derive(Parser)]
 struct Args {
     /// How many coroutines subscribe.
-    #[arg(default_value_t = 2)]
-    coroutines: usize,
+    #[arg(default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    coroutines: u64,
 
     /// Where remote_channel_server listens.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4600")]

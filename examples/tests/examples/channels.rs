@@ -49,6 +49,9 @@ fn a_server_that_is_killed_ends_its_clients() {
     let error = client.wait().failure(1);
     assert!(error.contains("the server is gone"), "{error}");
 
+    let nothing = user.start("remote_channel_client", &["0"]);
+    let error = nothing.wait().failure(2);
+    assert!(error.contains("invalid value '0'"), "{error}");
     let nobody = user.start("remote_channel_client", &["--peer", "127.0.0.1:1"]);
     let error = nobody.wait().failure(1);
     assert!(error.contains("does remote_channel_server run?"), "{error}");
