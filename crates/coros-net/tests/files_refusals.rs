@@ -327,6 +327,6 @@ async fn what_is_no_file_is_not_sent() {
     );
     assert_eq!(
         scene.refused("f/x", b"x").await,
-        Refusal::NotAFile("f".into())
+        Refusal::NotAFolder("f".into())
     );
 }

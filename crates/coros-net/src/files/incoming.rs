@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::name::HIDDEN;
 use super::refusal::Refusal;
 use super::room::{Promise, available};
-use super::store::{Place, careful, explain, is_gone};
+use super::store::{Place, careful, explain, is_gone, not_made};
 use super::wire::{Hash, MAX_PIECE};
 
 /// What is announced, and how it is to be put into its place.
@@ -221,7 +221,9 @@ fn open_hidden(folder: &Dir, hidden: &str) -> Result<File, Refusal> {
         options.read(true).write(true).create(true);
         let file = match folder.open_with(hidden, careful(&mut options)) {
             Ok(file) => file,
-            Err(error) => return Err(explain(folder, hidden, &error, Refusal::writing)),
+            Err(error) => {
+                return Err(explain(folder, hidden, &error, |e| not_made(folder, e)));
+            }
         };
         let metadata = file.metadata().map_err(|e| Refusal::io(&e))?;
         if !metadata.is_file() {

@@ -31,7 +31,7 @@ pub enum Refusal {
     #[error("there is no such file: check the name")]
     Missing,
     /// The name is that of a folder, a device, …
-    #[error("{0:?} is not what it should be there: a file, and folders before it")]
+    #[error("{0:?} is no regular file there: choose another name")]
     NotAFile(#[serde(deserialize_with = "remote::told")] String),
     /// A file with another content has that name.
     #[error("a file with another content has that name: choose another, or allow to replace it")]
@@ -99,6 +99,9 @@ pub enum Refusal {
     /// The node may not write to the folder.
     #[error("the folder for it cannot be written to: {0}")]
     NotWritable(#[serde(deserialize_with = "remote::told")] String),
+    /// A file is where the name has a folder.
+    #[error("{0:?} is a file there, and no folder: choose another one")]
+    NotAFolder(#[serde(deserialize_with = "remote::told")] String),
 }
 
 impl Refusal {
@@ -172,6 +175,7 @@ mod tests {
             Refusal::Protocol(wild()),
             Refusal::Disk(wild()),
             Refusal::NotWritable(wild()),
+            Refusal::NotAFolder(wild()),
         ] {
             let bytes = encode(&Say::Refused(said.clone()));
             let heard = decode(Kind::Say, bytes[HEADER..].to_vec());

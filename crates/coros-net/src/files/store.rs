@@ -111,7 +111,7 @@ impl Store {
                     Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(e) => {
                         made.path.pop();
-                        return Err(Refusal::writing(&e));
+                        return Err(not_made(&folder, &e));
                     }
                 }
                 next = folder.open_dir_nofollow(part);
@@ -231,6 +231,17 @@ pub(super) fn is_gone(folder: &Dir) -> bool {
     cfg!(unix) && folder.dir_metadata().is_ok_and(|it| it.nlink() == 0)
 }
 
+/// Why something could not be made in a folder.
+pub(super) fn not_made(folder: &Dir, error: &io::Error) -> Refusal {
+    match error.kind() {
+        // The folder is there, and takes none, as /proc.
+        io::ErrorKind::NotFound if cfg!(unix) && !is_gone(folder) => {
+            Refusal::NotWritable(format!("nothing can be made in it: {error}"))
+        }
+        _ => Refusal::writing(error),
+    }
+}
+
 /// Why a part of a name could not be opened; `otherwise` explains what is not due to what it is.
 pub(super) fn explain(
     folder: &Dir,
@@ -241,8 +252,34 @@ pub(super) fn explain(
     match folder.symlink_metadata(part) {
         Ok(there) if there.is_symlink() => Refusal::Symlink(part.into()),
         Ok(there) if !there.is_dir() && error.kind() == io::ErrorKind::NotADirectory => {
-            Refusal::NotAFile(part.into())
+            Refusal::NotAFolder(part.into())
         }
         _ => otherwise(error),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::super::folder::Folder;
+    use super::super::incoming::{Announced, prepare};
+    use super::*;
+
+    #[test]
+    fn that_nothing_can_be_made_in_a_folder_is_told_as_such() {
+        let store = Folder::new("/proc").allow_fetch().open().unwrap();
+        let announced = Announced {
+            size: 1,
+            stamp: 0,
+            replace: false,
+            durable: false,
+        };
+        for name in ["x", "a/x"] {
+            let place = store.place(&FileName::new(name).unwrap(), 1);
+            let cancelled = CancellationToken::new();
+            let prepared =
+                place.and_then(|it| prepare(it, announced, false, &cancelled, |_| Ok(None)));
+            let why = prepared.unwrap_err();
+            assert!(matches!(why, Refusal::NotWritable(_)), "{name}: {why}");
+        }
     }
 }
