@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::network::{Network, Target};
 use super::values::Size;
@@ -12,6 +13,7 @@ use super::values::Size;
 ///
 /// Over mutual TLS, verified by hash at the other end. A file that is there already is skipped,
 /// one that an earlier attempt has begun is gone on with. Files arrive whole or not at all.
+/// A connection that is silent for two seconds is given up: the same command goes on from there.
 #[derive(Args, Debug)]
 #[command(
     verbatim_doc_comment,
@@ -24,6 +26,7 @@ Output:
   object: {\"node\": {\"name\": \"desk\", \"endpoint\": \"10.0.0.7:7340\"}, \"seconds\": 0.1,
    \"files\": [{\"path\": \"a\", \"name\": \"in/a\", \"result\": \"sent\", \"size\": 9, \"moved\": 9, \"seconds\": 0.1}]}
   The result is sent, resumed, skipped, or failed; then there is an \"error\" in place of the numbers.
+  If the node is not reached there is no object, but an error on standard error.
 
 Exit status:
   0    all files are there
@@ -46,7 +49,7 @@ pub(crate) struct SendFlags {
     pub(crate) files: Vec<PathBuf>,
 
     /// Into which folder there, a relative path with `/`; it is made if need be
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) to: Option<String>,
 
     /// Replace files there that have the same name and another content
@@ -93,7 +96,7 @@ pub(crate) struct ReceiveFlags {
 
     /// Where to listen; port 0 is any that is free [default: 127.0.0.1:7340, for this machine alone;
     /// with --discover 0.0.0.0:7340, for all]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = endpoint)]
     pub(crate) listen: Option<SocketAddr>,
 
     /// The most that a file may have: bytes, or with K, M, G, T (powers of 1024)
@@ -114,4 +117,10 @@ pub(crate) struct ReceiveFlags {
     /// Print a JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn endpoint(text: &str) -> Result<SocketAddr, String> {
+    let example = "give an address of this machine and a port, such as 127.0.0.1:7340, or \
+                   0.0.0.0:7340 for all that it has";
+    text.parse().map_err(|_| example.into())
 }

@@ -11,7 +11,8 @@ use coros::net::{HostPort, NotHostPort};
 /// Show who is on the network
 ///
 /// Joins the network by way of nodes that are given, or found on the local network, learns from them
-/// of all others, asks each how far away it is, and leaves again.
+/// of all others, asks each how far away it is, and leaves again. Nobody tells of nodes that listen
+/// nowhere and only dial others.
 #[derive(Args, Debug)]
 #[command(
     verbatim_doc_comment,
@@ -29,7 +30,8 @@ Output:
   With --json it is one object: {\"peers\": [{\"name\": \"desk\",
    \"id\": \"0f...32 digits\", \"endpoint\": \"10.0.0.7:7340\", \"state\": \"up\", \"link\": true,
    \"round_trip_seconds\": 0.0002, \"error\": null}]}
-  An endpoint, a time or an error that there is none of is null.
+  An endpoint, a time or an error that there is none of is null. If the network cannot be joined
+  there is no object, but an error on standard error.
 
 Exit status:
   0    there is somebody
@@ -73,6 +75,7 @@ Output:
    {\"node\": {\"name\": \"desk\", \"id\": \"0f...\", \"endpoint\": \"10.0.0.7:7340\"}, \"asked\": 4, \"answered\": 4,
     \"loss\": 0.0, \"min_seconds\": 0.0002, \"avg_seconds\": 0.0002, \"max_seconds\": 0.0003}
   The seconds are null where there is no answer, and then there is an error; the loss is from 0 to 1.
+  If the node is not found there is no object, but an error on standard error.
 
   A node that does not answer for long is dialled again each time, so it goes on by itself when the
   node is back, unless that was started anew: then it is another one.
@@ -172,10 +175,8 @@ pub(crate) struct Identity {
 fn seconds(text: &str) -> Result<Duration, String> {
     // Shorter ones a machine cannot keep, longer ones nobody waits for.
     let sane = 0.001..=1e6;
-    let seconds: f64 = text.parse().map_err(|e| format!("{e}"))?;
-    if !sane.contains(&seconds) {
-        return Err("from 0.001 to 1000000 seconds".into());
-    }
+    let seconds = text.parse().ok().filter(|seconds| sane.contains(seconds));
+    let seconds = seconds.ok_or("give a number of seconds from 0.001 to 1000000")?;
     Ok(Duration::from_secs_f64(seconds))
 }
 

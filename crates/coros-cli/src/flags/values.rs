@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::num::NonZeroI32;
+use std::num::{NonZeroI32, NonZeroU64};
 use std::str::FromStr;
 
 use serde::Deserializer;
@@ -25,8 +25,9 @@ impl FromStr for Size {
             "T" => 40,
             _ => return Err("one letter is enough".into()),
         };
-        let number: u64 = digits.parse().map_err(|e| format!("{e}"))?;
-        let bytes = number.checked_mul(1 << shift);
+        let example = "give a number from 1, or one with K, M, G or T, such as 20G";
+        let number: NonZeroU64 = digits.parse().map_err(|_| example)?;
+        let bytes = number.get().checked_mul(1 << shift);
         bytes
             .map(Size)
             .ok_or_else(|| "that is more than can be counted".into())
@@ -147,7 +148,7 @@ mod tests {
         assert_eq!(size("7"), Ok(7));
         assert_eq!(size("3K"), Ok(3 << 10));
         assert_eq!(size("20G"), Ok(20 << 30));
-        for wrong in ["", "G", "1KK", "1k", "-1", "1.5G", "99999999T"] {
+        for wrong in ["", "0", "G", "1KK", "1k", "-1", "1.5G", "99999999T"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
     }
