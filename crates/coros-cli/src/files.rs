@@ -13,11 +13,13 @@ use crate::terminal::{say, status};
 
 /// Does what `coros send` was asked for and gives the exit status.
 pub(crate) async fn send(flags: SendFlags) -> ExitCode {
-    if let Err(error) = send::names_differ(&flags) {
-        say(&format!("coros send: {error}"));
-        return ExitCode::from(USAGE);
+    match send::named(&flags) {
+        Ok(files) => status("send", send::run(&flags, files).await),
+        Err(error) => {
+            say(&format!("coros send: {error}"));
+            ExitCode::from(USAGE)
+        }
     }
-    status("send", send::run(flags).await)
 }
 
 /// Does what `coros receive` was asked for and gives the exit status.

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use common::Demo;
 use serde_json::Value;
@@ -45,13 +45,20 @@ impl Scene {
         })
     }
 
-    fn send(&self, args: &[&str]) -> Output {
-        let args = [&["send"], args].concat();
-        let mut command = common::command(&args, &self.config);
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = common::command(args, &self.config);
         command
             .current_dir(&self.home)
             .env_remove("COROS_SECRET_FILE");
-        command.output().expect("coros starts")
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("coros starts")
+    }
+
+    fn send(&self, args: &[&str]) -> Output {
+        self.run(&[&["send"], args].concat())
     }
 
     fn json(&self, args: &[&str]) -> Value {
@@ -174,6 +181,63 @@ fn two_files_of_one_name_are_refused_before_anything_is_sent() {
     let said = text(&sent.stderr);
     assert!(said.contains("one and sub/one would both be"), "{said}");
     assert!(!scene.inbox.path().join("one").exists());
+}
+
+#[test]
+fn what_cannot_be_meant_is_told_with_what_can() {
+    let scene = Scene::set();
+    for (args, says) in [
+        (
+            &["send", "desk", ".."][..],
+            ".. is not a file: only files can be sent",
+        ),
+        (
+            &["send", "desk", "/"],
+            "/ is not a file: only files can be sent",
+        ),
+        (
+            &["send", "desk", "a", "--to", ""],
+            "a value is required for '--to <FOLDER>'",
+        ),
+        (
+            &["receive", ".", "--listen", "foo"],
+            "such as 127.0.0.1:7340",
+        ),
+        (
+            &["receive", ".", "--listen", "localhost:7351"],
+            "such as 127.0.0.1:7340",
+        ),
+        (&["receive", ".", "--max-size", "1X"], "such as 20G"),
+        (&["receive", ".", "--max-size", "0"], "such as 20G"),
+        (
+            &["peers", "--discover", "--wait", "soon"],
+            "from 0.001 to 1000000",
+        ),
+    ] {
+        let ended = scene.run(args);
+        assert_eq!(ended.status.code(), Some(2), "{args:?}");
+        let said = text(&ended.stderr);
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_cannot_travel_is_not_sent_as_another() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let scene = Scene::set();
+    let name = OsStr::from_bytes(b"caf\xe9");
+    fs::write(scene.home.path().join(name), b"1").expect("it is a folder");
+    let (_receiver, at) = scene.receive("127.0.0.1:0", &[]);
+    let mut command = scene.command(&["send", &at]);
+    let sent = command.arg(name).output().expect("coros starts");
+    assert_eq!(sent.status.code(), Some(2));
+    let said = text(&sent.stderr);
+    assert!(said.contains(r"the name of caf\xe9 is not UTF-8"), "{said}");
+    let mut there = fs::read_dir(scene.inbox.path()).expect("it is a folder");
+    assert!(there.next().is_none());
 }
 
 /// As when the disk is full that it prints to.
@@ -332,15 +396,23 @@ fn a_receiver_that_is_told_to_end_is_said_to_have_left() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_sender_that_is_killed_goes_on_where_it_was() {
-    let scene = Scene::set();
-    scene.large("big");
-    let (_receiver, at) = scene.receive("127.0.0.1:0", &[]);
-    let sender = scene.start(&["send", &at, "big"]);
-    scene.half_way();
-    common::signal(sender.pid(), nix::sys::signal::Signal::SIGKILL);
-    assert!(!sender.end().status.success());
-    goes_on(&scene, &at);
+fn a_sender_that_is_killed_or_interrupted_goes_on_where_it_was() {
+    use nix::sys::signal::Signal;
+
+    for (signal, status) in [(Signal::SIGKILL, None), (Signal::SIGINT, Some(130))] {
+        let scene = Scene::set();
+        scene.large("big");
+        let (_receiver, at) = scene.receive("127.0.0.1:0", &[]);
+        let sender = scene.start(&["send", &at, "big"]);
+        scene.half_way();
+        common::signal(sender.pid(), signal);
+        let ended = sender.end();
+        assert_eq!(ended.status.code(), status);
+        let said = ended.stderr.join("\n");
+        let says = said.contains("the same command goes on from there");
+        assert_eq!(says, signal == Signal::SIGINT, "{said}");
+        goes_on(&scene, &at);
+    }
 }
 
 #[cfg(target_os = "linux")]

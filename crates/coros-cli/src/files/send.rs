@@ -18,11 +18,13 @@ use crate::terminal::{Name, say};
 /// How much later than the end of its connections the goodbye of a node may come.
 const GOODBYE: Duration = Duration::from_millis(200);
 
-/// No two files would have one name there, where the second could only replace the first.
-pub(super) fn names_differ(flags: &SendFlags) -> anyhow::Result<()> {
+/// What each file is called there. No two have one name, where the second could only replace the
+/// first.
+pub(super) fn named(flags: &SendFlags) -> anyhow::Result<Vec<(&Path, String)>> {
+    let mut files = Vec::new();
     let mut named = HashMap::new();
     for path in &flags.files {
-        let name = name_there(path, flags.to.as_deref());
+        let name = name_there(path, flags.to.as_deref())?;
         if let Some(other) = named.insert(name.clone(), path) {
             bail!(
                 "{} and {} would both be {name:?} there: send one of them with another --to",
@@ -30,32 +32,39 @@ pub(super) fn names_differ(flags: &SendFlags) -> anyhow::Result<()> {
                 Name(path)
             );
         }
+        files.push((&**path, name));
     }
-    Ok(())
+    Ok(files)
 }
 
 /// Whether all files are there.
-pub(super) async fn run(flags: SendFlags) -> anyhow::Result<bool> {
+pub(super) async fn run(flags: &SendFlags, files: Vec<(&Path, String)>) -> anyhow::Result<bool> {
     let way = Way::to(
         &flags.node,
         &flags.network,
         "does `coros receive` run there",
     );
     let node = network::start(way.builder().await?).await?;
-    let sent = send_all(&node, &way, &flags).await;
+    let sent = send_all(&node, &way, flags, files).await;
     node.close().await;
     sent
 }
 
-async fn send_all(node: &Node, way: &Way<'_>, flags: &SendFlags) -> anyhow::Result<bool> {
+async fn send_all(
+    node: &Node,
+    way: &Way<'_>,
+    flags: &SendFlags,
+    files: Vec<(&Path, String)>,
+) -> anyhow::Result<bool> {
     let to = way.find(node).await?;
     let begun = Instant::now();
     let mut all = SentAll::new(&to);
     let left = goodbye_of(node, &to);
-    for path in &flags.files {
-        let name = name_there(path, flags.to.as_deref());
+    for (path, name) in files {
         let begun = Instant::now();
+        let under_way = UnderWay(path);
         let sent = send(node, &to, path, &name, flags.replace).await;
+        std::mem::forget(under_way);
         let sent = match sent {
             Ok(sent) => Ok(sent),
             Err(error) => Err(explain(&error, left.clone()).await),
@@ -94,6 +103,18 @@ async fn send(
     let sent = node.send_file(to, path, options).await;
     progress.finish();
     sent
+}
+
+/// Says what to do when it is dropped: at Ctrl-C, which drops all that runs.
+struct UnderWay<'a>(&'a Path);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let path = Name(self.0);
+        say(&format!(
+            "coros send: interrupted while {path} was sent: the same command goes on from there"
+        ));
+    }
 }
 
 /// True when the receiver has left.
@@ -138,12 +159,20 @@ async fn explain(error: &SendFileError, mut left: watch::Receiver<bool>) -> Stri
 }
 
 /// Its own name, in the folder that was asked for.
-fn name_there(path: &Path, folder: Option<&str>) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match folder.map(|folder| folder.trim_end_matches('/')) {
+fn name_there(path: &Path, folder: Option<&str>) -> anyhow::Result<String> {
+    let Some(name) = path.file_name() else {
+        bail!("{} is not a file: only files can be sent", Name(path));
+    };
+    let Some(name) = name.to_str() else {
+        bail!(
+            "the name of {} is not UTF-8, as names that travel have to be: rename it",
+            Name(path)
+        );
+    };
+    Ok(match folder.map(|folder| folder.trim_end_matches('/')) {
         Some(folder) => format!("{folder}/{name}"),
-        None => name.into_owned(),
-    }
+        None => name.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -152,9 +181,9 @@ mod tests {
 
     #[test]
     fn a_file_keeps_its_name_in_another_folder() {
-        let path = Path::new("/a/b c.txt");
-        assert_eq!(name_there(path, None), "b c.txt");
-        assert_eq!(name_there(path, Some("x/y")), "x/y/b c.txt");
-        assert_eq!(name_there(path, Some("x/")), "x/b c.txt");
+        let named = |folder| name_there(Path::new("/a/b c.txt"), folder).unwrap();
+        assert_eq!(named(None), "b c.txt");
+        assert_eq!(named(Some("x/y")), "x/y/b c.txt");
+        assert_eq!(named(Some("x/")), "x/b c.txt");
     }
 }
