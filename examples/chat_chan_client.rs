@@ -58,7 +58,10 @@ async fn main() -> anyhow::Result<()> {
     let listener = coros::spawn(move |me| listen(me, here));
     room.subscribe(&listener)?;
     let others = room.ask_subscribers().await?.saturating_sub(1);
-    say!("{others} others are in the room");
+    match others {
+        1 => say!("1 other is in the room"),
+        _ => say!("{others} others are in the room"),
+    }
     if std::io::stdin().is_terminal() {
         eprintln!("say something; Ctrl-D leaves");
     }
@@ -70,6 +73,9 @@ async fn main() -> anyhow::Result<()> {
         tokio::select! {
             line = lines.next() => {
                 let Some(text) = line? else { break };
+                if text.trim().is_empty() {
+                    continue;
+                }
                 let (node, from) = (here, name.clone());
                 // Our own listener has it as well, unless the room has dropped it.
                 if room.deliver(Line { node, from, text }, 0, PATIENCE).await? == 0 {

@@ -2,7 +2,7 @@
 //!
 //! There is nothing to do for the server when somebody speaks: what is sent to the channel, from
 //! whatever node, goes to all who have subscribed. Only its transform runs here: it drops shouting,
-//! which is a line without a small letter.
+//! which is a line of capital letters, at least two, and no small one.
 //!
 //!     cargo run --release --example chat_chan_server
 //!     cargo run --release --example chat_chan_server -- 4700 --host 0.0.0.0
@@ -30,7 +30,8 @@ struct Args {
 }
 
 fn is_shouting(text: &str) -> bool {
-    text.chars().any(char::is_alphabetic) && !text.chars().any(char::is_lowercase)
+    let capitals = text.chars().filter(|it| it.is_uppercase());
+    capitals.count() >= 2 && !text.chars().any(char::is_lowercase)
 }
 
 #[coros::main]

@@ -64,7 +64,12 @@ fn what_one_says_all_others_hear_but_no_shouting() {
     let mut guests = Vec::new();
     for (others, name) in ["anna", "bert", "anna"].into_iter().enumerate() {
         let guest = user.start("chat_chan_client", &[name, "--peer", &at]);
-        assert_eq!(guest.line(), format!("{others} others are in the room"));
+        let are = if others == 1 {
+            "other is"
+        } else {
+            "others are"
+        };
+        assert_eq!(guest.line(), format!("{others} {are} in the room"));
         guests.push(guest);
     }
     for n in 0..50 {
@@ -78,6 +83,14 @@ fn what_one_says_all_others_hear_but_no_shouting() {
     guests[1].say("DOES ANYBODY HEAR ME?");
     assert_eq!(guests[1].line(), "nobody has heard that");
     assert_eq!(server.line(), "bert shouts: dropped");
+    // Nothing, and no shouting.
+    guests[1].say(" ");
+    for text in ["I", "\u{4f60}\u{597d}"] {
+        guests[1].say(text);
+        for other in [&guests[0], &guests[2]] {
+            assert_eq!(other.line(), format!("bert: {text}"));
+        }
+    }
     guests[1].say_bytes(b"Caf\xe9?\n");
     for other in [&guests[0], &guests[2]] {
         assert_eq!(other.line(), "bert: Caf\u{fffd}?");
