@@ -196,8 +196,9 @@ where
     struct TerminateOnDrop<M: Send + 'static>(Option<coros_core::WeakAddress<M>>);
     impl<M: Send + 'static> Drop for TerminateOnDrop<M> {
         fn drop(&mut self) {
-            if let Some(address) = self.0.as_ref().and_then(coros_core::WeakAddress::upgrade) {
-                address.terminate();
+            // Also one that nobody has an address of any more.
+            if let Some(coro) = &self.0 {
+                coro.terminate();
             }
         }
     }

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use coros_core::Address;
 use coros_core::remote::{CodecError, Message};
-use coros_net::Node;
+use coros_net::{Location, Node};
 use tokio::runtime::{Builder, Handle};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -55,6 +55,7 @@ pub(crate) const CONFINED_ARGUMENT: &str = "--coros-confined-worker";
 static ENTERED: AtomicBool = AtomicBool::new(false);
 static NAME: OnceLock<String> = OnceLock::new();
 static NODE: OnceLock<Node> = OnceLock::new();
+static CLIENT: OnceLock<Location> = OnceLock::new();
 static NODE_VALUE: OnceLock<Blob> = OnceLock::new();
 static SHARED: OnceLock<PathBuf> = OnceLock::new();
 static FILES: OnceLock<Vec<(String, PathBuf)>> = OnceLock::new();
@@ -117,6 +118,14 @@ pub fn file(name: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn node() -> Option<&'static Node> {
     NODE.get()
+}
+
+/// Where the client of this worker is, for its [node](node); `None` in a process that is no worker.
+///
+/// The client takes files if it [wants to](crate::SchedulerBuilder::files).
+#[must_use]
+pub fn client() -> Option<&'static Location> {
+    CLIENT.get()
 }
 
 /// What the [setup of this node](crate::SchedulerBuilder::set_up_node) gave, if there was one; `None` in a
@@ -246,14 +255,15 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
         .client
         .endpoint
         .ok_or_else(|| WorkerError("the client does not say where it listens".into()))?;
-    node.connect(endpoint)
+    let client = node
+        .connect(endpoint)
         .await
         .map_err(|error| WorkerError::new("cannot link to the client", &error))?;
     let scheduler: Address<ToScheduler> = node
         .decode(&handover.scheduler.0)
         .map_err(|error| WorkerError::new("cannot read the scheduler's address", &error))?;
 
-    let _ = NODE.set(node.clone());
+    let _ = (NODE.set(node.clone()), CLIENT.set(client));
     let (worker, duties) = (handover.worker, handover.duties);
     duty::set_up(&duties, &node, tasks, &scheduler, worker)
         .await
@@ -266,6 +276,8 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
         .spawn(move |me| control::run(me, scheduler, worker, calls));
     // Whatever its exit: there is no work without it.
     let last = control.join().await.unwrap_or(false);
+    // Coroutines of calls, and what those have started.
+    coros_core::runtime::clean_up().await;
     duty::tear_down(&duties, last, &node, tasks).await;
     node.close().await;
     Ok(())

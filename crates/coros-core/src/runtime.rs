@@ -46,18 +46,18 @@ pub fn run<R>(runtime: Runtime, main: impl Future<Output = R>) -> (Option<R>, En
         let result = tokio::select! {
             result = &mut main => result,
             () = &mut interrupted => {
-                clean_up().await;
+                clean_up_unless_interrupted().await;
                 return (None, Ended::Interrupted);
             }
         };
         tokio::select! {
             () = introspect::none_left() => {
                 // Daemons that asked for it clean up as well.
-                clean_up().await;
+                clean_up_unless_interrupted().await;
                 (Some(result), Ended::ByItself)
             }
             () = &mut interrupted => {
-                clean_up().await;
+                clean_up_unless_interrupted().await;
                 (Some(result), Ended::Interrupted)
             }
         }
@@ -78,9 +78,20 @@ fn report(error: &io::Error) {
     tracing::warn!("Ctrl-C will end the program at once, since it cannot be caught: {error}");
 }
 
-/// Terminates those coroutines that want to be told, and waits for them; at most until the next
-/// Ctrl-C.
-async fn clean_up() {
+/// At most until the next Ctrl-C.
+async fn clean_up_unless_interrupted() {
+    tokio::select! {
+        () = clean_up() => {}
+        () = interrupted() => {}
+    }
+}
+
+/// Terminates all coroutines of the process that asked for it by
+/// [`Context::terminating`](crate::Context::terminating), and waits until they have ended: at most for the
+/// longest of their grace periods. For programs that end in another way than by [`run`].
+///
+/// Cancel safe: once polled, they are terminated.
+pub async fn clean_up() {
     let hosts = introspect::graceful_hosts();
     let ends = hosts.into_iter().map(|host| {
         let (tell, ended) = tokio::sync::oneshot::channel();
@@ -91,13 +102,7 @@ async fn clean_up() {
         ended
     });
     let ends: Vec<_> = ends.collect();
-    let all = async {
-        for end in ends {
-            let _ = end.await;
-        }
-    };
-    tokio::select! {
-        () = all => {}
-        () = interrupted() => {}
+    for end in ends {
+        let _ = end.await;
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use coros_core::remote::Message;
-use coros_net::{Authority, Node, Secret};
+use coros_net::{Authority, Folder, Node, Secret};
 use tokio::sync::oneshot;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -50,6 +50,7 @@ pub struct SchedulerBuilder {
     stderr: Stderr,
     setup: Setup,
     on_event: Option<EventSink>,
+    folder: Option<Folder>,
 }
 
 /// Where the workers are.
@@ -110,6 +111,7 @@ impl SchedulerBuilder {
                 let _ = writeln!(std::io::stderr(), "[{worker}] {line}");
             }),
             on_event: None,
+            folder: None,
         }
     }
 
@@ -341,6 +343,30 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Takes files from the workers into a folder of this machine, and more if that says so: a function has
+    /// [its worker's node](crate::worker::node) send one to [its client](crate::worker::client). Without one
+    /// all files are refused.
+    ///
+    /// ```no_run
+    /// # use coros_cluster::worker;
+    /// # use std::error::Error;
+    /// use coros_net::SendFile;
+    ///
+    /// // A remote function, after `.files(Folder::new("results"))`.
+    /// async fn render() -> Result<(), Box<dyn Error>> {
+    ///     let (Some(node), Some(client)) = (worker::node(), worker::client()) else {
+    ///         return Err("this is for workers".into());
+    ///     };
+    ///     tokio::fs::write("picture.png", b"...").await?;
+    ///     node.send_file(client, "picture.png", SendFile::new()).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn files(mut self, folder: Folder) -> Self {
+        self.folder = Some(folder);
+        self
+    }
+
     /// Called with every [`Event`], from the first. It runs in the scheduler's coroutine: it must
     /// not block, but may send to an address.
     pub fn on_event(mut self, f: impl Fn(&Event) + Send + 'static) -> Self {
@@ -396,10 +422,12 @@ impl SchedulerBuilder {
             .listen(SocketAddr::new(listen, 0))
             .authority(authority.clone())
             .silence(self.silence)
-            .handshake_limit(self.start_limit)
-            .build()
-            .await
-            .map_err(|error| node_error(&error))?;
+            .handshake_limit(self.start_limit);
+        let node = match self.folder {
+            Some(folder) => node.files(folder),
+            None => node,
+        };
+        let node = node.build().await.map_err(|error| node_error(&error))?;
         let cluster = match self.on {
             On::ThisMachine => None,
             On::Nodes(nodes) => {
