@@ -155,6 +155,18 @@ async fn workers_find_each_other_by_name() {
     farm.close().await;
 }
 
+/// A node that lends fewer slots than it has cores leaves the rest to others.
+async fn as_many_workers_as_are_wanted_come_from_all_nodes_together() {
+    let farm = Farm::of([1, 1]).await;
+    let scheduler = quiet(Scheduler::cluster(&farm.client().await).workers(2));
+    let scheduler = scheduler.start().await.unwrap();
+    let names = workers(&mut scheduler.events(), 2).await;
+    let nodes: Vec<_> = names.iter().map(|name| node_of(name)).collect();
+    assert!(nodes.contains(&"farm-1".into()) && nodes.contains(&"farm-2".into()));
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
 fn main() {
     worker::enter();
     let trials = trials![
@@ -162,6 +174,7 @@ fn main() {
         coroutines_end_with_grace_when_the_scheduler_closes,
         a_worker_sends_files_to_a_client_that_wants_them,
         workers_find_each_other_by_name,
+        as_many_workers_as_are_wanted_come_from_all_nodes_together,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -264,6 +264,8 @@ impl Shell {
             ..NodeView::new(&*at.name, view.machine)
         };
         let decision = cluster.placement.decide(&node);
+        // It may lend less than it has.
+        let of_use = |share: &Share| view.slots.min(share.workers.get() as usize);
         let mut remotes = self.hosts.values_mut();
         let used = remotes.find_map(|host| host.remote.as_mut().filter(|it| it.at == at));
         if let Some(remote) = used {
@@ -271,7 +273,7 @@ impl Shell {
             match decision {
                 Decision::Use(share) => {
                     remote.room = room(&node.machine, &share);
-                    remote.share = share.workers.get() as usize;
+                    remote.share = of_use(&share);
                     self.unused.remove(&at.to_string());
                 }
                 Decision::Excluded(why) => {
@@ -318,7 +320,7 @@ impl Shell {
             at,
             room,
             liaison: liaison.address(),
-            share: share.workers.get() as usize,
+            share: of_use(&share),
             wish: Wish::default(),
             slots: 0,
             asked: 0,
