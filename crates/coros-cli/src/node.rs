@@ -125,6 +125,12 @@ async fn start(settings: &Settings, dir: PathBuf, machine: Machine) -> anyhow::R
     if let Some(Size(most)) = settings.max_file_size {
         daemon = daemon.largest_file(most);
     }
+    if let Some(Size(memory)) = settings.memory {
+        daemon = daemon.memory(memory);
+    }
+    for path in &settings.readable {
+        daemon = daemon.readable(path);
+    }
     if let Some(clients) = settings.serve {
         daemon = daemon.serve(clients.get() as usize);
     }

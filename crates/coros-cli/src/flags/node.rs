@@ -42,8 +42,9 @@ impl FromStr for At {
 /// processes of their own, at most one for each core. Nothing has to be installed for them: neither the
 /// program nor its data, nor Rust.
 ///
-/// Whoever has the network's secret can run any program here, as the user who runs the node. Nobody else
-/// gets in: every link is encrypted, and both sides prove that they have the same secret.
+/// Whoever has the network's secret can run any program here, as the user who runs the node, but held to a
+/// folder of its own, as far as this system can (--check says how far). Nobody else gets in: every link is
+/// encrypted, and both sides prove that they have the same secret.
 /// `coros secret show` says how to take the secret to another machine.
 #[derive(Args, Debug)]
 #[command(
@@ -161,6 +162,17 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "written")]
     pub(crate) max_file_size: Option<Size>,
 
+    /// How much memory all workers together may have, each its part by the number of cores lent; one that
+    /// takes more is killed [default: seven eighths of all, for each]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "written")]
+    pub(crate) memory: Option<Size>,
+
+    /// A file, or a folder with all in it, that workers may read besides their own and what the system has for
+    /// everybody; more than once for several
+    #[arg(long, value_name = "PATH")]
+    pub(crate) readable: Vec<PathBuf>,
+
     /// What clients can choose it by, such as gpu=a100; more than once for several
     #[arg(long, value_name = "KEY[=VALUE]")]
     #[serde(deserialize_with = "written_list")]
@@ -218,6 +230,12 @@ impl Settings {
             cpus: self.cpus.or(file.cpus),
             dir: self.dir.or(file.dir),
             cache: self.cache.or(file.cache),
+            memory: self.memory.or(file.memory),
+            readable: if self.readable.is_empty() {
+                file.readable
+            } else {
+                self.readable
+            },
             max_file_size: self.max_file_size.or(file.max_file_size),
             label: list(self.label, file.label),
             serve: self.serve.or(file.serve),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use coros::cluster::daemon::{self, Daemon};
 use coros::cluster::machine::{Label, Load, Machine};
 use indicatif::BinaryBytes;
 use serde::Serialize;
@@ -27,6 +28,8 @@ struct Check {
     disk_free: Option<u64>,
     gpus: u32,
     labels: Vec<Label>,
+    /// What holds workers to their place.
+    isolation: Vec<daemon::Check>,
     #[serde(skip)]
     platform: String,
 }
@@ -68,6 +71,7 @@ impl Check {
             disk_free: load.disk_free,
             gpus: machine.gpus,
             labels: machine.labels.into_iter().collect(),
+            isolation: Daemon::check(),
         }
     }
 
@@ -105,6 +109,12 @@ impl Check {
             ),
         ];
         let lines = rows.map(|(what, value)| format!("{what:<10}{value}"));
-        lines.join("\n")
+        let means = self.isolation.iter().map(|check| {
+            let has = if check.available { "yes" } else { "no" };
+            format!("  {:<24}{has:<5}{}", check.name, check.detail)
+        });
+        let title = "isolation of workers".to_owned();
+        let all = lines.into_iter().chain([title]).chain(means);
+        all.collect::<Vec<_>>().join("\n")
     }
 }

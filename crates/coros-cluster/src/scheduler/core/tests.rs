@@ -2,6 +2,7 @@
 
 mod cases;
 mod check;
+mod farm;
 mod random;
 mod steps;
 mod worker;
