@@ -4,7 +4,7 @@
 //! writes who it was; after some rounds it comes to the client.
 //!
 //!     cargo run --release --example discoro_agents
-//!     cargo run --release --example discoro_agents -- 5 --rounds 2 --workers 4 --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_agents -- 5 --rounds 2 --workers 4 --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

@@ -4,7 +4,7 @@
 //! They send as fast as they are listened to: `feed` waits while there is no room on the way or in the mailbox.
 //!
 //!     cargo run --release --example discoro_analytics
-//!     cargo run --release --example discoro_analytics -- 8 --readings 1000000 --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_analytics -- 8 --readings 1000000 --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

@@ -3,7 +3,7 @@
 //! different things with it.
 //!
 //!     cargo run --release --example discoro_analytics_channel
-//!     cargo run --release --example discoro_analytics_channel -- 8 --above 70 --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_analytics_channel -- 8 --above 70 --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

@@ -5,7 +5,7 @@
 //! process, so both see the same statics: here the one tells how far the other is, and has it end.
 //!
 //!     cargo run --release --example discoro_blocking
-//!     cargo run --release --example discoro_blocking -- 10 --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_blocking -- 10 --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

@@ -6,7 +6,7 @@
 //!
 //!     printf 'coroutine\nmessage\n' > /tmp/words
 //!     cargo run --release --example discoro_client -- /tmp/words examples
-//!     cargo run --release --example discoro_client -- /tmp/words examples --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_client -- /tmp/words examples --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

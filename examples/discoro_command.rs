@@ -2,7 +2,7 @@
 //! its standard input, and what it writes comes back, as it does.
 //!
 //!     seq 100 | cargo run --release --example discoro_command -- grep --line-buffered 7
-//!     cargo run --release --example discoro_command -- --peer 192.0.2.7:7411 uname -a < /dev/null
+//!     cargo run --release --example discoro_command -- --peer 192.0.2.7:7341 uname -a < /dev/null
 
 mod dial;
 mod farm;

@@ -5,7 +5,7 @@
 //! not, such as which worker has which data.
 //!
 //!     cargo run --release --example discoro_events
-//!     cargo run --release --example discoro_events -- 20 --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_events -- 20 --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

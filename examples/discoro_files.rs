@@ -3,7 +3,7 @@
 //!
 //!     mkdir /tmp/sorted
 //!     cargo run --release --example discoro_files -- /tmp/sorted Cargo.toml README.md
-//!     cargo run --release --example discoro_files -- /tmp/sorted Cargo.toml --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_files -- /tmp/sorted Cargo.toml --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

@@ -5,7 +5,7 @@
 //! system keeps it in memory once for all of them; each could also map it.
 //!
 //!     cargo run --release --example discoro_node_setup -- 1 10 1000
-//!     cargo run --release --example discoro_node_setup -- 78498 --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_node_setup -- 78498 --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

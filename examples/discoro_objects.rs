@@ -5,7 +5,7 @@
 //! another coroutine in that worker, and the payment where the receipt goes.
 //!
 //!     cargo run --release --example discoro_objects -- tea bread
-//!     cargo run --release --example discoro_objects -- tea --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_objects -- tea --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

@@ -4,7 +4,7 @@
 //! it is behind others, when there is more than one worker.
 //!
 //!     cargo run --release --example discoro_results
-//!     cargo run --release --example discoro_results -- 20 --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_results -- 20 --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

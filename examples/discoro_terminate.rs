@@ -5,7 +5,7 @@
 //! go on from what that has saved, with another scheduler, tomorrow.
 //!
 //!     cargo run --release --example discoro_terminate
-//!     cargo run --release --example discoro_terminate -- 1000000 --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_terminate -- 1000000 --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

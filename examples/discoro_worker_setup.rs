@@ -2,7 +2,7 @@
 //! all calls there need; after the last one, another says what it was good for.
 //!
 //!     cargo run --release --example discoro_worker_setup -- 1 10 1000
-//!     cargo run --release --example discoro_worker_setup -- 78498 --peer 192.0.2.7:7411
+//!     cargo run --release --example discoro_worker_setup -- 78498 --peer 192.0.2.7:7341
 
 mod dial;
 mod farm;

@@ -91,7 +91,7 @@ impl Scheduler {
     /// use coros_cluster::Scheduler;
     /// use coros_net::Node;
     ///
-    /// let node = Node::builder().listen(([0, 0, 0, 0], 0).into()).peer("farm-1:7411").build().await?;
+    /// let node = Node::builder().listen(([0, 0, 0, 0], 0).into()).peer("farm-1:7341").build().await?;
     /// let scheduler = Scheduler::cluster(&node).start().await?;
     /// # Ok(()) }
     /// ```

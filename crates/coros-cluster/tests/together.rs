@@ -83,8 +83,9 @@ async fn coroutines_end_with_grace_when_the_scheduler_closes() {
         }
         // None had to be killed.
         scheduler.close().await.unwrap();
+        drop(to);
         let mut ended = 0;
-        while let Ok(Life::Ended) = life.try_recv() {
+        while let Some(Life::Ended) = life.recv().await {
             ended += 1;
         }
         assert_eq!(ended, 4);

@@ -11,8 +11,6 @@
 
 mod channels;
 mod chat;
-#[cfg(unix)]
-mod cluster;
 mod coroutines;
 mod files;
 mod nodes;

@@ -1,15 +1,26 @@
-//! The examples whose functions run elsewhere, on this machine and on nodes that lend slots.
+//! The examples whose functions run elsewhere, as processes: on this machine, and on nodes that lend slots.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails should fail at the line that is wrong, in helpers too"
+)]
+
+#[path = "../examples/program.rs"]
+#[allow(dead_code, reason = "the other tests do more with programs")]
+mod program;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use coros::cluster::daemon::Daemon;
+use coros::cluster::worker;
 use coros::net::{Node, Secret};
+use libtest_mimic::{Arguments, Trial};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::program::{Output, Program};
+use program::{Output, Program};
 
 /// Nodes called `farm-1`, `farm-2`, … in this process, and their user.
 struct Farm {
@@ -102,7 +113,6 @@ fn by_worker<'a>(lines: &'a [String], separator: &str) -> Vec<(&'a str, &'a str)
     split.unwrap_or_else(|| panic!("{lines:?}"))
 }
 
-#[test]
 fn discoro_client_travels_with_a_file_and_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -125,7 +135,6 @@ fn discoro_client_travels_with_a_file_and_a_folder() {
     assert!(error.contains("cannot read none"), "{error}");
 }
 
-#[test]
 fn discoro_results_gives_them_in_order_and_as_they_come() {
     here_and_there([1, 1], |starts| {
         let args = ["3", "--step", "10000"];
@@ -147,7 +156,6 @@ fn discoro_results_gives_them_in_order_and_as_they_come() {
     });
 }
 
-#[test]
 fn discoro_objects_have_addresses_in_them() {
     here_and_there([1], |starts| {
         let lines = starts.run("discoro_objects", &["tea", "bread"]).success();
@@ -162,7 +170,6 @@ fn discoro_objects_have_addresses_in_them() {
     });
 }
 
-#[test]
 fn discoro_files_travel_out_and_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -190,7 +197,6 @@ fn discoro_files_travel_out_and_back() {
     });
 }
 
-#[test]
 fn discoro_command_has_its_pipes_here() {
     here_and_there([1], |starts| {
         // Each line is answered before the next one is there.
@@ -232,7 +238,6 @@ fn averages(lines: Vec<String>) {
 
 const MEASURING: [&str; 5] = ["3", "--readings", "300", "--window", "100"];
 
-#[test]
 fn discoro_analytics_shows_averages_of_what_comes_by_messages() {
     here_and_there([1, 1], |starts| {
         averages(starts.run("discoro_analytics", &MEASURING).success());
@@ -242,7 +247,6 @@ fn discoro_analytics_shows_averages_of_what_comes_by_messages() {
     assert!(error.contains("'0' for '--window"), "{error}");
 }
 
-#[test]
 fn discoro_analytics_channel_shows_what_comes_by_a_channel() {
     here_and_there([1, 1], |starts| {
         let lines = starts.run("discoro_analytics_channel", &MEASURING);
@@ -255,7 +259,6 @@ fn discoro_analytics_channel_shows_what_comes_by_a_channel() {
     });
 }
 
-#[test]
 fn discoro_events_gives_each_worker_one_call_at_a_time() {
     here_and_there([1, 1], |starts| {
         let lines = starts.run("discoro_events", &["4"]).success();
@@ -282,7 +285,6 @@ fn discoro_events_gives_each_worker_one_call_at_a_time() {
     });
 }
 
-#[test]
 fn discoro_blocking_answers_while_it_computes() {
     here_and_there([1], |starts| {
         let lines = starts.run("discoro_blocking", &["3", "--every", "30"]);
@@ -303,7 +305,6 @@ fn discoro_blocking_answers_while_it_computes() {
     });
 }
 
-#[test]
 fn discoro_node_setup_makes_one_table_for_each_node() {
     here_and_there([1, 2], |starts| {
         let args = ["1", "10", "1229", "--up-to", "10000"];
@@ -331,7 +332,6 @@ fn discoro_node_setup_makes_one_table_for_each_node() {
     );
 }
 
-#[test]
 fn discoro_worker_setup_has_a_table_in_each_worker() {
     here_and_there([1, 2], |starts| {
         let args = ["1", "10", "1229", "--up-to", "10000"];
@@ -356,7 +356,6 @@ fn discoro_worker_setup_has_a_table_in_each_worker() {
     );
 }
 
-#[test]
 fn discoro_terminate_goes_on_from_what_is_saved() {
     here_and_there([1], |starts| {
         let lines = starts.run("discoro_terminate", &["100"]).success();
@@ -372,7 +371,6 @@ fn discoro_terminate_goes_on_from_what_is_saved() {
     });
 }
 
-#[test]
 fn discoro_agents_talk_from_worker_to_worker() {
     here_and_there([1, 1], |starts| {
         let lines = starts.run("discoro_agents", &["3", "--rounds", "2"]);
@@ -388,7 +386,6 @@ fn discoro_agents_talk_from_worker_to_worker() {
     });
 }
 
-#[test]
 fn who_has_another_secret_runs_nothing() {
     let farm = Farm::of([1]);
     let peers: Vec<_> = farm.peers.iter().map(String::as_str).collect();
@@ -398,4 +395,35 @@ fn who_has_another_secret_runs_nothing() {
         error.contains("does `coros node` run there?") && error.contains("secret"),
         "{error}"
     );
+}
+
+macro_rules! trials {
+    ($($name:ident),* $(,)?) => {
+        vec![$(Trial::test(stringify!($name), || {
+            $name();
+            Ok(())
+        })),*]
+    };
+}
+
+fn main() {
+    // The nodes are this process, and what confines their workers is this program.
+    worker::enter();
+    let trials = trials![
+        discoro_client_travels_with_a_file_and_a_folder,
+        discoro_results_gives_them_in_order_and_as_they_come,
+        discoro_objects_have_addresses_in_them,
+        discoro_files_travel_out_and_back,
+        discoro_command_has_its_pipes_here,
+        discoro_analytics_shows_averages_of_what_comes_by_messages,
+        discoro_analytics_channel_shows_what_comes_by_a_channel,
+        discoro_events_gives_each_worker_one_call_at_a_time,
+        discoro_blocking_answers_while_it_computes,
+        discoro_node_setup_makes_one_table_for_each_node,
+        discoro_worker_setup_has_a_table_in_each_worker,
+        discoro_terminate_goes_on_from_what_is_saved,
+        discoro_agents_talk_from_worker_to_worker,
+        who_has_another_secret_runs_nothing,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
