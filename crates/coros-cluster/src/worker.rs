@@ -120,7 +120,7 @@ pub fn node() -> Option<&'static Node> {
     NODE.get()
 }
 
-/// Where the client of this worker is, for its [node](node); `None` in a process that is no worker.
+/// Where the client of this worker is, for its [node]; `None` in a process that is no worker.
 ///
 /// The client takes files if it [wants to](crate::SchedulerBuilder::files).
 #[must_use]

@@ -285,6 +285,41 @@ fn discoro_events_gives_each_worker_one_call_at_a_time() {
     });
 }
 
+/// The processes that a program has started.
+#[cfg(target_os = "linux")]
+fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of_thread = |thread: fs::DirEntry| {
+        let children = fs::read_to_string(thread.path().join("children"));
+        let children = children.unwrap_or_default();
+        let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        pids.collect::<Vec<_>>()
+    };
+    threads.map(Result::unwrap).flat_map(of_thread).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn discoro_events_gives_to_others_what_a_lost_worker_had() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    let program = Program::start("discoro_events", ["30"]);
+    // It works on the first of its calls, the longest.
+    assert!(program.line().ends_with(" is ready"));
+    let workers = children(program.pid());
+    let worker = Pid::from_raw(i32::try_from(workers[0]).unwrap());
+    kill(worker, Signal::SIGKILL).unwrap();
+    let lines = program.wait().success();
+    let found = lines.iter().filter_map(|line| {
+        let (_, n) = line.rsplit_once(" primes up to ")?;
+        n.parse::<u32>().ok()
+    });
+    let mut found: Vec<_> = found.collect();
+    found.sort_unstable();
+    let expected: Vec<_> = (1..=30).map(|n| n * 100_000).collect();
+    assert_eq!(found, expected);
+}
+
 fn discoro_blocking_answers_while_it_computes() {
     here_and_there([1], |starts| {
         let lines = starts.run("discoro_blocking", &["3", "--every", "30"]);
@@ -398,8 +433,8 @@ fn who_has_another_secret_runs_nothing() {
 }
 
 macro_rules! trials {
-    ($($name:ident),* $(,)?) => {
-        vec![$(Trial::test(stringify!($name), || {
+    ($($(#[$cfg:meta])? $name:ident),* $(,)?) => {
+        vec![$($(#[$cfg])? Trial::test(stringify!($name), || {
             $name();
             Ok(())
         })),*]
@@ -418,6 +453,8 @@ fn main() {
         discoro_analytics_shows_averages_of_what_comes_by_messages,
         discoro_analytics_channel_shows_what_comes_by_a_channel,
         discoro_events_gives_each_worker_one_call_at_a_time,
+        #[cfg(target_os = "linux")]
+        discoro_events_gives_to_others_what_a_lost_worker_had,
         discoro_blocking_answers_while_it_computes,
         discoro_node_setup_makes_one_table_for_each_node,
         discoro_worker_setup_has_a_table_in_each_worker,

@@ -176,6 +176,12 @@ impl Program {
         stdin.write_all(bytes).unwrap();
     }
 
+    /// The number of its process.
+    #[allow(dead_code, reason = "not every test looks into the system")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ctrl-C.
     #[cfg(unix)]
     pub(crate) fn interrupt(&self) {
