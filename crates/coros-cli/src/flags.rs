@@ -20,7 +20,8 @@ use clap::{Args, Parser, Subcommand};
     arg_required_else_help = true,
     after_help = "\
 Try it: `coros demo` counts the words of a folder in two worker processes that it starts on this
-machine. Nothing needs to be installed or configured.
+machine. Nothing needs to be installed or configured. With `coros node` on other machines it counts
+there: `coros node --help` says how.
 
 The environment variable COROS_LOG makes it and its workers talkative, on standard error:
 COROS_LOG=debug, or by part of the program, COROS_LOG=coros_net=trace,coros_cluster=debug."

@@ -64,6 +64,8 @@ fn two_machines_count_what_neither_has() {
     assert_eq!(words(&object), count_words(&texts));
     assert_eq!(object["jobs_by_worker"].as_object().unwrap().len(), 1);
     assert!(says(&ended.stderr, &format!("cannot reach {nobody}")));
+    // Nobody has asked for the other.
+    assert!(!says(&ended.stderr, "node two"), "{:#?}", ended.stderr);
     one.wait_for(|line| line.ends_with(") has left"));
     assert!(!says(&one.seen, "client 2 has sent"), "{:#?}", one.seen);
 }
@@ -127,6 +129,11 @@ fn who_cannot_be_used_is_told_of_with_what_to_do() {
         );
     }
     node.wait_for(|line| line.contains("was refused: the two nodes have different secrets"));
+    let (_lab, at) = farm.node("lab", &["--network", "lab"]);
+    let ended = farm.run(&["demo", &folder, "--nodes", &at, "--network", "lab"]);
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    let ended = demo(&farm, &at);
+    assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.stderr);
     // A program that is larger than the node takes is told of by both.
     let (_small, at) = farm.node("small", &["--max-file-size", "10K"]);
     let mut demo = farm.start(&["demo", &folder, "--nodes", &at]);
