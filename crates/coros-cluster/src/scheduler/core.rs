@@ -414,16 +414,10 @@ impl<T> Core<T> {
 
     /// Puts a call that left its worker back in its place, or forgets it if it was cancelled.
     fn requeue<R>(&mut self, id: CallId, out: &mut Vec<Output<T, R>>) {
-        let call = &self.calls[&id];
-        if call.item.is_none() {
-            self.forget(id);
-            return;
-        }
-        let class = self.classes.get(call.class);
-        if self.hosts.takes_calls(class.place()) {
+        if self.calls[&id].item.is_some() {
             self.enqueue(id, out);
         } else {
-            self.finish(id, Outcome::TargetLost, out);
+            self.forget(id);
         }
     }
 

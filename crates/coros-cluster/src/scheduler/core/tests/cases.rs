@@ -318,6 +318,52 @@ fn a_killed_worker_is_held_against_nobody() {
 }
 
 #[test]
+fn what_was_wrongly_taken_to_run_comes_back_from_a_worker_that_retires() {
+    let mut world = world(1, 4, 1, 2);
+    world.step(&Step::Receive(0));
+    world.step(&Step::Receive(0));
+    // The worker goes on with the second call just when a more urgent one is sent.
+    world.step(&Step::Finish(0, 0));
+    let urgent = world.submit(&Asks {
+        priority: 1,
+        ..Asks::default()
+    });
+    world.step(&Step::Report(0, false));
+    world.step(&Step::Receive(0));
+    world.tell(Input::Retire {
+        worker: WorkerId(0),
+    });
+    // It has kept the second one.
+    world.step(&Step::Report(0, false));
+    assert!(world.asked.contains(&(urgent, 1)));
+    world.settle();
+}
+
+#[test]
+fn nobody_waits_for_what_is_stuck_after_it_was_asked_back() {
+    let mut world = world(1, 4, 1, 4);
+    for _ in 0..4 {
+        world.step(&Step::Receive(0));
+    }
+    for _ in 0..3 {
+        world.step(&Step::Finish(0, 0));
+    }
+    world.submit(&Asks {
+        priority: 1,
+        ..Asks::default()
+    });
+    assert!(world.asked.contains(&(CallId(3), 1)));
+    // The worker has begun it by then.
+    world.step(&Step::TimeOut(0, 0));
+    for _ in 0..4 {
+        world.step(&Step::Report(0, false));
+    }
+    let late = &world.finished[&CallId(3)];
+    assert!(matches!(late, Outcome::TimedOut { .. }));
+    world.settle();
+}
+
+#[test]
 fn a_worker_retires_when_it_has_nothing_left() {
     let mut world = world(2, 4, 1, 6);
     let worker = WorkerId(0);
