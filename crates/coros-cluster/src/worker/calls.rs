@@ -6,7 +6,7 @@
 
 pub(super) mod run;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,9 +52,11 @@ struct Shared {
 }
 
 struct State {
-    queue: BTreeMap<Rank, Job>,
-    /// The CPU-bound call that runs, and the io calls.
-    running: HashMap<Attempt, Running>,
+    /// By rank.
+    queue: VecDeque<Job>,
+    /// The CPU-bound call that runs.
+    cpu: Option<(Attempt, Running)>,
+    io: HashMap<Attempt, Running>,
     /// A CPU-bound call is stuck.
     doomed: bool,
     ending: bool,
@@ -107,8 +109,9 @@ impl Calls {
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                queue: BTreeMap::new(),
-                running: HashMap::new(),
+                queue: VecDeque::new(),
+                cpu: None,
+                io: HashMap::new(),
                 doomed: false,
                 ending: false,
             }),
@@ -137,8 +140,11 @@ impl Calls {
                 self.shared.begin(&mut state, &job);
                 self.shared.spawn_io(job);
             } else {
-                let rank = Rank::new(job.run.priority, job.run.call);
-                state.queue.insert(rank, job);
+                // Nearly always the last.
+                let before = state.queue.iter().rev();
+                let behind = before.take_while(|other| other.rank() > job.rank());
+                let place = state.queue.len() - behind.count();
+                state.queue.insert(place, job);
             }
         }
         self.shared.work.notify_one();
@@ -148,13 +154,12 @@ impl Calls {
     pub(super) fn revoke(&self, call: CallId, attempt: u32, abort: bool) -> Revoked {
         let mut state = self.shared.lock();
         // Those that came last are taken back first.
-        let queued = state.queue.iter().rev();
-        let mut queued = queued.filter(|(_, job)| job.attempt() == (call, attempt));
-        if let Some(rank) = queued.next().map(|(rank, _)| *rank) {
-            state.queue.remove(&rank);
+        let mut queued = state.queue.iter();
+        if let Some(place) = queued.rposition(|job| job.attempt() == (call, attempt)) {
+            state.queue.remove(place);
             return Revoked::Returned;
         }
-        if !state.running.contains_key(&(call, attempt)) {
+        if state.running((call, attempt)).is_none() {
             return Revoked::WillTell;
         }
         if !abort {
@@ -172,16 +177,40 @@ impl Calls {
         let mut state = self.shared.lock();
         state.ending = true;
         state.queue.clear();
-        for running in state.running.values_mut() {
+        let State { cpu, io, .. } = &mut *state;
+        let cpu = cpu.iter_mut().map(|(_, running)| running);
+        for running in cpu.chain(io.values_mut()) {
             running.drop(Dropped::Cancelled);
         }
         self.shared.work.notify_all();
-        let busy = |state: &mut State| state.running.values().any(|running| running.is_async);
+        let busy = |state: &mut State| {
+            let cpu = state.cpu.iter().map(|(_, running)| running);
+            cpu.chain(state.io.values()).any(|running| running.is_async)
+        };
         drop(self.shared.rest.wait_timeout_while(state, END_LIMIT, busy));
     }
 }
 
+impl State {
+    fn running(&mut self, id: Attempt) -> Option<&mut Running> {
+        match &mut self.cpu {
+            Some((cpu, running)) if *cpu == id => Some(running),
+            _ => self.io.get_mut(&id),
+        }
+    }
+
+    fn remove(&mut self, id: Attempt) -> Option<Running> {
+        let cpu = self.cpu.take_if(|(cpu, _)| *cpu == id);
+        cpu.map(|(_, running)| running)
+            .or_else(|| self.io.remove(&id))
+    }
+}
+
 impl Job {
+    fn rank(&self) -> Rank {
+        Rank::new(self.run.priority, self.run.call)
+    }
+
     fn attempt(&self) -> Attempt {
         (self.run.call, self.run.attempt)
     }
@@ -228,7 +257,7 @@ impl Shared {
         if state.ending {
             return None;
         }
-        let (_, job) = state.queue.pop_first()?;
+        let job = state.queue.pop_front()?;
         self.begin(&mut state, &job);
         Some(job)
     }
@@ -251,13 +280,17 @@ impl Shared {
             dropped: None,
             clock,
         };
-        state.running.insert(attempt, running);
+        if running.io {
+            state.io.insert(attempt, running);
+        } else {
+            state.cpu = Some((attempt, running));
+        }
     }
 
     /// Notes that a call has ended: what there is to report. No result: it was dropped.
     fn ended(&self, job: &Job, result: Option<CallResult>) -> Option<FromWorker> {
         let (call, attempt) = job.attempt();
-        let running = self.lock().running.remove(&(call, attempt))?;
+        let running = self.lock().remove((call, attempt))?;
         self.rest.notify_all();
         if let Some(clock) = running.clock {
             clock.abort();
@@ -275,7 +308,7 @@ impl Shared {
 
     /// Drops a call that has begun, or tells that this cannot be.
     async fn drop_call(self: Arc<Self>, id: Attempt, why: Dropped) {
-        let is_async = match self.lock().running.get_mut(&id) {
+        let is_async = match self.lock().running(id) {
             Some(running) => {
                 running.drop(why);
                 running.is_async
@@ -290,7 +323,7 @@ impl Shared {
         let (call, attempt) = id;
         let report = {
             let mut state = self.lock();
-            match state.running.get_mut(&id) {
+            match state.running(id) {
                 None => return,
                 Some(running) if !running.io => {
                     // The report goes out even if the call ends now.
@@ -299,7 +332,7 @@ impl Shared {
                     FromWorker::Stuck { call, attempt }
                 }
                 Some(_) => {
-                    state.running.remove(&id);
+                    state.remove(id);
                     match why {
                         Dropped::TimedOut => FromWorker::TimedOut { call, attempt },
                         Dropped::Cancelled => FromWorker::Returned { call, attempt },

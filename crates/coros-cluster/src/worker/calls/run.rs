@@ -72,7 +72,7 @@ impl Shared {
             let mut state = self.lock();
             let ending = state.ending;
             // Who is not there any more was to be dropped, and is no longer waited for.
-            let running = state.running.get_mut(&id)?;
+            let running = state.running(id)?;
             if ending || running.dropped.is_some() {
                 return None;
             }
