@@ -85,11 +85,11 @@ pub(crate) struct Config {
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Input<T, R> {
-    /// Somebody wants a call to run.
+    /// Somebody wants a call to run; `None` if as most do.
     Submit {
         call: CallId,
         item: T,
-        options: Options,
+        options: Option<Box<Options>>,
     },
     /// A host is there, or has another room than before.
     HostRoom { host: HostId, room: Resources },
@@ -312,7 +312,14 @@ impl<T> Core<T> {
         }
     }
 
-    fn submit<R>(&mut self, id: CallId, item: T, options: Options, out: &mut Vec<Output<T, R>>) {
+    fn submit<R>(
+        &mut self,
+        id: CallId,
+        item: T,
+        options: Option<Box<Options>>,
+        out: &mut Vec<Output<T, R>>,
+    ) {
+        let options = options.map_or_else(Options::default, |options| *options);
         if !self.hosts.takes_calls(options.place) {
             let outcome = Outcome::TargetLost;
             return out.push(Output::Finished {

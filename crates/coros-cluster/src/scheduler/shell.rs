@@ -385,8 +385,11 @@ impl Shell {
             Phase::Open => match self.place(item.target()) {
                 Ok(place) => {
                     let asked = item.options.as_ref();
-                    let mut options = asked.map(|it| it.core.clone()).unwrap_or_default();
-                    options.place = place;
+                    let options = asked.map(|it| {
+                        let mut options = Box::new(it.core.clone());
+                        options.place = place;
+                        options
+                    });
                     return self.tell_core(core::Input::Submit {
                         call,
                         item,

@@ -132,10 +132,9 @@ impl Calls {
 
     /// Queues calls, or begins them if they are io calls.
     pub(super) fn take(&self, calls: Vec<Run>) {
+        let jobs: Vec<_> = calls.into_iter().map(Job::new).collect();
         let mut state = self.shared.lock();
-        for run in calls {
-            let function = function::find(&run.function);
-            let job = Job { run, function };
+        for job in jobs {
             if job.run.io {
                 self.shared.begin(&mut state, &job);
                 self.shared.spawn_io(job);
@@ -147,6 +146,8 @@ impl Calls {
                 state.queue.insert(place, job);
             }
         }
+        // The thread is to find the lock free.
+        drop(state);
         self.shared.work.notify_one();
     }
 
@@ -207,6 +208,11 @@ impl State {
 }
 
 impl Job {
+    fn new(run: Run) -> Self {
+        let function = function::find(&run.function);
+        Job { run, function }
+    }
+
     fn rank(&self) -> Rank {
         Rank::new(self.run.priority, self.run.call)
     }

@@ -98,6 +98,10 @@ impl Class {
     pub(super) fn has_room(&self) -> bool {
         self.room
     }
+
+    fn head_if_room(&self) -> Option<Rank> {
+        self.waiting.first().copied().filter(|_| self.room)
+    }
 }
 
 #[derive(Debug)]
@@ -106,6 +110,7 @@ pub(super) struct Classes {
     unused: Vec<ClassId>,
     by_kind: HashMap<Kind, ClassId>,
     /// The first call of each class that waits and has room, of CPU-bound calls and of io calls.
+    /// Not of [`AHEAD`], which changes with nearly every call.
     heads: [BTreeSet<(Rank, ClassId)>; 2],
 }
 
@@ -196,7 +201,10 @@ impl Classes {
         let class = self.list[id.0]
             .as_mut()
             .expect("a class with members is there");
-        let head = class.waiting.first().copied().filter(|_| class.room);
+        if id == AHEAD {
+            return;
+        }
+        let head = class.head_if_room();
         if head != class.head {
             let heads = &mut self.heads[usize::from(class.kind.io)];
             if let Some(new) = head {
@@ -212,8 +220,14 @@ impl Classes {
     /// The first call that waits, of a class whose first call comes after `after`.
     pub(super) fn next(&self, io: bool, after: Option<(Rank, ClassId)>) -> Option<(Rank, ClassId)> {
         let heads = &self.heads[usize::from(io)];
-        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        heads.range((after, Bound::Unbounded)).next().copied()
+        let bound = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = heads.range((bound, Bound::Unbounded)).next().copied();
+        if io {
+            return next;
+        }
+        let ahead = self.get(AHEAD).head_if_room().map(|rank| (rank, AHEAD));
+        let ahead = ahead.filter(|head| Some(*head) > after);
+        next.into_iter().chain(ahead).min()
     }
 
     /// Finds out anew for which classes there is room, and gives the calls for which there is none.

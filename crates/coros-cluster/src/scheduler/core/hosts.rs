@@ -353,6 +353,7 @@ impl Hosts {
         let host = worker.host;
         self.host_mut(host).taken.add(needs);
         self.list(id);
+        self.list_host(host);
     }
 
     /// A call is sent ahead.
@@ -474,15 +475,17 @@ impl Hosts {
                 suspect: false,
             });
         }
-        if worker.load() == 0
-            && let Some(held) = worker.held.take()
-        {
-            let host = self.hosts.get_mut(&worker.host);
-            host.expect("a worker's host is known")
-                .taken
-                .subtract(&held);
-        }
+        let host = worker.host;
+        let free = if worker.load() == 0 {
+            worker.held.take()
+        } else {
+            None
+        };
         self.list(id);
+        if let Some(held) = free {
+            self.host_mut(host).taken.subtract(&held);
+            self.list_host(host);
+        }
     }
 
     fn change(&mut self, id: WorkerId, f: impl FnOnce(&mut Worker)) {
@@ -490,12 +493,15 @@ impl Hosts {
         self.list(id);
     }
 
-    /// Lists a worker as it is now, and its host.
+    /// Lists a worker as it is now, and its host if that makes a difference to it.
     fn list(&mut self, id: WorkerId) {
         let prefetch = self.prefetch;
         let worker = self.worker_mut(id);
         let new = worker.wanted_entry(prefetch);
         let old = std::mem::replace(&mut worker.entry, new);
+        if old == new {
+            return;
+        }
         let Entry { idle, ahead, io } = new;
         let host_id = worker.host;
         let host = self.host_mut(host_id);

@@ -132,7 +132,7 @@ impl World {
         self.tell(Input::Submit {
             call,
             item,
-            options,
+            options: Some(Box::new(options)),
         });
         call
     }

@@ -103,7 +103,8 @@ impl World {
     fn note(&mut self, input: &In) {
         match input {
             Input::Submit { call, options, .. } => {
-                self.specs.insert(*call, options.clone());
+                let options = options.as_deref().cloned().unwrap_or_default();
+                self.specs.insert(*call, options);
                 self.waiting.insert(self.rank(*call));
             }
             Input::HostRoom { host, room } => {
