@@ -161,7 +161,7 @@ fn when_half_of_the_nodes_die_at_once_every_call_has_one_result() {
         farm.tell(Input::Submit {
             call,
             item: call.0,
-            options: Options::default(),
+            options: None,
         });
     }
     for _ in 0..CALLS / 4 {
