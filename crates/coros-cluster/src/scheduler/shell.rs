@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coros_core::{Address, Context};
+use coros_core::{Address, Context, Exit};
 use coros_net::{Authority, Node, PeerEvent};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -230,8 +230,11 @@ impl Shell {
     fn watch_session(&self, worker: WorkerId, control: &Address<ToWorker>) {
         let address = self.address.clone();
         control.on_exit(move |exit| {
-            let command = Command::SessionEnded(worker, exit.to_string());
-            drop(address.send(ToScheduler::Command(command)));
+            // One that ends as it was told to may still have to tidy up.
+            if exit != Exit::Finished {
+                let command = Command::SessionEnded(worker, exit.to_string());
+                drop(address.send(ToScheduler::Command(command)));
+            }
         });
     }
 
