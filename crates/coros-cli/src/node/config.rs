@@ -74,6 +74,8 @@ cpus = -1
 dir = "/scratch"
 cache = "20G"
 max-file-size = 1048576
+memory = "4G"
+readable = ["/data"]
 label = ["gpu=a100", "quiet"]
 serve = 3
 from = "20:00"
@@ -134,6 +136,8 @@ cpus = 1
 dir = "/other"
 cache = "1G"
 max-file-size = 1
+memory = 1
+readable = ["/other"]
 label = ["other"]
 serve = 1
 from = "01:00"
