@@ -379,15 +379,10 @@ impl DaemonBuilder {
         // After the machine was looked at, which has less in a group.
         blocking(bounds::prepare).await;
         let secret = Secret::path_of_user().ok();
-        let secret = secret.as_deref().and_then(Path::parent);
         let rules = Rules {
             limits,
             readable,
-            hidden: secret
-                .into_iter()
-                .chain([&*folder])
-                .map(Into::into)
-                .collect(),
+            hidden: secret.into_iter().chain([folder.clone()]).collect(),
         };
 
         let largest = largest.min(cache);

@@ -1041,6 +1041,20 @@ mod processes {
         scheduler.close().await.unwrap();
     }
 
+    pub(super) async fn a_node_that_dies_while_it_has_nothing_to_do_is_noticed() {
+        let farm = Farm::new();
+        let one = Process::start(&farm, "farm-1", 1);
+        let scheduler = scheduler(&farm, &[&one]).await;
+        let mut events = scheduler.events();
+        workers(&mut events, 1).await;
+        let killed = Instant::now();
+        one.signal(Signal::SIGKILL);
+        while !matches!(events.next().await.unwrap(), Event::NodeLost { .. }) {}
+        let took = killed.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        scheduler.close().await.unwrap();
+    }
+
     pub(super) async fn a_killed_worker_is_known_at_once() {
         let farm = Farm::of([1]).await;
         let scheduler = farm.scheduler().await;
@@ -1108,6 +1122,8 @@ fn main() {
         a_killed_daemon_takes_its_workers_along_and_the_work_goes_on,
         #[cfg(target_os = "linux")]
         a_daemon_that_is_back_is_used_again,
+        #[cfg(target_os = "linux")]
+        a_node_that_dies_while_it_has_nothing_to_do_is_noticed,
         #[cfg(target_os = "linux")]
         a_killed_worker_is_known_at_once,
     ];

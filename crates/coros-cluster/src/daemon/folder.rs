@@ -167,12 +167,37 @@ fn make(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Does not follow links.
+/// Removes a folder with all that is in it, if it is there. Does not follow links.
 fn gone(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    let remove = || match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    remove().or_else(|error| {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return Err(error);
+        }
+        // Whoever ran there may have taken the right away to look into a folder, or to change it.
+        open_up(path)?;
+        remove()
+    })
+}
+
+/// Lets this user do with all folders there what he likes.
+fn open_up(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let own = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(folder, own)?;
     }
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 async fn remove(path: &Path) {
@@ -180,5 +205,56 @@ async fn remove(path: &Path) {
     let removed = blocking(move || gone(&path).map_err(|error| (path, error))).await;
     if let Err((path, error)) = removed {
         tracing::warn!(%error, "cannot remove the folder {}", path.display());
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::content::Content;
+
+    #[test]
+    fn what_was_locked_up_goes_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("work");
+        fs::create_dir_all(path.join("a/b")).unwrap();
+        fs::write(path.join("a/b/c"), "left").unwrap();
+        for locked in ["a/b", "a", ""] {
+            let none = fs::Permissions::from_mode(0o000);
+            fs::set_permissions(path.join(locked), none).unwrap();
+        }
+        gone(&path).unwrap();
+        assert!(!path.exists());
+        // What is not there is gone.
+        gone(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_file_is_put_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("source");
+        fs::write(&source, "text").unwrap();
+        let work = WorkRoot::open(&folder.path().join("work")).await.unwrap();
+        for (n, name) in ["../up", "/etc/up", "a/../../up", ""]
+            .into_iter()
+            .enumerate()
+        {
+            let file = Dependency {
+                name: name.into(),
+                content: Content::read(&source).unwrap(),
+                executable: false,
+            };
+            let mut folders = work.of(ClientId(n as u64));
+            let error = folders.lay_out(vec![(file, source.clone())]).await;
+            assert!(
+                error.unwrap_err().contains("cannot name a file"),
+                "{name:?}"
+            );
+        }
+        assert!(!folder.path().join("work/up").exists());
+        assert!(!folder.path().join("up").exists());
     }
 }
