@@ -139,8 +139,8 @@ impl Launcher {
         let lines = Lines::new(Arc::clone(name), self.stderr);
         let (input, bounds) = match self.place {
             Place::Here(_) => (handover, None),
-            Place::Folder { bounds, .. } => {
-                let (frame, bounds) = confine(pid, self.program, *bounds)?;
+            Place::Folder { bounds, start, .. } => {
+                let (frame, bounds) = confine(pid, self.program, start, *bounds)?;
                 ([frame, handover].concat(), Some(bounds))
             }
         };
@@ -165,18 +165,23 @@ impl Launcher {
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let (Place::Here(start) | Place::Folder { start, .. }) = &self.place;
-        if let Place::Folder { path, .. } = &self.place {
-            let kept = ENVIRONMENT.into_iter();
-            let kept = kept.filter_map(|name| Some((name, std::env::var_os(name)?)));
-            command
-                .env_clear()
-                .envs(kept)
-                .env("HOME", path)
-                .env("TMPDIR", path)
-                .current_dir(path);
+        match &self.place {
+            Place::Here(start) => {
+                command.envs(&start.environment).args(&start.arguments);
+            }
+            // What the client says takes effect when the process is isolated: a variable may well have a
+            // program load other code.
+            Place::Folder { path, .. } => {
+                let kept = ENVIRONMENT.into_iter();
+                let kept = kept.filter_map(|name| Some((name, std::env::var_os(name)?)));
+                command
+                    .env_clear()
+                    .envs(kept)
+                    .env("HOME", path)
+                    .env("TMPDIR", path)
+                    .current_dir(path);
+            }
         }
-        command.envs(&start.environment).args(&start.arguments);
         #[cfg(unix)]
         {
             command.process_group(0);
@@ -192,7 +197,12 @@ impl Launcher {
 }
 
 /// Puts a process that waits for it into its control group; what it has to read before all else.
-fn confine(pid: u32, program: PathBuf, mut bounds: Bounds) -> io::Result<(Vec<u8>, Bounds)> {
+fn confine(
+    pid: u32,
+    program: PathBuf,
+    start: Start,
+    mut bounds: Bounds,
+) -> io::Result<(Vec<u8>, Bounds)> {
     if let Some(cgroup) = &bounds.cgroup {
         match cgroup.add(pid) {
             Ok(()) => bounds.isolation.counted = cgroup.counts(),
@@ -202,6 +212,7 @@ fn confine(pid: u32, program: PathBuf, mut bounds: Bounds) -> io::Result<(Vec<u8
     let confinement = Confinement {
         isolation: bounds.isolation,
         program,
+        start,
     };
     let frame = to_frame(&confinement).map_err(io::Error::other)?;
     bounds.isolation = confinement.isolation;

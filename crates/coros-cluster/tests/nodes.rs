@@ -567,6 +567,28 @@ async fn a_worker_has_its_own_folder_and_nothing_of_others() {
     farm.close().await;
 }
 
+/// A variable can have a program load other code. The loader says so of each program that cannot, which
+/// is the client's alone, and not the one that isolates it before.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+async fn what_a_client_sets_is_for_its_program_alone() {
+    let farm = Farm::of([1]).await;
+    let (to, mut lines) = mpsc::unbounded_channel();
+    let scheduler = Scheduler::cluster(&farm.client().await)
+        .log("off")
+        .env("LD_PRELOAD", "./no-such-library.so")
+        .stderr(move |_, line| drop(to.send(line.to_owned())));
+    let scheduler = scheduler.start().await.unwrap();
+    scheduler.run(nothing()).await.unwrap();
+    scheduler.close().await.unwrap();
+    drop(scheduler);
+    let mut loads = 0;
+    while let Some(line) = lines.recv().await {
+        loads += usize::from(line.contains("no-such-library.so"));
+    }
+    assert_eq!(loads, 1);
+    farm.close().await;
+}
+
 /// Each change is one event, in order.
 async fn what_happens_is_told_in_order() {
     let farm = Farm::of([1]).await;
@@ -1108,6 +1130,8 @@ fn main() {
         a_fork_bomb_is_held_and_ended,
         #[cfg(target_os = "linux")]
         a_worker_has_its_own_folder_and_nothing_of_others,
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        what_a_client_sets_is_for_its_program_alone,
         what_happens_is_told_in_order,
         exclusive_clients_run_in_turn,
         a_call_that_kills_its_worker_is_given_up,

@@ -252,6 +252,19 @@ async fn what_cannot_be_prepared_is_not_used_and_told_why() {
     scheduler.close().await.unwrap();
 }
 
+/// On a node whose workers never start nobody waits for ever, though it is tried again and again.
+async fn a_node_that_cannot_be_prepared_keeps_nobody_waiting() {
+    let farm = Farm::of([1]).await;
+    let scheduler = Scheduler::cluster(&farm.client().await)
+        .patience(Duration::from_secs(3))
+        .set_up_node(|_| Some(fails("no data".into())));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let error = scheduler.run(see()).await.unwrap_err();
+    assert!(error.to_string().contains("no data"), "{error}");
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
 async fn a_node_that_need_not_be_prepared_is_not() {
     let scheduler = Scheduler::local().workers(2);
     let scheduler = scheduler
@@ -269,6 +282,7 @@ fn main() {
         a_scheduler_that_is_dropped_tidies_up_too,
         a_worker_that_is_replaced_is_prepared_and_its_node_is_not,
         what_cannot_be_prepared_is_not_used_and_told_why,
+        a_node_that_cannot_be_prepared_keeps_nobody_waiting,
         a_node_that_need_not_be_prepared_is_not,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

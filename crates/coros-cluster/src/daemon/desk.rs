@@ -36,7 +36,7 @@ pub(super) struct Desk {
 struct Worker {
     /// Killed when dropped.
     process: Process,
-    /// Removed when dropped.
+    /// Removed when its process has ended.
     folder: WorkFolder,
 }
 

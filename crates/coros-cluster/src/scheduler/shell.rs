@@ -4,11 +4,12 @@ mod hosts;
 mod targets;
 mod workers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use coros_core::remote::NodeId;
 use coros_core::{Address, Context, Exit};
 use coros_net::{Authority, Node, PeerEvent};
 use tempfile::TempDir;
@@ -76,6 +77,8 @@ pub(super) struct Shell {
     next_host: u32,
     cluster: Option<Cluster>,
     finder: Option<Address<ToFinder>>,
+    /// The nodes where no worker has started, until one has.
+    failing: HashSet<NodeId>,
     /// How many calls the nodes have been told of, and since when there are fewer, if that is so: until
     /// when it is not told.
     wanted: usize,
@@ -138,6 +141,7 @@ impl Shell {
             next_host: 0,
             cluster: settings.cluster,
             finder: None,
+            failing: HashSet::new(),
             wanted: 0,
             calm: None,
             unused: BTreeMap::new(),
@@ -335,6 +339,7 @@ impl Shell {
             name: Arc::clone(&worker.name),
             pid: worker.pid(),
         };
+        self.is_of_use(host);
         self.tell_pool(host, pool::Input::Ready { worker: id });
         if matches!(self.phase, Phase::Open) {
             self.emit(&event);

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{CONFINED_ARGUMENT, WORKER_ARGUMENT, WorkerError, not_for_people};
+use crate::computation::Start;
 use crate::isolation::{self, Isolation};
 use crate::protocol::read_frame;
 
@@ -18,16 +19,21 @@ use crate::protocol::read_frame;
 pub(crate) struct Confinement {
     pub(crate) isolation: Isolation,
     pub(crate) program: PathBuf,
+    /// What the client says: for the program, and not for what isolates it.
+    pub(crate) start: Start,
 }
 
 /// Does not return unless something is wrong.
 pub(super) fn become_worker() -> Result<(), WorkerError> {
     not_for_people(CONFINED_ARGUMENT)?;
     let failed = |doing| move |error: io::Error| WorkerError::new(doing, &error);
-    let Confinement { isolation, program } =
-        read_confinement().map_err(failed("no confinement on standard input"))?;
+    let Confinement {
+        isolation,
+        program,
+        start,
+    } = read_confinement().map_err(failed("no confinement on standard input"))?;
     isolation::apply(&isolation).map_err(|error| WorkerError(error.to_string()))?;
-    let why = exec(&program);
+    let why = exec(&program, &start);
     let doing = format!("cannot run {}", program.display());
     Err(WorkerError::new(&doing, &why))
 }
@@ -47,7 +53,7 @@ fn read_confinement() -> io::Result<Confinement> {
 
 /// With the arguments that this process has, but for the first.
 #[cfg(unix)]
-fn exec(program: &std::path::Path) -> io::Error {
+fn exec(program: &std::path::Path, start: &Start) -> io::Error {
     use std::os::unix::process::CommandExt;
     let mut arguments = std::env::args_os();
     let own_name = arguments.next().unwrap_or_default();
@@ -55,10 +61,12 @@ fn exec(program: &std::path::Path) -> io::Error {
         .arg0(own_name)
         .arg(WORKER_ARGUMENT)
         .args(arguments.skip(1))
+        .args(&start.arguments)
+        .envs(&start.environment)
         .exec()
 }
 
 #[cfg(not(unix))]
-fn exec(_program: &std::path::Path) -> io::Error {
+fn exec(_program: &std::path::Path, _start: &Start) -> io::Error {
     io::ErrorKind::Unsupported.into()
 }

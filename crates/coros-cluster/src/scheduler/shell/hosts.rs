@@ -82,8 +82,8 @@ struct Remote {
     asked: usize,
     /// The program is there.
     ready: bool,
-    /// It has lent slots.
-    lent: bool,
+    /// A worker there has taken calls.
+    useful: bool,
     /// Its desk is no more.
     gone: bool,
 }
@@ -325,7 +325,7 @@ impl Shell {
             slots: 0,
             asked: 0,
             ready: false,
-            lent: false,
+            useful: false,
             gone: false,
         };
         self.add_host(duties, Some(remote));
@@ -364,7 +364,6 @@ impl Shell {
             }
             FromDesk::Grant(slots) => {
                 remote.slots += slots;
-                remote.lent = true;
                 self.fit(id);
             }
             FromDesk::Reclaim(slots) => {
@@ -475,6 +474,14 @@ impl Shell {
             worker.retiring = true;
         }
         self.tell_core(core::Input::Retire { worker });
+    }
+
+    /// A worker of a host takes calls.
+    pub(super) fn is_of_use(&mut self, id: HostId) {
+        if let Some(remote) = self.hosts.get_mut(&id).and_then(|it| it.remote.as_mut()) {
+            remote.useful = true;
+            self.failing.remove(&remote.at.node);
+        }
     }
 
     /// The first worker of a node has prepared it: the others may come.
@@ -624,7 +631,7 @@ impl Shell {
             return;
         }
         if let Some(finder) = &self.finder {
-            let _ = finder.send(ToFinder::Lost(remote.at.node, remote.lent));
+            let _ = finder.send(ToFinder::Lost(remote.at.node, remote.useful));
         }
         self.hosts.remove(&id);
         self.tell_core(core::Input::HostLost { host: id });
@@ -664,7 +671,8 @@ impl Shell {
     /// The pool of a host has given up.
     pub(super) fn give_up(&mut self, id: HostId) {
         let why = self.last_failure.clone();
-        if self.is_remote(id) {
+        if let Some(remote) = self.hosts.get(&id).and_then(|it| it.remote.as_ref()) {
+            self.failing.insert(remote.at.node);
             self.order(id, ToDesk::Leave);
             self.host_gone(id, &format!("workers do not start there: {why}"));
             return;
@@ -687,7 +695,9 @@ impl Shell {
             return;
         };
         let mut remotes = self.hosts.values().filter_map(|host| host.remote.as_ref());
-        let any = remotes.any(|it| it.ready && !it.gone);
+        // One where no worker has started before has to show that it is of use.
+        let hopeful = |it: &Remote| it.useful || !self.failing.contains(&it.at.node);
+        let any = remotes.any(|it| it.ready && !it.gone && hopeful(it));
         self.patience = match (any, self.patience) {
             (true, _) => None,
             (false, None) if matches!(self.phase, Phase::Open) => {
