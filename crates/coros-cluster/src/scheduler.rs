@@ -23,6 +23,7 @@ mod pool;
 mod setup;
 mod shell;
 mod target;
+mod wishes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

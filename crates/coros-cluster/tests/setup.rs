@@ -96,6 +96,14 @@ fn panics() {
     panic!("ouch")
 }
 
+/// Asks when to go on.
+#[coros::remote]
+async fn slowly_done(mut me: coros::Context<()>, asks: Address<Address<()>>, to: Address<Step>) {
+    asks.send(me.address()).unwrap();
+    me.receive().await;
+    tell(&to, What::NodeDown);
+}
+
 /// With all four functions, which tell what they do.
 fn with_all(scheduler: SchedulerBuilder) -> (SchedulerBuilder, mpsc::UnboundedReceiver<Step>) {
     let (to, steps) = told::<Step>();
@@ -224,6 +232,75 @@ async fn a_worker_that_is_replaced_is_prepared_and_its_node_is_not() {
     assert_eq!(told, expected);
 }
 
+/// The next steps, without who does them.
+async fn next<const N: usize>(steps: &mut mpsc::UnboundedReceiver<Step>) -> [What; N] {
+    let mut next = [What::Up; N];
+    for what in &mut next {
+        *what = steps.recv().await.unwrap().0;
+    }
+    next
+}
+
+/// Whoever comes after that is prepared anew, when the node is.
+async fn restarting_all_tidies_up_before_anybody_comes_back() {
+    let farm = Farm::of([2]).await;
+    for scheduler in [
+        Scheduler::local().workers(2),
+        Scheduler::cluster(&farm.client().await),
+    ] {
+        let (scheduler, mut steps) = with_all(scheduler);
+        let scheduler = scheduler.start().await.unwrap();
+        let mut events = scheduler.events();
+        workers(&mut events, 2).await;
+        let up = [What::NodeUp, What::Up, What::Up];
+        assert_eq!(next(&mut steps).await, up);
+        for worker in scheduler.workers().await {
+            scheduler.restart(worker).await.unwrap();
+        }
+        let down = [What::Down, What::Down, What::NodeDown];
+        assert_eq!(next(&mut steps).await, down);
+        assert_eq!(next(&mut steps).await, up);
+        // One of two leaves the node as it is.
+        workers(&mut events, 2).await;
+        let worker = scheduler.workers().await.remove(0);
+        scheduler.restart(worker).await.unwrap();
+        assert_eq!(next(&mut steps).await, [What::Down, What::Up]);
+        workers(&mut events, 1).await;
+        scheduler.close().await.unwrap();
+        assert_eq!(next(&mut steps).await, down);
+    }
+    farm.close().await;
+}
+
+/// Slots that are lent again meanwhile wait until the node is tidied up.
+async fn nobody_starts_while_a_node_is_tidied_up() {
+    let farm = Farm::of([2]).await;
+    let (to, mut steps) = told::<Step>();
+    let (asks, mut asked) = told::<Address<()>>();
+    let up = to.clone();
+    let scheduler = quiet(Scheduler::cluster(&farm.client().await))
+        .set_up_node(move |_| Some(done(up.clone(), What::NodeUp)))
+        .tear_down_node(move |_| Some(slowly_done(asks.clone(), to.clone())));
+    let scheduler = scheduler.start().await.unwrap();
+    let mut events = scheduler.events();
+    workers(&mut events, 2).await;
+    assert_eq!(next(&mut steps).await, [What::NodeUp]);
+    farm.daemons[0].suspend();
+    let go_on = asked.recv().await.unwrap();
+    farm.daemons[0].resume();
+    let resumed =
+        |event: &coros::cluster::Event| matches!(event, coros::cluster::Event::NodeResumed { .. });
+    while !resumed(&events.next().await.unwrap()) {}
+    let job = scheduler.submit(takes(Duration::ZERO));
+    assert!(steps.try_recv().is_err());
+    go_on.send(()).unwrap();
+    assert_eq!(next(&mut steps).await, [What::NodeDown, What::NodeUp]);
+    job.await.unwrap();
+    drop(scheduler);
+    asked.recv().await.unwrap().send(()).unwrap();
+    farm.close().await;
+}
+
 async fn what_cannot_be_prepared_is_not_used_and_told_why() {
     let why = async |scheduler: SchedulerBuilder| {
         let error = quiet(scheduler).start().await.unwrap_err();
@@ -281,6 +358,8 @@ fn main() {
         each_node_and_each_worker_is_prepared_once,
         a_scheduler_that_is_dropped_tidies_up_too,
         a_worker_that_is_replaced_is_prepared_and_its_node_is_not,
+        restarting_all_tidies_up_before_anybody_comes_back,
+        nobody_starts_while_a_node_is_tidied_up,
         what_cannot_be_prepared_is_not_used_and_told_why,
         a_node_that_cannot_be_prepared_keeps_nobody_waiting,
         a_node_that_need_not_be_prepared_is_not,

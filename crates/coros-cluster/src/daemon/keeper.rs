@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use coros_core::{Address, Context, Reply};
 use coros_net::Location;
@@ -88,9 +89,21 @@ impl Keeper {
     pub(super) async fn run(mut self, mut me: Context<ToDaemon>) {
         let mut terminating = me.terminating();
         loop {
+            let deadline = self.leases.deadline();
+            let tick = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = &mut terminating => break,
+                () = tick => {
+                    let mut out = Vec::new();
+                    self.leases.tick(Instant::now(), &mut out);
+                    self.pass_on(out);
+                }
                 message = me.receive() => match message {
                     Some(message) => self.take(&me, message),
                     None => break,
@@ -193,13 +206,13 @@ impl Keeper {
     }
 
     fn own(&mut self, own: Own) {
-        let mut out = Vec::new();
+        let (mut out, now) = (Vec::new(), Instant::now());
         match own {
-            Own::Want(client, wish) => self.leases.want(client, wish, &mut out),
-            Own::GiveBack(client, slots) => self.leases.give_back(client, slots, &mut out),
+            Own::Want(client, wish) => self.leases.want(now, client, wish, &mut out),
+            Own::GiveBack(client, slots) => self.leases.give_back(now, client, slots, &mut out),
             Own::Left(client) => {
                 self.left(client);
-                self.leases.leave(client, &mut out);
+                self.leases.leave(now, client, &mut out);
             }
             Own::Received(ClientId(id), kind, bytes) => {
                 if self.desks.contains_key(&ClientId(id)) {
@@ -211,7 +224,7 @@ impl Keeper {
             }
             Own::Resize(slots) => {
                 self.settings.slots = slots;
-                self.leases.resize(self.slots(), &mut out);
+                self.leases.resize(now, self.slots(), &mut out);
             }
             Own::Suspend(suspended) => {
                 if std::mem::replace(&mut self.suspended, suspended) != suspended {
@@ -219,7 +232,7 @@ impl Keeper {
                         true => &DaemonEvent::Suspended,
                         false => &DaemonEvent::Resumed,
                     });
-                    self.leases.resize(self.slots(), &mut out);
+                    self.leases.resize(now, self.slots(), &mut out);
                     self.tell_state();
                 }
             }
@@ -232,10 +245,15 @@ impl Keeper {
                     self.tell(&DaemonEvent::Draining);
                     self.tell_state();
                 }
-                self.leases.resize(self.slots(), &mut out);
+                self.leases.resize(now, self.slots(), &mut out);
             }
             Own::Status(reply) => reply.send(self.status()),
         }
+        self.pass_on(out);
+    }
+
+    /// Tells those whom it concerns what has become of the slots.
+    fn pass_on(&mut self, out: Vec<Output>) {
         self.tell_changes();
         for output in out {
             let (client, message) = match output {

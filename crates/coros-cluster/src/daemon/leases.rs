@@ -12,14 +12,20 @@
 //!   slots in case, with a worker that is ready. Those are lent from what nobody needs, and asked back
 //!   as soon as somebody does.
 //! - **Fair shares.** A shared client that needs more has as many slots as any other of its priority,
-//!   or one less, as soon as what was asked back has come. Who came first has the odd one. Of
+//!   or one less, as soon as what was asked back has come. Who came first has the odd one, or who had a turn last. Of
 //!   clients with different priorities the higher has all it needs. So it is, again, with what they
 //!   like to have of the rest.
-//! - **Exclusive clients** have the node alone, from when they need it. They and the shared ones take turns: by
-//!   priority, then in the order in which they came. An exclusive client's turn begins when all
-//!   others have given back what they had, and ends when it leaves; until then the others wait, and
-//!   begin by themselves afterwards. Shared clients that are next to each other in that
-//!   order have their turn together.
+//! - **Nobody waits for ever.** Whose share is less than its next call takes could never begin it: because
+//!   there are more clients than slots, or because the call takes [several at once](Wish::at_once).
+//!   Then those who have not what they should have take *turns*, first whose last turn was longest
+//!   ago. In its turn a client's share is what its next call takes, if that is more; the turn ends
+//!   when such calls have run for a [while](QUANTUM), since every change of hands costs processes. Priority
+//!   goes before turns.
+//! - **Exclusive clients** have the node alone, from when they need it. They and the shared ones go by
+//!   priority, then in the order in which they came. An exclusive client begins when all others have
+//!   given back what they had, and ends when it leaves, or wants and has nothing here; until then the
+//!   others wait, and begin by themselves afterwards. Shared clients that are next to each other in that
+//!   order are there together.
 //! - **No more is lent than there is**, except for what is being asked back after the node has
 //!   been given fewer slots ([`Leases::resize`]): with none it is suspended, or drained.
 //! - **Nothing is asked back twice.** What a client returns of its own accord counts for what it
@@ -28,8 +34,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+/// How long calls run at least in a turn.
+const QUANTUM: Duration = Duration::from_secs(1);
 
 /// Numbers a client; never used twice. Numbers rise in the order in which clients come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +61,11 @@ pub(crate) struct Wish {
     pub(crate) needs: usize,
     /// In all, for calls that may come; as many as it needs if it is less.
     pub(crate) likes: usize,
+    /// As many as the largest call takes that waits; 0 if none does.
+    pub(crate) at_once: usize,
+    /// How many [grants](Output::Grant) there had been when all that it has was in use last, or nothing
+    /// waited.
+    pub(crate) used: u64,
 }
 
 impl Wish {
@@ -76,6 +91,18 @@ struct Client {
     has: usize,
     /// As many of them are asked back.
     asked: usize,
+    /// How often it was granted some.
+    grants: u64,
+    /// Which of all turns was its last one.
+    turn: u64,
+}
+
+/// Who has more than its share, so that its next call can run.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    client: ClientId,
+    /// Since when it does.
+    since: Option<Instant>,
 }
 
 /// The slots of a node and those who have them.
@@ -85,6 +112,9 @@ pub(crate) struct Leases {
     clients: BTreeMap<ClientId, Client>,
     /// The exclusive client that has begun.
     alone: Option<ClientId>,
+    turn: Option<Turn>,
+    /// How many turns there have been.
+    turns: u64,
 }
 
 impl Leases {
@@ -93,7 +123,19 @@ impl Leases {
             slots,
             clients: BTreeMap::new(),
             alone: None,
+            turn: None,
+            turns: 0,
         }
+    }
+
+    /// When to [look again](Self::tick).
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Some(self.turn?.since? + QUANTUM)
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        self.settle(now, out);
     }
 
     /// A client comes; it wants nothing yet.
@@ -103,40 +145,54 @@ impl Leases {
             wish: Wish::default(),
             has: 0,
             asked: 0,
+            grants: 0,
+            turn: 0,
         });
     }
 
     /// A client has use for so many slots.
-    pub(crate) fn want(&mut self, client: ClientId, wish: Wish, out: &mut Vec<Output>) {
+    pub(crate) fn want(
+        &mut self,
+        now: Instant,
+        client: ClientId,
+        wish: Wish,
+        out: &mut Vec<Output>,
+    ) {
         if let Some(client) = self.clients.get_mut(&client) {
             client.wish = wish;
         }
-        self.settle(out);
+        self.settle(now, out);
     }
 
     /// A client gives back so many slots. More than it has are none.
-    pub(crate) fn give_back(&mut self, client: ClientId, slots: usize, out: &mut Vec<Output>) {
+    pub(crate) fn give_back(
+        &mut self,
+        now: Instant,
+        client: ClientId,
+        slots: usize,
+        out: &mut Vec<Output>,
+    ) {
         if let Some(client) = self.clients.get_mut(&client) {
             let slots = slots.min(client.has);
             client.has -= slots;
             client.asked = client.asked.saturating_sub(slots);
         }
-        self.settle(out);
+        self.settle(now, out);
     }
 
     /// A client is gone, and nothing of it runs any more.
-    pub(crate) fn leave(&mut self, client: ClientId, out: &mut Vec<Output>) {
+    pub(crate) fn leave(&mut self, now: Instant, client: ClientId, out: &mut Vec<Output>) {
         self.clients.remove(&client);
         if self.alone == Some(client) {
             self.alone = None;
         }
-        self.settle(out);
+        self.settle(now, out);
     }
 
     /// The node has so many slots from now on.
-    pub(crate) fn resize(&mut self, slots: usize, out: &mut Vec<Output>) {
+    pub(crate) fn resize(&mut self, now: Instant, slots: usize, out: &mut Vec<Output>) {
         self.slots = slots;
-        self.settle(out);
+        self.settle(now, out);
     }
 
     /// As many slots as are lent.
@@ -150,8 +206,15 @@ impl Leases {
     }
 
     /// Grants what can be granted and asks back what others are to have.
-    fn settle(&mut self, out: &mut Vec<Output>) {
-        let shares = self.shares();
+    fn settle(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if let Some(alone) = self.alone.and_then(|id| self.clients.get(&id))
+            && alone.has == 0
+            && alone.wish.likes() == 0
+        {
+            self.alone = None;
+        }
+        self.take_turns(now);
+        let shares = self.shares(self.turn);
         let mut free = self.slots.saturating_sub(self.lent());
         let blocked = self.alone.is_none() && self.waits_for_others();
         for (&id, client) in &mut self.clients {
@@ -175,6 +238,7 @@ impl Leases {
                 continue;
             }
             client.has += slots;
+            client.grants += 1;
             free -= slots;
             if client.terms.exclusive {
                 self.alone = Some(id);
@@ -185,60 +249,134 @@ impl Leases {
 
     /// Whether the client whose turn it is wants to be alone and is not yet.
     fn waits_for_others(&self) -> bool {
-        let Some(first) = self.turn().first().copied() else {
+        let Some(first) = self.group().first().copied() else {
             return false;
         };
         let others = self.clients.iter().filter(|(id, _)| **id != first);
         self.clients[&first].terms.exclusive && others.map(|(_, it)| it.has).sum::<usize>() > 0
     }
 
-    /// Those whose turn it is: an exclusive client, or shared ones.
-    fn turn(&self) -> Vec<ClientId> {
+    /// Those that may have slots now: an exclusive client, or shared ones.
+    fn group(&self) -> Vec<ClientId> {
         if let Some(alone) = self.alone {
             return vec![alone];
         }
-        let rank = |id: &ClientId| (Reverse(self.clients[id].terms.priority), *id);
+        let order = |id: &ClientId| (Reverse(self.clients[id].terms.priority), *id);
         let is_shared = |id: &ClientId| !self.clients[id].terms.exclusive;
         let all = || self.clients.iter().map(|(id, client)| (*id, client.wish));
-        let mut turn: Vec<_> = all()
+        let mut group: Vec<_> = all()
             .filter(|(_, it)| it.needs > 0)
             .map(|(id, _)| id)
             .collect();
-        turn.sort_by_key(rank);
-        if turn.first().is_some_and(|first| !is_shared(first)) {
-            turn.truncate(1);
-            return turn;
+        group.sort_by_key(order);
+        if group.first().is_some_and(|first| !is_shared(first)) {
+            group.truncate(1);
+            return group;
         }
-        let together = turn.iter().take_while(|id| is_shared(id)).count();
-        turn.truncate(together);
+        let together = group.iter().take_while(|id| is_shared(id)).count();
+        group.truncate(together);
         // Who needs nothing at present keeps nobody waiting.
         let may = all().filter(|(_, it)| it.needs == 0 && it.likes > 0);
-        turn.extend(may.map(|(id, _)| id).filter(is_shared));
-        turn.sort_by_key(rank);
-        turn
+        group.extend(may.map(|(id, _)| id).filter(is_shared));
+        group.sort_by_key(order);
+        group
     }
 
-    /// How many slots each is to have.
-    fn shares(&self) -> BTreeMap<ClientId, usize> {
-        let turn = self.turn();
-        let mut shares: BTreeMap<_, _> = turn.iter().map(|id| (*id, 0)).collect();
-        let left = self.divide(&turn, self.slots, |wish| wish.needs, &mut shares);
-        self.divide(&turn, left, Wish::likes, &mut shares);
+    /// Ends a turn when it is over, and begins the next if there has to be one.
+    fn take_turns(&mut self, now: Instant) {
+        let fair = self.shares(None);
+        // What a client should have if it can.
+        let due = |id: &ClientId| match self.fits(*id) {
+            true => fair[id].max(self.clients[id].wish.at_once),
+            false => fair[id],
+        };
+        if self.alone.is_some() || fair.keys().all(|id| due(id) <= fair[id]) {
+            self.turn = None;
+            return;
+        }
+        if let Some(Turn { client: id, since }) = self.turn
+            && let Some(client) = self.clients.get(&id).filter(|_| fair.contains_key(&id))
+            && client.wish.at_once > 0
+        {
+            let runs = client.has >= due(&id) && client.wish.used == client.grants;
+            let since = since.or(runs.then_some(now));
+            if since.is_none_or(|since| now < since + QUANTUM) {
+                self.turn = Some(Turn { client: id, since });
+                return;
+            }
+        }
+        let short = |id: &ClientId| {
+            let Client { wish, has, .. } = &self.clients[id];
+            wish.at_once > 0 && *has < due(id)
+        };
+        let next = fair.keys().filter(|id| short(id));
+        let next = next.min_by_key(|id| {
+            let client = &self.clients[*id];
+            (Reverse(client.terms.priority), client.turn, **id)
+        });
+        self.turn = next.copied().map(|client| Turn {
+            client,
+            since: None,
+        });
+        if let Some(turn) = self.turn
+            && let Some(client) = self.clients.get_mut(&turn.client)
+        {
+            self.turns += 1;
+            client.turn = self.turns;
+        }
+    }
+
+    /// Whether there are as many slots as a client's largest call takes, beside what those need that go
+    /// before it.
+    fn fits(&self, id: ClientId) -> bool {
+        let Client { terms, wish, .. } = &self.clients[&id];
+        let before = self.clients.values();
+        let before = before.filter(|it| !it.terms.exclusive && it.terms.priority > terms.priority);
+        let taken = before
+            .map(|it| it.wish.needs)
+            .fold(0, usize::saturating_add);
+        wish.at_once <= self.slots.saturating_sub(taken)
+    }
+
+    /// How many slots each is to have, in a turn or without one.
+    fn shares(&self, turn: Option<Turn>) -> BTreeMap<ClientId, usize> {
+        let mut group = self.group();
+        // What cannot be divided goes to who was given some last, so that all are left out in turn.
+        group.sort_by_key(|id| {
+            let Client { terms, turn, .. } = &self.clients[id];
+            (Reverse(terms.priority), Reverse(*turn), *id)
+        });
+        let mut shares: BTreeMap<_, _> = group.iter().map(|id| (*id, 0)).collect();
+        let mut left = self.slots;
+        if let Some(Turn { client, .. }) = turn
+            && let Some(fair) = self.shares(None).get(&client)
+        {
+            let share = (*fair).max(self.clients[&client].wish.at_once).min(left);
+            shares.insert(client, share);
+            left -= share;
+        }
+        // Who has its turn gets no more than that, as long as others need something.
+        let needs = |id, wish: Wish| match turn {
+            Some(turn) if turn.client == id => 0,
+            _ => wish.needs,
+        };
+        let left = self.divide(&group, left, needs, &mut shares);
+        self.divide(&group, left, |_, wish| wish.likes(), &mut shares);
         shares
     }
 
-    /// Divides so many slots among those whose turn it is, who want so many in all; how many are left.
+    /// Divides so many slots among those of the group, who want so many in all; how many are left.
     fn divide(
         &self,
-        turn: &[ClientId],
+        group: &[ClientId],
         mut left: usize,
-        wants: impl Fn(Wish) -> usize,
+        wants: impl Fn(ClientId, Wish) -> usize,
         shares: &mut BTreeMap<ClientId, usize>,
     ) -> usize {
         let by_priority =
-            turn.chunk_by(|a, b| self.clients[a].terms.priority == self.clients[b].terms.priority);
+            group.chunk_by(|a, b| self.clients[a].terms.priority == self.clients[b].terms.priority);
         for equals in by_priority {
-            let more = |id: &ClientId| wants(self.clients[id].wish).saturating_sub(shares[id]);
+            let more = |id: &ClientId| wants(*id, self.clients[id].wish).saturating_sub(shares[id]);
             let all = equals.iter().map(|id| (*id, more(id))).collect();
             for (id, more) in fair(all, left) {
                 left -= more;

@@ -116,7 +116,7 @@ impl SchedulerBuilder {
     }
 
     /// How many worker processes there are at most, each running one call at a time: one for each core
-    /// unless told otherwise, or all that the nodes of a network lend. On this machine it is also how
+    /// unless told otherwise, or all that the nodes of a network lend. It is also how
     /// many [cores](crate::Call::cpus) such calls may take together.
     ///
     /// # Panics
@@ -157,9 +157,13 @@ impl SchedulerBuilder {
         self
     }
 
-    /// How long calls wait while no node lends anything: 60 s unless told otherwise. Then those that
-    /// wait end with [`JobError::NoWorkers`](super::JobError::NoWorkers), which says what was found
-    /// and why it was not used.
+    /// How long calls wait while there is no node: 60 s unless told otherwise, from when there are both
+    /// calls and no node. Then those that wait end with
+    /// [`JobError::NoWorkers`](super::JobError::NoWorkers), which says what was found and why it was not used.
+    ///
+    /// While there are nodes that lend nothing, because they are suspended or others have all they have,
+    /// calls wait for as long as that lasts, and after this time
+    /// [`Event::NoSlots`](super::Event::NoSlots) says so.
     ///
     /// # Panics
     /// On a scheduler with workers on this machine.
@@ -382,7 +386,8 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Starts the workers, and returns when the first of them takes calls.
+    /// Starts the workers, and returns when the first of them takes calls; on nodes, when the first of these
+    /// has the program, and lends workers as soon as it has some to lend.
     ///
     /// The workers and this process form a network of their own with a new authority, so no
     /// secret is read or kept, and nobody else can join, be it a node that lends the workers.
@@ -489,6 +494,10 @@ impl SchedulerBuilder {
             pool: pool::Config {
                 start_limit: self.start_limit,
                 grace,
+                // As each host needs it.
+                prepares: false,
+                tidies_up: false,
+                far: false,
             },
             here,
             setup: self.setup,

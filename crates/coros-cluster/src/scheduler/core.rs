@@ -40,6 +40,7 @@
 
 mod call;
 mod class;
+mod demand;
 mod dispatch;
 mod end;
 mod hosts;
@@ -58,6 +59,7 @@ use self::hosts::Hosts;
 use crate::resources::Resources;
 
 pub(crate) use self::call::{Options, Place, Rank};
+pub(crate) use self::demand::Local;
 
 /// Numbers a call. Numbers rise in the order of submission and are never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -208,8 +210,6 @@ pub(crate) struct Core<T> {
     hosts: Hosts,
     /// For which calls what is reserved, as of the last [`dispatch`](Self::dispatch).
     reserved: Vec<(Rank, Reserved)>,
-    /// How many cores all calls need that have not ended.
-    demand: usize,
 }
 
 impl<T> Core<T> {
@@ -220,19 +220,22 @@ impl<T> Core<T> {
             classes: Classes::new(),
             hosts: Hosts::new(config.prefetch),
             reserved: Vec::new(),
-            demand: 0,
         }
-    }
-
-    /// How many cores would be in use if all calls ran at once that have not ended; at least one if there
-    /// are any.
-    pub(crate) fn demand(&self) -> usize {
-        self.demand.max(usize::from(!self.calls.is_empty()))
     }
 
     /// What the owner keeps for a call; `None` when it has ended.
     pub(crate) fn item(&self, call: CallId) -> Option<&T> {
         self.calls.get(&call).and_then(|call| call.item.as_ref())
+    }
+
+    /// Whether any call has not ended.
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// How many cores of a host are in use; at least one if any call runs there.
+    pub(crate) fn taken(&self, host: HostId) -> usize {
+        self.hosts.taken_cores(host)
     }
 
     /// A worker of a host that runs no CPU-bound call; `None` when there is none that takes calls.
@@ -342,7 +345,6 @@ impl<T> Core<T> {
             told_unplaceable: false,
             state: State::Queued,
         };
-        self.demand += self.classes.get(class).demand();
         self.classes.push(class, call.rank(id));
         self.calls.insert(id, call);
         if !self.classes.get(class).has_room() {

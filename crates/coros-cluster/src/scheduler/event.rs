@@ -65,6 +65,12 @@ pub enum Event {
         /// Which nodes were found and why they are not used.
         reason: String,
     },
+    /// Calls have waited for [that long](super::SchedulerBuilder::patience) for a node to lend anything, and
+    /// go on to wait. Told once, until one has.
+    NoSlots {
+        /// Which nodes there are, and why each lends nothing.
+        reason: String,
+    },
     /// A worker takes calls.
     WorkerReady {
         /// Its name.
@@ -167,7 +173,7 @@ impl fmt::Display for Event {
             Event::NodeResumed { name } => write!(f, "node {name} lends again"),
             Event::NodeDraining { name } => write!(f, "node {name} is about to end"),
             Event::NodeLost { name, reason } => write!(f, "node {name} was lost: {reason}"),
-            Event::NoNodes { reason } => f.write_str(reason),
+            Event::NoNodes { reason } | Event::NoSlots { reason } => f.write_str(reason),
             Event::WorkerReady { name, pid } => write!(f, "worker {name} (pid {pid}) is ready"),
             Event::WorkerLost {
                 name,

@@ -18,9 +18,15 @@
 //!   `START_FAILURES` that never became ready in a row, with none left that is, the pool
 //!   [gives up](Output::GiveUp).
 //! - A worker is [killed](Input::Kill) on demand; its replacement does not wait.
+//! - Where a host is to be prepared, one worker starts alone and does that; the others start when [it
+//!   has](Input::HostPrepared). Where it is to be tidied up, that is for the last one: when one is to
+//!   go and none stays, no other starts, and it is told goodbye when it is alone. Whoever comes next
+//!   prepares the host anew. So it is prepared and tidied up in turns, and nobody works there meanwhile.
 //! - Closing tells ready workers goodbye; they have a grace period; the rest is killed.
+//! - The end of a process that is [far](Config::far) may be heard of late. Its calls do not wait for
+//!   that, but its place does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -46,6 +52,12 @@ pub(crate) struct Config {
     pub(crate) start_limit: Duration,
     /// From goodbye to kill.
     pub(crate) grace: Duration,
+    /// The first worker has to prepare the host.
+    pub(crate) prepares: bool,
+    /// The last one has to tidy it up.
+    pub(crate) tidies_up: bool,
+    /// The processes are another machine's.
+    pub(crate) far: bool,
 }
 
 /// Numbers for workers, for all pools of a scheduler.
@@ -69,6 +81,8 @@ pub(crate) enum Input {
     Retire { worker: WorkerId },
     /// A worker is there, and has something to do before it takes calls, for which it has so long.
     SettingUp { worker: WorkerId, limit: Duration },
+    /// A worker has prepared the host.
+    HostPrepared { worker: WorkerId },
     /// A worker takes calls.
     Ready { worker: WorkerId },
     /// A worker's process has ended, or could not be started: how, and whether only because it was
@@ -89,12 +103,12 @@ pub(crate) enum Input {
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// Start a process.
-    Launch { worker: WorkerId },
+    /// Start a process, which prepares the host if so.
+    Launch { worker: WorkerId, prepares: bool },
     /// Kill a worker's process and all that it started.
     Kill { worker: WorkerId },
-    /// Tell a worker to end.
-    Goodbye { worker: WorkerId },
+    /// Tell a worker to end, and to tidy up the host first if so: it is the last one.
+    Goodbye { worker: WorkerId, tidies_up: bool },
     /// A worker that was ready is gone.
     Lost { worker: WorkerId, why: String },
     /// A worker is gone that never was ready.
@@ -119,6 +133,8 @@ struct Process {
     killed: Option<String>,
     /// It is to go, and not to be replaced.
     retiring: bool,
+    /// It has been told to end.
+    dismissed: bool,
     /// Its end was wanted, and is no sign that starting it again is in vain.
     wanted: bool,
     /// How long its setup may take, since it has begun.
@@ -132,6 +148,33 @@ impl Process {
     fn is_live(&self) -> bool {
         !self.retiring && self.ended.is_none() && self.killed.is_none()
     }
+
+    /// Whether there is somebody to tell anything.
+    fn listens(&self) -> bool {
+        self.ended.is_none() && self.unlinked.is_none() && self.killed.is_none()
+    }
+}
+
+/// How far the host is prepared for workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upkeep {
+    /// Not at all: the next one has to do that.
+    Bare,
+    /// They may come and go.
+    Prepared,
+    /// This one is the last, and is told so when it is alone.
+    Leaving(WorkerId),
+    /// It has been told.
+    TidyingUp(WorkerId),
+}
+
+impl Upkeep {
+    fn at_first(config: &Config) -> Self {
+        match config.prepares {
+            true => Upkeep::Bare,
+            false => Upkeep::Prepared,
+        }
+    }
 }
 
 /// The pool's state.
@@ -140,7 +183,10 @@ pub(crate) struct Pool {
     config: Config,
     ids: WorkerIds,
     wanted: usize,
+    upkeep: Upkeep,
     processes: BTreeMap<WorkerId, Process>,
+    /// Those that are lost, though their processes may be there still.
+    unseen: BTreeSet<WorkerId>,
     /// When replacements are due.
     due: Vec<Instant>,
     /// Workers in a row that were lost early, and those of them that never were ready.
@@ -157,7 +203,9 @@ impl Pool {
             config,
             ids,
             wanted: 0,
+            upkeep: Upkeep::at_first(&config),
             processes: BTreeMap::new(),
+            unseen: BTreeSet::new(),
             due: Vec::new(),
             streak: 0,
             failures: 0,
@@ -177,13 +225,32 @@ impl Pool {
 
     /// How many processes there are, of whatever kind.
     pub(crate) fn len(&self) -> usize {
-        self.processes.len()
+        self.processes.len() + self.unseen.len()
+    }
+
+    /// Whether nothing more will come of it, however many processes there are.
+    pub(crate) fn is_over(&self) -> bool {
+        self.processes.is_empty()
     }
 
     /// How many of those that are ready are more than wanted, and have not been told to go.
     pub(crate) fn surplus(&self) -> usize {
         let live = self.processes.values().filter(|it| it.is_live());
-        live.count().saturating_sub(self.wanted)
+        live.count().saturating_sub(self.most())
+    }
+
+    /// Whether a worker is neither gone nor about to go.
+    pub(crate) fn is_live(&self, worker: WorkerId) -> bool {
+        self.processes.get(&worker).is_some_and(Process::is_live)
+    }
+
+    /// How many there may be at present.
+    fn most(&self) -> usize {
+        match self.upkeep {
+            Upkeep::Bare => self.wanted.min(1),
+            Upkeep::Prepared => self.wanted,
+            Upkeep::Leaving(_) | Upkeep::TidyingUp(_) => 0,
+        }
     }
 
     /// Takes note of `input` and appends what is to be done to `out`.
@@ -206,6 +273,12 @@ impl Pool {
                     process.deadline = Some(now + limit);
                 }
             }
+            Input::HostPrepared { worker } => {
+                if self.upkeep == Upkeep::Bare && self.processes.contains_key(&worker) {
+                    self.upkeep = Upkeep::Prepared;
+                    self.fill(now);
+                }
+            }
             Input::Ready { worker } => {
                 if let Some(process) = self.processes.get_mut(&worker) {
                     process.ready = Some(now);
@@ -226,6 +299,8 @@ impl Pool {
                     process.ended = Some(reason.unwrap_or(why));
                     process.deadline = Some(now + LINGER);
                     self.bury(now, worker, false, out);
+                } else if self.unseen.remove(&worker) && !self.closing {
+                    self.fill(now);
                 }
             }
             Input::Unlinked { worker, why } => {
@@ -247,8 +322,7 @@ impl Pool {
             return;
         }
         self.wanted = workers;
-        let room = workers.saturating_sub(self.processes.len());
-        self.due.truncate(room);
+        self.due.truncate(self.most().saturating_sub(self.len()));
         let starting = self.processes.iter();
         let starting = starting.filter(|(_, it)| it.is_live() && it.ready.is_none());
         let not_needed: Vec<_> = starting.map(|(id, _)| *id).rev().collect();
@@ -260,10 +334,10 @@ impl Pool {
 
     /// Has as many start as are missing.
     fn fill(&mut self, now: Instant) {
-        let there = self.processes.len() + self.due.len();
+        let there = self.len() + self.due.len();
         let due = now + self.delay();
         self.due
-            .resize(self.due.len() + self.wanted.saturating_sub(there), due);
+            .resize(self.due.len() + self.most().saturating_sub(there), due);
     }
 
     /// Kills a worker that works as it should: its end counts for nothing.
@@ -290,6 +364,7 @@ impl Pool {
             self.late(now, worker, out);
         }
         let due = self.due.extract_if(.., |due| *due <= now).count();
+        let prepares = self.upkeep == Upkeep::Bare;
         for _ in 0..due {
             let worker = self.ids.next();
             let process = Process {
@@ -298,12 +373,13 @@ impl Pool {
                 unlinked: None,
                 killed: None,
                 retiring: false,
+                dismissed: false,
                 setting_up: None,
                 wanted: false,
                 deadline: Some(now + self.config.start_limit),
             };
             self.processes.insert(worker, process);
-            out.push(Output::Launch { worker });
+            out.push(Output::Launch { worker, prepares });
         }
     }
 
@@ -349,8 +425,12 @@ impl Pool {
             .processes
             .remove(&worker)
             .expect("it was there a line ago");
+        if self.config.far && !ended {
+            self.unseen.insert(worker);
+        }
         let why = process.ended.or(process.killed);
         let why = why.expect("nobody is buried who has neither ended nor been killed");
+        let mut give_up = false;
         if process.retiring {
             out.push(Output::Retired { worker });
         } else if let Some(since) = process.ready {
@@ -362,13 +442,13 @@ impl Pool {
             self.failures += 1;
             out.push(Output::Failed { worker, why });
             let none_ready = self.processes.values().all(|other| other.ready.is_none());
-            if self.failures >= START_FAILURES && none_ready && !self.closing {
-                out.push(Output::GiveUp);
-                self.close(now, out);
-                return;
-            }
+            give_up = self.failures >= START_FAILURES && none_ready && !self.closing;
         }
-        if self.closing {
+        self.see_to_last(now, worker, out);
+        if give_up {
+            out.push(Output::GiveUp);
+            self.close(now, out);
+        } else if self.closing {
             self.closed(out);
         } else {
             self.fill(now);
@@ -405,13 +485,64 @@ impl Pool {
             process.deadline = Some(now);
         } else if process.unlinked.is_some() || process.killed.is_some() {
             // It has a deadline, and nobody to say goodbye to.
+        } else if process.dismissed {
+            // It has been told, or will be when it is alone.
         } else if process.ready.is_some() {
-            process.deadline = Some(now + self.config.grace);
-            out.push(Output::Goodbye { worker });
+            process.dismissed = true;
+            if self.is_last(worker) {
+                self.upkeep = Upkeep::Leaving(worker);
+                self.due.clear();
+                self.tell_last(now, out);
+            } else {
+                self.dismiss(now, worker, false, out);
+            }
         } else {
             process.killed = Some("killed while it started".into());
             process.deadline = Some(now + LINGER);
             out.push(Output::Kill { worker });
+        }
+    }
+
+    /// Whether a worker that is to go leaves nobody behind, where that makes a difference.
+    fn is_last(&self, worker: WorkerId) -> bool {
+        // When all end, who is not ready yet is killed.
+        let stays = |process: &Process| {
+            let comes = process.ready.is_some() || !self.closing;
+            process.is_live() && !process.dismissed && comes
+        };
+        let mut others = self.processes.iter().filter(|(id, _)| **id != worker);
+        let prepared = self.upkeep == Upkeep::Prepared;
+        self.config.tidies_up && prepared && !others.any(|(_, process)| stays(process))
+    }
+
+    /// After a worker is gone.
+    fn see_to_last(&mut self, now: Instant, gone: WorkerId, out: &mut Vec<Output>) {
+        match self.upkeep {
+            Upkeep::Leaving(last) if last == gone => self.upkeep = Upkeep::Prepared,
+            Upkeep::TidyingUp(last) if last == gone => {
+                self.upkeep = Upkeep::at_first(&self.config);
+            }
+            _ => self.tell_last(now, out),
+        }
+    }
+
+    /// Has the last one tidy up if it is alone.
+    fn tell_last(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if let Upkeep::Leaving(last) = self.upkeep
+            && self.processes.len() == 1
+            && self.processes.values().all(Process::listens)
+        {
+            self.upkeep = Upkeep::TidyingUp(last);
+            self.dismiss(now, last, true, out);
+        }
+    }
+
+    fn dismiss(&mut self, now: Instant, worker: WorkerId, tidies_up: bool, out: &mut Vec<Output>) {
+        if let Some(process) = self.processes.get_mut(&worker)
+            && process.listens()
+        {
+            process.deadline = Some(now + self.config.grace);
+            out.push(Output::Goodbye { worker, tidies_up });
         }
     }
 

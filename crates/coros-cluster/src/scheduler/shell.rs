@@ -1,6 +1,8 @@
 //! The scheduler's coroutine: carries messages to the state machines and does what they say.
 
 mod hosts;
+mod nodes;
+mod patience;
 mod targets;
 mod workers;
 
@@ -15,8 +17,9 @@ use coros_net::{Authority, Node, PeerEvent};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
-pub(super) use self::hosts::Cluster;
 use self::hosts::Host;
+pub(super) use self::nodes::Cluster;
+use self::patience::Patience;
 use self::workers::{Worker, name_of};
 use super::builder::{EventSink, Stderr};
 use super::core::{self, CallId, Core, HostId, Outcome, WorkerId};
@@ -85,8 +88,7 @@ pub(super) struct Shell {
     calm: Option<Instant>,
     /// Why nodes are not used, for whoever waits for one.
     unused: BTreeMap<String, String>,
-    /// When those who wait for a node have waited long enough.
-    patience: Option<Instant>,
+    patience: Patience,
     workers: HashMap<WorkerId, Worker>,
     ids: pool::WorkerIds,
     pool: pool::Config,
@@ -145,7 +147,7 @@ impl Shell {
             wanted: 0,
             calm: None,
             unused: BTreeMap::new(),
-            patience: None,
+            patience: Patience::default(),
             workers: HashMap::new(),
             ids: pool::WorkerIds::default(),
             pool: settings.pool,
@@ -179,6 +181,7 @@ impl Shell {
         let mut inbox = Vec::with_capacity(BATCH);
         self.watch_links();
         self.start_hosts();
+        self.watch_patience();
         while !matches!(self.phase, Phase::Closed) {
             let deadline = self.deadline();
             let tick = async {
@@ -208,9 +211,12 @@ impl Shell {
             self.act();
             self.settle_all();
             self.act();
+            if self.want() {
+                self.core.dispatch(&mut self.todo);
+                self.act();
+            }
             self.flush();
             self.unstall();
-            self.want();
             self.watch_patience();
         }
     }
@@ -256,7 +262,7 @@ impl Shell {
         let pools = self.hosts.values().filter_map(|host| host.pool.deadline());
         pools
             .chain(retry)
-            .chain(self.patience)
+            .chain(self.patience.deadline())
             .chain(self.calm)
             .min()
     }
@@ -433,7 +439,6 @@ impl Shell {
         match self.phase {
             Phase::Open => {
                 self.phase = Phase::Closing;
-                self.patience = None;
                 self.tell_core(core::Input::Close);
                 self.close_hosts();
             }

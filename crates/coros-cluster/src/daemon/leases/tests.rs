@@ -19,6 +19,7 @@ struct World {
     slots: usize,
     clients: BTreeMap<ClientId, Told>,
     next: u64,
+    now: Instant,
 }
 
 struct Told {
@@ -26,6 +27,7 @@ struct Told {
     wish: Wish,
     has: usize,
     asked: usize,
+    grants: u64,
 }
 
 impl World {
@@ -35,6 +37,7 @@ impl World {
             slots,
             clients: BTreeMap::new(),
             next: 0,
+            now: Instant::now(),
         }
     }
 
@@ -47,6 +50,7 @@ impl World {
             wish: Wish::default(),
             has: 0,
             asked: 0,
+            grants: 0,
         };
         self.clients.insert(id, told);
         self.want(id, wants);
@@ -58,36 +62,69 @@ impl World {
     }
 
     fn wish(&mut self, id: ClientId, needs: usize, likes: usize) {
-        let wish = Wish { needs, likes };
-        self.clients.get_mut(&id).unwrap().wish = wish;
-        self.then(|leases, out| leases.want(id, wish, out));
+        let told = self.clients.get_mut(&id).unwrap();
+        let at_once = told.wish.at_once.min(needs);
+        told.wish = Wish {
+            needs,
+            likes,
+            at_once,
+            ..told.wish
+        };
+        let wish = told.wish;
+        self.then(|leases, now, out| leases.want(now, id, wish, out));
+    }
+
+    /// A client has calls that wait and take so many slots.
+    fn at_once(&mut self, id: ClientId, at_once: usize) {
+        self.clients.get_mut(&id).unwrap().wish.at_once = at_once;
+        self.want_again(id);
+    }
+
+    fn want_again(&mut self, id: ClientId) {
+        let wish = self.clients[&id].wish;
+        self.then(|leases, now, out| leases.want(now, id, wish, out));
+    }
+
+    /// Calls of a client begin on all that it has.
+    fn begin(&mut self, id: ClientId) {
+        let told = self.clients.get_mut(&id).unwrap();
+        told.wish.used = told.grants;
+        self.want_again(id);
+    }
+
+    /// A turn lasts as long as it may.
+    fn wait(&mut self) {
+        self.now = self.leases.deadline().unwrap().max(self.now);
+        self.then(Leases::tick);
     }
 
     fn give_back(&mut self, id: ClientId, slots: usize) {
         let told = self.clients.get_mut(&id).unwrap();
         told.has -= slots;
         told.asked = told.asked.saturating_sub(slots);
-        self.then(|leases, out| leases.give_back(id, slots, out));
+        self.then(|leases, now, out| leases.give_back(now, id, slots, out));
     }
 
     fn leave(&mut self, id: ClientId) {
         self.clients.remove(&id);
-        self.then(|leases, out| leases.leave(id, out));
+        self.then(|leases, now, out| leases.leave(now, id, out));
     }
 
     fn resize(&mut self, slots: usize) {
         self.slots = slots;
-        self.then(|leases, out| leases.resize(slots, out));
+        self.then(|leases, now, out| leases.resize(now, slots, out));
     }
 
-    fn then(&mut self, f: impl FnOnce(&mut Leases, &mut Vec<Output>)) {
+    fn then(&mut self, f: impl FnOnce(&mut Leases, Instant, &mut Vec<Output>)) {
         let mut out = Vec::new();
-        f(&mut self.leases, &mut out);
+        f(&mut self.leases, self.now, &mut out);
         for output in out {
             match output {
                 Output::Grant { client, slots } => {
                     assert!(slots > 0);
-                    self.clients.get_mut(&client).unwrap().has += slots;
+                    let told = self.clients.get_mut(&client).unwrap();
+                    told.has += slots;
+                    told.grants += 1;
                     assert!(self.lent() <= self.slots, "more is lent than there is");
                 }
                 Output::Reclaim { client, slots } => {
@@ -115,6 +152,11 @@ impl World {
 
     /// Everybody does as he was asked, until nobody is asked any more.
     fn come_to_rest(&mut self) {
+        self.do_as_asked();
+        self.check_shares();
+    }
+
+    fn do_as_asked(&mut self) {
         for round in 0.. {
             assert!(round < 100, "it goes on and on");
             let asked = self.clients.iter().find(|(_, told)| told.asked > 0);
@@ -122,7 +164,27 @@ impl World {
             let slots = told.asked;
             self.give_back(id, slots);
         }
-        self.check_shares();
+    }
+
+    /// All calls end, and others begin, for some time: everybody whose calls fit has had his turn.
+    fn run(&mut self) {
+        let mut waiting: Vec<_> = self.leases.group();
+        waiting.retain(|id| self.clients[id].wish.at_once > 0 && self.leases.fits(*id));
+        let all = waiting.len();
+        for _ in 0..=2 * all {
+            self.do_as_asked();
+            let ids: Vec<_> = self.clients.keys().copied().collect();
+            for id in ids {
+                if self.has(id) >= self.clients[&id].wish.at_once.max(1) {
+                    waiting.retain(|it| *it != id);
+                }
+                self.begin(id);
+            }
+            if self.leases.deadline().is_some() {
+                self.wait();
+            }
+        }
+        assert_eq!(waiting, [], "they wait for ever");
     }
 
     fn check_shares(&self) {
@@ -138,7 +200,7 @@ impl World {
             return;
         }
         let likes_more = |told: &Told| !told.terms.exclusive && told.wish.likes() > told.has;
-        let turn = self.leases.turn();
+        let turn = self.leases.group();
         let turn: Vec<_> = turn.iter().map(|id| (id, &self.clients[id])).collect();
         for (id, told) in &turn {
             if !likes_more(told) {
@@ -153,7 +215,7 @@ impl World {
                 if its < mine {
                     assert_eq!(rest.has, 0, "who has priority wants more");
                 } else if its == mine {
-                    let odd = usize::from(other < id);
+                    let odd = usize::from(other < id || self.leases.turns > 0);
                     assert!(rest.has <= told.has + odd, "{other:?} and {id:?}");
                 }
             }
@@ -234,12 +296,16 @@ fn exclusive_clients_run_in_turn_and_the_second_begins_by_itself() {
     assert_eq!(world.has(one), 0, "a call runs still");
     world.give_back(shared, 2);
     assert_eq!(world.has(one), 4);
-    // It goes on to be alone while it has nothing to do.
+    // It goes on to be alone while it has something here.
     world.want(one, 0);
-    world.give_back(one, 4);
-    assert_eq!([one, other, late].map(|id| world.has(id)), [0; 3]);
+    world.give_back(one, 3);
+    assert_eq!([one, other, late].map(|id| world.has(id)), [1, 0, 0]);
+    world.give_back(one, 1);
+    assert_eq!([one, other, late].map(|id| world.has(id)), [0, 3, 0]);
+    // And then has to wait for its next turn.
+    world.want(one, 4);
+    assert_eq!([one, other, late].map(|id| world.has(id)), [0, 3, 0]);
     world.leave(one);
-    assert_eq!((world.has(other), world.has(late)), (3, 0));
     world.leave(other);
     assert_eq!(world.has(late), 4);
 }
@@ -272,10 +338,107 @@ fn a_node_with_no_slots_asks_all_back_and_goes_on_later() {
     assert_eq!(world.has(client), 2);
 }
 
+#[test]
+fn a_call_that_takes_more_than_a_share_has_its_turn() {
+    let mut world = World::new(4);
+    let small = world.join(SHARED, 9);
+    let large = world.join(SHARED, 8);
+    world.at_once(small, 1);
+    world.at_once(large, 4);
+    for _ in 0..3 {
+        assert_eq!(world.clients[&small].asked, world.has(small));
+        world.do_as_asked();
+        assert_eq!((world.has(small), world.has(large)), (0, 4));
+        // It lasts until that call has begun, and some time longer.
+        assert_eq!(world.leases.deadline(), None);
+        world.begin(large);
+        assert_eq!(world.clients[&large].asked, 0);
+        world.wait();
+        assert_eq!(
+            world.clients[&large].asked, 2,
+            "the other has its share now"
+        );
+        world.do_as_asked();
+        assert_eq!((world.has(small), world.has(large)), (2, 2));
+        assert_eq!(
+            world.clients[&small].asked, 0,
+            "until it has had something of it"
+        );
+        world.begin(small);
+        world.wait();
+    }
+    // All that others leave, when nobody else needs more.
+    world.want(small, 0);
+    world.at_once(small, 0);
+    world.come_to_rest();
+    assert_eq!((world.has(large), world.clients[&large].asked), (4, 0));
+    assert_eq!(world.leases.deadline(), None);
+    // Who has no call that waits has no turn.
+    world.want(small, 4);
+    assert_eq!(world.clients[&large].asked, 2);
+    world.at_once(large, 0);
+    world.come_to_rest();
+    assert_eq!((world.has(small), world.has(large)), (2, 2));
+}
+
+#[test]
+fn more_clients_than_slots_have_turns() {
+    let mut world = World::new(2);
+    let all = [(); 3].map(|()| world.join(SHARED, 5));
+    for id in all {
+        world.at_once(id, 1);
+    }
+    let mut had = [0; 3];
+    for _ in 0..12 {
+        world.do_as_asked();
+        for (id, had) in all.iter().zip(&mut had) {
+            assert!(world.has(*id) <= 1);
+            *had += world.has(*id);
+            if world.has(*id) > 0 {
+                world.begin(*id);
+            }
+        }
+        world.wait();
+    }
+    assert_eq!(had, [8; 3]);
+    // Who does not wait any more has none.
+    let turn = world.leases.turn.unwrap().client;
+    world.at_once(turn, 0);
+    assert!(
+        world.leases.turn.is_none(),
+        "the others have what they should"
+    );
+}
+
+#[test]
+fn priority_goes_before_turns() {
+    let mut world = World::new(4);
+    let [a, b] = [(); 2].map(|()| world.join(SHARED, 8));
+    world.at_once(a, 4);
+    world.at_once(b, 1);
+    world.do_as_asked();
+    assert_eq!((world.has(a), world.has(b)), (2, 2));
+    world.begin(b);
+    world.wait();
+    world.do_as_asked();
+    assert_eq!((world.has(a), world.has(b)), (4, 0));
+    let urgent = Terms {
+        priority: 1,
+        ..SHARED
+    };
+    let high = world.join(urgent, 2);
+    world.come_to_rest();
+    assert_eq!([a, b, high].map(|id| world.has(id)), [1, 1, 2]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Join(bool, i32, usize),
     Want(usize, usize, usize),
+    AtOnce(usize, usize),
+    Begin(usize),
+    Wait,
+    Run,
     Return(usize, usize),
     Leave(usize),
     Resize(usize),
@@ -287,6 +450,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (prop::bool::weighted(0.2), 0..2, wants.clone()).prop_map(|(a, p, n)| Step::Join(a, p, n)),
         4 => (any::<usize>(), wants.clone(), wants).prop_map(|(who, n, m)| Step::Want(who, n, m)),
+        4 => (any::<usize>(), 0..6_usize).prop_map(|(who, n)| Step::AtOnce(who, n)),
+        2 => Just(Step::Wait),
+        1 => Just(Step::Run),
+        3 => any::<usize>().prop_map(Step::Begin),
         6 => (any::<usize>(), 1..4_usize).prop_map(|(who, n)| Step::Return(who, n)),
         2 => any::<usize>().prop_map(Step::Leave),
         1 => (0..9_usize).prop_map(Step::Resize),
@@ -312,6 +479,18 @@ proptest! {
                         world.wish(id, needs, likes);
                     }
                 }
+                Step::AtOnce(n, slots) => {
+                    if let Some(id) = who(&world, n) {
+                        let needs = world.clients[&id].wish.needs.max(slots);
+                        world.want(id, needs);
+                        world.at_once(id, slots);
+                    }
+                }
+                Step::Begin(n) => {
+                    if let Some(id) = who(&world, n) {
+                        world.begin(id);
+                    }
+                }
                 Step::Return(n, slots) => {
                     if let Some(id) = who(&world, n) {
                         let slots = slots.min(world.has(id));
@@ -324,13 +503,21 @@ proptest! {
                     }
                 }
                 Step::Resize(slots) => world.resize(slots),
-                Step::Rest => world.come_to_rest(),
+                Step::Wait if world.leases.deadline().is_some() => world.wait(),
+                Step::Wait => {}
+                Step::Run => world.run(),
+                Step::Rest => world.do_as_asked(),
             }
+        }
+        world.run();
+        let ids: Vec<_> = world.clients.keys().copied().collect();
+        for id in ids {
+            world.at_once(id, 0);
         }
         world.come_to_rest();
         // And nobody waits for ever.
         for _ in 0..world.clients.len() {
-            let Some(&id) = world.leases.turn().first() else { break };
+            let Some(&id) = world.leases.group().first() else { break };
             world.leave(id);
             world.come_to_rest();
         }

@@ -75,12 +75,15 @@ impl Class {
         &self.needs
     }
 
-    /// How many cores a call of it takes from others: at least one, as nothing else can run in its worker.
-    pub(super) fn demand(&self) -> usize {
-        match self.kind.io {
-            true => 0,
-            false => self.needs.cores().max(1) as usize,
-        }
+    /// How many cores a CPU-bound call of it takes from others: at least one, as nothing else can run in its
+    /// worker.
+    pub(super) fn cores(&self) -> usize {
+        self.needs.cores().max(1) as usize
+    }
+
+    /// How many calls wait.
+    pub(super) fn count(&self) -> usize {
+        self.waiting.len()
     }
 
     pub(super) fn place(&self) -> Place {
@@ -243,6 +246,12 @@ impl Classes {
             }
         }
         without
+    }
+
+    /// The classes of calls that wait.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Class> {
+        let classes = self.list.iter().flatten();
+        classes.filter(|class| !class.waiting.is_empty())
     }
 
     /// The calls that wait for a place.

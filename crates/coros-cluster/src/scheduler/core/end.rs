@@ -40,7 +40,6 @@ impl<T> Core<T> {
         if call.state == State::Queued {
             self.classes.remove(call.class, call.rank(id));
         }
-        self.demand -= self.classes.get(call.class).demand();
         self.classes.leave(call.class);
         call.item
     }
@@ -142,7 +141,6 @@ impl<T> Core<T> {
         self.classes = super::Classes::new();
         self.hosts = super::Hosts::new(self.config.prefetch);
         self.reserved.clear();
-        self.demand = 0;
         let mut left: Vec<_> = self.calls.drain().collect();
         left.sort_unstable_by_key(|(id, _)| *id);
         for (call, state) in left {

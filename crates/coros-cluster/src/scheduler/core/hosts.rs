@@ -183,6 +183,23 @@ impl Hosts {
         Some(worker)
     }
 
+    pub(super) fn ids(&self) -> impl Iterator<Item = HostId> {
+        self.hosts.keys().copied()
+    }
+
+    /// How many cores are in use there; at least one if any call runs there.
+    pub(super) fn taken_cores(&self, host: HostId) -> usize {
+        let Some(host) = self.hosts.get(&host) else {
+            return 0;
+        };
+        let cores = host.taken.cores() as usize;
+        if cores > 0 {
+            return cores;
+        }
+        let mut workers = host.workers.iter().map(|id| &self.workers[id]);
+        usize::from(workers.any(|worker| worker.load() > 0 || !worker.io.is_empty()))
+    }
+
     pub(super) fn workers_of(&self, host: HostId) -> Vec<WorkerId> {
         let host = self.hosts.get(&host);
         host.map_or_else(Vec::new, |host| host.workers.iter().copied().collect())
@@ -243,7 +260,7 @@ impl Hosts {
         }
     }
 
-    fn holds(&self, host: HostId, needs: &Resources) -> bool {
+    pub(super) fn holds(&self, host: HostId, needs: &Resources) -> bool {
         let host = self.hosts.get(&host);
         host.is_some_and(|host| needs.fits(&host.room, &Resources::default()))
     }

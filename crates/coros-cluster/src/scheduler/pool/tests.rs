@@ -12,12 +12,20 @@ struct Clock {
 
 impl Clock {
     fn new(wanted: usize) -> Self {
-        let now = Instant::now();
-        let config = Config {
+        Clock::with(wanted, |_| ())
+    }
+
+    fn with(wanted: usize, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
             start_limit: LIMIT,
             grace: GRACE,
+            prepares: false,
+            tidies_up: false,
+            far: false,
         };
+        change(&mut config);
         let pool = Pool::new(config, WorkerIds::default());
+        let now = Instant::now();
         let mut clock = Clock { pool, now };
         assert_eq!(clock.tell(Input::Want { workers: wanted }), []);
         clock
@@ -67,6 +75,28 @@ impl Clock {
 fn launch(n: u32) -> Output {
     Output::Launch {
         worker: WorkerId(n),
+        prepares: false,
+    }
+}
+
+fn prepare(n: u32) -> Output {
+    Output::Launch {
+        worker: WorkerId(n),
+        prepares: true,
+    }
+}
+
+fn goodbye(n: u32) -> Output {
+    Output::Goodbye {
+        worker: WorkerId(n),
+        tidies_up: false,
+    }
+}
+
+fn tidy_up(n: u32) -> Output {
+    Output::Goodbye {
+        worker: WorkerId(n),
+        tidies_up: true,
     }
 }
 
@@ -240,12 +270,8 @@ fn closing_waits_for_the_willing_and_kills_the_rest() {
         worker: WorkerId(2),
     });
     let expected = [
-        Output::Goodbye {
-            worker: WorkerId(1),
-        },
-        Output::Goodbye {
-            worker: WorkerId(2),
-        },
+        goodbye(1),
+        goodbye(2),
         Output::Kill {
             worker: WorkerId(3),
         },
@@ -302,8 +328,7 @@ fn one_that_retires_says_goodbye_and_keeps_its_place_until_it_is_gone() {
     assert_eq!(clock.tell(Input::Ready { worker }), []);
     assert_eq!(clock.tell(Input::Want { workers: 0 }), []);
     assert_eq!(clock.pool.surplus(), 1);
-    let goodbye = Output::Goodbye { worker };
-    assert_eq!(clock.tell(Input::Retire { worker }), [goodbye]);
+    assert_eq!(clock.tell(Input::Retire { worker }), [goodbye(1)]);
     assert_eq!(clock.pool.surplus(), 0);
     // Wanted again, but there is no place yet.
     assert_eq!(clock.tell(Input::Want { workers: 1 }), []);
@@ -319,8 +344,7 @@ fn one_that_does_not_go_is_killed_when_its_grace_is_over() {
     let worker = WorkerId(1);
     assert_eq!(clock.tell(Input::Ready { worker }), []);
     assert_eq!(clock.tell(Input::Want { workers: 0 }), []);
-    let goodbye = Output::Goodbye { worker };
-    assert_eq!(clock.tell(Input::Retire { worker }), [goodbye]);
+    assert_eq!(clock.tell(Input::Retire { worker }), [goodbye(1)]);
     let told = clock.now;
     assert_eq!(clock.wait(), [Output::Kill { worker }]);
     assert_eq!(clock.now - told, GRACE);
@@ -340,4 +364,281 @@ fn a_setup_has_a_limit_of_its_own() {
     assert_eq!(clock.now - began, limit);
     let why = format!("killed, because its setup took longer than {limit:?}");
     assert_eq!(clock.end_killed(1), [Output::Failed { worker, why }]);
+}
+
+/// Two ready workers, of which the first has prepared the host.
+fn prepared() -> Clock {
+    let mut clock = Clock::with(2, |config| {
+        (config.prepares, config.tidies_up) = (true, true);
+    });
+    assert_eq!(clock.wait(), [prepare(1)]);
+    let worker = WorkerId(1);
+    assert_eq!(clock.tell(Input::HostPrepared { worker }), []);
+    assert_eq!(clock.wait(), [launch(2)]);
+    for worker in [WorkerId(1), WorkerId(2)] {
+        assert_eq!(clock.tell(Input::Ready { worker }), []);
+    }
+    clock
+}
+
+impl Clock {
+    fn retire(&mut self, n: u32) -> Vec<Output> {
+        let worker = WorkerId(n);
+        self.tell(Input::Retire { worker })
+    }
+}
+
+fn retired(n: u32) -> Output {
+    Output::Retired {
+        worker: WorkerId(n),
+    }
+}
+
+#[test]
+fn the_host_is_tidied_up_before_anybody_else_starts() {
+    let mut clock = prepared();
+    assert_eq!(clock.retire(1), [goodbye(1)]);
+    assert_eq!(clock.retire(2), [], "it is the last one, and not alone yet");
+    let end = [retired(1), tidy_up(2)];
+    assert_eq!(clock.end(1), end);
+    // As many are wanted as ever, but not before it is gone.
+    let told = clock.now;
+    assert_eq!(clock.tell(Input::Tick), []);
+    assert_eq!(
+        clock.pool.deadline(),
+        Some(told + GRACE),
+        "its time begins when it is told"
+    );
+    assert_eq!(clock.end(2), [retired(2)]);
+    assert_eq!(clock.wait(), [prepare(3)]);
+    assert_eq!(clock.pool.deadline(), Some(clock.now + LIMIT));
+}
+
+#[test]
+fn who_leaves_one_that_starts_behind_is_not_the_last() {
+    let mut clock = prepared();
+    assert_eq!(clock.retire(1), [goodbye(1)]);
+    assert_eq!(clock.end(1), [retired(1)]);
+    assert_eq!(clock.wait(), [launch(3)]);
+    assert_eq!(
+        clock.retire(2),
+        [goodbye(2)],
+        "another is about to be there"
+    );
+    // When all end it is, as the other is killed.
+    let mut clock = prepared();
+    assert_eq!(clock.retire(1), [goodbye(1)]);
+    assert_eq!(clock.end(1), [retired(1)]);
+    assert_eq!(clock.wait(), [launch(3)]);
+    let kill = Output::Kill {
+        worker: WorkerId(3),
+    };
+    assert_eq!(clock.tell(Input::Close), [kill]);
+    assert_eq!(clock.end_killed(3)[1], tidy_up(2));
+}
+
+#[test]
+fn who_is_being_killed_does_not_keep_others_from_tidying_up() {
+    let mut clock = prepared();
+    let worker = WorkerId(2);
+    let why = String::from("its call was cancelled");
+    clock.tell(Input::Kill { worker, why });
+    assert_eq!(clock.tell(Input::Close), []);
+    assert_eq!(clock.end_killed(2)[1], tidy_up(1));
+}
+
+#[test]
+fn a_place_is_taken_until_the_end_of_a_far_process_is_known() {
+    for far in [false, true] {
+        let mut clock = Clock::with(1, |config| config.far = far);
+        clock.wait();
+        let worker = WorkerId(1);
+        clock.tell(Input::Ready { worker });
+        let why = String::from("its call was cancelled");
+        let kill = Input::Kill { worker, why };
+        assert_eq!(clock.tell(kill), [Output::Kill { worker }]);
+        let lost = clock.wait();
+        assert!(matches!(lost[0], Output::Lost { .. }), "{lost:?}");
+        if far {
+            assert_eq!(lost.len(), 1);
+            assert!(clock.pool.is_over() && clock.pool.len() == 1);
+            assert_eq!(clock.pool.deadline(), None);
+            assert_eq!(clock.end_killed(1), []);
+            assert_eq!(clock.pool.len(), 0);
+            assert_eq!(clock.wait(), [launch(2)]);
+        } else {
+            assert_eq!(lost[1..], [launch(2)]);
+        }
+    }
+}
+
+mod at_random {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Wait,
+        Want(usize),
+        Prepared(usize),
+        Ready(usize),
+        Retire(usize),
+        Kill(usize),
+        End(usize),
+        Unlink(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let n = any::<usize>;
+        prop_oneof![
+            6 => Just(Step::Wait),
+            2 => (0..4_usize).prop_map(Step::Want),
+            3 => n().prop_map(Step::Prepared),
+            3 => n().prop_map(Step::Ready),
+            3 => n().prop_map(Step::Retire),
+            1 => n().prop_map(Step::Kill),
+            3 => n().prop_map(Step::End),
+            1 => n().prop_map(Step::Unlink),
+        ]
+    }
+
+    /// What has come of it.
+    #[derive(Default)]
+    struct Seen {
+        /// Those whose processes have not ended.
+        there: BTreeSet<WorkerId>,
+        /// Who prepares the host, until that is done.
+        prepares: Option<WorkerId>,
+        is_prepared: bool,
+        tidies_up: Option<WorkerId>,
+        closed: bool,
+    }
+
+    impl Seen {
+        fn take(&mut self, out: Vec<Output>) {
+            for output in out {
+                match output {
+                    Output::Launch { worker, prepares } => {
+                        assert_eq!(self.tidies_up, None, "the host is being tidied up");
+                        assert_eq!(prepares, !self.is_prepared);
+                        if prepares {
+                            assert_eq!(self.there, BTreeSet::new(), "it is not alone");
+                            self.prepares = Some(worker);
+                        }
+                        self.there.insert(worker);
+                    }
+                    Output::Goodbye { worker, tidies_up } => {
+                        if tidies_up {
+                            assert!(self.is_prepared);
+                            assert_eq!(self.tidies_up, None);
+                            assert_eq!(self.there, BTreeSet::from([worker]), "it is not alone");
+                            self.tidies_up = Some(worker);
+                        }
+                    }
+                    Output::Lost { worker, .. }
+                    | Output::Failed { worker, .. }
+                    | Output::Retired { worker } => self.gone(worker),
+                    Output::Closed { .. } => self.closed = true,
+                    Output::Kill { .. } | Output::GiveUp => {}
+                }
+            }
+        }
+
+        fn gone(&mut self, worker: WorkerId) {
+            self.there.remove(&worker);
+            self.prepares.take_if(|it| *it == worker);
+            if self.tidies_up.take_if(|it| *it == worker).is_some() {
+                self.is_prepared = false;
+            }
+        }
+
+        fn pick(&self, n: usize) -> Option<WorkerId> {
+            let count = self.there.len().max(1);
+            self.there.iter().nth(n % count).copied()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_host_is_prepared_and_tidied_up_in_turns(
+            steps in prop::collection::vec(step(), 1..80)
+        ) {
+            let mut clock =
+                Clock::with(2, |config| (config.prepares, config.tidies_up) = (true, true));
+            let mut seen = Seen::default();
+            let mut retiring = BTreeSet::new();
+            for step in steps {
+                let out = match step {
+                    Step::Wait if clock.pool.deadline().is_some() => clock.wait(),
+                    Step::Wait => Vec::new(),
+                    Step::Want(workers) => clock.tell(Input::Want { workers }),
+                    Step::Prepared(n) => {
+                        let Some(worker) = seen.pick(n).filter(|it| seen.prepares == Some(*it))
+                        else {
+                            continue;
+                        };
+                        let there = clock.pool.processes.contains_key(&worker);
+                        seen.is_prepared |= there;
+                        seen.prepares = None;
+                        clock.tell(Input::HostPrepared { worker })
+                    }
+                    Step::Ready(n) => {
+                        let Some(worker) = seen.pick(n).filter(|it| seen.prepares != Some(*it))
+                        else {
+                            continue;
+                        };
+                        let process = clock.pool.processes.get(&worker);
+                        if process.is_none_or(|it| it.ready.is_some()) {
+                            continue;
+                        }
+                        clock.tell(Input::Ready { worker })
+                    }
+                    Step::Retire(n) => {
+                        let ready = |it: &WorkerId| {
+                            let process = clock.pool.processes.get(it);
+                            process.is_some_and(|it| it.ready.is_some())
+                        };
+                        let Some(worker) = seen.pick(n).filter(ready) else {
+                            continue;
+                        };
+                        if !retiring.insert(worker) {
+                            continue;
+                        }
+                        clock.tell(Input::Retire { worker })
+                    }
+                    Step::Kill(n) => {
+                        let Some(worker) = seen.pick(n) else { continue };
+                        let why = "whatever".into();
+                        clock.tell(Input::Kill { worker, why })
+                    }
+                    Step::Unlink(n) => {
+                        let Some(worker) = seen.pick(n) else { continue };
+                        clock.unlink(worker.0)
+                    }
+                    Step::End(n) => {
+                        let Some(worker) = seen.pick(n) else { continue };
+                        let mut out = clock.end(worker.0);
+                        out.extend(clock.unlink(worker.0));
+                        out
+                    }
+                };
+                seen.take(out);
+            }
+            // It all ends.
+            let out = clock.tell(Input::Close);
+            seen.take(out);
+            for _ in 0..20 {
+                for worker in seen.there.clone() {
+                    let out = clock.end(worker.0);
+                    seen.take(out);
+                }
+                if clock.pool.deadline().is_some() {
+                    let out = clock.wait();
+                    seen.take(out);
+                }
+            }
+            prop_assert!(seen.closed);
+        }
+    }
 }

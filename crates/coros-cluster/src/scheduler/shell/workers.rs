@@ -26,8 +26,6 @@ pub(super) struct Worker {
     pub(super) process: Option<Running>,
     /// It gets no more calls, and ends when it has none left.
     pub(super) retiring: bool,
-    /// It has been told to end, or will be when it is the last one of its node.
-    pub(super) dismissed: bool,
     /// Why it could not be prepared.
     pub(super) failure: Option<String>,
     pub(super) control: Option<Address<ToWorker>>,
@@ -171,9 +169,13 @@ impl Shell {
 
     fn act_for_pool(&mut self, host: HostId, output: pool::Output) {
         match output {
-            pool::Output::Launch { worker } => self.launch(host, worker),
+            pool::Output::Launch { worker, prepares } => self.launch(host, worker, prepares),
             pool::Output::Kill { worker } => self.kill(worker),
-            pool::Output::Goodbye { worker } => self.goodbye(worker),
+            pool::Output::Goodbye { worker, tidies_up } => {
+                self.flush_worker(worker);
+                let tear_down_node = tidies_up;
+                self.send(worker, ToWorker::Goodbye { tear_down_node });
+            }
             pool::Output::Lost { worker, why } => self.lost(worker, &why),
             pool::Output::Failed { worker, why } => self.failed(worker, &why),
             pool::Output::Retired { worker } => self.retired(worker),
@@ -196,12 +198,14 @@ impl Shell {
         }
     }
 
-    fn launch(&mut self, host: HostId, id: WorkerId) {
+    fn launch(&mut self, host: HostId, id: WorkerId, prepares: bool) {
         let name = self.name_at(host, id);
-        let process = self.handover(host, id, &name).and_then(|(node, handover)| {
-            let process = self.start_process(host, id, &name, handover)?;
-            Ok((node, process))
-        });
+        let process = self
+            .handover(host, id, &name, prepares)
+            .and_then(|(node, handover)| {
+                let process = self.start_process(host, id, &name, handover)?;
+                Ok((node, process))
+            });
         let (node, process, why) = match process {
             Ok((node, process)) => (Some(node), Some(process), None),
             Err(why) => (None, None, Some(why)),
@@ -215,7 +219,6 @@ impl Shell {
                 process,
                 control: None,
                 retiring: false,
-                dismissed: false,
                 failure: None,
                 batch: Vec::new(),
                 batch_bytes: 0,
@@ -272,6 +275,7 @@ impl Shell {
         host: HostId,
         worker: WorkerId,
         name: &str,
+        prepares: bool,
     ) -> Result<(NodeId, Vec<u8>), String> {
         let credentials = self
             .authority
@@ -289,7 +293,7 @@ impl Shell {
             listen,
             files: self.files.clone(),
             shared: self.shared_at(host),
-            duties: self.hosts[&host].duties(),
+            duties: self.hosts[&host].duties(prepares),
             scheduler: Blob::from(scheduler),
             worker,
             link_limit: self.pool.start_limit,
@@ -338,25 +342,19 @@ impl Shell {
         }
         self.todo.append(&mut out);
         self.act();
-        self.remove(id);
-    }
-
-    fn remove(&mut self, id: WorkerId) -> Option<Worker> {
-        let worker = self.workers.remove(&id)?;
-        self.see_to_last(worker.host, id);
-        Some(worker)
+        self.workers.remove(&id);
     }
 
     fn retired(&mut self, id: WorkerId) {
         match self.workers.get(&id) {
             // One that never was ready has no calls, and nobody has heard of it.
-            Some(worker) if worker.control.is_none() => drop(self.remove(id)),
+            Some(worker) if worker.control.is_none() => drop(self.workers.remove(&id)),
             _ => self.lost(id, "it was not needed any more"),
         }
     }
 
     fn failed(&mut self, id: WorkerId, why: &str) {
-        let worker = self.remove(id);
+        let worker = self.workers.remove(&id);
         if let (Some(worker), Phase::Open) = (worker, &self.phase) {
             let reason = match &worker.failure {
                 Some(failure) => format!("worker {}: {failure}", worker.name),

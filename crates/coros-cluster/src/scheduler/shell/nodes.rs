@@ -1,0 +1,451 @@
+//! The shell's nodes: those that were found, what their desks say, and how many slots are asked of each.
+//!
+//! A slot is leave to run on one core. As many workers run on a node as it has lent slots that are
+//! [usable](Remote::usable); when it asks for some back, those that do least are retired, and their slots are
+//! given back when their processes are gone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use coros_core::Address;
+use coros_net::{Location, Node};
+
+use super::super::Event;
+use super::super::core::{self, HostId};
+use super::super::finder::{self, Found, ToFinder};
+use super::super::liaison::{Liaison, ToLiaison};
+use super::super::pool;
+use super::super::wishes::{self, Lender};
+use super::workers::Running;
+use super::{Phase, Shell, WorkerId};
+use crate::computation::Cargo;
+use crate::daemon::leases::{Terms, Wish};
+use crate::daemon::protocol::{FromDesk, NodeState, ToDesk, View};
+use crate::machine::{Machine, Target};
+use crate::placement::{Decision, NodeView, Placement, Share};
+use crate::process::End;
+use crate::resources::Resources;
+
+/// For how long fewer calls than before must wait or run until nodes are told so.
+const CALM: Duration = Duration::from_millis(100);
+
+/// The network whose nodes are used, and how.
+pub(in super::super) struct Cluster {
+    pub(in super::super) node: Node,
+    pub(in super::super) placement: Placement,
+    pub(in super::super) terms: Terms,
+    /// How long calls wait when there is no node.
+    pub(in super::super) patience: Duration,
+    pub(in super::super) cargo: Arc<Cargo>,
+    pub(in super::super) target: Target,
+    /// How many workers there may be in all.
+    pub(in super::super) limit: usize,
+}
+
+/// A node that lends slots.
+pub(super) struct Remote {
+    pub(super) at: Location,
+    liaison: Address<ToLiaison>,
+    /// What calls may need there, but for the cores, of which there is one for each slot.
+    pub(super) room: Resources,
+    /// How many of its slots are of use.
+    pub(super) share: usize,
+    /// How many workers there may be.
+    pub(super) workers: usize,
+    /// What it has been told of that.
+    wish: Wish,
+    /// How many there are.
+    slots: usize,
+    /// How many of them are asked back.
+    pub(super) asked: usize,
+    /// How often it has lent some.
+    grants: u64,
+    /// On how many of them workers may run.
+    pub(super) usable: usize,
+    /// The program is there.
+    pub(super) ready: bool,
+    /// Whether it lends any.
+    state: NodeState,
+    /// A worker there has taken calls.
+    pub(super) useful: bool,
+    /// Its desk is no more.
+    pub(super) gone: bool,
+}
+
+impl Remote {
+    /// Whether it has the program.
+    pub(super) fn is_there(&self) -> bool {
+        self.ready && !self.gone
+    }
+
+    pub(super) fn lends(&self) -> bool {
+        self.slots > 0
+    }
+
+    /// Why it lends nothing.
+    pub(super) fn why_none(&self) -> &'static str {
+        match self.state {
+            _ if !self.ready => "it is still receiving the program",
+            NodeState::Suspended => "it is suspended",
+            NodeState::Draining => "it is about to end",
+            NodeState::Open if self.share == 0 => "it is not to be used at present",
+            NodeState::Open => "it lends all that it has to others",
+        }
+    }
+}
+
+/// How much of a node is used, and the room that there is for calls; it may lend less than it has.
+fn of_use(view: &View, share: &Share) -> (usize, usize, Resources) {
+    let slots = view.slots.min(share.cpus.get() as usize);
+    (
+        slots,
+        share.workers.get() as usize,
+        room(&view.machine, share),
+    )
+}
+
+/// What calls may need on a node of which so much is used.
+fn room(machine: &Machine, share: &Share) -> Resources {
+    let memory = match share.memory {
+        // It does not tell how much it has.
+        0 => u64::MAX,
+        bytes => bytes,
+    };
+    Resources::default()
+        .memory(memory)
+        .named("gpu", machine.gpus.into())
+}
+
+impl Shell {
+    pub(super) fn look_for_nodes(&mut self) {
+        let Some(cluster) = &self.cluster else {
+            return;
+        };
+        let (node, scheduler) = (cluster.node.clone(), self.address.clone());
+        let finder = coros_core::build()
+            .name("finder")
+            .daemon()
+            .spawn(move |me| finder::run(me, node, scheduler));
+        self.finder = Some(finder.address());
+    }
+
+    /// Says something to the desk at a node.
+    pub(super) fn order(&self, host: HostId, order: ToDesk) {
+        let remote = self.hosts.get(&host).and_then(|host| host.remote.as_ref());
+        if let Some(remote) = remote {
+            // When it has ended, that is on its way as a command.
+            let _ = remote.liaison.send(ToLiaison::Order(order));
+        }
+    }
+
+    fn remote(&mut self, id: HostId) -> Option<&mut Remote> {
+        self.hosts.get_mut(&id)?.remote.as_mut()
+    }
+
+    pub(super) fn found(&mut self, found: Found) {
+        let Some(cluster) = &self.cluster else {
+            return;
+        };
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        let Found { at, daemon, view } = found;
+        if let Err(mismatch) = cluster.target.fits(&view.machine) {
+            return self.not_used(&at, mismatch.to_string());
+        }
+        let node = NodeView {
+            addresses: at.endpoint.map(|it| it.ip()).into_iter().collect(),
+            load: view.load,
+            ..NodeView::new(&*at.name, view.machine.clone())
+        };
+        let decision = cluster.placement.decide(&node);
+        let mut hosts = self.hosts.iter();
+        let used = hosts.find(|(_, host)| host.remote.as_ref().is_some_and(|it| it.at == at));
+        if let Some(id) = used.map(|(id, _)| *id) {
+            return self.decided(id, &view, decision);
+        }
+        let (share, workers, room) = match decision {
+            Decision::Use(share) => of_use(&view, &share),
+            Decision::Excluded(why) => return self.not_used(&at, why.to_string()),
+        };
+        let duties = match self.duties_for(&node) {
+            Ok(duties) => duties,
+            Err(why) => return self.not_used(&at, why),
+        };
+        let host = HostId(self.next_host);
+        let liaison = Liaison {
+            host,
+            node: cluster.node.clone(),
+            daemon,
+            at: at.clone(),
+            terms: cluster.terms,
+            cargo: Arc::clone(&cluster.cargo),
+            scheduler: self.address.clone(),
+        };
+        let liaison = coros_core::build()
+            .name(format!("liaison with {}", at.name))
+            .daemon()
+            .spawn(move |me| liaison.run(me));
+        self.unused.remove(&at.to_string());
+        // Without cores until it has lent slots.
+        self.tell_core(core::Input::HostRoom {
+            host,
+            room: room.clone(),
+        });
+        self.emit(&Event::NodeFound {
+            endpoint: at.endpoint,
+            node: Arc::new(node),
+        });
+        let remote = Remote {
+            at,
+            liaison: liaison.address(),
+            room,
+            share,
+            workers,
+            wish: Wish::default(),
+            slots: 0,
+            asked: 0,
+            grants: 0,
+            usable: 0,
+            ready: false,
+            state: NodeState::Open,
+            useful: false,
+            gone: false,
+        };
+        self.add_host(duties, Some(remote));
+    }
+
+    /// How much of a node that is in use is used from now on.
+    fn decided(&mut self, id: HostId, view: &View, decision: Decision) {
+        let Some(remote) = self.remote(id) else {
+            return;
+        };
+        let at = remote.at.clone();
+        let now = match &decision {
+            Decision::Use(share) => of_use(view, share),
+            // What runs there ends.
+            Decision::Excluded(_) => (0, remote.workers, remote.room.clone()),
+        };
+        if now != (remote.share, remote.workers, remote.room.clone()) {
+            (remote.share, remote.workers, remote.room) = now;
+            self.fit(id);
+        }
+        match decision {
+            Decision::Use(_) => drop(self.unused.remove(&at.to_string())),
+            Decision::Excluded(why) => self.not_used(&at, why.to_string()),
+        }
+    }
+
+    pub(super) fn not_used(&mut self, at: &Location, why: String) {
+        if self.unused.get(&at.to_string()) == Some(&why) {
+            return;
+        }
+        self.emit(&Event::NodeNotUsed {
+            name: Arc::clone(&at.name),
+            endpoint: at.endpoint,
+            reason: why.clone(),
+        });
+        self.unused.insert(at.to_string(), why);
+    }
+
+    pub(super) fn desk_says(&mut self, id: HostId, message: FromDesk) {
+        let Some(remote) = self.remote(id) else {
+            return;
+        };
+        match message {
+            // The liaison's.
+            FromDesk::Send(_) => {}
+            FromDesk::Ready => {
+                remote.ready = true;
+                let name = Arc::clone(&remote.at.name);
+                self.emit(&Event::NodeReady { name });
+                if let Some(started) = self.started.take() {
+                    let _ = started.send(Ok(()));
+                }
+            }
+            FromDesk::Unfit(why) => {
+                self.order(id, ToDesk::Leave);
+                self.host_gone(id, &format!("it cannot take the program: {why}"));
+            }
+            // What follows from that is seen to by the next plan.
+            FromDesk::Grant(slots) => {
+                remote.slots += slots;
+                remote.grants += 1;
+            }
+            FromDesk::Reclaim(slots) => remote.asked = slots,
+            FromDesk::State(state) => {
+                remote.state = state;
+                let name = Arc::clone(&remote.at.name);
+                self.emit(&match state {
+                    NodeState::Open => Event::NodeResumed { name },
+                    NodeState::Suspended => Event::NodeSuspended { name },
+                    NodeState::Draining => Event::NodeDraining { name },
+                });
+            }
+            FromDesk::Launched { worker, pid } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.process = Some(Running::There { pid });
+                }
+            }
+            FromDesk::Line { worker, line } => {
+                let name = self.name(worker);
+                (self.stderr)(&name, &line);
+            }
+            FromDesk::Ended { worker, end } => self.ended_at(id, worker, end),
+        }
+    }
+
+    /// Asks each node for as many slots as there is use for, and has as many workers there as may be; `true` if
+    /// that makes a difference to what can run. That there is less use is told only after a while, because the
+    /// next call often comes at once.
+    pub(super) fn want(&mut self) -> bool {
+        let Some(cluster) = &self.cluster else {
+            return false;
+        };
+        let mut demand = self.core.demand();
+        let (total, now) = (demand.total(), Instant::now());
+        if total < self.wanted && *self.calm.get_or_insert(now + CALM) > now {
+            demand.anywhere += self.wanted - total;
+        } else {
+            (self.wanted, self.calm) = (total, None);
+        }
+        let lends = |host: &super::Host, remote: &Remote| {
+            remote.is_there() && !host.held && remote.state == NodeState::Open
+        };
+        let lenders: Vec<_> = self
+            .hosts
+            .iter()
+            .filter_map(|(id, host)| {
+                let remote = host.remote.as_ref()?;
+                let lender = Lender {
+                    share: if lends(host, remote) { remote.share } else { 0 },
+                    has: remote.slots.saturating_sub(remote.asked),
+                    usable: remote.usable,
+                    grants: remote.grants,
+                    used: remote.wish.used,
+                    local: demand.at.get(id).copied().unwrap_or_default(),
+                };
+                Some((*id, lender))
+            })
+            .collect();
+        let (ids, lenders): (Vec<_>, Vec<_>) = lenders.into_iter().unzip();
+        let alone = cluster.terms.exclusive;
+        let plans = wishes::plan(&lenders, demand.anywhere, cluster.limit, alone);
+        let mut changed = false;
+        for (id, plan) in ids.into_iter().zip(plans) {
+            let Some(remote) = self.remote(id) else {
+                continue;
+            };
+            let usable = std::mem::replace(&mut remote.usable, plan.usable);
+            let wish = std::mem::replace(&mut remote.wish, plan.wish);
+            // One without the program cannot be told, and has been told nothing.
+            if wish != plan.wish && remote.is_there() {
+                self.order(id, ToDesk::Want(plan.wish));
+            }
+            if usable != plan.usable {
+                changed = true;
+                self.fit(id);
+            }
+        }
+        changed
+    }
+
+    /// Gives back slots of a node that are asked back and not in use.
+    pub(super) fn give_back(&mut self, id: HostId) {
+        let taken = self.core.taken(id);
+        let Some(host) = self.hosts.get_mut(&id) else {
+            return;
+        };
+        let Some(remote) = &mut host.remote else {
+            return;
+        };
+        // A call may take more cores than its worker.
+        let busy = host.pool.len().max(taken);
+        let back = remote.slots.saturating_sub(busy).min(remote.asked);
+        remote.slots -= back;
+        remote.asked -= back;
+        if back > 0 {
+            self.order(id, ToDesk::GiveBack(back));
+        }
+    }
+
+    /// A worker of a host takes calls.
+    pub(super) fn is_of_use(&mut self, id: HostId) {
+        if let Some(remote) = self.remote(id) {
+            remote.useful = true;
+            let node = remote.at.node;
+            self.failing.remove(&node);
+        }
+    }
+
+    /// The workers of a node end before they take calls.
+    pub(super) fn no_worker_starts(&mut self, id: HostId, why: &str) {
+        if let Some(remote) = self.remote(id) {
+            let node = remote.at.node;
+            self.failing.insert(node);
+            self.order(id, ToDesk::Leave);
+            self.host_gone(id, &format!("workers do not start there: {why}"));
+        }
+    }
+
+    /// The desk at a node is no more, and with it go its workers.
+    pub(super) fn host_gone(&mut self, id: HostId, why: &str) {
+        let Some(remote) = self.remote(id) else {
+            return;
+        };
+        if std::mem::replace(&mut remote.gone, true) {
+            return;
+        }
+        (remote.slots, remote.asked, remote.usable) = (0, 0, 0);
+        let at = remote.at.clone();
+        if matches!(self.phase, Phase::Open) {
+            self.emit(&Event::NodeLost {
+                name: Arc::clone(&at.name),
+                reason: why.to_owned(),
+            });
+        }
+        self.unused.insert(at.to_string(), why.to_owned());
+        self.fit(id);
+        let workers = self.workers.iter().filter(|(_, it)| it.host == id);
+        let workers: Vec<WorkerId> = workers.map(|(worker, _)| *worker).collect();
+        for worker in workers {
+            let end = End::never_began(format!("its node was lost: {why}"));
+            self.ended(worker, end);
+        }
+        self.forget(id);
+    }
+
+    /// Forgets a node that is gone, once its workers are.
+    pub(super) fn forget(&mut self, id: HostId) {
+        let Some(host) = self.hosts.get(&id) else {
+            return;
+        };
+        let Some(remote) = host.remote.as_ref().filter(|it| it.gone) else {
+            return;
+        };
+        if !host.pool.is_over() {
+            return;
+        }
+        if let Some(finder) = &self.finder {
+            let _ = finder.send(ToFinder::Lost(remote.at.node, remote.useful));
+        }
+        self.hosts.remove(&id);
+        self.tell_core(core::Input::HostLost { host: id });
+        self.all_closed();
+    }
+
+    /// A worker's process at a node has ended, also one that was given up before.
+    fn ended_at(&mut self, host: HostId, worker: WorkerId, end: End) {
+        match self.workers.contains_key(&worker) {
+            true => self.ended(worker, end),
+            false => self.tell_pool(
+                host,
+                pool::Input::Ended {
+                    worker,
+                    why: end.why,
+                    killed: end.killed,
+                },
+            ),
+        }
+    }
+}

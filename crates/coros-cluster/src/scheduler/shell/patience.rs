@@ -1,0 +1,147 @@
+//! How long calls wait for nodes, and what is told when that is in vain.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use super::super::Event;
+use super::super::core::{self, CallId};
+use super::nodes::Remote;
+use super::{Phase, Shell};
+use crate::resources::Resources;
+
+/// Until when somebody waits.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// For a node.
+    node: Option<Instant>,
+    /// For a slot of one; until that is told, once.
+    slot: Option<Instant>,
+    told: bool,
+}
+
+impl Patience {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.node.into_iter().chain(self.slot).min()
+    }
+}
+
+impl Shell {
+    fn remotes(&self) -> impl Iterator<Item = &Remote> {
+        self.hosts.values().filter_map(|host| host.remote.as_ref())
+    }
+
+    /// Keeps an eye on whether those who wait can hope.
+    pub(super) fn watch_patience(&mut self) {
+        let Some(cluster) = &self.cluster else {
+            return;
+        };
+        let until = Instant::now() + cluster.patience;
+        let waiting = self.core.has_calls() || self.started.is_some();
+        let waiting = waiting && matches!(self.phase, Phase::Open);
+        // One where no worker has started before has to show that it is of use.
+        let hopeful = |it: &Remote| it.useful || !self.failing.contains(&it.at.node);
+        let node = self.remotes().any(|it| it.is_there() && hopeful(it));
+        let slot = self.remotes().any(Remote::lends);
+        let patience = &mut self.patience;
+        patience.node = (waiting && !node).then(|| patience.node.unwrap_or(until));
+        patience.told &= waiting && node && !slot;
+        let waits_for_slot = waiting && node && !slot && !patience.told;
+        patience.slot = waits_for_slot.then(|| patience.slot.unwrap_or(until));
+    }
+
+    /// Somebody may have waited long enough.
+    pub(super) fn lose_patience(&mut self, now: Instant) {
+        let is_over = |limit: Option<Instant>| limit.is_some_and(|limit| limit <= now);
+        if is_over(self.patience.slot) {
+            (self.patience.slot, self.patience.told) = (None, true);
+            let reason = self.why_no_slot();
+            self.emit(&Event::NoSlots { reason });
+        }
+        if is_over(self.patience.node) {
+            self.waited_in_vain();
+        }
+    }
+
+    /// There has been no node for too long: nobody shall wait any longer.
+    fn waited_in_vain(&mut self) {
+        self.patience.node = None;
+        let why = self.why_no_node();
+        self.emit(&Event::NoNodes {
+            reason: why.clone(),
+        });
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Err(why));
+        }
+        self.tell_core(core::Input::Close);
+    }
+
+    fn limit(&self) -> Duration {
+        let cluster = self.cluster.as_ref();
+        cluster.map_or(Duration::ZERO, |it| it.patience)
+    }
+
+    /// What there is instead of a worker.
+    pub(super) fn why_no_node(&self) -> String {
+        let mut why = format!("no node was there for {:?}", self.limit());
+        let coming = self.remotes().filter(|it| !it.gone);
+        let coming = coming.map(|it| (it.at.to_string(), it.why_none().to_owned()));
+        let unused = self
+            .unused
+            .iter()
+            .map(|(at, why)| (at.clone(), why.clone()));
+        let all: BTreeMap<_, _> = unused.chain(coming).collect();
+        if all.is_empty() {
+            why.push_str(
+                "; none was found: does `coros node` run there, with the same secret, and does this \
+                 program know where (by a peer, or by discovery)?",
+            );
+        }
+        list(&mut why, all);
+        why
+    }
+
+    /// What there is instead of a slot.
+    fn why_no_slot(&self) -> String {
+        let mut why = format!("no node has lent anything for {:?}", self.limit());
+        let all = self.remotes().filter(|it| !it.gone);
+        list(
+            &mut why,
+            all.map(|it| (it.at.to_string(), it.why_none().to_owned())),
+        );
+        why
+    }
+
+    /// A call needs more than any node has lent so far. That is worth telling when there are nodes, none of
+    /// which has so much.
+    pub(super) fn unplaceable(&mut self, call: CallId) {
+        let Some(item) = self.core.item(call) else {
+            return;
+        };
+        let one_core = Resources::cpus(1);
+        let needs = item.options.as_ref();
+        let needs = needs.map_or(&one_core, |it| &it.core.needs);
+        let function = item.function;
+        let limit = self.cluster.as_ref().map_or(usize::MAX, |it| it.limit);
+        let has_so_much = |remote: &Remote| {
+            let mut room = remote.room.clone();
+            let cores = remote.share.min(limit);
+            room.set_cores(u32::try_from(cores).unwrap_or(u32::MAX));
+            needs.fits(&room, &Resources::default())
+        };
+        if self.hosts.is_empty() || self.remotes().any(has_so_much) {
+            return;
+        }
+        self.emit(&Event::JobWaits {
+            job: call.0,
+            function,
+        });
+    }
+}
+
+/// Adds a line for each node.
+fn list(text: &mut String, nodes: impl IntoIterator<Item = (String, String)>) {
+    for (at, reason) in nodes {
+        let _ = write!(text, "\n    {at}: {reason}");
+    }
+}

@@ -1,0 +1,277 @@
+//! Clients that share nodes, and what each of them asks of which.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::farm::*;
+use common::*;
+use coros::cluster::daemon::Daemon;
+use coros::cluster::{Event, Events, Job, Target, worker};
+use coros::{Address, Context, JobError, Scheduler};
+use libtest_mimic::Arguments;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+#[coros::remote]
+fn square(n: u64) -> u64 {
+    n * n
+}
+
+/// A call has begun: whose it is, at which worker, and what ends it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Begun(String, String, Address<()>);
+
+/// Computes until it is told to end.
+#[coros::remote]
+async fn computes(mut me: Context<()>, of: String, to: Address<Begun>) {
+    let name = worker::name().unwrap_or_default().to_owned();
+    to.send(Begun(of, name, me.address())).unwrap();
+    me.receive().await;
+}
+
+/// The next call that has begun.
+async fn next(begun: &mut mpsc::UnboundedReceiver<Begun>) -> Begun {
+    begun.recv().await.unwrap()
+}
+
+/// Waits for an event that is meant.
+async fn until<T>(events: &mut Events, meant: impl Fn(&Event) -> Option<T>) -> T {
+    loop {
+        if let Some(it) = meant(&events.next().await.unwrap()) {
+            return it;
+        }
+    }
+}
+
+fn is_lost(event: &Event) -> Option<()> {
+    matches!(event, Event::NodeLost { .. }).then_some(())
+}
+
+/// How many slots each client of a node has.
+async fn lent(daemon: &Daemon) -> Vec<usize> {
+    let status = daemon.status().await.unwrap();
+    status.clients.iter().map(|client| client.lent).collect()
+}
+
+async fn a_call_of_all_cores_has_them_alone() {
+    let farm = Farm::of([2]).await;
+    let first = farm.scheduler().await;
+    let mut events = first.events();
+    workers(&mut events, 2).await;
+    let (to, mut begun) = told::<Begun>();
+    let call = |of: &str| computes(of.to_owned(), to.clone());
+    let large = first.submit(call("large").cpus(2));
+    let Begun(.., end) = next(&mut begun).await;
+    let second = farm.scheduler().await;
+    let small: Vec<_> = (0..4).map(|_| second.submit(call("small"))).collect();
+    // One is asked back: the worker goes that does nothing.
+    let closed = |event: &Event| matches!(event, Event::WorkerClosed { .. }).then_some(());
+    until(&mut events, closed).await;
+    // Its slot is one of those that the call computes on.
+    for _ in 0..20 {
+        assert_eq!(lent(&farm.daemons[0]).await, [2, 0]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    end.send(()).unwrap();
+    large.await.unwrap();
+    for job in small {
+        let Begun(of, _, end) = next(&mut begun).await;
+        assert_eq!(of, "small");
+        end.send(()).unwrap();
+        job.await.unwrap();
+    }
+    first.close().await.unwrap();
+    second.close().await.unwrap();
+    farm.close().await;
+}
+
+/// Though another client always has calls for all slots, and that client goes on too.
+async fn a_call_of_all_cores_has_its_turn() {
+    let farm = Farm::of([2]).await;
+    let [busy, other] = [farm.scheduler().await, farm.scheduler().await];
+    let (to, mut begun) = told::<Begun>();
+    let call = |of: &str| computes(of.to_owned(), to.clone());
+    let submit = || busy.submit(call("small"));
+    let mut small: Vec<Job<()>> = (0..4).map(|_| submit()).collect();
+    let mut large = vec![other.submit(call("large").cpus(2))];
+    // Both get on in turns, each of which may be some calls long.
+    let mut turns: Vec<String> = Vec::new();
+    while turns.iter().filter(|of| *of == "large").count() < 2 {
+        let Begun(of, _, end) = next(&mut begun).await;
+        match &*of {
+            "large" => large.push(other.submit(call("large").cpus(2))),
+            _ => small.push(submit()),
+        }
+        if turns.last() != Some(&of) {
+            turns.push(of);
+        }
+        end.send(()).unwrap();
+    }
+    drop((small, large));
+    busy.close().await.unwrap();
+    other.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn a_node_that_lends_nothing_holds_up_nobody() {
+    let farm = Farm::of([1, 1]).await;
+    let node = farm.client().await;
+    for suspended in [0, 1] {
+        farm.daemons[suspended].suspend();
+        let (to, mut events) = mpsc::unbounded_channel();
+        let scheduler = Scheduler::cluster(&node).workers(1);
+        let scheduler = scheduler.on_event(move |event| drop(to.send(event.clone())));
+        let scheduler = quiet(scheduler).start().await.unwrap();
+        let (mut ready, mut told) = (0, 0);
+        while ready < 2 || told < 1 {
+            match events.recv().await.unwrap() {
+                Event::NodeReady { .. } => ready += 1,
+                Event::NodeSuspended { .. } => told += 1,
+                _ => {}
+            }
+        }
+        assert_eq!(scheduler.run(square(3)).await, Ok(9));
+        farm.daemons[suspended].resume();
+        scheduler.close().await.unwrap();
+        for daemon in &farm.daemons {
+            idle(daemon).await;
+        }
+    }
+    farm.close().await;
+}
+
+async fn there_are_never_more_workers_than_wanted() {
+    let farm = Farm::of([2, 2]).await;
+    let (to, mut events) = mpsc::unbounded_channel();
+    let scheduler = Scheduler::cluster(&farm.client().await).workers(1);
+    let scheduler = scheduler.on_event(move |event| drop(to.send(event.clone())));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let mut results = scheduler.map((0..50).map(square));
+    while let Some(result) = results.next().await {
+        result.unwrap();
+    }
+    // The one worker's node gives it up; the other has it then.
+    let ready = scheduler.workers().await;
+    let at = usize::from(node_of(ready[0].name()) == "farm-2");
+    farm.daemons[at].suspend();
+    assert_eq!(scheduler.run(square(4)).await, Ok(16));
+    while farm.daemons[at].status().await.unwrap().lent > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(scheduler.run(square(5)).await, Ok(25));
+    scheduler.close().await.unwrap();
+    let (mut there, mut all) = (0_i32, 0);
+    while let Ok(event) = events.try_recv() {
+        match event {
+            Event::WorkerReady { .. } => (there, all) = (there + 1, all + 1),
+            Event::WorkerClosed { .. } | Event::WorkerLost { .. } => there -= 1,
+            _ => {}
+        }
+        assert!(there <= 1, "more than are wanted");
+    }
+    assert_eq!(all, 2);
+    farm.close().await;
+}
+
+/// A call for a node counts there, and nowhere else.
+async fn who_needs_a_node_gets_its_share_of_that_one() {
+    let farm = Farm::of([1, 1]).await;
+    let busy = farm.scheduler().await;
+    workers(&mut busy.events(), 2).await;
+    let (to, mut begun) = told::<Begun>();
+    let call = |of: &str| computes(of.to_owned(), to.clone());
+    let many: Vec<_> = (0..6).map(|_| busy.submit(call("many"))).collect();
+    let mut running = Vec::new();
+    for _ in 0..2 {
+        let Begun(_, at, end) = next(&mut begun).await;
+        running.push((node_of(&at), end));
+    }
+    let other = farm.scheduler().await;
+    while other.nodes().await.len() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let one = other.submit(call("one").at(Target::node("farm-2")));
+    // It has been heard there when somebody is asked for what he has.
+    while lent(&farm.daemons[1]).await != [1, 0] {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut first = None;
+    for turn in 0..4 {
+        let at = running.iter().position(|(node, _)| node == "farm-2");
+        running.swap_remove(at.unwrap()).1.send(()).unwrap();
+        let Begun(of, at, end) = next(&mut begun).await;
+        if of == "one" {
+            assert_eq!(node_of(&at), "farm-2");
+            end.send(()).unwrap();
+            first = Some(turn);
+            break;
+        }
+        running.push((node_of(&at), end));
+    }
+    assert!(
+        first.is_some_and(|turn| turn <= 2),
+        "its share is half of that node: {first:?}"
+    );
+    one.await.unwrap();
+    drop(many);
+    busy.close().await.unwrap();
+    other.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn who_waits_for_a_slot_is_told_why() {
+    let farm = Farm::of([1]).await;
+    // So that the program is there.
+    farm.scheduler().await.close().await.unwrap();
+    farm.daemons[0].suspend();
+    let scheduler = Scheduler::cluster(&farm.client().await).patience(Duration::from_secs(1));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let mut events = scheduler.events();
+    let job = scheduler.submit(square(3));
+    let told = |event: &Event| match event {
+        Event::NoSlots { reason } => Some(reason.clone()),
+        _ => None,
+    };
+    let reason = until(&mut events, told).await;
+    assert!(reason.contains("farm-1"), "{reason}");
+    assert!(reason.contains("it is suspended"), "{reason}");
+    farm.daemons[0].resume();
+    assert_eq!(job.await, Ok(9), "and goes on to wait");
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+/// It begins when somebody waits, and not when the last node goes.
+async fn patience_is_that_of_those_who_wait() {
+    let farm = Farm::of([1]).await;
+    let patience = Duration::from_millis(500);
+    let scheduler = Scheduler::cluster(&farm.client().await).patience(patience);
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let mut events = scheduler.events();
+    farm.daemons[0].close().await;
+    until(&mut events, is_lost).await;
+    for part in [1, 3] {
+        tokio::time::sleep(patience * part / 4).await;
+        let began = Instant::now();
+        let error = scheduler.run(square(3)).await.unwrap_err();
+        assert!(matches!(error, JobError::NoWorkers(_)), "{error}");
+        assert!(began.elapsed() >= patience, "{:?}", began.elapsed());
+    }
+    scheduler.close().await.unwrap();
+}
+
+fn main() {
+    worker::enter();
+    let trials = trials![
+        a_call_of_all_cores_has_them_alone,
+        a_call_of_all_cores_has_its_turn,
+        a_node_that_lends_nothing_holds_up_nobody,
+        there_are_never_more_workers_than_wanted,
+        who_needs_a_node_gets_its_share_of_that_one,
+        who_waits_for_a_slot_is_told_why,
+        patience_is_that_of_those_who_wait,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
