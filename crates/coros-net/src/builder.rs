@@ -482,8 +482,7 @@ impl Builder {
         inner.tasks.spawn(dispatcher.run());
         inner.tasks.spawn(files::keep_clean(Arc::clone(inner)));
         if let Some(membership) = &inner.membership {
-            let membership = Arc::clone(membership);
-            inner.tasks.spawn(membership.run(Arc::clone(inner)));
+            membership.start(inner);
         }
         node.refuse_new(refusing);
         discovery::start(inner, sources);
@@ -603,6 +602,7 @@ fn default_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parts::Part;
 
     #[test]
     fn no_time_is_too_long_or_too_short_for_the_clock() {
@@ -629,6 +629,26 @@ mod tests {
         } = at_once.timing;
         assert_eq!((heartbeat, silence, idle), (ms, ms, ms));
         assert_eq!((grace, at_once.handshake), (Duration::ZERO, ms));
+    }
+
+    /// A link may be there before any task has run, and who is at its other end says so once.
+    #[tokio::test]
+    async fn a_node_hears_of_its_first_link_from_the_beginning() {
+        let builder = Builder::default().secret(Secret::random());
+        let peer = SocketAddr::from(([127, 0, 0, 1], 9));
+        let node = builder.peer(peer).build().await.unwrap();
+        let hears = || {
+            let inner = node.inner();
+            let parts = [Part::Membership, Part::Names].map(|part| inner.parts.hears(part));
+            (parts, inner.events.taps())
+        };
+        let at_once = hears();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(at_once, hears());
+        assert_eq!(at_once, ([true; 2], 3));
+        node.close().await;
     }
 
     #[test]

@@ -145,6 +145,11 @@ impl Events {
         facts
     }
 
+    #[cfg(test)]
+    pub(crate) fn taps(&self) -> usize {
+        self.lock().taps.len()
+    }
+
     pub(crate) fn subscribe(&self, subscriber: Subscriber) -> Subscription {
         let mut shared = self.lock();
         let number = shared.subscribed;

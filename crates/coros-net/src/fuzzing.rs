@@ -15,6 +15,7 @@ use coros_core::Exit;
 use coros_core::remote::{self, CarryError, Request};
 use serde::{Deserialize, Serialize};
 
+use crate::discovery;
 use crate::names::Notice;
 use crate::tls::Tls;
 use crate::wire::{self, Frame, Goodbye, Hello, Kind, Parsed};
@@ -35,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     ("functions", functions),
     ("membership", membership),
     ("names", names),
+    ("peers", peers),
     ("resume", resume),
     ("secret", secret),
     ("session", session),
@@ -128,6 +130,20 @@ pub fn names(bytes: &[u8]) -> bool {
     let again = Notice::read(&notice.write()).expect("what was read can be passed on");
     assert_eq!(again, notice);
     true
+}
+
+/// A list of peers in a file.
+pub fn peers(bytes: &[u8]) -> bool {
+    let Ok(peers) = discovery::peers_of(&String::from_utf8_lossy(bytes)) else {
+        return false;
+    };
+    let again = peers.join("\n");
+    assert_eq!(
+        discovery::peers_of(&again).ok(),
+        Some(peers.clone()),
+        "{again:?}"
+    );
+    !peers.is_empty()
 }
 
 /// A secret in a file.

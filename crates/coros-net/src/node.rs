@@ -197,7 +197,8 @@ impl Node {
     /// Ends the session with a peer: says goodbye after what is queued for it. Whatever waits for it
     /// ends with `Disconnected`, and so does what it waits for here. False if there is none. No link
     /// is made for the goodbye: a peer whose link was idle and is closed finds out when it next
-    /// wants something.
+    /// wants something. What is done after this and before the session has ended reaches nobody: messages
+    /// are given back, and [`terminate`](coros_core::Address::terminate) is lost.
     ///
     /// The peer is not kept away: the next use of an address, by either, or the membership, makes a
     /// new session. One that is a member stays one of the [`peers`](Node::peers), and its names are found as

@@ -93,6 +93,12 @@ impl Parts {
         table.inlets.get(&part).cloned()
     }
 
+    #[cfg(test)]
+    pub(crate) fn hears(&self, part: Part) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.notices.contains_key(&(part as u64))
+    }
+
     /// The node closes.
     pub(crate) fn close(&self) {
         drop(self.write(std::mem::take));

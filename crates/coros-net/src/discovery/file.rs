@@ -185,6 +185,17 @@ fn parse(text: &str) -> Result<Vec<Entry>, (usize, NotHostPort)> {
     Ok(entries)
 }
 
+/// For whoever makes up files: what is found in one, written as it may be in another.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn peers_of(text: &str) -> Result<Vec<String>, String> {
+    let entries = parse(text).map_err(|(line, why)| format!("line {line}: {why}"))?;
+    let write = |entry| match entry {
+        Entry::Endpoint(endpoint) => endpoint.to_string(),
+        Entry::Name(name) => name.to_string(),
+    };
+    Ok(entries.into_iter().map(write).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,6 +25,7 @@ use std::time::Duration;
 use coros_core::remote::NodeId;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Semaphore, mpsc};
 
 use self::dialler::{Dialler, Outcome};
@@ -32,6 +33,8 @@ pub(crate) use self::dns::Dns;
 pub use self::dns::{Resolve, SystemResolver};
 pub(crate) use self::file::File;
 pub use self::file::PeersFileError;
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::file::peers_of;
 pub(crate) use self::fixed::Fixed;
 pub use self::host_port::{HostPort, NotHostPort};
 pub(crate) use self::multicast::Multicast;
@@ -101,20 +104,25 @@ pub(crate) fn start(node: &Arc<Inner>, sources: Vec<Box<dyn Source>>) {
     let dials = Arc::new(Semaphore::new(DIALS));
     for source in sources {
         let dials = source.is_given().then(|| Arc::clone(&dials));
-        let look = look(Arc::clone(node), source, dials);
-        node.tasks.spawn(look);
+        // Not by the events that users get: what those do with them holds up no dials.
+        let facts = node.events.tap();
+        node.tasks
+            .spawn(look(Arc::clone(node), source, dials, facts));
     }
 }
 
-async fn look(node: Arc<Inner>, source: Box<dyn Source>, dials: Option<Arc<Semaphore>>) {
+async fn look(
+    node: Arc<Inner>,
+    source: Box<dyn Source>,
+    dials: Option<Arc<Semaphore>>,
+    mut facts: UnboundedReceiver<Fact>,
+) {
     // Without random numbers there is no TLS either.
     let random = SmallRng::seed_from_u64(getrandom::u64().unwrap_or_default());
     let mut dialler = Dialler::new(now(), source.is_given(), random);
     let (tell, mut heard) = mpsc::channel(QUEUED);
     let (over, mut dialled) = mpsc::channel(QUEUED);
     node.tasks.spawn(ask(Arc::clone(&node), source, tell));
-    // Not by the events that users get: what those do with them holds up no dials.
-    let mut facts = node.events.tap();
     let present = |peer| node.events.is_present(peer);
     loop {
         let due = clock::until(dialler.deadline());

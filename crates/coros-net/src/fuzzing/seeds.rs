@@ -34,6 +34,10 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             .iter()
             .map(Notice::write)
             .collect(),
+        "peers" => texts(&[
+            "10.0.0.1:7000\n\n[::1]:9 # here",
+            "farm.example:7000\r\n[fe80::1%2]:7",
+        ]),
         // Each side sends and writes, some of it comes, the link breaks.
         "resume" => vec![vec![12, 13, 14, 4, 5, 67, 8, 13, 4, 5, 80, 66, 67, 10]],
         "secret" => texts(&[Secret::random().reveal(), "correct horse battery staple"]),

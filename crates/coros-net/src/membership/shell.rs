@@ -39,11 +39,22 @@ impl Shell {
         }
     }
 
-    /// Runs until the node stops.
-    pub(crate) async fn run(self: Arc<Self>, node: Arc<Inner>) {
-        let (mail, mut packets) = mpsc::channel(WAITING);
+    /// Begins, and goes on until the node stops. What a link tells is heard from now on: one that is made at
+    /// once may well be faster than a task, and says who it is but once.
+    pub(crate) fn start(self: &Arc<Self>, node: &Arc<Inner>) {
+        let (mail, packets) = mpsc::channel(WAITING);
         node.parts.on_notice(Part::Membership, Arc::new(Mail(mail)));
-        let mut facts = node.events.tap();
+        let facts = node.events.tap();
+        let run = Arc::clone(self).run(Arc::clone(node), packets, facts);
+        node.tasks.spawn_on(run, &node.runtime);
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        node: Arc<Inner>,
+        mut packets: mpsc::Receiver<(NodeId, Vec<u8>)>,
+        mut facts: mpsc::UnboundedReceiver<Fact>,
+    ) {
         loop {
             let due = clock::until(self.lock().deadline());
             tokio::select! {
