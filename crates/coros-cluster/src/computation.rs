@@ -1,16 +1,21 @@
 //! What a client brings to a node: its program, the files that this needs, and how it is started.
 
+mod program;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use coros_net::{FileName, NameError};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::program::{Program, ProgramError};
 use crate::blocking::blocking;
 use crate::content::Content;
 use crate::hash::ContentHash;
+use crate::machine::{Machine, Mismatch};
 
 /// A computation as a node is told of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,12 +50,15 @@ pub(crate) struct Given {
     pub(crate) name: Option<String>,
 }
 
-/// A computation with what it is made of, at the client.
-#[derive(Clone, Debug)]
+/// What computations are made of, at the client.
+#[derive(Debug)]
 pub(crate) struct Cargo {
-    pub(crate) computation: Computation,
+    /// The program, for one target or several; the first that fits a node is sent there.
+    programs: Vec<Arc<Program>>,
+    files: Vec<Dependency>,
+    start: Start,
     /// Where each content is read from.
-    pub(crate) sources: BTreeMap<ContentHash, PathBuf>,
+    sources: BTreeMap<ContentHash, PathBuf>,
 }
 
 /// Why something cannot travel.
@@ -104,21 +112,19 @@ impl Cargo {
     /// # Errors
     /// When something cannot be read, or has a name that it cannot have there.
     pub(crate) async fn load(
-        program: PathBuf,
+        programs: Vec<Arc<Program>>,
         given: Vec<Given>,
         start: Start,
     ) -> Result<Self, CargoError> {
         blocking(move || {
-            let read = |path: &Path| {
-                let path = path.to_owned();
-                Content::read(&path).map_err(|why| CargoError::Read { path, why })
-            };
-            let found = find(&given)?;
-            let content = read(&program)?;
-            let mut sources = BTreeMap::from([(content.hash, program)]);
+            let source = |program: &Arc<Program>| (program.content.hash, program.path.clone());
+            let mut sources: BTreeMap<_, _> = programs.iter().map(source).collect();
             let mut files = Vec::new();
-            for (name, path) in found {
-                let content = read(&path)?;
+            for (name, path) in find(&given)? {
+                let content = Content::read(&path).map_err(|why| {
+                    let path = path.clone();
+                    CargoError::Read { path, why }
+                })?;
                 files.push(Dependency {
                     name,
                     content,
@@ -126,17 +132,40 @@ impl Cargo {
                 });
                 sources.insert(content.hash, path);
             }
-            let computation = Computation {
-                program: content,
+            Ok(Cargo {
+                programs,
                 files,
                 start,
-            };
-            Ok(Cargo {
-                computation,
                 sources,
             })
         })
         .await
+    }
+
+    /// What is sent to a machine.
+    ///
+    /// # Errors
+    /// When no program fits: why the first one does not.
+    pub(crate) fn computation_for(&self, machine: &Machine) -> Result<Computation, Mismatch> {
+        let mut first = None;
+        for program in &self.programs {
+            match program.target.fits(machine) {
+                Ok(()) => {
+                    return Ok(Computation {
+                        program: program.content,
+                        files: self.files.clone(),
+                        start: self.start.clone(),
+                    });
+                }
+                Err(mismatch) => drop(first.get_or_insert(mismatch)),
+            }
+        }
+        Err(first.expect("there is a program at least"))
+    }
+
+    /// Where a content is read from, if it is part of it.
+    pub(crate) fn source(&self, hash: ContentHash) -> Option<&Path> {
+        self.sources.get(&hash).map(PathBuf::as_path)
     }
 }
 
@@ -234,18 +263,15 @@ mod tests {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         let all = [given(&at("a"), Some("in/a")), given(&at("sub"), None)];
-        let cargo = Cargo::load(at("a"), all.into(), Start::default())
-            .await
-            .unwrap();
-        let names: Vec<_> = cargo.computation.files.iter().map(|it| &*it.name).collect();
+        let program = Program::this().unwrap();
+        let cargo = Cargo::load(vec![program], all.into(), Start::default());
+        let cargo = cargo.await.unwrap();
+        let names: Vec<_> = cargo.files.iter().map(|it| &*it.name).collect();
         assert_eq!(names, ["in/a", "sub/b", "sub/deep/c", "sub/link"]);
-        assert_eq!(
-            tops(&cargo.computation.files),
-            BTreeSet::from(["in", "sub"])
-        );
+        assert_eq!(tops(&cargo.files), BTreeSet::from(["in", "sub"]));
         // The same content is sent once.
-        assert_eq!(cargo.sources.len(), 3);
-        for file in &cargo.computation.files {
+        assert_eq!(cargo.sources.len(), 4);
+        for file in &cargo.files {
             let source = &cargo.sources[&file.content.hash];
             assert_eq!(Content::read(source).unwrap(), file.content);
         }
@@ -256,7 +282,8 @@ mod tests {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         let load = async |given: &[Given]| {
-            let cargo = Cargo::load(at("a"), given.to_vec(), Start::default()).await;
+            let programs = vec![Program::this().unwrap()];
+            let cargo = Cargo::load(programs, given.to_vec(), Start::default()).await;
             cargo.unwrap_err().to_string()
         };
         let missing = load(&[given(&at("none"), None)]).await;

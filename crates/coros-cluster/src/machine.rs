@@ -8,7 +8,7 @@
 //! Where the system says how much of the machine this process may use (its processor affinity, the
 //! control groups it is in), the answer is that, and not what is built in.
 
-mod elf;
+pub(crate) mod elf;
 mod label;
 mod platform;
 mod target;

@@ -92,14 +92,34 @@ pub(crate) struct Duty {
 /// way it is short: see [`SchedulerBuilder::silence`](crate::scheduler::SchedulerBuilder::silence).
 pub(crate) const CLIENT_SILENCE: Duration = Duration::from_secs(30);
 
-/// What is handed over is small; whatever claims to be larger is nothing of the kind.
-const LARGEST_FRAME: u32 = 1024 * 1024;
+/// Whatever claims to be larger is nothing that is handed over: that is a message to a node's daemon.
+const LARGEST_FRAME: u32 = 16 << 20;
+
+/// How large may be what a function is given that prepares a worker, and what that of a node gives: all
+/// of them together have to go into a frame.
+const LARGEST_PART: usize = 3 << 20;
+
+/// Whether something is small enough to be handed over.
+///
+/// # Errors
+/// How large it is, and what to do.
+pub(crate) fn fits(what: &str, bytes: &[u8]) -> Result<(), String> {
+    match bytes.len() {
+        0..=LARGEST_PART => Ok(()),
+        n => Err(format!(
+            "{what} has {n} bytes, and may have {LARGEST_PART}: put it into a file that travels \
+             along (`depends`), or into the shared folder"
+        )),
+    }
+}
 
 /// As it goes into a worker's standard input: its length in 4 bytes, little-endian, then itself in
 /// postcard.
 pub(crate) fn to_frame(value: &impl Serialize) -> Result<Vec<u8>, postcard::Error> {
     let body = postcard::to_stdvec(value)?;
-    let length = u32::try_from(body.len()).expect("what is handed over is small");
+    let length = u32::try_from(body.len()).ok();
+    let length = length.filter(|length| *length <= LARGEST_FRAME);
+    let length = length.ok_or(postcard::Error::SerializeBufferFull)?;
     Ok([&length.to_le_bytes(), body.as_slice()].concat())
 }
 

@@ -344,6 +344,8 @@ pub(crate) enum Command {
     NotUsed(Location, String),
     /// A desk at one says something.
     Desk(HostId, FromDesk),
+    /// The program, or a file, is on its way to one.
+    Progress(HostId),
     /// A desk has ended, and why.
     HostGone(HostId, String),
     Subscribe(mpsc::UnboundedSender<Event>),

@@ -329,6 +329,54 @@ async fn what_cannot_be_prepared_is_not_used_and_told_why() {
     scheduler.close().await.unwrap();
 }
 
+#[coros::remote]
+fn gives(bytes: usize) -> String {
+    "x".repeat(bytes)
+}
+
+#[coros::remote]
+fn takes_text(text: String) {
+    assert!(!text.is_empty());
+}
+
+#[coros::remote]
+fn sees_text() -> usize {
+    worker::node_value::<String>().unwrap().unwrap().len()
+}
+
+/// As large as it may be it comes to all workers, here and there; what is larger is told.
+async fn what_prepares_a_node_may_be_large() {
+    let farm = Farm::of([2]).await;
+    let most = (3 << 20) - 8;
+    for scheduler in [
+        Scheduler::local().workers(2),
+        Scheduler::cluster(&farm.client().await),
+    ] {
+        let text = move || takes_text("x".repeat(most));
+        let scheduler = quiet(scheduler)
+            .set_up_node(move |_| Some(gives(most)))
+            .tear_down_node(move |_| Some(text()))
+            .set_up_worker(move |_| Some(text()))
+            .tear_down_worker(move |_| Some(text()));
+        let scheduler = scheduler.start().await.unwrap();
+        workers(&mut scheduler.events(), 2).await;
+        for (_, length) in scheduler.run_each_worker(|_| sees_text()).await {
+            assert_eq!(length, Ok(most));
+        }
+        scheduler.close().await.unwrap();
+    }
+    farm.close().await;
+    let why = async |scheduler: SchedulerBuilder| {
+        let error = quiet(scheduler.workers(1)).start().await.unwrap_err();
+        error.to_string()
+    };
+    let said = why(Scheduler::local().set_up_node(move |_| Some(gives(most + 8)))).await;
+    assert!(said.contains("what it gives has"), "{said}");
+    let text = move || takes_text("x".repeat(most + 8));
+    let said = why(Scheduler::local().set_up_worker(move |_| Some(text()))).await;
+    assert!(said.contains("what the function is given has"), "{said}");
+}
+
 /// On a node whose workers never start nobody waits for ever, though it is tried again and again.
 async fn a_node_that_cannot_be_prepared_keeps_nobody_waiting() {
     let farm = Farm::of([1]).await;
@@ -361,6 +409,7 @@ fn main() {
         restarting_all_tidies_up_before_anybody_comes_back,
         nobody_starts_while_a_node_is_tidied_up,
         what_cannot_be_prepared_is_not_used_and_told_why,
+        what_prepares_a_node_may_be_large,
         a_node_that_cannot_be_prepared_keeps_nobody_waiting,
         a_node_that_need_not_be_prepared_is_not,
     ];

@@ -108,7 +108,7 @@ pub(super) struct Elf {
 
 /// Why a file tells nothing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ElfError {
+pub(crate) enum ElfError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("{0}")]
@@ -171,6 +171,54 @@ fn parse<H: FileHeader<Endian = Endianness>>(data: Pieces<'_>) -> Result<Elf, El
         glibc_needed: newest(&needed(&sections, endian, data)?),
         glibc_has: newest(&defined(&sections, endian, data)?),
     })
+}
+
+/// What of a program is loaded: so many bytes from its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) length: u64,
+    is_64: bool,
+}
+
+impl Loaded {
+    /// What has to be written where into those bytes, so that no other parts are looked for: the place and
+    /// the number of sections, and which of them has their names.
+    pub(crate) fn without_sections(self) -> [(u64, &'static [u8]); 2] {
+        match self.is_64 {
+            true => [(0x28, &[0; 8]), (0x3c, &[0; 4])],
+            false => [(0x20, &[0; 4]), (0x30, &[0; 4])],
+        }
+    }
+}
+
+/// Finds out what of a program is loaded.
+///
+/// # Errors
+/// When the file is none.
+pub(crate) fn loaded(path: &Path) -> Result<Loaded, ElfError> {
+    let cache = ReadCache::new(File::open(path)?);
+    let pieces = Pieces(&cache);
+    let length = match FileKind::parse(pieces) {
+        Ok(FileKind::Elf32) => end::<FileHeader32<Endianness>>(pieces)?,
+        Ok(FileKind::Elf64) => end::<FileHeader64<Endianness>>(pieces)?,
+        _ => return Err(ElfError::Format("it is no ELF file")),
+    };
+    let is_64 = matches!(FileKind::parse(pieces), Ok(FileKind::Elf64));
+    Ok(Loaded { length, is_64 })
+}
+
+/// Where the last of what is loaded ends.
+fn end<H: FileHeader<Endian = Endianness>>(data: Pieces<'_>) -> Result<u64, ElfError> {
+    let header = H::parse(data)?;
+    let endian = header.endian()?;
+    let segments = header.program_headers(endian, data)?;
+    let size = u64::from(header.e_phentsize(endian)) * segments.len() as u64;
+    let table = header.e_phoff(endian).into().saturating_add(size);
+    let ends = segments.iter().map(|segment| {
+        let (at, length) = (segment.p_offset(endian), segment.p_filesz(endian));
+        at.into().saturating_add(length.into())
+    });
+    Ok(ends.max().unwrap_or(0).max(table))
 }
 
 fn newest(names: &[&[u8]]) -> Option<Version> {

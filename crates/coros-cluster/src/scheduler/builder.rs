@@ -19,10 +19,10 @@ use super::shell::{Cluster, Settings, Shell};
 use super::target::HERE;
 use super::{Event, Inner, Scheduler, StartError, core, pool};
 use crate::blocking::blocking;
-use crate::computation::{Cargo, CargoError, Given, Start};
+use crate::computation::{Cargo, CargoError, Given, Program, ProgramError, Start};
 use crate::daemon::leases::Terms;
 use crate::function::Call;
-use crate::machine::{self, Machine, Target};
+use crate::machine::{self, Machine};
 use crate::placement::{NodeView, Placement};
 use crate::process::Launcher;
 use crate::resources::Resources;
@@ -65,6 +65,8 @@ struct Nodes {
     placement: Placement,
     terms: Terms,
     patience: Duration,
+    /// This program, as it was built for other targets.
+    also: Vec<PathBuf>,
 }
 
 /// Takes a line that a worker wrote to standard error: the worker's name, the line.
@@ -87,6 +89,7 @@ impl SchedulerBuilder {
             placement: Placement::default(),
             terms,
             patience: PATIENCE,
+            also: Vec::new(),
         }))
     }
 
@@ -158,7 +161,7 @@ impl SchedulerBuilder {
     }
 
     /// How long calls wait while there is no node: 60 s unless told otherwise, from when there are both
-    /// calls and no node. Then those that wait end with
+    /// calls and no node, and longer as long as the program is on its way to one. Then those that wait end with
     /// [`JobError::NoWorkers`](super::JobError::NoWorkers), which says what was found and why it was not used.
     ///
     /// While there are nodes that lend nothing, because they are suspended or others have all they have,
@@ -252,6 +255,16 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Adds this very program as it was built for another target. A node gets the first that it can run, of
+    /// the program itself and those that were added, in that order.
+    ///
+    /// # Panics
+    /// On a scheduler with workers on this machine.
+    pub fn binary(mut self, program: impl Into<PathBuf>) -> Self {
+        self.nodes("binary").also.push(program.into());
+        self
+    }
+
     /// Has a file, or a folder with all that is in it, travel with the program: functions find it by
     /// [`worker::file`](crate::worker::file) under its own name. On a node it is in the working directory
     /// of each worker too, to be read and not to be written to; workers on this machine read the original.
@@ -292,7 +305,8 @@ impl SchedulerBuilder {
     /// of the node by [`node_value`](crate::worker::node_value). It runs once, in the first worker, and
     /// the others start when it is done. `None` leaves a node as it is.
     ///
-    /// A node where it fails three times in a row is not used. On a node that has no worker left, because
+    /// Its arguments, and what it gives, may have 3 MiB each: what is larger belongs into a file that
+    /// [travels](Self::depends), or the shared folder. A node where it fails three times in a row is not used. On a node that has no worker left, because
     /// its slots are wanted by others, it runs again when there is one.
     ///
     /// ```no_run
@@ -399,7 +413,7 @@ impl SchedulerBuilder {
     /// could be started in three attempts, or came within [`patience`](Self::patience), and when
     /// the [log filter](Self::log) makes no sense.
     pub async fn start(self) -> Result<Scheduler, StartError> {
-        let is_other = self.program.is_some();
+        let other = self.program.clone();
         let start = self.start.clone();
         let program = match self.program {
             Some(program) => program,
@@ -436,21 +450,15 @@ impl SchedulerBuilder {
         let cluster = match self.on {
             On::ThisMachine => None,
             On::Nodes(nodes) => {
-                let unfit = |error: &dyn fmt::Display| StartError::NoWorkers(error.to_string());
-                let path = program.clone();
-                let target = blocking(move || match is_other {
-                    true => Target::of(&path),
-                    false => Target::of_this_program(),
-                });
-                let target = target.await;
-                let cargo = Cargo::load(program.clone(), self.given.clone(), self.start).await;
+                let programs = programs(other, nodes.also).await;
+                let programs = programs.map_err(|why| StartError::NoWorkers(why.to_string()))?;
+                let cargo = Cargo::load(programs, self.given.clone(), self.start).await;
                 let cargo = cargo.map_err(|error| StartError::Depends(error.to_string()))?;
                 Some(Cluster {
                     node: nodes.node,
                     placement: nodes.placement,
                     terms: nodes.terms,
                     patience: nodes.patience,
-                    target: target.map_err(|error| unfit(&error))?,
                     cargo: Arc::new(cargo),
                     limit: self.workers.unwrap_or(usize::MAX),
                 })
@@ -537,6 +545,22 @@ impl SchedulerBuilder {
             Err(_) => Err(StartError::NoWorkers("the scheduler was terminated".into())),
         }
     }
+}
+
+/// This program, or the one in place of it, and those for other targets.
+async fn programs(
+    other: Option<PathBuf>,
+    also: Vec<PathBuf>,
+) -> Result<Vec<Arc<Program>>, ProgramError> {
+    blocking(move || {
+        let first = match other {
+            None => Program::this(),
+            Some(path) => Program::at(&path).map(Arc::new),
+        };
+        let also = also.iter().map(|path| Program::at(path).map(Arc::new));
+        std::iter::once(first).chain(also).collect()
+    })
+    .await
 }
 
 /// Where a worker finds what travels: in its own folder, or here.

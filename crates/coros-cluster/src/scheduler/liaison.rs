@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coros_core::{Address, Context, Exit};
 use coros_net::{Location, Node, SendFile};
@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Command;
 use super::core::HostId;
-use crate::computation::Cargo;
+use crate::computation::{Cargo, Computation};
 use crate::daemon::leases::Terms;
 use crate::daemon::protocol::{FromDesk, Opening, ToDaemon, ToDesk};
 use crate::hash::ContentHash;
@@ -20,6 +20,8 @@ use crate::protocol::ToScheduler;
 
 /// How long a daemon may take to open a desk.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
+/// How often it is told that a file is on its way.
+const PROGRESS: Duration = Duration::from_millis(100);
 
 /// What a liaison's mailbox takes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +48,8 @@ pub(super) struct Liaison {
     pub(super) daemon: Address<ToDaemon>,
     pub(super) at: Location,
     pub(super) terms: Terms,
+    pub(super) computation: Computation,
+    /// What it is made of.
     pub(super) cargo: Arc<Cargo>,
     pub(super) scheduler: Address<ToScheduler>,
 }
@@ -62,7 +66,7 @@ impl Liaison {
             client: me.address(),
             from: self.node.location(),
             terms: self.terms,
-            computation: self.cargo.computation.clone(),
+            computation: self.computation.clone(),
         };
         let opened = self
             .daemon
@@ -82,11 +86,11 @@ impl Liaison {
         while let Some(message) = me.receive().await {
             match message {
                 ToLiaison::Desk(FromDesk::Send(content)) => {
-                    let Some(path) = self.cargo.sources.get(&content) else {
+                    let Some(path) = self.cargo.source(content) else {
                         let _ = desk.feed(ToDesk::Leave).await;
                         return format!("it asks for {content}, which is no part of the program");
                     };
-                    sending = Some(self.send_content(me, content, path.clone()));
+                    sending = Some(self.send_content(me, content, path.to_owned()));
                 }
                 ToLiaison::Desk(message) => self.tell(Command::Desk(self.host, message)),
                 ToLiaison::Order(order) => {
@@ -120,8 +124,18 @@ impl Liaison {
     ) -> AbortOnDropHandle<()> {
         let (node, to) = (self.node.clone(), self.at.clone());
         let (name, me) = (content.to_string(), me.address());
+        let (host, scheduler) = (self.host, self.scheduler.clone());
+        let mut told = Instant::now();
+        let progress = move |_| {
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                let progress = Command::Progress(host);
+                let _ = scheduler.send(ToScheduler::Command(progress));
+            }
+        };
+        let options = SendFile::new().name(name).progress(progress);
         let sending = async move {
-            let sent = node.send_file(&to, &path, SendFile::new().name(name)).await;
+            let sent = node.send_file(&to, &path, options).await;
             let sent = sent.map(|_| ()).map_err(|error| error.to_string());
             let _ = me.send(ToLiaison::Sent(sent));
         };

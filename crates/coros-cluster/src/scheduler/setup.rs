@@ -8,7 +8,7 @@ use coros_net::Node;
 use crate::blob::Blob;
 use crate::function::Call;
 use crate::placement::NodeView;
-use crate::protocol::Duty;
+use crate::protocol::{Duty, fits};
 
 /// For a node, or not for that.
 pub(super) type ForNode = Box<dyn Fn(&Node, &NodeView) -> Option<Result<Duty, String>> + Send>;
@@ -42,9 +42,12 @@ pub(super) fn for_node<R: Message>(
     Box::new(move |node, view| {
         let call = f(view)?;
         let args = call.encode(node).map_err(|error| error.to_string());
-        Some(args.map(|args| Duty {
-            function: call.function().to_owned(),
-            args: Blob::from(args),
+        Some(args.and_then(|args| {
+            fits("what the function is given", &args)?;
+            Ok(Duty {
+                function: call.function().to_owned(),
+                args: Blob::from(args),
+            })
         }))
     })
 }

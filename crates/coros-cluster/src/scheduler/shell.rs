@@ -379,6 +379,7 @@ impl Shell {
             Command::Found(found) => self.found(found),
             Command::NotUsed(at, why) => self.not_used(&at, why),
             Command::Desk(host, message) => self.desk_says(host, message),
+            Command::Progress(host) => self.makes_progress(host),
             Command::HostGone(host, why) => self.host_gone(host, &why),
             Command::Subscribe(to) => self.subscribe(to),
             Command::Targets(kind, reply) => {

@@ -20,6 +20,8 @@ pub(super) struct Lender {
     pub(super) used: u64,
     /// On how many of them workers may run.
     pub(super) usable: usize,
+    /// How many workers there are, with those that are about to go.
+    pub(super) workers: usize,
     /// What calls want there.
     pub(super) local: Local,
 }
@@ -37,15 +39,20 @@ pub(super) struct Plan {
 pub(super) fn plan(lenders: &[Lender], anywhere: usize, limit: usize, alone: bool) -> Vec<Plan> {
     let mut plans = vec![Plan::default(); lenders.len()];
     let all = || lenders.iter().zip(0..);
-    // Workers stay where they are.
-    let mut left = limit;
-    for there in [|it: &Lender| it.usable, |it: &Lender| it.has] {
-        for (lender, n) in all() {
-            let usable = there(lender).min(lender.has).min(lender.share);
-            let more = usable.saturating_sub(plans[n].usable).min(left);
-            plans[n].usable += more;
-            left -= more;
-        }
+    let lent = |lender: &Lender| lender.has.min(lender.share);
+    // Workers stay where they are; those that are about to go take their places as long as they are there.
+    let (mut left, mut going) = (limit, 0);
+    for (lender, n) in all() {
+        let stay = lender.usable.min(lent(lender)).min(left);
+        plans[n].usable = stay;
+        left -= stay;
+        going += lender.workers.saturating_sub(stay);
+    }
+    for (lender, n) in all() {
+        let more = lent(lender) - plans[n].usable;
+        let more = more.min(left.saturating_sub(going));
+        plans[n].usable += more;
+        left -= more;
     }
     let mut missing = anywhere;
     for (lender, n) in all() {
@@ -138,6 +145,12 @@ mod tests {
         let plans = plan(&nodes, 9, 3, false);
         assert_eq!(plans[0], Plan::default());
         assert_eq!((plans[1].usable, plans[1].wish.likes), (3, 3));
+        // A worker that is about to go is one still.
+        let mut nodes = [lender(1, 0, 1), lender(1, 1, 0)];
+        (nodes[0].workers, nodes[1].usable) = (1, 0);
+        assert_eq!(plan(&nodes, 1, 1, false)[1].usable, 0);
+        nodes[0].workers = 0;
+        assert_eq!(plan(&nodes, 1, 1, false)[1].usable, 1);
         // One that lends nothing holds up nobody.
         let nodes = [lender(0, 0, 0), lender(4, 0, 0)];
         assert_eq!(plan(&nodes, 1, 3, false)[1].wish.likes, 3);

@@ -8,7 +8,7 @@ use super::calls::run::run_alone;
 use super::control;
 use crate::blob::Blob;
 use crate::function;
-use crate::protocol::{CallResult, Duties, Duty, FromWorker, ToScheduler};
+use crate::protocol::{CallResult, Duties, Duty, FromWorker, ToScheduler, fits};
 use crate::scheduler::core::WorkerId;
 
 /// Prepares the node if that is this worker's, and the worker.
@@ -34,7 +34,12 @@ pub(super) async fn set_up(
     };
     let mut value = duties.node_value.clone();
     if let Some(duty) = &duties.set_up_node {
-        match perform(duty, node, tasks).await {
+        let given = perform(duty, node, tasks).await;
+        let given = given.and_then(|given| {
+            fits("what it gives", &given.0)?;
+            Ok(given)
+        });
+        match given {
             Ok(given) => {
                 report(FromWorker::NodeSetUp(given.clone())).await;
                 value = Some(given);

@@ -21,7 +21,7 @@ use super::{Phase, Shell, WorkerId};
 use crate::computation::Cargo;
 use crate::daemon::leases::{Terms, Wish};
 use crate::daemon::protocol::{FromDesk, NodeState, ToDesk, View};
-use crate::machine::{Machine, Target};
+use crate::machine::Machine;
 use crate::placement::{Decision, NodeView, Placement, Share};
 use crate::process::End;
 use crate::resources::Resources;
@@ -37,7 +37,6 @@ pub(in super::super) struct Cluster {
     /// How long calls wait when there is no node.
     pub(in super::super) patience: Duration,
     pub(in super::super) cargo: Arc<Cargo>,
-    pub(in super::super) target: Target,
     /// How many workers there may be in all.
     pub(in super::super) limit: usize,
 }
@@ -150,9 +149,10 @@ impl Shell {
             return;
         }
         let Found { at, daemon, view } = found;
-        if let Err(mismatch) = cluster.target.fits(&view.machine) {
-            return self.not_used(&at, mismatch.to_string());
-        }
+        let computation = match cluster.cargo.computation_for(&view.machine) {
+            Ok(computation) => computation,
+            Err(mismatch) => return self.not_used(&at, mismatch.to_string()),
+        };
         let node = NodeView {
             addresses: at.endpoint.map(|it| it.ip()).into_iter().collect(),
             load: view.load,
@@ -179,6 +179,7 @@ impl Shell {
             daemon,
             at: at.clone(),
             terms: cluster.terms,
+            computation,
             cargo: Arc::clone(&cluster.cargo),
             scheduler: self.address.clone(),
         };
@@ -309,9 +310,7 @@ impl Shell {
         } else {
             (self.wanted, self.calm) = (total, None);
         }
-        let lends = |host: &super::Host, remote: &Remote| {
-            remote.is_there() && !host.held && remote.state == NodeState::Open
-        };
+        let lends = |host: &super::Host, remote: &Remote| remote.is_there() && !host.held;
         let lenders: Vec<_> = self
             .hosts
             .iter()
@@ -321,6 +320,7 @@ impl Shell {
                     share: if lends(host, remote) { remote.share } else { 0 },
                     has: remote.slots.saturating_sub(remote.asked),
                     usable: remote.usable,
+                    workers: host.pool.len(),
                     grants: remote.grants,
                     used: remote.wish.used,
                     local: demand.at.get(id).copied().unwrap_or_default(),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::super::Event;
-use super::super::core::{self, CallId};
+use super::super::core::{self, CallId, HostId};
 use super::nodes::Remote;
 use super::{Phase, Shell};
 use crate::resources::Resources;
@@ -48,6 +48,13 @@ impl Shell {
         patience.told &= waiting && node && !slot;
         let waits_for_slot = waiting && node && !slot && !patience.told;
         patience.slot = waits_for_slot.then(|| patience.slot.unwrap_or(until));
+    }
+
+    /// A node is about to have the program: that is waited for as long as it takes.
+    pub(super) fn makes_progress(&mut self, host: HostId) {
+        if self.hosts.contains_key(&host) {
+            self.patience.node = None;
+        }
     }
 
     /// Somebody may have waited long enough.

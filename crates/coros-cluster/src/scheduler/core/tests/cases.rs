@@ -1,6 +1,6 @@
 //! What must not happen again, and what is worth an example.
 
-use super::super::{CallId, HostId, Input, Outcome, WorkerId};
+use super::super::{CallId, HostId, Input, Local, Outcome, WorkerId};
 use super::steps::{Asks, At, Step};
 use super::world::World;
 use crate::resources::Resources;
@@ -388,4 +388,53 @@ fn an_idle_worker_is_one_that_may_retire() {
     assert_eq!(world.core.idle(HostId(0)), Some(idle));
     world.tell(Input::Retire { worker: idle });
     assert_eq!(world.core.idle(HostId(0)), None);
+}
+
+#[test]
+fn what_waits_is_wanted_where_it_may_run() {
+    let mut world = World::new(0, 1, true);
+    let [one, other] = [2, 4].map(|cores| add_host(&mut world, cores));
+    let submit = |world: &mut World, n, needs, at| {
+        let asks = Asks {
+            needs,
+            at,
+            ..Asks::default()
+        };
+        world.step(&Step::Submit(n, asks));
+    };
+    let local = |taken, waiting, largest| Local {
+        taken,
+        waiting,
+        largest,
+    };
+    let demand = |world: &World| {
+        let demand = world.core.demand();
+        (demand.anywhere, demand.at[&one], demand.at[&other])
+    };
+    let none = local(0, 0, 0);
+    assert_eq!(demand(&world), (0, none, none));
+    submit(&mut world, 1, Resources::cpus(2), At::Host(0));
+    assert_eq!(demand(&world), (0, local(2, 0, 0), none));
+    submit(&mut world, 2, Resources::cpus(1), At::Host(0));
+    submit(&mut world, 1, Resources::cpus(1), At::Worker(0));
+    assert_eq!(demand(&world), (0, local(2, 3, 0), none));
+    // One runs; where one that waits may run counts what it needs, wherever that is.
+    submit(&mut world, 2, Resources::cpus(3), At::Anywhere);
+    assert_eq!(demand(&world), (3, local(2, 3, 3), local(3, 0, 3)));
+    // But not where there is not enough of something else.
+    let memory = Resources::cpus(4).memory(1);
+    submit(&mut world, 1, memory, At::Anywhere);
+    assert_eq!(demand(&world), (7, local(2, 3, 3), local(3, 0, 3)));
+    assert_eq!(world.core.demand().total(), 7 + 5 + 3);
+    // A worker is enough for all io calls, which take one as long as nothing else does.
+    let mut world = World::new(0, 1, true);
+    let io = Asks {
+        io: true,
+        ..Asks::default()
+    };
+    world.step(&Step::Submit(3, io));
+    assert_eq!(world.core.demand().total(), 1);
+    let host = add_host(&mut world, 1);
+    assert_eq!(world.core.demand().at[&host], local(1, 0, 0));
+    assert_eq!(world.core.demand().total(), 1);
 }
