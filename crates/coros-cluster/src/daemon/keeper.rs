@@ -136,14 +136,12 @@ impl Keeper {
             ..
         } = &self.settings;
         let (machine, folder, slots) = (machine.clone(), folder.clone(), *slots);
-        let suspended = self.suspended;
         let look = async move {
             let load = blocking(move || Load::look(&folder)).await;
             reply.send(View {
                 machine,
                 load,
                 slots,
-                suspended,
             });
         };
         tokio::spawn(look);

@@ -59,8 +59,6 @@ pub(crate) struct View {
     pub(crate) load: Load,
     /// How many slots there are, for all clients together.
     pub(crate) slots: usize,
-    /// None of them is lent at present.
-    pub(crate) suspended: bool,
 }
 
 /// Who opens a desk, and for what.
