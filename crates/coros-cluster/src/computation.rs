@@ -57,7 +57,7 @@ pub(crate) struct Cargo {
     programs: Vec<Arc<Program>>,
     files: Vec<Dependency>,
     start: Start,
-    /// Where each content is read from.
+    /// Where each file is read from.
     sources: BTreeMap<ContentHash, PathBuf>,
 }
 
@@ -117,9 +117,7 @@ impl Cargo {
         start: Start,
     ) -> Result<Self, CargoError> {
         blocking(move || {
-            let source = |program: &Arc<Program>| (program.content.hash, program.path.clone());
-            let mut sources: BTreeMap<_, _> = programs.iter().map(source).collect();
-            let mut files = Vec::new();
+            let (mut sources, mut files) = (BTreeMap::new(), Vec::new());
             for (name, path) in find(&given)? {
                 let content = Content::read(&path).map_err(|why| {
                     let path = path.clone();
@@ -163,9 +161,17 @@ impl Cargo {
         Err(first.expect("there is a program at least"))
     }
 
-    /// Where a content is read from, if it is part of it.
-    pub(crate) fn source(&self, hash: ContentHash) -> Option<&Path> {
-        self.sources.get(&hash).map(PathBuf::as_path)
+    /// Where a content is read from, if it is part of it. May block.
+    ///
+    /// # Errors
+    /// When it cannot be had at present.
+    pub(crate) fn source(&self, hash: ContentHash) -> Option<io::Result<PathBuf>> {
+        if let Some(path) = self.sources.get(&hash) {
+            return Some(Ok(path.clone()));
+        }
+        let mut programs = self.programs.iter();
+        let program = programs.find(|program| program.content.hash == hash)?;
+        Some(program.source())
     }
 }
 
@@ -270,7 +276,7 @@ mod tests {
         assert_eq!(names, ["in/a", "sub/b", "sub/deep/c", "sub/link"]);
         assert_eq!(tops(&cargo.files), BTreeSet::from(["in", "sub"]));
         // The same content is sent once.
-        assert_eq!(cargo.sources.len(), 4);
+        assert_eq!(cargo.sources.len(), 3);
         for file in &cargo.files {
             let source = &cargo.sources[&file.content.hash];
             assert_eq!(Content::read(source).unwrap(), file.content);

@@ -1,7 +1,7 @@
 //! What travels, as it is known: by its hash.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,12 @@ pub(crate) struct Content {
 impl Content {
     /// Reads a file; blocks for as long as that takes.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
-        let (hash, length) = ContentHash::of(File::open(path)?)?;
+        Content::of(File::open(path)?)
+    }
+
+    /// Likewise.
+    pub(crate) fn of(content: impl Read) -> io::Result<Self> {
+        let (hash, length) = ContentHash::of(content)?;
         Ok(Content { hash, length })
     }
 }

@@ -1,7 +1,7 @@
 //! A program as it travels to nodes.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -13,11 +13,13 @@ use crate::process::Launcher;
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) target: Target,
+    /// What travels of it.
     pub(crate) content: Content,
-    /// Where it is read from.
-    pub(crate) path: PathBuf,
-    /// That is its copy without what is only for debuggers; it has no name, and is gone with this.
-    _stripped: Option<File>,
+    path: PathBuf,
+    /// What is left of it then, if not all of it travels.
+    stripped: Option<Stripped>,
+    /// That, once somebody wants to have it: a file without a name, which is gone with this.
+    copy: OnceLock<File>,
 }
 
 /// Why a program cannot travel, in words.
@@ -57,27 +59,37 @@ impl Program {
 
     fn new(path: &Path, target: Result<Target, TargetError>) -> Result<Program, ProgramError> {
         let target = target.map_err(|why| ProgramError(why.to_string()))?;
-        // Where there is no room for a copy, the program does as it is.
-        if let Some(file) = stripped(path).ok().flatten()
-            && let Some(path) = path_of(&file)
-            && let Ok(content) = Content::read(&path)
-        {
-            let _stripped = Some(file);
-            return Ok(Program {
-                target,
-                content,
-                path,
-                _stripped,
-            });
-        }
-        let content = Content::read(path).map_err(|why| ProgramError::unread(path, &why))?;
-        let path = path.to_owned();
+        let unread = |why| ProgramError::unread(path, &why);
+        let stripped = Stripped::of(path);
+        let content = match &stripped {
+            Some(stripped) => stripped.read(path).and_then(Content::of),
+            None => Content::read(path),
+        };
         Ok(Program {
             target,
-            content,
-            path,
-            _stripped: None,
+            content: content.map_err(unread)?,
+            path: path.to_owned(),
+            stripped,
+            copy: OnceLock::new(),
         })
+    }
+
+    /// A path to what travels, as long as this is there. Blocks while a copy is made, the first time.
+    ///
+    /// # Errors
+    /// When there is no room for one.
+    pub(crate) fn source(&self) -> io::Result<PathBuf> {
+        let Some(stripped) = &self.stripped else {
+            return Ok(self.path.clone());
+        };
+        if self.copy.get().is_none() {
+            let mut copy = tempfile::tempfile()?;
+            io::copy(&mut stripped.read(&self.path)?, &mut copy)?;
+            // Another thread may have made one too.
+            let _ = self.copy.set(copy);
+        }
+        let copy = self.copy.get().and_then(path_of);
+        copy.ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -95,30 +107,44 @@ fn path_of(file: &File) -> Option<PathBuf> {
     }
 }
 
-/// A copy without what is only for debuggers; `None` when that would not be smaller by an eighth at least, or
-/// it is no program of a kind that is known.
+/// A program without what is only for debuggers.
 ///
 /// What the system loads is named by the program's segments; of the rest, which the linker puts behind
-/// them, nothing is used while it runs. Backtraces of a copy have addresses without names.
-fn stripped(path: &Path) -> io::Result<Option<File>> {
-    let Ok(loaded) = elf::loaded(path) else {
-        return Ok(None);
-    };
-    let mut whole = File::open(path)?;
-    let length = whole.metadata()?.len();
-    if loaded.length > length / 8 * 7 {
-        return Ok(None);
+/// them, nothing is used while it runs. Backtraces of such a program have addresses without names.
+#[derive(Debug)]
+struct Stripped {
+    /// The first bytes, which no longer say where the rest is.
+    head: Vec<u8>,
+    /// How many bytes there are.
+    length: u64,
+}
+
+impl Stripped {
+    /// `None` when that would not be smaller by an eighth at least, it is no program of a kind that is known,
+    /// or there can be no file without a name.
+    fn of(path: &Path) -> Option<Stripped> {
+        if !cfg!(target_os = "linux") {
+            return None;
+        }
+        let loaded = elf::loaded(path).ok()?;
+        let mut whole = File::open(path).ok()?;
+        if loaded.length > whole.metadata().ok()?.len() / 8 * 7 {
+            return None;
+        }
+        let mut head = vec![0; elf::HEADER];
+        whole.read_exact(&mut head).ok()?;
+        loaded.hide_sections(&mut head);
+        let length = loaded.length;
+        Some(Stripped { head, length })
     }
-    let mut copy = tempfile::tempfile()?;
-    if io::copy(&mut (&mut whole).take(loaded.length), &mut copy)? != loaded.length {
-        return Ok(None);
+
+    fn read(&self, path: &Path) -> io::Result<impl Read> {
+        let mut whole = File::open(path)?;
+        let head = self.head.len() as u64;
+        whole.seek(SeekFrom::Start(head))?;
+        let rest = whole.take(self.length.saturating_sub(head));
+        Ok(self.head.as_slice().chain(rest))
     }
-    for (at, bytes) in loaded.without_sections() {
-        copy.seek(SeekFrom::Start(at))?;
-        copy.write_all(bytes)?;
-    }
-    copy.rewind()?;
-    Ok(Some(copy))
 }
 
 #[cfg(test)]
@@ -140,7 +166,10 @@ mod tests {
             this.content.length
         );
         let copy = folder.path().join("copy");
-        std::fs::copy(&this.path, &copy).unwrap();
+        let source = this.source().unwrap();
+        std::fs::copy(&source, &copy).unwrap();
+        assert_eq!(Content::read(&copy).unwrap(), this.content);
+        assert_eq!(this.source().unwrap(), source, "it is copied once");
         std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o700)).unwrap();
         let ran = std::process::Command::new(&copy)
             .args(["--list", "what_is_stripped_runs"])
@@ -152,7 +181,7 @@ mod tests {
             "{ran:?}"
         );
         // A copy of a copy has nothing to lose.
-        assert!(stripped(&copy).unwrap().is_none());
+        assert!(Stripped::of(&copy).is_none());
         // It is read once.
         assert!(Arc::ptr_eq(&this, &Program::this().unwrap()));
     }
@@ -162,7 +191,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("script");
         std::fs::write(&script, "#!/bin/sh\n").unwrap();
-        assert!(stripped(&script).unwrap().is_none());
+        assert!(Stripped::of(&script).is_none());
         let error = Program::at(&script).unwrap_err().to_string();
         assert!(error.contains("script"), "{error}");
     }

@@ -173,6 +173,9 @@ fn parse<H: FileHeader<Endian = Endianness>>(data: Pieces<'_>) -> Result<Elf, El
     })
 }
 
+/// As long as the longest header is, in bytes: any program is longer.
+pub(crate) const HEADER: usize = 64;
+
 /// What of a program is loaded: so many bytes from its beginning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loaded {
@@ -181,12 +184,15 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// What has to be written where into those bytes, so that no other parts are looked for: the place and
-    /// the number of sections, and which of them has their names.
-    pub(crate) fn without_sections(self) -> [(u64, &'static [u8]); 2] {
-        match self.is_64 {
-            true => [(0x28, &[0; 8]), (0x3c, &[0; 4])],
-            false => [(0x20, &[0; 4]), (0x30, &[0; 4])],
+    /// Has the first [`HEADER`] bytes say no longer where sections are, how many, and which of them has their
+    /// names.
+    pub(crate) fn hide_sections(self, head: &mut [u8]) {
+        let fields = match self.is_64 {
+            true => [0x28..0x30, 0x3c..0x40],
+            false => [0x20..0x24, 0x30..0x34],
+        };
+        for field in fields {
+            head[field].fill(0);
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use coros_core::remote::Message;
 use coros_net::{Authority, Folder, Node, Secret};
 use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
@@ -412,7 +413,7 @@ impl SchedulerBuilder {
     /// When this program cannot be its own worker, when there can be no node, when no worker
     /// could be started in three attempts, or came within [`patience`](Self::patience), and when
     /// the [log filter](Self::log) makes no sense.
-    pub async fn start(self) -> Result<Scheduler, StartError> {
+    pub async fn start(mut self) -> Result<Scheduler, StartError> {
         let other = self.program.clone();
         let start = self.start.clone();
         let program = match self.program {
@@ -427,6 +428,14 @@ impl SchedulerBuilder {
                 Err(error) => return Err(StartError::LogFilter(error.to_string())),
             },
             None => LevelFilter::current().to_string(),
+        };
+        // Reading it takes as long as all the rest, so it begins first.
+        let programs = match &mut self.on {
+            On::ThisMachine => None,
+            On::Nodes(nodes) => {
+                let also = std::mem::take(&mut nodes.also);
+                Some(AbortOnDropHandle::new(tokio::spawn(programs(other, also))))
+            }
         };
         let node_error = |error: &dyn fmt::Display| StartError::Node(error.to_string());
         let authority =
@@ -447,11 +456,11 @@ impl SchedulerBuilder {
             None => node,
         };
         let node = node.build().await.map_err(|error| node_error(&error))?;
-        let cluster = match self.on {
-            On::ThisMachine => None,
-            On::Nodes(nodes) => {
-                let programs = programs(other, nodes.also).await;
-                let programs = programs.map_err(|why| StartError::NoWorkers(why.to_string()))?;
+        let cluster = match (self.on, programs) {
+            (On::Nodes(nodes), Some(programs)) => {
+                let no_program = |why: &dyn fmt::Display| StartError::NoWorkers(why.to_string());
+                let programs = programs.await.map_err(|why| no_program(&why))?;
+                let programs = programs.map_err(|why| no_program(&why))?;
                 let cargo = Cargo::load(programs, self.given.clone(), self.start).await;
                 let cargo = cargo.map_err(|error| StartError::Depends(error.to_string()))?;
                 Some(Cluster {
@@ -463,6 +472,7 @@ impl SchedulerBuilder {
                     limit: self.workers.unwrap_or(usize::MAX),
                 })
             }
+            _ => None,
         };
         let files = tops(&self.given, cluster.is_some());
         let files = files.map_err(|error| StartError::Depends(error.to_string()))?;

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Command;
 use super::core::HostId;
+use crate::blocking::blocking;
 use crate::computation::{Cargo, Computation};
 use crate::daemon::leases::Terms;
 use crate::daemon::protocol::{FromDesk, Opening, ToDaemon, ToDesk};
@@ -86,11 +87,20 @@ impl Liaison {
         while let Some(message) = me.receive().await {
             match message {
                 ToLiaison::Desk(FromDesk::Send(content)) => {
-                    let Some(path) = self.cargo.source(content) else {
-                        let _ = desk.feed(ToDesk::Leave).await;
-                        return format!("it asks for {content}, which is no part of the program");
+                    let cargo = Arc::clone(&self.cargo);
+                    let path = match blocking(move || cargo.source(content)).await {
+                        Some(Ok(path)) => path,
+                        other => {
+                            let _ = desk.feed(ToDesk::Leave).await;
+                            return match other {
+                                Some(Err(why)) => format!("the program cannot be copied: {why}"),
+                                _ => format!(
+                                    "it asks for {content}, which is no part of the program"
+                                ),
+                            };
+                        }
                     };
-                    sending = Some(self.send_content(me, content, path.to_owned()));
+                    sending = Some(self.send_content(me, content, path));
                 }
                 ToLiaison::Desk(message) => self.tell(Command::Desk(self.host, message)),
                 ToLiaison::Order(order) => {
