@@ -40,7 +40,7 @@ struct Shared {
     state: Mutex<State>,
     /// There is work, or the end has come.
     work: Condvar,
-    /// A call has ended.
+    /// A call has ended, at the end of all.
     rest: Condvar,
     /// Where async functions and io calls run.
     tasks: Handle,
@@ -296,8 +296,14 @@ impl Shared {
     /// Notes that a call has ended: what there is to report. No result: it was dropped.
     fn ended(&self, job: &Job, result: Option<CallResult>) -> Option<FromWorker> {
         let (call, attempt) = job.attempt();
-        let running = self.lock().remove((call, attempt))?;
-        self.rest.notify_all();
+        let (running, ending) = {
+            let mut state = self.lock();
+            (state.remove((call, attempt))?, state.ending)
+        };
+        // Each time would be a system call for each call.
+        if ending {
+            self.rest.notify_all();
+        }
         if let Some(clock) = running.clock {
             clock.abort();
         }
