@@ -100,6 +100,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// One that there is not.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Process { pid: 0, kill: None }
+    }
+
     /// Kills the process and all of its group; its end is reported as ever.
     pub(crate) fn kill(&mut self) {
         self.kill.take();

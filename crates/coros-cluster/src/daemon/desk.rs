@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coros_core::{Address, Context};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::bounds::Rules;
 use super::fetch::{self, Fetched, Fetching};
@@ -18,10 +21,15 @@ use crate::process::{End, Launcher, LineSink, Place, Process};
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
 
+/// So many messages may wait for a client that takes none. It has far fewer workers and less to be told in the
+/// time that its link may be silent.
+const UNHEARD: usize = 4096;
+
 pub(super) struct Desk {
     id: ClientId,
     daemon: Address<ToDaemon>,
     client: Address<ToLiaison>,
+    told: Teller,
     folders: WorkFolders,
     rules: Rules,
     start: Start,
@@ -29,14 +37,18 @@ pub(super) struct Desk {
     fetched: Option<Fetched>,
     /// As many as it has been granted and not given back.
     slots: usize,
-    /// Those whose end has not been told yet.
+    /// Those whose process has not ended yet.
     workers: BTreeMap<WorkerId, Worker>,
+    /// What is done with folders meanwhile.
+    chores: TaskTracker,
+    /// That it shall stop.
+    ending: CancellationToken,
 }
 
 struct Worker {
     /// Killed when dropped.
     process: Process,
-    /// Removed when its process has ended.
+    /// To be removed when its process has ended.
     folder: WorkFolder,
 }
 
@@ -52,12 +64,15 @@ impl Desk {
             id,
             daemon,
             client: opening.client.clone(),
+            told: Teller::start(opening.client.clone()),
             folders,
             rules,
             start: opening.computation.start.clone(),
             fetched: None,
             slots: 0,
             workers: BTreeMap::new(),
+            chores: TaskTracker::new(),
+            ending: CancellationToken::new(),
         }
     }
 
@@ -66,78 +81,97 @@ impl Desk {
         let own = |message| ToDesk::Own(message);
         me.monitor(&self.client, move |exit| own(OwnDesk::Gone(exit)));
         let (sent, fetched) = fetching.start(self.client.clone(), me.address());
-        while let Some(message) = me.receive().await {
+        self.serve(&mut me, &sent).await;
+        drop(fetched);
+        self.end(me).await;
+    }
+
+    /// Nothing that takes long is waited for here: whoever wants the desk to end is heard at once.
+    async fn serve(&mut self, me: &mut Context<ToDesk>, sent: &Notify) {
+        while self.told.is_heard()
+            && let Some(message) = me.receive().await
+        {
             match message {
                 ToDesk::Sent => sent.notify_one(),
-                ToDesk::Want(wish) => self.tell_daemon(Own::Want(self.id, wish)),
-                ToDesk::GiveBack(slots) => self.give_back(slots),
-                ToDesk::Launch {
-                    worker,
-                    name,
-                    handover,
-                } => {
-                    let launched = self.launch(&me, worker, &name, handover.0.to_vec()).await;
-                    self.tell(match launched {
-                        Ok(pid) => FromDesk::Launched { worker, pid },
-                        Err(why) => FromDesk::Ended {
-                            worker,
-                            end: End::never_began(why),
-                        },
-                    })
-                    .await;
-                }
-                ToDesk::Kill(worker) => {
-                    if let Some(worker) = self.workers.get_mut(&worker) {
-                        worker.process.kill();
-                    }
-                }
-                ToDesk::Own(OwnDesk::Grant(slots)) => {
-                    self.slots += slots;
-                    self.tell(FromDesk::Grant(slots)).await;
-                }
-                ToDesk::Own(OwnDesk::State(state)) => self.tell(FromDesk::State(state)).await,
-                ToDesk::Own(OwnDesk::Reclaim(slots)) => self.tell(FromDesk::Reclaim(slots)).await,
-                ToDesk::Own(OwnDesk::Fetched(fetched)) => {
-                    let ready = self.lay_out(fetched).await;
-                    self.tell(match ready {
-                        Ok(()) => FromDesk::Ready,
-                        Err(why) => FromDesk::Unfit(why),
-                    })
-                    .await;
-                }
-                ToDesk::Own(OwnDesk::Ended { worker, end }) => {
-                    if let Some(Worker { folder, .. }) = self.workers.remove(&worker) {
-                        folder.remove().await;
-                    }
-                    self.tell(FromDesk::Ended { worker, end }).await;
-                }
                 ToDesk::Own(OwnDesk::Gone(exit)) => {
                     tracing::info!(client = self.id.0, %exit, "a client is gone");
                     break;
                 }
                 ToDesk::Leave | ToDesk::Own(OwnDesk::End) => break,
+                message => self.take(me, message).await,
             }
         }
-        drop(fetched);
-        self.end(me).await;
+    }
+
+    async fn take(&mut self, me: &Context<ToDesk>, message: ToDesk) {
+        match message {
+            ToDesk::Want(wish) => self.tell_daemon(Own::Want(self.id, wish)),
+            ToDesk::GiveBack(slots) => self.give_back(slots),
+            ToDesk::Launch {
+                worker,
+                name,
+                handover,
+            } => {
+                let launched = self.launch(me, worker, &name, handover.0.to_vec()).await;
+                self.told.tell(match launched {
+                    Ok(pid) => FromDesk::Launched { worker, pid },
+                    Err(why) => FromDesk::Ended {
+                        worker,
+                        end: End::never_began(why),
+                    },
+                });
+            }
+            ToDesk::Kill(worker) => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.process.kill();
+                }
+            }
+            ToDesk::Own(OwnDesk::Grant(slots)) => {
+                self.slots += slots;
+                self.told.tell(FromDesk::Grant(slots));
+            }
+            ToDesk::Own(OwnDesk::State(state)) => self.told.tell(FromDesk::State(state)),
+            ToDesk::Own(OwnDesk::Reclaim(slots)) => self.told.tell(FromDesk::Reclaim(slots)),
+            ToDesk::Own(OwnDesk::Fetched(Ok(fetched))) => self.lay_out(me, fetched),
+            ToDesk::Own(OwnDesk::LaidOut(Ok(fetched))) => {
+                self.fetched = Some(fetched);
+                self.told.tell(FromDesk::Ready);
+            }
+            ToDesk::Own(OwnDesk::Fetched(Err(why)) | OwnDesk::LaidOut(Err(why))) => {
+                self.told.tell(FromDesk::Unfit(why));
+            }
+            ToDesk::Own(OwnDesk::Ended { worker, end }) => {
+                self.ended(worker);
+                self.told.tell(FromDesk::Ended { worker, end });
+            }
+            ToDesk::Sent | ToDesk::Leave | ToDesk::Own(OwnDesk::Gone(_) | OwnDesk::End) => {}
+        }
     }
 
     /// Kills all workers, and waits until nothing is left of them.
     async fn end(mut self, mut me: Context<ToDesk>) {
+        self.ending.cancel();
         for worker in self.workers.values_mut() {
             worker.process.kill();
         }
         while !self.workers.is_empty()
             && let Some(message) = me.receive().await
         {
-            if let ToDesk::Own(OwnDesk::Ended { worker, .. }) = message
-                && let Some(Worker { folder, .. }) = self.workers.remove(&worker)
-            {
-                folder.remove().await;
+            if let ToDesk::Own(OwnDesk::Ended { worker, .. }) = message {
+                self.ended(worker);
             }
         }
+        self.chores.close();
+        self.chores.wait().await;
         self.folders.remove().await;
         self.tell_daemon(Own::Left(self.id));
+    }
+
+    /// A worker's process has ended. There may be much in its folder, which nobody waits for.
+    fn ended(&mut self, worker: WorkerId) {
+        if let Some(Worker { folder, .. }) = self.workers.remove(&worker) {
+            self.chores.spawn(folder.remove());
+        }
     }
 
     /// No more than those that run nothing.
@@ -148,15 +182,17 @@ impl Desk {
     }
 
     /// Puts the files where workers find them.
-    async fn lay_out(&mut self, fetched: Result<Fetched, String>) -> Result<(), String> {
-        let fetched = fetched?;
+    fn lay_out(&mut self, me: &Context<ToDesk>, fetched: Fetched) {
         let files = fetched.files.iter();
         let files = files
             .map(|(file, pin)| (file.clone(), pin.path()))
             .collect();
-        self.folders.lay_out(files).await?;
-        self.fetched = Some(fetched);
-        Ok(())
+        let laid_out = self.folders.lay_out(files, self.ending.clone());
+        let me = me.address();
+        self.chores.spawn(async move {
+            let laid_out = laid_out.await.map(|()| fetched);
+            let _ = me.send(ToDesk::Own(OwnDesk::LaidOut(laid_out)));
+        });
     }
 
     async fn launch(
@@ -196,21 +232,54 @@ impl Desk {
             let ended = OwnDesk::Ended { worker: id, end };
             let _ = address.send(ToDesk::Own(ended));
         };
-        let process = launcher.launch(&Arc::from(name), handover, ended);
-        let process = process.map_err(|why| format!("it cannot be started: {why}"))?;
-        let pid = process.pid;
-        self.workers.insert(id, Worker { process, folder });
-        Ok(pid)
-    }
-
-    /// Waits while the link to the client has no room. What cannot be told a client that is gone is
-    /// of no use to anybody: its end comes as a message.
-    async fn tell(&self, message: FromDesk) {
-        fetch::tell(&self.client, message).await;
+        match launcher.launch(&Arc::from(name), handover, ended) {
+            Ok(process) => {
+                let pid = process.pid;
+                self.workers.insert(id, Worker { process, folder });
+                Ok(pid)
+            }
+            Err(why) => {
+                self.chores.spawn(folder.remove());
+                Err(format!("it cannot be started: {why}"))
+            }
+        }
     }
 
     fn tell_daemon(&self, message: Own) {
         let _ = self.daemon.send(ToDaemon::Own(message));
+    }
+}
+
+/// Says what a client is to know, in order, as fast as its link takes it. What cannot be told a client that is
+/// gone is of no use to anybody: its end comes as a message.
+struct Teller {
+    to: mpsc::Sender<FromDesk>,
+    heard: bool,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Teller {
+    fn start(client: Address<ToLiaison>) -> Self {
+        let (to, mut from) = mpsc::channel(UNHEARD);
+        let task = tokio::spawn(async move {
+            while let Some(message) = from.recv().await {
+                fetch::tell(&client, message).await;
+            }
+        });
+        Teller {
+            to,
+            heard: true,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    fn tell(&mut self, message: FromDesk) {
+        self.heard &= self.to.try_send(message).is_ok();
+    }
+
+    /// Whether it takes what it is told. One that does not, for so long, cannot know what it has here.
+    fn is_heard(&self) -> bool {
+        self.heard
     }
 }
 
@@ -221,3 +290,6 @@ fn passed_on(client: Address<ToLiaison>, worker: WorkerId) -> LineSink {
         Box::pin(async move { fetch::tell(&client, FromDesk::Line { worker, line }).await })
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,15 @@
 //!     7/           that of a worker: its working directory, with links to the files
 //! ```
 
+#[cfg(unix)]
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+#[cfg(unix)]
+use cap_std::{ambient_authority, fs::Dir};
 use coros_net::FileName;
+use tokio_util::sync::CancellationToken;
 
 use super::leases::ClientId;
 use crate::blocking::blocking;
@@ -60,14 +65,15 @@ impl WorkRoot {
 }
 
 impl WorkFolders {
-    /// Makes them, with copies of these files.
+    /// Makes them, with copies of these files, unless it is told to stop before.
     ///
     /// # Errors
     /// What cannot be done with which file.
-    pub(super) async fn lay_out(
+    pub(super) fn lay_out(
         &mut self,
         files: Vec<(Dependency, PathBuf)>,
-    ) -> Result<(), String> {
+        stop: CancellationToken,
+    ) -> impl Future<Output = Result<(), String>> + Send + use<> {
         let dependencies: Vec<_> = files.iter().map(|(file, _)| file.clone()).collect();
         let shown = computation::tops(&dependencies);
         self.shown = shown.into_iter().map(str::to_owned).collect();
@@ -79,13 +85,15 @@ impl WorkFolders {
                 make(folder).map_err(|why| cannot(&folder.display().to_string(), why))?;
             }
             for (file, source) in files {
+                if stop.is_cancelled() {
+                    return Err("nobody waits for it any more".into());
+                }
                 // Whoever has sent it may be no client of this version.
                 FileName::new(&file.name).map_err(|why| why.to_string())?;
                 put(&root, &file, &source).map_err(|why| cannot(&file.name, why))?;
             }
             Ok(())
         })
-        .await
     }
 
     /// A new folder for a worker, with nothing in it but links to the files.
@@ -94,10 +102,12 @@ impl WorkFolders {
         let (files, shown) = (self.path.join(FILES), self.shown.clone());
         blocking(move || {
             make(&path)?;
-            for name in shown {
-                link(&files.join(&name), &path.join(&name))?;
+            let mut shown = shown.iter();
+            let linked = shown.try_for_each(|name| link(&files.join(name), &path.join(name)));
+            if linked.is_err() {
+                let _ = gone(&path);
             }
-            Ok(WorkFolder(path))
+            linked.map(|()| WorkFolder(path))
         })
         .await
     }
@@ -178,23 +188,28 @@ fn gone(path: &Path) -> io::Result<()> {
             return Err(error);
         }
         // Whoever ran there may have taken the right away to look into a folder, or to change it.
-        open_up(path)?;
+        #[cfg(unix)]
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+            let parent = Dir::open_ambient_dir(parent, ambient_authority())?;
+            open_up(&parent, name)?;
+        }
         remove()
     })
 }
 
-/// Lets this user do with all folders there what he likes.
-fn open_up(folder: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let own = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(folder, own)?;
-    }
-    for entry in std::fs::read_dir(folder)? {
+/// Lets this user do with a folder, and all those in it, what he likes. Does not follow links: somebody may put
+/// them there meanwhile.
+#[cfg(unix)]
+fn open_up(parent: &Dir, name: &OsStr) -> io::Result<()> {
+    use cap_fs_ext::DirExt;
+    use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+
+    fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::NoFollowSymlink)?;
+    let folder = parent.open_dir_nofollow(name)?;
+    for entry in folder.entries()? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
+            open_up(&folder, &entry.file_name())?;
         }
     }
     Ok(())
@@ -232,6 +247,37 @@ mod tests {
         gone(&path).unwrap();
     }
 
+    /// Somebody who runs on there may put a link where a folder was.
+    #[test]
+    fn nothing_is_opened_up_that_a_link_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name| folder.path().join(name);
+        fs::create_dir_all(at("outside/inner")).unwrap();
+        fs::set_permissions(at("outside"), fs::Permissions::from_mode(0o500)).unwrap();
+        fs::create_dir(at("work")).unwrap();
+        std::os::unix::fs::symlink(at("outside"), at("work/link")).unwrap();
+        let work = Dir::open_ambient_dir(at("work"), ambient_authority()).unwrap();
+        open_up(&work, "link".as_ref()).unwrap_err();
+        fs::set_permissions(at("work"), fs::Permissions::from_mode(0o000)).unwrap();
+        let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        open_up(&root, "work".as_ref()).unwrap();
+        let mode = |name| fs::metadata(at(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("outside"), mode("work")), (0o500, 0o700));
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_made_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let work = WorkRoot::open(&folder.path().join("work")).await.unwrap();
+        let mut folders = work.of(ClientId(1));
+        let stop = CancellationToken::new();
+        folders.lay_out(Vec::new(), stop).await.unwrap();
+        // No link can have that name.
+        folders.shown = vec!["fine".into(), "no/such/folder".into()];
+        folders.make(WorkerId(7)).await.unwrap_err();
+        assert!(!folder.path().join("work/1/7").exists());
+    }
+
     #[tokio::test]
     async fn no_file_is_put_outside() {
         let folder = tempfile::tempdir().unwrap();
@@ -248,7 +294,9 @@ mod tests {
                 executable: false,
             };
             let mut folders = work.of(ClientId(n as u64));
-            let error = folders.lay_out(vec![(file, source.clone())]).await;
+            let error = folders
+                .lay_out(vec![(file, source.clone())], CancellationToken::new())
+                .await;
             assert!(
                 error.unwrap_err().contains("cannot name a file"),
                 "{name:?}"

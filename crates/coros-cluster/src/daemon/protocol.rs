@@ -155,11 +155,11 @@ pub(crate) enum Own {
     Resize(usize),
     /// None of them is lent from now on, or they are again.
     Suspend(bool),
-    /// End all desks.
+    /// End all desks, and with them all workers.
     Evict,
     /// Say when as many clients as may come have come and left.
     Served(Reply<()>),
-    /// Take no new clients, and say when the last one has left.
+    /// Take no new clients, and say when nothing is lent any more.
     Drain(Reply<()>),
     /// How it stands.
     Status(Reply<super::Status>),
@@ -173,6 +173,8 @@ pub(crate) enum OwnDesk {
     Reclaim(usize),
     /// The program and its files are there, or cannot be.
     Fetched(Result<Fetched, String>),
+    /// They are where workers find them, or cannot be.
+    LaidOut(Result<Fetched, String>),
     Ended {
         worker: WorkerId,
         end: End,

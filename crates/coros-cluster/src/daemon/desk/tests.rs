@@ -1,0 +1,184 @@
+//! Desks whose client, daemon and processes are the test.
+
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+
+use coros_core::remote::NodeId;
+use coros_net::Location;
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
+
+use super::super::folder::WorkRoot;
+use super::super::leases::{Terms, Wish};
+use super::*;
+use crate::computation::Computation;
+use crate::content::Content;
+use crate::hash::ContentHash;
+use crate::isolation::Limits;
+
+const WORKER: WorkerId = WorkerId(7);
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A desk with one slot and a worker in it, and what its daemon hears.
+struct World {
+    desk: Address<ToDesk>,
+    daemon: UnboundedReceiver<ToDaemon>,
+    folder: tempfile::TempDir,
+}
+
+/// An address, and what is sent to it.
+fn heard<M: Send + 'static>() -> (Address<M>, UnboundedReceiver<M>) {
+    let (to, from) = mpsc::unbounded_channel();
+    let coro = coros_core::build()
+        .daemon()
+        .spawn(async move |mut me: Context<M>| {
+            while let Some(message) = me.receive().await {
+                let _ = to.send(message);
+            }
+        });
+    (coro.address(), from)
+}
+
+/// A client that takes one message and no more.
+fn deaf() -> Address<ToLiaison> {
+    let coro = coros_core::build()
+        .daemon()
+        .capacity(1)
+        .spawn(async |_me: Context<ToLiaison>| std::future::pending::<()>().await);
+    coro.address()
+}
+
+impl World {
+    async fn new(client: Address<ToLiaison>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let work = WorkRoot::open(&folder.path().join("work")).await.unwrap();
+        let (to_daemon, daemon) = heard();
+        let content = Content {
+            hash: ContentHash::of(&b""[..]).unwrap().0,
+            length: 0,
+        };
+        let opening = Opening {
+            client,
+            from: Location {
+                node: NodeId(1),
+                name: "desk".into(),
+                endpoint: None,
+            },
+            terms: Terms {
+                exclusive: false,
+                priority: 0,
+            },
+            computation: Computation {
+                program: content,
+                files: Vec::new(),
+                start: Start::default(),
+            },
+        };
+        let rules = Rules {
+            limits: Limits::default(),
+            readable: Vec::new(),
+            hidden: Vec::new(),
+        };
+        let id = ClientId(1);
+        let mut desk = Desk::new(id, to_daemon, &opening, work.of(id), rules);
+        let never = CancellationToken::new();
+        desk.folders.lay_out(Vec::new(), never).await.unwrap();
+        let worker = Worker {
+            process: Process::none(),
+            folder: desk.folders.make(WORKER).await.unwrap(),
+        };
+        desk.slots = 1;
+        desk.workers.insert(WORKER, worker);
+        let run = async move |mut me: Context<ToDesk>| {
+            desk.serve(&mut me, &Notify::new()).await;
+            desk.end(me).await;
+        };
+        World {
+            desk: coros_core::build().daemon().spawn(run).address(),
+            daemon,
+            folder,
+        }
+    }
+
+    fn say(&self, message: ToDesk) {
+        self.desk.send(message).unwrap();
+    }
+
+    fn ended(&self) {
+        let end = End::never_began("it was the test".into());
+        self.say(ToDesk::Own(OwnDesk::Ended {
+            worker: WORKER,
+            end,
+        }));
+    }
+
+    /// What the daemon hears next.
+    async fn next(&mut self) -> Own {
+        match timeout(LIMIT, self.daemon.recv()).await {
+            Ok(Some(ToDaemon::Own(own))) => own,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// That the desk has done all that it was told before.
+    async fn is_awake(&mut self) {
+        self.say(ToDesk::Want(Wish::default()));
+        let heard = self.next().await;
+        assert!(matches!(heard, Own::Want(..)), "{heard:?}");
+    }
+}
+
+/// Holds all threads for what blocks, until it is dropped.
+fn hold() -> blocking::Sender<()> {
+    let (release, released) = blocking::channel::<()>();
+    tokio::task::spawn_blocking(move || released.recv());
+    release
+}
+
+#[test]
+fn who_has_a_large_folder_holds_nobody_up() {
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1);
+    runtime.build().unwrap().block_on(async {
+        let (client, mut told) = heard();
+        let mut world = World::new(client).await;
+        let folder = world.folder.path().join("work/1");
+        let held = hold();
+        world.ended();
+        world.is_awake().await;
+        let told = timeout(LIMIT, told.recv()).await.unwrap().unwrap();
+        assert!(
+            matches!(told, ToLiaison::Desk(FromDesk::Ended { .. })),
+            "{told:?}"
+        );
+        assert!(folder.join(WORKER.0.to_string()).exists());
+        // Nothing is left behind all the same.
+        world.say(ToDesk::Leave);
+        drop(held);
+        let left = world.next().await;
+        assert!(matches!(left, Own::Left(_)), "{left:?}");
+        assert!(!folder.exists());
+    });
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_keeps_no_desk() {
+    let mut world = World::new(deaf()).await;
+    for _ in 0..10 {
+        world.say(ToDesk::Own(OwnDesk::Grant(1)));
+    }
+    world.is_awake().await;
+    world.say(ToDesk::Own(OwnDesk::End));
+    world.ended();
+    let left = world.next().await;
+    assert!(matches!(left, Own::Left(_)), "{left:?}");
+    // Nor one for which all that is said is kept.
+    let mut world = World::new(deaf()).await;
+    for _ in 0..UNHEARD + 3 {
+        world.say(ToDesk::Own(OwnDesk::Grant(1)));
+    }
+    world.ended();
+    let left = world.next().await;
+    assert!(matches!(left, Own::Left(_)), "{left:?}");
+}
