@@ -37,6 +37,8 @@ pub(super) struct Desk {
     fetched: Option<Fetched>,
     /// As many as it has been granted and not given back.
     slots: usize,
+    /// As many of them come back as soon as nothing runs in them: the client has no use for them any more.
+    owed: usize,
     /// Those whose process has not ended yet.
     workers: BTreeMap<WorkerId, Worker>,
     /// What is done with folders meanwhile.
@@ -70,6 +72,7 @@ impl Desk {
             start: opening.computation.start.clone(),
             fetched: None,
             slots: 0,
+            owed: 0,
             workers: BTreeMap::new(),
             chores: TaskTracker::new(),
             ending: CancellationToken::new(),
@@ -106,7 +109,10 @@ impl Desk {
     async fn take(&mut self, me: &Context<ToDesk>, message: ToDesk) {
         match message {
             ToDesk::Want(wish) => self.tell_daemon(Own::Want(self.id, wish)),
-            ToDesk::GiveBack(slots) => self.give_back(slots),
+            ToDesk::GiveBack(slots) => {
+                self.owed = self.owed.saturating_add(slots);
+                self.give_back();
+            }
             ToDesk::Launch {
                 worker,
                 name,
@@ -142,6 +148,7 @@ impl Desk {
             }
             ToDesk::Own(OwnDesk::Ended { worker, end }) => {
                 self.ended(worker);
+                self.give_back();
                 self.told.tell(FromDesk::Ended { worker, end });
             }
             ToDesk::Sent | ToDesk::Leave | ToDesk::Own(OwnDesk::Gone(_) | OwnDesk::End) => {}
@@ -174,11 +181,18 @@ impl Desk {
         }
     }
 
-    /// No more than those that run nothing.
-    fn give_back(&mut self, slots: usize) {
-        let slots = slots.min(self.slots.saturating_sub(self.workers.len()));
-        self.slots -= slots;
-        self.tell_daemon(Own::GiveBack(self.id, slots));
+    /// Gives back what is owed and runs nothing. A client may have given up a worker before it has ended, so the
+    /// rest follows when it has.
+    fn give_back(&mut self) {
+        // Nobody can owe more than he has.
+        self.owed = self.owed.min(self.slots);
+        let idle = self.slots.saturating_sub(self.workers.len());
+        let slots = self.owed.min(idle);
+        if slots > 0 {
+            self.slots -= slots;
+            self.owed -= slots;
+            self.tell_daemon(Own::GiveBack(self.id, slots));
+        }
     }
 
     /// Puts the files where workers find them.
@@ -202,12 +216,13 @@ impl Desk {
         name: &str,
         handover: Vec<u8>,
     ) -> Result<u32, String> {
+        let slots = self.slots - self.owed;
+        if self.workers.len() >= slots {
+            return Err(format!("this client has {slots} slots, all in use"));
+        }
         let Some(fetched) = &self.fetched else {
             return Err("its program is not there yet".into());
         };
-        if self.workers.len() >= self.slots {
-            return Err(format!("this client has {} slots, all in use", self.slots));
-        }
         if self.workers.contains_key(&id) {
             return Err("a worker of that number runs".into());
         }

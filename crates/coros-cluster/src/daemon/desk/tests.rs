@@ -182,3 +182,38 @@ async fn a_client_that_takes_nothing_keeps_no_desk() {
     let left = world.next().await;
     assert!(matches!(left, Own::Left(_)), "{left:?}");
 }
+
+/// A client that has given up a worker gives its slot back, also before its process has ended.
+#[tokio::test]
+async fn a_slot_that_is_given_back_too_early_comes_when_its_worker_has_ended() {
+    let (client, mut told) = heard();
+    let mut world = World::new(client).await;
+    world.say(ToDesk::Own(OwnDesk::Grant(1)));
+    // One runs nothing; those that it does not have are none.
+    world.say(ToDesk::GiveBack(5));
+    let back = world.next().await;
+    assert!(matches!(back, Own::GiveBack(_, 1)), "{back:?}");
+    // Nothing may begin in the other meanwhile.
+    world.say(ToDesk::Launch {
+        worker: WorkerId(8),
+        name: "w8".into(),
+        handover: Vec::new().into(),
+    });
+    world.is_awake().await;
+    world.ended();
+    let back = world.next().await;
+    assert!(matches!(back, Own::GiveBack(_, 1)), "{back:?}");
+    world.is_awake().await;
+    let mut refused = None;
+    while let Some(ToLiaison::Desk(message)) = timeout(LIMIT, told.recv()).await.unwrap() {
+        match message {
+            FromDesk::Ended { worker, .. } if worker == WORKER => break,
+            FromDesk::Ended { end, .. } => refused = Some(end.why),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        refused.as_deref(),
+        Some("this client has 0 slots, all in use")
+    );
+}
