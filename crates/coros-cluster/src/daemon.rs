@@ -296,9 +296,12 @@ impl DaemonBuilder {
         self
     }
 
-    /// How much memory all workers together may have, in bytes; each has its part of it, by the number of
-    /// slots. Unless told otherwise each may have seven eighths of what this process may have. One
-    /// that wants more is killed, where the system can see to that.
+    /// How much memory all workers together may have, in bytes: seven eighths of what this process may have
+    /// unless told otherwise. It is what clients see of this machine, and any one call may want all of it.
+    ///
+    /// Where this process may make control groups ([`check`](Daemon::check) tells), they see to it: when
+    /// all together want more, one of them is killed. Elsewhere each process of a worker may have as much by
+    /// itself, where the system can see to that.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);
         self
@@ -367,20 +370,20 @@ impl DaemonBuilder {
         let work = work.map_err(|why| DaemonError::Work { path, why })?;
         let mut machine = blocking(move || Machine::look(labels)).await;
         let slots = slots.unwrap_or(machine.cores.get() as usize);
-        limits.memory = match memory {
-            Some(bytes) => Some(bytes / slots.max(1) as u64),
+        limits.memory = match (memory, machine.memory) {
             // It does not tell how much it has.
-            None if machine.memory == 0 => None,
-            None => Some(machine.memory / 8 * 7),
+            (None, 0) => None,
+            (None, all) => Some(all / 8 * 7),
+            (Some(bytes), 0) => Some(bytes),
+            (Some(bytes), all) => Some(bytes.min(all)),
         };
-        if let Some(bytes) = memory {
-            machine.memory = machine.memory.min(bytes);
-        }
+        machine.memory = limits.memory.unwrap_or(0);
         // After the machine was looked at, which has less in a group.
-        blocking(bounds::prepare).await;
+        let cgroups = blocking(move || bounds::prepare(limits.memory)).await;
         let secret = Secret::path_of_user().ok();
         let rules = Rules {
             limits,
+            cgroups,
             readable,
             hidden: secret.into_iter().chain([folder.clone()]).collect(),
         };

@@ -75,7 +75,8 @@ impl Isolation {
 /// None leaves a core file behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Limits {
-    /// Memory, in bytes. Where no control group counts it, each process has as much: see `rlimits`.
+    /// Memory, in bytes: of a worker, and where there is a control group of them, of all workers together. Where
+    /// no control group counts it, each process has as much: see `rlimits`.
     pub(crate) memory: Option<u64>,
     /// Processes, where each thread is one.
     pub(crate) processes: Option<u64>,
@@ -97,6 +98,8 @@ pub(crate) struct Counted {
 pub(crate) struct Counters {
     /// So many were killed because they had used up their memory.
     pub(crate) killed_for_memory: u64,
+    /// The most memory that they had, in bytes; 0 where nobody knows.
+    pub(crate) most_memory: u64,
     /// So many times one more process was refused.
     pub(crate) processes_refused: u64,
 }

@@ -48,13 +48,13 @@ fn main() {}
 #[cfg(target_os = "linux")]
 mod tests {
     use std::fs;
-    use std::io::Write;
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener};
     use std::os::unix::process::CommandExt;
     use std::path::{Path, PathBuf};
-    use std::process::{Command, Output, Stdio};
+    use std::process::{Child, Command, Output, Stdio};
 
     use libtest_mimic::{Failed, Trial};
     use tempfile::TempDir;
@@ -94,6 +94,11 @@ mod tests {
                 forks_alone,
             ),
             ("a_memory_hog_is_stopped", "cgroup: memory", hog),
+            (
+                "all_together_have_no_more_memory_than_they_may",
+                "cgroup: memory",
+                together,
+            ),
             ("a_fork_bomb_is_stopped", "cgroup: processes", forks),
             (
                 "whoever_left_the_group_is_killed_with_it",
@@ -148,11 +153,21 @@ mod tests {
             words: &[String],
             cgroup: Option<&Cgroup>,
         ) -> Result<Output, Failed> {
+            Ok(self.start(role, words, cgroup)?.wait_with_output()?)
+        }
+
+        fn start(
+            &mut self,
+            role: &str,
+            words: &[String],
+            cgroup: Option<&Cgroup>,
+        ) -> Result<Child, Failed> {
             let mut child = Command::new("/proc/self/exe")
                 .args([INSIDE, role])
                 .args(words)
                 .current_dir(&self.isolation.folder)
                 .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()?;
             if let Some(cgroup) = cgroup {
@@ -161,8 +176,7 @@ mod tests {
             }
             let mut stdin = child.stdin.take().ok_or("it was piped")?;
             stdin.write_all(&postcard::to_stdvec(&self.isolation)?)?;
-            drop(stdin);
-            Ok(child.wait_with_output()?)
+            Ok(child)
         }
 
         /// Runs one that finds out itself whether all is well.
@@ -315,6 +329,34 @@ mod tests {
         })?;
         let expected = "killed by signal 9 (SIGKILL): it used more than its memory of 64 MiB";
         grouped(&mut room, "hog", expected)
+    }
+
+    /// Each of two may have all of it, but not both. The one that has more goes.
+    fn together() -> Result<(), Failed> {
+        let limits = Limits {
+            memory: Some(96 * MIB),
+            ..Limits::default()
+        };
+        let before = groups();
+        let all = Cgroups::open().within(&limits)?;
+        let [little, much] = [all.make(&limits)?, all.make(&limits)?];
+        let mut room = Room::limited(limits)?;
+        let mut holder = room.start("holds", &["24".into()], Some(&little))?;
+        let held = BufReader::new(holder.stdout.take().ok_or("it was piped")?).lines();
+        assert_eq!(held.take(1).collect::<Result<Vec<_>, _>>()?, ["held"]);
+        let output = room.run("hog", &[], Some(&much))?;
+        let told = room.told(&output, much.counters());
+        let why = "all workers of its node together used more than their memory of 96 MiB";
+        assert!(told.contains("SIGKILL") && told.contains(why), "{told}");
+        assert!(holder.try_wait()?.is_none(), "the other one has gone");
+        holder.kill()?;
+        holder.wait()?;
+        for cgroup in [little, much] {
+            wait_for(cgroup.remove())?;
+        }
+        drop(all);
+        assert_eq!(groups(), before);
+        Ok(())
     }
 
     fn forks() -> Result<(), Failed> {

@@ -111,6 +111,13 @@ fn hogs() -> usize {
     }
 }
 
+/// Takes so many bytes of memory.
+#[coros::remote]
+fn takes(bytes: usize) -> usize {
+    let all = vec![1_u8; bytes];
+    std::hint::black_box(&all).len()
+}
+
 /// Starts processes that start processes.
 #[coros::remote]
 fn bombs() -> String {
@@ -546,6 +553,16 @@ async fn a_memory_hog_is_stopped_and_told() {
         reason.contains("more than its memory of 256 MiB"),
         "{reason}"
     );
+}
+
+/// What all workers may have together one alone may have too, however many there may be.
+#[cfg(target_os = "linux")]
+async fn a_call_may_have_all_the_memory_of_a_node() {
+    let (farm, scheduler) = holding(|daemon| daemon.slots(4).memory(512 << 20)).await;
+    let call = takes(300 << 20).memory(400 << 20);
+    assert_eq!(scheduler.run(call).await, Ok(300 << 20));
+    scheduler.close().await.unwrap();
+    farm.close().await;
 }
 
 #[cfg(target_os = "linux")]
@@ -1165,6 +1182,8 @@ fn main() {
         no_more_calls_run_than_there_are_slots,
         #[cfg(target_os = "linux")]
         a_memory_hog_is_stopped_and_told,
+        #[cfg(target_os = "linux")]
+        a_call_may_have_all_the_memory_of_a_node,
         #[cfg(target_os = "linux")]
         a_runaway_writer_is_stopped_and_told,
         #[cfg(target_os = "linux")]

@@ -162,8 +162,8 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "written")]
     pub(crate) max_file_size: Option<Size>,
 
-    /// How much memory all workers together may have, each its part by the number of cores lent; one that
-    /// takes more is killed [default: seven eighths of all, for each]
+    /// How much memory all workers together may have; one is killed when they take more. Without control
+    /// groups (--check tells) each process may have so much [default: seven eighths of all]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "written")]
     pub(crate) memory: Option<Size>,

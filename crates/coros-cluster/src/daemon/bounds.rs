@@ -1,7 +1,7 @@
 //! What a node lets a worker have.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::isolation::{Cgroups, Isolation, Limits};
 use crate::process::Bounds;
@@ -9,24 +9,35 @@ use crate::process::Bounds;
 /// What the workers of a daemon may have.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
-    /// Each of them.
+    /// Each of them; of memory, all of them together, where there are control groups.
     pub(super) limits: Limits,
+    /// Where they have control groups of their own.
+    pub(super) cgroups: Option<Arc<Cgroups>>,
     /// What they may read, besides what the system has for everybody.
     pub(super) readable: Vec<PathBuf>,
     /// What they may not, wherever it is.
     pub(super) hidden: Vec<PathBuf>,
 }
 
-/// Where the workers of all daemons of this process have their control groups.
+/// Where the daemons of this process have control groups.
 static CGROUPS: OnceLock<Cgroups> = OnceLock::new();
 
-/// Looks for control groups, once in a process. It may move the process into one, so what the machine has
-/// must have been looked at before. Blocks for a moment.
-pub(super) fn prepare() {
+/// Makes a control group for all workers of a daemon, which have so much memory together, where that can
+/// be. It may move the process into one, so what the machine has must have been looked at before. Blocks for a
+/// moment.
+pub(super) fn prepare(memory: Option<u64>) -> Option<Arc<Cgroups>> {
     let cgroups = CGROUPS.get_or_init(Cgroups::open);
     for check in cgroups.checks().iter().filter(|check| !check.available) {
         tracing::info!("without {}: {}", check.name, check.detail);
     }
+    let together = Limits {
+        memory,
+        ..Limits::default()
+    };
+    let made = cgroups.within(&together);
+    made.inspect_err(|error| tracing::warn!(%error, "without control groups"))
+        .ok()
+        .map(Arc::new)
 }
 
 impl Rules {
@@ -38,7 +49,7 @@ impl Rules {
         isolation.readable.extend(read);
         isolation.hidden.clone_from(&self.hidden);
         isolation.limits = self.limits;
-        let cgroup = CGROUPS.get().and_then(|cgroups| {
+        let cgroup = self.cgroups.as_ref().and_then(|cgroups| {
             let made = cgroups.make(&self.limits);
             made.inspect_err(|error| tracing::debug!(%error, "without a control group"))
                 .ok()

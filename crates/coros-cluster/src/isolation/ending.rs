@@ -46,17 +46,23 @@ pub(crate) fn explain(
     last_words: &[String],
 ) -> String {
     let size = |limit: Option<u64>| match limit {
-        Some(bytes) if bytes % (1 << 20) == 0 => format!(" of {} MiB", bytes >> 20),
-        Some(bytes) => format!(" of {bytes} bytes"),
+        Some(bytes) => format!(" of {}", amount(bytes)),
         None => String::new(),
     };
     let mut why = Vec::new();
     let no_memory = || last_words.iter().any(|line| line.starts_with(NO_MEMORY));
+    // The groups around it have something of their own as well.
+    let nearly_all = |most: u64| limits.memory.is_none_or(|limit| most >= limit / 16 * 15);
     if counters.killed_for_memory > 0 {
-        why.push(format!(
-            "it used more than its memory{}",
-            size(limits.memory)
-        ));
+        let all = size(limits.memory);
+        why.push(match counters.most_memory {
+            0 => format!("it used more than its memory{all}"),
+            most if nearly_all(most) => format!("it used more than its memory{all}"),
+            most => format!(
+                "it had {}, and all workers of its node together used more than their memory{all}",
+                amount(most >> 20 << 20)
+            ),
+        });
     } else if limits.memory.is_some() && !status.success() && no_memory() {
         why.push(format!(
             "it wanted more than its memory{}",
@@ -89,6 +95,13 @@ pub(crate) fn explain(
     }
 }
 
+fn amount(bytes: u64) -> String {
+    match bytes % (1 << 20) {
+        0 => format!("{} MiB", bytes >> 20),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
@@ -103,6 +116,7 @@ mod tests {
     };
     const NOTHING: Counters = Counters {
         killed_for_memory: 0,
+        most_memory: 0,
         processes_refused: 0,
     };
 
@@ -135,6 +149,20 @@ mod tests {
             told(9, counters, ""),
             "killed by signal 9 (SIGKILL): it used more than its memory of 64 MiB"
         );
+        for (most, why) in [
+            (62 << 20, "it used more than its memory of 64 MiB"),
+            (
+                (40 << 20) + 1,
+                "it had 40 MiB, and all workers of its node together used more than their memory of 64 MiB",
+            ),
+        ] {
+            let counters = Counters {
+                most_memory: most,
+                ..counters
+            };
+            let killed = format!("killed by signal 9 (SIGKILL): {why}");
+            assert_eq!(told(9, counters, ""), killed);
+        }
         let counters = Counters {
             processes_refused: 3,
             ..counters

@@ -44,6 +44,7 @@ pub(crate) fn run(role: &str, words: &[String]) {
         "one-port" => one_port(&[words[0].parse().unwrap(), words[1].parse().unwrap()]),
         "writer" => writer(),
         "hog" => hog(),
+        "holds" => holds(words[0].parse().unwrap()),
         "forks" => forks(false),
         "forks-alone" => forks(true),
         "escape" => escape(),
@@ -267,6 +268,16 @@ fn hog() {
     eprintln!("it has {} MiB", taken.len());
 }
 
+/// Has so many MiB of memory until it is killed.
+fn holds(amount: usize) {
+    let taken = vec![1_u8; amount << 20];
+    println!("held");
+    loop {
+        std::hint::black_box(&taken);
+        std::thread::park();
+    }
+}
+
 /// Starts processes until it may not, and ends them again, or leaves that to others.
 fn forks(end: bool) {
     let mut started = Vec::new();
@@ -312,6 +323,9 @@ fn escape() {
 /// A process that lives on, and does not hold what this one says open.
 fn sleep() -> Command {
     let mut sleep = Command::new("sleep");
-    sleep.arg("1000").stderr(Stdio::null());
+    sleep
+        .arg("1000")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     sleep
 }

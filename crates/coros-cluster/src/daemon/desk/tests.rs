@@ -77,6 +77,7 @@ impl World {
         };
         let rules = Rules {
             limits: Limits::default(),
+            cgroups: None,
             readable: Vec::new(),
             hidden: Vec::new(),
         };

@@ -1,7 +1,8 @@
 //! Control groups: the memory and the processes of a worker and of all that it has started, counted
 //! together, and one way to end them all.
 //!
-//! [`Cgroups`] is what a daemon may make of them, found out once; [`Cgroup`] is that of one worker.
+//! [`Cgroups`] is what a daemon may make of them, found out once; [`Cgroups::within`] is one group of them in
+//! which there are those of all its workers, held together to a limit; [`Cgroup`] is that of one worker.
 //! Both versions of control groups are used, also side by side. In the second a group can only be
 //! limited if there are no processes beside it in its parent, so the daemon moves to a group of its
 //! own below the one that it was started in. That one has to be its alone, for it to have a say there:
@@ -21,7 +22,7 @@ use std::time::Duration;
 use self::place::{Found, Place};
 use super::{Check, Counted, Counters, Limits, MakeError};
 
-/// What groups are called: this, the daemon's process, a number.
+/// What groups are called: this, the daemon's process, a number. Those inside of one likewise.
 const PREFIX: &str = "coros-";
 /// So long is waited for the last process of a group to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
@@ -32,6 +33,8 @@ pub(crate) struct Cgroups {
     places: Vec<Place>,
     checks: Vec<Check>,
     made: AtomicU64,
+    /// The group in which all others are, if there is one. Removed when this is dropped, after them.
+    _around: Option<Cgroup>,
 }
 
 /// The group of one worker. Dropping it kills who is still in it.
@@ -64,7 +67,30 @@ impl Cgroups {
             checks: found.checks(root()),
             places: found.places,
             made: AtomicU64::new(0),
+            _around: None,
         }
+    }
+
+    /// Makes a group with those of the limits that it can keep, for groups that keep them together.
+    ///
+    /// # Errors
+    /// When the system refuses it. Nothing is left then.
+    pub(crate) fn within(&self, limits: &Limits) -> Result<Self, MakeError> {
+        let around = self.make_in(self.places.iter(), limits)?;
+        let inside = |group: &Group| {
+            let inside = group.place.inside(&group.folder);
+            inside.map_err(|why| MakeError {
+                folder: group.folder.clone(),
+                why,
+            })
+        };
+        let places: Result<_, _> = around.groups.iter().map(inside).collect();
+        Ok(Cgroups {
+            places: places?,
+            checks: self.checks.clone(),
+            made: AtomicU64::new(0),
+            _around: Some(around),
+        })
     }
 
     /// What groups made here can do.
@@ -77,13 +103,22 @@ impl Cgroups {
     /// # Errors
     /// When the system refuses it. Nothing is left then.
     pub(crate) fn make(&self, limits: &Limits) -> Result<Cgroup, MakeError> {
+        let places = self.places.iter().filter(|place| place.serves(limits));
+        self.make_in(places, limits)
+    }
+
+    fn make_in<'a>(
+        &self,
+        places: impl Iterator<Item = &'a Place>,
+        limits: &Limits,
+    ) -> Result<Cgroup, MakeError> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         let mut cgroup = Cgroup {
             groups: Vec::new(),
             counts: Counted::default(),
         };
-        for place in self.places.iter().filter(|place| place.serves(limits)) {
+        for place in places {
             let folder = place.home.join(&name);
             let failed = |why| MakeError {
                 folder: folder.clone(),
@@ -193,6 +228,8 @@ fn sweep(home: &Path) {
         let name = entry.file_name();
         let daemon = name.to_str().and_then(layout::daemon_of);
         if daemon.is_some_and(|daemon| !Path::new("/proc").join(daemon.to_string()).exists()) {
+            // Those that were inside of it first.
+            sweep(&entry.path());
             // Not if there is anybody in it.
             let _ = fs::remove_dir(entry.path());
         }
@@ -212,6 +249,7 @@ mod tests {
             &mine,
             "coros-4194305-1",
             "coros-4194305-2/full",
+            "coros-4194305-3/coros-4194305-1",
             "other",
             "coros-x",
         ] {

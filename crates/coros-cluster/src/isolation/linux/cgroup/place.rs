@@ -183,6 +183,28 @@ impl Place {
         }
     }
 
+    /// The place for groups inside of one that was made here.
+    pub(super) fn inside(&self, group: &Path) -> io::Result<Self> {
+        let kind = match self.kind {
+            // Nobody is in it.
+            Kind::Unified { counts, .. } => Kind::Unified {
+                counts,
+                moves: false,
+            },
+            kind => kind,
+        };
+        let place = Place {
+            home: group.to_owned(),
+            kind,
+        };
+        place.prepare()?;
+        if place.counts().memory {
+            // One of those inside is enough.
+            let _ = fs::write(group.join("memory.oom.group"), "0");
+        }
+        Ok(place)
+    }
+
     fn prepare(&self) -> io::Result<()> {
         let Kind::Unified { counts, moves } = self.kind else {
             return Ok(());
@@ -232,6 +254,8 @@ impl Place {
                 // Half a worker is of no use.
                 write_if_there("memory.oom.group", 1)?;
             } else {
+                // Before Linux 5.11 groups inside of this one would have a limit of their own each.
+                write_if_there("memory.use_hierarchy", 1)?;
                 write("memory.limit_in_bytes", most)?;
                 write_if_there("memory.memsw.limit_in_bytes", most)?;
             }
@@ -253,11 +277,13 @@ impl Place {
                 key,
             )
         };
-        let memory = match self.kind {
-            Kind::Memory => "memory.oom_control",
-            _ => "memory.events",
+        let (memory, most) = match self.kind {
+            Kind::Memory => ("memory.oom_control", "memory.max_usage_in_bytes"),
+            _ => ("memory.events", "memory.peak"),
         };
         counters.killed_for_memory += read(memory, "oom_kill").unwrap_or(0);
+        let most = fs::read_to_string(group.join(most)).unwrap_or_default();
+        counters.most_memory += most.trim().parse().unwrap_or(0);
         counters.processes_refused += read("pids.events", "max").unwrap_or(0);
     }
 

@@ -91,10 +91,22 @@ fn a_place_is_made_ready() {
     assert_eq!(read(&home, "cgroup.subtree_control"), "+memory");
 }
 
+/// Who goes when all together have too much is one of them.
+#[test]
+fn a_place_inside_of_a_group_is_made_ready() {
+    let around = folder(&[("cgroup.subtree_control", ""), ("memory.oom.group", "1")]);
+    let place = unified(Path::new("/elsewhere"), BOTH, true);
+    let inside = place.inside(around.path()).unwrap();
+    assert_eq!(inside, unified(around.path(), BOTH, false));
+    assert_eq!(read(&around, "memory.oom.group"), "0");
+    assert_eq!(read(&around, "cgroup.subtree_control"), "+pids");
+}
+
 #[test]
 fn limits_are_set_and_what_they_did_is_read_in_each_version() {
     let group = folder(&[
         ("memory.events", "low 0\noom 3\noom_kill 2\n"),
+        ("memory.peak", "900\n"),
         ("pids.events", "max 5\n"),
     ]);
     let place = unified(group.path(), BOTH, false);
@@ -113,14 +125,18 @@ fn limits_are_set_and_what_they_did_is_read_in_each_version() {
     place.count(group.path(), &mut seen);
     let expected = Counters {
         killed_for_memory: 2,
+        most_memory: 900,
         processes_refused: 5,
     };
     assert_eq!(seen, expected);
 
-    let memory = folder(&[(
-        "memory.oom_control",
-        "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
-    )]);
+    let memory = folder(&[
+        (
+            "memory.oom_control",
+            "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+        ),
+        ("memory.max_usage_in_bytes", "900\n"),
+    ]);
     let processes = folder(&[("pids.events", "max 5\n")]);
     let mut seen = Counters::default();
     for (kind, group) in [(Kind::Memory, &memory), (Kind::Processes, &processes)] {
