@@ -340,6 +340,8 @@ struct Lines {
     partial: Vec<u8>,
     /// Those that have not been passed on.
     waiting: VecDeque<String>,
+    /// What is being done with the one before.
+    passing: Option<BoxFuture<()>>,
     last: VecDeque<String>,
 }
 
@@ -350,6 +352,7 @@ impl Lines {
             sink,
             partial: Vec::new(),
             waiting: VecDeque::new(),
+            passing: None,
             last: VecDeque::new(),
         }
     }
@@ -371,9 +374,15 @@ impl Lines {
     }
 
     async fn pass_on(&mut self) {
-        while let Some(line) = self.waiting.front() {
-            (self.sink)(&self.name, line).await;
-            self.waiting.pop_front();
+        loop {
+            if let Some(passing) = &mut self.passing {
+                passing.await;
+                self.passing = None;
+            }
+            let Some(line) = self.waiting.pop_front() else {
+                return;
+            };
+            self.passing = Some((self.sink)(&self.name, &line));
         }
     }
 

@@ -18,6 +18,7 @@ mod event;
 mod finder;
 mod job;
 pub(crate) mod liaison;
+pub(crate) mod lines;
 mod map;
 mod pool;
 mod setup;

@@ -57,6 +57,12 @@ fn says(line: String) {
 }
 
 #[coros::remote]
+fn says_and_exits(line: String) {
+    eprintln!("{line}");
+    std::process::exit(3)
+}
+
+#[coros::remote]
 fn exits(code: i32) {
     std::process::exit(code)
 }
@@ -388,6 +394,86 @@ async fn what_workers_write_comes_in_order() {
         let (worker, line) = lines.recv().await.unwrap();
         assert_eq!(line, format!("line {n}"));
         assert_eq!(node_of(&worker), "farm-1");
+    }
+    farm.close().await;
+}
+
+/// Writes to standard error until so many bytes are written.
+#[coros::remote]
+fn floods(bytes: usize) {
+    use std::io::Write;
+    let line = [&[b'x'; 999][..], b"\n"].concat();
+    for _ in 0..bytes / line.len() {
+        std::io::stderr().write_all(&line).unwrap();
+    }
+}
+
+/// A terminal that takes nothing holds up who writes, and nothing else.
+async fn lines_that_nobody_takes_hold_up_their_worker_alone() {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    let farm = Farm::of([2]).await;
+    for scheduler in [
+        Scheduler::cluster(&farm.client().await),
+        Scheduler::local().workers(2),
+    ] {
+        let (open, is_open) = std::sync::mpsc::channel::<()>();
+        let is_open = std::sync::Mutex::new(is_open);
+        let lines = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&lines);
+        let scheduler = scheduler.log("off").stderr(move |_, _| {
+            // Until it is open; then at once.
+            let _ = is_open.lock().unwrap().recv();
+            counted.fetch_add(1, Relaxed);
+        });
+        let scheduler = scheduler.start().await.unwrap();
+        workers(&mut scheduler.events(), 2).await;
+        let mut flood = scheduler.submit(floods(20_000_000));
+        for n in 0..100 {
+            assert_eq!(scheduler.run(square(n)).await, Ok(n * n));
+        }
+        let ends = tokio::time::timeout(Duration::from_secs(2), &mut flood);
+        assert!(ends.await.is_err(), "somebody has kept 20 MB of lines");
+        drop(open);
+        flood.await.unwrap();
+        while lines.load(Relaxed) < 20_000 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        scheduler.close().await.unwrap();
+        assert_eq!(lines.load(Relaxed), 20_000);
+    }
+    farm.close().await;
+}
+
+/// Also when they are printed slowly.
+async fn what_a_worker_wrote_is_told_before_its_end() {
+    let farm = Farm::of([1]).await;
+    for scheduler in [
+        Scheduler::cluster(&farm.client().await),
+        Scheduler::local().workers(1),
+    ] {
+        let (to, mut told) = mpsc::unbounded_channel();
+        let lost = to.clone();
+        let scheduler = scheduler
+            .log("off")
+            .retries(0)
+            .stderr(move |_, line| {
+                std::thread::sleep(Duration::from_millis(5));
+                let _ = to.send(line.to_owned());
+            })
+            .on_event(move |event| {
+                if matches!(event, Event::WorkerLost { .. }) {
+                    let _ = lost.send("lost".into());
+                }
+            });
+        let scheduler = scheduler.start().await.unwrap();
+        let lines: Vec<_> = (0..10).map(|n| format!("line {n}")).collect();
+        let call = says_and_exits(lines.join("\n"));
+        scheduler.run(call).await.unwrap_err();
+        for expected in lines.iter().map(String::as_str).chain(["lost"]) {
+            assert_eq!(told.recv().await.as_deref(), Some(expected));
+        }
+        scheduler.close().await.unwrap();
     }
     farm.close().await;
 }
@@ -1176,6 +1262,8 @@ fn main() {
         nothing_of_a_computation_stays,
         a_worker_knows_nothing_of_its_daemon,
         what_workers_write_comes_in_order,
+        lines_that_nobody_takes_hold_up_their_worker_alone,
+        what_a_worker_wrote_is_told_before_its_end,
         files_and_environment_travel,
         what_cannot_travel_is_an_error_at_once,
         what_is_too_large_for_a_node_is_told,

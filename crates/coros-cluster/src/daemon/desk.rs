@@ -20,6 +20,7 @@ use crate::computation::Start;
 use crate::process::{End, Launcher, LineSink, Place, Process};
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
+use crate::scheduler::lines::ToLines;
 
 /// So many messages may wait for a client that takes none. It has far fewer workers and less to be told in the
 /// time that its link may be silent.
@@ -29,6 +30,8 @@ pub(super) struct Desk {
     id: ClientId,
     daemon: Address<ToDaemon>,
     client: Address<ToLiaison>,
+    /// Where it takes what workers write.
+    lines: Address<ToLines>,
     told: Teller,
     folders: WorkFolders,
     rules: Rules,
@@ -66,6 +69,7 @@ impl Desk {
             id,
             daemon,
             client: opening.client.clone(),
+            lines: opening.lines.clone(),
             told: Teller::start(opening.client.clone()),
             folders,
             rules,
@@ -235,7 +239,7 @@ impl Desk {
             .for_worker(folder.path(), self.folders.shared(), read);
         let launcher = Launcher {
             program,
-            stderr: passed_on(self.client.clone(), id),
+            stderr: passed_on(self.lines.clone(), id),
             place: Place::Folder {
                 path: folder.path().to_owned(),
                 start: self.start.clone(),
@@ -299,10 +303,10 @@ impl Teller {
 }
 
 /// Lines go to the client as fast as it takes them: until then the worker waits.
-fn passed_on(client: Address<ToLiaison>, worker: WorkerId) -> LineSink {
+fn passed_on(to: Address<ToLines>, worker: WorkerId) -> LineSink {
     Arc::new(move |_, line| {
-        let (client, line) = (client.clone(), line.to_owned());
-        Box::pin(async move { fetch::tell(&client, FromDesk::Line { worker, line }).await })
+        let (to, line) = (to.clone(), line.to_owned());
+        Box::pin(async move { drop(to.feed(ToLines::Line { worker, line }).await) })
     })
 }
 

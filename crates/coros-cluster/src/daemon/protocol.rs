@@ -17,7 +17,7 @@
 //!    | ------------- Want -----------------> |
 //!    | <------------ Grant ----------------- |   slots, of which each is a worker
 //!    | ------------- Launch ---------------> |
-//!    | <------------ Launched, Line, Ended - |
+//!    | <------------ Launched, Ended ------- |
 //!    | <------------ Reclaim --------------- |   when others are to have slots
 //!    | ------------- GiveBack -------------> |
 //! ```
@@ -35,6 +35,7 @@ use crate::machine::{Load, Machine};
 use crate::process::End;
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
+use crate::scheduler::lines::ToLines;
 use crate::store::Kind;
 
 /// The name under which daemons are found on their network.
@@ -46,7 +47,7 @@ pub(crate) enum ToDaemon {
     /// What is there?
     Look(Reply<View>),
     /// A client wants to run its program here.
-    Open(Opening, Reply<Result<Address<ToDesk>, Closed>>),
+    Open(Box<Opening>, Reply<Result<Address<ToDesk>, Closed>>),
     /// Something of its own process.
     #[serde(skip)]
     Own(Own),
@@ -65,6 +66,8 @@ pub(crate) struct View {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Opening {
     pub(crate) client: Address<ToLiaison>,
+    /// Where the lines go that workers write to standard error, each before its worker's end is told.
+    pub(crate) lines: Address<ToLines>,
     /// For people.
     pub(crate) from: Location,
     pub(crate) terms: Terms,
@@ -123,8 +126,6 @@ pub(crate) enum FromDesk {
     State(NodeState),
     /// A worker's process has begun.
     Launched { worker: WorkerId, pid: u32 },
-    /// A worker wrote a line to standard error.
-    Line { worker: WorkerId, line: String },
     /// A worker's process has ended, or could not be started.
     Ended { worker: WorkerId, end: End },
 }

@@ -396,6 +396,10 @@ impl SchedulerBuilder {
     /// Called with every line that a worker writes to standard error: the worker's name and the
     /// line, without its end, cut at 4 KiB. By default it is printed to standard error as
     /// `[w1] line`. What workers write to standard output goes to this process's.
+    ///
+    /// It is called for one line at a time, in a thread that it may block: who writes more waits meanwhile, and
+    /// nobody else. The lines of a worker come in order, and before its end is told unless they take longer
+    /// than a fifth of a second then.
     pub fn stderr(mut self, f: impl Fn(&str, &str) + Send + Sync + 'static) -> Self {
         self.stderr = Arc::new(f);
         self

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Command;
 use super::core::HostId;
+use super::lines::{self, Printer, ToLines};
 use crate::blocking::blocking;
 use crate::computation::{Cargo, Computation};
 use crate::daemon::leases::Terms;
@@ -23,6 +24,8 @@ use crate::protocol::ToScheduler;
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is told that a file is on its way.
 const PROGRESS: Duration = Duration::from_millis(100);
+/// How long the end of a worker is not told because lines of it are not printed yet.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What a liaison's mailbox takes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,25 +56,30 @@ pub(super) struct Liaison {
     /// What it is made of.
     pub(super) cargo: Arc<Cargo>,
     pub(super) scheduler: Address<ToScheduler>,
+    /// Takes what workers write to standard error.
+    pub(super) printer: Printer,
 }
 
 impl Liaison {
     /// Runs until all is over, and says so.
     pub(super) async fn run(self, mut me: Context<ToLiaison>) {
-        let why = self.serve(&mut me).await;
+        let lines = lines::take(Arc::clone(&self.at.name), self.printer.clone());
+        let why = self.serve(&mut me, &lines).await;
         self.tell(Command::HostGone(self.host, why));
+        let _ = lines.send(ToLines::End);
     }
 
-    async fn serve(&self, me: &mut Context<ToLiaison>) -> String {
+    async fn serve(&self, me: &mut Context<ToLiaison>, lines: &Address<ToLines>) -> String {
         let opening = Opening {
             client: me.address(),
+            lines: lines.clone(),
             from: self.node.location(),
             terms: self.terms,
             computation: self.computation.clone(),
         };
         let opened = self
             .daemon
-            .ask_timeout(OPEN_LIMIT, |reply| ToDaemon::Open(opening, reply));
+            .ask_timeout(OPEN_LIMIT, |reply| ToDaemon::Open(Box::new(opening), reply));
         let desk = match opened.await {
             Ok(Ok(desk)) => desk,
             Ok(Err(closed)) => return closed.to_string(),
@@ -101,6 +109,16 @@ impl Liaison {
                         }
                     };
                     sending = Some(self.send_content(me, content, path));
+                }
+                ToLiaison::Desk(ended @ FromDesk::Ended { .. }) => {
+                    // Whatever it wrote has come before.
+                    let (lines, scheduler) = (lines.clone(), self.scheduler.clone());
+                    let host = self.host;
+                    tokio::spawn(async move {
+                        let _ = lines.ask_timeout(LAST_WORDS, ToLines::Printed).await;
+                        let ended = Command::Desk(host, ended);
+                        let _ = scheduler.send(ToScheduler::Command(ended));
+                    });
                 }
                 ToLiaison::Desk(message) => self.tell(Command::Desk(self.host, message)),
                 ToLiaison::Order(order) => {

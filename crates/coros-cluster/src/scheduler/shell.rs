@@ -20,12 +20,14 @@ use tokio::sync::{mpsc, oneshot};
 use self::hosts::Host;
 pub(super) use self::nodes::Cluster;
 use self::patience::Patience;
+pub(super) use self::workers::full_name;
 use self::workers::{Worker, name_of};
 use super::builder::{EventSink, Stderr};
 use super::core::{self, CallId, Core, HostId, Outcome, WorkerId};
 use super::error::end_of;
 use super::finder::ToFinder;
 use super::job::Completed;
+use super::lines::Printer;
 use super::pool;
 use super::setup::Setup;
 use super::{Command, Event, Item, JobError, Submission};
@@ -97,7 +99,7 @@ pub(super) struct Shell {
     path: PathBuf,
     files: Vec<(String, PathBuf)>,
     start: Start,
-    stderr: Stderr,
+    printer: Printer,
     here: Option<NodeView>,
     setup: Setup,
     shared: Option<TempDir>,
@@ -156,7 +158,7 @@ impl Shell {
             path: settings.path,
             files: settings.files,
             start: settings.start,
-            stderr: settings.stderr,
+            printer: Printer::new(settings.stderr),
             here: settings.here,
             setup: settings.setup,
             shared: settings.shared,

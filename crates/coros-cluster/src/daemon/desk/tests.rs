@@ -60,6 +60,7 @@ impl World {
         };
         let opening = Opening {
             client,
+            lines: heard().0,
             from: Location {
                 node: NodeId(1),
                 name: "desk".into(),

@@ -11,16 +11,13 @@ use coros_net::Location;
 use super::super::core::{self, HostId};
 use super::super::pool::{self, Pool};
 use super::nodes::Remote;
-use super::workers::name_of;
+use super::workers::{full_name, name_of};
 use super::{Phase, Shell, WorkerId};
 use crate::blob::Blob;
 use crate::daemon::folder::SHARED;
 use crate::daemon::protocol::ToDesk;
 use crate::placement::NodeView;
 use crate::protocol::Duties;
-
-/// The longest name that a node may have.
-const LONGEST_NAME: usize = 64;
 
 /// A machine on which workers run.
 pub(super) struct Host {
@@ -162,12 +159,9 @@ impl Shell {
 
     /// The name of a worker, as `w3@farm-1`.
     pub(super) fn name_at(&self, host: HostId, worker: WorkerId) -> Arc<str> {
-        let name = name_of(worker);
-        let node = self.hosts.get(&host).and_then(Host::name);
-        let full = node.map(|node| format!("{name}@{node}"));
-        match full {
-            Some(full) if full.len() <= LONGEST_NAME => full.into(),
-            _ => name,
+        match self.hosts.get(&host).and_then(Host::name) {
+            Some(node) => full_name(worker, node),
+            None => name_of(worker),
         }
     }
 

@@ -182,6 +182,7 @@ impl Shell {
             computation,
             cargo: Arc::clone(&cluster.cargo),
             scheduler: self.address.clone(),
+            printer: self.printer.clone(),
         };
         let liaison = coros_core::build()
             .name(format!("liaison with {}", at.name))
@@ -287,10 +288,6 @@ impl Shell {
                 if let Some(worker) = self.workers.get_mut(&worker) {
                     worker.process = Some(Running::There { pid });
                 }
-            }
-            FromDesk::Line { worker, line } => {
-                let name = self.name(worker);
-                (self.stderr)(&name, &line);
             }
             FromDesk::Ended { worker, end } => self.ended_at(id, worker, end),
         }

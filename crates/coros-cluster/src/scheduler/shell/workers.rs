@@ -17,6 +17,9 @@ use crate::daemon::protocol::ToDesk;
 use crate::process::{End, Launcher, Place, Process};
 use crate::protocol::{CallResult, Handover, Run, TOO_LARGE, ToScheduler, ToWorker, to_frame};
 
+/// The longest name that a node may have.
+const LONGEST_NAME: usize = 64;
+
 /// A worker as the shell knows it.
 pub(super) struct Worker {
     pub(super) host: HostId,
@@ -250,12 +253,13 @@ impl Shell {
             self.order(host, launch);
             return Ok(Running::There { pid: 0 });
         }
-        let stderr = Arc::clone(&self.stderr);
+        let (printer, full_name) = (self.printer.clone(), Arc::clone(name));
         let launcher = Launcher {
             program: self.path.clone(),
-            stderr: Arc::new(move |name, line| {
-                stderr(name, line);
-                Box::pin(std::future::ready(()))
+            stderr: Arc::new(move |_, line| {
+                let (printer, name, line) =
+                    (printer.clone(), Arc::clone(&full_name), line.to_owned());
+                Box::pin(async move { printer.print(name, line).await })
             }),
             place: Place::Here(self.start.clone()),
         };
@@ -375,4 +379,14 @@ fn cannot_join(why: &dyn std::fmt::Display) -> String {
 
 pub(super) fn name_of(worker: WorkerId) -> Arc<str> {
     format!("w{}", worker.0).into()
+}
+
+/// The name of a worker of a node, as `w3@farm-1`.
+pub(in super::super) fn full_name(worker: WorkerId, node: &str) -> Arc<str> {
+    let name = name_of(worker);
+    let full = format!("{name}@{node}");
+    match full.len() <= LONGEST_NAME {
+        true => full.into(),
+        false => name,
+    }
 }
