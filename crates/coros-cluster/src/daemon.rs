@@ -390,6 +390,8 @@ impl DaemonBuilder {
 
         let largest = largest.min(cache);
         let incoming = Folder::new(store.incoming()).largest(largest).total(cache);
+        let received = store.clone();
+        let incoming = incoming.on_received(move |file| received.has_come(file.name));
         let node = node.files(incoming).build().await?;
         let keeper = Keeper::new(Settings {
             machine,

@@ -3,7 +3,9 @@
 //! Entries are used by [pinning](Store::pin) them, and stay while they are pinned. The others go,
 //! those used longest ago first, when [room](Store::make_room) is needed, so that all together never
 //! take more than a limit. What is received goes into a folder [beside](Store::incoming) them, and
-//! becomes an entry when it has been [verified](Store::adopt).
+//! becomes an entry when it has been [verified](Store::adopt). Room is [set aside](Room) for it before it
+//! comes. What came and is not waited for any more counts too: if it is complete, it goes, and if
+//! not, it stays for another attempt as long as there is room.
 //!
 //! What is used is what its name says: the content of each entry is read before its first use by
 //! a process, and its size is looked at before the later ones, so that what a power cut has damaged is
@@ -49,7 +51,10 @@ pub(crate) struct Pin {
 #[derive(Debug)]
 pub(crate) struct Room {
     store: Arc<Shared>,
+    /// The name under which it comes.
+    received: String,
     bytes: u64,
+    adopted: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +65,8 @@ struct Shared {
     changes: Mutex<()>,
     /// Held for moments.
     index: Mutex<Index>,
+    /// The names under which something may come; held for moments.
+    awaited: Mutex<Vec<String>>,
 }
 
 impl Store {
@@ -86,8 +93,9 @@ impl Store {
                 disk,
                 changes: Mutex::default(),
                 index: Mutex::new(index),
+                awaited: Mutex::default(),
             });
-            match shared.make_room(0) {
+            match shared.evict(0) {
                 Err(RoomError::Disk(error)) => Err(failed(error.why)),
                 _ => Ok(Store(shared)),
             }
@@ -118,21 +126,35 @@ impl Store {
         blocking(move || shared.pin(hash, kind)).await
     }
 
-    /// Sets room aside, and removes for it what nobody uses, least recently used first.
+    /// Sets room aside for what is to come under that name, and removes for it what was left incomplete, and
+    /// what nobody uses, least recently used first.
     ///
     /// Cancel safe: nothing is set aside then, though entries may have gone.
     ///
     /// # Errors
-    /// When there cannot be so much, whatever goes; then nothing does. When something cannot be
+    /// When there cannot be so much, whatever goes; then no entry does. When something cannot be
     /// removed.
-    pub(crate) async fn make_room(&self, bytes: u64) -> Result<Room, RoomError> {
-        let shared = Arc::clone(&self.0);
-        blocking(move || shared.make_room(bytes)).await
+    pub(crate) async fn make_room(&self, received: &str, bytes: u64) -> Result<Room, RoomError> {
+        let (shared, received) = (Arc::clone(&self.0), received.to_owned());
+        blocking(move || shared.make_room(received, bytes)).await
     }
 
-    /// Makes an entry of a file that was received under that name in [`incoming`](Store::incoming),
-    /// if it is what it should be, and pins it. If there is one, that is pinned, and the received
-    /// file is removed, as it is when there is an error.
+    /// How many bytes there are of what comes under a name in a folder of its own: all in the folder.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn received(&self, name: &str) -> u64 {
+        let (shared, name) = (Arc::clone(&self.0), name.to_owned());
+        blocking(move || shared.disk.received(&name).unwrap_or(0)).await
+    }
+
+    /// Something has come under that name. It goes if there is no room for it.
+    pub(crate) fn has_come(&self, name: String) {
+        self.0.discard(name);
+    }
+
+    /// Makes an entry of the file that was received in [`incoming`](Store::incoming) under the name that the
+    /// room is for, if it is what it should be, and pins it. If there is one, that is pinned, and the
+    /// received file is removed, as it is when there is an error.
     ///
     /// When this is dropped the entry is there a little later, and not pinned.
     ///
@@ -140,13 +162,12 @@ impl Store {
     /// When there is no such file, it is larger than the room for it, or its hash is another.
     pub(crate) async fn adopt(
         &self,
-        received: &str,
         hash: ContentHash,
         kind: Kind,
         room: Room,
     ) -> Result<Pin, AdoptError> {
-        let (shared, received) = (Arc::clone(&self.0), received.to_owned());
-        blocking(move || shared.adopt(&received, hash, kind, room)).await
+        let shared = Arc::clone(&self.0);
+        blocking(move || shared.adopt(hash, kind, room)).await
     }
 }
 
@@ -166,6 +187,14 @@ impl Drop for Pin {
 impl Drop for Room {
     fn drop(&mut self) {
         self.store.index().release(self.bytes);
+        let mut awaited = self.store.awaited();
+        if let Some(at) = awaited.iter().position(|it| *it == self.received) {
+            awaited.swap_remove(at);
+        }
+        drop(awaited);
+        if !self.adopted {
+            self.store.discard(std::mem::take(&mut self.received));
+        }
     }
 }
 
@@ -195,17 +224,38 @@ impl Shared {
         }
     }
 
-    fn make_room(self: &Arc<Self>, bytes: u64) -> Result<Room, RoomError> {
+    fn make_room(self: &Arc<Self>, received: String, bytes: u64) -> Result<Room, RoomError> {
         let _changes = self.changes();
+        let failed = |why| DiskError {
+            what: "make room in",
+            path: self.disk.incoming(),
+            why,
+        };
+        let mut awaited = self.awaited().clone();
+        awaited.push(received.clone());
+        let left = self.disk.left(&awaited).map_err(failed)?;
+        let bytes_left: u64 = left.iter().map(|(_, bytes)| bytes).sum();
+        if !self.index().has_room(bytes.saturating_add(bytes_left)) {
+            for (name, _) in left {
+                self.disk.remove_received(&name).map_err(failed)?;
+            }
+        }
+        self.evict(bytes)?;
+        self.awaited().push(received.clone());
+        Ok(Room {
+            store: Arc::clone(self),
+            received,
+            bytes,
+            adopted: false,
+        })
+    }
+
+    /// Sets room aside, and removes for it what nobody uses.
+    fn evict(&self, bytes: u64) -> Result<(), RoomError> {
         loop {
             let step = self.index().make_room(bytes)?;
             match step {
-                Step::Done => {
-                    return Ok(Room {
-                        store: Arc::clone(self),
-                        bytes,
-                    });
-                }
+                Step::Done => return Ok(()),
                 Step::Evict(hash, size) => {
                     self.remove(hash, size)?;
                     tracing::debug!(%hash, "removed from the store to make room");
@@ -214,13 +264,30 @@ impl Shared {
         }
     }
 
+    /// Removes what has come under that name, unless somebody waits for it: in a thread for what blocks.
+    fn discard(self: &Arc<Self>, name: String) {
+        let shared = Arc::clone(self);
+        let discard = move || {
+            // Who begins to wait for it now has not asked for it yet.
+            let is_awaited = shared.awaited().contains(&name);
+            if !is_awaited {
+                let _ = shared.disk.take(&name);
+            }
+        };
+        // At the end of everything it goes with the next start.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(discard);
+        }
+    }
+
     fn adopt(
         self: &Arc<Self>,
-        received: &str,
         hash: ContentHash,
         kind: Kind,
         mut room: Room,
     ) -> Result<Pin, AdoptError> {
+        room.adopted = true;
+        let received = &*room.received.clone();
         let failed = |why| DiskError {
             what: "take into the store what was received as",
             path: self.disk.incoming().join(received),
@@ -298,6 +365,10 @@ impl Shared {
 
     fn changes(&self) -> MutexGuard<'_, ()> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, Vec<String>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {

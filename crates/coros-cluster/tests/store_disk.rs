@@ -106,9 +106,10 @@ mod disks {
     }
 
     async fn adopt(store: &Store, content: &[u8]) {
-        let room = store.make_room(content.len() as u64).await.unwrap();
+        let room = store.make_room("received", content.len() as u64);
+        let room = room.await.unwrap();
         let hash = receive(store, content).unwrap();
-        let adopted = store.adopt("received", hash, Kind::Program, room);
+        let adopted = store.adopt(hash, Kind::Program, room);
         adopted.await.unwrap();
     }
 

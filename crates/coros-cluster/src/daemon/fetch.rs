@@ -1,22 +1,29 @@
 //! How a client's program and files come to be there: they are taken from the store, or the client sends
 //! them.
 //!
-//! Of several clients with the same content one sends it, and the others find it in the store.
+//! Of several clients with the same content one sends it, and the others find it in the store. One that has its
+//! turn and does not send loses it.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use coros_core::Address;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::leases::ClientId;
-use super::protocol::{FromDesk, Own, OwnDesk, ToDaemon, ToDesk};
+use super::protocol::{FromDesk, Own, OwnDesk, ToDaemon, ToDesk, sent_as};
 use crate::computation::{Computation, Dependency};
 use crate::content::Content;
 use crate::hash::ContentHash;
 use crate::scheduler::liaison::ToLiaison;
 use crate::store::{Kind, Pin, PinError, Store};
+
+/// So long nothing may come of what a client is to send: as long as others usually wait for it. A slow link
+/// still brings something.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Who has the turn to send a content: one at a time.
 #[derive(Clone, Debug, Default)]
@@ -110,16 +117,37 @@ impl Fetching {
         if let Some(pin) = self.pinned(hash, kind).await? {
             return Ok(pin);
         }
-        let room = self.store.make_room(length).await;
+        let name = sent_as(hash);
+        let room = self.store.make_room(&name, length).await;
         let room = room.map_err(|why| why.to_string())?;
-        tell(client, FromDesk::Send(hash)).await;
-        sent.notified().await;
-        let name = hash.to_string();
-        let adopted = self.store.adopt(&name, hash, kind, room).await;
+        let sending = async {
+            tell(client, FromDesk::Send(hash)).await;
+            sent.notified().await;
+        };
+        self.comes(&name, sending).await?;
+        let adopted = self.store.adopt(hash, kind, room).await;
         let pin = adopted.map_err(|why| why.to_string())?;
         let received = Own::Received(self.id, kind, length);
         let _ = self.daemon.send(ToDaemon::Own(received));
         Ok(pin)
+    }
+
+    /// Waits until something has been sent, as long as it comes.
+    async fn comes(&self, name: &str, sending: impl Future<Output = ()>) -> Result<(), String> {
+        let mut sending = pin!(sending);
+        let mut before = self.store.received(name).await;
+        loop {
+            tokio::select! {
+                () = &mut sending => return Ok(()),
+                () = tokio::time::sleep(SILENCE) => {}
+            }
+            let now = self.store.received(name).await;
+            if now == before {
+                let why = "nothing more of what this node has asked for has come for";
+                return Err(format!("{why} {SILENCE:?}"));
+            }
+            before = now;
+        }
     }
 
     async fn pinned(&self, hash: ContentHash, kind: Kind) -> Result<Option<Pin>, String> {
@@ -136,3 +164,6 @@ pub(super) async fn tell(client: &Address<ToLiaison>, message: FromDesk) {
     // Who cannot be reached is gone, and that is told otherwise.
     let _ = client.feed(ToLiaison::Desk(message)).await;
 }
+
+#[cfg(test)]
+mod tests;

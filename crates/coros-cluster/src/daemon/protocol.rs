@@ -41,6 +41,12 @@ use crate::store::Kind;
 /// The name under which daemons are found on their network.
 pub(crate) const NAME: &str = "coros.node";
 
+/// What a content is called when it is sent to a daemon: a file in a folder that is for it alone, also while it is
+/// incomplete.
+pub(crate) fn sent_as(content: ContentHash) -> String {
+    format!("{content}/content")
+}
+
 /// To a daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToDaemon {
@@ -112,7 +118,7 @@ pub(crate) enum ToDesk {
 /// From a desk, to its client.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromDesk {
-    /// This is not there: send it as a file, under the name of its hash.
+    /// This is not there: send it as a file, [under a name](sent_as) that its hash gives.
     Send(ContentHash),
     /// All is there.
     Ready,

@@ -16,7 +16,7 @@ use super::lines::{self, Printer, ToLines};
 use crate::blocking::blocking;
 use crate::computation::{Cargo, Computation};
 use crate::daemon::leases::Terms;
-use crate::daemon::protocol::{FromDesk, Opening, ToDaemon, ToDesk};
+use crate::daemon::protocol::{FromDesk, Opening, ToDaemon, ToDesk, sent_as};
 use crate::hash::ContentHash;
 use crate::protocol::ToScheduler;
 
@@ -151,7 +151,7 @@ impl Liaison {
         path: PathBuf,
     ) -> AbortOnDropHandle<()> {
         let (node, to) = (self.node.clone(), self.at.clone());
-        let (name, me) = (content.to_string(), me.address());
+        let (name, me) = (sent_as(content), me.address());
         let (host, scheduler) = (self.host, self.scheduler.clone());
         let mut told = Instant::now();
         let progress = move |_| {

@@ -10,13 +10,14 @@
 //! Names are looked up in the open folder and no link is followed, so nothing outside is reached.
 //! What is there of old and is none of the above, or is incomplete, is removed when it is opened.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
+use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
@@ -145,7 +146,39 @@ impl Disk {
         let number = self.adopting.fetch_add(1, Ordering::Relaxed);
         let name = format!("adopting-{number}");
         incoming.rename(received, &self.folder, &name)?;
+        // The folders that it was in, when nothing else is there.
+        for folder in Path::new(received).ancestors().skip(1) {
+            if folder.as_os_str().is_empty() || incoming.remove_dir(folder).is_err() {
+                break;
+            }
+        }
         Ok(Adopting { disk: self, name })
+    }
+
+    /// What has been received, or some of it, and is none of these or in a folder with one; how large each is.
+    pub(super) fn left(&self, awaited: &[String]) -> io::Result<Vec<(OsString, u64)>> {
+        let incoming = self.folder.open_dir(INCOMING)?;
+        let mut left = Vec::new();
+        for entry in incoming.entries()? {
+            let name = entry?.file_name();
+            let mut awaited = awaited.iter().filter_map(|name| top(name));
+            if !awaited.any(|top| top == name) {
+                let bytes = size(&incoming, &name)?;
+                left.push((name, bytes));
+            }
+        }
+        Ok(left)
+    }
+
+    /// Removes one of those.
+    pub(super) fn remove_received(&self, name: &OsStr) -> io::Result<()> {
+        remove(&self.folder.open_dir(INCOMING)?, Path::new(name))
+    }
+
+    /// How many bytes there are in the folder of what is received under that name.
+    pub(super) fn received(&self, name: &str) -> io::Result<u64> {
+        let incoming = self.folder.open_dir(INCOMING)?;
+        top(name).map_or(Ok(0), |top| size(&incoming, top))
     }
 
     fn open_file(&self, name: &str) -> io::Result<Option<File>> {
@@ -282,6 +315,31 @@ fn careful() -> OpenOptions {
 
 fn is_file(folder: &Dir, name: &str) -> bool {
     folder.symlink_metadata(name).is_ok_and(|it| it.is_file())
+}
+
+/// The folder in which a name is, or the name.
+fn top(name: &str) -> Option<&OsStr> {
+    Some(Path::new(name).components().next()?.as_os_str())
+}
+
+/// The bytes of a file, or of all in a folder. What goes meanwhile has none.
+fn size(folder: &Dir, name: &OsStr) -> io::Result<u64> {
+    let bytes = || -> io::Result<u64> {
+        let there = folder.symlink_metadata(name)?;
+        if !there.is_dir() {
+            return Ok(there.len());
+        }
+        let inside = folder.open_dir_nofollow(name)?;
+        let mut bytes = 0;
+        for entry in inside.entries()? {
+            bytes += size(&inside, &entry?.file_name())?;
+        }
+        Ok(bytes)
+    };
+    match bytes() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        bytes => bytes,
+    }
 }
 
 /// Removes whatever has that name, and nothing that a link leads to.

@@ -127,6 +127,12 @@ impl Index {
         true
     }
 
+    /// Whether there is room for so much more without anything having to go.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        let all = [self.used, self.promised, bytes].into_iter();
+        all.map(u128::from).sum::<u128>() <= u128::from(self.limit)
+    }
+
     /// Sets room aside, or says what has to go before. Nothing is to go for what can never fit.
     pub(super) fn make_room(&mut self, bytes: u64) -> Result<Step, NoRoom> {
         let with = |there: u64| {

@@ -66,9 +66,9 @@ fn names(folder: &Path) -> Vec<String> {
 async fn adopt(store: &Store, content: &[u8], kind: Kind) -> Pin {
     let hash = hash_of(content);
     let name = format!("received {hash}");
+    let room = store.make_room(&name, content.len() as u64).await.unwrap();
     fs::write(store.incoming().join(&name), content).unwrap();
-    let room = store.make_room(content.len() as u64).await.unwrap();
-    store.adopt(&name, hash, kind, room).await.unwrap()
+    store.adopt(hash, kind, room).await.unwrap()
 }
 
 async fn pin(store: &Store, content: &[u8]) -> Result<Pin, PinError> {
@@ -77,7 +77,7 @@ async fn pin(store: &Store, content: &[u8]) -> Result<Pin, PinError> {
 
 /// Nothing is counted that is not there.
 async fn assert_all_is_free(store: &Store, limit: u64) {
-    let room = store.make_room(limit).await;
+    let room = store.make_room("x", limit).await;
     room.unwrap();
 }
 
@@ -133,8 +133,8 @@ async fn what_is_not_what_was_announced_is_refused_and_removed() {
     let store = site.open(100).await;
     let wanted = hash_of(b"announced");
     let adopt = async |name: &str, bytes| {
-        let room = store.make_room(bytes).await.unwrap();
-        let adopted = store.adopt(name, wanted, Kind::Program, room).await;
+        let room = store.make_room(name, bytes).await.unwrap();
+        let adopted = store.adopt(wanted, Kind::Program, room).await;
         adopted.unwrap_err()
     };
     let received = |name: &str| store.incoming().join(name);
@@ -191,8 +191,8 @@ async fn no_name_and_no_link_leads_out_of_the_folder() {
         "..",
         ".",
     ] {
-        let room = store.make_room(100).await.unwrap();
-        let adopted = store.adopt(name, hash_of(b"outside"), Kind::File, room);
+        let room = store.make_room(name, 100).await.unwrap();
+        let adopted = store.adopt(hash_of(b"outside"), Kind::File, room);
         adopted.await.unwrap_err();
     }
     assert!(!store.contains(&hash_of(b"outside")));
@@ -212,7 +212,7 @@ async fn the_least_recently_used_goes_first() {
         adopt(&store, &content, Kind::File).await;
     }
     pin(&store, &a).await.unwrap();
-    let room = store.make_room(1).await.unwrap();
+    let room = store.make_room("x", 1).await.unwrap();
     assert_eq!(site.names(), site.expected(&[&a, &c]));
     drop((room, store));
 
@@ -242,9 +242,9 @@ async fn what_is_in_use_or_on_its_way_takes_its_room() {
     let store = site.open(100).await;
     let kept = adopt(&store, &[1; 60], Kind::Program).await;
     adopt(&store, &[2; 20], Kind::File).await;
-    let room = store.make_room(30).await.unwrap();
+    let room = store.make_room("x", 30).await.unwrap();
     assert_eq!(site.names(), site.expected(&[&[1; 60]]));
-    let error = store.make_room(11).await.unwrap_err();
+    let error = store.make_room("x", 11).await.unwrap_err();
     let RoomError::NoRoom(error) = error else {
         panic!("{error}");
     };
@@ -256,7 +256,7 @@ async fn what_is_in_use_or_on_its_way_takes_its_room() {
     };
     assert_eq!(error, expected);
     drop(room);
-    store.make_room(40).await.unwrap();
+    store.make_room("x", 40).await.unwrap();
     assert!(kept.path().exists());
     drop(kept);
     assert_all_is_free(&store, 100).await;
@@ -452,18 +452,18 @@ async fn many_at_once_adopt_the_same() {
     let mut tasks = JoinSet::new();
     for n in 0..16 {
         let name = format!("n{n}");
-        fs::write(store.incoming().join(&name), &content).unwrap();
-        let store = store.clone();
+        let (store, content) = (store.clone(), content.clone());
         tasks.spawn(async move {
-            let room = store.make_room(SIZE).await.unwrap();
-            store.adopt(&name, hash, Kind::File, room).await.unwrap()
+            let room = store.make_room(&name, SIZE).await.unwrap();
+            fs::write(store.incoming().join(&name), &content).unwrap();
+            store.adopt(hash, Kind::File, room).await.unwrap()
         });
     }
     let pins = tasks.join_all().await;
     assert_eq!(site.names(), site.expected(&[&content]));
     assert_eq!(names(&store.incoming()), [""; 0]);
-    drop(store.make_room(19 * SIZE).await.unwrap());
-    store.make_room(20 * SIZE).await.unwrap_err();
+    drop(store.make_room("x", 19 * SIZE).await.unwrap());
+    store.make_room("x", 20 * SIZE).await.unwrap_err();
     drop(pins);
     assert_all_is_free(&store, 20 * SIZE).await;
 }
@@ -487,9 +487,9 @@ async fn what_is_pinned_stays_whatever_goes_at_that_moment() {
                     Err(PinError::Missing(hash)) => {
                         came += 1;
                         let name = format!("{task} {round}");
+                        let room = store.make_room(&name, SIZE as u64).await.unwrap();
                         fs::write(store.incoming().join(&name), &content).unwrap();
-                        let room = store.make_room(SIZE as u64).await.unwrap();
-                        store.adopt(&name, hash, Kind::File, room).await.unwrap()
+                        store.adopt(hash, Kind::File, room).await.unwrap()
                     }
                     Err(error) => panic!("{error}"),
                 };
@@ -503,4 +503,66 @@ async fn what_is_pinned_stays_whatever_goes_at_that_moment() {
     assert!(came > 16, "nothing went: {came}");
     assert!(site.names().len() <= 2 + 8, "{:?}", site.names());
     assert_all_is_free(&store, 8 * SIZE as u64).await;
+}
+
+/// Waits until nothing is in a folder.
+async fn is_empty(folder: &Path) {
+    let empty = async {
+        while names(folder) != [""; 0] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let limit = tokio::time::timeout(Duration::from_secs(30), empty);
+    limit.await.expect("it stays");
+}
+
+#[tokio::test]
+async fn what_came_and_is_not_waited_for_goes() {
+    let site = Site::new();
+    let store = site.open(100).await;
+    let incoming = store.incoming();
+    let came = |name: &str| {
+        fs::create_dir_all(incoming.join(name).parent().unwrap()).unwrap();
+        fs::write(incoming.join(name), [7; 10]).unwrap();
+        store.has_come(name.into());
+    };
+    // Nobody has asked for it.
+    came("a/b");
+    is_empty(&incoming).await;
+    // Whoever waited for it has gone.
+    let room = store.make_room("one/content", 10).await.unwrap();
+    came("one/content");
+    came("other/content");
+    assert_eq!(store.received("one/content").await, 10);
+    while incoming.join("other").exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(incoming.join("one/content").exists());
+    drop(room);
+    is_empty(&incoming).await;
+}
+
+/// What was left incomplete is kept for another attempt, but counts, and goes before anything else.
+#[tokio::test]
+async fn what_is_incomplete_has_no_room_of_its_own() {
+    let site = Site::new();
+    let store = site.open(100).await;
+    let incoming = store.incoming();
+    let part = |name: &str| {
+        fs::create_dir_all(incoming.join(name)).unwrap();
+        fs::write(incoming.join(name).join(".coros-part-x"), [7; 30]).unwrap();
+    };
+    adopt(&store, &[1; 40], Kind::File).await;
+    part("one");
+    part("other");
+    // There is as much as there may be.
+    drop(store.make_room("one/content", 30).await.unwrap());
+    assert_eq!(names(&incoming), ["one", "other"]);
+    let room = store.make_room("one/content", 31).await.unwrap();
+    assert_eq!(names(&incoming), ["one"]);
+    assert_eq!(store.received("one/content").await, 30);
+    assert!(store.contains(&hash_of(&[1; 40])));
+    drop(room);
+    assert_all_is_free(&store, 100).await;
+    assert_eq!(names(&incoming), [""; 0]);
 }
