@@ -131,6 +131,9 @@ async fn start(settings: &Settings, dir: PathBuf, machine: Machine) -> anyhow::R
     for path in &settings.readable {
         daemon = daemon.readable(path);
     }
+    if let Some(keys) = &settings.certificate {
+        daemon = daemon.hidden(keys);
+    }
     if let Some(clients) = settings.serve {
         daemon = daemon.serve(clients.get() as usize);
     }

@@ -104,6 +104,14 @@ pub enum DaemonError {
         /// Why.
         why: io::Error,
     },
+    /// What workers may read, or may not, is not a path.
+    #[error("cannot tell where {} is: {why}", .path.display())]
+    Path {
+        /// What was given.
+        path: PathBuf,
+        /// Why.
+        why: io::Error,
+    },
     /// This program did not enter in a way that would let it confine workers.
     #[error(
         "this program cannot confine workers: put #[coros::main] on its `async fn main`, or call \
@@ -135,6 +143,7 @@ pub struct DaemonBuilder {
     memory: Option<u64>,
     limits: Limits,
     readable: Vec<PathBuf>,
+    hidden: Vec<PathBuf>,
     told: Told,
 }
 
@@ -161,6 +170,7 @@ impl Daemon {
                 open_files: None,
             },
             readable: Vec::new(),
+            hidden: Vec::new(),
             told: Told::default(),
         }
     }
@@ -326,6 +336,16 @@ impl DaemonBuilder {
         self
     }
 
+    /// Hides a file, or all in a folder, from workers, though it is in a place that they may read: keys and
+    /// certificates, where they are not those of the user. The secret of the user and the daemon's folder are
+    /// hidden anyway.
+    ///
+    /// As with all that workers may do, where the system can see to that: [`check`](Daemon::check) tells.
+    pub fn hidden(mut self, path: impl Into<PathBuf>) -> Self {
+        self.hidden.push(path.into());
+        self
+    }
+
     /// Called with every [`DaemonEvent`], from the first. It runs in the daemon's coroutine: it must
     /// not block, but may send to an address.
     pub fn on_event(mut self, f: impl Fn(&DaemonEvent) + Send + Sync + 'static) -> Self {
@@ -355,6 +375,7 @@ impl DaemonBuilder {
             memory,
             mut limits,
             readable,
+            mut hidden,
             told,
         } = self;
         if !crate::worker::entered() {
@@ -380,12 +401,13 @@ impl DaemonBuilder {
         machine.memory = limits.memory.unwrap_or(0);
         // After the machine was looked at, which has less in a group.
         let cgroups = blocking(move || bounds::prepare(limits.memory)).await;
-        let secret = Secret::path_of_user().ok();
+        hidden.extend(Secret::path_of_user());
+        hidden.push(folder.clone());
         let rules = Rules {
             limits,
             cgroups,
-            readable,
-            hidden: secret.into_iter().chain([folder.clone()]).collect(),
+            readable: seen_from_here(readable)?,
+            hidden: seen_from_here(hidden)?,
         };
 
         let largest = largest.min(cache);
@@ -414,6 +436,13 @@ impl DaemonBuilder {
         daemon.node.register(NAME, &daemon.keeper)?;
         Ok(daemon)
     }
+}
+
+/// Workers are elsewhere.
+fn seen_from_here(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, DaemonError> {
+    let absolute =
+        |path: PathBuf| std::path::absolute(&path).map_err(|why| DaemonError::Path { path, why });
+    paths.into_iter().map(absolute).collect()
 }
 
 fn make(folder: &Path) -> io::Result<()> {

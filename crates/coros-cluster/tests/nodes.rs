@@ -682,16 +682,33 @@ async fn a_fork_bomb_is_held_and_ended() {
     farm.close().await;
 }
 
+/// The way from the working directory.
+#[cfg(target_os = "linux")]
+fn relative(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap();
+    let up = here.components().skip(1).map(|_| "..");
+    up.collect::<PathBuf>()
+        .join(path.strip_prefix("/").unwrap())
+}
+
 #[cfg(target_os = "linux")]
 async fn a_worker_has_its_own_folder_and_nothing_of_others() {
-    let (farm, scheduler) = holding(|daemon| daemon).await;
-    let place = scheduler.run(where_am_i()).await.unwrap();
     let outside = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(outside.path().join("data/keys")).unwrap();
+    for name in ["secret", "data/file", "data/keys/key"] {
+        std::fs::write(outside.path().join(name), "cluster").unwrap();
+    }
+    let data = outside.path().join("data");
+    // As somebody may write it.
+    let keys = relative(&data.join("keys"));
+    let (farm, scheduler) = holding(|daemon| daemon.readable(data).hidden(keys)).await;
+    let place = scheduler.run(where_am_i()).await.unwrap();
     let secret = outside.path().join("secret");
-    std::fs::write(&secret, "cluster").unwrap();
     let reads = vec![
         "/proc/self/status".into(),
         place.program.clone(),
+        outside.path().join("data/file"),
+        outside.path().join("data/keys/key"),
         secret.clone(),
         farm.folder("farm-1").join("store/coros-store.lock"),
     ];
@@ -705,7 +722,7 @@ async fn a_worker_has_its_own_folder_and_nothing_of_others() {
     let pid = i32::try_from(std::process::id()).unwrap();
     let tried = scheduler.run(tries(reads, writes, pid)).await.unwrap();
     let (reads, writes, signalled) = tried;
-    assert_eq!(reads, [true, true, false, false]);
+    assert_eq!(reads, [true, true, true, false, false, false]);
     assert_eq!(writes, [true, true, false, false, false]);
     assert!(!signalled, "it can signal its daemon");
     scheduler.close().await.unwrap();
