@@ -224,8 +224,8 @@ impl Daemon {
         self.tell(Own::Evict);
     }
 
-    /// Resolves when as many clients have come as it [serves](DaemonBuilder::serve), and all have left:
-    /// never, if it serves any number.
+    /// Resolves when as many clients have come as it [serves](DaemonBuilder::serve), and all have left, or
+    /// were lost and have not come back for a minute: never, if it serves any number.
     ///
     /// Cancel safe.
     ///
@@ -296,7 +296,8 @@ impl DaemonBuilder {
         self
     }
 
-    /// Takes so many clients, and no more: see [`Daemon::served`].
+    /// Takes so many clients, and no more: see [`Daemon::served`]. One that comes again, as after its link was
+    /// cut, is the same.
     ///
     /// # Panics
     /// When it is 0.

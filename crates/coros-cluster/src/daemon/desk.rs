@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coros_core::{Address, Context};
+use coros_core::{Address, Context, Exit};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -88,13 +88,14 @@ impl Desk {
         let own = |message| ToDesk::Own(message);
         me.monitor(&self.client, move |exit| own(OwnDesk::Gone(exit)));
         let (sent, fetched) = fetching.start(self.client.clone(), me.address());
-        self.serve(&mut me, &sent).await;
+        let has_left = self.serve(&mut me, &sent).await;
         drop(fetched);
-        self.end(me).await;
+        self.end(me, has_left).await;
     }
 
     /// Nothing that takes long is waited for here: whoever wants the desk to end is heard at once.
-    async fn serve(&mut self, me: &mut Context<ToDesk>, sent: &Notify) {
+    /// Gives whether the client has left, and was not lost or sent away.
+    async fn serve(&mut self, me: &mut Context<ToDesk>, sent: &Notify) -> bool {
         while self.told.is_heard()
             && let Some(message) = me.receive().await
         {
@@ -102,12 +103,15 @@ impl Desk {
                 ToDesk::Sent => sent.notify_one(),
                 ToDesk::Own(OwnDesk::Gone(exit)) => {
                     tracing::info!(client = self.id.0, %exit, "a client is gone");
-                    break;
+                    // That one has ended may be heard of before what it said last.
+                    return !matches!(exit, Exit::Disconnected | Exit::Unwatched);
                 }
-                ToDesk::Leave | ToDesk::Own(OwnDesk::End) => break,
+                ToDesk::Leave => return true,
+                ToDesk::Own(OwnDesk::End) => break,
                 message => self.take(me, message).await,
             }
         }
+        false
     }
 
     async fn take(&mut self, me: &Context<ToDesk>, message: ToDesk) {
@@ -160,7 +164,7 @@ impl Desk {
     }
 
     /// Kills all workers, and waits until nothing is left of them.
-    async fn end(mut self, mut me: Context<ToDesk>) {
+    async fn end(mut self, mut me: Context<ToDesk>, has_left: bool) {
         self.ending.cancel();
         for worker in self.workers.values_mut() {
             worker.process.kill();
@@ -175,7 +179,10 @@ impl Desk {
         self.chores.close();
         self.chores.wait().await;
         self.folders.remove().await;
-        self.tell_daemon(Own::Left(self.id));
+        self.tell_daemon(Own::Left {
+            client: self.id,
+            lost: !has_left,
+        });
     }
 
     /// A worker's process has ended. There may be much in its folder, which nobody waits for.

@@ -1,9 +1,10 @@
 //! The daemon's coroutine: shows what there is, opens desks, and divides the slots among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use coros_core::remote::NodeId;
 use coros_core::{Address, Context, Reply};
 use coros_net::Location;
 
@@ -19,6 +20,10 @@ use crate::blocking::blocking;
 use crate::machine::{Load, Machine};
 use crate::store::{Kind, Store};
 
+/// How long a client that was lost may take to come back: one that lives does as soon as it is linked again, or
+/// after a pause, which is no longer.
+const AWAY: Duration = Duration::from_secs(60);
+
 /// What it needs to know.
 pub(super) struct Settings {
     pub(super) machine: Machine,
@@ -27,7 +32,7 @@ pub(super) struct Settings {
     pub(super) slots: usize,
     /// The most bytes that a program may have.
     pub(super) largest: u64,
-    /// How many clients may come.
+    /// How many clients may come, each as often as it likes.
     pub(super) serve: Option<usize>,
     pub(super) store: Store,
     pub(super) work: WorkRoot,
@@ -47,6 +52,10 @@ pub(super) struct Keeper {
     draining: Option<Vec<Reply<()>>>,
     /// Who wants to know when the last client has left.
     waiting: Vec<Reply<()>>,
+    /// Those that have come, if they are counted.
+    came: HashSet<NodeId>,
+    /// Those of them that were lost and may come back, each with the number of its last desk.
+    away: HashMap<NodeId, ClientId>,
     /// The last of what was told.
     told: Shown,
 }
@@ -77,6 +86,8 @@ impl Keeper {
             suspended: false,
             draining: None,
             waiting: Vec::new(),
+            came: HashSet::new(),
+            away: HashMap::new(),
             told: Shown {
                 slots,
                 lent: 0,
@@ -114,8 +125,8 @@ impl Keeper {
         while !self.desks.is_empty()
             && let Some(message) = me.receive().await
         {
-            if let ToDaemon::Own(Own::Left(client)) = message {
-                self.left(client);
+            if let ToDaemon::Own(Own::Left { client, lost }) = message {
+                self.left(&me, client, lost);
             }
         }
     }
@@ -124,7 +135,7 @@ impl Keeper {
         match message {
             ToDaemon::Look(reply) => self.look(reply),
             ToDaemon::Open(opening, reply) => reply.send(self.open(me, &opening)),
-            ToDaemon::Own(own) => self.own(own),
+            ToDaemon::Own(own) => self.own(me, own),
         }
     }
 
@@ -155,8 +166,13 @@ impl Keeper {
         if self.draining.is_some() {
             return Err(Closed::Draining);
         }
-        if let Some(left) = &mut self.settings.serve {
-            *left = left.checked_sub(1).ok_or(Closed::Served)?;
+        let node = opening.from.node;
+        if self.is_full() && !self.came.contains(&node) {
+            return Err(Closed::Served);
+        }
+        if self.settings.serve.is_some() {
+            self.came.insert(node);
+            self.away.remove(&node);
         }
         let id = ClientId(self.next);
         self.next += 1;
@@ -189,8 +205,12 @@ impl Keeper {
             .spawn(move |me| desk.run(me, fetching))
             .address();
         // Also after a panic.
-        let (daemon, left) = (me.address(), id);
-        desk.on_exit(move |_| drop(daemon.send(ToDaemon::Own(Own::Left(left)))));
+        let daemon = me.address();
+        let left = Own::Left {
+            client: id,
+            lost: true,
+        };
+        desk.on_exit(move |_| drop(daemon.send(ToDaemon::Own(left))));
         if self.state() != NodeState::Open {
             let _ = desk.send(ToDesk::Own(OwnDesk::State(self.state())));
         }
@@ -203,15 +223,16 @@ impl Keeper {
         Ok(desk)
     }
 
-    fn own(&mut self, own: Own) {
+    fn own(&mut self, me: &Context<ToDaemon>, own: Own) {
         let (mut out, now) = (Vec::new(), Instant::now());
         match own {
             Own::Want(client, wish) => self.leases.want(now, client, wish, &mut out),
             Own::GiveBack(client, slots) => self.leases.give_back(now, client, slots, &mut out),
-            Own::Left(client) => {
-                self.left(client);
+            Own::Left { client, lost } => {
+                self.left(me, client, lost);
                 self.leases.leave(now, client, &mut out);
             }
+            Own::NotBack(client) => self.away.retain(|_, last| *last != client),
             Own::Received(ClientId(id), kind, bytes) => {
                 if self.desks.contains_key(&ClientId(id)) {
                     self.tell(&match kind {
@@ -265,12 +286,26 @@ impl Keeper {
         }
     }
 
-    /// A client has no desk any more.
-    fn left(&mut self, client: ClientId) {
-        if let Some(Client { from, .. }) = self.desks.remove(&client) {
-            tracing::info!(client = client.0, "closed its desk");
-            self.tell(&DaemonEvent::ClientLeft { id: client.0, from });
+    /// Whether as many clients have come as may come.
+    fn is_full(&self) -> bool {
+        self.settings.serve == Some(self.came.len())
+    }
+
+    /// A client has no desk any more, perhaps though it has not left.
+    fn left(&mut self, me: &Context<ToDaemon>, client: ClientId, lost: bool) {
+        let Some(Client { from, .. }) = self.desks.remove(&client) else {
+            return;
+        };
+        tracing::info!(client = client.0, "closed its desk");
+        if lost && self.settings.serve.is_some() {
+            self.away.insert(from.node, client);
+            let daemon = me.address();
+            tokio::spawn(async move {
+                tokio::time::sleep(AWAY).await;
+                let _ = daemon.send(ToDaemon::Own(Own::NotBack(client)));
+            });
         }
+        self.tell(&DaemonEvent::ClientLeft { id: client.0, from });
     }
 
     fn evict(&self) {
@@ -340,7 +375,7 @@ impl Keeper {
         if drained && let Some(waiting) = &mut self.draining {
             done.append(waiting);
         }
-        if self.settings.serve == Some(0) && self.desks.is_empty() {
+        if self.is_full() && self.desks.is_empty() && self.away.is_empty() {
             done.append(&mut self.waiting);
         }
         for reply in done {
@@ -352,3 +387,6 @@ impl Keeper {
         self.settings.told.tell(event);
     }
 }
+
+#[cfg(test)]
+mod tests;

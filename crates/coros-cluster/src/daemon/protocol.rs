@@ -80,6 +80,33 @@ pub(crate) struct Opening {
     pub(crate) computation: Computation,
 }
 
+#[cfg(test)]
+impl Opening {
+    /// Of a client, of a node of that number, whose program is empty.
+    pub(crate) fn for_test(client: Address<ToLiaison>, node: u128) -> Self {
+        let lines = async |_me: coros_core::Context<ToLines>| {};
+        let (hash, length) = ContentHash::of(&b""[..]).expect("it is there");
+        Opening {
+            client,
+            lines: coros_core::build().daemon().spawn(lines).address(),
+            from: Location {
+                node: coros_core::remote::NodeId(node),
+                name: "desk".into(),
+                endpoint: None,
+            },
+            terms: Terms {
+                exclusive: false,
+                priority: 0,
+            },
+            computation: Computation {
+                program: crate::content::Content { hash, length },
+                files: Vec::new(),
+                start: crate::computation::Start::default(),
+            },
+        }
+    }
+}
+
 /// Why no desk is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub(crate) enum Closed {
@@ -154,8 +181,10 @@ pub(crate) enum Own {
     Want(ClientId, Wish),
     /// A client has given back so many.
     GiveBack(ClientId, usize),
-    /// A desk has ended, and nothing of its client runs any more.
-    Left(ClientId),
+    /// A desk has ended, and nothing of its client runs any more. Unless it has left, it may come back.
+    Left { client: ClientId, lost: bool },
+    /// A client has not come back.
+    NotBack(ClientId),
     /// A client has sent its program, or a file, of so many bytes.
     Received(ClientId, Kind, u64),
     /// There are so many slots from now on.

@@ -3,18 +3,13 @@
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 
-use coros_core::remote::NodeId;
-use coros_net::Location;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
 use super::super::folder::WorkRoot;
-use super::super::leases::{Terms, Wish};
+use super::super::leases::Wish;
 use super::*;
-use crate::computation::Computation;
-use crate::content::Content;
-use crate::hash::ContentHash;
 use crate::isolation::Limits;
 
 const WORKER: WorkerId = WorkerId(7);
@@ -54,28 +49,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let work = WorkRoot::open(&folder.path().join("work")).await.unwrap();
         let (to_daemon, daemon) = heard();
-        let content = Content {
-            hash: ContentHash::of(&b""[..]).unwrap().0,
-            length: 0,
-        };
-        let opening = Opening {
-            client,
-            lines: heard().0,
-            from: Location {
-                node: NodeId(1),
-                name: "desk".into(),
-                endpoint: None,
-            },
-            terms: Terms {
-                exclusive: false,
-                priority: 0,
-            },
-            computation: Computation {
-                program: content,
-                files: Vec::new(),
-                start: Start::default(),
-            },
-        };
+        let opening = Opening::for_test(client, 1);
         let rules = Rules {
             limits: Limits::default(),
             cgroups: None,
@@ -93,8 +67,8 @@ impl World {
         desk.slots = 1;
         desk.workers.insert(WORKER, worker);
         let run = async move |mut me: Context<ToDesk>| {
-            desk.serve(&mut me, &Notify::new()).await;
-            desk.end(me).await;
+            let has_left = desk.serve(&mut me, &Notify::new()).await;
+            desk.end(me, has_left).await;
         };
         World {
             desk: coros_core::build().daemon().spawn(run).address(),
@@ -159,7 +133,7 @@ fn who_has_a_large_folder_holds_nobody_up() {
         world.say(ToDesk::Leave);
         drop(held);
         let left = world.next().await;
-        assert!(matches!(left, Own::Left(_)), "{left:?}");
+        assert!(matches!(left, Own::Left { lost: false, .. }), "{left:?}");
         assert!(!folder.exists());
     });
 }
@@ -174,7 +148,7 @@ async fn a_client_that_takes_nothing_keeps_no_desk() {
     world.say(ToDesk::Own(OwnDesk::End));
     world.ended();
     let left = world.next().await;
-    assert!(matches!(left, Own::Left(_)), "{left:?}");
+    assert!(matches!(left, Own::Left { lost: true, .. }), "{left:?}");
     // Nor one for which all that is said is kept.
     let mut world = World::new(deaf()).await;
     for _ in 0..UNHEARD + 3 {
@@ -182,7 +156,7 @@ async fn a_client_that_takes_nothing_keeps_no_desk() {
     }
     world.ended();
     let left = world.next().await;
-    assert!(matches!(left, Own::Left(_)), "{left:?}");
+    assert!(matches!(left, Own::Left { lost: true, .. }), "{left:?}");
 }
 
 /// A client that has given up a worker gives its slot back, also before its process has ended.
