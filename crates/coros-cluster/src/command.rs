@@ -3,7 +3,8 @@
 //! A [`Command`] becomes a [`Call`] like that of any remote function: it is handed to a scheduler, runs
 //! in a worker in its working directory, with the files that [travel](crate::SchedulerBuilder::depends)
 //! beside it, and holds the worker's place until it has ended. What it writes comes as messages to
-//! an address, or all together at the end.
+//! an address, or all together at the end. What it has started ends with it, and all of that with the call: also
+//! when that is cancelled or fails.
 //!
 //! ```no_run
 //! # async fn example(scheduler: coros_cluster::Scheduler) -> Result<(), Box<dyn std::error::Error>> {
@@ -16,9 +17,12 @@
 //! # Ok(()) }
 //! ```
 
+mod group;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -26,11 +30,11 @@ use coros_core::{Address, Context};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use self::group::Group;
 use crate::blob::{self, Blob};
-use crate::function::{self, Call, Failure, Function, Invocation, Remote};
+use crate::function::{self, Call, Failure, Function, Invocation, Remote, TerminateOnDrop};
 use crate::isolation::{how_it_ended, signal_of};
 
 /// The most that is read at a time.
@@ -178,7 +182,7 @@ impl Command {
         function::call::<Collect>(self)
     }
 
-    fn start(&self) -> Result<Child, String> {
+    fn start(&self, group: &Group) -> Result<Child, String> {
         let input = match self.input.0.is_empty() && !self.goes_on {
             true => Stdio::null(),
             false => Stdio::piped(),
@@ -191,15 +195,21 @@ impl Command {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let cannot = |why| format!("cannot run {}: {why}", self.program.display());
-        command.spawn().map_err(cannot)
+        group.takes(&mut command);
+        command.spawn().map_err(|why| self.cannot_run(&why))
+    }
+
+    fn cannot_run(&self, why: &io::Error) -> String {
+        format!("cannot run {}: {why}", self.program.display())
     }
 
     /// Runs it and hands over what it writes.
     async fn execute<S: Sink>(self, sink: &S) -> Result<Status, String> {
-        let mut child = self.start()?;
+        let group = Group::start().map_err(|why| self.cannot_run(&why))?;
+        let mut child = self.start(&group)?;
         let pid = child.id().unwrap_or_default();
         let stdin = child.stdin.take().map(|stdin| self.feed(stdin));
+        let _writer = stdin.as_ref().map(TerminateOnDrop::new);
         sink.began(pid, stdin).await?;
         let mut stdout = child.stdout.take().expect("it was piped");
         let mut stderr = child.stderr.take().expect("it was piped");
@@ -341,22 +351,20 @@ impl Sink for Keeper {
     }
 }
 
-/// It is a plain function, which waits in the worker's thread: what it has started cannot be left half way,
-/// so that cancelling it ends the worker and all that belongs to that.
 struct Run;
 
 impl Remote for Run {
     type Args = (Command, Address<Told>);
     type Output = Status;
     const NAME: &'static str = "coros::cluster::command::run";
-    const ASYNC: bool = false;
+    const ASYNC: bool = true;
 
     fn invoke((command, to): Self::Args) -> Invocation<Status> {
         let teller = Teller {
             to,
             goes_on: command.goes_on,
         };
-        wait(move || async move { command.execute(&teller).await })
+        later(async move { command.execute(&teller).await })
     }
 }
 
@@ -366,10 +374,10 @@ impl Remote for Collect {
     type Args = Command;
     type Output = Output;
     const NAME: &'static str = "coros::cluster::command::output";
-    const ASYNC: bool = false;
+    const ASYNC: bool = true;
 
     fn invoke(command: Command) -> Invocation<Output> {
-        wait(move || async move {
+        later(async move {
             let keeper = Keeper::default();
             let status = command.execute(&keeper).await?;
             let all = |kept: std::sync::Mutex<Vec<u8>>| kept.into_inner().unwrap_or_default();
@@ -382,8 +390,8 @@ impl Remote for Collect {
     }
 }
 
-fn wait<T, F: Future<Output = Result<T, String>>>(run: impl FnOnce() -> F) -> Invocation<T> {
-    Invocation::Now(Handle::current().block_on(run()).map_err(Failure::Failed))
+fn later<T>(run: impl Future<Output = Result<T, String>> + Send + 'static) -> Invocation<T> {
+    Invocation::Later(Box::pin(async { run.await.map_err(Failure::Failed) }))
 }
 
 #[allow(unsafe_code, reason = "the linker puts the slice together")]

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use coros_core::remote::{BoxFuture, CodecError, Message};
-use coros_core::{Context, Exit};
+use coros_core::{Address, Context, Exit, WeakAddress};
 use coros_net::Node;
 
 pub(crate) use self::options::Options;
@@ -193,24 +193,32 @@ where
     R: Send + 'static,
     Fut: Future<Output = T> + Send + 'static,
 {
-    struct TerminateOnDrop<M: Send + 'static>(Option<coros_core::WeakAddress<M>>);
-    impl<M: Send + 'static> Drop for TerminateOnDrop<M> {
-        fn drop(&mut self) {
-            // Also one that nobody has an address of any more.
-            if let Some(coro) = &self.0 {
-                coro.terminate();
-            }
-        }
-    }
     Box::pin(async move {
         let coro = coros_core::build().name(name).daemon().spawn(function);
-        let _guard = TerminateOnDrop(coro.downgrade());
+        let _guard = TerminateOnDrop::new(&coro);
         match coro.join().await {
             Ok(value) => outcome(value),
             Err(Exit::Panicked(why)) => Err(Failure::Panicked(why.to_string())),
             Err(exit) => Err(Failure::Failed(format!("the coroutine ended: {exit}"))),
         }
     })
+}
+
+/// Terminates a coroutine, also one that nobody has an address of any more. Is none itself.
+pub(crate) struct TerminateOnDrop<M: Send + 'static>(Option<WeakAddress<M>>);
+
+impl<M: Send + 'static> TerminateOnDrop<M> {
+    pub(crate) fn new(coro: &Address<M>) -> Self {
+        TerminateOnDrop(coro.downgrade())
+    }
+}
+
+impl<M: Send + 'static> Drop for TerminateOnDrop<M> {
+    fn drop(&mut self) {
+        if let Some(coro) = &self.0 {
+            coro.terminate();
+        }
+    }
 }
 
 /// A call that has begun, with its result encoded.

@@ -6,6 +6,8 @@
 //! it. Should this process be killed itself, the worker sees the end of its standard input.
 
 use std::collections::VecDeque;
+#[cfg(unix)]
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -191,15 +193,17 @@ impl Launcher {
         #[cfg(unix)]
         {
             command.process_group(0);
-            // For `ps`: the name of the program, not that of the link.
-            command.arg0(
-                std::env::args_os()
-                    .next()
-                    .unwrap_or_else(|| std::ffi::OsString::from("coros")),
-            );
+            command.arg0(own_name());
         }
         Ok(command)
     }
+}
+
+/// For `ps`: the name of the program, not that of the link to it.
+#[cfg(unix)]
+pub(crate) fn own_name() -> OsString {
+    let name = std::env::args_os().next();
+    name.unwrap_or_else(|| OsString::from("coros"))
 }
 
 /// Puts a process that waits for it into its control group; what it has to read before all else.
@@ -321,8 +325,9 @@ impl Drop for Group {
     }
 }
 
+/// Kills all processes of a group.
 #[cfg(unix)]
-fn kill_group(leader: u32) {
+pub(crate) fn kill_group(leader: u32) {
     use nix::sys::signal::{Signal, killpg};
     if let Ok(pid) = i32::try_from(leader) {
         // The only error is that there is nobody left.
@@ -331,7 +336,7 @@ fn kill_group(leader: u32) {
 }
 
 #[cfg(not(unix))]
-fn kill_group(_leader: u32) {}
+pub(crate) fn kill_group(_leader: u32) {}
 
 /// Cuts standard error into lines, passes them on and keeps the last ones.
 struct Lines {

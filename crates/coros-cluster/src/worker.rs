@@ -52,6 +52,9 @@ const TASK_THREADS: usize = 2;
 /// What makes a process that of a worker which a daemon confines: see [`confined`].
 pub(crate) const CONFINED_ARGUMENT: &str = "--coros-confined-worker";
 
+/// What makes a process the guard of a process group: see [`lifeline::guard`].
+pub(crate) const GUARD_ARGUMENT: &str = "--coros-guard";
+
 static ENTERED: AtomicBool = AtomicBool::new(false);
 static NAME: OnceLock<String> = OnceLock::new();
 static NODE: OnceLock<Node> = OnceLock::new();
@@ -70,6 +73,9 @@ pub fn enter() {
     let served = match argument.as_deref() {
         Some(it) if it == OsStr::new(WORKER_ARGUMENT) => run(),
         Some(it) if it == OsStr::new(CONFINED_ARGUMENT) => confined::become_worker(),
+        Some(it) if it == OsStr::new(GUARD_ARGUMENT) => {
+            not_for_people(GUARD_ARGUMENT).map(lifeline::guard)
+        }
         _ => return,
     };
     let code = match served {

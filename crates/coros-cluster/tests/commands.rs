@@ -5,9 +5,10 @@ mod common;
 
 use std::time::Duration;
 
+use common::farm::Farm;
 use common::*;
 use coros::cluster::command::{Command, Input, Status, Told};
-use coros::cluster::worker;
+use coros::cluster::{Event, worker};
 use coros::{Address, Context, JobError, Scheduler};
 use libtest_mimic::Arguments;
 use tokio::sync::mpsc;
@@ -127,6 +128,93 @@ async fn what_is_left_behind_does_not_hold_it_up() {
     scheduler.close().await.unwrap();
 }
 
+/// The number of the process that is the last line of a text.
+#[cfg(target_os = "linux")]
+fn pid(text: &[u8]) -> u32 {
+    let text = String::from_utf8_lossy(text);
+    text.lines().last().unwrap().parse().unwrap()
+}
+
+/// It ends by itself, by an error, by being cancelled, with its worker.
+#[cfg(target_os = "linux")]
+async fn all_that_a_command_has_started_ends_with_it() {
+    let scheduler = one_worker().await;
+    let mut events = scheduler.events();
+    let Some(Event::WorkerReady { pid: worker, .. }) = events.next().await else {
+        panic!("it is ready")
+    };
+    let call = sh("sleep 1000 >/dev/null 2>&1 & echo $!").output();
+    let output = scheduler.run(call).await.unwrap();
+    ended(pid(&output.stdout)).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let call = sh("sleep 1000 >/dev/null 2>&1 & echo $! >\"$FILE\"; cat /dev/zero");
+    let call = call.env("FILE", &file).output();
+    scheduler.run(call).await.unwrap_err();
+    ended(pid(&std::fs::read(&file).unwrap())).await;
+
+    for kill in [false, true] {
+        let (to, mut tells) = told();
+        let script = "sleep 1000 >/dev/null 2>&1 & echo $!; wait";
+        let job = scheduler.submit(sh(script).run(to));
+        let Some(Told::Began { pid: leader, .. }) = tells.recv().await else {
+            panic!("it does not begin")
+        };
+        let Some(Told::Stdout(text)) = tells.recv().await else {
+            panic!("it says nothing")
+        };
+        let pids = [leader, pid(&text)];
+        assert!(pids.map(is_running) == [true; 2]);
+        if kill {
+            signal(worker, nix::sys::signal::Signal::SIGKILL);
+            for pid in pids {
+                ended(pid).await;
+            }
+        }
+        // Else it would run again.
+        drop(job);
+        for pid in pids {
+            ended(pid).await;
+        }
+        // The worker goes on if it can.
+        let parent = scheduler.run(sh("echo $PPID").output()).await.unwrap();
+        assert_eq!(pid(&parent.stdout) == worker, !kill);
+    }
+    scheduler.close().await.unwrap();
+}
+
+/// Where a worker has its own folder and little else.
+async fn a_command_runs_on_a_node() {
+    let farm = Farm::of([1]).await;
+    let scheduler = farm.scheduler().await;
+    let call = sh("pwd; sleep 1000 >/dev/null 2>&1 & echo $!").output();
+    let output = scheduler.run(call).await.unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let work = farm.folder("farm-1").join("work");
+    assert!(text.starts_with(work.to_str().unwrap()), "{text}");
+    #[cfg(target_os = "linux")]
+    ended(pid(&output.stdout)).await;
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+/// Though somebody still has its address.
+async fn what_writes_to_a_command_ends_with_it() {
+    let scheduler = one_worker().await;
+    let (to, mut tells) = told();
+    let job = scheduler.submit(sh("exit 0").stdin_goes_on().run(to));
+    let Some(Told::Began {
+        stdin: Some(stdin), ..
+    }) = tells.recv().await
+    else {
+        panic!("it does not begin")
+    };
+    assert_eq!(job.await, Ok(SUCCESS));
+    stdin.exit().await;
+    scheduler.close().await.unwrap();
+}
+
 async fn too_much_for_a_result_is_an_error() {
     let scheduler = one_worker().await;
     let call = sh("head -c 8000000 /dev/zero").output();
@@ -152,6 +240,10 @@ fn main() {
         what_a_command_writes_is_told_as_it_does,
         nothing_is_lost_when_the_receiver_is_slow,
         what_is_left_behind_does_not_hold_it_up,
+        #[cfg(target_os = "linux")]
+        all_that_a_command_has_started_ends_with_it,
+        a_command_runs_on_a_node,
+        what_writes_to_a_command_ends_with_it,
         too_much_for_a_result_is_an_error,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
