@@ -16,6 +16,7 @@
 //!    | <------- Returned or Kept --------- |   or nothing, when Done is on its way
 //!    | <------- TimedOut or Stuck -------- |   for a call that has a time limit
 //!    | ------------- Goodbye ------------> |   or end of the worker's standard input
+//!    | <-------- TearDownFailed ---------- |   when functions of the user's tidy up, and one fails
 //! ```
 
 use std::io::{self, Read};
@@ -177,6 +178,8 @@ pub(crate) enum FromWorker {
     NodeSetUp(Blob),
     /// It could not be prepared, and ends: why.
     SetupFailed(#[serde(deserialize_with = "told")] String),
+    /// What was prepared could not be undone: which of it, and why.
+    TearDownFailed(#[serde(deserialize_with = "told")] String),
     /// The worker takes calls.
     Ready { control: Address<ToWorker> },
     /// A call has ended.

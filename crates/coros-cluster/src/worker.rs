@@ -276,15 +276,15 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
         .map_err(WorkerError)?;
     let calls = Calls::start(tasks, &node, scheduler.clone(), worker)
         .map_err(|error| WorkerError::new("cannot start a thread", &error))?;
-    let control = coros_core::build()
-        .name("worker")
-        .daemon()
-        .spawn(move |me| control::run(me, scheduler, worker, calls));
+    let control = coros_core::build().name("worker").daemon().spawn({
+        let scheduler = scheduler.clone();
+        move |me| control::run(me, scheduler, worker, calls)
+    });
     // Whatever its exit: there is no work without it.
     let last = control.join().await.unwrap_or(false);
     // Coroutines of calls, and what those have started.
     coros_core::runtime::clean_up().await;
-    duty::tear_down(&duties, last, &node, tasks).await;
+    duty::tear_down(&duties, last, &node, tasks, &scheduler, worker).await;
     node.close().await;
     Ok(())
 }

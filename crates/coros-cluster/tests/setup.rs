@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::farm::*;
 use common::*;
-use coros::cluster::{SchedulerBuilder, StartError, worker};
+use coros::cluster::{Event, SchedulerBuilder, StartError, worker};
 use coros::{Address, Scheduler};
 use libtest_mimic::Arguments;
 use serde::{Deserialize, Serialize};
@@ -215,7 +215,7 @@ async fn a_worker_that_is_replaced_is_prepared_and_its_node_is_not() {
     let job = scheduler.submit(takes(Duration::from_secs(1000)));
     let pid = {
         let mut events = scheduler.events();
-        let Some(coros::cluster::Event::WorkerReady { pid, .. }) = events.next().await else {
+        let Some(Event::WorkerReady { pid, .. }) = events.next().await else {
             panic!("it is ready")
         };
         pid
@@ -288,8 +288,7 @@ async fn nobody_starts_while_a_node_is_tidied_up() {
     farm.daemons[0].suspend();
     let go_on = asked.recv().await.unwrap();
     farm.daemons[0].resume();
-    let resumed =
-        |event: &coros::cluster::Event| matches!(event, coros::cluster::Event::NodeResumed { .. });
+    let resumed = |event: &Event| matches!(event, Event::NodeResumed { .. });
     while !resumed(&events.next().await.unwrap()) {}
     let job = scheduler.submit(takes(Duration::ZERO));
     assert!(steps.try_recv().is_err());
@@ -377,6 +376,46 @@ async fn what_prepares_a_node_may_be_large() {
     assert!(said.contains("what the function is given has"), "{said}");
 }
 
+/// It is an event, and said on standard error.
+async fn what_cannot_be_undone_is_told() {
+    let farm = Farm::of([1]).await;
+    for (scheduler, worker) in [
+        (Scheduler::local().workers(1), "w1"),
+        (Scheduler::cluster(&farm.client().await), "w1@farm-1"),
+    ] {
+        let (say, mut said) = mpsc::unbounded_channel();
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let scheduler = scheduler
+            .log("off")
+            .stderr(move |_, line| drop(say.send(line.to_owned())))
+            .on_event(move |event| {
+                if let Event::TearDownFailed { name, reason } = event {
+                    let _ = tell.send(format!("{name}: {reason}"));
+                }
+            })
+            .tear_down_worker(|_| Some(fails("no broom".into())))
+            .tear_down_node(|_| Some(panics()));
+        let scheduler = scheduler.start().await.unwrap();
+        workers(&mut scheduler.events(), 1).await;
+        scheduler.close().await.unwrap();
+        drop(scheduler);
+        let mut lines = Vec::new();
+        while let Some(line) = said.recv().await {
+            lines.push(line);
+        }
+        for why in [
+            "its teardown failed: no broom",
+            "the teardown of its node failed: it panicked: ouch",
+        ] {
+            let event = told.recv().await.unwrap();
+            assert_eq!(event, format!("{worker}: {why}"));
+            assert!(lines.iter().any(|line| line == why), "{lines:?}");
+        }
+        assert_eq!(told.recv().await, None);
+    }
+    farm.close().await;
+}
+
 /// On a node whose workers never start nobody waits for ever, though it is tried again and again.
 async fn a_node_that_cannot_be_prepared_keeps_nobody_waiting() {
     let farm = Farm::of([1]).await;
@@ -410,6 +449,7 @@ fn main() {
         nobody_starts_while_a_node_is_tidied_up,
         what_cannot_be_prepared_is_not_used_and_told_why,
         what_prepares_a_node_may_be_large,
+        what_cannot_be_undone_is_told,
         a_node_that_cannot_be_prepared_keeps_nobody_waiting,
         a_node_that_need_not_be_prepared_is_not,
     ];

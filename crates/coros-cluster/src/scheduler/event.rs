@@ -99,6 +99,13 @@ pub enum Event {
         /// How it ended, with the last lines of its standard error.
         reason: String,
     },
+    /// What a worker had prepared for itself or its node could not be undone when it ended.
+    TearDownFailed {
+        /// The worker's name.
+        name: Arc<str>,
+        /// Which of it, and why.
+        reason: String,
+    },
     /// A call was sent to a worker, which begins it at once, or as soon as what was sent there before it
     /// has ended.
     JobSent {
@@ -198,6 +205,7 @@ impl fmt::Display for Event {
             Event::WorkerFailed { name, reason } => {
                 write!(f, "worker {name} could not be started: {reason}")
             }
+            Event::TearDownFailed { name, reason } => write!(f, "worker {name}: {reason}"),
             Event::JobSent {
                 job,
                 function,

@@ -288,6 +288,10 @@ impl Shell {
                     worker.failure = Some(why);
                 }
             }
+            FromWorker::TearDownFailed(reason) => {
+                let name = self.name(worker);
+                self.emit(&Event::TearDownFailed { name, reason });
+            }
             FromWorker::Ready { control } => self.ready(worker, control),
             FromWorker::Done {
                 call,

@@ -1,5 +1,7 @@
 //! What a worker does before its first call and after its last.
 
+use std::io::Write;
+
 use coros_core::Address;
 use coros_net::Node;
 use tokio::runtime::Handle;
@@ -56,12 +58,27 @@ pub(super) async fn set_up(
     Ok(())
 }
 
-/// Undoes what was prepared. What goes wrong is said on standard error: nobody waits for it.
-pub(super) async fn tear_down(duties: &Duties, with_node: bool, node: &Node, tasks: &Handle) {
-    let of_node = duties.tear_down_node.as_ref().filter(|_| with_node);
-    for duty in duties.tear_down.iter().chain(of_node) {
+/// Undoes what was prepared. What goes wrong the scheduler is told, and it is said on standard error too: that
+/// may be all that is left of the client.
+pub(super) async fn tear_down(
+    duties: &Duties,
+    with_node: bool,
+    node: &Node,
+    tasks: &Handle,
+    scheduler: &Address<ToScheduler>,
+    worker: WorkerId,
+) {
+    let own = duties.tear_down.iter().map(|duty| ("its teardown", duty));
+    let of_node = duties.tear_down_node.iter().filter(|_| with_node);
+    let of_node = of_node.map(|duty| ("the teardown of its node", duty));
+    for (what, duty) in own.chain(of_node) {
         if let Err(why) = perform(duty, node, tasks).await {
-            tracing::error!(function = duty.function, "teardown failed: {why}");
+            let why = format!("{what} failed: {why}");
+            // It cannot be told where standard error is closed.
+            let _ = writeln!(std::io::stderr(), "{why}");
+            let report = FromWorker::TearDownFailed(why);
+            // Before the end of this process is known by another way.
+            let _ = scheduler.deliver(ToScheduler::Report(worker, report)).await;
         }
     }
 }
