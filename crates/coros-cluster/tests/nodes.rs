@@ -664,13 +664,37 @@ async fn a_crash_is_told() {
     assert!(reason.contains("killed by signal 11 (SIGSEGV)"), "{reason}");
 }
 
-/// It cannot have more processes than it may, and all are gone when it is cancelled.
+/// The processes of a group that run.
+#[cfg(target_os = "linux")]
+fn group(leader: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|it| it.file_name().to_str()?.parse().ok());
+    let leader = leader.cast_signed();
+    let is_of_it = |pid: &u32| {
+        let group = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid.cast_signed())));
+        group.is_ok_and(|group| group.as_raw() == leader) && is_running(*pid)
+    };
+    pids.filter(is_of_it).collect()
+}
+
+/// It never has more processes than it may, and all are gone when its time is over.
 #[cfg(target_os = "linux")]
 async fn a_fork_bomb_is_held_and_ended() {
-    let (farm, scheduler) = holding(|daemon| daemon.processes(100)).await;
+    const MOST: usize = 100;
+    let (farm, scheduler) = holding(|daemon| daemon.processes(MOST as u64)).await;
     let place = scheduler.run(where_am_i()).await.unwrap();
-    let bomb = scheduler.submit(bombs().time_limit(Duration::from_secs(2)));
-    let ended = bomb.await;
+    let mut bomb = scheduler.submit(bombs().time_limit(Duration::from_secs(2)));
+    let mut seen = Vec::new();
+    let ended = loop {
+        tokio::select! {
+            ended = &mut bomb => break ended,
+            () = tokio::time::sleep(Duration::from_millis(10)) => {
+                seen.push(group(place.pid).len());
+            }
+        }
+    };
+    let most = seen.iter().max().copied().unwrap_or(0);
+    assert!((MOST / 4..=MOST).contains(&most), "{seen:?}");
     let again = scheduler.run(where_am_i()).await.unwrap();
     match ended {
         // It came to nothing, because it could start no more.
@@ -679,6 +703,7 @@ async fn a_fork_bomb_is_held_and_ended() {
         Err(error) => panic!("{error}"),
     }
     scheduler.close().await.unwrap();
+    assert_eq!(group(place.pid), [0; 0]);
     farm.close().await;
 }
 
@@ -822,14 +847,23 @@ async fn exclusive_clients_run_in_turn() {
         panic!("it has not begun")
     };
     let second = alone().await;
-    let other = second.submit(square(3));
+    let other = second.submit(until_told(to));
+    let begins = tokio::time::timeout(Duration::from_millis(500), work.recv());
+    assert!(begins.await.is_err(), "it is not alone");
     assert_eq!(farm.daemons[0].status().await.unwrap().clients.len(), 2);
     address.send(()).unwrap();
     one.await.unwrap();
     // It still has the node, though it has nothing to do.
     assert_eq!(first.run(square(2)).await, Ok(4));
+    let ended = work.recv().await.unwrap();
+    assert!(matches!(ended, Work::Ended(_)), "{ended:?}");
+    assert!(work.try_recv().is_err(), "it is not alone");
     first.close().await.unwrap();
-    assert_eq!(other.await, Ok(9));
+    let Some(Work::Begun(_, address)) = work.recv().await else {
+        panic!("it does not begin")
+    };
+    address.send(()).unwrap();
+    other.await.unwrap();
     second.close().await.unwrap();
     farm.close().await;
 }
@@ -1271,7 +1305,7 @@ fn main() {
     if arguments.get(1).map(String::as_str) == Some(ARGUMENT) {
         lend(&arguments[2..]);
     }
-    let trials = trials![
+    let mut trials = trials![
         a_program_runs_where_it_has_never_been,
         a_node_gets_the_program_that_it_can_run,
         a_program_is_sent_once,
@@ -1293,8 +1327,6 @@ fn main() {
         a_runaway_writer_is_stopped_and_told,
         #[cfg(target_os = "linux")]
         a_crash_is_told,
-        #[cfg(target_os = "linux")]
-        a_fork_bomb_is_held_and_ended,
         #[cfg(target_os = "linux")]
         a_worker_has_its_own_folder_and_nothing_of_others,
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -1318,5 +1350,11 @@ fn main() {
         #[cfg(target_os = "linux")]
         a_killed_worker_is_known_at_once,
     ];
+    #[cfg(target_os = "linux")]
+    trials.push(trial_that_needs(
+        "cgroup: processes",
+        "a_fork_bomb_is_held_and_ended",
+        a_fork_bomb_is_held_and_ended,
+    ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -66,6 +66,23 @@ pub(crate) fn trial<Fut: Future<Output = ()> + Send + 'static>(
     })
 }
 
+/// A test of something that not every system has: where it does not, it is counted as ignored, and its name says
+/// why.
+pub(crate) fn trial_that_needs<Fut: Future<Output = ()> + Send + 'static>(
+    what: &str,
+    name: &str,
+    test: fn() -> Fut,
+) -> Trial {
+    let checks = coros::cluster::daemon::Daemon::check();
+    let check = checks.iter().find(|check| check.name == what);
+    match check.filter(|check| !check.available) {
+        Some(check) => {
+            trial(&format!("{name} ({what}: {})", check.detail), test).with_ignored_flag(true)
+        }
+        None => trial(name, test),
+    }
+}
+
 macro_rules! trials {
     ($($(#[$cfg:meta])? $name:ident),* $(,)?) => {
         vec![$($(#[$cfg])? $crate::common::trial(stringify!($name), $name)),*]
