@@ -16,6 +16,7 @@ use super::fetch::{self, Fetched, Fetching};
 use super::folder::{WorkFolder, WorkFolders};
 use super::leases::ClientId;
 use super::protocol::{FromDesk, Opening, Own, OwnDesk, ToDaemon, ToDesk};
+use crate::blocking::blocking;
 use crate::computation::Start;
 use crate::process::{End, Launcher, LineSink, Place, Process};
 use crate::scheduler::core::WorkerId;
@@ -241,24 +242,29 @@ impl Desk {
         let folder = folder.map_err(|why| format!("it can have no folder: {why}"))?;
         let program = fetched.program.path();
         let read = vec![program.clone(), self.folders.files()];
-        let bounds = self
-            .rules
-            .for_worker(folder.path(), self.folders.shared(), read);
-        let launcher = Launcher {
-            program,
-            stderr: passed_on(self.lines.clone(), id),
-            place: Place::Folder {
-                path: folder.path().to_owned(),
-                start: self.start.clone(),
-                bounds: Box::new(bounds),
-            },
-        };
+        let (rules, shared) = (self.rules.clone(), self.folders.shared());
+        let (start, stderr) = (self.start.clone(), passed_on(self.lines.clone(), id));
+        let (path, name) = (folder.path().to_owned(), Arc::from(name));
         let address = me.address();
         let ended = move |end| {
             let ended = OwnDesk::Ended { worker: id, end };
             let _ = address.send(ToDesk::Own(ended));
         };
-        match launcher.launch(&Arc::from(name), handover, ended) {
+        // Some systems take tens of milliseconds to put a process into a control group.
+        let launched = blocking(move || {
+            let bounds = Box::new(rules.for_worker(&path, shared, read));
+            let launcher = Launcher {
+                program,
+                stderr,
+                place: Place::Folder {
+                    path,
+                    start,
+                    bounds,
+                },
+            };
+            launcher.launch(&name, handover, ended)
+        });
+        match launched.await {
             Ok(process) => {
                 let pid = process.pid;
                 self.workers.insert(id, Worker { process, folder });

@@ -63,6 +63,8 @@ pub(super) struct Keeper {
 struct Client {
     desk: Address<ToDesk>,
     from: Location,
+    /// Its scheduler.
+    scheduler: NodeId,
     terms: Terms,
 }
 
@@ -166,13 +168,13 @@ impl Keeper {
         if self.draining.is_some() {
             return Err(Closed::Draining);
         }
-        let node = opening.from.node;
-        if self.is_full() && !self.came.contains(&node) {
+        let who = opening.scheduler;
+        if self.is_full() && !self.came.contains(&who) {
             return Err(Closed::Served);
         }
         if self.settings.serve.is_some() {
-            self.came.insert(node);
-            self.away.remove(&node);
+            self.came.insert(who);
+            self.away.remove(&who);
         }
         let id = ClientId(self.next);
         self.next += 1;
@@ -217,6 +219,7 @@ impl Keeper {
         let client = Client {
             desk: desk.clone(),
             from: from.clone(),
+            scheduler: opening.scheduler,
             terms: *terms,
         };
         self.desks.insert(id, client);
@@ -293,12 +296,15 @@ impl Keeper {
 
     /// A client has no desk any more, perhaps though it has not left.
     fn left(&mut self, me: &Context<ToDaemon>, client: ClientId, lost: bool) {
-        let Some(Client { from, .. }) = self.desks.remove(&client) else {
+        let Some(Client {
+            from, scheduler, ..
+        }) = self.desks.remove(&client)
+        else {
             return;
         };
         tracing::info!(client = client.0, "closed its desk");
         if lost && self.settings.serve.is_some() {
-            self.away.insert(from.node, client);
+            self.away.insert(scheduler, client);
             let daemon = me.address();
             tokio::spawn(async move {
                 tokio::time::sleep(AWAY).await;

@@ -22,6 +22,7 @@
 //!    | ------------- GiveBack -------------> |
 //! ```
 
+use coros_core::remote::NodeId;
 use coros_core::{Address, Exit, Reply};
 use coros_net::Location;
 use serde::{Deserialize, Serialize};
@@ -76,24 +77,27 @@ pub(crate) struct Opening {
     pub(crate) lines: Address<ToLines>,
     /// For people.
     pub(crate) from: Location,
+    /// Whose computation it is: the scheduler's own node, however often it opens a desk.
+    pub(crate) scheduler: NodeId,
     pub(crate) terms: Terms,
     pub(crate) computation: Computation,
 }
 
 #[cfg(test)]
 impl Opening {
-    /// Of a client, of a node of that number, whose program is empty.
-    pub(crate) fn for_test(client: Address<ToLiaison>, node: u128) -> Self {
+    /// Of a client, whose scheduler is of that number, and whose program is empty.
+    pub(crate) fn for_test(client: Address<ToLiaison>, scheduler: u128) -> Self {
         let lines = async |_me: coros_core::Context<ToLines>| {};
         let (hash, length) = ContentHash::of(&b""[..]).expect("it is there");
         Opening {
             client,
             lines: coros_core::build().daemon().spawn(lines).address(),
             from: Location {
-                node: coros_core::remote::NodeId(node),
+                node: NodeId(1),
                 name: "desk".into(),
                 endpoint: None,
             },
+            scheduler: NodeId(scheduler),
             terms: Terms {
                 exclusive: false,
                 priority: 0,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use coros_core::remote::NodeId;
 use coros_core::{Address, Context, Exit};
 use coros_net::{Location, Node, SendFile};
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,8 @@ pub(crate) enum ToLiaison {
 /// What it needs to know.
 pub(super) struct Liaison {
     pub(super) host: HostId,
+    /// The scheduler's own node.
+    pub(super) id: NodeId,
     /// The client's node on the network of the daemons.
     pub(super) node: Node,
     /// The daemon and its node.
@@ -74,6 +77,7 @@ impl Liaison {
             client: me.address(),
             lines: lines.clone(),
             from: self.node.location(),
+            scheduler: self.id,
             terms: self.terms,
             computation: self.computation.clone(),
         };

@@ -175,6 +175,7 @@ impl Shell {
         let host = HostId(self.next_host);
         let liaison = Liaison {
             host,
+            id: self.node.location().node,
             node: cluster.node.clone(),
             daemon,
             at: at.clone(),
