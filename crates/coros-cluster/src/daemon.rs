@@ -12,7 +12,7 @@
 //! | `desk` | the coroutine that has one client's program and workers |
 //! | `leases` | who may use how many slots: a state machine |
 //! | `fetch` | how a program comes to be here |
-//! | `folder`, `bounds` | the folders in which workers run; what they may have besides |
+//! | `folder`, `bounds`, `spare` | the folders in which workers run; what they may have besides; what becomes the next one |
 //! | `protocol` | what all of them and the clients say to each other |
 //! | `event` | what happens, for whoever wants to know |
 
@@ -24,9 +24,11 @@ pub(crate) mod folder;
 mod keeper;
 pub(crate) mod leases;
 pub(crate) mod protocol;
+mod spare;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::{Address, Reply};
@@ -38,6 +40,7 @@ use self::event::Told;
 use self::folder::WorkRoot;
 use self::keeper::{Keeper, Settings};
 use self::protocol::{NAME, Own, ToDaemon};
+use self::spare::Spare;
 use crate::blocking::blocking;
 pub use crate::isolation::Check;
 use crate::isolation::{self, Limits};
@@ -406,7 +409,7 @@ impl DaemonBuilder {
         hidden.push(folder.clone());
         let rules = Rules {
             limits,
-            cgroups,
+            spare: Spare::new(limits, cgroups),
             readable: seen_from_here(readable)?,
             hidden: seen_from_here(hidden)?,
         };
@@ -416,6 +419,8 @@ impl DaemonBuilder {
         let received = store.clone();
         let incoming = incoming.on_received(move |file| received.has_come(file.name));
         let node = node.files(incoming).build().await?;
+        let spare = Arc::clone(&rules.spare);
+        tokio::task::spawn_blocking(move || spare.fill());
         let keeper = Keeper::new(Settings {
             machine,
             folder,

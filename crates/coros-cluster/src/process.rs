@@ -5,12 +5,14 @@
 //! [`Process`] is dropped, the whole group is killed, so that what a job has started ends with
 //! it. Should this process be killed itself, the worker sees the end of its standard input.
 
+mod blank;
+
 use std::collections::VecDeque;
 #[cfg(unix)]
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +23,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::oneshot;
 
+pub(crate) use self::blank::Blank;
 use crate::computation::Start;
-use crate::isolation::{Cgroup, Isolation, explain, how_it_ended, signal_of};
+use crate::isolation::{Cgroup, Isolation, Limits, explain, how_it_ended, signal_of};
 use crate::protocol::to_frame;
+use crate::worker::WORKER_ARGUMENT;
 use crate::worker::confined::Confinement;
-use crate::worker::{CONFINED_ARGUMENT, WORKER_ARGUMENT};
 
 /// A longer line is passed on in pieces.
 const LONGEST_LINE: usize = 4096;
@@ -51,25 +54,21 @@ pub(crate) struct Launcher {
 pub(crate) enum Place {
     /// Where this process does, with the same environment and more.
     Here(Start),
-    /// In this folder, with nothing in its environment that is this process's own, and held to what it
+    /// In a folder of its own, with nothing in its environment that is this process's own, and held to what it
     /// may have.
     Folder {
-        path: PathBuf,
+        blank: Box<Blank>,
         start: Start,
-        bounds: Box<Bounds>,
+        isolation: Box<Isolation>,
     },
 }
 
-/// What holds a worker to its place.
+/// What holds a worker to its place, for when it has ended.
 #[derive(Debug)]
-pub(crate) struct Bounds {
-    pub(crate) isolation: Isolation,
-    /// Where one can be had.
-    pub(crate) cgroup: Option<Cgroup>,
+struct Bounds {
+    limits: Limits,
+    cgroup: Option<Cgroup>,
 }
-
-/// What a worker has of its daemon's environment.
-const ENVIRONMENT: [&str; 6] = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "RUST_BACKTRACE"];
 
 /// How a process ended.
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,25 +132,45 @@ impl Launcher {
         handover: Vec<u8>,
         ended: impl FnOnce(End) + Send + 'static,
     ) -> io::Result<Process> {
-        let mut child = self.command(name)?.spawn()?;
-        let pid = child
-            .id()
-            .expect("a child that has not been waited for has an id");
-        let stdin = child.stdin.take().expect("it was piped");
-        let stderr = child.stderr.take().expect("it was piped");
-        let group = Group {
-            child,
-            pid,
-            ended: false,
-        };
         let lines = Lines::new(Arc::clone(name), self.stderr);
-        let (input, bounds) = match self.place {
-            Place::Here(_) => (handover, None),
-            Place::Folder { bounds, start, .. } => {
-                let (frame, bounds) = confine(pid, self.program, start, *bounds)?;
-                ([frame, handover].concat(), Some(bounds))
+        let (group, stdin, stderr, input, bounds) = match self.place {
+            Place::Here(start) => {
+                let (group, stdin, stderr) = Group::spawn(here(&self.program, name, &start))?;
+                (group, stdin, stderr, handover, None)
+            }
+            Place::Folder {
+                blank,
+                start,
+                mut isolation,
+            } => {
+                let Blank {
+                    group,
+                    stdin,
+                    stderr,
+                    cgroup,
+                } = *blank;
+                if let Some(cgroup) = &cgroup {
+                    isolation.counted = cgroup.counts();
+                }
+                let limits = isolation.limits;
+                let confinement = Confinement {
+                    isolation: *isolation,
+                    program: self.program,
+                    name: name.to_string(),
+                    start,
+                };
+                let frame = to_frame(&confinement).map_err(io::Error::other)?;
+                let bounds = Bounds { limits, cgroup };
+                (
+                    group,
+                    stdin,
+                    stderr,
+                    [frame, handover].concat(),
+                    Some(bounds),
+                )
             }
         };
+        let pid = group.pid;
         let (kill, killed) = oneshot::channel();
         tokio::spawn(async move {
             ended(watch(group, (stdin, input), (stderr, lines), killed, bounds).await);
@@ -161,42 +180,22 @@ impl Launcher {
             kill: Some(kill),
         })
     }
+}
 
-    fn command(&self, name: &str) -> io::Result<Command> {
-        let (mut command, argument) = match &self.place {
-            Place::Here(_) => (Command::new(&self.program), WORKER_ARGUMENT),
-            Place::Folder { .. } => (Command::new(Self::this_program()?), CONFINED_ARGUMENT),
-        };
-        command
-            .arg(argument)
-            .arg(name)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        match &self.place {
-            Place::Here(start) => {
-                command.envs(&start.environment).args(&start.arguments);
-            }
-            // What the client says takes effect when the process is isolated: a variable may well have a
-            // program load other code.
-            Place::Folder { path, .. } => {
-                let kept = ENVIRONMENT.into_iter();
-                let kept = kept.filter_map(|name| Some((name, std::env::var_os(name)?)));
-                command
-                    .env_clear()
-                    .envs(kept)
-                    .env("HOME", path)
-                    .env("TMPDIR", path)
-                    .current_dir(path);
-            }
-        }
-        #[cfg(unix)]
-        {
-            command.process_group(0);
-            command.arg0(own_name());
-        }
-        Ok(command)
-    }
+/// A worker that runs where this process does.
+fn here(program: &Path, name: &str, start: &Start) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg(WORKER_ARGUMENT)
+        .arg(name)
+        .args(&start.arguments)
+        .envs(&start.environment)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    #[cfg(unix)]
+    command.process_group(0).arg0(own_name());
+    command
 }
 
 /// For `ps`: the name of the program, not that of the link to it.
@@ -204,29 +203,6 @@ impl Launcher {
 pub(crate) fn own_name() -> OsString {
     let name = std::env::args_os().next();
     name.unwrap_or_else(|| OsString::from("coros"))
-}
-
-/// Puts a process that waits for it into its control group; what it has to read before all else.
-fn confine(
-    pid: u32,
-    program: PathBuf,
-    start: Start,
-    mut bounds: Bounds,
-) -> io::Result<(Vec<u8>, Bounds)> {
-    if let Some(cgroup) = &bounds.cgroup {
-        match cgroup.add(pid) {
-            Ok(()) => bounds.isolation.counted = cgroup.counts(),
-            Err(error) => tracing::warn!(%error, pid, "a worker has no control group"),
-        }
-    }
-    let confinement = Confinement {
-        isolation: bounds.isolation,
-        program,
-        start,
-    };
-    let frame = to_frame(&confinement).map_err(io::Error::other)?;
-    bounds.isolation = confinement.isolation;
-    Ok((frame, bounds))
 }
 
 /// Sees a process through to its end.
@@ -296,11 +272,12 @@ impl Bounds {
     fn explain(&self, status: ExitStatus, last_words: &[String]) -> String {
         let counters = self.cgroup.as_ref().map(Cgroup::counters);
         let counters = counters.unwrap_or_default();
-        explain(status, &self.isolation.limits, &counters, last_words)
+        explain(status, &self.limits, &counters, last_words)
     }
 }
 
 /// A process and its group, killed when dropped.
+#[derive(Debug)]
 struct Group {
     child: Child,
     pid: u32,
@@ -308,6 +285,22 @@ struct Group {
 }
 
 impl Group {
+    /// Starts one, whose standard input and error are piped.
+    fn spawn(mut command: Command) -> io::Result<(Self, ChildStdin, ChildStderr)> {
+        let mut child = command.spawn()?;
+        let pid = child
+            .id()
+            .expect("a child that has not been waited for has an id");
+        let stdin = child.stdin.take().expect("it was piped");
+        let stderr = child.stderr.take().expect("it was piped");
+        let group = Group {
+            child,
+            pid,
+            ended: false,
+        };
+        Ok((group, stdin, stderr))
+    }
+
     /// The leader has ended; so shall the rest.
     fn end(&mut self) {
         // The number stays the group's while it has members; without members this reaches nobody,

@@ -250,6 +250,57 @@ async fn a_program_runs_where_it_has_never_been() {
     farm.close().await;
 }
 
+/// The processes that this one has started and that wait to become workers.
+#[cfg(target_os = "linux")]
+fn spares() -> BTreeSet<u32> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let children = tasks.flat_map(|task| {
+        let list = std::fs::read_to_string(task.unwrap().path().join("children"));
+        let list = list.unwrap_or_default();
+        let pids = list.split_whitespace().map(|pid| pid.parse().unwrap());
+        pids.collect::<Vec<u32>>()
+    });
+    let waits = |pid: &u32| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains("--coros-confined-worker")
+    };
+    children.filter(waits).collect()
+}
+
+/// Waits until one waits that is none of these.
+#[cfg(target_os = "linux")]
+async fn spare_besides(others: &[u32]) -> u32 {
+    loop {
+        let spares = spares();
+        if let Some(pid) = spares.iter().find(|pid| !others.contains(pid)) {
+            return *pid;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// One process waits to become the next worker, is another one's when it does, and gone with the daemon.
+#[cfg(target_os = "linux")]
+async fn the_next_worker_is_there_before_it_is_wanted() {
+    let farm = Farm::of([1]).await;
+    let spare = spare_besides(&[]).await;
+    let scheduler = farm.scheduler().await;
+    let first = scheduler.run(where_am_i()).await.unwrap();
+    assert_eq!(first.pid, spare);
+    let next = spare_besides(&[spare]).await;
+    // One that has ended meanwhile is of no use, and keeps nobody waiting.
+    signal(next, Signal::SIGKILL);
+    ended(next).await;
+    signal(spare, Signal::SIGKILL);
+    let second = scheduler.run(where_am_i()).await.unwrap();
+    assert!(second.pid != spare && second.pid != next);
+    let last = spare_besides(&[spare, next, second.pid]).await;
+    scheduler.close().await.unwrap();
+    farm.close().await;
+    assert!(!is_running(last));
+    assert_eq!(spares(), BTreeSet::new());
+}
+
 /// A copy of this program that says that it is for another processor.
 fn foreign(folder: &Path) -> PathBuf {
     let mut program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
@@ -1308,6 +1359,8 @@ fn main() {
     let mut trials = trials![
         a_program_runs_where_it_has_never_been,
         a_node_gets_the_program_that_it_can_run,
+        #[cfg(target_os = "linux")]
+        the_next_worker_is_there_before_it_is_wanted,
         a_program_is_sent_once,
         everyone_can_message_everyone,
         nothing_of_a_computation_stays,

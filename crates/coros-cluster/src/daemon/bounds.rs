@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::spare::Spare;
 use crate::isolation::{Cgroups, Isolation, Limits};
-use crate::process::Bounds;
 
 /// What the workers of a daemon may have.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     /// Each of them; of memory, all of them together, where there are control groups.
     pub(super) limits: Limits,
-    /// Where they have control groups of their own.
-    pub(super) cgroups: Option<Arc<Cgroups>>,
+    /// What becomes the next one.
+    pub(super) spare: Arc<Spare>,
     /// What they may read, besides what the system has for everybody.
     pub(super) readable: Vec<PathBuf>,
     /// What they may not, wherever it is.
@@ -42,18 +42,18 @@ pub(super) fn prepare(memory: Option<u64>) -> Option<Arc<Cgroups>> {
 
 impl Rules {
     /// For a worker with a folder of its own, one that it shares, and what it may only read.
-    pub(super) fn for_worker(&self, folder: &Path, shared: PathBuf, read: Vec<PathBuf>) -> Bounds {
+    pub(super) fn for_worker(
+        &self,
+        folder: &Path,
+        shared: PathBuf,
+        read: Vec<PathBuf>,
+    ) -> Isolation {
         let mut isolation = Isolation::new(folder);
         isolation.writable = vec![shared];
         isolation.readable.clone_from(&self.readable);
         isolation.readable.extend(read);
         isolation.hidden.clone_from(&self.hidden);
         isolation.limits = self.limits;
-        let cgroup = self.cgroups.as_ref().and_then(|cgroups| {
-            let made = cgroups.make(&self.limits);
-            made.inspect_err(|error| tracing::debug!(%error, "without a control group"))
-                .ok()
-        });
-        Bounds { isolation, cgroup }
+        isolation
     }
 }

@@ -252,17 +252,20 @@ impl Desk {
         };
         // Some systems take tens of milliseconds to put a process into a control group.
         let launched = blocking(move || {
-            let bounds = Box::new(rules.for_worker(&path, shared, read));
+            let place = Place::Folder {
+                blank: Box::new(rules.spare.take()?),
+                start,
+                isolation: Box::new(rules.for_worker(&path, shared, read)),
+            };
             let launcher = Launcher {
                 program,
                 stderr,
-                place: Place::Folder {
-                    path,
-                    start,
-                    bounds,
-                },
+                place,
             };
-            launcher.launch(&name, handover, ended)
+            let launched = launcher.launch(&name, handover, ended);
+            // The next one need not wait for that.
+            tokio::task::spawn_blocking(move || rules.spare.fill());
+            launched
         });
         match launched.await {
             Ok(process) => {

@@ -131,6 +131,7 @@ impl Keeper {
                 self.left(&me, client, lost);
             }
         }
+        self.settings.rules.spare.close().await;
     }
 
     fn take(&mut self, me: &Context<ToDaemon>, message: ToDaemon) {

@@ -5,7 +5,7 @@
 //! standard input is the program's: the handover.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ use crate::protocol::read_frame;
 pub(crate) struct Confinement {
     pub(crate) isolation: Isolation,
     pub(crate) program: PathBuf,
+    /// What the worker is called.
+    pub(crate) name: String,
     /// What the client says: for the program, and not for what isolates it.
     pub(crate) start: Start,
 }
@@ -30,10 +32,12 @@ pub(super) fn become_worker() -> Result<(), WorkerError> {
     let Confinement {
         isolation,
         program,
+        name,
         start,
     } = read_confinement().map_err(failed("no confinement on standard input"))?;
+    std::env::set_current_dir(&isolation.folder).map_err(failed("cannot go to its folder"))?;
     isolation::apply(&isolation).map_err(|error| WorkerError(error.to_string()))?;
-    let why = exec(&program, &start);
+    let why = exec(&program, &name, &isolation.folder, &start);
     let doing = format!("cannot run {}", program.display());
     Err(WorkerError::new(&doing, &why))
 }
@@ -51,22 +55,21 @@ fn read_confinement() -> io::Result<Confinement> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// With the arguments that this process has, but for the first.
 #[cfg(unix)]
-fn exec(program: &std::path::Path, start: &Start) -> io::Error {
+fn exec(program: &Path, name: &str, folder: &Path, start: &Start) -> io::Error {
     use std::os::unix::process::CommandExt;
-    let mut arguments = std::env::args_os();
-    let own_name = arguments.next().unwrap_or_default();
     std::process::Command::new(program)
-        .arg0(own_name)
+        .arg0(std::env::args_os().next().unwrap_or_default())
         .arg(WORKER_ARGUMENT)
-        .args(arguments.skip(1))
+        .arg(name)
         .args(&start.arguments)
+        .env("HOME", folder)
+        .env("TMPDIR", folder)
         .envs(&start.environment)
         .exec()
 }
 
 #[cfg(not(unix))]
-fn exec(_program: &std::path::Path, _start: &Start) -> io::Error {
+fn exec(_program: &Path, _name: &str, _folder: &Path, _start: &Start) -> io::Error {
     io::ErrorKind::Unsupported.into()
 }

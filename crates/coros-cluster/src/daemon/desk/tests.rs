@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::super::folder::WorkRoot;
 use super::super::leases::Wish;
+use super::super::spare::Spare;
 use super::*;
 use crate::isolation::Limits;
 
@@ -52,7 +53,7 @@ impl World {
         let opening = Opening::for_test(client, 1);
         let rules = Rules {
             limits: Limits::default(),
-            cgroups: None,
+            spare: Spare::new(Limits::default(), None),
             readable: Vec::new(),
             hidden: Vec::new(),
         };

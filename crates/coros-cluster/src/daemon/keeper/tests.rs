@@ -3,6 +3,7 @@
 use coros_core::Exit;
 use tokio::time::Instant;
 
+use super::super::spare::Spare;
 use super::*;
 use crate::isolation::Limits;
 use crate::scheduler::liaison::ToLiaison;
@@ -28,7 +29,7 @@ async fn a_client_counts_once_however_often_it_comes() {
         work: WorkRoot::open(&folder.path().join("work")).await.unwrap(),
         rules: Rules {
             limits: Limits::default(),
-            cgroups: None,
+            spare: Spare::new(Limits::default(), None),
             readable: Vec::new(),
             hidden: Vec::new(),
         },
