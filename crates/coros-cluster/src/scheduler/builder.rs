@@ -167,7 +167,7 @@ impl SchedulerBuilder {
     ///
     /// While there are nodes that lend nothing, because they are suspended or others have all they have,
     /// calls wait for as long as that lasts, and after this time
-    /// [`Event::NoSlots`](super::Event::NoSlots) says so.
+    /// [`Event::NoSlots`] says so.
     ///
     /// # Panics
     /// On a scheduler with workers on this machine.
