@@ -14,6 +14,7 @@
 //!
 //! [`index`] decides, [`disk`] has the files.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -317,8 +318,6 @@ impl Shared {
             });
         }
         disk::used_as(kind, &file).map_err(failed)?;
-        // Else a disk that fails when it comes to writing would say so to nobody.
-        file.sync_all().map_err(failed)?;
         loop {
             match self.pin(hash, kind) {
                 Ok(pin) => return Ok(pin),
@@ -331,8 +330,29 @@ impl Shared {
                 adopting.name(&hash).map_err(failed)?;
                 let room = std::mem::take(&mut room.bytes);
                 let id = self.index().adopted(hash, size, room);
+                self.settle(hash, id, size, file);
                 return Ok(self.pin_of(hash, id));
             }
+        }
+    }
+
+    /// Has what was adopted come to the disk, which nobody waits for: when the machine goes down before, that
+    /// is seen when it is [used](Self::is_sound) next. Else a disk that fails when it comes to writing would
+    /// say so to nobody.
+    fn settle(self: &Arc<Self>, hash: ContentHash, id: u64, size: u64, file: File) {
+        // The store may be closed meanwhile.
+        let shared = Arc::downgrade(self);
+        let settle = move || {
+            if let (Err(error), Some(shared)) = (file.sync_all(), shared.upgrade()) {
+                tracing::warn!(%hash, %error, "what came into the store does not come to the disk");
+                let _changes = shared.changes();
+                if shared.index().forget(&hash, id) {
+                    let _ = shared.remove(hash, size);
+                }
+            }
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(settle);
         }
     }
 
