@@ -6,10 +6,13 @@
 
 pub mod bars;
 pub mod child;
+pub mod equipment;
+pub mod figures;
 pub mod machine;
 pub mod noise;
 pub mod options;
 mod progress;
+pub mod python;
 pub mod report;
 pub mod results;
 pub mod run;
@@ -22,17 +25,26 @@ use std::process::Command;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// One who takes part.
+pub trait Peer: Copy + Ord + Debug + Serialize {
+    /// What it is called in the table.
+    fn title(self) -> &'static str;
+
+    /// Its name in Cargo.lock; `None` for what is not written in Rust.
+    fn package(self) -> Option<&'static str>;
+
+    /// What stands in for the version of a package in Cargo.lock.
+    fn installed_version(self) -> Option<String>;
+}
+
 /// One bench: who takes part, and in what.
 pub trait Suite: Sized + 'static {
     /// Who takes part. The order is that of the table's rows.
-    type Peer: Copy + Ord + Debug + Serialize;
+    type Peer: Peer;
     /// A workload at a size.
     type Case: Copy + Eq + Debug + Serialize;
     /// What a child process found; it prints it as one line of JSON.
     type Report: Debug + Serialize + DeserializeOwned;
-
-    /// What a peer is called in the table.
-    fn title(peer: Self::Peer) -> &'static str;
 
     /// What a case is called in messages.
     fn name(case: Self::Case) -> String;

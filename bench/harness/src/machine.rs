@@ -14,10 +14,29 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// Resident memory of this process in bytes.
 #[must_use]
 pub fn rss() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    bytes("self", "VmRSS:")
+}
+
+/// Resident memory of another process in bytes.
+#[must_use]
+pub fn rss_of(process: u32) -> Option<u64> {
+    bytes(&process.to_string(), "VmRSS:")
+}
+
+/// The most that [`rss`] has been since [`forget_peak`].
+#[must_use]
+pub fn peak_rss() -> Option<u64> {
+    bytes("self", "VmHWM:")
+}
+
+/// Lets [`peak_rss`] begin anew.
+pub fn forget_peak() -> std::io::Result<()> {
+    fs::write("/proc/self/clear_refs", "5")
+}
+
+fn bytes(process: &str, field: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
     Some(kilobytes * 1024)
 }

@@ -84,6 +84,16 @@ pub fn one<T: ValueEnum>(name: &str) -> Result<T> {
     T::from_str(name, true).map_err(Error::msg)
 }
 
+/// What [`one`] takes.
+///
+/// # Panics
+/// For a value that the command line does not know.
+#[must_use]
+pub fn name<T: ValueEnum>(value: &T) -> String {
+    let value = value.to_possible_value().expect("no value is skipped");
+    value.get_name().to_owned()
+}
+
 /// Those that were asked for; all, if none was.
 fn chosen<T: ValueEnum + Copy + PartialEq>(asked_for: &[T]) -> Vec<T> {
     let is_chosen = |value: &T| asked_for.is_empty() || asked_for.contains(value);

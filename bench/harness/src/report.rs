@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::Suite;
 use crate::bars::{self, Bar};
 use crate::machine::Machine;
 use crate::results::{self, Cell, Column};
 use crate::run::{self, Outcome};
 use crate::table::{self, Source};
 use crate::tools::locked_version;
+use crate::{Peer, Suite};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,15 +59,15 @@ pub trait Reported: Suite {
     /// What is above the bars.
     const BARS: &'static str;
 
-    /// A peer's name in Cargo.lock; `None` for what is not written in Rust.
-    fn package(peer: Self::Peer) -> Option<&'static str>;
-
-    /// What stands in for the version of a package in Cargo.lock.
-    fn installed_version(peer: Self::Peer) -> Option<String>;
-
     fn columns(cases: &[Self::Case]) -> Vec<Self::Column>;
 
     fn header(column: Self::Column) -> String;
+
+    /// The tables that the columns are in, each with what is above it; one without words, unless there are
+    /// too many for that.
+    fn tables(columns: &[Self::Column]) -> Vec<(&'static str, Vec<Self::Column>)> {
+        vec![("", columns.to_vec())]
+    }
 
     fn judge(outcome: &Outcome<Self>, columns: &[Self::Column]) -> Vec<Bar>;
 }
@@ -75,9 +75,9 @@ pub trait Reported: Suite {
 /// The version of a peer.
 #[must_use]
 pub fn version<S: Reported>(peer: S::Peer) -> Option<String> {
-    let package = S::package(peer);
+    let package = peer.package();
     let locked = package.and_then(|package| locked_version(S::LOCK_FILE, package));
-    locked.or_else(|| S::installed_version(peer))
+    locked.or_else(|| peer.installed_version())
 }
 
 /// What is to be run.
@@ -173,19 +173,12 @@ impl<S: Reported> RunReport<S> {
         let versions: Vec<String> = self
             .versions
             .iter()
-            .map(|v| format!("{} {}", S::title(v.peer), v.version))
+            .map(|v| format!("{} {}", v.peer.title(), v.version))
             .collect();
-        let source = Source {
-            outcome: &self.outcome,
-            columns: &self.columns,
-            peers: &self.peers,
-            missing: &self.missing,
-            base: S::BASE,
-        };
         let mut text = format!(
             "{}\n{}\n\
              {}; rounds: {}; worker threads: {}{}; {} allocator; a cell is median xRATIO to {}, \
-             min-max; --help explains the rest\n\n{}\n",
+             min-max; --help explains the rest\n\n",
             self.machine,
             versions.join("; "),
             self.extent.text(),
@@ -193,9 +186,21 @@ impl<S: Reported> RunReport<S> {
             self.worker_threads,
             S::WORKERS_OF,
             self.allocator,
-            S::title(S::BASE),
-            table::render(&source, S::header),
+            S::BASE.title(),
         );
+        for (title, columns) in S::tables(&self.columns) {
+            if !title.is_empty() {
+                text += &format!("{title}\n");
+            }
+            let source = Source {
+                outcome: &self.outcome,
+                columns: &columns,
+                peers: &self.peers,
+                missing: &self.missing,
+                base: S::BASE,
+            };
+            text += &format!("{}\n", table::render(&source, S::header));
+        }
         text += &self.outcome.remarks();
         if self.peers.contains(&S::OURS) && self.extent != Extent::Check {
             text += &format!("\n{}\n", S::BARS);

@@ -116,6 +116,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::Peer;
     use crate::machine::Disturbance;
     use crate::run::Sample;
 
@@ -128,15 +129,25 @@ mod tests {
         Other,
     }
 
+    impl Peer for Racer {
+        fn title(self) -> &'static str {
+            "racer"
+        }
+
+        fn package(self) -> Option<&'static str> {
+            None
+        }
+
+        fn installed_version(self) -> Option<String> {
+            None
+        }
+    }
+
     impl Suite for Races {
         type Peer = Racer;
         type Case = ();
         /// Seconds.
         type Report = f64;
-
-        fn title(_: Racer) -> &'static str {
-            "racer"
-        }
 
         fn name((): ()) -> String {
             "race".to_owned()

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::machine::{self, Disturbance, Meter};
 use crate::progress::Progress;
-use crate::{Suite, child, noise};
+use crate::{Peer, Suite, child, noise};
 
 #[derive(Debug, Serialize)]
 #[serde(bound = "")]
@@ -65,7 +65,7 @@ pub fn run<S: Suite>(peers: &[S::Peer], cases: &[S::Case], rounds: usize) -> Out
                 let peer = peers[(turn + round) % peers.len()];
                 if S::has(case, peer) && !outcome.has_failed(peer, case) {
                     let what = format!("round {} of {rounds}: {}", round + 1, S::name(case));
-                    progress.starts(&what, S::title(peer));
+                    progress.starts(&what, peer.title());
                     outcome.add(peer, case, round);
                 }
                 if S::has(case, peer) {
@@ -161,7 +161,7 @@ impl<S: Suite> Outcome<S> {
             text += "The machine was busy: read spreads before ratios, and run again when it is quiet.\n";
         }
         for failure in &self.failures {
-            let (peer, case) = (S::title(failure.peer), S::name(failure.case));
+            let (peer, case) = (failure.peer.title(), S::name(failure.case));
             text += &format!("{peer} failed in {case}: {}\n", failure.error);
         }
         text

@@ -2,9 +2,9 @@
 
 use comfy_table::{Cell as TableCell, CellAlignment, ContentArrangement, Table, presets};
 
-use crate::Suite;
 use crate::results::{self, Column};
 use crate::run::Outcome;
+use crate::{Peer, Suite};
 
 /// What a table is made from.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Source<'a, C: Column> {
     pub base: <C::Suite as Suite>::Peer,
 }
 
-/// The table, with what `header` says above each column.
+/// The table, with what `header` says above each column, of all who take part in any.
 pub fn render<C: Column>(source: &Source<'_, C>, header: impl Fn(C) -> String) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
@@ -29,9 +29,14 @@ pub fn render<C: Column>(source: &Source<'_, C>, header: impl Fn(C) -> String) -
     let missing = source.missing.iter().map(|&(peer, why)| (peer, Some(why)));
     let mut rows: Vec<_> = source.peers.iter().map(|&peer| (peer, None)).collect();
     rows.extend(missing);
+    let takes_part = |peer| {
+        let mut columns = source.columns.iter();
+        columns.any(|column| C::Suite::has(column.case(), peer))
+    };
+    rows.retain(|&(peer, _)| takes_part(peer));
     rows.sort();
     for (peer, missing) in rows {
-        let mut row = vec![TableCell::new(C::Suite::title(peer))];
+        let mut row = vec![TableCell::new(peer.title())];
         if let Some(why) = missing {
             row.push(TableCell::new(why));
         } else {

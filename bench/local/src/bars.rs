@@ -1,5 +1,6 @@
 //! The bars that coros has to reach with a tokio task per coroutine, judged from this run alone.
 
+use harness::Peer as _;
 use harness::bars::Bar;
 use harness::results;
 use harness::run::Outcome;

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
+use harness::Peer as _;
 use harness::options::Options;
 use harness::report::{Extent, Plan, publish};
 

@@ -21,14 +21,6 @@ impl Reported for Local {
     const WORKERS_OF: &'static str = "";
     const BARS: &'static str = "Bars for coroutines on tokio tasks, from this run:";
 
-    fn package(peer: Peer) -> Option<&'static str> {
-        peer.package()
-    }
-
-    fn installed_version(peer: Peer) -> Option<String> {
-        peer.installed_version()
-    }
-
     fn columns(cases: &[Case]) -> Vec<Column> {
         Column::of(cases)
     }
@@ -51,6 +43,7 @@ impl Reported for Local {
 #[cfg(test)]
 mod tests {
     use clap::ValueEnum;
+    use harness::Peer as _;
     use harness::report::version;
 
     use super::*;

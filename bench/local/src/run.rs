@@ -28,10 +28,6 @@ impl Suite for Local {
     type Case = Case;
     type Report = Report;
 
-    fn title(peer: Peer) -> &'static str {
-        peer.title()
-    }
-
     fn name(case: Case) -> String {
         format!("{} N={}", case.workload.name(), count(case.n))
     }

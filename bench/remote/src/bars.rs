@@ -1,7 +1,8 @@
 //! The bars that coros has to reach between processes, judged from this run alone.
 
+use harness::Peer as _;
 use harness::bars::Bar;
-use harness::results;
+use harness::figures::Judge;
 use harness::run::Outcome;
 
 use crate::cases::{Column, Measure, Remote, Workload};
@@ -63,25 +64,10 @@ const KILLED: f64 = 100.0;
 const FROZEN: f64 = 2_400.0;
 
 pub(crate) fn judge(outcome: &Outcome<Remote>, columns: &[Column]) -> Vec<Bar> {
-    let column = |workload: Workload, measure: Measure| {
-        let same = |c: &Column| c.case.workload == workload && c.measure == measure;
-        columns.iter().copied().find(same)
-    };
-    let beside = |peer: Peer, workload: Workload, measure: Measure| {
-        results::ratio(outcome, Peer::Coros, peer, column(workload, measure)?)
-    };
-    let worst = |workload: Workload, measure: Measure| {
-        let column = column(workload, measure)?;
-        Some(results::cell(outcome, Peer::Coros, Peer::Tls, column)?.max)
-    };
-    let median = |workload: Workload, measure: Measure| {
-        let column = column(workload, measure)?;
-        Some(results::cell(outcome, Peer::Coros, Peer::Tls, column)?.median)
-    };
-
+    let judge = Judge { outcome, columns };
     let mut bars = Vec::new();
     for (workload, measure, bar, what) in BESIDE_TLS {
-        let ratio = beside(Peer::Tls, workload, measure);
+        let ratio = judge.ratio(Peer::Coros, Peer::Tls, workload, measure);
         bars.push(match measure {
             Measure::Thousands | Measure::Mebibytes => Bar::at_least(what.to_owned(), bar, ratio),
             // A ratio says how many times better; these bars say how many times as much.
@@ -91,11 +77,11 @@ pub(crate) fn judge(outcome: &Outcome<Remote>, columns: &[Column]) -> Vec<Bar> {
     for peer in PEERS {
         for (workload, size) in [(Workload::Small, "64 B"), (Workload::Large, "1 KiB")] {
             let what = format!("{size}, times the rate of {}", peer.title());
-            let ratio = beside(peer, workload, Measure::Thousands);
+            let ratio = judge.ratio(Peer::Coros, peer, workload, Measure::Thousands);
             bars.push(Bar::at_least(what, TIMES_PEERS, ratio));
         }
     }
-    let idle = median(Workload::Idle, Measure::BytesPerPeer);
+    let idle = judge.median(Peer::Coros, Workload::Idle, Measure::BytesPerPeer);
     bars.push(Bar::at_most(
         "bytes per linked idle peer".to_owned(),
         BYTES_PER_PEER,
@@ -109,7 +95,7 @@ pub(crate) fn judge(outcome: &Outcome<Remote>, columns: &[Column]) -> Vec<Bar> {
             "a frozen peer is known, ms, worst",
         ),
     ] {
-        let noticed = worst(workload, Measure::NoticedMillis);
+        let noticed = judge.worst(Peer::Coros, workload, Measure::NoticedMillis);
         bars.push(Bar::at_most(what.to_owned(), bar, noticed));
     }
     bars

@@ -1,12 +1,11 @@
 //! What is measured, and what the harness is told of it.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use harness::Suite;
 use harness::table::count;
+use harness::{Suite, figures};
 use serde::{Deserialize, Serialize};
 
 use crate::peers::Peer;
@@ -53,8 +52,12 @@ impl Workload {
     pub(crate) fn message_size(self) -> usize {
         if self == Workload::Large { 1024 } else { 64 }
     }
+}
 
-    pub(crate) fn measures(self) -> &'static [Measure] {
+impl figures::Workload for Workload {
+    type Measure = Measure;
+
+    fn measures(self) -> &'static [Measure] {
         match self {
             Workload::Small | Workload::Large => &[Measure::Thousands, Measure::CpuMicros],
             Workload::Ping => &[Measure::MedianMicros, Measure::TailMicros],
@@ -86,37 +89,24 @@ pub(crate) enum Measure {
     NoticedMillis,
 }
 
-/// What one child process found. A figure that could not be had is left out.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Figures(pub(crate) BTreeMap<Measure, f64>);
-
-impl Figures {
-    pub(crate) fn with(mut self, measure: Measure, value: f64) -> Self {
-        self.0.insert(measure, value);
-        self
+impl figures::Measure for Measure {
+    fn smaller_is_better(self) -> bool {
+        !matches!(self, Measure::Thousands | Measure::Mebibytes)
     }
 }
 
-/// A workload at a size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Case {
-    pub(crate) workload: Workload,
-    pub(crate) n: u64,
-}
+pub(crate) type Figures = figures::Figures<Measure>;
+pub(crate) type Case = figures::Case<Workload>;
+pub(crate) type Column = figures::Column<Remote>;
 
 /// Coroutines of two processes.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Remote;
 
 impl Suite for Remote {
     type Peer = Peer;
     type Case = Case;
     type Report = Figures;
-
-    fn title(peer: Peer) -> &'static str {
-        peer.title()
-    }
 
     fn name(case: Case) -> String {
         format!("{} N={}", case.workload.name(), count(case.n))
@@ -131,50 +121,20 @@ impl Suite for Remote {
     }
 }
 
-/// A measure of a case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Column {
-    #[serde(flatten)]
-    pub(crate) case: Case,
-    pub(crate) measure: Measure,
+impl figures::Measured for Remote {
+    type Workload = Workload;
 }
 
-impl Column {
-    pub(crate) fn of(cases: &[Case]) -> Vec<Column> {
-        let columns = |&case: &Case| {
-            let measures = case.workload.measures().iter();
-            measures.map(move |&measure| Column { case, measure })
-        };
-        cases.iter().flat_map(columns).collect()
-    }
-
-    pub(crate) fn header(self) -> String {
-        let name = self.case.workload.name();
-        let n = count(self.case.n);
-        match self.measure {
-            Measure::Thousands => format!("{name}\n{n}\nk/s"),
-            Measure::CpuMicros => format!("{name} CPU\n{n}\nus"),
-            Measure::MedianMicros => format!("{name} p50\n{n}\nus"),
-            Measure::TailMicros => format!("{name} p99\n{n}\nus"),
-            Measure::Mebibytes => format!("{name}\n{} MiB\nMiB/s", count(self.case.n >> 20)),
-            Measure::BytesPerPeer => format!("{name}\n{n}\nbytes"),
-            Measure::NoticedMillis => format!("{name}\n\nms"),
-        }
-    }
-}
-
-impl harness::results::Column for Column {
-    type Suite = Remote;
-
-    fn case(self) -> Case {
-        self.case
-    }
-
-    fn value(self, report: &Figures) -> Option<f64> {
-        report.0.get(&self.measure).copied()
-    }
-
-    fn smaller_is_better(self) -> bool {
-        !matches!(self.measure, Measure::Thousands | Measure::Mebibytes)
+pub(crate) fn header(column: Column) -> String {
+    let name = column.case.workload.name();
+    let n = count(column.case.n);
+    match column.measure {
+        Measure::Thousands => format!("{name}\n{n}\nk/s"),
+        Measure::CpuMicros => format!("{name} CPU\n{n}\nus"),
+        Measure::MedianMicros => format!("{name} p50\n{n}\nus"),
+        Measure::TailMicros => format!("{name} p99\n{n}\nus"),
+        Measure::Mebibytes => format!("{name}\n{} MiB\nMiB/s", count(column.case.n >> 20)),
+        Measure::BytesPerPeer => format!("{name}\n{n}\nbytes"),
+        Measure::NoticedMillis => format!("{name}\n\nms"),
     }
 }

@@ -12,10 +12,11 @@ mod workloads;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
+use harness::equipment::{Setting, bench};
 use harness::options::{Options, one};
-use harness::report::{Extent, Plan, publish};
+use harness::report::Extent;
 
 use cases::{Case, Remote, Workload};
 use peers::Peer;
@@ -26,12 +27,8 @@ use peers::Peer;
 struct Args {
     #[command(flatten)]
     options: Options<Peer, Workload>,
-    /// A few messages of each peer, once: only whether it works; also in a debug build
-    #[arg(long, conflicts_with = "quick")]
-    check: bool,
-    /// First fetch the peers that cargo cannot (Erlang with apt-get, pycos with pip)
-    #[arg(long)]
-    install: bool,
+    #[command(flatten)]
+    setting: Setting,
     /// Be the receiver
     #[arg(long, hide = true, num_args = 3, value_names = ["PEER", "NODES", "FOLDER"])]
     server: Option<Vec<String>>,
@@ -50,7 +47,7 @@ fn run_or_measure(args: &Args) -> Result<ExitCode> {
     } else if let Some(words) = &args.server {
         server(words)?;
     } else {
-        return bench(args);
+        return bench::<Remote, Workload>(&args.options, &args.setting, cases);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -63,55 +60,6 @@ fn server(words: &[String]) -> Result<()> {
         .parse()
         .with_context(|| format!("{nodes:?} is not a number"))?;
     one::<Peer>(peer)?.serve(nodes, Path::new(folder))
-}
-
-fn bench(args: &Args) -> Result<ExitCode> {
-    ensure!(
-        args.check || !cfg!(debug_assertions),
-        "this is a debug build, its figures mean nothing: cargo run --release"
-    );
-    let extent = if args.check {
-        Extent::Check
-    } else if args.options.quick {
-        Extent::Quick
-    } else {
-        Extent::Full
-    };
-    let peers = args.options.peers();
-    if args.install {
-        install(&peers)?;
-    }
-    let why = |peer: &Peer| Some((*peer, peer.missing()?));
-    let missing: Vec<_> = peers.iter().filter_map(why).collect();
-    let is_here = |peer: &Peer| missing.iter().all(|(missing, _)| missing != peer);
-    let peers: Vec<Peer> = peers.into_iter().filter(is_here).collect();
-    for &peer in &peers {
-        peer.prepare()
-            .with_context(|| format!("cannot build the part of {}", peer.title()))?;
-    }
-    let plan = Plan::<Remote> {
-        extent,
-        rounds: args.options.rounds(extent),
-        peers,
-        missing,
-        cases: cases(extent, &args.options.workloads()),
-    };
-    publish(plan, args.options.json.as_deref())
-}
-
-/// Fetches what is not there yet.
-fn install(peers: &[Peer]) -> Result<()> {
-    let missing = peers.iter().filter(|peer| peer.missing().is_some());
-    let missing: Vec<Peer> = missing.copied().collect();
-    let mut packages: Vec<&str> = missing
-        .iter()
-        .flat_map(|peer| peer.debian_packages())
-        .copied()
-        .collect();
-    packages.sort_unstable();
-    packages.dedup();
-    harness::tools::apt_get_install(&packages)?;
-    missing.iter().try_for_each(|peer| peer.install())
 }
 
 fn cases(extent: Extent, workloads: &[Workload]) -> Vec<Case> {

@@ -5,7 +5,7 @@ use harness::report::Reported;
 use harness::run::Outcome;
 
 use crate::bars;
-use crate::cases::{Case, Column, Remote};
+use crate::cases::{self, Case, Column, Remote};
 use crate::peers::Peer;
 use crate::workloads::WORKERS;
 
@@ -19,20 +19,12 @@ impl Reported for Remote {
     const WORKERS_OF: &'static str = " in each process";
     const BARS: &'static str = "Bars for messages between processes, from this run:";
 
-    fn package(peer: Peer) -> Option<&'static str> {
-        peer.package()
-    }
-
-    fn installed_version(peer: Peer) -> Option<String> {
-        peer.installed_version()
-    }
-
     fn columns(cases: &[Case]) -> Vec<Column> {
         Column::of(cases)
     }
 
     fn header(column: Column) -> String {
-        column.header()
+        cases::header(column)
     }
 
     fn judge(outcome: &Outcome<Remote>, columns: &[Column]) -> Vec<Bar> {

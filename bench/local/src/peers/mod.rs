@@ -16,6 +16,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
+use harness::Peer as _;
 use harness::tools::this_executable;
 use serde::{Deserialize, Serialize};
 
@@ -38,8 +39,8 @@ pub(crate) enum Peer {
     Go,
 }
 
-impl Peer {
-    pub(crate) fn title(self) -> &'static str {
+impl harness::Peer for Peer {
+    fn title(self) -> &'static str {
         match self {
             Peer::Coros => "coros",
             Peer::Tokio => "tokio mpsc",
@@ -53,8 +54,7 @@ impl Peer {
         }
     }
 
-    /// Its name in Cargo.lock; `None` for what is not written in Rust.
-    pub(crate) fn package(self) -> Option<&'static str> {
+    fn package(self) -> Option<&'static str> {
         match self {
             Peer::Coros => Some("coros-core"),
             Peer::Tokio | Peer::TokioBroadcast => Some("tokio"),
@@ -66,6 +66,16 @@ impl Peer {
         }
     }
 
+    fn installed_version(self) -> Option<String> {
+        match self {
+            Peer::Erlang => erlang::version(),
+            Peer::Go => go::version(),
+            _ => None,
+        }
+    }
+}
+
+impl Peer {
     /// Debian's package, for a peer that cargo cannot fetch.
     pub(crate) fn debian_package(self) -> Option<&'static str> {
         match self {
@@ -77,15 +87,6 @@ impl Peer {
 
     pub(crate) fn takes_part_in(self, workload: Workload) -> bool {
         self != Peer::TokioBroadcast || workload == Workload::W7
-    }
-
-    /// Version of the language that is installed beside Rust; `None` if it is not, or if the peer needs none.
-    pub(crate) fn installed_version(self) -> Option<String> {
-        match self {
-            Peer::Erlang => erlang::version(),
-            Peer::Go => go::version(),
-            _ => None,
-        }
     }
 
     /// Compiles what cargo did not.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use harness::figures::Workload as _;
 
 use crate::cases::{Figures, Measure, Workload};
 use crate::files::{Folders, Source};

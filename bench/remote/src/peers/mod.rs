@@ -17,6 +17,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
+use harness::Peer as _;
+use harness::equipment::Equipment;
+use harness::options::name;
+use harness::python;
 use harness::tools::this_executable;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -46,8 +50,8 @@ pub(crate) enum Peer {
     Pycos,
 }
 
-impl Peer {
-    pub(crate) fn title(self) -> &'static str {
+impl harness::Peer for Peer {
+    fn title(self) -> &'static str {
         match self {
             Peer::Coros => "coros",
             Peer::Tls => "tokio-rustls",
@@ -60,8 +64,7 @@ impl Peer {
         }
     }
 
-    /// Its name in Cargo.lock; `None` for what is not written in Rust.
-    pub(crate) fn package(self) -> Option<&'static str> {
+    fn package(self) -> Option<&'static str> {
         match self {
             Peer::Coros => Some("coros-net"),
             Peer::Tls => Some("tokio-rustls"),
@@ -72,55 +75,16 @@ impl Peer {
         }
     }
 
-    /// Debian's packages, for a peer that cargo cannot fetch.
-    pub(crate) fn debian_packages(self) -> &'static [&'static str] {
-        match self {
-            Peer::Erlang => &["erlang-base"],
-            Peer::ErlangTls => &["erlang-base", "erlang-ssl"],
-            // Python may come from elsewhere.
-            Peer::Pycos if !pycos::has_venv() => &["python3-venv"],
-            _ => &[],
-        }
-    }
-
-    /// Why it cannot run here, in the few words that its row has room for.
-    pub(crate) fn missing(self) -> Option<&'static str> {
-        let is_installed = match self {
-            Peer::Kameo if !cfg!(feature = "kameo") => return Some(NOT_BUILT),
-            Peer::Ractor if !cfg!(feature = "ractor") => return Some(NOT_BUILT),
-            Peer::Erlang => erlang::version().is_some(),
-            Peer::ErlangTls => erlang::has_tls(),
-            Peer::Pycos => pycos::version().is_some(),
-            _ => true,
-        };
-        (!is_installed).then_some("not installed")
-    }
-
-    /// What stands in for the version of a package in Cargo.lock.
-    pub(crate) fn installed_version(self) -> Option<String> {
+    fn installed_version(self) -> Option<String> {
         match self {
             Peer::Erlang => erlang::version(),
             Peer::Pycos => pycos::version(),
             _ => None,
         }
     }
+}
 
-    /// Fetches what neither cargo nor Debian has.
-    pub(crate) fn install(self) -> Result<()> {
-        match self {
-            Peer::Pycos => pycos::install(),
-            _ => Ok(()),
-        }
-    }
-
-    /// Compiles what cargo did not.
-    pub(crate) fn prepare(self) -> Result<()> {
-        match self {
-            Peer::Erlang | Peer::ErlangTls => erlang::compile(),
-            _ => Ok(()),
-        }
-    }
-
+impl Peer {
     pub(crate) fn takes_part_in(self, workload: Workload) -> bool {
         match workload {
             // Others have one node a process.
@@ -149,13 +113,8 @@ impl Peer {
     /// The child process that runs `workload` at size `n` and prints its figures.
     pub(crate) fn command(self, workload: Workload, n: u64) -> Result<Command> {
         let mut command = Command::new(this_executable()?);
-        command.args(["--child", &self.name(), workload.name(), &n.to_string()]);
+        command.args(["--child", &name(&self), workload.name(), &n.to_string()]);
         Ok(command)
-    }
-
-    fn name(self) -> String {
-        let value = self.to_possible_value().expect("no peer is skipped");
-        value.get_name().to_owned()
     }
 
     /// What the child does.
@@ -201,10 +160,48 @@ impl Peer {
         let folders = Folders::new()?;
         let nodes = if workload == Workload::Idle { n } else { 1 };
         let mut server = Command::new(this_executable()?);
-        server.args(["--server", &self.name(), &nodes.to_string()]);
+        server.args(["--server", &name(&self), &nodes.to_string()]);
         server.arg(folders.inbox());
         let server = Server::start(server)?;
         runtime()?.block_on(workloads::run::<P>(workload, n, server, folders))
+    }
+}
+
+impl Equipment for Peer {
+    fn missing(self) -> Option<&'static str> {
+        let is_installed = match self {
+            Peer::Kameo if !cfg!(feature = "kameo") => return Some(NOT_BUILT),
+            Peer::Ractor if !cfg!(feature = "ractor") => return Some(NOT_BUILT),
+            Peer::Erlang => erlang::version().is_some(),
+            Peer::ErlangTls => erlang::has_tls(),
+            Peer::Pycos => pycos::version().is_some(),
+            _ => true,
+        };
+        (!is_installed).then_some("not installed")
+    }
+
+    fn debian_packages(self) -> &'static [&'static str] {
+        match self {
+            Peer::Erlang => &["erlang-base"],
+            Peer::ErlangTls => &["erlang-base", "erlang-ssl"],
+            // Python may come from elsewhere.
+            Peer::Pycos if !python::can_make() => &["python3-venv"],
+            _ => &[],
+        }
+    }
+
+    fn install(self) -> Result<()> {
+        match self {
+            Peer::Pycos => pycos::install(),
+            _ => Ok(()),
+        }
+    }
+
+    fn prepare(self) -> Result<()> {
+        match self {
+            Peer::Erlang | Peer::ErlangTls => erlang::compile(),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,38 +1,27 @@
 //! pycos, in a virtual environment of its own that `--install` makes. Both processes are in
 //! `peers/pycos/remote.py`; no TLS, as it comes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
-use harness::tools;
+use anyhow::Result;
+use harness::python::Environment;
 
 use super::foreign::Foreign;
 use crate::cases::Workload;
 
 /// What is installed.
 const PACKAGE: &str = "pycos==4.12.2";
+const ENVIRONMENT: Environment = Environment::of("pycos");
 
 pub(super) struct Pycos;
 
 pub(super) fn version() -> Option<String> {
-    let program = "import importlib.metadata as m, platform as p; import pycos.netpycos; \
-                   print(m.version('pycos'), 'with Python', p.python_version())";
-    tools::output_of(python().ok()?, &["-c", program])
-}
-
-/// Whether there is a Python that can make a virtual environment.
-pub(super) fn has_venv() -> bool {
-    tools::output_of("python3", &["-c", "import venv, ensurepip"]).is_some()
+    ENVIRONMENT.version("pycos", "pycos.netpycos")
 }
 
 pub(super) fn install() -> Result<()> {
-    let environment = environment()?;
-    let mut make = Command::new("python3");
-    tools::compile(make.args(["-m", "venv"]).arg(&environment))
-        .context("Python 3 with venv is needed (Debian: python3-venv)")?;
-    let mut pip = Command::new(python()?);
-    tools::compile(pip.args(["-m", "pip", "install", "--quiet", PACKAGE]))
+    ENVIRONMENT.install(&[PACKAGE])
 }
 
 impl Foreign for Pycos {
@@ -51,15 +40,7 @@ impl Foreign for Pycos {
 }
 
 fn script() -> Result<Command> {
-    let mut command = Command::new(python()?);
+    let mut command = Command::new(ENVIRONMENT.python()?);
     command.arg(super::sources("pycos").join("remote.py"));
     Ok(command)
-}
-
-fn environment() -> Result<PathBuf> {
-    Ok(tools::compiled("pycos")?.join("venv"))
-}
-
-fn python() -> Result<PathBuf> {
-    Ok(environment()?.join("bin").join("python"))
 }
