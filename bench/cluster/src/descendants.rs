@@ -1,0 +1,85 @@
+//! Programs with whatever they start: all of it ends with them.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::wait;
+use nix::unistd::Pid;
+
+/// Less than what the harness waits for this process, which would leave all the rest behind.
+const LIMIT: Duration = Duration::from_secs(170);
+
+/// Runs a program to its end; what it printed. Whatever is left of it is killed then, also what has a
+/// session of its own. Nothing else of this process may run meanwhile.
+pub(crate) fn output(mut command: Command) -> Result<String> {
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_child_subreaper(true).context("cannot be in charge of orphans")?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    let printed = read(child.stdout.take().expect("stdout is piped"));
+    let complaints = read(child.stderr.take().expect("stderr is piped"));
+    let pid = Pid::from_raw(child.id() as i32);
+    let status = wait_for(child);
+    if status.is_err() {
+        // It has ended by itself just now, if that fails.
+        kill(pid, Signal::SIGKILL).ok();
+    }
+    end_all();
+    let printed = printed.join().expect("reading does not panic");
+    let complaints = complaints.join().expect("reading does not panic");
+    let status = status.with_context(|| format!("{printed}{complaints}"))?;
+    ensure!(status.success(), "{status}: {printed}{}", complaints.trim());
+    Ok(printed)
+}
+
+fn read(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = Vec::new();
+        from.read_to_end(&mut text).ok();
+        String::from_utf8_lossy(&text).into_owned()
+    })
+}
+
+fn wait_for(mut child: Child) -> Result<std::process::ExitStatus> {
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait()).ok());
+    let ended = ended.recv_timeout(LIMIT);
+    let status = ended.with_context(|| format!("no end within {} s", LIMIT.as_secs()))?;
+    Ok(status?)
+}
+
+/// Kills all children until there is none: the children of those that end become this process's.
+fn end_all() {
+    loop {
+        for child in children() {
+            kill(child, Signal::SIGKILL).ok();
+        }
+        if wait() == Err(Errno::ECHILD) {
+            return;
+        }
+    }
+}
+
+fn children() -> Vec<Pid> {
+    let this = std::process::id().to_string();
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pid = |entry: fs::DirEntry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // Behind the name, which may hold anything: the state, then the parent.
+        let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.to_owned();
+        (parent == this).then(|| Pid::from_raw(pid))
+    };
+    all.filter_map(pid).collect()
+}
