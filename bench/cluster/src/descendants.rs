@@ -83,3 +83,27 @@ fn children() -> Vec<Pid> {
     };
     all.filter_map(pid).collect()
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// In one test: two at a time would wait for each other's children.
+    #[test]
+    fn a_program_leaves_its_words_and_nothing_else() {
+        let mut shell = Command::new("sh");
+        // The number of one that has a session of its own, and nobody who waits for it.
+        let orphan = "echo $(setsid sh -c 'echo $$; exec sleep 1000 >&-' &)";
+        shell.args(["-c", orphan]);
+        let printed = output(shell).expect("a shell runs");
+        let pid = printed.trim().parse().expect("it prints a number");
+        assert_eq!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH));
+
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo out; echo err >&2; exit 3"]);
+        let error = output(shell).expect_err("it fails").to_string();
+        for said in ["out", "err", "3"] {
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

@@ -44,3 +44,21 @@ impl Reported for Cluster {
         bars::judge(outcome, columns)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+    use harness::Peer as _;
+    use harness::report::version;
+
+    use super::*;
+
+    #[test]
+    fn every_rust_peer_has_a_version() {
+        let peers = Peer::value_variants().iter();
+        for &peer in peers.filter(|peer| peer.package().is_some()) {
+            let version = version::<Cluster>(peer);
+            assert!(version.is_some(), "{peer:?} is not in Cargo.lock");
+        }
+    }
+}
