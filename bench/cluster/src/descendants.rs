@@ -2,19 +2,18 @@
 
 use std::fs;
 use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::wait;
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-/// Less than what the harness waits for this process, which would leave all the rest behind.
-const LIMIT: Duration = Duration::from_secs(170);
+/// No sample takes nearly as long, and the harness, which would leave all the rest behind, waits longer.
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// Runs a program to its end; what it printed. Whatever is left of it is killed then, also what has a
 /// session of its own. Nothing else of this process may run meanwhile.
@@ -29,12 +28,7 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
         .with_context(|| format!("cannot start {command:?}"))?;
     let printed = read(child.stdout.take().expect("stdout is piped"));
     let complaints = read(child.stderr.take().expect("stderr is piped"));
-    let pid = Pid::from_raw(child.id() as i32);
     let status = wait_for(child);
-    if status.is_err() {
-        // It has ended by itself just now, if that fails.
-        kill(pid, Signal::SIGKILL).ok();
-    }
     end_all();
     let printed = printed.join().expect("reading does not panic");
     let complaints = complaints.join().expect("reading does not panic");
@@ -51,22 +45,33 @@ fn read(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     })
 }
 
-fn wait_for(mut child: Child) -> Result<std::process::ExitStatus> {
+/// Waits for its end, and kills it when that does not come.
+fn wait_for(mut child: Child) -> Result<ExitStatus> {
+    let pid = Pid::from_raw(child.id() as i32);
     let (sender, ended) = mpsc::channel();
-    thread::spawn(move || sender.send(child.wait()).ok());
-    let ended = ended.recv_timeout(LIMIT);
-    let status = ended.with_context(|| format!("no end within {} s", LIMIT.as_secs()))?;
+    let waiting = thread::spawn(move || sender.send(child.wait()).ok());
+    let in_time = ended.recv_timeout(LIMIT);
+    if in_time.is_err() {
+        // It has ended by itself just now, if that fails.
+        kill(pid, Signal::SIGKILL).ok();
+    }
+    // It has been waited for when this is over, so what it leaves behind is this process's.
+    waiting.join().expect("waiting does not panic");
+    let status = in_time.with_context(|| format!("no end within {} s", LIMIT.as_secs()))?;
     Ok(status?)
 }
 
-/// Kills all children until there is none: the children of those that end become this process's.
+/// Kills all children, and those that these leave behind, until there is none.
 fn end_all() {
     loop {
-        for child in children() {
-            kill(child, Signal::SIGKILL).ok();
-        }
-        if wait() == Err(Errno::ECHILD) {
+        let children = children();
+        if children.is_empty() {
             return;
+        }
+        for child in children {
+            // Whoever has ended waits to be waited for.
+            kill(child, Signal::SIGKILL).ok();
+            waitpid(child, None).ok();
         }
     }
 }
@@ -86,6 +91,8 @@ fn children() -> Vec<Pid> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
 
     /// In one test: two at a time would wait for each other's children.

@@ -8,6 +8,8 @@ from bench import WORKERS, back, bulk, children, kill, latency, length, main, me
 from bench import tool, wait_for_port
 
 HERE = "127.0.0.1"
+# How long the result of a call may take that does nothing.
+PATIENCE = 5
 
 
 def pause(n):
@@ -28,12 +30,12 @@ def at_once(jobs, data):
 
 
 def result_of(jobs, job, part):
-    result = job()
-    # The node loses one of some hundred calls to a race of its own and says so.
-    while job.status != dispy.DispyJob.Finished:
+    # The node loses one of some hundred calls to a race of its own. Mostly it says so.
+    while not job.finish.wait(PATIENCE) or job.status != dispy.DispyJob.Finished:
+        # Now and then it has not even been found.
+        jobs.discover_nodes([HERE])
         job = jobs.submit(part)
-        result = job()
-    return result
+    return job.result
 
 
 def through(function, **options):
