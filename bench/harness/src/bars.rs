@@ -38,11 +38,12 @@ impl Bar {
 /// One line a bar, and how many could not be judged.
 #[must_use]
 pub fn render(bars: &[Bar]) -> String {
+    let width = bars.iter().map(|bar| bar.what.len()).max().unwrap_or(0);
     let line = |bar: &Bar| {
         let verdict = if bar.reached? { "reached" } else { "MISSED" };
         let (limit, measured) = (short(bar.bar), short(bar.measured?));
         Some(format!(
-            "  {:<44} bar {limit:>6}   measured {measured:>6}   {verdict}\n",
+            "  {:<width$}   bar {limit:>6}   measured {measured:>6}   {verdict}\n",
             bar.what
         ))
     };

@@ -50,6 +50,13 @@ def workers(name):
     return [pid for pid, line in processes() if line.startswith(f"ray::{name}")]
 
 
+def victim():
+    # Between two calls a worker is called otherwise.
+    while not (at_work := workers("pause")):
+        pass
+    return at_work[0]
+
+
 def idle(_):
     connect()
     calls(100)
@@ -95,5 +102,5 @@ if __name__ == "__main__":
         bulk=connected(bulk(through(remote_length), through(remote_back))),
         start=start(first_result),
         idle=idle,
-        kill=connected(kill(results, lambda: workers("pause")[0])),
+        kill=connected(kill(results, victim)),
     )
