@@ -31,7 +31,7 @@ pub struct Setting {
     /// A little of each peer, once: only whether it works; also in a debug build
     #[arg(long, conflicts_with = "quick")]
     check: bool,
-    /// First fetch the peers that cargo cannot
+    /// First fetch the peers that cargo cannot, with apt-get (Debian) and pip
     #[arg(long)]
     install: bool,
 }

@@ -29,7 +29,7 @@ where
         hide_possible_values = true
     )]
     only: Vec<W>,
-    /// Only these peers, as in `--peers coros,erlang`
+    /// Only these peers: their names, with commas between them
     #[arg(
         long,
         value_name = "LIST",
