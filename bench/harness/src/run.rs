@@ -89,7 +89,7 @@ impl<S: Suite> Outcome<S> {
     fn add(&mut self, peer: S::Peer, case: S::Case, round: usize) {
         let before = machine::speed();
         let meter = Meter::now();
-        let report = S::command(peer, case).and_then(|command| child::report(command));
+        let report = S::command(peer, case).and_then(child::report);
         let disturbance = meter.until_now();
         match report {
             Ok(report) => {

@@ -99,12 +99,11 @@ impl Peer {
     /// take minutes for what others do in a second.
     pub(crate) fn share_of(self, case: Case) -> u64 {
         let share = match (self, case.workload) {
-            (_, Workload::Idle | Workload::Kill | Workload::Freeze) => 1,
-            (Peer::Coros | Peer::Tls | Peer::Tcp, _) => 1,
+            (_, Workload::Idle | Workload::Kill | Workload::Freeze)
+            | (Peer::Coros | Peer::Tls | Peer::Tcp, _) => 1,
             (Peer::Ractor | Peer::Erlang | Peer::ErlangTls, _) => 4,
-            (Peer::Kameo, Workload::Bulk) => 8,
+            (Peer::Kameo | Peer::Pycos, Workload::Bulk) => 8,
             (Peer::Kameo, _) => 40,
-            (Peer::Pycos, Workload::Bulk) => 8,
             (Peer::Pycos, _) => 400,
         };
         (case.n / share).max(case.n.min(100))
