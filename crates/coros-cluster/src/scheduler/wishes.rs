@@ -36,7 +36,15 @@ pub(super) struct Plan {
 
 /// Makes a plan for each. There are never to be more workers in all than `limit`; who is alone on its
 /// nodes needs all that it likes to have.
-pub(super) fn plan(lenders: &[Lender], anywhere: usize, limit: usize, alone: bool) -> Vec<Plan> {
+///
+/// `anywhere` is what calls need that wait, `soon` what those will that are likely to come.
+pub(super) fn plan(
+    lenders: &[Lender],
+    anywhere: usize,
+    soon: usize,
+    limit: usize,
+    alone: bool,
+) -> Vec<Plan> {
     let mut plans = vec![Plan::default(); lenders.len()];
     let all = || lenders.iter().zip(0..);
     let lent = |lender: &Lender| lender.has.min(lender.share);
@@ -64,11 +72,20 @@ pub(super) fn plan(lenders: &[Lender], anywhere: usize, limit: usize, alone: boo
         wish.needs += free;
         missing -= free;
     }
-    for (lender, n) in all() {
+    // Nobody waits for what may come.
+    let waits = |lender: &Lender, wish: Wish| wish.needs + missing > lender.local.taken;
+    let waits: Vec<_> = all().map(|(it, n)| waits(it, plans[n].wish)).collect();
+    let mut missing = missing + soon;
+    for (_, n) in all() {
+        let Plan { wish, usable } = &mut plans[n];
+        let free = usable.saturating_sub(wish.needs).min(missing);
+        wish.needs += free;
+        missing -= free;
+    }
+    for ((lender, n), waits) in all().zip(waits) {
         let Plan { wish, usable } = &mut plans[n];
         let Local { taken, largest, .. } = lender.local;
         let large = if largest <= wish.likes { largest } else { 0 };
-        let waits = wish.needs + missing > taken;
         wish.at_once = large.max(usize::from(waits)).min(wish.likes);
         let idle = waits && taken < *usable;
         wish.used = if idle { lender.used } else { lender.grants };
@@ -108,20 +125,30 @@ mod tests {
     #[test]
     fn what_is_missing_is_asked_of_all_until_one_has_it() {
         let nodes = [lender(4, 0, 0), lender(4, 1, 1), lender(2, 0, 0)];
-        assert_eq!(needs(&plan(&nodes, 3, 100, false)), [3, 4, 2]);
+        assert_eq!(needs(&plan(&nodes, 3, 0, 100, false)), [3, 4, 2]);
         // It runs there now.
         let nodes = [lender(4, 0, 0), lender(4, 4, 4), lender(2, 0, 0)];
-        assert_eq!(needs(&plan(&nodes, 0, 100, false)), [0, 4, 0]);
+        assert_eq!(needs(&plan(&nodes, 0, 0, 100, false)), [0, 4, 0]);
         // What is there is enough, wherever it is.
         let nodes = [lender(4, 0, 0), lender(4, 4, 1), lender(2, 0, 0)];
-        assert_eq!(needs(&plan(&nodes, 3, 100, false)), [0, 4, 0]);
+        assert_eq!(needs(&plan(&nodes, 3, 0, 100, false)), [0, 4, 0]);
     }
 
     #[test]
     fn a_call_for_a_node_is_no_reason_to_ask_another() {
         let mut nodes = [lender(4, 0, 0); 2];
         nodes[1].local.waiting = 2;
-        assert_eq!(needs(&plan(&nodes, 0, 100, false)), [0, 2]);
+        assert_eq!(needs(&plan(&nodes, 0, 0, 100, false)), [0, 2]);
+    }
+
+    /// Each of calls that come one after the other would else be told twice, for nothing.
+    #[test]
+    fn what_may_come_changes_nothing_when_it_comes() {
+        let mut node = lender(4, 2, 0);
+        (node.grants, node.used) = (1, 1);
+        let idle = plan(&[node], 0, 1, 100, false);
+        node.local.taken = 1;
+        assert_eq!(plan(&[node], 0, 0, 100, false), idle);
     }
 
     #[test]
@@ -130,7 +157,7 @@ mod tests {
         for node in &mut nodes {
             node.local.largest = 4;
         }
-        let plans = plan(&nodes, 4, 100, false);
+        let plans = plan(&nodes, 4, 0, 100, false);
         assert_eq!(needs(&plans), [4, 2, 6]);
         let at_once: Vec<_> = plans.iter().map(|plan| plan.wish.at_once).collect();
         // Where it cannot run others can.
@@ -142,25 +169,25 @@ mod tests {
         // The first has just lent what the second had been asked for too.
         let mut nodes = [lender(4, 4, 0), lender(4, 3, 3)];
         nodes[0].usable = 0;
-        let plans = plan(&nodes, 9, 3, false);
+        let plans = plan(&nodes, 9, 0, 3, false);
         assert_eq!(plans[0], Plan::default());
         assert_eq!((plans[1].usable, plans[1].wish.likes), (3, 3));
         // A worker that is about to go is one still.
         let mut nodes = [lender(1, 0, 1), lender(1, 1, 0)];
         (nodes[0].workers, nodes[1].usable) = (1, 0);
-        assert_eq!(plan(&nodes, 1, 1, false)[1].usable, 0);
+        assert_eq!(plan(&nodes, 1, 0, 1, false)[1].usable, 0);
         nodes[0].workers = 0;
-        assert_eq!(plan(&nodes, 1, 1, false)[1].usable, 1);
+        assert_eq!(plan(&nodes, 1, 0, 1, false)[1].usable, 1);
         // One that lends nothing holds up nobody.
         let nodes = [lender(0, 0, 0), lender(4, 0, 0)];
-        assert_eq!(plan(&nodes, 1, 3, false)[1].wish.likes, 3);
+        assert_eq!(plan(&nodes, 1, 0, 3, false)[1].wish.likes, 3);
     }
 
     #[test]
     fn what_was_lent_is_used_when_nothing_is_idle() {
         let mut node = lender(4, 2, 1);
         (node.grants, node.used) = (2, 1);
-        let used = |node: Lender, anywhere| plan(&[node], anywhere, 100, false)[0].wish.used;
+        let used = |node: Lender, anywhere| plan(&[node], anywhere, 0, 100, false)[0].wish.used;
         assert_eq!(used(node, 1), 1, "a worker starts");
         assert_eq!(used(node, 0), 2, "nothing waits");
         node.local.taken = 2;
@@ -198,7 +225,7 @@ mod tests {
             limit in 1..20_usize,
             alone in any::<bool>(),
         ) {
-            let plans = plan(&nodes, anywhere, limit, alone);
+            let plans = plan(&nodes, anywhere, 0, limit, alone);
             let usable: usize = plans.iter().map(|plan| plan.usable).sum();
             prop_assert!(usable <= limit);
             let mut covered = 0;

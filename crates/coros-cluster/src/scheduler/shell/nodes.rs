@@ -301,10 +301,10 @@ impl Shell {
         let Some(cluster) = &self.cluster else {
             return false;
         };
-        let mut demand = self.core.demand();
-        let (total, now) = (demand.total(), Instant::now());
+        let demand = self.core.demand();
+        let (total, now, mut soon) = (demand.total(), Instant::now(), 0);
         if total < self.wanted && *self.calm.get_or_insert(now + CALM) > now {
-            demand.anywhere += self.wanted - total;
+            soon = self.wanted - total;
         } else {
             (self.wanted, self.calm) = (total, None);
         }
@@ -328,7 +328,7 @@ impl Shell {
             .collect();
         let (ids, lenders): (Vec<_>, Vec<_>) = lenders.into_iter().unzip();
         let alone = cluster.terms.exclusive;
-        let plans = wishes::plan(&lenders, demand.anywhere, cluster.limit, alone);
+        let plans = wishes::plan(&lenders, demand.anywhere, soon, cluster.limit, alone);
         let mut changed = false;
         for (id, plan) in ids.into_iter().zip(plans) {
             let Some(remote) = self.remote(id) else {
