@@ -95,10 +95,14 @@ impl Authority {
     /// [`IdentityError::Network`] when `network` is not 1 to 63 lower-case ASCII letters, digits
     /// and inner hyphens.
     pub fn derive(secret: &Secret, network: &str) -> Result<Self, IdentityError> {
-        /// Every authority that this process has derived, by a hash of what it came from.
+        /// Every authority that this process has derived from a passphrase, by a hash of what it came from.
+        /// There is no end of random secrets.
         static DERIVED: Mutex<Vec<([u8; 32], Authority)>> = Mutex::new(Vec::new());
 
         check_network(network)?;
+        if secret.is_random() {
+            return Authority::from_seed(&*seed(secret, network)?, network);
+        }
         let origin = *blake3::Hasher::new_derive_key("coros 1 cache of derived authorities")
             .update(network.as_bytes())
             .update(&[0])
