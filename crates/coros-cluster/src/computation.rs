@@ -15,7 +15,7 @@ pub(crate) use self::program::{Program, ProgramError};
 use crate::blocking::blocking;
 use crate::content::Content;
 use crate::hash::ContentHash;
-use crate::machine::{Machine, Mismatch};
+use crate::machine::{Machine, Mismatch, Target};
 
 /// A computation as a node is told of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,12 +53,30 @@ pub(crate) struct Given {
 /// What computations are made of, at the client.
 #[derive(Debug)]
 pub(crate) struct Cargo {
-    /// The program, for one target or several; the first that fits a node is sent there.
-    programs: Vec<Arc<Program>>,
+    program: Arc<Program>,
+    /// The same for other targets. The first that fits a node is sent there.
+    also: Vec<Arc<Program>>,
     files: Vec<Dependency>,
     start: Start,
     /// Where each file is read from.
     sources: BTreeMap<ContentHash, PathBuf>,
+}
+
+/// A cargo as a service is told of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) program: Build,
+    /// The same for other targets.
+    pub(crate) also: Vec<Build>,
+    pub(crate) files: Vec<Dependency>,
+    pub(crate) start: Start,
+}
+
+/// A program for one target.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Build {
+    pub(crate) target: Target,
+    pub(crate) content: Content,
 }
 
 /// Why something cannot travel.
@@ -112,7 +130,7 @@ impl Cargo {
     /// # Errors
     /// When something cannot be read, or has a name that it cannot have there.
     pub(crate) async fn load(
-        programs: Vec<Arc<Program>>,
+        (program, also): (Arc<Program>, Vec<Arc<Program>>),
         given: Vec<Given>,
         start: Start,
     ) -> Result<Self, CargoError> {
@@ -131,7 +149,8 @@ impl Cargo {
                 sources.insert(content.hash, path);
             }
             Ok(Cargo {
-                programs,
+                program,
+                also,
                 files,
                 start,
                 sources,
@@ -140,25 +159,66 @@ impl Cargo {
         .await
     }
 
+    /// What there is, for somebody who does not have it.
+    pub(crate) fn manifest(&self) -> Manifest {
+        let build = |program: &Arc<Program>| Build {
+            target: program.target.clone(),
+            content: program.content,
+        };
+        Manifest {
+            program: build(&self.program),
+            also: self.also.iter().map(build).collect(),
+            files: self.files.clone(),
+            start: self.start.clone(),
+        }
+    }
+
+    /// What was received, and where each content is.
+    pub(crate) fn received(
+        manifest: Manifest,
+        sources: BTreeMap<ContentHash, PathBuf>,
+    ) -> Option<Self> {
+        let received = |build: Build| {
+            let path = sources.get(&build.content.hash)?.clone();
+            Some(Arc::new(Program::received(build, path)))
+        };
+        let also: Option<_> = manifest.also.into_iter().map(received).collect();
+        Some(Cargo {
+            program: received(manifest.program)?,
+            also: also?,
+            files: manifest.files,
+            start: manifest.start,
+            sources,
+        })
+    }
+
+    /// Whether there is a program for a machine.
+    ///
+    /// # Errors
+    /// Why the first one does not fit.
+    pub(crate) fn fits(&self, machine: &Machine) -> Result<(), Mismatch> {
+        self.program_for(machine).map(drop)
+    }
+
+    fn program_for(&self, machine: &Machine) -> Result<&Program, Mismatch> {
+        let Err(mismatch) = self.program.target.fits(machine) else {
+            return Ok(&self.program);
+        };
+        let mut also = self.also.iter();
+        let fits = also.find(|program| program.target.fits(machine).is_ok());
+        fits.map(|program| &**program).ok_or(mismatch)
+    }
+
     /// What is sent to a machine.
     ///
     /// # Errors
     /// When no program fits: why the first one does not.
     pub(crate) fn computation_for(&self, machine: &Machine) -> Result<Computation, Mismatch> {
-        let mut first = None;
-        for program in &self.programs {
-            match program.target.fits(machine) {
-                Ok(()) => {
-                    return Ok(Computation {
-                        program: program.content,
-                        files: self.files.clone(),
-                        start: self.start.clone(),
-                    });
-                }
-                Err(mismatch) => drop(first.get_or_insert(mismatch)),
-            }
-        }
-        Err(first.expect("there is a program at least"))
+        Ok(Computation {
+            program: self.program_for(machine)?.content,
+            files: self.files.clone(),
+            start: self.start.clone(),
+        })
     }
 
     /// Where a content is read from, if it is part of it. May block.
@@ -169,7 +229,7 @@ impl Cargo {
         if let Some(path) = self.sources.get(&hash) {
             return Some(Ok(path.clone()));
         }
-        let mut programs = self.programs.iter();
+        let mut programs = std::iter::once(&self.program).chain(&self.also);
         let program = programs.find(|program| program.content.hash == hash)?;
         Some(program.source())
     }
@@ -270,7 +330,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let all = [given(&at("a"), Some("in/a")), given(&at("sub"), None)];
         let program = Program::this().unwrap();
-        let cargo = Cargo::load(vec![program], all.into(), Start::default());
+        let cargo = Cargo::load((program, Vec::new()), all.into(), Start::default());
         let cargo = cargo.await.unwrap();
         let names: Vec<_> = cargo.files.iter().map(|it| &*it.name).collect();
         assert_eq!(names, ["in/a", "sub/b", "sub/deep/c", "sub/link"]);
@@ -288,8 +348,8 @@ mod tests {
         let folder = folder();
         let at = |name: &str| folder.path().join(name);
         let load = async |given: &[Given]| {
-            let programs = vec![Program::this().unwrap()];
-            let cargo = Cargo::load(programs, given.to_vec(), Start::default()).await;
+            let program = Program::this().unwrap();
+            let cargo = Cargo::load((program, Vec::new()), given.to_vec(), Start::default()).await;
             cargo.unwrap_err().to_string()
         };
         let missing = load(&[given(&at("none"), None)]).await;

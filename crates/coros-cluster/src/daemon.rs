@@ -19,7 +19,7 @@
 mod bounds;
 mod desk;
 mod event;
-mod fetch;
+pub(crate) mod fetch;
 pub(crate) mod folder;
 mod keeper;
 pub(crate) mod leases;
@@ -27,16 +27,15 @@ pub(crate) mod protocol;
 mod spare;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::{Address, Reply};
-use coros_net::{Folder, Location, Node, NodeError, RegisterError, Secret};
+use coros_net::{Location, Node, NodeError, RegisterError, Secret};
 
 use self::bounds::Rules;
 pub use self::event::DaemonEvent;
-use self::event::Told;
 use self::folder::WorkRoot;
 use self::keeper::{Keeper, Settings};
 use self::protocol::{NAME, Own, ToDaemon};
@@ -45,10 +44,9 @@ use crate::blocking::blocking;
 pub use crate::isolation::Check;
 use crate::isolation::{self, Limits};
 use crate::machine::{Label, Machine};
-use crate::store::{self, Store};
+use crate::store;
+use crate::told::Told;
 
-/// How much programs and files of clients may take on disk, unless told otherwise: 10 GiB.
-const CACHE: u64 = 10 << 30;
 /// How long workers and their folders may take to go at the end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -147,7 +145,7 @@ pub struct DaemonBuilder {
     limits: Limits,
     readable: Vec<PathBuf>,
     hidden: Vec<PathBuf>,
-    told: Told,
+    told: Told<DaemonEvent>,
 }
 
 impl Daemon {
@@ -161,7 +159,7 @@ impl Daemon {
             node,
             folder: folder.into(),
             slots: None,
-            cache: CACHE,
+            cache: store::USUAL_LIMIT,
             largest: u64::MAX,
             labels: Vec::new(),
             serve: None,
@@ -385,10 +383,8 @@ impl DaemonBuilder {
         if !crate::worker::entered() {
             return Err(DaemonError::NoEntry);
         }
-        let store = make(&folder).and_then(|()| std::path::absolute(&folder));
-        let folder = store.map_err(|why| DaemonError::Store(cannot_make(&folder, &why)))?;
-        let store = Store::open(&folder.join("store"), cache).await;
-        let store = store.map_err(|why: store::OpenError| DaemonError::Store(why.to_string()))?;
+        let opened = store::open_in(&folder, cache).await;
+        let (folder, store) = opened.map_err(DaemonError::Store)?;
         // The lock of the store keeps others out of this one too.
         let path = folder.join("work");
         let work = WorkRoot::open(&path).await;
@@ -415,10 +411,7 @@ impl DaemonBuilder {
         };
 
         let largest = largest.min(cache);
-        let incoming = Folder::new(store.incoming()).largest(largest).total(cache);
-        let received = store.clone();
-        let incoming = incoming.on_received(move |file| received.has_come(file.name));
-        let node = node.files(incoming).build().await?;
+        let node = node.files(store.folder(largest, cache)).build().await?;
         let spare = Arc::clone(&rules.spare);
         tokio::task::spawn_blocking(move || spare.fill());
         let keeper = Keeper::new(Settings {
@@ -449,15 +442,4 @@ fn seen_from_here(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, DaemonError> {
     let absolute =
         |path: PathBuf| std::path::absolute(&path).map_err(|why| DaemonError::Path { path, why });
     paths.into_iter().map(absolute).collect()
-}
-
-fn make(folder: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(folder)
-}
-
-fn cannot_make(folder: &Path, why: &io::Error) -> String {
-    format!("cannot make the folder {}: {why}", folder.display())
 }

@@ -11,6 +11,7 @@
 //! | [`scheduler`] | the client's side: which call runs where, and the life of the workers |
 //! | [`worker`] | the process that runs calls |
 //! | [`daemon`] | what lends a machine to the programs of others |
+//! | [`service`] | what runs the calls of many clients on such machines |
 //! | [`function`] | functions by name |
 //! | [`command`] | programs that need not know of coros |
 //! | [`machine`] | what a node has, and whether a program runs there |
@@ -25,6 +26,7 @@ pub mod command;
 mod computation;
 mod content;
 pub mod daemon;
+mod feeder;
 pub mod function;
 mod hash;
 mod isolation;
@@ -34,7 +36,9 @@ mod process;
 mod protocol;
 mod resources;
 pub mod scheduler;
+pub mod service;
 mod store;
+mod told;
 pub mod worker;
 
 pub use function::Call;

@@ -30,6 +30,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::machine::{Load, Machine};
 
 pub use error::PlacementError;
@@ -38,7 +40,7 @@ use pattern::Pattern;
 pub use rule::Rule;
 
 /// What is known of a node when it is decided how it is used.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NodeView {
     /// The name that it has on the network.
@@ -80,7 +82,7 @@ impl Decision {
 }
 
 /// How much of a node is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// How many of its cores, never more than it has.
     pub cpus: NonZeroU32,

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::blob::Blob;
 use crate::scheduler::Command;
 use crate::scheduler::core::{CallId, WorkerId};
+use crate::service::protocol::FromTenant;
 
 /// What to do about arguments or a result that no message has room for: the end of the error.
 pub(crate) const TOO_LARGE: &str =
@@ -44,8 +45,10 @@ pub(crate) const TOO_LARGE: &str =
 pub(crate) struct Handover {
     /// What the worker's node shows on its link. Holds a private key.
     pub(crate) credentials: Credentials,
-    /// Where the client's node listens.
-    pub(crate) client: Location,
+    /// Where the node of its scheduler listens.
+    pub(crate) home: Location,
+    /// Where the client is, if not there.
+    pub(crate) client: Option<Location>,
     /// Where others reach the worker's node, with 0 for whatever port there is; `None` for this
     /// machine alone.
     pub(crate) listen: Option<SocketAddr>,
@@ -217,6 +220,8 @@ pub(crate) enum CallResult {
 pub(crate) enum ToScheduler {
     /// A worker says.
     Report(WorkerId, FromWorker),
+    /// The tenant of a service says something to its client; the number is that of the opening.
+    Service(u64, FromTenant),
     /// Somebody in this process wants something.
     #[serde(skip)]
     Command(Command),

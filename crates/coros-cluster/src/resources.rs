@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// So many cores, so much memory, and so many of what has a name, such as `gpu`.
 ///
 /// ```
@@ -12,7 +14,7 @@ use std::sync::Arc;
 /// let needs = Resources::cpus(2).memory(1 << 30).named("gpu", 1);
 /// assert_eq!(needs.to_string(), "2 cores, 1.0 GiB of memory, 1 gpu");
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Resources {
     cpus: u32,
     /// In bytes.

@@ -11,21 +11,27 @@
 //!        └──────────── results ──────────────┴────Ready, Done, ... ─────┘
 //! ```
 
-mod builder;
+mod agent;
+pub(crate) mod builder;
 pub(crate) mod core;
 mod error;
 mod event;
 mod finder;
 mod job;
+pub(crate) mod judge;
 pub(crate) mod liaison;
 pub(crate) mod lines;
+mod listeners;
 mod map;
+pub(crate) mod plan;
 mod pool;
+pub(crate) mod remote;
 mod setup;
 mod shell;
-mod target;
+pub(crate) mod target;
 mod wishes;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -33,6 +39,7 @@ use std::time::Instant;
 use coros_core::Address;
 use coros_core::remote::{Message, NodeId};
 use coros_net::{Location, Node};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::builder::SchedulerBuilder;
@@ -44,12 +51,15 @@ pub use self::target::Target;
 
 use self::core::{CallId, HostId, WorkerId};
 use self::finder::Found;
-use self::job::{Completed, ReplyTo};
+pub(crate) use self::job::Completed;
+use self::job::ReplyTo;
+use self::judge::{Question, Verdict};
 use crate::blob::Blob;
 use crate::daemon::protocol::FromDesk;
 use crate::function::{Call, Options};
 use crate::process::End;
 use crate::protocol::ToScheduler;
+use crate::service::protocol::ToTenant;
 
 /// Runs [calls](Call) of remote functions in worker processes.
 ///
@@ -99,6 +109,31 @@ impl Scheduler {
     /// ```
     pub fn cluster(node: &Node) -> SchedulerBuilder {
         SchedulerBuilder::cluster(node.clone())
+    }
+
+    /// A scheduler at a [service](crate::service) of a network, as `coros scheduler` starts one: that runs
+    /// the calls, on the nodes that it finds, and those of other clients beside or after them. What this process says
+    /// of nodes, setup and calls holds as with a [scheduler of its own](Scheduler::cluster).
+    ///
+    /// When the service is lost, this waits for one to come (back), and hands over what has not ended: such a
+    /// call may run more than once, and has one result. A call without
+    /// [retries](SchedulerBuilder::retries) that the service had ends as [`JobError::Abandoned`] then, one for
+    /// [a node or a worker](crate::Call::at) as [`JobError::TargetLost`].
+    ///
+    /// `node` is this process on the network of the service: it must listen, because services are found by
+    /// members alone. Workers reach this process where that node is reached.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use coros_cluster::Scheduler;
+    /// use coros_net::Node;
+    ///
+    /// let node = Node::builder().listen(([0, 0, 0, 0], 0).into()).peer("farm-1:7342").build().await?;
+    /// let scheduler = Scheduler::at(&node).exclusive().start().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn at(node: &Node) -> SchedulerBuilder {
+        SchedulerBuilder::at(node.clone())
     }
 
     /// Runs a call and waits for its value.
@@ -288,7 +323,7 @@ impl Inner {
             Ok(bytes) => Some(Submission {
                 call: CallId(self.next_call.fetch_add(1, Ordering::Relaxed)),
                 item: Item {
-                    function: call.function(),
+                    function: Cow::Borrowed(call.function()),
                     args: bytes.into(),
                     reply,
                     options: call.asked(),
@@ -341,6 +376,8 @@ pub(crate) enum Command {
     SessionEnded(WorkerId, String),
     /// A daemon of the network that lends workers was found.
     Found(Found),
+    /// What the judge says of it.
+    Decided(Box<Question>, Box<Verdict>),
     /// One that was found is not used, and why.
     NotUsed(Location, String),
     /// A desk at one says something.
@@ -354,12 +391,28 @@ pub(crate) enum Command {
     Targets(target::Kind, oneshot::Sender<Vec<Target>>),
     /// Do this with a node or a worker.
     Control(Target, Action, oneshot::Sender<Result<(), JobError>>),
+    /// A service has opened a computation.
+    Joined {
+        epoch: u64,
+        at: Location,
+        tenant: Address<ToTenant>,
+    },
+    /// The tenant there is no more, and why.
+    Left {
+        epoch: u64,
+        why: String,
+    },
+    /// What it asked for has been sent, or why not.
+    Sent {
+        epoch: u64,
+        sent: Result<(), String>,
+    },
     /// End all workers and say which had to be killed.
     Close(Option<oneshot::Sender<Vec<Arc<str>>>>),
 }
 
 /// What can be done with a node, or a worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Action {
     Suspend,
     Resume,
@@ -380,7 +433,7 @@ pub(crate) struct Submission {
 
 /// What the shell keeps for a call.
 struct Item {
-    function: &'static str,
+    function: Cow<'static, str>,
     args: Blob,
     reply: ReplyTo,
     options: Option<Arc<Options>>,
@@ -388,6 +441,18 @@ struct Item {
 }
 
 impl Item {
+    /// What is told of its end.
+    fn ended(&self, call: CallId, completed: &Completed) -> Event {
+        Event::JobEnded {
+            job: call.0,
+            function: self.function.clone(),
+            worker: completed.worker.clone(),
+            attempts: completed.attempts,
+            after: self.submitted.elapsed(),
+            error: completed.result.as_ref().err().cloned(),
+        }
+    }
+
     fn target(&self) -> Option<&Target> {
         self.options.as_ref()?.target.as_ref()
     }

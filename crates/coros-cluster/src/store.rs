@@ -19,6 +19,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use coros_net::Folder;
+
 use self::disk::Disk;
 pub(crate) use self::disk::Kind;
 #[cfg(test)]
@@ -70,6 +72,29 @@ struct Shared {
     awaited: Mutex<Vec<String>>,
 }
 
+/// How much programs and files of clients may take on disk, unless told otherwise: 10 GiB.
+pub(crate) const USUAL_LIMIT: u64 = 10 << 30;
+
+/// Opens the store of whoever has a folder of its own, which is made if it is missing: that folder, absolute, and
+/// the store in it.
+///
+/// # Errors
+/// When the folder cannot be used: why, and what to do.
+pub(crate) async fn open_in(folder: &Path, limit: u64) -> Result<(PathBuf, Store), String> {
+    let made = make(folder).and_then(|()| std::path::absolute(folder));
+    let cannot = |why| format!("cannot make the folder {}: {why}", folder.display());
+    let folder = made.map_err(cannot)?;
+    let store = Store::open(&folder.join("store"), limit).await;
+    Ok((folder, store.map_err(|why| why.to_string())?))
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
 impl Store {
     /// Opens the store in a folder, which is made if it is missing: entries of at most `limit` bytes
     /// together. If there are more, the first to go go now.
@@ -102,6 +127,13 @@ impl Store {
             }
         })
         .await
+    }
+
+    /// For a node that receives programs and files for the store, each of so many bytes at most.
+    pub(crate) fn folder(&self, largest: u64, limit: u64) -> Folder {
+        let store = self.clone();
+        let folder = Folder::new(self.incoming()).largest(largest).total(limit);
+        folder.on_received(move |file| store.has_come(file.name))
     }
 
     /// The folder into which files are to be received. It is empty when a store is opened.
@@ -173,6 +205,10 @@ impl Store {
 }
 
 impl Pin {
+    pub(crate) fn hash(&self) -> ContentHash {
+        self.hash
+    }
+
     /// The file, absolute: to be read or run, not to be written to.
     pub(crate) fn path(&self) -> PathBuf {
         self.store.disk.path_of(&self.hash)

@@ -258,17 +258,18 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
         .await
         .map_err(|error| WorkerError::new("cannot start a node", &error))?;
     let endpoint = handover
-        .client
+        .home
         .endpoint
-        .ok_or_else(|| WorkerError("the client does not say where it listens".into()))?;
-    let client = node
+        .ok_or_else(|| WorkerError("the scheduler does not say where it listens".into()))?;
+    let home = node
         .connect(endpoint)
         .await
-        .map_err(|error| WorkerError::new("cannot link to the client", &error))?;
+        .map_err(|error| WorkerError::new("cannot link to the scheduler", &error))?;
     let scheduler: Address<ToScheduler> = node
         .decode(&handover.scheduler.0)
         .map_err(|error| WorkerError::new("cannot read the scheduler's address", &error))?;
 
+    let client = handover.client.unwrap_or(home);
     let _ = (NODE.set(node.clone()), CLIENT.set(client));
     let (worker, duties) = (handover.worker, handover.duties);
     duty::set_up(&duties, &node, tasks, &scheduler, worker)

@@ -301,20 +301,6 @@ async fn the_next_worker_is_there_before_it_is_wanted() {
     assert_eq!(spares(), BTreeSet::new());
 }
 
-/// A copy of this program that says that it is for another processor.
-fn foreign(folder: &Path) -> PathBuf {
-    let mut program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-    let other: u16 = if cfg!(target_arch = "riscv64") {
-        62
-    } else {
-        243
-    };
-    program[18..20].copy_from_slice(&other.to_le_bytes());
-    let path = folder.join("foreign");
-    std::fs::write(&path, program).unwrap();
-    path
-}
-
 async fn a_node_gets_the_program_that_it_can_run() {
     let farm = Farm::of([1]).await;
     let node = farm.client().await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::farm::*;
 use common::*;
 use coros::cluster::daemon::Daemon;
-use coros::cluster::{Event, Events, Job, Target, worker};
+use coros::cluster::{Event, Job, Target, worker};
 use coros::{Address, Context, JobError, Scheduler};
 use libtest_mimic::Arguments;
 use serde::{Deserialize, Serialize};
@@ -34,15 +34,6 @@ async fn computes(mut me: Context<()>, of: String, to: Address<Begun>) {
 /// The next call that has begun.
 async fn next(begun: &mut mpsc::UnboundedReceiver<Begun>) -> Begun {
     begun.recv().await.unwrap()
-}
-
-/// Waits for an event that is meant.
-async fn until<T>(events: &mut Events, meant: impl Fn(&Event) -> Option<T>) -> T {
-    loop {
-        if let Some(it) = meant(&events.next().await.unwrap()) {
-            return it;
-        }
-    }
 }
 
 fn is_lost(event: &Event) -> Option<()> {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::Build;
 use crate::content::Content;
 use crate::machine::{Target, TargetError, elf};
 use crate::process::Launcher;
@@ -55,6 +56,17 @@ impl Program {
     /// When it cannot be read, or is no program.
     pub(crate) fn at(path: &Path) -> Result<Program, ProgramError> {
         Program::new(path, Target::of(path))
+    }
+
+    /// One that was received, and where it is. All of it travels.
+    pub(super) fn received(build: Build, path: PathBuf) -> Program {
+        Program {
+            target: build.target,
+            content: build.content,
+            path,
+            stripped: None,
+            copy: OnceLock::new(),
+        }
     }
 
     fn new(path: &Path, target: Result<Target, TargetError>) -> Result<Program, ProgramError> {

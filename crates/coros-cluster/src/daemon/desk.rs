@@ -6,22 +6,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coros_core::remote::BoxFuture;
 use coros_core::{Address, Context, Exit};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::bounds::Rules;
-use super::fetch::{self, Fetched, Fetching};
+use super::fetch::{Fetched, Fetching, Sender};
 use super::folder::{WorkFolder, WorkFolders};
 use super::leases::ClientId;
 use super::protocol::{FromDesk, Opening, Own, OwnDesk, ToDaemon, ToDesk};
 use crate::blocking::blocking;
 use crate::computation::Start;
+use crate::hash::ContentHash;
 use crate::process::{End, Launcher, LineSink, Place, Process};
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
 use crate::scheduler::lines::ToLines;
+use crate::store::Kind;
 
 /// So many messages may wait for a client that takes none. It has far fewer workers and less to be told in the
 /// time that its link may be silent.
@@ -88,7 +91,10 @@ impl Desk {
     pub(super) async fn run(mut self, mut me: Context<ToDesk>, fetching: Fetching) {
         let own = |message| ToDesk::Own(message);
         me.monitor(&self.client, move |exit| own(OwnDesk::Gone(exit)));
-        let (sent, fetched) = fetching.start(self.client.clone(), me.address());
+        let address = me.address();
+        let (sent, fetched) = fetching.start(move |fetched| {
+            let _ = address.send(ToDesk::Own(OwnDesk::Fetched(fetched)));
+        });
         let has_left = self.serve(&mut me, &sent).await;
         drop(fetched);
         self.end(me, has_left).await;
@@ -298,7 +304,7 @@ impl Teller {
         let (to, mut from) = mpsc::channel(UNHEARD);
         let task = tokio::spawn(async move {
             while let Some(message) = from.recv().await {
-                fetch::tell(&client, message).await;
+                tell(&client, message).await;
             }
         });
         Teller {
@@ -324,6 +330,31 @@ fn passed_on(to: Address<ToLines>, worker: WorkerId) -> LineSink {
         let (to, line) = (to.clone(), line.to_owned());
         Box::pin(async move { drop(to.feed(ToLines::Line { worker, line }).await) })
     })
+}
+
+/// Says something to a client, and waits while the link has no room for it.
+async fn tell(client: &Address<ToLiaison>, message: FromDesk) {
+    // Who cannot be reached is gone, and that is told otherwise.
+    let _ = client.feed(ToLiaison::Desk(message)).await;
+}
+
+/// A client as whoever has its program.
+pub(super) struct Client {
+    pub(super) id: ClientId,
+    pub(super) address: Address<ToLiaison>,
+    pub(super) daemon: Address<ToDaemon>,
+}
+
+impl Sender for Client {
+    fn send(&self, content: ContentHash) -> BoxFuture<()> {
+        let client = self.address.clone();
+        Box::pin(async move { tell(&client, FromDesk::Send(content)).await })
+    }
+
+    fn received(&self, kind: Kind, bytes: u64) {
+        let received = Own::Received(self.id, kind, bytes);
+        let _ = self.daemon.send(ToDaemon::Own(received));
+    }
 }
 
 #[cfg(test)]

@@ -86,27 +86,3 @@ impl fmt::Display for DaemonEvent {
         }
     }
 }
-
-/// Who is told of events, if anybody.
-#[derive(Default)]
-pub(super) struct Told(Option<Sink>);
-
-type Sink = Box<dyn Fn(&DaemonEvent) + Send + Sync>;
-
-impl Told {
-    pub(super) fn new(f: impl Fn(&DaemonEvent) + Send + Sync + 'static) -> Self {
-        Told(Some(Box::new(f)))
-    }
-
-    pub(super) fn tell(&self, event: &DaemonEvent) {
-        if let Some(told) = &self.0 {
-            told(event);
-        }
-    }
-}
-
-impl fmt::Debug for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Told({})", self.0.is_some())
-    }
-}

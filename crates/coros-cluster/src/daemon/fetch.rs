@@ -4,21 +4,20 @@
 //! Of several clients with the same content one sends it, and the others find it in the store. One that has its
 //! turn and does not send loses it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use coros_core::Address;
+use coros_core::remote::BoxFuture;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::leases::ClientId;
-use super::protocol::{FromDesk, Own, OwnDesk, ToDaemon, ToDesk, sent_as};
-use crate::computation::{Computation, Dependency};
+use super::protocol::sent_as;
+use crate::computation::Dependency;
 use crate::content::Content;
 use crate::hash::ContentHash;
-use crate::scheduler::liaison::ToLiaison;
 use crate::store::{Kind, Pin, PinError, Store};
 
 /// So long nothing may come of what a client is to send: as long as others usually wait for it. A slow link
@@ -27,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Who has the turn to send a content: one at a time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Turns(Arc<Mutex<HashMap<ContentHash, Weak<Turn>>>>);
+pub(crate) struct Turns(Arc<Mutex<HashMap<ContentHash, Weak<Turn>>>>);
 
 type Turn = tokio::sync::Mutex<()>;
 
@@ -45,57 +44,80 @@ impl Turns {
 }
 
 /// What is wanted.
-pub(super) struct Fetching {
-    pub(super) store: Store,
-    pub(super) turns: Turns,
+pub(crate) struct Fetching {
+    pub(crate) store: Store,
+    pub(crate) turns: Turns,
     /// The most bytes that one program or file may have.
-    pub(super) largest: u64,
-    pub(super) computation: Computation,
-    pub(super) id: ClientId,
-    /// Is told what was received.
-    pub(super) daemon: Address<ToDaemon>,
+    pub(crate) largest: u64,
+    pub(crate) program: Content,
+    /// The same for other targets.
+    pub(crate) also: Vec<Content>,
+    pub(crate) files: Vec<Dependency>,
+    pub(crate) client: Box<dyn Sender>,
+}
+
+/// Who has what is wanted.
+pub(crate) trait Sender: Send + Sync {
+    /// Has it send this.
+    fn send(&self, content: ContentHash) -> BoxFuture<()>;
+    /// It has, so many bytes.
+    fn received(&self, kind: Kind, bytes: u64);
 }
 
 /// What there is; it stays as long as this does.
 #[derive(Debug)]
 pub(crate) struct Fetched {
-    pub(super) program: Pin,
-    pub(super) files: Vec<(Dependency, Pin)>,
+    pub(crate) program: Pin,
+    also: Vec<Pin>,
+    pub(crate) files: Vec<(Dependency, Pin)>,
+}
+
+impl Fetched {
+    /// Where each content is.
+    pub(crate) fn sources(&self) -> BTreeMap<ContentHash, PathBuf> {
+        let programs = std::iter::once(&self.program).chain(&self.also);
+        let pins = programs.chain(self.files.iter().map(|(_, pin)| pin));
+        pins.map(|pin| (pin.hash(), pin.path())).collect()
+    }
 }
 
 impl Fetching {
-    /// Starts; `desk` is told of the outcome once. The first value is for whoever knows that the client
+    /// Starts; `done` is called with the outcome. The first value is for whoever knows that the client
     /// has sent something, the second ends all this when dropped.
-    pub(super) fn start(
+    pub(crate) fn start(
         self,
-        client: Address<ToLiaison>,
-        desk: Address<ToDesk>,
+        done: impl FnOnce(Result<Fetched, String>) + Send + 'static,
     ) -> (Arc<Notify>, AbortOnDropHandle<()>) {
         let sent = Arc::new(Notify::new());
         let told = Arc::clone(&sent);
         let task = tokio::spawn(async move {
-            let fetched = self.run(&client, &told).await;
-            let _ = desk.send(ToDesk::Own(OwnDesk::Fetched(fetched)));
+            done(self.run(&told).await);
         });
         (sent, AbortOnDropHandle::new(task))
     }
 
-    async fn run(self, client: &Address<ToLiaison>, sent: &Notify) -> Result<Fetched, String> {
-        let content = self.computation.program;
-        let program = self.one(content, Kind::Program, client, sent).await?;
+    async fn run(self, sent: &Notify) -> Result<Fetched, String> {
+        let program = self.one(self.program, Kind::Program, sent).await?;
+        let mut also = Vec::new();
+        for content in &self.also {
+            also.push(self.one(*content, Kind::Program, sent).await?);
+        }
         let mut files = Vec::new();
-        for file in &self.computation.files {
-            let pin = self.one(file.content, Kind::File, client, sent).await?;
+        for file in &self.files {
+            let pin = self.one(file.content, Kind::File, sent).await?;
             files.push((file.clone(), pin));
         }
-        Ok(Fetched { program, files })
+        Ok(Fetched {
+            program,
+            also,
+            files,
+        })
     }
 
     async fn one(
         &self,
         Content { hash, length }: Content,
         kind: Kind,
-        client: &Address<ToLiaison>,
         sent: &Notify,
     ) -> Result<Pin, String> {
         if let Some(pin) = self.pinned(hash, kind).await? {
@@ -121,14 +143,13 @@ impl Fetching {
         let room = self.store.make_room(&name, length).await;
         let room = room.map_err(|why| why.to_string())?;
         let sending = async {
-            tell(client, FromDesk::Send(hash)).await;
+            self.client.send(hash).await;
             sent.notified().await;
         };
         self.comes(&name, sending).await?;
         let adopted = self.store.adopt(hash, kind, room).await;
         let pin = adopted.map_err(|why| why.to_string())?;
-        let received = Own::Received(self.id, kind, length);
-        let _ = self.daemon.send(ToDaemon::Own(received));
+        self.client.received(kind, length);
         Ok(pin)
     }
 
@@ -157,12 +178,6 @@ impl Fetching {
             Err(PinError::Disk(why)) => Err(why.to_string()),
         }
     }
-}
-
-/// Says something to a client, and waits while the link has no room for it.
-pub(super) async fn tell(client: &Address<ToLiaison>, message: FromDesk) {
-    // Who cannot be reached is gone, and that is told otherwise.
-    let _ = client.feed(ToLiaison::Desk(message)).await;
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use coros_core::{Address, Context, Reply};
 use coros_net::Location;
 
 use super::bounds::Rules;
-use super::desk::Desk;
-use super::event::{DaemonEvent, Told};
+use super::desk::{self, Desk};
+use super::event::DaemonEvent;
 use super::fetch::{Fetching, Turns};
 use super::folder::WorkRoot;
 use super::leases::{ClientId, Leases, Output, Terms};
@@ -19,6 +19,7 @@ use super::{ClientStatus, Status};
 use crate::blocking::blocking;
 use crate::machine::{Load, Machine};
 use crate::store::{Kind, Store};
+use crate::told::Told;
 
 /// How long a client that was lost may take to come back: one that lives does as soon as it is linked again, or
 /// after a pause, which is no longer.
@@ -38,7 +39,7 @@ pub(super) struct Settings {
     pub(super) work: WorkRoot,
     /// What workers may have.
     pub(super) rules: Rules,
-    pub(super) told: Told,
+    pub(super) told: Told<DaemonEvent>,
 }
 
 pub(super) struct Keeper {
@@ -198,9 +199,14 @@ impl Keeper {
             store: self.settings.store.clone(),
             turns: self.turns.clone(),
             largest: self.settings.largest,
-            computation: computation.clone(),
-            id,
-            daemon: me.address(),
+            program: computation.program,
+            also: Vec::new(),
+            files: computation.files.clone(),
+            client: Box::new(desk::Client {
+                id,
+                address: opening.client.clone(),
+                daemon: me.address(),
+            }),
         };
         let desk = coros_core::build()
             .name(format!("desk {}", id.0))

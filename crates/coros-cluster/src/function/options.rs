@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Call;
 use crate::Target;
 use crate::resources::Resources;
 use crate::scheduler::core;
 
 /// What has been said of a call. Most say nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Options {
     pub(crate) core: core::Options,
     pub(crate) limit: Option<Duration>,

@@ -1,37 +1,30 @@
-//! Starting a scheduler: with workers on this machine, or on the nodes of a network.
+//! What can be said of a scheduler: with workers on this machine, or on the nodes of a network.
+
+mod start;
 
 use std::fmt;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use coros_core::remote::Message;
-use coros_net::{Authority, Folder, Node, Secret};
-use tokio::sync::oneshot;
-use tokio_util::task::AbortOnDropHandle;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use coros_net::{Folder, Node};
 
+pub(crate) use self::start::reached_as;
+use super::Event;
+use super::listeners::EventSink;
 use super::setup::{Setup, for_node};
-use super::shell::{Cluster, Settings, Shell};
-use super::target::HERE;
-use super::{Event, Inner, Scheduler, StartError, core, pool};
-use crate::blocking::blocking;
-use crate::computation::{Cargo, CargoError, Given, Program, ProgramError, Start};
+use crate::computation::{Given, Start};
 use crate::daemon::leases::Terms;
 use crate::function::Call;
-use crate::machine::{self, Machine};
 use crate::placement::{NodeView, Placement};
-use crate::process::Launcher;
 use crate::resources::Resources;
 
 /// How long calls wait for a node, unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Options of a scheduler: see [`Scheduler::local`] and [`Scheduler::cluster`].
+/// Options of a scheduler: see [`Scheduler::local`](crate::Scheduler::local), [`cluster`](crate::Scheduler::cluster) and [`at`](crate::Scheduler::at).
 #[must_use = "a builder does nothing until `start`"]
 pub struct SchedulerBuilder {
     on: On,
@@ -63,6 +56,7 @@ enum On {
 /// The nodes of a network, and how they are used.
 struct Nodes {
     node: Node,
+    by: By,
     placement: Placement,
     terms: Terms,
     patience: Duration,
@@ -70,10 +64,16 @@ struct Nodes {
     also: Vec<PathBuf>,
 }
 
-/// Takes a line that a worker wrote to standard error: the worker's name, the line.
-pub(super) type Stderr = Arc<dyn Fn(&str, &str) + Send + Sync>;
+/// Who sees to them.
+enum By {
+    /// This process.
+    Itself,
+    /// A service, of this name if there is more than one.
+    Service(Option<String>),
+}
 
-pub(super) type EventSink = Box<dyn Fn(&Event) + Send>;
+/// Takes a line that a worker wrote to standard error: the worker's name, the line.
+pub(crate) type Stderr = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 impl SchedulerBuilder {
     pub(super) fn local() -> Self {
@@ -81,12 +81,21 @@ impl SchedulerBuilder {
     }
 
     pub(super) fn cluster(node: Node) -> Self {
+        Self::nodes_of(node, By::Itself)
+    }
+
+    pub(super) fn at(node: Node) -> Self {
+        Self::nodes_of(node, By::Service(None))
+    }
+
+    fn nodes_of(node: Node, by: By) -> Self {
         let terms = Terms {
             exclusive: false,
             priority: 0,
         };
         Self::on(On::Nodes(Nodes {
             node,
+            by,
             placement: Placement::default(),
             terms,
             patience: PATIENCE,
@@ -131,6 +140,19 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Which service of the network it is, by the name of its node, where there are several: the first that
+    /// is found unless told otherwise.
+    ///
+    /// # Panics
+    /// On a scheduler that is not [at a service](crate::Scheduler::at).
+    pub fn service(mut self, name: impl Into<String>) -> Self {
+        match &mut self.nodes("service").by {
+            By::Service(service) => *service = Some(name.into()),
+            By::Itself => panic!("service is for a scheduler at one"),
+        }
+        self
+    }
+
     /// Which nodes of the network are used, and how much of each: all of every one unless told
     /// otherwise.
     ///
@@ -144,6 +166,9 @@ impl SchedulerBuilder {
     /// Has every node that it uses for itself alone, as soon as those that were there before are done. By
     /// default nodes are shared with other clients of the same priority, slot by slot.
     ///
+    /// At a [service](crate::Scheduler::at) it has all nodes alone: [`start`](Self::start) waits, for as long as that takes,
+    /// until those who came before it have left.
+    ///
     /// # Panics
     /// On a scheduler with workers on this machine.
     pub fn exclusive(mut self) -> Self {
@@ -152,7 +177,7 @@ impl SchedulerBuilder {
     }
 
     /// How important its calls are to the nodes beside those of other clients: 0 unless told otherwise, and
-    /// the higher goes first.
+    /// the higher goes first. At a [service](crate::Scheduler::at) it also goes first among those who wait for it.
     ///
     /// # Panics
     /// On a scheduler with workers on this machine.
@@ -403,199 +428,6 @@ impl SchedulerBuilder {
     pub fn stderr(mut self, f: impl Fn(&str, &str) + Send + Sync + 'static) -> Self {
         self.stderr = Arc::new(f);
         self
-    }
-
-    /// Starts the workers, and returns when the first of them takes calls; on nodes, when the first of these
-    /// has the program, and lends workers as soon as it has some to lend.
-    ///
-    /// The workers and this process form a network of their own with a new authority, so no
-    /// secret is read or kept, and nobody else can join, be it a node that lends the workers.
-    ///
-    /// Cancel safe: dropping the future ends the workers.
-    ///
-    /// # Errors
-    /// When this program cannot be its own worker, when there can be no node, when no worker
-    /// could be started in three attempts, or came within [`patience`](Self::patience), and when
-    /// the [log filter](Self::log) makes no sense.
-    pub async fn start(mut self) -> Result<Scheduler, StartError> {
-        let other = self.program.clone();
-        let start = self.start.clone();
-        let program = match self.program {
-            Some(program) => program,
-            None if crate::worker::entered() => Launcher::this_program()
-                .map_err(|error| StartError::NoWorkers(format!("no executable: {error}")))?,
-            None => return Err(StartError::NoEntry),
-        };
-        let log = match self.log {
-            Some(log) => match EnvFilter::try_new(&log) {
-                Ok(_) => log,
-                Err(error) => return Err(StartError::LogFilter(error.to_string())),
-            },
-            None => LevelFilter::current().to_string(),
-        };
-        // Reading it takes as long as all the rest, so it begins first.
-        let programs = match &mut self.on {
-            On::ThisMachine => None,
-            On::Nodes(nodes) => {
-                let also = std::mem::take(&mut nodes.also);
-                Some(AbortOnDropHandle::new(tokio::spawn(programs(other, also))))
-            }
-        };
-        let node_error = |error: &dyn fmt::Display| StartError::Node(error.to_string());
-        let authority =
-            Authority::derive(&Secret::random(), "local").map_err(|error| node_error(&error))?;
-        let listen = match &self.on {
-            On::ThisMachine => Ipv4Addr::LOCALHOST.into(),
-            On::Nodes(nodes) => everywhere(&nodes.node),
-        };
-        let node = Node::builder()
-            .member(false)
-            .name("client")
-            .listen(SocketAddr::new(listen, 0))
-            .authority(authority.clone())
-            .silence(self.silence)
-            .handshake_limit(self.start_limit);
-        let node = match self.folder {
-            Some(folder) => node.files(folder),
-            None => node,
-        };
-        let node = node.build().await.map_err(|error| node_error(&error))?;
-        let cluster = match (self.on, programs) {
-            (On::Nodes(nodes), Some(programs)) => {
-                let no_program = |why: &dyn fmt::Display| StartError::NoWorkers(why.to_string());
-                let programs = programs.await.map_err(|why| no_program(&why))?;
-                let programs = programs.map_err(|why| no_program(&why))?;
-                let cargo = Cargo::load(programs, self.given.clone(), self.start).await;
-                let cargo = cargo.map_err(|error| StartError::Depends(error.to_string()))?;
-                Some(Cluster {
-                    node: nodes.node,
-                    placement: nodes.placement,
-                    terms: nodes.terms,
-                    patience: nodes.patience,
-                    cargo: Arc::new(cargo),
-                    limit: self.workers.unwrap_or(usize::MAX),
-                })
-            }
-            _ => None,
-        };
-        let files = tops(&self.given, cluster.is_some());
-        let files = files.map_err(|error| StartError::Depends(error.to_string()))?;
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let local = self.workers.unwrap_or_else(cores);
-        let memory = match self.memory {
-            Some(bytes) => bytes,
-            None => blocking(machine::memory).await,
-        };
-        let mut room = self.resources.memory(memory);
-        room.set_cores(u32::try_from(local).unwrap_or(u32::MAX));
-        let here = match cluster.is_none() && self.setup.is_needed() {
-            true => Some(blocking(|| NodeView::new(HERE, Machine::look([]))).await),
-            false => None,
-        };
-        let shared = match &cluster {
-            Some(_) => None,
-            None => Some(
-                blocking(tempfile::tempdir)
-                    .await
-                    .map_err(StartError::Shared)?,
-            ),
-        };
-        let tidying = match self.setup.tears_down() {
-            true => self.setup.limit,
-            false => Duration::ZERO,
-        };
-        let grace = self.grace + tidying;
-        let (started, has_started) = oneshot::channel();
-        let settings = Settings {
-            core: core::Config {
-                prefetch: self.prefetch,
-                retries: self.retries,
-                hosts_may_come: cluster.is_some(),
-            },
-            room,
-            pool: pool::Config {
-                start_limit: self.start_limit,
-                grace,
-                // As each host needs it.
-                prepares: false,
-                tidies_up: false,
-                far: false,
-            },
-            here,
-            setup: self.setup,
-            shared,
-            local,
-            cluster,
-            path: program,
-            files,
-            start,
-            stderr: self.stderr,
-            authority,
-            heartbeat: self.silence / 2,
-            log,
-            on_event: self.on_event,
-        };
-        let shell = {
-            let node = node.clone();
-            coros_core::build()
-                .name("scheduler")
-                .daemon()
-                .grace(grace + Duration::from_secs(2))
-                .spawn(move |me| Shell::new(&me, node, settings, started).run(me))
-                .address()
-        };
-        let inner = Inner {
-            shell,
-            node,
-            next_call: AtomicU64::new(0),
-        };
-        // Made first, so that giving up on `start` ends what has begun.
-        let scheduler = Scheduler {
-            inner: Arc::new(inner),
-        };
-        match has_started.await {
-            Ok(Ok(())) => Ok(scheduler),
-            Ok(Err(why)) => Err(StartError::NoWorkers(why)),
-            Err(_) => Err(StartError::NoWorkers("the scheduler was terminated".into())),
-        }
-    }
-}
-
-/// This program, or the one in place of it, and those for other targets.
-async fn programs(
-    other: Option<PathBuf>,
-    also: Vec<PathBuf>,
-) -> Result<Vec<Arc<Program>>, ProgramError> {
-    blocking(move || {
-        let first = match other {
-            None => Program::this(),
-            Some(path) => Program::at(&path).map(Arc::new),
-        };
-        let also = also.iter().map(|path| Program::at(path).map(Arc::new));
-        std::iter::once(first).chain(also).collect()
-    })
-    .await
-}
-
-/// Where a worker finds what travels: in its own folder, or here.
-fn tops(given: &[Given], travels: bool) -> Result<Vec<(String, PathBuf)>, CargoError> {
-    let top = |given: &Given| {
-        let name = given.name()?;
-        let here = || std::path::absolute(&given.path).map_err(|why| given.unread(why));
-        let path = match travels {
-            true => PathBuf::from(&name),
-            false => here()?,
-        };
-        Ok((name, path))
-    };
-    given.iter().map(top).collect()
-}
-
-/// All interfaces, in the family in which a node is reached.
-fn everywhere(node: &Node) -> IpAddr {
-    match node.location().endpoint {
-        Some(endpoint) if endpoint.is_ipv6() => Ipv6Addr::UNSPECIFIED.into(),
-        _ => Ipv4Addr::UNSPECIFIED.into(),
     }
 }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::remote::CodecError;
+use serde::{Deserialize, Serialize};
 
 use super::Target;
 use crate::process::last_words;
 use crate::resources::Resources;
 
 /// Why a call has no value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum JobError {
     /// The function returned an error: its text.
@@ -31,9 +32,6 @@ pub enum JobError {
     /// as when they take more than 16 MiB: why.
     #[error("{0}")]
     Refused(String),
-    /// The arguments or the result cannot travel.
-    #[error(transparent)]
-    Codec(CodecError),
     /// The call ran for longer than its [time limit](crate::Call::time_limit), which was this.
     #[error("it ran for longer than its time limit of {0:?}")]
     TimedOut(Duration),
@@ -60,6 +58,26 @@ pub enum JobError {
     /// No worker can be started any more: why.
     #[error("there are no workers: {0}")]
     NoWorkers(String),
+    /// The arguments or the result cannot travel.
+    // Found out where it is wanted, so it never travels itself. The last, because those after one that is
+    // skipped are taken for others.
+    #[error(transparent)]
+    #[serde(skip)]
+    Codec(CodecError),
+}
+
+impl JobError {
+    /// What may be long in it.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            JobError::Failed(why)
+            | JobError::Panicked(why)
+            | JobError::Refused(why)
+            | JobError::NoWorkers(why)
+            | JobError::Abandoned { reason: why, .. } => why,
+            _ => "",
+        }
+    }
 }
 
 /// Why a scheduler could not be started.
@@ -100,4 +118,37 @@ pub struct CloseError {
 /// How a worker ended, in one text.
 pub(super) fn end_of(name: &str, why: &str, lines: &[String]) -> String {
     format!("worker {name}, {why}{}", last_words(lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_arrive_as_they_are() {
+        let target = Target::node("farm-1");
+        let all = [
+            JobError::Failed("a".into()),
+            JobError::Panicked("b".into()),
+            JobError::Abandoned {
+                losses: 2,
+                reason: "c".into(),
+            },
+            JobError::Refused("d".into()),
+            JobError::TimedOut(Duration::from_secs(1)),
+            JobError::NoRoom(Resources::cpus(2).named("gpu", 1)),
+            JobError::TargetLost(target.clone()),
+            JobError::NoTarget {
+                target,
+                there: vec!["e".into()],
+            },
+            JobError::Cancelled,
+            JobError::Closed,
+            JobError::NoWorkers("f".into()),
+        ];
+        for error in all {
+            let bytes = postcard::to_stdvec(&error).unwrap();
+            assert_eq!(postcard::from_bytes::<JobError>(&bytes), Ok(error));
+        }
+    }
 }

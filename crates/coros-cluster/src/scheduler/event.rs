@@ -1,11 +1,13 @@
 //! What happens to workers and calls, for whoever wants to know.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::JobError;
@@ -13,9 +15,29 @@ use crate::placement::NodeView;
 
 /// Something that happened to a worker or a call. Events of one worker or call come in order,
 /// each once.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
+    /// A [service](crate::service) was found; the calls run there when the program is there and its turn has
+    /// come.
+    ServiceFound {
+        /// Its name.
+        name: Arc<str>,
+        /// Where it listens.
+        endpoint: Option<SocketAddr>,
+    },
+    /// The program is at the service and has its turn.
+    ServiceReady {
+        /// The service's name.
+        name: Arc<str>,
+    },
+    /// A service was lost, and all workers and nodes with it. One is looked for.
+    ServiceLost {
+        /// Its name.
+        name: Arc<str>,
+        /// Why.
+        reason: String,
+    },
     /// A node was found that can run the program; it is asked for slots.
     NodeFound {
         /// Where it listens.
@@ -112,7 +134,7 @@ pub enum Event {
         /// The call, as [`Job::id`](super::Job::id).
         job: u64,
         /// The function's name.
-        function: &'static str,
+        function: Cow<'static, str>,
         /// The worker's name.
         to: Arc<str>,
         /// Which attempt it is; the first one is 1.
@@ -123,7 +145,7 @@ pub enum Event {
         /// The call, as [`Job::id`](super::Job::id).
         job: u64,
         /// The function's name.
-        function: &'static str,
+        function: Cow<'static, str>,
         /// The worker's name, if it was at one.
         worker: Option<Arc<str>>,
         /// How often it was started.
@@ -138,14 +160,14 @@ pub enum Event {
         /// The call, as [`Job::id`](super::Job::id).
         job: u64,
         /// The function's name.
-        function: &'static str,
+        function: Cow<'static, str>,
     },
     /// A call runs again because its worker was lost.
     JobRetried {
         /// The call, as [`Job::id`](super::Job::id).
         job: u64,
         /// The function's name.
-        function: &'static str,
+        function: Cow<'static, str>,
         /// The lost worker's name.
         from: Arc<str>,
     },
@@ -165,6 +187,11 @@ impl fmt::Display for Event {
             None => String::new(),
         };
         match self {
+            Event::ServiceFound { name, endpoint } => {
+                write!(f, "service {name}{} was found", at(endpoint))
+            }
+            Event::ServiceReady { name } => write!(f, "service {name} runs the program"),
+            Event::ServiceLost { name, reason } => write!(f, "service {name} was lost: {reason}"),
             Event::NodeFound { endpoint, node } => {
                 let (name, cores) = (&node.name, node.machine.cores);
                 let s = if cores.get() == 1 { "" } else { "s" };

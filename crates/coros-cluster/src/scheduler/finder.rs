@@ -31,6 +31,12 @@ pub(crate) struct Found {
     pub(super) view: View,
 }
 
+impl Found {
+    pub(crate) fn node(&self) -> NodeId {
+        self.at.node
+    }
+}
+
 /// To the finder.
 #[derive(Debug)]
 pub(super) enum ToFinder {

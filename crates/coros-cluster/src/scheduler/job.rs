@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use coros_core::remote::Message;
 use coros_net::Node;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::CallId;
@@ -123,8 +124,8 @@ pub struct Completion<R> {
 }
 
 /// A call that has ended, with its value still encoded.
-#[derive(Debug)]
-pub(super) struct Completed {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Completed {
     pub(super) worker: Option<Arc<str>>,
     pub(super) attempts: u32,
     pub(super) result: Result<Blob, JobError>,
@@ -142,6 +143,14 @@ impl Completed {
     /// The shell has ended without a word.
     pub(super) fn closed(_: oneshot::error::RecvError) -> Self {
         Completed::without_worker(JobError::Closed)
+    }
+
+    /// How many bytes it takes on its way, about.
+    pub(crate) fn bytes(&self) -> usize {
+        64 + match &self.result {
+            Ok(value) => value.0.len(),
+            Err(error) => error.text().len(),
+        }
     }
 
     pub(super) fn decode<R: Message>(self, index: usize, node: &Node) -> Completion<R> {

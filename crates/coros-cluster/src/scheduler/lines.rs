@@ -71,3 +71,35 @@ pub(super) fn take(node: Arc<str>, printer: Printer) -> Address<ToLines> {
         .spawn(run)
         .address()
 }
+
+/// What a worker has written to standard error, on its way from a service to its client.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Written {
+    worker: Arc<str>,
+    line: String,
+}
+
+/// Starts to take the lines that a service passes on; ends when nobody has the address any more.
+pub(super) fn take_written(printer: Printer) -> Address<Written> {
+    let run = async move |mut me: Context<Written>| {
+        while let Some(Written { worker, line }) = me.receive().await {
+            printer.print(worker, line).await;
+        }
+    };
+    coros_core::build()
+        .name("lines of workers")
+        .daemon()
+        .spawn(run)
+        .address()
+}
+
+/// The function of a service: passes lines on to the client, and returns when there is room for more. Whoever
+/// has it called in a thread that may block.
+pub(crate) fn passed_on(to: Address<Written>) -> Stderr {
+    let runtime = tokio::runtime::Handle::current();
+    Arc::new(move |worker, line| {
+        let (worker, line) = (Arc::from(worker), line.to_owned());
+        // Who cannot be reached is gone, and that is told otherwise.
+        let _ = runtime.block_on(to.feed(Written { worker, line }));
+    })
+}

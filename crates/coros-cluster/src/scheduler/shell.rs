@@ -6,6 +6,7 @@ mod patience;
 mod targets;
 mod workers;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use coros_core::remote::NodeId;
 use coros_core::{Address, Context, Exit};
-use coros_net::{Authority, Node, PeerEvent};
+use coros_net::{Authority, Location, Node, PeerEvent};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,19 +23,19 @@ pub(super) use self::nodes::Cluster;
 use self::patience::Patience;
 pub(super) use self::workers::full_name;
 use self::workers::{Worker, name_of};
-use super::builder::{EventSink, Stderr};
+use super::builder::Stderr;
 use super::core::{self, CallId, Core, HostId, Outcome, WorkerId};
 use super::error::end_of;
 use super::finder::ToFinder;
 use super::job::Completed;
 use super::lines::Printer;
+use super::listeners::Listeners;
+use super::plan::Plan;
 use super::pool;
-use super::setup::Setup;
 use super::{Command, Event, Item, JobError, Submission};
 use crate::blob::Blob;
 use crate::computation::Start;
-use crate::placement::NodeView;
-use crate::protocol::{CallResult, FromWorker, Run, ToScheduler, ToWorker};
+use crate::protocol::{CallResult, Duties, FromWorker, Run, ToScheduler, ToWorker};
 use crate::resources::Resources;
 
 /// So many messages are taken before calls are given out.
@@ -45,33 +46,35 @@ const BATCH_BYTES: usize = 64 * 1024;
 const STALL: Duration = Duration::from_millis(5);
 
 pub(super) struct Settings {
-    pub(super) core: core::Config,
-    /// What calls that run on this machine at a time may need in all.
+    pub(super) plan: Plan,
+    pub(super) workers: Workers,
+    pub(super) stderr: Stderr,
+    /// Of the network of the workers.
+    pub(super) authority: Authority,
+    /// Who the client is to them, if not this process.
+    pub(super) client: Option<Location>,
+}
+
+/// Where the workers are.
+pub(super) enum Workers {
+    Here(Box<Here>),
+    At(Cluster),
+}
+
+/// This machine, as far as it is for workers.
+pub(super) struct Here {
+    /// What calls that run here at a time may need in all.
     pub(super) room: Resources,
-    pub(super) pool: pool::Config,
-    /// How many workers there are on this machine.
-    pub(super) local: usize,
-    /// The nodes on which there are others.
-    pub(super) cluster: Option<Cluster>,
-    /// The program of the workers.
+    /// How many workers there are.
+    pub(super) workers: usize,
+    /// Their program.
     pub(super) path: PathBuf,
-    /// Where they find files.
-    pub(super) files: Vec<(String, PathBuf)>,
     /// With what they are started.
     pub(super) start: Start,
-    pub(super) stderr: Stderr,
-    /// What this machine is, if the setup has to know.
-    pub(super) here: Option<NodeView>,
     /// What runs in them before and after all calls.
-    pub(super) setup: Setup,
-    /// What they share on this machine.
-    pub(super) shared: Option<TempDir>,
-    pub(super) authority: Authority,
-    /// How often workers show that they live.
-    pub(super) heartbeat: Duration,
-    /// What they log.
-    pub(super) log: String,
-    pub(super) on_event: Option<EventSink>,
+    pub(super) duties: Duties,
+    /// What they share.
+    pub(super) shared: TempDir,
 }
 
 pub(super) struct Shell {
@@ -93,19 +96,11 @@ pub(super) struct Shell {
     patience: Patience,
     workers: HashMap<WorkerId, Worker>,
     ids: pool::WorkerIds,
-    pool: pool::Config,
-    local: usize,
-    room: Resources,
-    path: PathBuf,
-    files: Vec<(String, PathBuf)>,
-    start: Start,
+    plan: Plan,
+    here: Option<Here>,
     printer: Printer,
-    here: Option<NodeView>,
-    setup: Setup,
-    shared: Option<TempDir>,
     authority: Authority,
-    heartbeat: Duration,
-    log: String,
+    client: Option<Location>,
     /// Who waits for the first worker.
     started: Option<oneshot::Sender<Result<(), String>>>,
     /// Who waits for the last one to end.
@@ -115,8 +110,7 @@ pub(super) struct Shell {
     phase: Phase,
     /// Why the last worker that did not start did not.
     last_failure: String,
-    on_event: Option<EventSink>,
-    subscribers: Vec<mpsc::UnboundedSender<Event>>,
+    listeners: Listeners,
     /// What the core wants done; kept for its memory.
     todo: Vec<core::Output<Item, CallResult>>,
 }
@@ -135,15 +129,20 @@ impl Shell {
         me: &Context<ToScheduler>,
         node: Node,
         settings: Settings,
+        listeners: Listeners,
         started: oneshot::Sender<Result<(), String>>,
     ) -> Self {
+        let (here, cluster) = match settings.workers {
+            Workers::Here(here) => (Some(*here), None),
+            Workers::At(cluster) => (None, Some(cluster)),
+        };
         Shell {
             address: me.address(),
             node,
-            core: Core::new(settings.core),
+            core: Core::new(settings.plan.core(cluster.is_some())),
             hosts: BTreeMap::new(),
             next_host: 0,
-            cluster: settings.cluster,
+            cluster,
             finder: None,
             failing: HashSet::new(),
             wanted: 0,
@@ -152,26 +151,17 @@ impl Shell {
             patience: Patience::default(),
             workers: HashMap::new(),
             ids: pool::WorkerIds::default(),
-            pool: settings.pool,
-            local: settings.local,
-            room: settings.room,
-            path: settings.path,
-            files: settings.files,
-            start: settings.start,
+            plan: settings.plan,
+            here,
             printer: Printer::new(settings.stderr),
-            here: settings.here,
-            setup: settings.setup,
-            shared: settings.shared,
             authority: settings.authority,
-            heartbeat: settings.heartbeat,
-            log: settings.log,
+            client: settings.client,
             started: Some(started),
             closing: Vec::new(),
             killed: Vec::new(),
             phase: Phase::Open,
             last_failure: String::new(),
-            on_event: settings.on_event,
-            subscribers: Vec::new(),
+            listeners,
             todo: Vec::new(),
         }
     }
@@ -273,13 +263,15 @@ impl Shell {
         match message {
             ToScheduler::Report(worker, report) => self.report(worker, report),
             ToScheduler::Command(command) => self.command(command),
+            // It is no client.
+            ToScheduler::Service(..) => {}
         }
     }
 
     fn report(&mut self, worker: WorkerId, report: FromWorker) {
         match report {
             FromWorker::SettingUp => {
-                let limit = self.setup.limit;
+                let limit = self.plan.setup_limit;
                 self.tell_pool_of(worker, pool::Input::SettingUp { worker, limit });
             }
             FromWorker::NodeSetUp(value) => self.node_set_up(worker, value),
@@ -383,6 +375,7 @@ impl Shell {
                 self.tell_pool_of(worker, pool::Input::Unlinked { worker, why });
             }
             Command::Found(found) => self.found(found),
+            Command::Decided(question, verdict) => self.decided(*question, *verdict),
             Command::NotUsed(at, why) => self.not_used(&at, why),
             Command::Desk(host, message) => self.desk_says(host, message),
             Command::Progress(host) => self.makes_progress(host),
@@ -398,6 +391,8 @@ impl Shell {
                 let _ = reply.send(self.control(&target, action));
             }
             Command::Close(tell) => self.close(tell),
+            // What one with a service is told.
+            Command::Joined { .. } | Command::Left { .. } | Command::Sent { .. } => {}
         }
     }
 
@@ -432,13 +427,8 @@ impl Shell {
             .filter(|(_, worker)| worker.control.is_some())
             .collect();
         there.sort_unstable_by_key(|(id, _)| **id);
-        for (_, worker) in there {
-            let _ = to.send(Event::WorkerReady {
-                name: Arc::clone(&worker.name),
-                pid: worker.pid(),
-            });
-        }
-        self.subscribers.push(to);
+        let there = there.into_iter().map(|(_, it)| (&it.name, it.pid()));
+        self.listeners.add(to, there);
     }
 
     fn close(&mut self, tell: Option<oneshot::Sender<Vec<Arc<str>>>>) {
@@ -463,17 +453,8 @@ impl Shell {
         }
     }
 
-    /// Whether anybody wants to know what happens, down to each call.
-    fn is_heard(&self) -> bool {
-        self.on_event.is_some() || !self.subscribers.is_empty()
-    }
-
     fn emit(&mut self, event: &Event) {
-        tracing::debug!("{event}");
-        if let Some(f) = &self.on_event {
-            f(event);
-        }
-        self.subscribers.retain(|to| to.send(event.clone()).is_ok());
+        self.listeners.tell(event);
     }
 
     fn tell_core(&mut self, input: core::Input<Item, CallResult>) {
@@ -525,7 +506,8 @@ impl Shell {
                 }
                 core::Output::Unplaceable { call } => self.unplaceable(call),
                 core::Output::Retry { call, from } => {
-                    let function = self.core.item(call).map_or("", |item| item.function);
+                    let item = self.core.item(call);
+                    let function = item.map_or_else(Cow::default, |item| item.function.clone());
                     let from = self.name(from);
                     self.emit(&Event::JobRetried {
                         job: call.0,
@@ -556,12 +538,13 @@ impl Shell {
         let (Some(item), Some(worker)) = (self.core.item(call), self.workers.get_mut(&id)) else {
             return;
         };
-        let (bytes, function) = (item.args.0.len(), item.function);
+        let bytes = item.args.0.len();
+        let function = self.listeners.any().then(|| item.function.clone());
         let options = item.options.as_deref();
         let run = Run {
             call,
             attempt,
-            function: item.function.to_owned(),
+            function: item.function.clone().into_owned(),
             args: item.args.clone(),
             priority: options.map_or(0, |it| it.core.priority),
             io: options.is_some_and(|it| it.core.io),
@@ -574,7 +557,7 @@ impl Shell {
             worker.batch_bytes += bytes;
             worker.batch.push(run);
         }
-        if self.is_heard() {
+        if let Some(function) = function {
             self.emit(&Event::JobSent {
                 job: call.0,
                 function,
@@ -633,15 +616,8 @@ impl Shell {
                 Phase::Closing | Phase::Closed => JobError::Closed,
             }),
         };
-        if self.is_heard() {
-            self.emit(&Event::JobEnded {
-                job: call.0,
-                function: item.function,
-                worker: completed.worker.clone(),
-                attempts: completed.attempts,
-                after: item.submitted.elapsed(),
-                error: completed.result.as_ref().err().cloned(),
-            });
+        if self.listeners.any() {
+            self.emit(&item.ended(call, &completed));
         }
         item.reply.send(completed);
     }

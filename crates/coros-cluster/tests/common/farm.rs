@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,12 +52,14 @@ impl Farm {
     }
 
     /// Somebody who knows where they are.
+    pub(crate) fn knows_all(&self, name: &str) -> Builder {
+        let daemons = self.daemons.iter();
+        let peers = daemons.map(|daemon| endpoint(daemon.node()));
+        peers.fold(self.builder(name), Builder::peer)
+    }
+
     pub(crate) async fn client(&self) -> Node {
-        let mut builder = self.builder("desk");
-        for daemon in &self.daemons {
-            builder = builder.peer(endpoint(daemon.node()));
-        }
-        builder.build().await.unwrap()
+        self.knows_all("desk").build().await.unwrap()
     }
 
     pub(crate) async fn scheduler(&self) -> Scheduler {
@@ -101,6 +103,15 @@ pub(crate) async fn workers(events: &mut Events, n: usize) -> BTreeSet<Arc<str>>
     names
 }
 
+/// Waits for an event that is meant.
+pub(crate) async fn until<T>(events: &mut Events, meant: impl Fn(&Event) -> Option<T>) -> T {
+    loop {
+        if let Some(it) = meant(&events.next().await.unwrap()) {
+            return it;
+        }
+    }
+}
+
 /// Where [`Work`] is told.
 pub(crate) fn told<M: Send + 'static>() -> (Address<M>, mpsc::UnboundedReceiver<M>) {
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -119,4 +130,18 @@ pub(crate) async fn idle(daemon: &Daemon) {
     while !daemon.status().await.unwrap().clients.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// A copy of this program that says that it is for another processor.
+pub(crate) fn foreign(folder: &Path) -> PathBuf {
+    let mut program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    let other: u16 = if cfg!(target_arch = "riscv64") {
+        62
+    } else {
+        243
+    };
+    program[18..20].copy_from_slice(&other.to_le_bytes());
+    let path = folder.join("foreign");
+    std::fs::write(&path, program).unwrap();
+    path
 }

@@ -3,14 +3,24 @@
 use std::fs;
 use std::path::PathBuf;
 
-use coros_core::Context;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::computation::Start;
 
 const PROGRAM: &[u8] = b"a program";
+
+/// Is told that somebody asks.
+struct Client(Arc<Notify>);
+
+impl Sender for Client {
+    fn send(&self, _: ContentHash) -> BoxFuture<()> {
+        self.0.notify_one();
+        Box::pin(std::future::ready(()))
+    }
+
+    fn received(&self, _: Kind, _: u64) {}
+}
 
 /// A node that has nothing yet.
 struct World {
@@ -44,35 +54,26 @@ impl World {
 
     /// Fetches the program from a client that does this when it is asked for it, and then says so.
     async fn fetch(&self, send: impl AsyncFnOnce() + Send) -> Result<Fetched, String> {
-        let (asked, is_asked) = tokio::sync::oneshot::channel();
-        let client = async move |mut me: Context<ToLiaison>| {
-            let _ = asked.send(me.receive().await);
-            me.receive().await;
-        };
-        let client = coros_core::build().daemon().spawn(client).address();
-        let daemon = async |mut me: Context<ToDaemon>| while me.receive().await.is_some() {};
+        let asked = Arc::new(Notify::new());
+        let is_asked = Arc::clone(&asked);
         let fetching = Fetching {
             store: self.store.clone(),
             turns: self.turns.clone(),
             largest: 1000,
-            computation: Computation {
-                program: World::program(),
-                files: Vec::new(),
-                start: Start::default(),
-            },
-            id: ClientId(1),
-            daemon: coros_core::build().daemon().spawn(daemon).address(),
+            program: World::program(),
+            also: Vec::new(),
+            files: Vec::new(),
+            client: Box::new(Client(asked)),
         };
         let sent = Notify::new();
         let send = async {
-            if is_asked.await.is_ok() {
-                send().await;
-                sent.notify_one();
-            }
+            is_asked.notified().await;
+            send().await;
+            sent.notify_one();
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            fetched = fetching.run(&client, &sent) => fetched,
+            fetched = fetching.run(&sent) => fetched,
             () = send => unreachable!("it is pending for ever"),
         }
     }

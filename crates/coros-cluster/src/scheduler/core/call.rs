@@ -2,15 +2,19 @@
 
 use std::cmp::Reverse;
 
+use serde::{Deserialize, Serialize};
+
 use super::class::ClassId;
 use super::{CallId, HostId, WorkerId};
 use crate::resources::Resources;
 
 /// What a call asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Options {
     /// What it takes of a host while it runs. Nothing, for an io call.
     pub(crate) needs: Resources,
+    /// The shell knows what a name means.
+    #[serde(skip)]
     pub(crate) place: Place,
     /// The higher runs first.
     pub(crate) priority: i32,
@@ -21,8 +25,9 @@ pub(crate) struct Options {
 }
 
 /// Where a call has to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
+    #[default]
     Anywhere,
     Host(HostId),
     Worker(WorkerId),

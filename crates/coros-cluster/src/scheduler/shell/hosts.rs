@@ -16,7 +16,6 @@ use super::{Phase, Shell, WorkerId};
 use crate::blob::Blob;
 use crate::daemon::folder::SHARED;
 use crate::daemon::protocol::ToDesk;
-use crate::placement::NodeView;
 use crate::protocol::Duties;
 
 /// A machine on which workers run.
@@ -62,19 +61,19 @@ impl Host {
         self.remote.as_ref().map(|remote| &*remote.at.name)
     }
 
-    /// Where a worker there finds the client, and where it listens itself; `None` for where
+    /// Where a worker there finds this process, and where it listens itself; `None` for where
     /// nodes do by themselves, which is for this machine alone.
-    pub(super) fn ways(&self, client: Location) -> (Location, Option<SocketAddr>) {
+    pub(super) fn ways(&self, home: Location) -> (Location, Option<SocketAddr>) {
         let there = self.remote.as_ref().and_then(|remote| remote.at.endpoint);
         let Some(there) = there else {
-            return (client, None);
+            return (home, None);
         };
-        let endpoint = client.endpoint.map(|endpoint| match facing(there) {
+        let endpoint = home.endpoint.map(|endpoint| match facing(there) {
             Some(ip) => SocketAddr::new(ip, endpoint.port()),
             None => endpoint,
         });
-        let client = Location { endpoint, ..client };
-        (client, Some(SocketAddr::new(there.ip(), 0)))
+        let home = Location { endpoint, ..home };
+        (home, Some(SocketAddr::new(there.ip(), 0)))
     }
 }
 
@@ -94,36 +93,11 @@ impl Shell {
         if self.cluster.is_some() {
             return self.look_for_nodes();
         }
-        let duties = self.here.as_ref().map(|here| self.duties_for(here));
-        match duties.transpose() {
-            Ok(duties) => {
-                let local = self.add_host(duties.unwrap_or_default(), None);
-                self.fit(local);
-            }
-            Err(why) => self.fail(why),
+        if let Some(here) = &mut self.here {
+            let duties = std::mem::take(&mut here.duties);
+            let local = self.add_host(duties, None);
+            self.fit(local);
         }
-    }
-
-    /// What workers of a node do before and after all calls.
-    pub(super) fn duties_for(&self, view: &NodeView) -> Result<Duties, String> {
-        let setup = &self.setup;
-        let made = |f: &Option<super::super::setup::ForNode>| match f {
-            Some(f) => f(&self.node, view).transpose(),
-            None => Ok(None),
-        };
-        let wrong = |why| {
-            format!(
-                "what is to prepare node {} cannot be sent: {why}",
-                view.name
-            )
-        };
-        Ok(Duties {
-            set_up_node: made(&setup.set_up_node).map_err(wrong)?,
-            tear_down_node: made(&setup.tear_down_node).map_err(wrong)?,
-            set_up: made(&setup.set_up).map_err(wrong)?,
-            tear_down: made(&setup.tear_down).map_err(wrong)?,
-            node_value: None,
-        })
     }
 
     pub(super) fn add_host(&mut self, duties: Duties, remote: Option<Remote>) -> HostId {
@@ -133,7 +107,7 @@ impl Shell {
             prepares: duties.set_up_node.is_some(),
             tidies_up: duties.tear_down_node.is_some(),
             far: remote.is_some(),
-            ..self.pool
+            ..self.plan.pool()
         };
         let host = Host {
             pool: Pool::new(config, self.ids.clone()),
@@ -167,8 +141,8 @@ impl Shell {
 
     /// Where the workers of a host find the folder that they share.
     pub(super) fn shared_at(&self, host: HostId) -> PathBuf {
-        match &self.shared {
-            Some(folder) if !self.is_remote(host) => folder.path().to_owned(),
+        match &self.here {
+            Some(here) if !self.is_remote(host) => here.shared.path().to_owned(),
             _ => Path::new("..").join(SHARED),
         }
     }
@@ -178,13 +152,14 @@ impl Shell {
         let Some(host) = self.hosts.get(&id) else {
             return;
         };
-        let (cores, workers, room) = match &host.remote {
-            None => (self.local, self.local, &self.room),
-            Some(remote) => (
+        let (cores, workers, room) = match (&host.remote, &self.here) {
+            (Some(remote), _) => (
                 remote.usable,
                 remote.usable.min(remote.workers),
                 &remote.room,
             ),
+            (None, Some(here)) => (here.workers, here.workers, &here.room),
+            (None, None) => return,
         };
         // The room stays that of a host that is held: calls wait for it.
         let workers = if host.held { 0 } else { workers };

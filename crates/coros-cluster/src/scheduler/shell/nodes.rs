@@ -13,16 +13,18 @@ use coros_net::{Location, Node};
 use super::super::Event;
 use super::super::core::{self, HostId};
 use super::super::finder::{self, Found, ToFinder};
+use super::super::judge::{Asks, Question, Verdict};
 use super::super::liaison::{Liaison, ToLiaison};
+use super::super::plan::Usage;
 use super::super::pool;
 use super::super::wishes::{self, Lender};
 use super::workers::Running;
 use super::{Phase, Shell, WorkerId};
 use crate::computation::Cargo;
-use crate::daemon::leases::{Terms, Wish};
+use crate::daemon::leases::Wish;
 use crate::daemon::protocol::{FromDesk, NodeState, ToDesk, View};
 use crate::machine::Machine;
-use crate::placement::{Decision, NodeView, Placement, Share};
+use crate::placement::{NodeView, Share};
 use crate::process::End;
 use crate::resources::Resources;
 
@@ -32,13 +34,10 @@ const CALM: Duration = Duration::from_millis(100);
 /// The network whose nodes are used, and how.
 pub(in super::super) struct Cluster {
     pub(in super::super) node: Node,
-    pub(in super::super) placement: Placement,
-    pub(in super::super) terms: Terms,
-    /// How long calls wait when there is no node.
-    pub(in super::super) patience: Duration,
+    pub(in super::super) usage: Usage,
     pub(in super::super) cargo: Arc<Cargo>,
-    /// How many workers there may be in all.
-    pub(in super::super) limit: usize,
+    /// The judge of nodes.
+    pub(in super::super) asks: Asks,
 }
 
 /// A node that lends slots.
@@ -148,29 +147,50 @@ impl Shell {
         if !matches!(self.phase, Phase::Open) {
             return;
         }
-        let Found { at, daemon, view } = found;
-        let computation = match cluster.cargo.computation_for(&view.machine) {
-            Ok(computation) => computation,
-            Err(mismatch) => return self.not_used(&at, mismatch.to_string()),
-        };
+        let (at, view) = (&found.at, &found.view);
+        if let Err(mismatch) = cluster.cargo.fits(&view.machine) {
+            return self.not_used(&found.at, mismatch.to_string());
+        }
         let node = NodeView {
             addresses: at.endpoint.map(|it| it.ip()).into_iter().collect(),
             load: view.load,
             ..NodeView::new(&*at.name, view.machine.clone())
         };
-        let decision = cluster.placement.decide(&node);
+        let new = self.used(at).is_none();
+        let question = Question { found, node, new };
+        (cluster.asks)(&self.address, Box::new(question));
+    }
+
+    fn used(&self, at: &Location) -> Option<HostId> {
         let mut hosts = self.hosts.iter();
-        let used = hosts.find(|(_, host)| host.remote.as_ref().is_some_and(|it| it.at == at));
-        if let Some(id) = used.map(|(id, _)| *id) {
-            return self.decided(id, &view, decision);
-        }
-        let (share, workers, room) = match decision {
-            Decision::Use(share) => of_use(&view, &share),
-            Decision::Excluded(why) => return self.not_used(&at, why.to_string()),
+        let used = hosts.find(|(_, host)| host.remote.as_ref().is_some_and(|it| it.at == *at));
+        used.map(|(id, _)| *id)
+    }
+
+    /// What the judge says of a node.
+    pub(super) fn decided(&mut self, question: Question, verdict: Verdict) {
+        let Some(cluster) = &self.cluster else {
+            return;
         };
-        let duties = match self.duties_for(&node) {
-            Ok(duties) => duties,
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        let Question { found, node, .. } = question;
+        let Found { at, daemon, view } = found;
+        if let Some(id) = self.used(&at) {
+            return self.fit_share(id, &view, verdict.share);
+        }
+        let (share, workers, room) = match verdict.share {
+            Ok(share) => of_use(&view, &share),
             Err(why) => return self.not_used(&at, why),
+        };
+        // One that was in use when it was asked about comes again.
+        let Some(duties) = verdict.duties else {
+            return;
+        };
+        let computation = match cluster.cargo.computation_for(&view.machine) {
+            Ok(computation) => computation,
+            Err(mismatch) => return self.not_used(&at, mismatch.to_string()),
         };
         let host = HostId(self.next_host);
         let liaison = Liaison {
@@ -179,7 +199,7 @@ impl Shell {
             node: cluster.node.clone(),
             daemon,
             at: at.clone(),
-            terms: cluster.terms,
+            terms: cluster.usage.terms,
             computation,
             cargo: Arc::clone(&cluster.cargo),
             scheduler: self.address.clone(),
@@ -219,23 +239,23 @@ impl Shell {
     }
 
     /// How much of a node that is in use is used from now on.
-    fn decided(&mut self, id: HostId, view: &View, decision: Decision) {
+    fn fit_share(&mut self, id: HostId, view: &View, share: Result<Share, String>) {
         let Some(remote) = self.remote(id) else {
             return;
         };
         let at = remote.at.clone();
-        let now = match &decision {
-            Decision::Use(share) => of_use(view, share),
+        let now = match &share {
+            Ok(share) => of_use(view, share),
             // What runs there ends.
-            Decision::Excluded(_) => (0, remote.workers, remote.room.clone()),
+            Err(_) => (0, remote.workers, remote.room.clone()),
         };
         if now != (remote.share, remote.workers, remote.room.clone()) {
             (remote.share, remote.workers, remote.room) = now;
             self.fit(id);
         }
-        match decision {
-            Decision::Use(_) => drop(self.unused.remove(&at.to_string())),
-            Decision::Excluded(why) => self.not_used(&at, why.to_string()),
+        match share {
+            Ok(_) => drop(self.unused.remove(&at.to_string())),
+            Err(why) => self.not_used(&at, why),
         }
     }
 
@@ -327,8 +347,8 @@ impl Shell {
             })
             .collect();
         let (ids, lenders): (Vec<_>, Vec<_>) = lenders.into_iter().unzip();
-        let alone = cluster.terms.exclusive;
-        let plans = wishes::plan(&lenders, demand.anywhere, soon, cluster.limit, alone);
+        let Usage { terms, limit, .. } = cluster.usage;
+        let plans = wishes::plan(&lenders, demand.anywhere, soon, limit, terms.exclusive);
         let mut changed = false;
         for (id, plan) in ids.into_iter().zip(plans) {
             let Some(remote) = self.remote(id) else {

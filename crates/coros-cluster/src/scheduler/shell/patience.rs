@@ -36,7 +36,7 @@ impl Shell {
         let Some(cluster) = &self.cluster else {
             return;
         };
-        let until = Instant::now() + cluster.patience;
+        let until = Instant::now() + cluster.usage.patience;
         let waiting = self.core.has_calls() || self.started.is_some();
         let waiting = waiting && matches!(self.phase, Phase::Open);
         // One where no worker has started before has to show that it is of use.
@@ -85,7 +85,7 @@ impl Shell {
 
     fn limit(&self) -> Duration {
         let cluster = self.cluster.as_ref();
-        cluster.map_or(Duration::ZERO, |it| it.patience)
+        cluster.map_or(Duration::ZERO, |it| it.usage.patience)
     }
 
     /// What there is instead of a worker.
@@ -128,8 +128,11 @@ impl Shell {
         let one_core = Resources::cpus(1);
         let needs = item.options.as_ref();
         let needs = needs.map_or(&one_core, |it| &it.core.needs);
-        let function = item.function;
-        let limit = self.cluster.as_ref().map_or(usize::MAX, |it| it.limit);
+        let function = item.function.clone();
+        let limit = self
+            .cluster
+            .as_ref()
+            .map_or(usize::MAX, |it| it.usage.limit);
         let has_so_much = |remote: &Remote| {
             let mut room = remote.room.clone();
             let cores = remote.share.min(limit);

@@ -253,15 +253,18 @@ impl Shell {
             self.order(host, launch);
             return Ok(Running::There { pid: 0 });
         }
+        let Some(here) = &self.here else {
+            return Err("this machine is not for workers".into());
+        };
         let (printer, full_name) = (self.printer.clone(), Arc::clone(name));
         let launcher = Launcher {
-            program: self.path.clone(),
+            program: here.path.clone(),
             stderr: Arc::new(move |_, line| {
                 let (printer, name, line) =
                     (printer.clone(), Arc::clone(&full_name), line.to_owned());
                 Box::pin(async move { printer.print(name, line).await })
             }),
-            place: Place::Here(self.start.clone()),
+            place: Place::Here(here.start.clone()),
         };
         let address = self.address.clone();
         let ended = move |end| {
@@ -269,7 +272,7 @@ impl Shell {
             let _ = address.send(ToScheduler::Command(command));
         };
         let process = launcher.launch(name, handover, ended);
-        let cannot = |error| format!("{} cannot be started: {error}", self.path.display());
+        let cannot = |error| format!("{} cannot be started: {error}", here.path.display());
         process.map(Running::Here).map_err(cannot)
     }
 
@@ -290,19 +293,20 @@ impl Shell {
             .encode(&self.address)
             .map_err(|error| cannot_join(&error))?;
         let node = credentials.node();
-        let (client, listen) = self.hosts[&host].ways(self.node.location());
+        let (home, listen) = self.hosts[&host].ways(self.node.location());
         let handover = Handover {
             credentials,
-            client,
+            home,
+            client: self.client.clone(),
             listen,
-            files: self.files.clone(),
+            files: self.plan.files.clone(),
             shared: self.shared_at(host),
             duties: self.hosts[&host].duties(prepares),
             scheduler: Blob::from(scheduler),
             worker,
-            link_limit: self.pool.start_limit,
-            heartbeat: self.heartbeat,
-            log: self.log.clone(),
+            link_limit: self.plan.start_limit,
+            heartbeat: self.plan.silence / 2,
+            log: self.plan.log.clone(),
         };
         let bytes = to_frame(&handover).map_err(|error| cannot_join(&error))?;
         Ok((node, bytes))

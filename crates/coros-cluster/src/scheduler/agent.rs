@@ -1,0 +1,586 @@
+//! What a client has in place of a scheduler's coroutine when a service runs its calls: takes the same commands,
+//! and passes on what they are about.
+//!
+//! It keeps each call until it has ended. When the service is lost it looks for one, perhaps the same one
+//! come back, and hands over anew what has not ended; a call may then run twice, but has one end.
+
+mod asked;
+mod ledger;
+mod link;
+mod seek;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use coros_core::remote::NodeId;
+use coros_core::{Address, Context};
+use coros_net::{Location, Node};
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::asked::Asked;
+use self::ledger::Ledger;
+use self::link::Link;
+use super::builder::Stderr;
+use super::core::{CallId, Rank};
+use super::job::Completed;
+use super::judge::Judge;
+use super::lines::{self, Printer, Written};
+use super::listeners::Listeners;
+use super::plan::{Plan, Usage};
+use super::remote::{Ended, RemoteCall};
+use super::{Command, Event, Item, JobError, Submission};
+use crate::computation::Cargo;
+use crate::hash::ContentHash;
+use crate::placement::NodeView;
+use crate::protocol::{TOO_LARGE, ToScheduler};
+use crate::service::protocol::{FromTenant, Key, Opening, ToTenant};
+
+/// So many messages are taken before calls are handed over.
+const BATCH: usize = 256;
+/// Calls go together up to so many bytes.
+const BATCH_BYTES: usize = 64 * 1024;
+/// How long after its scheduler should have ended a tenant may be silent.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) struct Settings {
+    /// This process on the network of the daemons.
+    pub(super) node: Node,
+    /// The name of the service.
+    pub(super) service: Option<String>,
+    /// This process on the network of its workers.
+    pub(super) here: Location,
+    pub(super) key: Key,
+    pub(super) plan: Plan,
+    pub(super) usage: Usage,
+    pub(super) cargo: Arc<Cargo>,
+    pub(super) judge: Judge,
+    pub(super) stderr: Stderr,
+}
+
+pub(super) struct Agent {
+    address: Address<ToScheduler>,
+    settings: Settings,
+    ledger: Ledger<Item>,
+    /// Takes what workers write to standard error.
+    lines: Address<Written>,
+    listeners: Listeners,
+    /// The workers that are ready, for those who begin to listen.
+    workers: BTreeMap<Arc<str>, u32>,
+    /// Who waits for what.
+    asked: HashMap<u64, Asked>,
+    next_question: u64,
+    /// Who waits for the first node.
+    started: Option<oneshot::Sender<Result<(), String>>>,
+    /// Who waits for the end, and which workers had to be killed then.
+    closing: Vec<oneshot::Sender<Vec<Arc<str>>>>,
+    killed: Vec<Arc<str>>,
+    /// The tenant that is to be told of it.
+    leaving: Option<Link>,
+    phase: Phase,
+    /// How often a computation was opened.
+    epoch: u64,
+    /// What a tenant has said before it was known here that there is one.
+    early: Vec<FromTenant>,
+    /// Until when those who wait do so, while there is no service.
+    patience: Option<Instant>,
+    /// Why there is none.
+    unused: BTreeMap<String, String>,
+}
+
+enum Phase {
+    /// Ends when dropped.
+    Looking(#[expect(dead_code, reason = "held")] AbortOnDropHandle<()>),
+    Open(Link),
+    /// Until when.
+    Closing(Link, Instant),
+    /// The computation cannot run: why. Calls are refused until somebody closes.
+    Failed(String),
+    Closed,
+}
+
+impl Agent {
+    pub(super) fn new(
+        me: &Context<ToScheduler>,
+        settings: Settings,
+        listeners: Listeners,
+        started: oneshot::Sender<Result<(), String>>,
+    ) -> Self {
+        Agent {
+            address: me.address(),
+            lines: lines::take_written(Printer::new(Arc::clone(&settings.stderr))),
+            settings,
+            ledger: Ledger::new(),
+            listeners,
+            workers: BTreeMap::new(),
+            asked: HashMap::new(),
+            next_question: 0,
+            started: Some(started),
+            closing: Vec::new(),
+            killed: Vec::new(),
+            leaving: None,
+            phase: Phase::Closed,
+            epoch: 0,
+            early: Vec::new(),
+            patience: None,
+            unused: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until the scheduler is closed, or told to terminate, as at the end of the program.
+    pub(super) async fn run(mut self, mut me: Context<ToScheduler>) {
+        let mut terminating = me.terminating();
+        let mut told = false;
+        let mut inbox = Vec::with_capacity(BATCH);
+        self.look();
+        while !matches!(self.phase, Phase::Closed) {
+            self.watch_patience();
+            let deadline = self.deadline();
+            let tick = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let feeding = async {
+                match &mut self.phase {
+                    Phase::Open(link) | Phase::Closing(link, _) => link.feeder.turn().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = &mut terminating, if !told => {
+                    told = true;
+                    self.close(None);
+                }
+                n = me.receive_many(&mut inbox, BATCH) => {
+                    if n == 0 {
+                        // The runtime ends.
+                        break;
+                    }
+                }
+                unsent = feeding => {
+                    if let Some(ToTenant::Calls(calls)) = unsent {
+                        self.refuse(calls);
+                    }
+                }
+                () = tick => self.tick(),
+            }
+            for message in inbox.drain(..) {
+                self.take(message);
+            }
+            self.hand_over();
+        }
+        if let Some(link) = self.leaving.take() {
+            link.leave(self.settings.node.clone()).await;
+        }
+        for tell in self.closing.drain(..) {
+            let _ = tell.send(self.killed.clone());
+        }
+    }
+
+    fn take(&mut self, message: ToScheduler) {
+        match message {
+            ToScheduler::Command(command) => self.command(command),
+            ToScheduler::Service(epoch, message) if epoch == self.epoch => match self.phase {
+                Phase::Looking(_) => self.early.push(message),
+                _ => self.told(message),
+            },
+            // Of a tenant that was given up; and workers have another scheduler.
+            ToScheduler::Service(..) | ToScheduler::Report(..) => {}
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Submit(submissions) => {
+                for Submission { call, item } in submissions {
+                    self.submit(call, item);
+                }
+            }
+            Command::Cancel(call) => {
+                if let Some((item, sent)) = self.ledger.end(call) {
+                    if sent {
+                        self.say(ToTenant::Cancel(call));
+                    }
+                    let cancelled = Completed::without_worker(JobError::Cancelled);
+                    self.ended(call, item, cancelled);
+                }
+            }
+            Command::Subscribe(to) => {
+                if !self.listeners.any() {
+                    self.say(ToTenant::Listen);
+                }
+                let workers = self.workers.iter().map(|(name, pid)| (name, *pid));
+                self.listeners.add(to, workers);
+            }
+            Command::Targets(kind, reply) => {
+                let asked = Asked::Targets(reply);
+                self.ask(asked, |number| ToTenant::Targets(number, kind));
+            }
+            Command::Control(target, action, reply) => {
+                let asked = Asked::Control(target.clone(), reply);
+                self.ask(asked, |number| ToTenant::Control(number, target, action));
+            }
+            Command::Joined { epoch, at, tenant } => self.joined(epoch, at, tenant),
+            Command::NotUsed(at, why) => drop(self.unused.insert(at.to_string(), why)),
+            Command::Left { epoch, why } if epoch == self.epoch => self.lost(&why),
+            Command::Sent { epoch, sent } if epoch == self.epoch => match sent {
+                Ok(()) => self.say(ToTenant::Sent),
+                Err(why) => self.fail(why),
+            },
+            Command::Close(tell) => self.close(tell),
+            // What a scheduler with workers of its own is told.
+            _ => {}
+        }
+    }
+
+    fn submit(&mut self, call: CallId, item: Item) {
+        let refusal = match &self.phase {
+            Phase::Looking(_) | Phase::Open(_) => {
+                let options = item.options.as_deref();
+                let priority = options.map_or(0, |it| it.core.priority);
+                let bytes = item.args.0.len();
+                return self.ledger.add(Rank::new(priority, call), bytes, item);
+            }
+            Phase::Failed(why) => JobError::NoWorkers(why.clone()),
+            Phase::Closing(..) | Phase::Closed => JobError::Closed,
+        };
+        item.reply.send(Completed::without_worker(refusal));
+    }
+
+    /// A call has ended for whoever waits for it.
+    fn ended(&mut self, call: CallId, item: Item, completed: Completed) {
+        if self.listeners.any() {
+            self.listeners.tell(&item.ended(call, &completed));
+        }
+        item.reply.send(completed);
+    }
+
+    fn end_all(&mut self, why: &JobError) {
+        for (call, item) in self.ledger.clear() {
+            self.ended(call, item, Completed::without_worker(why.clone()));
+        }
+    }
+
+    fn say(&mut self, message: ToTenant) {
+        if let Phase::Open(link) | Phase::Closing(link, _) = &mut self.phase {
+            link.feeder.push(message);
+        }
+    }
+
+    /// Asks the tenant something; where there is none, there are no nodes.
+    fn ask(&mut self, asked: Asked, message: impl FnOnce(u64) -> ToTenant) {
+        match self.phase {
+            Phase::Open(_) => {
+                let number = self.next_question;
+                self.next_question += 1;
+                self.asked.insert(number, asked);
+                self.say(message(number));
+            }
+            _ => asked.answer_nothing(),
+        }
+    }
+
+    /// Hands over calls as the window and the link have room for them.
+    fn hand_over(&mut self) {
+        let Phase::Open(link) = &mut self.phase else {
+            return;
+        };
+        while link.ready && link.feeder.is_idle() {
+            let (mut calls, mut bytes) = (Vec::new(), 0);
+            while calls.len() < BATCH
+                && bytes < BATCH_BYTES
+                && let Some((call, item)) = self.ledger.next()
+            {
+                bytes += item.args.0.len();
+                let large = item.args.0.len() >= BATCH_BYTES && !calls.is_empty();
+                let call = RemoteCall::of(call, item);
+                if large {
+                    // Alone, so that no other is refused with it.
+                    link.feeder
+                        .push(ToTenant::Calls(std::mem::take(&mut calls)));
+                }
+                calls.push(call);
+            }
+            if calls.is_empty() {
+                return;
+            }
+            link.feeder.push(ToTenant::Calls(calls));
+        }
+    }
+
+    /// Calls that are too large for a message: each is alone in it.
+    fn refuse(&mut self, calls: Vec<RemoteCall>) {
+        for call in calls {
+            if let Some((item, _)) = self.ledger.end(call.call()) {
+                let why = format!("the arguments cannot be sent{TOO_LARGE}");
+                let refused = Completed::without_worker(JobError::Refused(why));
+                self.ended(call.call(), item, refused);
+            }
+        }
+    }
+
+    fn told(&mut self, message: FromTenant) {
+        match message {
+            FromTenant::Send(content) => self.send_content(content),
+            FromTenant::Unfit(why) => self.fail(why),
+            FromTenant::Runs => {
+                if let Phase::Open(link) = &self.phase {
+                    let name = Arc::clone(&link.at.name);
+                    self.listeners.tell(&Event::ServiceReady { name });
+                }
+                if self.listeners.any() {
+                    self.say(ToTenant::Listen);
+                }
+            }
+            FromTenant::Judge(id, view, new) => self.judge(id, &view, new),
+            FromTenant::Started(started) => self.has_started(started),
+            FromTenant::Ended(ends) => {
+                for Ended { call, completed } in ends {
+                    if let Some((item, _)) = self.ledger.end(call) {
+                        self.ended(call, item, completed);
+                    }
+                }
+            }
+            FromTenant::Events(events) => {
+                for event in events {
+                    self.happened(&event);
+                }
+            }
+            FromTenant::Targets(number, targets) => {
+                if let Some(Asked::Targets(reply)) = self.asked.remove(&number) {
+                    // Who has asked may have gone away.
+                    let _ = reply.send(targets);
+                }
+            }
+            FromTenant::Controlled(number, done) => {
+                if let Some(Asked::Control(_, reply)) = self.asked.remove(&number) {
+                    let _ = reply.send(done);
+                }
+            }
+            FromTenant::Closed(killed) => self.closed(&killed),
+        }
+    }
+
+    fn judge(&mut self, id: NodeId, view: &NodeView, new: bool) {
+        let verdict = self.settings.judge.decide(view, new);
+        self.say(ToTenant::Judged(id, Box::new(verdict)));
+    }
+
+    fn happened(&mut self, event: &Event) {
+        match event {
+            Event::WorkerReady { name, pid } => {
+                self.workers.insert(Arc::clone(name), *pid);
+            }
+            Event::WorkerLost { name, .. } | Event::WorkerClosed { name, .. } => {
+                self.workers.remove(name);
+            }
+            _ => {}
+        }
+        self.listeners.tell(event);
+    }
+
+    fn has_started(&mut self, started: Result<(), String>) {
+        if let Phase::Open(link) = &mut self.phase {
+            link.ready = true;
+        }
+        match (self.started.take(), started) {
+            (Some(tell), started) => drop(tell.send(started)),
+            (None, Err(why)) => self.end_all(&JobError::NoWorkers(why)),
+            (None, Ok(())) => {}
+        }
+    }
+
+    fn send_content(&mut self, content: ContentHash) {
+        if let Phase::Open(link) = &mut self.phase {
+            let Settings { node, cargo, .. } = &self.settings;
+            let agent = self.address.clone();
+            link.send_content(node.clone(), Arc::clone(cargo), content, agent);
+        }
+    }
+
+    /// Looks for a service, and opens a computation there.
+    fn look(&mut self) {
+        self.epoch += 1;
+        self.early.clear();
+        let opening = Opening {
+            client: self.address.clone(),
+            lines: self.lines.clone(),
+            epoch: self.epoch,
+            from: self.settings.node.location(),
+            here: self.settings.here.clone(),
+            key: self.settings.key.clone(),
+            manifest: self.settings.cargo.manifest(),
+            plan: self.settings.plan.clone(),
+            usage: self.settings.usage,
+        };
+        let (node, name) = (self.settings.node.clone(), self.settings.service.clone());
+        let seeking = tokio::spawn(seek::run(node, name, opening));
+        self.phase = Phase::Looking(AbortOnDropHandle::new(seeking));
+    }
+
+    fn joined(&mut self, epoch: u64, at: Location, tenant: Address<ToTenant>) {
+        if epoch != self.epoch || !matches!(self.phase, Phase::Looking(_)) {
+            return;
+        }
+        let agent = self.address.clone();
+        tenant.on_exit(move |exit| {
+            let why = exit.to_string();
+            let left = Command::Left { epoch, why };
+            drop(agent.send(ToScheduler::Command(left)));
+        });
+        self.unused.clear();
+        self.listeners.tell(&Event::ServiceFound {
+            name: Arc::clone(&at.name),
+            endpoint: at.endpoint,
+        });
+        self.phase = Phase::Open(Link::new(epoch, at, tenant));
+        for message in std::mem::take(&mut self.early) {
+            self.told(message);
+        }
+    }
+
+    /// The tenant is no more, or cannot be reached.
+    fn lost(&mut self, why: &str) {
+        for (_, asked) in self.asked.drain() {
+            asked.answer_nothing();
+        }
+        self.workers.clear();
+        match &self.phase {
+            Phase::Open(link) => {
+                let name = Arc::clone(&link.at.name);
+                let reason = format!("service {name} was lost: {why}");
+                self.unused.insert(link.at.to_string(), why.to_owned());
+                let reason_told = why.to_owned();
+                self.listeners.tell(&Event::ServiceLost {
+                    name,
+                    reason: reason_told,
+                });
+                self.end_those_that_stay(&reason);
+                self.look();
+            }
+            Phase::Closing(..) => self.closed(&[]),
+            Phase::Looking(_) | Phase::Failed(_) | Phase::Closed => {}
+        }
+    }
+
+    /// Of what a lost service had, some may not run twice, and some can run nowhere else.
+    fn end_those_that_stay(&mut self, reason: &str) {
+        let retries = self.settings.plan.retries;
+        let may_run_again = |item: &Item| {
+            let options = item.options.as_deref();
+            let own = options.and_then(|it| it.core.retries);
+            own.unwrap_or(retries) > 0 && item.target().is_none()
+        };
+        for (call, item) in self.ledger.lost(may_run_again) {
+            let error = match item.target() {
+                Some(target) => JobError::TargetLost(target.clone()),
+                None => JobError::Abandoned {
+                    losses: 1,
+                    reason: reason.to_owned(),
+                },
+            };
+            self.ended(call, item, Completed::without_worker(error));
+        }
+    }
+
+    fn watch_patience(&mut self) {
+        let waits = self.started.is_some() || !self.ledger.is_empty();
+        let until = Instant::now() + self.settings.usage.patience;
+        let alone = matches!(self.phase, Phase::Looking(_));
+        self.patience = (alone && waits).then(|| self.patience.unwrap_or(until));
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Closing(_, until) => Some(*until),
+            _ => self.patience,
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Phase::Closing(..) = &self.phase {
+            return self.closed(&[]);
+        }
+        // There has been no service for too long: nobody shall wait any longer.
+        self.patience = None;
+        let why = self.why_no_service();
+        self.listeners.tell(&Event::NoNodes {
+            reason: why.clone(),
+        });
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Err(why.clone()));
+        }
+        self.end_all(&JobError::NoWorkers(why));
+    }
+
+    /// What there is instead of a service.
+    fn why_no_service(&self) -> String {
+        let mut why = format!(
+            "no service was there for {:?}",
+            self.settings.usage.patience
+        );
+        if self.unused.is_empty() {
+            let name = self.settings.service.as_ref();
+            let called = name.map_or_else(String::new, |name| format!(" of the name {name:?}"));
+            why.push_str(&format!(
+                "; none{called} was found: does `coros scheduler` run there, with the same secret, and \
+                 does this program know where (by a peer, or by discovery)?"
+            ));
+        }
+        for (at, reason) in &self.unused {
+            why.push_str(&format!("\n    {at}: {reason}"));
+        }
+        why
+    }
+
+    /// The computation cannot run.
+    fn fail(&mut self, why: String) {
+        if let Some(link) = self.give_up() {
+            tokio::spawn(link.leave(self.settings.node.clone()));
+        }
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Err(why.clone()));
+        }
+        self.end_all(&JobError::NoWorkers(why.clone()));
+        self.phase = match self.closing.is_empty() {
+            true => Phase::Failed(why),
+            false => Phase::Closed,
+        };
+    }
+
+    fn close(&mut self, tell: Option<oneshot::Sender<Vec<Arc<str>>>>) {
+        self.closing.extend(tell);
+        if matches!(self.phase, Phase::Closing(..) | Phase::Closed) {
+            return;
+        }
+        self.end_all(&JobError::Closed);
+        for (_, asked) in self.asked.drain() {
+            asked.answer_nothing();
+        }
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Open(mut link) => {
+                link.feeder.push(ToTenant::Close);
+                let until = Instant::now() + self.settings.plan.ending() + CLOSE_LIMIT;
+                self.phase = Phase::Closing(link, until);
+            }
+            _ => self.closed(&[]),
+        }
+    }
+
+    fn closed(&mut self, killed: &[Arc<str>]) {
+        self.killed = killed.to_vec();
+        self.leaving = self.give_up();
+    }
+
+    /// From now on there is no tenant.
+    fn give_up(&mut self) -> Option<Link> {
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Open(link) | Phase::Closing(link, _) => Some(link),
+            _ => None,
+        }
+    }
+}

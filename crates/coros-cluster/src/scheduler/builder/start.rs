@@ -1,0 +1,285 @@
+//! Starting a scheduler: this process gets a node for its workers, and a coroutine that sees to them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use coros_core::{Address, Context};
+use coros_net::{Authority, Node, Secret};
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+use super::super::agent::{self, Agent};
+use super::super::judge::{self, Judge};
+use super::super::listeners::Listeners;
+use super::super::plan::{Plan, Usage};
+use super::super::setup::Setup;
+use super::super::shell::{Cluster, Here, Settings, Shell, Workers};
+use super::super::target::HERE;
+use super::super::{Inner, Scheduler, StartError};
+use super::{By, On, SchedulerBuilder};
+use crate::blocking::blocking;
+use crate::computation::{Cargo, CargoError, Given, Program, ProgramError};
+use crate::machine::{self, Machine};
+use crate::placement::NodeView;
+use crate::process::Launcher;
+use crate::protocol::{Duties, ToScheduler};
+use crate::resources::Resources;
+use crate::service::protocol::{Key, OWN_NETWORK};
+
+impl SchedulerBuilder {
+    /// Starts the workers, and returns when the first of them takes calls; on nodes, when the first of these
+    /// has the program, and lends workers as soon as it has some to lend.
+    ///
+    /// The workers and this process form a network of their own with a new authority, so no
+    /// secret is read or kept, and nobody else can join, be it a node that lends the workers. A
+    /// [service](Scheduler::at) is a part of it.
+    ///
+    /// Cancel safe: dropping the future ends the workers.
+    ///
+    /// # Errors
+    /// When this program cannot be its own worker, when there can be no node, when no worker
+    /// could be started in three attempts, or came within [`patience`](Self::patience), and when
+    /// the [log filter](Self::log) makes no sense.
+    pub async fn start(mut self) -> Result<Scheduler, StartError> {
+        let other = self.program.clone();
+        let program = match self.program {
+            Some(program) => program,
+            None if crate::worker::entered() => Launcher::this_program()
+                .map_err(|error| StartError::NoWorkers(format!("no executable: {error}")))?,
+            None => return Err(StartError::NoEntry),
+        };
+        let log = filter(self.log)?;
+        // Reading it takes as long as all the rest, so it begins first.
+        let programs = match &mut self.on {
+            On::ThisMachine => None,
+            On::Nodes(nodes) => {
+                let also = std::mem::take(&mut nodes.also);
+                Some(AbortOnDropHandle::new(tokio::spawn(programs(other, also))))
+            }
+        };
+        let node_error = |error: &dyn fmt::Display| StartError::Node(error.to_string());
+        let secret = Secret::random();
+        let authority = Authority::derive(&secret, OWN_NETWORK);
+        let authority = authority.map_err(|error| node_error(&error))?;
+        let node = match &self.on {
+            On::ThisMachine => Node::builder().listen((Ipv4Addr::LOCALHOST, 0).into()),
+            On::Nodes(nodes) => reached_as(&nodes.node),
+        };
+        let node = node
+            .member(false)
+            .name("client")
+            .authority(authority.clone())
+            .silence(self.silence)
+            .handshake_limit(self.start_limit);
+        let node = match self.folder {
+            Some(folder) => node.files(folder),
+            None => node,
+        };
+        let node = node.build().await.map_err(|error| node_error(&error))?;
+        let files = tops(&self.given, matches!(self.on, On::Nodes(_)));
+        let tidying = match self.setup.tears_down() {
+            true => self.setup.limit,
+            false => Duration::ZERO,
+        };
+        let plan = Plan {
+            prefetch: self.prefetch,
+            retries: self.retries,
+            start_limit: self.start_limit,
+            grace: self.grace + tidying,
+            setup_limit: self.setup.limit,
+            silence: self.silence,
+            log,
+            files: files.map_err(|error| StartError::Depends(error.to_string()))?,
+        };
+        let settings = |plan, workers| Settings {
+            plan,
+            workers,
+            stderr: Arc::clone(&self.stderr),
+            authority,
+            client: None,
+        };
+        let ending = plan.ending();
+        let behind = match (self.on, programs) {
+            (On::Nodes(nodes), Some(programs)) => {
+                let no_program = |why: &dyn fmt::Display| StartError::NoWorkers(why.to_string());
+                let programs = programs.await.map_err(|why| no_program(&why))?;
+                let programs = programs.map_err(|why| no_program(&why))?;
+                let cargo = Cargo::load(programs, self.given, self.start).await;
+                let cargo = cargo.map_err(|error| StartError::Depends(error.to_string()))?;
+                let cargo = Arc::new(cargo);
+                let usage = Usage {
+                    terms: nodes.terms,
+                    patience: nodes.patience,
+                    limit: self.workers.unwrap_or(usize::MAX),
+                };
+                let judge = Judge {
+                    node: node.clone(),
+                    placement: nodes.placement,
+                    setup: self.setup,
+                };
+                match nodes.by {
+                    By::Itself => {
+                        let cluster = Cluster {
+                            node: nodes.node,
+                            usage,
+                            cargo,
+                            asks: judge.here(),
+                        };
+                        Behind::Shell(settings(plan, Workers::At(cluster)))
+                    }
+                    By::Service(service) => Behind::Agent(agent::Settings {
+                        node: nodes.node,
+                        service,
+                        here: node.location(),
+                        key: Key::of(&secret),
+                        plan,
+                        usage,
+                        cargo,
+                        judge,
+                        stderr: self.stderr,
+                    }),
+                }
+            }
+            _ => {
+                let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+                let workers = self.workers.unwrap_or_else(cores);
+                let shared = blocking(tempfile::tempdir).await;
+                let here = Here {
+                    room: room(workers, self.resources, self.memory).await,
+                    workers,
+                    path: program,
+                    start: self.start,
+                    duties: duties_here(self.setup, &node).await?,
+                    shared: shared.map_err(StartError::Shared)?,
+                };
+                Behind::Shell(settings(plan, Workers::Here(Box::new(here))))
+            }
+        };
+        let (started, has_started) = oneshot::channel();
+        let listeners = Listeners::new(self.on_event);
+        let shell = behind.spawn(ending, node.clone(), listeners, started);
+        let inner = Inner {
+            shell,
+            node,
+            next_call: AtomicU64::new(0),
+        };
+        // Made first, so that giving up on `start` ends what has begun.
+        let scheduler = Scheduler {
+            inner: Arc::new(inner),
+        };
+        match has_started.await {
+            Ok(Ok(())) => Ok(scheduler),
+            Ok(Err(why)) => Err(StartError::NoWorkers(why)),
+            Err(_) => Err(StartError::NoWorkers("the scheduler was terminated".into())),
+        }
+    }
+}
+
+/// What is behind the handles of a scheduler.
+enum Behind {
+    Shell(Settings),
+    Agent(agent::Settings),
+}
+
+impl Behind {
+    fn spawn(
+        self,
+        ending: Duration,
+        node: Node,
+        listeners: Listeners,
+        started: oneshot::Sender<Result<(), String>>,
+    ) -> Address<ToScheduler> {
+        let coroutine = coros_core::build().name("scheduler").daemon().grace(ending);
+        match self {
+            Behind::Shell(settings) => coroutine
+                .spawn(move |me: Context<_>| {
+                    Shell::new(&me, node, settings, listeners, started).run(me)
+                })
+                .address(),
+            Behind::Agent(settings) => coroutine
+                .spawn(move |me: Context<_>| Agent::new(&me, settings, listeners, started).run(me))
+                .address(),
+        }
+    }
+}
+
+/// What workers log: what was said, if that makes sense, or as much as this process.
+fn filter(log: Option<String>) -> Result<String, StartError> {
+    let Some(log) = log else {
+        return Ok(LevelFilter::current().to_string());
+    };
+    match EnvFilter::try_new(&log) {
+        Ok(_) => Ok(log),
+        Err(error) => Err(StartError::LogFilter(error.to_string())),
+    }
+}
+
+/// This program, or the one in place of it, and those for other targets.
+async fn programs(
+    other: Option<PathBuf>,
+    also: Vec<PathBuf>,
+) -> Result<(Arc<Program>, Vec<Arc<Program>>), ProgramError> {
+    blocking(move || {
+        let first = match other {
+            None => Program::this(),
+            Some(path) => Program::at(&path).map(Arc::new),
+        };
+        let also = also.iter().map(|path| Program::at(path).map(Arc::new));
+        Ok((first?, also.collect::<Result<_, _>>()?))
+    })
+    .await
+}
+
+/// What calls may need that run on this machine at a time.
+async fn room(workers: usize, named: Resources, memory: Option<u64>) -> Resources {
+    let memory = match memory {
+        Some(bytes) => bytes,
+        None => blocking(machine::memory).await,
+    };
+    let mut room = named.memory(memory);
+    room.set_cores(u32::try_from(workers).unwrap_or(u32::MAX));
+    room
+}
+
+/// What workers of this machine do before and after all calls.
+async fn duties_here(setup: Setup, node: &Node) -> Result<Duties, StartError> {
+    if !setup.is_needed() {
+        return Ok(Duties::default());
+    }
+    let here = blocking(|| NodeView::new(HERE, Machine::look([]))).await;
+    judge::duties(&setup, node, &here).map_err(StartError::NoWorkers)
+}
+
+/// Where a worker finds what travels: in its own folder, or here.
+fn tops(given: &[Given], travels: bool) -> Result<Vec<(String, PathBuf)>, CargoError> {
+    let top = |given: &Given| {
+        let name = given.name()?;
+        let here = || std::path::absolute(&given.path).map_err(|why| given.unread(why));
+        let path = match travels {
+            true => PathBuf::from(&name),
+            false => here()?,
+        };
+        Ok((name, path))
+    };
+    given.iter().map(top).collect()
+}
+
+/// A node that is reached where another one of its process is.
+pub(crate) fn reached_as(node: &Node) -> coros_net::Builder {
+    let builder = Node::builder();
+    match node.location().endpoint.map(|endpoint| endpoint.ip()) {
+        Some(ip @ IpAddr::V6(_)) => builder
+            .listen((Ipv6Addr::UNSPECIFIED, 0).into())
+            .advertise((ip, 0).into()),
+        Some(ip) => builder
+            .listen((Ipv4Addr::UNSPECIFIED, 0).into())
+            .advertise((ip, 0).into()),
+        None => builder.listen((Ipv4Addr::UNSPECIFIED, 0).into()),
+    }
+}

@@ -1,0 +1,96 @@
+//! Whether a node is used, how much of it, and what prepares it: as the client says, by its rules and its
+//! functions.
+//!
+//! The shell asks a *judge* about each node that is found, and goes on; the verdict comes as a command. So
+//! it is all the same to it whether the judge is in its process, or at a client far away.
+
+use coros_core::Address;
+use coros_net::Node;
+use serde::{Deserialize, Serialize};
+
+use super::Command;
+use super::finder::Found;
+use super::setup::{ForNode, Setup};
+use crate::placement::{Decision, NodeView, Placement, Share};
+use crate::protocol::{Duties, ToScheduler};
+
+/// Has a judge asked.
+pub(crate) type Asks = Box<dyn Fn(&Address<ToScheduler>, Box<Question>) + Send>;
+
+/// A node that was found.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) found: Found,
+    pub(crate) node: NodeView,
+    /// It is not used yet.
+    pub(crate) new: bool,
+}
+
+/// What the client says of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    /// How much of it is used; or why it is not.
+    pub(super) share: Result<Share, String>,
+    /// What its workers do before and after all calls, if it was new.
+    pub(super) duties: Option<Duties>,
+}
+
+/// What the client has said of nodes in general.
+pub(super) struct Judge {
+    /// The client's node on the network of its workers.
+    pub(super) node: Node,
+    pub(super) placement: Placement,
+    pub(super) setup: Setup,
+}
+
+impl Judge {
+    /// Decides at once.
+    pub(super) fn here(self) -> Asks {
+        Box::new(move |shell, question| {
+            let verdict = self.decide(&question.node, question.new);
+            let decided = Command::Decided(question, Box::new(verdict));
+            // One that has ended has no use for it.
+            let _ = shell.send(ToScheduler::Command(decided));
+        })
+    }
+
+    pub(super) fn decide(&self, node: &NodeView, new: bool) -> Verdict {
+        let decided = self.share(node).and_then(|share| {
+            let duties = new.then(|| duties(&self.setup, &self.node, node));
+            Ok((share, duties.transpose()?))
+        });
+        let (share, duties) = match decided {
+            Ok((share, duties)) => (Ok(share), duties),
+            Err(why) => (Err(why), None),
+        };
+        Verdict { share, duties }
+    }
+
+    fn share(&self, node: &NodeView) -> Result<Share, String> {
+        match self.placement.decide(node) {
+            Decision::Use(share) => Ok(share),
+            Decision::Excluded(why) => Err(why.to_string()),
+        }
+    }
+}
+
+/// What workers of a node do before and after all calls. `client` is the client's node.
+pub(super) fn duties(setup: &Setup, client: &Node, node: &NodeView) -> Result<Duties, String> {
+    let made = |f: &Option<ForNode>| match f {
+        Some(f) => f(client, node).transpose(),
+        None => Ok(None),
+    };
+    let wrong = |why| {
+        format!(
+            "what is to prepare node {} cannot be sent: {why}",
+            node.name
+        )
+    };
+    Ok(Duties {
+        set_up_node: made(&setup.set_up_node).map_err(wrong)?,
+        tear_down_node: made(&setup.tear_down_node).map_err(wrong)?,
+        set_up: made(&setup.set_up).map_err(wrong)?,
+        tear_down: made(&setup.tear_down).map_err(wrong)?,
+        node_value: None,
+    })
+}

@@ -1,0 +1,70 @@
+//! How a program is run, as far as it can be told to somebody else who sees to it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{core, pool};
+use crate::daemon::leases::Terms;
+
+/// What a scheduler has been told, wherever its workers are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(super) prefetch: usize,
+    pub(super) retries: u32,
+    pub(super) start_limit: Duration,
+    /// With what it takes to tidy up.
+    pub(super) grace: Duration,
+    pub(super) setup_limit: Duration,
+    /// How long a worker may give no sign of life.
+    pub(super) silence: Duration,
+    /// What workers log.
+    pub(super) log: String,
+    /// Where they find files.
+    pub(super) files: Vec<(String, PathBuf)>,
+}
+
+/// How it uses the nodes of a network.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    pub(crate) terms: Terms,
+    /// How long calls wait when there is no node.
+    pub(super) patience: Duration,
+    /// How many workers there may be in all.
+    pub(super) limit: usize,
+}
+
+impl Plan {
+    pub(crate) fn start_limit(&self) -> Duration {
+        self.start_limit
+    }
+
+    pub(crate) fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    pub(super) fn core(&self, hosts_may_come: bool) -> core::Config {
+        core::Config {
+            prefetch: self.prefetch,
+            retries: self.retries,
+            hosts_may_come,
+        }
+    }
+
+    pub(super) fn pool(&self) -> pool::Config {
+        pool::Config {
+            start_limit: self.start_limit,
+            grace: self.grace,
+            // As each host needs it.
+            prepares: false,
+            tidies_up: false,
+            far: false,
+        }
+    }
+
+    /// How long a scheduler may take to end when it is told to.
+    pub(super) fn ending(&self) -> Duration {
+        self.grace + Duration::from_secs(2)
+    }
+}

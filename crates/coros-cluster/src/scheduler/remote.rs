@@ -1,0 +1,138 @@
+//! Calls on their way from a client to a service, and the scheduler that runs them there.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use coros_core::{Address, Context};
+use coros_net::{Authority, Location, Node};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use super::builder::Stderr;
+use super::core::CallId;
+use super::job::{Completed, ReplyTo};
+use super::judge::Asks;
+use super::listeners::Listeners;
+use super::plan::{Plan, Usage};
+use super::shell::{Cluster, Settings, Shell, Workers};
+use super::{Item, JobError, Submission};
+use crate::blob::Blob;
+use crate::computation::Cargo;
+use crate::function::Options;
+use crate::protocol::{TOO_LARGE, ToScheduler};
+
+/// A call as it travels.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RemoteCall {
+    call: CallId,
+    function: Cow<'static, str>,
+    args: Blob,
+    options: Option<Arc<Options>>,
+}
+
+/// Its end.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(super) call: CallId,
+    pub(super) completed: Completed,
+}
+
+/// Where the ends of calls are told: which, and how.
+pub(crate) type Ends = mpsc::UnboundedSender<(usize, Completed)>;
+
+impl RemoteCall {
+    pub(super) fn of(call: CallId, item: &Item) -> Self {
+        RemoteCall {
+            call,
+            function: item.function.clone(),
+            args: item.args.clone(),
+            options: item.options.clone(),
+        }
+    }
+
+    pub(super) fn call(&self) -> CallId {
+        self.call
+    }
+
+    pub(crate) fn submission(self, ends: &Ends) -> Submission {
+        let index = usize::try_from(self.call.0).unwrap_or(usize::MAX);
+        Submission {
+            call: self.call,
+            item: Item {
+                function: self.function,
+                args: self.args,
+                reply: ReplyTo::map(ends.clone(), index),
+                options: self.options,
+                submitted: Instant::now(),
+            },
+        }
+    }
+}
+
+impl Ended {
+    pub(crate) fn new((index, completed): (usize, Completed)) -> Self {
+        Ended {
+            call: CallId(index as u64),
+            completed,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.completed.bytes()
+    }
+
+    /// In place of one that is too large for a message.
+    pub(crate) fn refused(self) -> Self {
+        let why = format!("the result cannot be sent on{TOO_LARGE}");
+        let result = Err(JobError::Refused(why));
+        let completed = Completed {
+            result,
+            ..self.completed
+        };
+        Ended { completed, ..self }
+    }
+}
+
+/// A scheduler for a client that is elsewhere.
+pub(crate) struct Deputy {
+    /// This process on the network of the workers.
+    pub(crate) own: Node,
+    pub(crate) authority: Authority,
+    /// This process on the network of the daemons.
+    pub(crate) node: Node,
+    /// The client on the network of the workers.
+    pub(crate) client: Location,
+    pub(crate) plan: Plan,
+    pub(crate) usage: Usage,
+    pub(crate) cargo: Cargo,
+    pub(crate) asks: Asks,
+    pub(crate) stderr: Stderr,
+}
+
+impl Deputy {
+    /// Starts it; the second value resolves as [`start`](super::SchedulerBuilder::start) does.
+    pub(crate) fn start(self) -> (Address<ToScheduler>, oneshot::Receiver<Result<(), String>>) {
+        let (started, has_started) = oneshot::channel();
+        let coroutine = coros_core::build()
+            .name("scheduler of a client")
+            .daemon()
+            .grace(self.plan.ending());
+        let cluster = Cluster {
+            node: self.node,
+            usage: self.usage,
+            cargo: Arc::new(self.cargo),
+            asks: self.asks,
+        };
+        let settings = Settings {
+            plan: self.plan,
+            workers: Workers::At(cluster),
+            stderr: self.stderr,
+            authority: self.authority,
+            client: Some(self.client),
+        };
+        let (node, nobody) = (self.own, Listeners::default());
+        let run = move |me: Context<_>| Shell::new(&me, node, settings, nobody, started).run(me);
+        (coroutine.spawn(run).address(), has_started)
+    }
+}

@@ -1,0 +1,210 @@
+//! The service's coroutine, which clients find: has a tenant for each, and says whose turn it is.
+
+use std::collections::BTreeMap;
+
+use coros_core::{Address, Context, Reply};
+use coros_net::{Location, Node};
+
+use super::event::ServiceEvent;
+use super::protocol::{Closed, Opening, Own, OwnTenant, ToService, ToTenant};
+use super::queue::{Queue, TenantId};
+use super::tenant::{self, Tenant};
+use super::{ComputationStatus, Status};
+use crate::daemon::fetch::{Fetching, Turns};
+use crate::daemon::leases::Terms;
+use crate::protocol::ToScheduler;
+use crate::store::{Kind, Store};
+use crate::told::Told;
+
+pub(super) struct Reception {
+    node: Node,
+    store: Store,
+    /// The most bytes that a program may have.
+    largest: u64,
+    told: Told<ServiceEvent>,
+    turns: Turns,
+    queue: Queue,
+    tenants: BTreeMap<TenantId, Client>,
+    next: u64,
+    /// Who wants to know when the last one has left, once nobody may come.
+    draining: Option<Vec<Reply<()>>>,
+}
+
+struct Client {
+    tenant: Address<ToTenant>,
+    address: Address<ToScheduler>,
+    from: Location,
+    terms: Terms,
+}
+
+impl Reception {
+    pub(super) fn new(node: Node, store: Store, largest: u64, told: Told<ServiceEvent>) -> Self {
+        Reception {
+            node,
+            store,
+            largest,
+            told,
+            turns: Turns::default(),
+            queue: Queue::default(),
+            tenants: BTreeMap::new(),
+            next: 1,
+            draining: None,
+        }
+    }
+
+    /// Runs until it is told to terminate; then all computations end first.
+    pub(super) async fn run(mut self, mut me: Context<ToService>) {
+        let mut terminating = me.terminating();
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut terminating => break,
+                message = me.receive() => match message {
+                    Some(ToService::Open(opening, reply)) => {
+                        reply.send(self.open(&me, *opening));
+                    }
+                    Some(ToService::Own(own)) => self.own(own),
+                    None => break,
+                },
+            }
+        }
+        for client in self.tenants.values() {
+            let _ = client.tenant.send(ToTenant::Own(OwnTenant::End));
+        }
+        while !self.tenants.is_empty()
+            && let Some(message) = me.receive().await
+        {
+            if let ToService::Own(Own::Left(id)) = message {
+                self.left(id);
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        me: &Context<ToService>,
+        opening: Opening,
+    ) -> Result<Address<ToTenant>, Closed> {
+        if self.draining.is_some() {
+            return Err(Closed::Draining);
+        }
+        // It has not heard that it has one already, or has given that up.
+        for client in self.tenants.values() {
+            if client.address == opening.client {
+                let _ = client.tenant.send(ToTenant::Own(OwnTenant::End));
+            }
+        }
+        let id = TenantId(self.next);
+        self.next += 1;
+        let (from, terms) = (opening.from.clone(), opening.usage.terms);
+        let program = opening.manifest.program.content.hash;
+        tracing::info!(tenant = id.0, %from, %program, "opened a computation");
+        self.told.tell(&ServiceEvent::ClientCame {
+            id: id.0,
+            from: from.clone(),
+            exclusive: terms.exclusive,
+        });
+        let address = opening.client.clone();
+        let (service, node) = (me.address(), self.node.clone());
+        let (store, turns, largest) = (self.store.clone(), self.turns.clone(), self.largest);
+        let told = self.told.clone();
+        let received = move |kind, bytes| {
+            told.tell(&match kind {
+                Kind::Program => ServiceEvent::ProgramReceived { id: id.0, bytes },
+                Kind::File => ServiceEvent::FileReceived { id: id.0, bytes },
+            });
+        };
+        let tenant = coros_core::build()
+            .name(format!("tenant {}", id.0))
+            .daemon()
+            .spawn(move |me: Context<ToTenant>| {
+                let (tenant, manifest) = (me.address(), &opening.manifest);
+                let fetching = Fetching {
+                    store,
+                    turns,
+                    largest,
+                    program: manifest.program.content,
+                    also: manifest.also.iter().map(|it| it.content).collect(),
+                    files: manifest.files.clone(),
+                    client: Box::new(tenant::Client { tenant, received }),
+                };
+                Tenant::run(id, service, node, opening, fetching, me)
+            })
+            .address();
+        // Also after a panic.
+        let service = me.address();
+        tenant.on_exit(move |_| drop(service.send(ToService::Own(Own::Left(id)))));
+        let client = Client {
+            tenant: tenant.clone(),
+            address,
+            from,
+            terms,
+        };
+        self.tenants.insert(id, client);
+        Ok(tenant)
+    }
+
+    fn own(&mut self, own: Own) {
+        match own {
+            Own::Ready(id) => {
+                if let Some(client) = self.tenants.get(&id) {
+                    let begun = self.queue.join(id, client.terms);
+                    self.begin(begun);
+                }
+            }
+            Own::Left(id) => self.left(id),
+            Own::Drain(reply) => {
+                if self.draining.is_none() {
+                    self.told.tell(&ServiceEvent::Draining);
+                }
+                self.draining.get_or_insert_default().push(reply);
+                self.tell_drained();
+            }
+            Own::Status(reply) => reply.send(self.status()),
+        }
+    }
+
+    fn begin(&self, begun: Vec<TenantId>) {
+        for id in begun {
+            self.told.tell(&ServiceEvent::Begun { id: id.0 });
+            if let Some(client) = self.tenants.get(&id) {
+                // When it has ended, it says so.
+                let _ = client.tenant.send(ToTenant::Own(OwnTenant::Turn));
+            }
+        }
+    }
+
+    fn left(&mut self, id: TenantId) {
+        if let Some(Client { from, .. }) = self.tenants.remove(&id) {
+            tracing::info!(tenant = id.0, "closed its computation");
+            self.told.tell(&ServiceEvent::ClientLeft { id: id.0, from });
+            let begun = self.queue.leave(id);
+            self.begin(begun);
+            self.tell_drained();
+        }
+    }
+
+    fn tell_drained(&mut self) {
+        if self.tenants.is_empty()
+            && let Some(waiting) = &mut self.draining
+        {
+            for reply in waiting.drain(..) {
+                reply.send(());
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let computations = self.tenants.iter().map(|(id, client)| ComputationStatus {
+            id: id.0,
+            from: client.from.clone(),
+            exclusive: client.terms.exclusive,
+            priority: client.terms.priority,
+            runs: self.queue.runs(*id),
+        });
+        Status {
+            draining: self.draining.is_some(),
+            computations: computations.collect(),
+        }
+    }
+}

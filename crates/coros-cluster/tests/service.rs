@@ -1,0 +1,753 @@
+//! Clients of a service, which has their calls run on the nodes that it finds.
+//!
+//! This executable is also a service that is killed, and a client that is.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::farm::*;
+use common::*;
+use coros::cluster::placement::{Decision, Placement};
+use coros::cluster::service::{Service, ServiceEvent};
+use coros::cluster::{Event, Target, worker};
+use coros::net::{Folder, Node, Received, Secret, SendFile};
+use coros::{Address, Context, JobError, Scheduler};
+use libtest_mimic::Arguments;
+#[cfg(target_os = "linux")]
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+#[cfg(target_os = "linux")]
+use tokio::io::{AsyncBufReadExt, BufReader};
+#[cfg(target_os = "linux")]
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+#[coros::remote]
+fn square(n: u64) -> u64 {
+    n * n
+}
+
+/// A call has begun: whose it is, at which worker, its process, and what ends it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Begun {
+    of: String,
+    at: String,
+    pid: u32,
+    end: Address<()>,
+}
+
+/// Computes until it is told to end.
+#[coros::remote]
+async fn computes(mut me: Context<()>, of: String, to: Address<Begun>) -> String {
+    let at = worker::name().unwrap_or_default().to_owned();
+    let begun = Begun {
+        of,
+        at: at.clone(),
+        pid: std::process::id(),
+        end: me.address(),
+    };
+    to.deliver(begun).await.unwrap();
+    me.receive().await;
+    at
+}
+
+#[coros::remote]
+fn of_size(bytes: usize) -> Vec<u8> {
+    vec![7; bytes]
+}
+
+#[coros::remote]
+fn fails_at_length(bytes: usize) -> Result<(), String> {
+    Err("x".repeat(bytes))
+}
+
+#[coros::remote]
+fn says(line: String) {
+    eprintln!("{line}");
+}
+
+/// What this executable is when it is a service: where its folder and its secret are, and its peers.
+const SERVICE: &str = "--as-service";
+/// And when it is a client.
+const CLIENT: &str = "--as-client";
+
+/// A farm with a service in this process.
+async fn farm_with_service<const N: usize>(slots: [usize; N]) -> (Farm, Service) {
+    let farm = Farm::of(slots).await;
+    let builder = Service::builder(farm.knows_all("scheduler"), farm.folder("service"));
+    let service = builder.start().await.unwrap();
+    (farm, service)
+}
+
+/// A client that knows the service, and the nodes by way of it.
+async fn client(farm: &Farm, service: &Service) -> Node {
+    let builder = farm.builder("desk").peer(endpoint(service.node()));
+    builder.build().await.unwrap()
+}
+
+async fn at(farm: &Farm, service: &Service) -> Scheduler {
+    let scheduler = Scheduler::at(&client(farm, service).await);
+    quiet(scheduler).start().await.unwrap()
+}
+
+async fn close(farm: Farm, service: Service) {
+    service.close().await;
+    farm.close().await;
+}
+
+async fn next(begun: &mut mpsc::UnboundedReceiver<Begun>) -> Begun {
+    begun.recv().await.unwrap()
+}
+
+/// Waits until the computations of a service are such: whether each has its turn.
+async fn turns(service: &Service, wanted: &[bool]) {
+    loop {
+        let status = service.status().await.unwrap();
+        let runs: Vec<_> = status.computations.iter().map(|it| it.runs).collect();
+        if runs == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn two_clients_share() {
+    let (farm, service) = farm_with_service([2]).await;
+    let (to, mut begun) = told::<Begun>();
+    let schedulers = [at(&farm, &service).await, at(&farm, &service).await];
+    let calls = ["one", "other"].map(|of| computes(of.into(), to.clone()));
+    let mut jobs = Vec::new();
+    for (scheduler, call) in schedulers.iter().zip(calls) {
+        jobs.push(scheduler.submit(call));
+    }
+    let running = [next(&mut begun).await, next(&mut begun).await];
+    let of: BTreeSet<_> = running.iter().map(|it| &*it.of).collect();
+    assert_eq!(of, BTreeSet::from(["one", "other"]));
+    turns(&service, &[true, true]).await;
+    for it in running {
+        it.end.send(()).unwrap();
+    }
+    for job in jobs {
+        assert!(job.await.unwrap().ends_with("@farm-1"));
+    }
+    for scheduler in schedulers {
+        scheduler.close().await.unwrap();
+    }
+    turns(&service, &[]).await;
+    close(farm, service).await;
+}
+
+async fn exclusive_clients_run_in_turn() {
+    let (farm, service) = farm_with_service([1, 1]).await;
+    let node = client(&farm, &service).await;
+    let start = || quiet(Scheduler::at(&node)).exclusive().start();
+    let first = start().await.unwrap();
+    let (to, mut begun) = told::<Begun>();
+    let job = first.submit(computes("first".into(), to.clone()));
+    let running = next(&mut begun).await;
+    let second = tokio::spawn(start());
+    turns(&service, &[true, false]).await;
+    assert!(!second.is_finished());
+    running.end.send(()).unwrap();
+    job.await.unwrap();
+    first.close().await.unwrap();
+    // By itself.
+    let second = second.await.unwrap().unwrap();
+    assert_eq!(second.run(square(3)).await, Ok(9));
+    second.close().await.unwrap();
+    close(farm, service).await;
+}
+
+async fn one_that_waits_for_its_turn_can_be_given_up() {
+    let (farm, service) = farm_with_service([1]).await;
+    let node = client(&farm, &service).await;
+    let start = || quiet(Scheduler::at(&node)).exclusive().start();
+    let first = start().await.unwrap();
+    let second = tokio::spawn(start());
+    turns(&service, &[true, false]).await;
+    second.abort();
+    turns(&service, &[true]).await;
+    assert_eq!(first.run(square(3)).await, Ok(9));
+    first.close().await.unwrap();
+    close(farm, service).await;
+}
+
+async fn no_call_is_lost() {
+    let (farm, service) = farm_with_service([2, 2]).await;
+    let scheduler = at(&farm, &service).await;
+    let mut results = scheduler.map((0..20_000).map(square));
+    for n in 0..20_000 {
+        assert_eq!(results.next().await, Some(Ok(n * n)));
+    }
+    assert_eq!(results.next().await, None);
+    // All at once, too.
+    let jobs: Vec<_> = (0..20_000).map(|n| scheduler.submit(square(n))).collect();
+    for (n, job) in (0..).zip(jobs) {
+        assert_eq!(job.await, Ok(n * n));
+    }
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+/// More than the service keeps of a client.
+async fn many_large_calls_wait_at_the_client() {
+    #[coros::remote]
+    fn length(bytes: Vec<u64>) -> usize {
+        bytes.len()
+    }
+    let (farm, service) = farm_with_service([1]).await;
+    let scheduler = at(&farm, &service).await;
+    // Some 8 MiB each.
+    let large = || length(vec![u64::MAX; 800_000]);
+    let jobs: Vec<_> = (0..12).map(|_| scheduler.submit(large())).collect();
+    // Goes first of those that wait.
+    let urgent = scheduler.submit(square(3).priority(1));
+    assert_eq!(urgent.await, Ok(9));
+    for job in jobs {
+        assert_eq!(job.await, Ok(800_000));
+    }
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+async fn what_no_message_has_room_for_is_refused() {
+    let (farm, service) = farm_with_service([1]).await;
+    let scheduler = at(&farm, &service).await;
+    // From the worker to the service there is room for it by a few bytes.
+    let most = 16 * 1024 * 1024;
+    let mut refused_here = 0;
+    for bytes in (most - 72..most).step_by(8) {
+        match scheduler.run(of_size(bytes)).await {
+            Ok(value) => assert_eq!(value.len(), bytes),
+            Err(JobError::Refused(why)) if why.contains("cannot be sent on") => refused_here += 1,
+            Err(JobError::Refused(why)) => assert!(why.contains("cannot be sent"), "{why}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused_here > 0);
+    // Together they are more than a message has room for.
+    let long = (0..4).map(|_| scheduler.submit(fails_at_length(6 << 20)));
+    for job in long.collect::<Vec<_>>() {
+        let error = job.await.unwrap_err();
+        assert!(matches!(&error, JobError::Failed(why) if why.len() == 6 << 20));
+    }
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+/// Sends a file to the client.
+#[coros::remote]
+async fn sends(text: String) -> Result<(), coros::net::SendFileError> {
+    let path = worker::shared_folder().unwrap().join("result");
+    std::fs::write(&path, text).unwrap();
+    let (node, client) = (worker::node().unwrap(), worker::client().unwrap());
+    node.send_file(client, &path, SendFile::new()).await?;
+    Ok(())
+}
+
+async fn workers_and_client_talk_without_the_service() {
+    let (farm, service) = farm_with_service([1]).await;
+    let inbox = tempfile::tempdir().unwrap();
+    let (to, mut received) = told::<Received>();
+    let folder = Folder::new(inbox.path()).on_received(move |file| drop(to.send(file)));
+    let scheduler = Scheduler::at(&client(&farm, &service).await).files(folder);
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let (to, mut begun) = told::<Begun>();
+    let job = scheduler.submit(computes("it".into(), to));
+    let Begun { at, end, .. } = next(&mut begun).await;
+    let links = scheduler.node().links();
+    let linked: Vec<_> = links.iter().map(|peer| &*peer.name).collect();
+    assert_eq!(linked, [at.as_str()], "with the worker and nobody else");
+    end.send(()).unwrap();
+    assert_eq!(job.await, Ok(at));
+    scheduler.run(sends("42".into())).await.unwrap();
+    assert_eq!(received.recv().await.unwrap().size, 2);
+    let text = std::fs::read_to_string(inbox.path().join("result")).unwrap();
+    assert_eq!(text, "42");
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+async fn the_client_decides_which_nodes_are_used() {
+    let (farm, service) = farm_with_service([1, 1]).await;
+    let placement = Placement::builder().allocate(|node, decision| match &*node.name {
+        "farm-2" => Decision::exclude("it is mine"),
+        _ => decision,
+    });
+    let (to, mut events) = mpsc::unbounded_channel();
+    let scheduler = Scheduler::at(&client(&farm, &service).await)
+        .placement(placement.build().unwrap())
+        .on_event(move |event| drop(to.send(event.clone())));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    loop {
+        if let Event::NodeNotUsed { name, reason, .. } = events.recv().await.unwrap() {
+            assert_eq!((&*name, &*reason), ("farm-2", "it is mine"));
+            break;
+        }
+    }
+    for _ in 0..20 {
+        let completion = scheduler.submit(square(3)).completion().await;
+        assert_eq!(completion.result, Ok(9));
+        assert_eq!(node_of(&completion.worker.unwrap()), "farm-1");
+    }
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+async fn a_node_gets_the_program_that_it_can_run() {
+    let (farm, service) = farm_with_service([1]).await;
+    let node = client(&farm, &service).await;
+    let foreign = foreign(farm.folders.path());
+    let scheduler = || {
+        let scheduler = Scheduler::at(&node).program(&foreign);
+        quiet(scheduler.patience(Duration::from_millis(300)))
+    };
+    let error = scheduler().start().await.unwrap_err().to_string();
+    assert!(
+        error.contains("riscv64") || error.contains("x86_64"),
+        "{error}"
+    );
+    let scheduler = scheduler().binary(std::env::current_exe().unwrap());
+    let scheduler = scheduler.start().await.unwrap();
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+#[coros::remote]
+fn set_up(node: String) -> String {
+    format!("prepared as {node}")
+}
+
+#[coros::remote]
+fn what_was_set_up() -> Option<String> {
+    worker::node_value::<String>()?.ok()
+}
+
+async fn the_client_prepares_each_node_its_own_way() {
+    let (farm, service) = farm_with_service([1, 1]).await;
+    let scheduler = Scheduler::at(&client(&farm, &service).await)
+        .set_up_node(|node| Some(set_up(node.name.clone())));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    workers(&mut scheduler.events(), 2).await;
+    let values = scheduler.run_each_node(|_| what_was_set_up()).await;
+    let values: BTreeMap<_, _> = values.into_iter().collect();
+    for node in ["farm-1", "farm-2"] {
+        let value = values[&Target::node(node)].clone();
+        assert_eq!(value, Ok(Some(format!("prepared as {node}"))));
+    }
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+async fn nodes_and_workers_are_known_by_name() {
+    let (farm, service) = farm_with_service([1, 1]).await;
+    let scheduler = at(&farm, &service).await;
+    workers(&mut scheduler.events(), 2).await;
+    let [one, other] = ["farm-1", "farm-2"].map(Target::node);
+    let nodes: BTreeSet<_> = scheduler.nodes().await.into_iter().collect();
+    assert_eq!(nodes, BTreeSet::from([one.clone(), other.clone()]));
+    scheduler.suspend(other.clone()).await.unwrap();
+    let waits = scheduler.submit(square(4).at(other.clone()));
+    for _ in 0..10 {
+        let completion = scheduler.submit(square(3)).completion().await;
+        assert_eq!(node_of(&completion.worker.unwrap()), "farm-1");
+    }
+    scheduler.resume(other).await.unwrap();
+    assert_eq!(waits.await, Ok(16));
+    let nobody = Target::node("nobody");
+    for error in [
+        scheduler.suspend(nobody.clone()).await.unwrap_err(),
+        scheduler.run(square(3).at(nobody)).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, JobError::NoTarget { .. }), "{error}");
+    }
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+async fn what_happens_is_told_in_order_and_once() {
+    let (farm, service) = farm_with_service([2]).await;
+    let (to, mut told_early) = mpsc::unbounded_channel();
+    let scheduler = Scheduler::at(&client(&farm, &service).await)
+        .on_event(move |event| drop(to.send(event.clone())));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let mut events = scheduler.events();
+    let mut results = scheduler.map((0..500).map(square));
+    while let Some(result) = results.next().await {
+        result.unwrap();
+    }
+    let ready = workers(&mut scheduler.events(), 2).await;
+    scheduler.close().await.unwrap();
+    let mut sent = BTreeMap::<u64, u32>::new();
+    let mut ended = BTreeSet::new();
+    let mut closed = BTreeSet::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Event::JobSent {
+                job,
+                attempt,
+                function,
+                ..
+            } => {
+                assert!(!ended.contains(&job), "{job}");
+                assert!(function.ends_with("square"), "{function}");
+                let before = sent.insert(job, attempt).unwrap_or(0);
+                assert_eq!(attempt, before + 1);
+            }
+            Event::JobEnded {
+                job,
+                attempts,
+                error,
+                ..
+            } => {
+                assert_eq!(sent.get(&job), Some(&attempts));
+                assert!(ended.insert(job) && error.is_none(), "{job}");
+            }
+            Event::WorkerClosed { name, .. } => assert!(closed.insert(name)),
+            _ => {}
+        }
+    }
+    assert_eq!(ended.len(), 500);
+    assert!(closed.is_superset(&ready), "{closed:?}");
+    let mut first = Vec::new();
+    while let Ok(event) = told_early.try_recv() {
+        let name = match event {
+            Event::ServiceFound { .. } => "found",
+            Event::ServiceReady { .. } => "ready",
+            Event::NodeFound { .. } => "node found",
+            Event::NodeReady { .. } => "node ready",
+            Event::WorkerReady { .. } => "worker ready",
+            _ => continue,
+        };
+        first.push(name);
+    }
+    first.dedup();
+    let all = ["found", "ready", "node found", "node ready", "worker ready"];
+    assert_eq!(first, all);
+    close(farm, service).await;
+}
+
+async fn what_workers_write_is_heard_at_the_client() {
+    let (farm, service) = farm_with_service([1]).await;
+    let (to, mut lines) = mpsc::unbounded_channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let scheduler = Scheduler::at(&client(&farm, &service).await).stderr(move |worker, line| {
+        to.send((worker.to_owned(), line.to_owned())).unwrap();
+        // As a terminal that was stopped.
+        let _ = released.lock().unwrap().recv();
+    });
+    let scheduler = scheduler.start().await.unwrap();
+    for line in ["one", "two", "three"] {
+        scheduler.run(says(line.into())).await.unwrap();
+    }
+    assert_eq!(lines.recv().await.unwrap().1, "one");
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    drop(release);
+    for line in ["two", "three"] {
+        let (worker, written) = lines.recv().await.unwrap();
+        assert_eq!((&*node_of(&worker), &*written), ("farm-1", line));
+    }
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+async fn a_call_that_is_cancelled_frees_its_worker() {
+    let (farm, service) = farm_with_service([1]).await;
+    let scheduler = at(&farm, &service).await;
+    let (to, mut begun) = told::<Begun>();
+    let job = scheduler.submit(computes("it".into(), to));
+    next(&mut begun).await;
+    job.cancel();
+    assert_eq!(job.await, Err(JobError::Cancelled));
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+/// Never ends, and does not let itself be dropped.
+#[coros::remote]
+fn stays(to: Address<()>) {
+    to.send(()).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+async fn workers_that_do_not_end_are_named() {
+    #[coros::remote]
+    fn never_tidies_up() {
+        loop {
+            std::thread::park();
+        }
+    }
+    let (farm, service) = farm_with_service([1]).await;
+    let scheduler = Scheduler::at(&client(&farm, &service).await)
+        .grace(Duration::from_millis(100))
+        .setup_limit(Duration::from_millis(100))
+        .tear_down_worker(|_| Some(never_tidies_up()));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let (to, mut begun) = told::<()>();
+    let job = scheduler.submit(stays(to));
+    begun.recv().await.unwrap();
+    let error = scheduler.close().await.unwrap_err();
+    assert_eq!(error.killed.len(), 1, "{error}");
+    assert_eq!(job.await, Err(JobError::Closed));
+    turns(&service, &[]).await;
+    close(farm, service).await;
+}
+
+async fn without_a_service_it_is_said_what_to_do() {
+    let farm = Farm::of([1]).await;
+    let scheduler = Scheduler::at(&farm.client().await).patience(Duration::from_millis(300));
+    let error = scheduler.start().await.unwrap_err().to_string();
+    assert!(
+        error.contains("does `coros scheduler` run there"),
+        "{error}"
+    );
+    farm.close().await;
+}
+
+async fn of_several_services_one_is_chosen_by_name() {
+    let (farm, first) = farm_with_service([1]).await;
+    let builder = farm.knows_all("other").peer(endpoint(first.node()));
+    let other = Service::builder(builder, farm.folder("other"));
+    let other = other.start().await.unwrap();
+    let node = client(&farm, &first).await;
+    let scheduler = quiet(Scheduler::at(&node)).service("other");
+    let scheduler = scheduler.start().await.unwrap();
+    turns(&other, &[true]).await;
+    turns(&first, &[]).await;
+    scheduler.close().await.unwrap();
+    other.close().await;
+    close(farm, first).await;
+}
+
+async fn one_that_drains_takes_nobody_and_goes_on_with_who_is_there() {
+    let (farm, service) = farm_with_service([1]).await;
+    let scheduler = at(&farm, &service).await;
+    let mut drained = Box::pin(service.drain());
+    assert!(futures_util::poll!(&mut drained).is_pending());
+    while !service.status().await.unwrap().draining {}
+    let late = Scheduler::at(&client(&farm, &service).await).patience(Duration::from_millis(300));
+    let error = late.start().await.unwrap_err().to_string();
+    assert!(error.contains("about to end"), "{error}");
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    scheduler.close().await.unwrap();
+    drained.await.unwrap();
+    close(farm, service).await;
+}
+
+/// This executable as another process, which says a word first.
+#[cfg(target_os = "linux")]
+async fn process(farm: &Farm, what: &str, folder: &str, peers: &[String]) -> (Child, Words) {
+    let secret = farm.folder("secret");
+    if !secret.exists() {
+        farm.secret.save(&secret).unwrap();
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(what).arg(farm.folder(folder)).arg(secret);
+    command
+        .args(peers)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let words = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, words)
+}
+
+#[cfg(target_os = "linux")]
+type Words = tokio::io::Lines<BufReader<tokio::process::ChildStdout>>;
+
+#[cfg(target_os = "linux")]
+async fn word(words: &mut Words) -> String {
+    words.next_line().await.unwrap().unwrap()
+}
+
+/// A service in another process, once it can be found.
+#[cfg(target_os = "linux")]
+async fn service_process(farm: &Farm) -> (Child, Words) {
+    let endpoint = |daemon: &coros::cluster::daemon::Daemon| endpoint(daemon.node()).to_string();
+    let peers: Vec<_> = farm.daemons.iter().map(endpoint).collect();
+    let (service, mut words) = process(farm, SERVICE, "service", &peers).await;
+    assert_eq!(word(&mut words).await, "here");
+    (service, words)
+}
+
+#[cfg(target_os = "linux")]
+async fn kill(mut child: Child) {
+    signal(child.id().unwrap(), Signal::SIGKILL);
+    child.wait().await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+async fn a_service_that_is_killed_while_it_gets_the_program_gets_it_again() {
+    let farm = Farm::of([1]).await;
+    let (service, mut words) = service_process(&farm).await;
+    let node = farm.client().await;
+    let scheduler = tokio::spawn(quiet(Scheduler::at(&node)).start());
+    assert_eq!(word(&mut words).await, "came");
+    kill(service).await;
+    let (service, mut words) = service_process(&farm).await;
+    let scheduler = scheduler.await.unwrap().unwrap();
+    assert_eq!(word(&mut words).await, "came");
+    assert_eq!(word(&mut words).await, "received");
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    scheduler.close().await.unwrap();
+    kill(service).await;
+    farm.close().await;
+}
+
+#[cfg(target_os = "linux")]
+async fn a_service_that_was_killed_goes_on_when_it_is_back() {
+    let farm = Farm::of([2, 2]).await;
+    let (service, _words) = service_process(&farm).await;
+    let scheduler = quiet(Scheduler::at(&farm.client().await))
+        .start()
+        .await
+        .unwrap();
+    let mut events = scheduler.events();
+    workers(&mut events, 4).await;
+    let (to, mut begun) = told::<Begun>();
+    let of = |name: &str| computes(name.to_owned(), to.clone());
+    let goes_on = scheduler.submit(of("goes on"));
+    let once = scheduler.submit(of("once").retries(0));
+    let there = scheduler.submit(of("there").at(Target::node("farm-1")));
+    let mut running = Vec::new();
+    for _ in 0..3 {
+        running.push(next(&mut begun).await);
+    }
+    let many: Vec<_> = (0..2000).map(|n| scheduler.submit(square(n))).collect();
+    kill(service).await;
+    let lost = |event: &Event| matches!(event, Event::ServiceLost { .. }).then_some(());
+    until(&mut events, lost).await;
+    let error = once.await.unwrap_err();
+    assert!(
+        matches!(error, JobError::Abandoned { losses: 1, .. }),
+        "{error}"
+    );
+    assert_eq!(
+        there.await,
+        Err(JobError::TargetLost(Target::node("farm-1")))
+    );
+    for it in running {
+        ended(it.pid).await;
+    }
+    let late = scheduler.submit(square(9));
+
+    let (service, _words) = service_process(&farm).await;
+    // The same address has travelled to another worker.
+    let Begun { of, end, .. } = next(&mut begun).await;
+    assert_eq!(of, "goes on");
+    end.send(()).unwrap();
+    goes_on.await.unwrap();
+    for (n, job) in (0..).zip(many) {
+        assert_eq!(job.await, Ok(n * n));
+    }
+    assert_eq!(late.await, Ok(81));
+    assert!(begun.try_recv().is_err(), "what has ended runs again");
+    scheduler.close().await.unwrap();
+    for daemon in &farm.daemons {
+        idle(daemon).await;
+    }
+    kill(service).await;
+    farm.close().await;
+}
+
+#[cfg(target_os = "linux")]
+async fn nothing_is_left_of_a_client_that_was_killed() {
+    let (farm, service) = farm_with_service([1]).await;
+    let peers = [endpoint(service.node()).to_string()];
+    let (client, mut words) = process(&farm, CLIENT, "client", &peers).await;
+    let pid = word(&mut words).await;
+    turns(&service, &[true]).await;
+    kill(client).await;
+    ended(pid.parse().unwrap()).await;
+    turns(&service, &[]).await;
+    idle(&farm.daemons[0]).await;
+    let work = farm.folder("farm-1").join("work");
+    assert_eq!(std::fs::read_dir(work).unwrap().count(), 0);
+    // Others go on.
+    let other = at(&farm, &service).await;
+    assert_eq!(other.run(square(3)).await, Ok(9));
+    other.close().await.unwrap();
+    close(farm, service).await;
+}
+
+fn node(name: &str, secret: &str, peers: &[String]) -> coros::net::Builder {
+    let secret = Secret::load(secret).unwrap();
+    let builder = Node::builder().name(name).secret(secret);
+    peers.iter().fold(builder, coros::net::Builder::peer)
+}
+
+async fn be_a_service(folder: &Path, secret: &str, peers: &[String]) {
+    let service = Service::builder(node("scheduler", secret, peers), folder);
+    let service = service.on_event(|event| match event {
+        ServiceEvent::ClientCame { .. } => println!("came"),
+        ServiceEvent::ProgramReceived { .. } => println!("received"),
+        _ => {}
+    });
+    let _service = service.start().await.unwrap();
+    println!("here");
+    std::future::pending::<()>().await;
+}
+
+async fn be_a_client(secret: &str, peers: &[String]) {
+    let node = node("desk", secret, peers).build().await.unwrap();
+    let scheduler = quiet(Scheduler::at(&node)).start().await.unwrap();
+    let (to, mut begun) = told::<Begun>();
+    let _job = scheduler.submit(computes("mine".into(), to));
+    println!("{}", next(&mut begun).await.pid);
+    std::future::pending::<()>().await;
+}
+
+fn main() {
+    worker::enter();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [what, folder, secret, peers @ ..] = words.as_slice()
+        && (what == SERVICE || what == CLIENT)
+    {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        return runtime.block_on(async {
+            match what == SERVICE {
+                true => be_a_service(Path::new(folder), secret, peers).await,
+                false => be_a_client(secret, peers).await,
+            }
+        });
+    }
+    let trials = trials![
+        two_clients_share,
+        exclusive_clients_run_in_turn,
+        one_that_waits_for_its_turn_can_be_given_up,
+        no_call_is_lost,
+        many_large_calls_wait_at_the_client,
+        what_no_message_has_room_for_is_refused,
+        workers_and_client_talk_without_the_service,
+        the_client_decides_which_nodes_are_used,
+        a_node_gets_the_program_that_it_can_run,
+        the_client_prepares_each_node_its_own_way,
+        nodes_and_workers_are_known_by_name,
+        what_happens_is_told_in_order_and_once,
+        what_workers_write_is_heard_at_the_client,
+        a_call_that_is_cancelled_frees_its_worker,
+        workers_that_do_not_end_are_named,
+        without_a_service_it_is_said_what_to_do,
+        of_several_services_one_is_chosen_by_name,
+        one_that_drains_takes_nobody_and_goes_on_with_who_is_there,
+        #[cfg(target_os = "linux")]
+        a_service_that_was_killed_goes_on_when_it_is_back,
+        #[cfg(target_os = "linux")]
+        a_service_that_is_killed_while_it_gets_the_program_gets_it_again,
+        #[cfg(target_os = "linux")]
+        nothing_is_left_of_a_client_that_was_killed,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
