@@ -66,10 +66,7 @@ async fn demo(flags: &DemoFlags, log: &str, selection: Selection) -> anyhow::Res
     let progress = Progress::new();
     let jobs = JobCounts::default();
     let root = Name(selection.root()).to_string();
-    let nodes = match flags.nodes.is_empty() {
-        true => None,
-        false => Some(Nodes::join(flags).await?),
-    };
+    let nodes = Nodes::join(flags).await?;
     let (scheduler, corpus) = {
         // Both take a moment: at the same time.
         let start = start(flags, nodes.as_ref(), log, &progress, &jobs);
@@ -188,7 +185,10 @@ fn limited(builder: SchedulerBuilder, workers: Option<u16>) -> SchedulerBuilder 
 fn is_told(event: &Event) -> bool {
     matches!(
         event,
-        Event::NodeFound { .. }
+        Event::ServiceFound { .. }
+            | Event::ServiceReady { .. }
+            | Event::ServiceLost { .. }
+            | Event::NodeFound { .. }
             | Event::NodeNotUsed { .. }
             | Event::NodeReady { .. }
             | Event::NodeSuspended { .. }

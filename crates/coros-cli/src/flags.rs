@@ -1,8 +1,10 @@
 //! The command line, as written.
 
 pub(crate) mod files;
+pub(crate) mod member;
 pub(crate) mod network;
 pub(crate) mod node;
+pub(crate) mod scheduler;
 pub(crate) mod secret;
 pub(crate) mod values;
 
@@ -35,6 +37,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Demo(DemoFlags),
     Node(Box<node::NodeFlags>),
+    Scheduler(scheduler::SchedulerFlags),
     Secret(secret::SecretFlags),
     Send(files::SendFlags),
     Receive(files::ReceiveFlags),
@@ -48,7 +51,7 @@ pub(crate) enum Command {
 /// by mutual TLS, and counts every file in one of them: one call of a remote function for each
 /// file. The counts do not come back as results of the calls: each worker sends them straight
 /// to the address of a coroutine in this process, which travelled there inside of the call.
-/// With --nodes the workers are on other machines, which have never seen this program.
+/// With --nodes or --scheduler the workers are on other machines, which have never seen this program.
 ///
 /// A word is a maximal run of ASCII letters; upper and lower case are the same. Everything else
 /// separates words, so any file will do, whatever its encoding.
@@ -87,6 +90,10 @@ On other machines:
   Nodes need the same secret as this machine: `coros node --help` says how to begin. One that cannot
   be reached is told of, and the others are used. A node may be killed as well: its jobs run again.
 
+  With --scheduler it hands its calls to `coros scheduler` on another machine, which has them run on the nodes
+  that it knows, beside those of other programs or, with --exclusive, after them. That one may be killed
+  as well: when it is back within a minute, what was not done is done.
+
 Exit status:
   0    all files were counted
   1    some were not, or the workers could not do their work
@@ -98,14 +105,15 @@ Examples:
   coros demo
   coros demo /usr/share/doc --workers 4 --verify
   coros demo . --sources --json | jq '.words[:10]'
-  coros demo --nodes 10.0.0.7,10.0.0.8:7342 --verify"
+  coros demo --nodes 10.0.0.7,10.0.0.8:7343 --verify
+  coros demo --scheduler 10.0.0.9 --exclusive"
 )]
 pub(crate) struct DemoFlags {
     /// The folder, or the one file, whose words are counted [default: the sources in the checkout]
     pub(crate) path: Option<PathBuf>,
 
-    /// How many worker processes to start; with --nodes the most in all [default: 2; with --nodes all that
-    /// they lend]
+    /// How many worker processes to start; on other machines the most in all [default: 2; on other machines
+    /// all that they lend]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
 
@@ -113,6 +121,15 @@ pub(crate) struct DemoFlags {
     /// more than once. The port is 7341 unless given
     #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) nodes: Vec<node::At>,
+
+    /// Hand the calls to the scheduler on that machine, where `coros scheduler` runs, which has them run
+    /// on the nodes that it knows. The port is 7342 unless given
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "nodes")]
+    pub(crate) scheduler: Option<scheduler::At>,
+
+    /// Have all nodes of the scheduler alone, when those who came before are done
+    #[arg(long, requires = "scheduler")]
+    pub(crate) exclusive: bool,
 
     /// How many of the most frequent words to show
     #[arg(long, value_name = "N", default_value_t = 20)]

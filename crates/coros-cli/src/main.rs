@@ -3,6 +3,7 @@
 //! `flags` says what can be written on the command line, and nothing about what it means; each
 //! command has a module that does what was asked.
 
+mod config;
 mod demo;
 mod files;
 mod flags;
@@ -11,6 +12,7 @@ mod network;
 mod node;
 mod peers;
 mod ping;
+mod scheduler;
 mod secret;
 mod signal;
 mod terminal;
@@ -37,6 +39,7 @@ async fn main() -> ExitCode {
     match cli.command {
         Command::Demo(flags) => demo::run(flags, &log).await,
         Command::Node(flags) => node::run(*flags).await,
+        Command::Scheduler(flags) => scheduler::run(flags).await,
         Command::Secret(flags) => secret::run(flags).await,
         Command::Send(flags) => files::send(flags).await,
         Command::Receive(flags) => files::receive(flags).await,

@@ -13,6 +13,7 @@ use coros::net::{
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::flags::member::Member;
 use crate::flags::network::{Around, Identity, Network, Target};
 use crate::log;
 use crate::terminal::{one_line, say};
@@ -32,6 +33,21 @@ pub(crate) fn builder(identity: &Identity) -> anyhow::Result<Builder> {
         Some(folder) => builder.certificate(NodeCertificate::load(folder)?),
         None => builder.network(identity.network.as_str()),
     })
+}
+
+/// A node of one who is part of its network for long, and the name it has on this machine unless told.
+pub(crate) fn long_lived(member: &Member, port: u16, host: &str) -> anyhow::Result<Builder> {
+    let network = member.network();
+    let mut builder = builder(&network.identity)?
+        .listen(member.listen(port))
+        .discover(member.discover);
+    if member.name.is_none() && member.certificate.is_none() && !host.is_empty() {
+        builder = builder.name(host);
+    }
+    for peer in &member.peer {
+        builder = builder.peer(peer);
+    }
+    Ok(say_who_is_not_linked(builder, !member.peer.is_empty()))
 }
 
 /// Starts a node that says goodbye to its peers at Ctrl-C too.

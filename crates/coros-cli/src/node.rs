@@ -1,7 +1,6 @@
 //! `coros node`: lends this machine to others.
 
 mod check;
-mod config;
 mod console;
 mod hours;
 
@@ -17,11 +16,13 @@ use tokio::sync::Notify;
 use self::console::Order;
 use self::hours::{Hours, Service};
 use crate::USAGE;
+use crate::config;
+use crate::flags;
 use crate::flags::node::{NodeFlags, Settings};
 use crate::flags::values::Size;
 use crate::network;
 use crate::signal::{TERMINATED, Terminations};
-use crate::terminal::{Name, say, status};
+use crate::terminal::{self, Name, say, status};
 
 /// Does what `coros node` was asked for and gives the exit status.
 pub(crate) async fn run(flags: NodeFlags) -> ExitCode {
@@ -51,7 +52,8 @@ struct Setup {
 
 impl Setup {
     fn new(flags: &NodeFlags) -> anyhow::Result<Self> {
-        let settings = config::settings(flags)?;
+        let (member, own) = config::file("node", flags.config.as_deref())?;
+        let settings = flags.settings.clone().or(Settings { member, ..own });
         let Settings {
             from,
             until,
@@ -59,7 +61,7 @@ impl Setup {
             ..
         } = settings;
         Ok(Setup {
-            dir: config::dir(&settings)?,
+            dir: config::dir("node", &settings.member)?,
             hours: Hours::new(from, until, kill_at).map_err(anyhow::Error::msg)?,
             settings,
         })
@@ -80,7 +82,7 @@ async fn serve(setup: Setup) -> anyhow::Result<ExitCode> {
     let daemon = start(&settings, dir, machine).await?;
     network::leaves_at_the_end(daemon.node());
     if let Some(hours) = &hours
-        && !settings.daemon
+        && !settings.member.daemon
     {
         say(&format!("service hours: {hours}"));
     }
@@ -103,26 +105,16 @@ async fn serve(setup: Setup) -> anyhow::Result<ExitCode> {
 
 /// Starts the daemon, and says how to use it.
 async fn start(settings: &Settings, dir: PathBuf, machine: Machine) -> anyhow::Result<Daemon> {
-    let network = settings.network();
-    let mut builder = network::builder(&network.identity)?
-        .listen(settings.listen())
-        .discover(settings.discover);
-    if settings.name.is_none() && settings.certificate.is_none() && !machine.name.is_empty() {
-        builder = builder.name(machine.name);
-    }
-    for peer in &settings.peer {
-        builder = builder.peer(peer);
-    }
-    let builder = network::say_who_is_not_linked(builder, !settings.peer.is_empty());
+    let builder = network::long_lived(&settings.member, flags::node::PORT, &machine.name)?;
     let cores = machine.cores.get() as usize;
     let slots = settings.cpus.map_or(cores, |cpus| cpus.of(cores));
     let mut daemon = Daemon::builder(builder, &dir)
         .slots(slots)
         .labels(settings.label.iter().cloned());
-    if let Some(Size(all)) = settings.cache {
+    if let Some(Size(all)) = settings.member.cache {
         daemon = daemon.cache(all);
     }
-    if let Some(Size(most)) = settings.max_file_size {
+    if let Some(Size(most)) = settings.member.max_file_size {
         daemon = daemon.largest_file(most);
     }
     if let Some(Size(memory)) = settings.memory {
@@ -131,24 +123,24 @@ async fn start(settings: &Settings, dir: PathBuf, machine: Machine) -> anyhow::R
     for path in &settings.readable {
         daemon = daemon.readable(path);
     }
-    if let Some(keys) = &settings.certificate {
+    if let Some(keys) = &settings.member.certificate {
         daemon = daemon.hidden(keys);
     }
     if let Some(clients) = settings.serve {
         daemon = daemon.serve(clients.get() as usize);
     }
-    if !settings.daemon {
+    if !settings.member.daemon {
         daemon = daemon.on_event(tell);
     }
     let daemon = daemon.start().await?;
-    if !settings.daemon {
+    if !settings.member.daemon {
         let at = daemon.node().location();
         let endpoint = at.endpoint.context("it listens nowhere")?;
         say(&format!(
             "node {at} lends {slots} of {cores} cores; programs go to {}",
             Name(&dir)
         ));
-        if settings.certificate.is_none() {
+        if settings.member.certificate.is_none() {
             say("other machines need the same secret: coros secret show");
         }
         say(&format!(
@@ -184,7 +176,7 @@ async fn attend(
     settings: &Settings,
     cores: usize,
 ) -> ExitCode {
-    let mut lines = console::lines(!settings.daemon);
+    let mut lines = terminal::lines(!settings.member.daemon);
     let mut served = pin!(daemon.served());
     let (mut draining, drain) = (false, Notify::new());
     let mut drained = pin!(async {

@@ -1,12 +1,13 @@
 //! What people read: standard error, lines on standard output, and names in what is printed.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use coros::readable_lines;
+use tokio::sync::mpsc;
 
 /// What was asked for has not been done, or not all of it.
 const TROUBLE: u8 = 1;
@@ -44,6 +45,29 @@ pub(crate) fn status(command: &str, done: anyhow::Result<bool>) -> ExitCode {
             ExitCode::from(TROUBLE)
         }
     }
+}
+
+/// The lines that are typed, if they are wanted; none where standard input is no terminal.
+pub(crate) fn lines(wanted: bool) -> mpsc::Receiver<String> {
+    let (to, lines) = mpsc::channel(1);
+    if wanted && io::stdin().is_terminal() {
+        // A thread of its own: one of the runtime would keep the program from ending.
+        std::thread::spawn(move || {
+            let lines = io::stdin().lock().lines().map_while(Result::ok);
+            for line in lines.filter(|line| !line.trim().is_empty()) {
+                if to.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    lines
+}
+
+/// So many of something.
+pub(crate) fn count(n: usize, what: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{s}")
 }
 
 /// A path, as it is printed everywhere: on one line, without anything that could move the cursor,

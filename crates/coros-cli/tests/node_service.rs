@@ -1,4 +1,4 @@
-//! The unit of systemd in `packaging/`.
+//! The units of systemd in `packaging/`.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -10,14 +10,17 @@ use std::process::Command;
 const ANALYZE: &str = "systemd-analyze";
 const INSTALLED: &str = "/usr/local/bin/coros";
 
-fn unit() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/coros-node.service");
+/// What has a unit.
+const UNITS: [&str; 2] = ["coros-node", "coros-scheduler"];
+
+fn unit(name: &str) -> String {
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging");
+    let path = packaging.join(format!("{name}.service"));
     std::fs::read_to_string(path).expect("the unit is there")
 }
 
-#[test]
-fn the_unit_has_what_the_node_relies_on() {
-    let unit = unit();
+/// What a unit says, by section and key.
+fn keys(unit: &str) -> BTreeMap<(&str, &str), &str> {
     let mut section = "";
     let mut keys = BTreeMap::new();
     for line in unit.lines() {
@@ -29,16 +32,35 @@ fn the_unit_has_what_the_node_relies_on() {
             assert!(before.is_none(), "{key} is there twice");
         }
     }
+    keys
+}
+
+#[test]
+fn the_units_have_what_is_relied_on() {
+    for name in UNITS {
+        let unit = unit(name);
+        let keys = keys(&unit);
+        for (key, value) in [
+            // SIGTERM is for the service alone, and means that it drains.
+            ("KillMode", "mixed"),
+            ("NoNewPrivileges", "yes"),
+            ("DynamicUser", "yes"),
+            ("CacheDirectory", name),
+            ("RestartPreventExitStatus", "2"),
+        ] {
+            assert_eq!(keys.get(&("Service", key)), Some(&value), "{name}: {key}");
+        }
+    }
+}
+
+#[test]
+fn the_unit_of_a_node_lets_workers_be_confined() {
+    let unit = unit("coros-node");
+    let keys = keys(&unit);
     for (key, value) in [
-        // SIGTERM is for the node alone, and means that it drains.
-        ("KillMode", "mixed"),
         // One program that takes all memory does not end the node.
         ("OOMPolicy", "continue"),
-        ("NoNewPrivileges", "yes"),
-        ("DynamicUser", "yes"),
-        ("CacheDirectory", "coros-node"),
         ("Delegate", "cpu memory pids"),
-        ("RestartPreventExitStatus", "2"),
     ] {
         assert_eq!(keys.get(&("Service", key)), Some(&value), "{key}");
     }
@@ -52,43 +74,53 @@ fn the_unit_has_what_the_node_relies_on() {
     ] {
         assert!(!keys.contains_key(&("Service", key)), "{key}");
     }
-    // What it starts is a command line that there is.
-    let start = keys[&("Service", "ExecStart")];
-    let args = start
-        .strip_prefix(INSTALLED)
-        .expect("where it is installed");
-    let folder = tempfile::tempdir().expect("a folder");
-    let args = args.replace("%C", &folder.path().display().to_string());
-    let check = Command::new(env!("CARGO_BIN_EXE_coros"))
-        .args(args.split_whitespace())
-        .arg("--check")
-        .env("XDG_CONFIG_HOME", folder.path())
-        .output()
-        .expect("coros starts");
-    assert!(check.status.success(), "{check:?}");
 }
 
 #[test]
-fn systemd_understands_the_unit() {
+fn what_the_units_start_is_a_command_line_that_there_is() {
+    for name in UNITS {
+        let unit = unit(name);
+        let keys = keys(&unit);
+        let start = keys[&("Service", "ExecStart")];
+        let args = start
+            .strip_prefix(INSTALLED)
+            .expect("where it is installed");
+        let folder = tempfile::tempdir().expect("a folder");
+        let args = args.replace("%C", &folder.path().display().to_string());
+        // Nothing begins where the file is not there.
+        let nowhere = folder.path().join("nowhere");
+        let run = Command::new(env!("CARGO_BIN_EXE_coros"))
+            .args(args.split_whitespace())
+            .arg("--config")
+            .arg(nowhere)
+            .env("XDG_CONFIG_HOME", folder.path())
+            .output()
+            .expect("coros starts");
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(said.contains("there is no file"), "{said}");
+    }
+}
+
+#[test]
+fn systemd_understands_the_units() {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("coros-node.service");
-    let unit = unit().replace(INSTALLED, env!("CARGO_BIN_EXE_coros"));
-    std::fs::write(&path, unit).expect("a file");
-    let checked = Command::new(ANALYZE)
-        .args(["verify", "--man=no"])
-        .arg(&path)
-        .output();
-    let checked = match checked {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            println!("skipped: there is no {ANALYZE}");
-            return;
-        }
-        checked => checked.expect("it starts"),
-    };
-    let said = String::from_utf8_lossy(&checked.stderr);
-    let of_ours: Vec<_> = said
-        .lines()
-        .filter(|it| it.contains("coros-node"))
-        .collect();
-    assert!(checked.status.success() && of_ours.is_empty(), "{said}");
+    for name in UNITS {
+        let path = folder.path().join(format!("{name}.service"));
+        let unit = unit(name).replace(INSTALLED, env!("CARGO_BIN_EXE_coros"));
+        std::fs::write(&path, unit).expect("a file");
+        let checked = Command::new(ANALYZE)
+            .args(["verify", "--man=no"])
+            .arg(&path)
+            .output();
+        let checked = match checked {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                println!("skipped: there is no {ANALYZE}");
+                return;
+            }
+            checked => checked.expect("it starts"),
+        };
+        let said = String::from_utf8_lossy(&checked.stderr);
+        let of_ours: Vec<_> = said.lines().filter(|it| it.contains(name)).collect();
+        assert!(checked.status.success() && of_ours.is_empty(), "{said}");
+    }
 }

@@ -22,31 +22,63 @@ const SETTLE: Duration = Duration::from_secs(3);
 pub(super) struct Nodes {
     /// This process on their network.
     node: Node,
-    given: Arc<[Location]>,
+    given: Given,
+}
+
+/// Who was given.
+enum Given {
+    /// Those that do the work, and no others.
+    Nodes(Arc<[Location]>),
+    /// Who sees to that, and whether alone.
+    Scheduler(Location, bool),
 }
 
 impl Nodes {
-    /// Links with those that were given; one that is there is enough.
-    pub(super) async fn join(flags: &DemoFlags) -> anyhow::Result<Self> {
-        let peers = flags.nodes.iter().map(|at| at.0.clone());
+    /// Links with those that were given; one that is there is enough. `None` if none are.
+    pub(super) async fn join(flags: &DemoFlags) -> anyhow::Result<Option<Self>> {
+        let nodes = flags.nodes.iter().map(|at| &at.0);
+        let scheduler = flags.scheduler.iter().map(|at| &at.0);
+        let peer: Vec<_> = nodes.chain(scheduler).cloned().collect();
+        if peer.is_empty() {
+            return Ok(None);
+        }
         let network = Network {
             around: Around {
-                peer: peers.collect(),
+                peer,
                 discover: false,
             },
             identity: flags.identity.clone(),
         };
         let builder = network::member(&network).await?;
         let node = network::start(builder).await?;
-        let hint = "does `coros node` run there, with the same secret";
-        let given = network::join(&node, &network.around, hint).await?;
-        let given = given.into();
-        Ok(Nodes { node, given })
+        let what = match flags.scheduler {
+            Some(_) => "coros scheduler",
+            None => "coros node",
+        };
+        let hint = format!("does `{what}` run there, with the same secret");
+        let mut there = network::join(&node, &network.around, &hint).await?;
+        let given = match (&flags.scheduler, there.pop()) {
+            (Some(_), Some(at)) => Given::Scheduler(at, flags.exclusive),
+            (_, last) => {
+                there.extend(last);
+                Given::Nodes(there.into())
+            }
+        };
+        Ok(Some(Nodes { node, given }))
     }
 
     /// A scheduler on those and on no others.
     pub(super) fn scheduler(&self) -> anyhow::Result<SchedulerBuilder> {
-        let given = Arc::clone(&self.given);
+        let given = match &self.given {
+            Given::Nodes(given) => Arc::clone(given),
+            Given::Scheduler(at, alone) => {
+                let scheduler = Scheduler::at(&self.node).service(&*at.name);
+                return Ok(match alone {
+                    true => scheduler.exclusive(),
+                    false => scheduler,
+                });
+            }
+        };
         let placement = Placement::builder().allocate(move |node, decision| {
             let is_it = |at: &Location| {
                 let ip = at.endpoint.map(|endpoint| endpoint.ip());
@@ -62,16 +94,25 @@ impl Nodes {
 
     /// Whether an event is that a node is not used which nobody wants to be.
     pub(super) fn stranger(&self) -> impl Fn(&Event) -> bool + Send + use<> {
-        let given = Arc::clone(&self.given);
-        move |event| match event {
-            Event::NodeNotUsed { endpoint, .. } => !given.iter().any(|at| at.endpoint == *endpoint),
+        let given = match &self.given {
+            Given::Nodes(given) => Some(Arc::clone(given)),
+            Given::Scheduler(..) => None,
+        };
+        move |event| match (event, &given) {
+            (Event::NodeNotUsed { endpoint, .. }, Some(given)) => {
+                !given.iter().any(|at| at.endpoint == *endpoint)
+            }
             _ => false,
         }
     }
 
     /// Waits until there is a worker on each, or it is known that there is none.
     pub(super) async fn settle(&self, happens: &mut UnboundedReceiver<Event>) {
-        let mut awaited: HashSet<&str> = self.given.iter().map(|at| &*at.name).collect();
+        // A scheduler does not say how many there will be.
+        let Given::Nodes(given) = &self.given else {
+            return;
+        };
+        let mut awaited: HashSet<&str> = given.iter().map(|at| &*at.name).collect();
         let deadline = Instant::now() + SETTLE;
         while !awaited.is_empty()
             && let Ok(Some(event)) = timeout_at(deadline, happens.recv()).await

@@ -1,39 +1,20 @@
 //! `coros node`, as written: on the command line, and in a file.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Args;
 use coros::cluster::machine::Label;
-use coros::net::{HostPort, NotHostPort};
 use serde::Deserialize;
 
-use super::network::{Around, Identity, Network};
+use super::member::{Member, one_of};
 use super::values::{Cpus, Size, TimeOfDay, written, written_list};
 
 /// Where nodes listen unless told.
 pub(crate) const PORT: u16 = 7341;
 
-/// Where a node listens: HOST:PORT, or HOST for the usual port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct At(pub(crate) HostPort);
-
-impl FromStr for At {
-    type Err = NotHostPort;
-
-    fn from_str(text: &str) -> Result<Self, NotHostPort> {
-        // An IPv6 address has colons of its own.
-        let address = text.trim_matches(['[', ']']).parse::<IpAddr>();
-        match (address, text.contains(':')) {
-            (Ok(IpAddr::V6(ip)), _) => format!("[{ip}]:{PORT}").parse(),
-            (_, true) => text.parse(),
-            (_, false) => format!("{text}:{PORT}").parse(),
-        }
-        .map(At)
-    }
-}
+/// Where a node listens.
+pub(crate) type At = super::member::At<PORT>;
 
 /// Lend this machine to programs that have never been here
 ///
@@ -113,54 +94,16 @@ pub(crate) struct NodeFlags {
 
 /// What can be in the file as well.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 pub(crate) struct Settings {
-    /// Where to listen; port 0 is any that is free [default: 0.0.0.0:7341, for all machines]
-    #[arg(long, value_name = "ADDRESS")]
-    #[serde(deserialize_with = "written")]
-    pub(crate) listen: Option<SocketAddr>,
-
-    /// A node of the network, from which this one learns of the others; more than once for several
-    #[arg(long, value_name = "HOST:PORT")]
-    #[serde(deserialize_with = "written_list")]
-    pub(crate) peer: Vec<HostPort>,
-
-    /// Find nodes and clients on the local network that do the same, by multicast DNS
-    #[arg(long)]
-    pub(crate) discover: bool,
-
-    /// What others see, and may choose it by [default: the host's name, or the certificate's]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-
-    /// The network to join; with --certificate it is the certificate's [default: default]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) network: Option<String>,
-
-    /// A folder that `coros secret issue` made, in place of the shared secret
-    #[arg(long, value_name = "FOLDER", conflicts_with = "network")]
-    pub(crate) certificate: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) member: Member,
 
     /// How many cores to lend; -1 leaves one free, and so on, but lends at least one [default: all]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     #[serde(deserialize_with = "written")]
     pub(crate) cpus: Option<Cpus>,
-
-    /// Where programs, files and work of clients are kept; no other node may use it [default: coros/node
-    /// below XDG_CACHE_HOME or ~/.cache]
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) dir: Option<PathBuf>,
-
-    /// How much all programs and files may take there: bytes, or with K, M, G, T (powers of 1024). Those
-    /// used longest ago go first [default: 10G]
-    #[arg(long, value_name = "SIZE")]
-    #[serde(deserialize_with = "written")]
-    pub(crate) cache: Option<Size>,
-
-    /// How much one program or file may take [default: as much as all]
-    #[arg(long, value_name = "SIZE")]
-    #[serde(deserialize_with = "written")]
-    pub(crate) max_file_size: Option<Size>,
 
     /// How much memory all workers together may have; one is killed when they take more. Without control
     /// groups (--check tells) each process may have so much [default: seven eighths of all]
@@ -197,94 +140,21 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "HH:MM")]
     #[serde(deserialize_with = "written")]
     pub(crate) kill_at: Option<TimeOfDay>,
-
-    /// Be quiet: no console, and say only what goes wrong
-    #[arg(long)]
-    pub(crate) daemon: bool,
 }
 
 impl Settings {
     /// These, and where they say nothing, those of the file.
     pub(crate) fn or(self, file: Settings) -> Settings {
-        let list = |ours: Vec<_>, theirs| if ours.is_empty() { theirs } else { ours };
-        // Each of the two rules out the other.
-        let file = match (&self.network, &self.certificate) {
-            (None, None) => file,
-            _ => Settings {
-                network: None,
-                certificate: None,
-                ..file
-            },
-        };
         Settings {
-            listen: self.listen.or(file.listen),
-            peer: if self.peer.is_empty() {
-                file.peer
-            } else {
-                self.peer
-            },
-            discover: self.discover || file.discover,
-            name: self.name.or(file.name),
-            network: self.network.or(file.network),
-            certificate: self.certificate.or(file.certificate),
+            member: self.member.or(file.member),
             cpus: self.cpus.or(file.cpus),
-            dir: self.dir.or(file.dir),
-            cache: self.cache.or(file.cache),
             memory: self.memory.or(file.memory),
-            readable: if self.readable.is_empty() {
-                file.readable
-            } else {
-                self.readable
-            },
-            max_file_size: self.max_file_size.or(file.max_file_size),
-            label: list(self.label, file.label),
+            readable: one_of(self.readable, file.readable),
+            label: one_of(self.label, file.label),
             serve: self.serve.or(file.serve),
             from: self.from.or(file.from),
             until: self.until.or(file.until),
             kill_at: self.kill_at.or(file.kill_at),
-            daemon: self.daemon || file.daemon,
-        }
-    }
-
-    pub(crate) fn listen(&self) -> SocketAddr {
-        self.listen
-            .unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, PORT).into())
-    }
-
-    /// The network, and the way into it.
-    pub(crate) fn network(&self) -> Network {
-        Network {
-            around: Around {
-                peer: self.peer.clone(),
-                discover: self.discover,
-            },
-            identity: Identity {
-                name: self.name.clone(),
-                network: self.network.clone().unwrap_or_else(|| "default".into()),
-                certificate: self.certificate.clone(),
-            },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_is_at_the_usual_port_unless_told() {
-        for (text, full) in [
-            ("farm", "farm:7341"),
-            ("farm:1", "farm:1"),
-            ("10.0.0.7", "10.0.0.7:7341"),
-            ("::1", "[::1]:7341"),
-            ("[::1]", "[::1]:7341"),
-            ("[::1]:1", "[::1]:1"),
-        ] {
-            assert_eq!(text.parse(), Ok(At(full.parse().unwrap())), "{text}");
-        }
-        for wrong in ["", ":1", "farm:", "farm:x"] {
-            assert!(wrong.parse::<At>().is_err(), "{wrong}");
         }
     }
 }

@@ -56,7 +56,7 @@ impl Check {
         let cores = machine.cores.get() as usize;
         let platform = &machine.platform;
         Check {
-            name: settings.name.unwrap_or(machine.name),
+            name: settings.member.name.unwrap_or(machine.name),
             platform: platform.to_string(),
             level: platform.level.map(|level| level.to_string()),
             glibc: platform.glibc.map(|version| version.to_string()),

@@ -1,12 +1,11 @@
 //! What can be typed at a node.
 
-use std::io::{BufRead, IsTerminal};
 use std::str::FromStr;
 
 use coros::cluster::daemon::Status;
-use tokio::sync::mpsc;
 
 use crate::flags::values::Cpus;
+use crate::terminal::count;
 
 pub(super) const HELP: &str = "\
 status    how many cores are lent, and whether the node is suspended
@@ -63,23 +62,6 @@ impl FromStr for Order {
     }
 }
 
-/// The lines that are typed, if they are wanted; none where standard input is no terminal.
-pub(super) fn lines(wanted: bool) -> mpsc::Receiver<String> {
-    let (to, lines) = mpsc::channel(1);
-    if wanted && std::io::stdin().is_terminal() {
-        // A thread of its own: one of the runtime would keep the program from ending.
-        std::thread::spawn(move || {
-            let lines = std::io::stdin().lock().lines().map_while(Result::ok);
-            for line in lines.filter(|line| !line.trim().is_empty()) {
-                if to.blocking_send(line).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    lines
-}
-
 pub(super) fn status(status: &Status) -> String {
     let Status {
         slots,
@@ -122,11 +104,6 @@ pub(super) fn clients(status: &Status) -> String {
         true => "nobody is here".into(),
         false => lines.join("\n"),
     }
-}
-
-fn count(n: usize, what: &str) -> String {
-    let s = if n == 1 { "" } else { "s" };
-    format!("{n} {what}{s}")
 }
 
 #[cfg(test)]

@@ -178,12 +178,21 @@ impl Farm {
 
     /// Starts a node, and gives where it listens.
     pub fn node(&self, name: &str, args: &[&str]) -> (Demo, String) {
+        self.serve("node", name, args)
+    }
+
+    /// Starts a scheduler that knows this node, and gives where it listens.
+    pub fn scheduler(&self, name: &str, peer: &str) -> (Demo, String) {
+        self.serve("scheduler", name, &["--peer", peer])
+    }
+
+    fn serve(&self, command: &str, name: &str, args: &[&str]) -> (Demo, String) {
         let folder = path_text(&self.folder(name));
-        let usual = ["node", "--name", name, "--dir", &folder];
-        let mut node = self.start(&[&usual[..], &["--listen", "127.0.0.1:0"], args].concat());
-        let line = node.wait_for(|line| line.starts_with("try, "));
+        let usual = [command, "--name", name, "--dir", &folder];
+        let mut serving = self.start(&[&usual[..], &["--listen", "127.0.0.1:0"], args].concat());
+        let line = serving.wait_for(|line| line.starts_with("try, "));
         let at = line.rsplit(' ').next().expect("it says where").to_owned();
-        (node, at)
+        (serving, at)
     }
 
     pub fn start(&self, args: &[&str]) -> Demo {

@@ -1,67 +1,108 @@
-//! The options of a node in a file.
+//! The options of one who is part of a network for long, in a file.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use clap::CommandFactory as _;
 use etcetera::BaseStrategy as _;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use toml::Spanned;
 
-use crate::flags::node::{NodeFlags, Settings};
+use crate::flags::Cli;
+use crate::flags::member::Member;
 use crate::terminal::Name;
 
-/// What the command line says, and what it leaves to the file.
-pub(super) fn settings(flags: &NodeFlags) -> anyhow::Result<Settings> {
-    let file = match &flags.config {
-        Some(path) => read(path)?.with_context(|| format!("there is no file {}", Name(path)))?,
-        None => match usual_file() {
-            Some(path) => read(&path)?.unwrap_or_default(),
-            None => Settings::default(),
+/// Flags that are for the command line alone.
+const NOT_HERE: [&str; 3] = ["config", "check", "json"];
+
+/// What is in the file of a command: what all have in common, and what is its own. It is the one that is given, or
+/// the usual one, if that is there.
+pub(crate) fn file<T: DeserializeOwned + Default>(
+    command: &str,
+    given: Option<&Path>,
+) -> anyhow::Result<(Member, T)> {
+    let read = match given {
+        Some(path) => {
+            let read = read(command, path)?;
+            Some(read.with_context(|| format!("there is no file {}", Name(path)))?)
+        }
+        None => match usual_file(command) {
+            Some(path) => read(command, &path)?,
+            None => None,
         },
     };
-    Ok(flags.settings.clone().or(file))
+    Ok(read.unwrap_or_default())
 }
 
 /// What is in a file, if it is there.
-fn read(path: &Path) -> anyhow::Result<Option<Settings>> {
+fn read<T: DeserializeOwned>(command: &str, path: &Path) -> anyhow::Result<Option<(Member, T)>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => bail!("cannot read {}: {error}", Name(path)),
     };
-    let settings = parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", Name(path)))?;
-    Ok(Some(settings))
+    let parsed = parse(command, &text);
+    let parsed = parsed.map_err(|error| anyhow::anyhow!("{}: {error}", Name(path)))?;
+    Ok(Some(parsed))
 }
 
-fn parse(text: &str) -> Result<Settings, String> {
-    let settings: Settings = toml::from_str(text).map_err(|error| error.to_string())?;
-    if settings.network.is_some() && settings.certificate.is_some() {
+pub(crate) fn parse<T: DeserializeOwned>(command: &str, text: &str) -> Result<(Member, T), String> {
+    let wrong = |error: toml::de::Error| error.to_string();
+    let keys: BTreeMap<Spanned<String>, IgnoredAny> = toml::from_str(text).map_err(wrong)?;
+    let flags = flags(command);
+    if let Some(key) = keys.keys().find(|key| !flags.contains(key.get_ref())) {
+        let line = text[..key.span().start].matches('\n').count() + 1;
+        let key = key.get_ref();
+        return Err(format!(
+            "line {line}: unknown field `{key}`, expected one of {}",
+            flags.join(", ")
+        ));
+    }
+    let member: Member = toml::from_str(text).map_err(wrong)?;
+    if member.network.is_some() && member.certificate.is_some() {
         return Err("network and certificate: a certificate names its network itself".into());
     }
-    Ok(settings)
+    Ok((member, toml::from_str(text).map_err(wrong)?))
 }
 
-fn usual_file() -> Option<PathBuf> {
+/// The names of the options that can be in a file.
+pub(crate) fn flags(command: &str) -> Vec<String> {
+    let cli = Cli::command();
+    let command = cli.find_subcommand(command);
+    let flags = command.into_iter().flat_map(clap::Command::get_arguments);
+    let flags = flags.filter_map(clap::Arg::get_long);
+    let flags = flags.filter(|flag| !NOT_HERE.contains(flag));
+    flags.map(str::to_owned).collect()
+}
+
+fn usual_file(command: &str) -> Option<PathBuf> {
     let folders = etcetera::choose_base_strategy().ok()?;
-    Some(folders.config_dir().join("coros/node.toml"))
+    let file = format!("coros/{command}.toml");
+    Some(folders.config_dir().join(file))
 }
 
-/// Where a node keeps what is its own.
-pub(super) fn dir(settings: &Settings) -> anyhow::Result<PathBuf> {
-    if let Some(dir) = &settings.dir {
+/// Where one keeps what is its own.
+pub(crate) fn dir(command: &str, member: &Member) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = &member.dir {
         return Ok(dir.clone());
     }
     let folders = etcetera::choose_base_strategy();
     let folders =
         folders.context("there is no home folder: say where to keep programs by --dir")?;
-    Ok(folders.cache_dir().join("coros/node"))
+    Ok(folders.cache_dir().join("coros").join(command))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::flags::Cli;
+    use crate::flags::node::Settings;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        let (member, settings) = super::parse::<Settings>("node", text)?;
+        Ok(Settings { member, ..settings })
+    }
 
     /// All that can be in a file, and a value for it.
     const ALL: &str = r#"
@@ -87,18 +128,14 @@ daemon = true
     #[test]
     fn a_file_has_the_names_of_the_flags() {
         let settings = parse(ALL).unwrap();
-        assert_eq!(settings.peer.len(), 2);
-        assert_eq!(settings.max_file_size.unwrap().0, 1 << 20);
+        assert_eq!(settings.member.peer.len(), 2);
+        assert_eq!(settings.member.max_file_size.unwrap().0, 1 << 20);
         assert_eq!(settings.label[0].to_string(), "gpu=a100");
         assert_eq!(settings.kill_at.unwrap().to_string(), "08:00");
-        let command = Cli::command();
-        let node = command.find_subcommand("node").unwrap();
-        let flags = node.get_arguments().filter_map(clap::Arg::get_long);
-        let mut flags: Vec<_> = flags.collect();
-        let here = ["config", "check", "json", "certificate"];
-        flags.retain(|flag| !here.contains(flag));
+        let mut flags = flags("node");
+        flags.retain(|flag| flag != "certificate");
         let table: toml::Table = ALL.parse().unwrap();
-        let mut keys: Vec<_> = table.keys().map(String::as_str).collect();
+        let mut keys: Vec<_> = table.keys().cloned().collect();
         flags.sort_unstable();
         keys.sort_unstable();
         assert_eq!(flags, keys);

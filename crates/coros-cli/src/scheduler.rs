@@ -1,0 +1,131 @@
+//! `coros scheduler`: runs the calls of others on the nodes of a network.
+
+mod console;
+
+use std::path::Path;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use coros::cluster::machine::Machine;
+use coros::cluster::service::{Service, ServiceEvent};
+use tokio::sync::Notify;
+
+use self::console::Order;
+use crate::USAGE;
+use crate::config;
+use crate::flags;
+use crate::flags::member::Member;
+use crate::flags::scheduler::SchedulerFlags;
+use crate::flags::values::Size;
+use crate::network;
+use crate::signal::{TERMINATED, Terminations};
+use crate::terminal::{self, Name, say, status};
+
+/// This command has no options but those that all have in common.
+#[derive(Default, serde::Deserialize)]
+struct Own {}
+
+/// Does what `coros scheduler` was asked for and gives the exit status.
+pub(crate) async fn run(flags: SchedulerFlags) -> ExitCode {
+    let setup = || {
+        let (file, Own {}) = config::file("scheduler", flags.config.as_deref())?;
+        let member = flags.member.or(file);
+        let dir = config::dir("scheduler", &member)?;
+        anyhow::Ok((member, dir))
+    };
+    let (member, dir) = match setup() {
+        Ok(setup) => setup,
+        Err(error) => {
+            say(&format!("coros scheduler: {error:#}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    match serve(&member, &dir).await {
+        Ok(ended) => ended,
+        Err(error) => status("scheduler", Err(error)),
+    }
+}
+
+/// Runs until it is told to end, and gives the exit status.
+async fn serve(member: &Member, dir: &Path) -> anyhow::Result<ExitCode> {
+    // From here on it counts as being told to drain.
+    let terminations = Terminations::listen();
+    let service = start(member, dir).await?;
+    network::leaves_at_the_end(service.node());
+    let ended = attend(&service, terminations, !member.daemon).await;
+    service.close().await;
+    Ok(ended)
+}
+
+/// Starts the service, and says how to use it.
+async fn start(member: &Member, dir: &Path) -> anyhow::Result<Service> {
+    let machine = tokio::task::spawn_blocking(|| Machine::look([])).await?;
+    let builder = network::long_lived(member, flags::scheduler::PORT, &machine.name)?;
+    let mut service = Service::builder(builder, dir);
+    if let Some(Size(all)) = member.cache {
+        service = service.cache(all);
+    }
+    if let Some(Size(most)) = member.max_file_size {
+        service = service.largest_file(most);
+    }
+    if !member.daemon {
+        service = service.on_event(|event: &ServiceEvent| say(&event.to_string()));
+    }
+    let service = service.start().await?;
+    if !member.daemon {
+        let at = service.node().location();
+        let endpoint = at.endpoint.context("it listens nowhere")?;
+        say(&format!(
+            "scheduler {at} takes calls; programs go to {}",
+            Name(dir)
+        ));
+        if member.certificate.is_none() {
+            say("other machines need the same secret: coros secret show");
+        }
+        if member.peer.is_empty() && !member.discover {
+            say("it uses nodes that know it: coros node --peer, or say --peer or --discover here");
+        }
+        say(&format!(
+            "try, on one that has it: coros demo --scheduler {endpoint}"
+        ));
+    }
+    Ok(service)
+}
+
+/// Does what signals and people want, until all is over; gives the exit status.
+async fn attend(service: &Service, mut terminations: Terminations, console: bool) -> ExitCode {
+    let mut lines = terminal::lines(console);
+    let (mut draining, drain) = (false, Notify::new());
+    let mut drained = pin!(async {
+        drain.notified().await;
+        service.drain().await
+    });
+    loop {
+        tokio::select! {
+            biased;
+            () = terminations.next() => {
+                if draining {
+                    return ExitCode::from(TERMINATED);
+                }
+                draining = true;
+                drain.notify_one();
+            }
+            // One that has ended by itself can do no more.
+            _ = &mut drained => return ExitCode::SUCCESS,
+            Some(line) = lines.recv() => match line.parse() {
+                Ok(Order::Help) => say(console::HELP),
+                Ok(Order::Status) => match service.status().await {
+                    Ok(status) => say(&console::status(&status)),
+                    Err(error) => say(&error.to_string()),
+                },
+                Ok(Order::Drain) => {
+                    draining = true;
+                    drain.notify_one();
+                }
+                Ok(Order::Close) => return ExitCode::SUCCESS,
+                Err(error) => say(&error),
+            },
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `coros scheduler`, and what uses it, as processes.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use common::{Farm, count_words, counter_of, make_endless, object, path_text, signal, words};
+use nix::sys::signal::Signal;
+
+#[test]
+fn nodes_count_for_who_knows_the_scheduler_alone() {
+    let farm = Farm::new();
+    let (_one, at_one) = farm.node("one", &[]);
+    let (_two, at_two) = farm.node("two", &["--peer", &at_one]);
+    let (mut scheduler, at) = farm.scheduler("office", &at_two);
+    let (folder, texts) = common::corpus(40, 3000);
+    let path = path_text(folder.path());
+    for (client, alone) in [(1, &[][..]), (2, &["--exclusive"])] {
+        let args = ["demo", &path, "--scheduler", &at, "--json", "--verify"];
+        let ended = farm.run(&[&args, alone].concat());
+        assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+        assert_eq!(words(&object(&ended.stdout)), count_words(&texts));
+        let ready = |line: &String| line == "service office runs the program";
+        assert!(ended.stderr.iter().any(ready), "{:#?}", ended.stderr);
+        let begins = format!("client {client} has its turn");
+        scheduler.wait_for(|line| line == begins);
+        let [from, left] = [format!("client {client} ("), ") has left".to_owned()];
+        scheduler.wait_for(|line| line.starts_with(&from) && line.ends_with(&left));
+    }
+    let sent = |line: &&String| line.contains("has sent its program");
+    assert_eq!(scheduler.seen.iter().filter(sent).count(), 1);
+}
+
+#[test]
+fn a_scheduler_that_is_killed_and_comes_back_costs_nothing() {
+    let farm = Farm::new();
+    let (_node, at_node) = farm.node("one", &["--cpus", "1"]);
+    let (scheduler, at) = farm.scheduler("office", &at_node);
+    let (folder, mut texts) = common::corpus(50, 3000);
+    let path = folder.path().join("endless");
+    std::fs::write(&path, "some more words").unwrap();
+    texts.push(b"some more words".to_vec());
+    let endless = make_endless(&path);
+    let folder = path_text(folder.path());
+    let args = ["demo", &folder, "--scheduler", &at, "--json", "--verify"];
+    let mut demo = farm.start_with(&args, |command| {
+        command.env("COROS_LOG", "coros::demo=debug")
+    });
+    counter_of(&mut demo, &path);
+    signal(scheduler.pid(), Signal::SIGKILL);
+    demo.wait_for(|line| line.starts_with("service office was lost: "));
+    endless.set_len(15).unwrap();
+    let (_again, _) = farm.scheduler("office", &at_node);
+    let ended = demo.end();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    assert_eq!(words(&object(&ended.stdout)), count_words(&texts));
+}
+
+#[test]
+fn it_drains_when_it_is_terminated_and_ends_when_it_is_again() {
+    let farm = Farm::new();
+    let (_node, at_node) = farm.node("one", &["--cpus", "1"]);
+    let (mut scheduler, at) = farm.scheduler("office", &at_node);
+    let (folder, texts) = common::corpus(1, 100);
+    let path = folder.path().join("endless");
+    let endless = make_endless(&path);
+    let folder = path_text(folder.path());
+    let args = ["demo", &folder, "--scheduler", &at, "--json"];
+    let talkative = || {
+        farm.start_with(&args, |command| {
+            command.env("COROS_LOG", "coros::demo=debug")
+        })
+    };
+    let mut demo = talkative();
+    counter_of(&mut demo, &path);
+    signal(scheduler.pid(), Signal::SIGTERM);
+    scheduler.wait_for(|line| line.starts_with("draining: "));
+    endless.set_len(0).unwrap();
+    let ended = demo.end();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    assert_eq!(words(&object(&ended.stdout)), count_words(&texts));
+    assert_eq!(scheduler.end().status.code(), Some(0));
+
+    let (mut scheduler, at) = farm.scheduler("office", &at_node);
+    let args = ["demo", &folder, "--scheduler", &at, "--json"];
+    make_endless(&path);
+    let mut demo = farm.start_with(&args, |command| {
+        command.env("COROS_LOG", "coros::demo=debug")
+    });
+    counter_of(&mut demo, &path);
+    signal(scheduler.pid(), Signal::SIGTERM);
+    scheduler.wait_for(|line| line.starts_with("draining: "));
+    signal(scheduler.pid(), Signal::SIGTERM);
+    assert_eq!(scheduler.end().status.code(), Some(143));
+    demo.wait_for(|line| line.starts_with("service office was lost: "));
+}
+
+#[test]
+fn what_is_wrong_is_said_and_nothing_begins() {
+    let farm = Farm::new();
+    let file = farm.folder("scheduler.toml");
+    let run = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        farm.run(&["scheduler", "--config", &path_text(&file)])
+    };
+    for (text, says) in [
+        ("\ncpus = 2\n", "line 2: unknown field `cpus`"),
+        ("listen = true\n", "line 1"),
+    ] {
+        let ended = run(text);
+        assert_eq!(ended.status.code(), Some(2));
+        assert!(
+            ended.stderr.iter().any(|line| line.contains(says)),
+            "{:?}",
+            ended.stderr
+        );
+    }
+}
