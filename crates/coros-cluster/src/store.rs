@@ -379,7 +379,9 @@ impl Shared {
         // The store may be closed meanwhile.
         let shared = Arc::downgrade(self);
         let settle = move || {
-            if let (Err(error), Some(shared)) = (file.sync_all(), shared.upgrade()) {
+            if let Err(error) = file.sync_all()
+                && let Some(shared) = shared.upgrade()
+            {
                 tracing::warn!(%hash, %error, "what came into the store does not come to the disk");
                 let _changes = shared.changes();
                 if shared.index().forget(&hash, id) {
