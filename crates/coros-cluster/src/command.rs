@@ -18,6 +18,7 @@
 //! ```
 
 mod group;
+pub(crate) mod guard;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -29,7 +30,7 @@ use std::time::Duration;
 use coros_core::{Address, Context};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::ChildStdin;
 use tokio_util::sync::CancellationToken;
 
 use self::group::Group;
@@ -182,7 +183,7 @@ impl Command {
         function::call::<Collect>(self)
     }
 
-    fn start(&self, group: &Group) -> Result<Child, String> {
+    fn start(&self) -> Result<Group, String> {
         let input = match self.input.0.is_empty() && !self.goes_on {
             true => Stdio::null(),
             false => Stdio::piped(),
@@ -195,8 +196,7 @@ impl Command {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        group.takes(&mut command);
-        command.spawn().map_err(|why| self.cannot_run(&why))
+        Group::start(command).map_err(|why| self.cannot_run(&why))
     }
 
     fn cannot_run(&self, why: &io::Error) -> String {
@@ -205,8 +205,8 @@ impl Command {
 
     /// Runs it and hands over what it writes.
     async fn execute<S: Sink>(self, sink: &S) -> Result<Status, String> {
-        let group = Group::start().map_err(|why| self.cannot_run(&why))?;
-        let mut child = self.start(&group)?;
+        let mut group = self.start()?;
+        let child = &mut group.child;
         let pid = child.id().unwrap_or_default();
         let stdin = child.stdin.take().map(|stdin| self.feed(stdin));
         let _writer = stdin.as_ref().map(TerminateOnDrop::new);

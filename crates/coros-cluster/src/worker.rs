@@ -40,6 +40,7 @@ use tracing_subscriber::EnvFilter;
 use self::calls::Calls;
 use self::lifeline::Lifeline;
 use crate::blob::Blob;
+use crate::command::guard;
 use crate::protocol::{CLIENT_SILENCE, Handover, ToScheduler, read_frame};
 
 /// What makes a process a worker. An argument and not an environment variable, so that the
@@ -74,7 +75,7 @@ pub fn enter() {
         Some(it) if it == OsStr::new(WORKER_ARGUMENT) => run(),
         Some(it) if it == OsStr::new(CONFINED_ARGUMENT) => confined::become_worker(),
         Some(it) if it == OsStr::new(GUARD_ARGUMENT) => {
-            not_for_people(GUARD_ARGUMENT).map(lifeline::guard)
+            not_for_people(GUARD_ARGUMENT).map(|()| guard::run())
         }
         _ => return,
     };

@@ -1,65 +1,52 @@
 //! The process group of a command: all that it starts, unless that leaves it.
 //!
 //! The worker's own group is not enough, because that ends only with the worker. But the group of a command
-//! must end with the worker too, even with one that is killed: so another process leads it, the
-//! guard, which sees the end of its standard input then and ends the group.
+//! must end with the worker too, even with one that is killed: its [`guard`](super::guard) sees to that.
 
 use std::io;
-use std::process::Stdio;
 
 use tokio::process::{Child, Command};
 
-#[cfg(unix)]
-use crate::process::own_name;
-use crate::process::{Launcher, kill_group};
-use crate::worker::{self, GUARD_ARGUMENT};
+use super::guard;
+use crate::process::kill_group;
+use crate::worker;
 
-/// A group. Dropping it ends it.
+/// A command that runs, and its group. Dropping it ends the group.
 pub(super) struct Group {
-    /// Has the end of a pipe that closes with this process. There is none where this program cannot be one:
-    /// then there is no group either.
-    guard: Option<Child>,
+    pub(super) child: Child,
+    /// The number of both; there is no group where this program cannot be a guard.
+    leader: Option<u32>,
 }
 
 impl Group {
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(mut command: Command) -> io::Result<Self> {
         if !cfg!(unix) || !worker::entered() {
-            return Ok(Group { guard: None });
+            let child = command.spawn()?;
+            return Ok(Group {
+                child,
+                leader: None,
+            });
         }
-        let mut command = Command::new(Launcher::this_program()?);
-        command
-            .arg(GUARD_ARGUMENT)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true);
+        // First, so that there is somebody who sees to what is started.
+        guard::mark(&mut command)?;
         #[cfg(unix)]
-        command.process_group(0).arg0(own_name());
-        Ok(Group {
-            guard: Some(command.spawn()?),
-        })
-    }
-
-    /// Has a command run in it.
-    pub(super) fn takes(&self, command: &mut Command) {
-        #[cfg(unix)]
-        if let Some(leader) = self.leader().and_then(|it| i32::try_from(it).ok()) {
-            command.process_group(leader);
+        command.process_group(0);
+        let child = command.spawn()?;
+        let leader = child.id();
+        if let Some(leader) = leader {
+            guard::watch(leader);
         }
-        #[cfg(not(unix))]
-        let _ = command;
-    }
-
-    fn leader(&self) -> Option<u32> {
-        self.guard.as_ref()?.id()
+        Ok(Group { child, leader })
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Nobody has waited for it, so the number is still its own.
-        if let Some(leader) = self.leader() {
+        // The number stays the group's while it has members; without members this reaches nobody,
+        // because numbers are not used again so soon.
+        if let Some(leader) = self.leader {
             kill_group(leader);
+            guard::forget(leader);
         }
     }
 }

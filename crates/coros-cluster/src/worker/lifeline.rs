@@ -63,16 +63,6 @@ impl Read for Lifeline {
     }
 }
 
-/// Leads a process group that is to end with whoever has started it, however that ends: does nothing until its
-/// standard input ends.
-pub(super) fn guard((): ()) {
-    // What a member of the group sends to all of it is not meant for this one.
-    #[cfg(unix)]
-    let _ = nix::sys::signal::SigSet::all().thread_block();
-    let _ = io::copy(&mut io::stdin(), &mut io::sink());
-    end_group()
-}
-
 /// Ends this process and all that it has started.
 pub(super) fn end_group() -> ! {
     #[cfg(unix)]
