@@ -817,7 +817,8 @@ async fn what_a_client_sets_is_for_its_program_alone() {
 async fn what_happens_is_told_in_order() {
     let farm = Farm::of([1]).await;
     let (to, mut events) = mpsc::unbounded_channel();
-    let scheduler = Scheduler::cluster(&farm.client().await);
+    let client = farm.client().await;
+    let scheduler = Scheduler::cluster(&client);
     let scheduler = scheduler.on_event(move |event| drop(to.send(event.clone())));
     let scheduler = quiet(scheduler).start().await.unwrap();
     let job = scheduler.submit(square(3));
@@ -863,11 +864,23 @@ async fn what_happens_is_told_in_order() {
     let expected = ["node farm-1 lends again", "w2@farm-1 ready"];
     assert_eq!(until("w2@farm-1 ready").await, expected);
     daemon.drain().await.unwrap();
-    let expected = ["node farm-1 is about to end", "w2@farm-1 closed"];
-    assert_eq!(until("w2@farm-1 closed").await, expected);
+    let expected = [
+        "node farm-1 is about to end",
+        "w2@farm-1 closed",
+        "node farm-1 runs nothing more",
+    ];
+    assert_eq!(until(expected[2]).await, expected);
     daemon.close().await;
     let lost = next().await;
     assert!(lost.starts_with("node farm-1 was lost: "), "{lost}");
+    // Another one of that name.
+    let again = Daemon::builder(farm.builder("farm-1"), farm.folder("again"));
+    let again = again.slots(1).start().await.unwrap();
+    again.node().connect(endpoint(&client)).await.unwrap();
+    let returned = next().await;
+    assert!(returned.starts_with("node farm-1 ("), "{returned}");
+    assert!(returned.contains(" was found again: "), "{returned}");
+    again.close().await;
     scheduler.close().await.unwrap();
 }
 

@@ -19,8 +19,8 @@
 //!   there are more clients than slots, or because the call takes [several at once](Wish::at_once).
 //!   Then those who have not what they should have take *turns*, first whose last turn was longest
 //!   ago. In its turn a client's share is what its next call takes, if that is more; the turn ends
-//!   when such calls have run for a [while](QUANTUM), since every change of hands costs processes. Priority
-//!   goes before turns.
+//!   when such calls have run for a [while](QUANTUM), since every change of hands costs processes, or nothing
+//!   has run for [too long](TURN_LIMIT). Priority goes before turns.
 //! - **Exclusive clients** have the node alone, from when they need it. They and the shared ones go by
 //!   priority, then in the order in which they came. An exclusive client begins when all others have
 //!   given back what they had, and ends when it leaves, or wants and has nothing here; until then the
@@ -40,6 +40,9 @@ use serde::{Deserialize, Serialize};
 
 /// How long calls run at least in a turn.
 const QUANTUM: Duration = Duration::from_secs(1);
+
+/// How long a turn may last in which nothing runs: longer than most setups take.
+const TURN_LIMIT: Duration = Duration::from_secs(600);
 
 /// Numbers a client; never used twice. Numbers rise in the order in which clients come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,8 +104,17 @@ struct Client {
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     client: ClientId,
+    /// When it began.
+    began: Instant,
     /// Since when it does.
     since: Option<Instant>,
+}
+
+impl Turn {
+    fn end(&self) -> Instant {
+        let limit = self.began + TURN_LIMIT;
+        self.since.map_or(limit, |since| since + QUANTUM)
+    }
 }
 
 /// The slots of a node and those who have them.
@@ -130,7 +142,7 @@ impl Leases {
 
     /// When to [look again](Self::tick).
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(self.turn?.since? + QUANTUM)
+        Some(self.turn?.end())
     }
 
     /// Time has passed.
@@ -294,14 +306,15 @@ impl Leases {
             self.turn = None;
             return;
         }
-        if let Some(Turn { client: id, since }) = self.turn
+        if let Some(mut turn) = self.turn
+            && let id = turn.client
             && let Some(client) = self.clients.get(&id).filter(|_| fair.contains_key(&id))
             && client.wish.at_once > 0
         {
             let runs = client.has >= due(&id) && client.wish.used == client.grants;
-            let since = since.or(runs.then_some(now));
-            if since.is_none_or(|since| now < since + QUANTUM) {
-                self.turn = Some(Turn { client: id, since });
+            turn.since = turn.since.or(runs.then_some(now));
+            if now < turn.end() {
+                self.turn = Some(turn);
                 return;
             }
         }
@@ -316,6 +329,7 @@ impl Leases {
         });
         self.turn = next.copied().map(|client| Turn {
             client,
+            began: now,
             since: None,
         });
         if let Some(turn) = self.turn

@@ -197,7 +197,7 @@ impl SchedulerBuilder {
     /// # Panics
     /// On a scheduler with workers on this machine.
     pub fn patience(mut self, limit: Duration) -> Self {
-        self.nodes("patience").patience = limit;
+        self.nodes("patience").patience = countable(limit);
         self
     }
 
@@ -244,14 +244,14 @@ impl SchedulerBuilder {
     /// How long a worker may take from the start of its process until it takes calls: 10 s unless
     /// told otherwise.
     pub fn start_limit(mut self, limit: Duration) -> Self {
-        self.start_limit = limit;
+        self.start_limit = countable(limit);
         self
     }
 
     /// How long a worker may take to end when told to, before it is killed: 5 s unless told
     /// otherwise.
     pub fn grace(mut self, period: Duration) -> Self {
-        self.grace = period;
+        self.grace = countable(period);
         self
     }
 
@@ -383,7 +383,7 @@ impl SchedulerBuilder {
     /// How long the functions that prepare a node or a worker may take, both together, and those that tidy
     /// up: 30 s unless told otherwise. Then the worker is killed.
     pub fn setup_limit(mut self, limit: Duration) -> Self {
-        self.setup.limit = limit;
+        self.setup.limit = countable(limit);
         self
     }
 
@@ -439,4 +439,9 @@ impl fmt::Debug for SchedulerBuilder {
             .field("retries", &self.retries)
             .finish_non_exhaustive()
     }
+}
+
+/// As long as a clock can count: "never" is a year.
+fn countable(time: Duration) -> Duration {
+    time.min(Duration::from_secs(365 * 24 * 60 * 60))
 }

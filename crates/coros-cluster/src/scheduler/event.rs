@@ -45,6 +45,13 @@ pub enum Event {
         /// What it is called, what it has, and how busy it is.
         node: Arc<NodeView>,
     },
+    /// A node of that name, which was [lost](Event::NodeLost) before, was found again.
+    NodeReturned {
+        /// Where it listens.
+        endpoint: Option<SocketAddr>,
+        /// As of [`NodeFound`](Event::NodeFound).
+        node: Arc<NodeView>,
+    },
     /// A node is not used, or not any more; for another reason than was told of it before, if any was.
     NodeNotUsed {
         /// Its name.
@@ -71,6 +78,11 @@ pub enum Event {
     },
     /// A node is about to end: it lends nothing more, and what runs there goes on.
     NodeDraining {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A node that is about to end runs nothing more of this program.
+    NodeDrained {
         /// Its name.
         name: Arc<str>,
     },
@@ -192,10 +204,15 @@ impl fmt::Display for Event {
             }
             Event::ServiceReady { name } => write!(f, "service {name} runs the program"),
             Event::ServiceLost { name, reason } => write!(f, "service {name} was lost: {reason}"),
-            Event::NodeFound { endpoint, node } => {
+            Event::NodeFound { endpoint, node } | Event::NodeReturned { endpoint, node } => {
                 let (name, cores) = (&node.name, node.machine.cores);
                 let s = if cores.get() == 1 { "" } else { "s" };
-                write!(f, "node {name}{} was found: {cores} core{s}", at(endpoint))
+                let again = match self {
+                    Event::NodeReturned { .. } => " again",
+                    _ => "",
+                };
+                let at = at(endpoint);
+                write!(f, "node {name}{at} was found{again}: {cores} core{s}")
             }
             Event::NodeNotUsed {
                 name,
@@ -206,6 +223,7 @@ impl fmt::Display for Event {
             Event::NodeSuspended { name } => write!(f, "node {name} is suspended"),
             Event::NodeResumed { name } => write!(f, "node {name} lends again"),
             Event::NodeDraining { name } => write!(f, "node {name} is about to end"),
+            Event::NodeDrained { name } => write!(f, "node {name} runs nothing more"),
             Event::NodeLost { name, reason } => write!(f, "node {name} was lost: {reason}"),
             Event::NoNodes { reason } | Event::NoSlots { reason } => f.write_str(reason),
             Event::WorkerReady { name, pid } => write!(f, "worker {name} (pid {pid}) is ready"),

@@ -87,6 +87,8 @@ pub(super) struct Shell {
     finder: Option<Address<ToFinder>>,
     /// The nodes where no worker has started, until one has.
     failing: HashSet<NodeId>,
+    /// The names of nodes that were lost and have not come back.
+    lost: HashSet<Arc<str>>,
     /// How many calls the nodes have been told of, and since when there are fewer, if that is so: until
     /// when it is not told.
     wanted: usize,
@@ -145,6 +147,7 @@ impl Shell {
             cluster,
             finder: None,
             failing: HashSet::new(),
+            lost: HashSet::new(),
             wanted: 0,
             calm: None,
             unused: BTreeMap::new(),

@@ -9,7 +9,7 @@ use super::core::Local;
 use crate::daemon::leases::Wish;
 
 /// A node that may lend slots.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Lender {
     /// How many of its slots are of use.
     pub(super) share: usize,
@@ -66,8 +66,7 @@ pub(super) fn plan(
     for (lender, n) in all() {
         let Plan { wish, usable } = &mut plans[n];
         wish.likes = lender.share.min(*usable + left);
-        let Local { taken, waiting, .. } = lender.local;
-        wish.needs = taken + waiting;
+        wish.needs = lender.local.taken + lender.local.waiting;
         let free = usable.saturating_sub(wish.needs).min(missing);
         wish.needs += free;
         missing -= free;
@@ -84,15 +83,18 @@ pub(super) fn plan(
     }
     for ((lender, n), waits) in all().zip(waits) {
         let Plan { wish, usable } = &mut plans[n];
-        let Local { taken, largest, .. } = lender.local;
-        let large = if largest <= wish.likes { largest } else { 0 };
-        wish.at_once = large.max(usize::from(waits)).min(wish.likes);
-        let idle = waits && taken < *usable;
+        // What needs more than may be had is for other nodes.
+        let large = lender.local.large.range(..=wish.likes);
+        let (mut largest, mut all_large) = (0, 0);
+        for (each, all) in large {
+            (largest, all_large) = (*each, all_large + all);
+        }
+        wish.at_once = largest.max(usize::from(waits)).min(wish.likes);
+        let idle = wish.at_once > 0 && lender.local.taken < *usable;
         wish.used = if idle { lender.used } else { lender.grants };
-        let large = if large > 0 { taken + large } else { 0 };
         wish.needs = match alone {
             true => wish.likes,
-            false => (wish.needs + missing).max(large).min(wish.likes),
+            false => (wish.needs + all_large + missing).min(wish.likes),
         };
     }
     plans
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_call_for_a_node_is_no_reason_to_ask_another() {
-        let mut nodes = [lender(4, 0, 0); 2];
+        let mut nodes = [(); 2].map(|()| lender(4, 0, 0));
         nodes[1].local.waiting = 2;
         assert_eq!(needs(&plan(&nodes, 0, 0, 100, false)), [0, 2]);
     }
@@ -146,7 +148,7 @@ mod tests {
     fn what_may_come_changes_nothing_when_it_comes() {
         let mut node = lender(4, 2, 0);
         (node.grants, node.used) = (1, 1);
-        let idle = plan(&[node], 0, 1, 100, false);
+        let idle = plan(&[node.clone()], 0, 1, 100, false);
         node.local.taken = 1;
         assert_eq!(plan(&[node], 0, 0, 100, false), idle);
     }
@@ -155,13 +157,13 @@ mod tests {
     fn a_large_call_needs_all_of_its_slots_on_one_node() {
         let mut nodes = [lender(4, 2, 0), lender(2, 2, 0), lender(8, 2, 2)];
         for node in &mut nodes {
-            node.local.largest = 4;
+            node.local.large = [(4, 4)].into();
         }
-        let plans = plan(&nodes, 4, 0, 100, false);
-        assert_eq!(needs(&plans), [4, 2, 6]);
+        let plans = plan(&nodes, 0, 0, 100, false);
+        // Where it cannot run nobody waits for it.
+        assert_eq!(needs(&plans), [4, 0, 6]);
         let at_once: Vec<_> = plans.iter().map(|plan| plan.wish.at_once).collect();
-        // Where it cannot run others can.
-        assert_eq!(at_once, [4, 1, 4]);
+        assert_eq!(at_once, [4, 0, 4]);
     }
 
     #[test]
@@ -187,11 +189,15 @@ mod tests {
     fn what_was_lent_is_used_when_nothing_is_idle() {
         let mut node = lender(4, 2, 1);
         (node.grants, node.used) = (2, 1);
-        let used = |node: Lender, anywhere| plan(&[node], anywhere, 0, 100, false)[0].wish.used;
-        assert_eq!(used(node, 1), 1, "a worker starts");
-        assert_eq!(used(node, 0), 2, "nothing waits");
+        let used = |node: &Lender, anywhere| {
+            plan(std::slice::from_ref(node), anywhere, 0, 100, false)[0]
+                .wish
+                .used
+        };
+        assert_eq!(used(&node, 1), 1, "a worker starts");
+        assert_eq!(used(&node, 0), 2, "nothing waits");
         node.local.taken = 2;
-        assert_eq!(used(node, 1), 2);
+        assert_eq!(used(&node, 1), 2);
     }
 
     fn lenders() -> impl Strategy<Value = Vec<Lender>> {
@@ -210,7 +216,10 @@ mod tests {
             local: Local {
                 taken: taken.min(has),
                 waiting,
-                largest: if largest > 1 { largest } else { 0 },
+                large: (largest > 1)
+                    .then_some((largest, largest))
+                    .into_iter()
+                    .collect(),
             },
             ..Lender::default()
         });

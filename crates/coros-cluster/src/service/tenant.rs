@@ -23,7 +23,7 @@ use crate::scheduler::judge::{Asks, Question};
 use crate::scheduler::lines;
 use crate::scheduler::remote::{Deputy, Ended, Ends};
 use crate::scheduler::target::Kind as TargetKind;
-use crate::scheduler::{Action, Command, Completed, Event, Target};
+use crate::scheduler::{Action, Command, Completed, Event, JobError, Target};
 use crate::store::Kind;
 
 /// So many messages are taken before any is sent.
@@ -265,19 +265,25 @@ impl Tenant {
 
     fn targets(&self, me: &Context<ToTenant>, number: u64, kind: TargetKind) {
         let answer = move |targets| OwnTenant::Targets(number, targets);
-        self.inquire(me, |tell| Command::Targets(kind, tell), answer);
+        self.inquire(me, |tell| Command::Targets(kind, tell), Vec::new(), answer);
     }
 
     fn control(&self, me: &Context<ToTenant>, number: u64, target: Target, action: Action) {
         let answer = move |done| OwnTenant::Controlled(number, done);
-        self.inquire(me, |tell| Command::Control(target, action, tell), answer);
+        let nothing = Err(JobError::NoTarget {
+            target: target.clone(),
+            there: Vec::new(),
+        });
+        let control = |tell| Command::Control(target, action, tell);
+        self.inquire(me, control, nothing, answer);
     }
 
     fn close(&mut self, me: &Context<ToTenant>) {
         match &mut self.scheduler {
             Some(running) => {
                 running.closing = true;
-                self.inquire(me, |tell| Command::Close(Some(tell)), OwnTenant::Closed);
+                let close = |tell| Command::Close(Some(tell));
+                self.inquire(me, close, Vec::new(), OwnTenant::Closed);
             }
             None => drop(
                 me.address()
@@ -286,20 +292,20 @@ impl Tenant {
         }
     }
 
-    /// Has the scheduler answer; nothing comes if it has ended.
+    /// Has the scheduler answer; the answer is `otherwise` when it does not run yet, or has ended.
     fn inquire<T: Send + 'static>(
         &self,
         me: &Context<ToTenant>,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
+        otherwise: T,
         answer: impl FnOnce(T) -> OwnTenant + Send + 'static,
     ) {
         let (tell, told) = oneshot::channel();
         self.order(command(tell));
         let me = me.address();
         tokio::spawn(async move {
-            if let Ok(told) = told.await {
-                let _ = me.send(ToTenant::Own(answer(told)));
-            }
+            let told = told.await.unwrap_or(otherwise);
+            let _ = me.send(ToTenant::Own(answer(told)));
         });
     }
 

@@ -350,7 +350,7 @@ fn a_call_that_takes_more_than_a_share_has_its_turn() {
         world.do_as_asked();
         assert_eq!((world.has(small), world.has(large)), (0, 4));
         // It lasts until that call has begun, and some time longer.
-        assert_eq!(world.leases.deadline(), None);
+        assert_eq!(world.leases.deadline(), Some(world.now + TURN_LIMIT));
         world.begin(large);
         assert_eq!(world.clients[&large].asked, 0);
         world.wait();
@@ -408,6 +408,27 @@ fn more_clients_than_slots_have_turns() {
         world.leases.turn.is_none(),
         "the others have what they should"
     );
+}
+
+/// As one whose workers do not start, or whose call needs what is not there.
+#[test]
+fn who_does_nothing_with_its_turn_loses_it() {
+    let mut world = World::new(1);
+    let [idle, other] = [(); 2].map(|()| world.join(SHARED, 5));
+    world.at_once(idle, 1);
+    world.at_once(other, 1);
+    let mut had = 0;
+    for _ in 0..6 {
+        world.do_as_asked();
+        if world.has(other) > 0 {
+            had += 1;
+            world.begin(other);
+        }
+        let before = world.now;
+        world.wait();
+        assert!(world.now - before <= TURN_LIMIT);
+    }
+    assert_eq!(had, 3);
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub(super) struct Remote {
     pub(super) ready: bool,
     /// Whether it lends any.
     state: NodeState,
+    /// It is about to end, and nothing of this program is left there.
+    drained: bool,
     /// A worker there has taken calls.
     pub(super) useful: bool,
     /// Its desk is no more.
@@ -215,9 +217,11 @@ impl Shell {
             host,
             room: room.clone(),
         });
-        self.emit(&Event::NodeFound {
-            endpoint: at.endpoint,
-            node: Arc::new(node),
+        let (endpoint, node) = (at.endpoint, Arc::new(node));
+        let is_back = self.lost.remove(&at.name);
+        self.emit(&match is_back {
+            true => Event::NodeReturned { endpoint, node },
+            false => Event::NodeFound { endpoint, node },
         });
         let remote = Remote {
             at,
@@ -232,6 +236,7 @@ impl Shell {
             usable: 0,
             ready: false,
             state: NodeState::Open,
+            drained: false,
             useful: false,
             gone: false,
         };
@@ -304,6 +309,7 @@ impl Shell {
                     NodeState::Suspended => Event::NodeSuspended { name },
                     NodeState::Draining => Event::NodeDraining { name },
                 });
+                self.look_whether_drained(id);
             }
             FromDesk::Launched { worker, pid } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
@@ -322,7 +328,7 @@ impl Shell {
             return false;
         };
         let demand = self.core.demand();
-        let (total, now, mut soon) = (demand.total(), Instant::now(), 0);
+        let (total, now, mut soon) = (demand.total, Instant::now(), 0);
         if total < self.wanted && *self.calm.get_or_insert(now + CALM) > now {
             soon = self.wanted - total;
         } else {
@@ -341,7 +347,7 @@ impl Shell {
                     workers: host.pool.len(),
                     grants: remote.grants,
                     used: remote.wish.used,
-                    local: demand.at.get(id).copied().unwrap_or_default(),
+                    local: demand.at.get(id).cloned().unwrap_or_default(),
                 };
                 Some((*id, lender))
             })
@@ -384,6 +390,18 @@ impl Shell {
         remote.asked -= back;
         if back > 0 {
             self.order(id, ToDesk::GiveBack(back));
+            self.look_whether_drained(id);
+        }
+    }
+
+    fn look_whether_drained(&mut self, id: HostId) {
+        let Some(remote) = self.remote(id) else {
+            return;
+        };
+        let drained = remote.state == NodeState::Draining && remote.slots == 0;
+        if drained && !std::mem::replace(&mut remote.drained, true) {
+            let name = Arc::clone(&remote.at.name);
+            self.emit(&Event::NodeDrained { name });
         }
     }
 
@@ -417,6 +435,7 @@ impl Shell {
         (remote.slots, remote.asked, remote.usable) = (0, 0, 0);
         let at = remote.at.clone();
         if matches!(self.phase, Phase::Open) {
+            self.lost.insert(Arc::clone(&at.name));
             self.emit(&Event::NodeLost {
                 name: Arc::clone(&at.name),
                 reason: why.to_owned(),

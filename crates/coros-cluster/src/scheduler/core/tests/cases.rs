@@ -402,30 +402,43 @@ fn what_waits_is_wanted_where_it_may_run() {
         };
         world.step(&Step::Submit(n, asks));
     };
-    let local = |taken, waiting, largest| Local {
+    let local = |taken, waiting, large: &[(usize, usize)]| Local {
         taken,
         waiting,
-        largest,
+        large: large.iter().copied().collect(),
     };
     let demand = |world: &World| {
         let demand = world.core.demand();
-        (demand.anywhere, demand.at[&one], demand.at[&other])
+        let at = |host| demand.at[host].clone();
+        (demand.anywhere, at(&one), at(&other))
     };
-    let none = local(0, 0, 0);
-    assert_eq!(demand(&world), (0, none, none));
+    let none = || local(0, 0, &[]);
+    assert_eq!(demand(&world), (0, none(), none()));
     submit(&mut world, 1, Resources::cpus(2), At::Host(0));
-    assert_eq!(demand(&world), (0, local(2, 0, 0), none));
+    assert_eq!(demand(&world), (0, local(2, 0, &[]), none()));
     submit(&mut world, 2, Resources::cpus(1), At::Host(0));
     submit(&mut world, 1, Resources::cpus(1), At::Worker(0));
-    assert_eq!(demand(&world), (0, local(2, 3, 0), none));
-    // One runs; where one that waits may run counts what it needs, wherever that is.
+    assert_eq!(demand(&world), (0, local(2, 3, &[]), none()));
+    // One runs; one that waits counts what it needs, wherever it may run.
     submit(&mut world, 2, Resources::cpus(3), At::Anywhere);
-    assert_eq!(demand(&world), (3, local(2, 3, 3), local(3, 0, 3)));
+    let large = [(3, 3)];
+    assert_eq!(
+        demand(&world),
+        (0, local(2, 3, &large), local(3, 0, &large))
+    );
     // But not where there is not enough of something else.
-    let memory = Resources::cpus(4).memory(1);
-    submit(&mut world, 1, memory, At::Anywhere);
-    assert_eq!(demand(&world), (7, local(2, 3, 3), local(3, 0, 3)));
-    assert_eq!(world.core.demand().total(), 7 + 5 + 3);
+    submit(&mut world, 1, Resources::cpus(4).memory(1), At::Anywhere);
+    submit(
+        &mut world,
+        1,
+        Resources::cpus(1).named("gpu", 1),
+        At::Anywhere,
+    );
+    assert_eq!(
+        demand(&world),
+        (0, local(2, 3, &large), local(3, 0, &large))
+    );
+    assert_eq!(world.core.demand().total, 5 + 3 + 3 + 4 + 1);
     // A worker is enough for all io calls, which take one as long as nothing else does.
     let mut world = World::new(0, 1, true);
     let io = Asks {
@@ -433,8 +446,8 @@ fn what_waits_is_wanted_where_it_may_run() {
         ..Asks::default()
     };
     world.step(&Step::Submit(3, io));
-    assert_eq!(world.core.demand().total(), 1);
+    assert_eq!(world.core.demand().total, 1);
     let host = add_host(&mut world, 1);
-    assert_eq!(world.core.demand().at[&host], local(1, 0, 0));
-    assert_eq!(world.core.demand().total(), 1);
+    assert_eq!(world.core.demand().at[&host], local(1, 0, &[]));
+    assert_eq!(world.core.demand().total, 1);
 }
