@@ -8,6 +8,7 @@
 //! compared.
 
 use std::fmt::Display;
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 /// The time now, as in a line.
@@ -16,9 +17,12 @@ pub(crate) fn now() -> u64 {
     since.expect("it is later than 1970").as_micros() as u64
 }
 
-/// Says something, at once: whoever is killed has said it.
+/// Says something, at once and whole: whoever is killed has said it, and what the end of a process meets
+/// halfway is said or not. (`println!` writes piece by piece once a process has begun to exit.)
 pub(crate) fn say(what: impl Display) {
-    println!("{} {what}", now());
+    let line = format!("{} {what}\n", now());
+    // Nobody may be there to hear it.
+    let _ = std::io::stdout().write_all(line.as_bytes());
 }
 
 /// A line as it was read.
@@ -29,9 +33,9 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Nothing, if it was cut off by the end of its writer.
+    /// From the line with its end; nothing, if it was cut off by the end of its writer.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (at, rest) = text.split_once(' ')?;
+        let (at, rest) = text.strip_suffix('\n')?.split_once(' ')?;
         let words = rest.split(' ').map(str::to_owned).collect();
         let at = at.parse().ok()?;
         Some(Line { at, words })

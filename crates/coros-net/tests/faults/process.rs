@@ -74,13 +74,15 @@ impl Setup {
             .stdout(Stdio::piped());
         let mut child = command.spawn().expect("it can be started");
         let input = child.stdin.take().expect("it is a pipe");
-        let output = BufReader::new(child.stdout.take().expect("it is a pipe"));
+        let mut output = BufReader::new(child.stdout.take().expect("it is a pipe"));
         let (sender, lines) = channel();
         std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if let Some(line) = Line::parse(&line) {
+            let mut text = String::new();
+            while output.read_line(&mut text).is_ok_and(|read| read > 0) {
+                if let Some(line) = Line::parse(&text) {
                     let _ = sender.send(line);
                 }
+                text.clear();
             }
         });
         let mut site = Site {
