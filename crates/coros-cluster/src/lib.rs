@@ -44,6 +44,6 @@ pub mod worker;
 pub use function::Call;
 pub use resources::Resources;
 pub use scheduler::{
-    CloseError, Completion, Event, Events, Job, JobError, Map, Scheduler, SchedulerBuilder,
-    StartError, Target, Unordered,
+    Arguments, CloseError, Completion, Event, Events, Job, JobError, Map, Scheduler,
+    SchedulerBuilder, StartError, Target, Unordered,
 };

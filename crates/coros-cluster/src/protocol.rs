@@ -11,6 +11,7 @@
 //!    | <------ SettingUp, NodeSetUp ------ |   when functions of the user's prepare it
 //!    | <------------ Ready --------------- |
 //!    | ------------- Run, Run -----------> |
+//!    | <------------ Begun --------------- |   when somebody hears of it
 //!    | <------------ Done ---------------- |   any number of times
 //!    | ------------- Revoke -------------> |
 //!    | <------- Returned or Kept --------- |   or nothing, when Done is on its way
@@ -170,6 +171,8 @@ pub(crate) struct Run {
     pub(crate) priority: i32,
     pub(crate) io: bool,
     pub(crate) limit: Option<Duration>,
+    /// Somebody wants to know when it begins.
+    pub(crate) watched: bool,
 }
 
 /// From a worker.
@@ -185,6 +188,8 @@ pub(crate) enum FromWorker {
     TearDownFailed(#[serde(deserialize_with = "told")] String),
     /// The worker takes calls.
     Ready { control: Address<ToWorker> },
+    /// A call that is watched begins.
+    Begun { call: CallId, attempt: u32 },
     /// A call has ended.
     Done {
         call: CallId,

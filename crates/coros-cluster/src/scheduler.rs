@@ -12,6 +12,7 @@
 //! ```
 
 mod agent;
+mod arguments;
 pub(crate) mod builder;
 pub(crate) mod core;
 mod error;
@@ -42,6 +43,7 @@ use coros_net::{Location, Node};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::arguments::Arguments;
 pub use self::builder::SchedulerBuilder;
 pub use self::error::{CloseError, JobError, StartError};
 pub use self::event::{Event, Events};
@@ -208,6 +210,20 @@ impl Scheduler {
         self.control(node, Action::Resume).await
     }
 
+    /// Lets go of a node: what runs there goes on to its end; then its workers end, what was set up there is torn
+    /// down, nothing of this program is left there but what its cache has, and this scheduler does not use it any
+    /// more; [`Event::NodeClosed`] tells when. Calls for that node alone that have not begun by then end as
+    /// [`JobError::TargetLost`]. A daemon that is started there anew is another node.
+    ///
+    /// Cancel safe: once polled, it is done.
+    ///
+    /// # Errors
+    /// [`JobError::NoTarget`] when there is no such node; this machine as the node of a
+    /// [scheduler of its own](Self::local) is closed with the scheduler.
+    pub async fn close_node(&self, node: Target) -> Result<(), JobError> {
+        self.control(node, Action::Close).await
+    }
+
     /// Ends a worker when it has ended what it runs; another takes its place, with nothing that the first
     /// one had in its memory.
     ///
@@ -328,6 +344,7 @@ impl Inner {
                     reply,
                     options: call.asked(),
                     submitted: Instant::now(),
+                    begun: None,
                 },
             }),
             Err(error) => {
@@ -416,6 +433,7 @@ pub(crate) enum Command {
 pub(crate) enum Action {
     Suspend,
     Resume,
+    Close,
     Restart,
 }
 
@@ -438,17 +456,34 @@ struct Item {
     reply: ReplyTo,
     options: Option<Arc<Options>>,
     submitted: Instant,
+    /// When it began last, if anybody wants to know.
+    begun: Option<Instant>,
 }
 
 impl Item {
+    /// What is told of its beginning.
+    fn started(&mut self, call: CallId, worker: Arc<str>, attempt: u32) -> Event {
+        let now = *self.begun.insert(Instant::now());
+        Event::JobStarted {
+            job: call.0,
+            function: self.function.clone(),
+            arguments: Arguments::new(self.args.clone()),
+            worker,
+            attempt,
+            after: now - self.submitted,
+        }
+    }
+
     /// What is told of its end.
     fn ended(&self, call: CallId, completed: &Completed) -> Event {
         Event::JobEnded {
             job: call.0,
             function: self.function.clone(),
+            arguments: Arguments::new(self.args.clone()),
             worker: completed.worker.clone(),
             attempts: completed.attempts,
             after: self.submitted.elapsed(),
+            ran: self.begun.map(|begun| begun.elapsed()),
             error: completed.result.as_ref().err().cloned(),
         }
     }

@@ -813,77 +813,6 @@ async fn what_a_client_sets_is_for_its_program_alone() {
     farm.close().await;
 }
 
-/// Each change is one event, in order.
-async fn what_happens_is_told_in_order() {
-    let farm = Farm::of([1]).await;
-    let (to, mut events) = mpsc::unbounded_channel();
-    let client = farm.client().await;
-    let scheduler = Scheduler::cluster(&client);
-    let scheduler = scheduler.on_event(move |event| drop(to.send(event.clone())));
-    let scheduler = quiet(scheduler).start().await.unwrap();
-    let job = scheduler.submit(square(3));
-    let id = job.id();
-    assert_eq!(job.await, Ok(9));
-    let daemon = &farm.daemons[0];
-    daemon.suspend();
-    let mut told = Vec::new();
-    let mut next = async || {
-        let event = events.recv().await.unwrap();
-        match &event {
-            Event::NodeFound { node, .. } => format!("found {}", node.name),
-            Event::WorkerReady { name, .. } => format!("{name} ready"),
-            Event::WorkerClosed { name, .. } => format!("{name} closed"),
-            Event::JobEnded {
-                job,
-                error: None,
-                worker: Some(worker),
-                ..
-            } => {
-                format!("{job} ended at {worker}")
-            }
-            event => event.to_string(),
-        }
-    };
-    let mut until = async |last: &str| {
-        while told.last().map(String::as_str) != Some(last) {
-            told.push(next().await);
-        }
-        std::mem::take(&mut told)
-    };
-    let expected = [
-        "found farm-1".to_owned(),
-        "node farm-1 is ready".to_owned(),
-        "w1@farm-1 ready".to_owned(),
-        format!("job {id} (nodes::square) was sent to worker w1@farm-1"),
-        format!("{id} ended at w1@farm-1"),
-    ];
-    assert_eq!(until(&expected[4]).await, expected);
-    let expected = ["node farm-1 is suspended", "w1@farm-1 closed"];
-    assert_eq!(until("w1@farm-1 closed").await, expected);
-    daemon.resume();
-    let expected = ["node farm-1 lends again", "w2@farm-1 ready"];
-    assert_eq!(until("w2@farm-1 ready").await, expected);
-    daemon.drain().await.unwrap();
-    let expected = [
-        "node farm-1 is about to end",
-        "w2@farm-1 closed",
-        "node farm-1 runs nothing more",
-    ];
-    assert_eq!(until(expected[2]).await, expected);
-    daemon.close().await;
-    let lost = next().await;
-    assert!(lost.starts_with("node farm-1 was lost: "), "{lost}");
-    // Another one of that name.
-    let again = Daemon::builder(farm.builder("farm-1"), farm.folder("again"));
-    let again = again.slots(1).start().await.unwrap();
-    again.node().connect(endpoint(&client)).await.unwrap();
-    let returned = next().await;
-    assert!(returned.starts_with("node farm-1 ("), "{returned}");
-    assert!(returned.contains(" was found again: "), "{returned}");
-    again.close().await;
-    scheduler.close().await.unwrap();
-}
-
 async fn exclusive_clients_run_in_turn() {
     let farm = Farm::of([2]).await;
     let alone = async || {
@@ -1383,7 +1312,6 @@ fn main() {
         a_worker_has_its_own_folder_and_nothing_of_others,
         #[cfg(all(target_os = "linux", target_env = "gnu"))]
         what_a_client_sets_is_for_its_program_alone,
-        what_happens_is_told_in_order,
         exclusive_clients_run_in_turn,
         a_call_that_kills_its_worker_is_given_up,
         nodes_are_used_as_the_client_wants,

@@ -386,21 +386,26 @@ async fn what_happens_is_told_in_order_and_once() {
     }
     let ready = workers(&mut scheduler.events(), 2).await;
     scheduler.close().await.unwrap();
-    let mut sent = BTreeMap::<u64, u32>::new();
+    let mut begun = BTreeMap::<u64, u32>::new();
+    let mut last = Event::Scheduled;
     let mut ended = BTreeSet::new();
     let mut closed = BTreeSet::new();
     while let Some(event) = events.next().await {
-        match event {
-            Event::JobSent {
+        match event.clone() {
+            Event::JobStarted {
                 job,
                 attempt,
                 function,
+                arguments,
                 ..
             } => {
                 assert!(!ended.contains(&job), "{job}");
                 assert!(function.ends_with("square"), "{function}");
-                let before = sent.insert(job, attempt).unwrap_or(0);
-                assert_eq!(attempt, before + 1);
+                assert_eq!(
+                    arguments.decode::<(u64,)>(scheduler.node()).unwrap(),
+                    (job,)
+                );
+                assert!(begun.insert(job, attempt) < Some(attempt), "{job}");
             }
             Event::JobEnded {
                 job,
@@ -408,13 +413,15 @@ async fn what_happens_is_told_in_order_and_once() {
                 error,
                 ..
             } => {
-                assert_eq!(sent.get(&job), Some(&attempts));
+                assert_eq!(begun.get(&job), Some(&attempts));
                 assert!(ended.insert(job) && error.is_none(), "{job}");
             }
             Event::WorkerClosed { name, .. } => assert!(closed.insert(name)),
             _ => {}
         }
+        last = event;
     }
+    assert_eq!(last.to_string(), "the scheduler is closed");
     assert_eq!(ended.len(), 500);
     assert!(closed.is_superset(&ready), "{closed:?}");
     let mut first = Vec::new();

@@ -176,6 +176,8 @@ impl Agent {
         if let Some(link) = self.leaving.take() {
             link.leave(self.settings.node.clone()).await;
         }
+        let killed = self.killed.clone();
+        self.listeners.tell(&Event::Closed { killed });
         for tell in self.closing.drain(..) {
             let _ = tell.send(self.killed.clone());
         }
@@ -347,7 +349,7 @@ impl Agent {
             }
             FromTenant::Events(events) => {
                 for event in events {
-                    self.happened(&event);
+                    self.happened(event);
                 }
             }
             FromTenant::Targets(number, targets) => {
@@ -370,8 +372,26 @@ impl Agent {
         self.say(ToTenant::Judged(id, Box::new(verdict)));
     }
 
-    fn happened(&mut self, event: &Event) {
-        match event {
+    fn happened(&mut self, mut event: Event) {
+        match &mut event {
+            Event::JobStarted {
+                job,
+                worker,
+                attempt,
+                ..
+            } => {
+                // One that was cancelled has ended.
+                let (call, attempt) = (CallId(*job), *attempt);
+                let Some(item) = self.ledger.get_mut(call) else {
+                    return;
+                };
+                event = item.started(call, Arc::clone(worker), attempt);
+            }
+            Event::JobRetried { job, .. } => {
+                if let Some(item) = self.ledger.get_mut(CallId(*job)) {
+                    item.begun = None;
+                }
+            }
             Event::WorkerReady { name, pid } => {
                 self.workers.insert(Arc::clone(name), *pid);
             }
@@ -380,7 +400,7 @@ impl Agent {
             }
             _ => {}
         }
-        self.listeners.tell(event);
+        self.listeners.tell(&event);
     }
 
     fn has_started(&mut self, started: Result<(), String>) {
@@ -470,7 +490,8 @@ impl Agent {
     /// Of what a lost service had, some may not run twice, and some can run nowhere else.
     fn end_those_that_stay(&mut self, reason: &str) {
         let retries = self.settings.plan.retries;
-        let may_run_again = |item: &Item| {
+        let may_run_again = |item: &mut Item| {
+            item.begun = None;
             let options = item.options.as_deref();
             let own = options.and_then(|it| it.core.retries);
             own.unwrap_or(retries) > 0 && item.target().is_none()

@@ -228,6 +228,17 @@ impl<T> Core<T> {
         self.calls.get(&call).and_then(|call| call.item.as_ref())
     }
 
+    pub(crate) fn item_mut(&mut self, call: CallId) -> Option<&mut T> {
+        self.calls
+            .get_mut(&call)
+            .and_then(|call| call.item.as_mut())
+    }
+
+    /// Whether this attempt of a call is at this worker.
+    pub(crate) fn is_at(&self, worker: WorkerId, call: CallId, attempt: u32) -> bool {
+        self.find(worker, call, attempt).is_some()
+    }
+
     /// Whether any call has not ended.
     pub(crate) fn has_calls(&self) -> bool {
         !self.calls.is_empty()

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::JobError;
+use super::{Arguments, JobError};
 use crate::placement::NodeView;
 
 /// Something that happened to a worker or a call. Events of one worker or call come in order,
@@ -18,6 +18,15 @@ use crate::placement::NodeView;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
+    /// There is a node with the program, or a worker on this machine: what
+    /// [`start`](super::SchedulerBuilder::start) waits for. Calls run from now on, as there is room for them. At
+    /// a [service](crate::service), once more after each that was lost.
+    Scheduled,
+    /// The scheduler was closed, and nothing of it is left anywhere. The last event.
+    Closed {
+        /// The workers that had to be killed.
+        killed: Vec<Arc<str>>,
+    },
     /// A [service](crate::service) was found; the calls run there when the program is there and its turn has
     /// come.
     ServiceFound {
@@ -86,6 +95,11 @@ pub enum Event {
         /// Its name.
         name: Arc<str>,
     },
+    /// A node was [closed](super::Scheduler::close_node): nothing of this program runs there any more.
+    NodeClosed {
+        /// Its name.
+        name: Arc<str>,
+    },
     /// A node that was found is of no use any more. It is used again when it is back.
     NodeLost {
         /// Its name.
@@ -140,17 +154,23 @@ pub enum Event {
         /// Which of it, and why.
         reason: String,
     },
-    /// A call was sent to a worker, which begins it at once, or as soon as what was sent there before it
-    /// has ended.
-    JobSent {
+    /// A call has begun at a worker. Not told of a call that was on its way to its worker before anybody listened,
+    /// and perhaps not of one that ends its worker at once.
+    JobStarted {
         /// The call, as [`Job::id`](super::Job::id).
         job: u64,
         /// The function's name.
         function: Cow<'static, str>,
+        /// What it was given.
+        #[serde(skip)]
+        arguments: Arguments,
         /// The worker's name.
-        to: Arc<str>,
-        /// Which attempt it is; the first one is 1.
+        worker: Arc<str>,
+        /// Which attempt it is, as in [`Completion::attempts`](super::Completion::attempts); the first one
+        /// is 1.
         attempt: u32,
+        /// How long after it was submitted.
+        after: Duration,
     },
     /// A call has ended; exactly once for each.
     JobEnded {
@@ -158,12 +178,17 @@ pub enum Event {
         job: u64,
         /// The function's name.
         function: Cow<'static, str>,
+        /// What it was given.
+        #[serde(skip)]
+        arguments: Arguments,
         /// The worker's name, if it was at one.
         worker: Option<Arc<str>>,
         /// How often it was started.
         attempts: u32,
         /// How long after it was submitted.
         after: Duration,
+        /// How long after it had begun, the last time, if [that was told](Event::JobStarted).
+        ran: Option<Duration>,
         /// Why there is no value, if there is none.
         error: Option<JobError>,
     },
@@ -199,6 +224,14 @@ impl fmt::Display for Event {
             None => String::new(),
         };
         match self {
+            Event::Scheduled => f.write_str("the calls run from now on"),
+            Event::Closed { killed } => {
+                f.write_str("the scheduler is closed")?;
+                match killed.as_slice() {
+                    [] => Ok(()),
+                    killed => write!(f, "; killed: {}", killed.join(", ")),
+                }
+            }
             Event::ServiceFound { name, endpoint } => {
                 write!(f, "service {name}{} was found", at(endpoint))
             }
@@ -224,6 +257,7 @@ impl fmt::Display for Event {
             Event::NodeResumed { name } => write!(f, "node {name} lends again"),
             Event::NodeDraining { name } => write!(f, "node {name} is about to end"),
             Event::NodeDrained { name } => write!(f, "node {name} runs nothing more"),
+            Event::NodeClosed { name } => write!(f, "node {name} is closed"),
             Event::NodeLost { name, reason } => write!(f, "node {name} was lost: {reason}"),
             Event::NoNodes { reason } | Event::NoSlots { reason } => f.write_str(reason),
             Event::WorkerReady { name, pid } => write!(f, "worker {name} (pid {pid}) is ready"),
@@ -251,13 +285,14 @@ impl fmt::Display for Event {
                 write!(f, "worker {name} could not be started: {reason}")
             }
             Event::TearDownFailed { name, reason } => write!(f, "worker {name}: {reason}"),
-            Event::JobSent {
+            Event::JobStarted {
                 job,
                 function,
-                to,
+                worker,
                 attempt,
+                ..
             } => {
-                write!(f, "job {job} ({function}) was sent to worker {to}")?;
+                write!(f, "job {job} ({function}) has begun at worker {worker}")?;
                 match attempt {
                     0 | 1 => Ok(()),
                     n => write!(f, ", attempt {n}"),

@@ -65,6 +65,7 @@ impl RemoteCall {
                 reply: ReplyTo::map(ends.clone(), index),
                 options: self.options,
                 submitted: Instant::now(),
+                begun: None,
             },
         }
     }

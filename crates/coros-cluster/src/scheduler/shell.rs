@@ -87,6 +87,8 @@ pub(super) struct Shell {
     finder: Option<Address<ToFinder>>,
     /// The nodes where no worker has started, until one has.
     failing: HashSet<NodeId>,
+    /// The nodes that are not to be used any more.
+    left: HashSet<NodeId>,
     /// The names of nodes that were lost and have not come back.
     lost: HashSet<Arc<str>>,
     /// How many calls the nodes have been told of, and since when there are fewer, if that is so: until
@@ -147,6 +149,7 @@ impl Shell {
             cluster,
             finder: None,
             failing: HashSet::new(),
+            left: HashSet::new(),
             lost: HashSet::new(),
             wanted: 0,
             calm: None,
@@ -288,6 +291,7 @@ impl Shell {
                 self.emit(&Event::TearDownFailed { name, reason });
             }
             FromWorker::Ready { control } => self.ready(worker, control),
+            FromWorker::Begun { call, attempt } => self.begun(worker, call, attempt),
             FromWorker::Done {
                 call,
                 attempt,
@@ -351,9 +355,15 @@ impl Shell {
         if matches!(self.phase, Phase::Open) {
             self.emit(&event);
             self.tell_core(core::Input::WorkerReady { worker: id, host });
-            if let Some(started) = self.started.take() {
-                let _ = started.send(Ok(()));
-            }
+            self.has_started();
+        }
+    }
+
+    /// Calls run from now on.
+    fn has_started(&mut self) {
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Ok(()));
+            self.emit(&Event::Scheduled);
         }
     }
 
@@ -451,6 +461,9 @@ impl Shell {
 
     fn closed(&mut self, killed: &[Arc<str>]) {
         self.phase = Phase::Closed;
+        self.emit(&Event::Closed {
+            killed: killed.to_vec(),
+        });
         for tell in self.closing.drain(..) {
             let _ = tell.send(killed.to_vec());
         }
@@ -509,8 +522,11 @@ impl Shell {
                 }
                 core::Output::Unplaceable { call } => self.unplaceable(call),
                 core::Output::Retry { call, from } => {
-                    let item = self.core.item(call);
-                    let function = item.map_or_else(Cow::default, |item| item.function.clone());
+                    let item = self.core.item_mut(call);
+                    let function = item.map_or_else(Cow::default, |item| {
+                        item.begun = None;
+                        item.function.clone()
+                    });
                     let from = self.name(from);
                     self.emit(&Event::JobRetried {
                         job: call.0,
@@ -542,7 +558,6 @@ impl Shell {
             return;
         };
         let bytes = item.args.0.len();
-        let function = self.listeners.any().then(|| item.function.clone());
         let options = item.options.as_deref();
         let run = Run {
             call,
@@ -552,6 +567,7 @@ impl Shell {
             priority: options.map_or(0, |it| it.core.priority),
             io: options.is_some_and(|it| it.core.io),
             limit: options.and_then(|it| it.limit),
+            watched: self.listeners.any(),
         };
         if !worker.batch.is_empty() && worker.batch_bytes + bytes > BATCH_BYTES {
             self.flush_worker(id);
@@ -560,13 +576,18 @@ impl Shell {
             worker.batch_bytes += bytes;
             worker.batch.push(run);
         }
-        if let Some(function) = function {
-            self.emit(&Event::JobSent {
-                job: call.0,
-                function,
-                to: self.name(id),
-                attempt,
-            });
+    }
+
+    fn begun(&mut self, worker: WorkerId, call: CallId, attempt: u32) {
+        // The end of the call before it is told first.
+        self.act();
+        let name = self.name(worker);
+        // One that was cancelled has ended.
+        if self.core.is_at(worker, call, attempt)
+            && let Some(item) = self.core.item_mut(call)
+        {
+            let event = item.started(call, name, attempt);
+            self.emit(&event);
         }
     }
 

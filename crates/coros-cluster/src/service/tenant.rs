@@ -327,8 +327,8 @@ impl Tenant {
         while let Ok(event) = outgoing.events.try_recv() {
             events.push(event);
         }
-        // The client tells of the end itself, once for each call.
-        events.retain(|event| !matches!(event, Event::JobEnded { .. }));
+        // The client tells of ends itself, once for each call and once for all.
+        events.retain(|event| !matches!(event, Event::JobEnded { .. } | Event::Closed { .. }));
         let mut events = events.into_iter().peekable();
         while events.peek().is_some() {
             let some = events.by_ref().take(BATCH).collect();

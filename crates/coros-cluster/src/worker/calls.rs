@@ -224,6 +224,14 @@ impl Job {
     fn is_async(&self) -> bool {
         self.function.as_ref().is_ok_and(Function::is_async)
     }
+
+    /// What there is to report when it begins.
+    fn begun(&self) -> Option<FromWorker> {
+        let (call, attempt) = self.attempt();
+        self.run
+            .watched
+            .then_some(FromWorker::Begun { call, attempt })
+    }
 }
 
 impl Running {
@@ -245,6 +253,9 @@ impl Shared {
     /// The thread for CPU-bound calls.
     fn work(self: Arc<Self>) {
         while let Some(job) = self.next() {
+            if let Some(report) = job.begun() {
+                self.report_blocking(report);
+            }
             let result = self.execute(&job);
             if let Some(report) = self.ended(&job, result) {
                 self.report_blocking(report);

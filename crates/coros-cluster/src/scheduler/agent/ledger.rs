@@ -55,6 +55,11 @@ impl<T> Ledger<T> {
         self.calls.insert(rank.call, kept);
     }
 
+    /// What is kept for a call that has not ended.
+    pub(super) fn get_mut(&mut self, call: CallId) -> Option<&mut T> {
+        self.calls.get_mut(&call).map(|kept| &mut kept.item)
+    }
+
     /// The next call that goes to the service, if it may have one more.
     pub(super) fn next(&mut self) -> Option<(CallId, &T)> {
         let rank = *self.waiting.first()?;
@@ -80,12 +85,12 @@ impl<T> Ledger<T> {
 
     /// The service is lost. What it had waits again, but for those that may not run twice: these have
     /// ended.
-    pub(super) fn lost(&mut self, may_run_again: impl Fn(&T) -> bool) -> Vec<(CallId, T)> {
+    pub(super) fn lost(&mut self, may_run_again: impl Fn(&mut T) -> bool) -> Vec<(CallId, T)> {
         self.there = 0;
         let mut ended = Vec::new();
         for (call, kept) in &mut self.calls {
             if std::mem::take(&mut kept.sent) {
-                match may_run_again(&kept.item) {
+                match may_run_again(&mut kept.item) {
                     true => drop(self.waiting.insert(kept.rank)),
                     false => ended.push(*call),
                 }
@@ -158,7 +163,7 @@ mod tests {
             ledger.next();
         }
         ledger.end(CallId(0));
-        let ended = ledger.lost(|call| call % 2 == 0);
+        let ended = ledger.lost(|call| *call % 2 == 0);
         assert_eq!(ended, [(CallId(1), 1), (CallId(3), 3)]);
         assert_eq!(go(&mut ledger), [2, 4, 5]);
         let left: Vec<_> = ledger.clear().into_iter().map(|(_, call)| call).collect();

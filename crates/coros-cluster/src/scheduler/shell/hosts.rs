@@ -27,6 +27,8 @@ pub(super) struct Host {
     duties: Duties,
     /// It is to run nothing for the time being.
     pub(super) held: bool,
+    /// Nor ever again.
+    pub(super) closing: bool,
     pub(super) remote: Option<Remote>,
 }
 
@@ -37,7 +39,7 @@ impl Host {
 
     /// Whether calls may be sent there, now or when it has lent slots.
     pub(super) fn takes_calls(&self) -> bool {
-        !self.closed && self.remote.as_ref().is_none_or(Remote::is_there)
+        !self.closed && !self.closing && self.remote.as_ref().is_none_or(Remote::is_there)
     }
 
     /// What a worker does that prepares the host, or one that does not.
@@ -114,6 +116,7 @@ impl Shell {
             closed: false,
             duties,
             held: false,
+            closing: false,
             remote,
         };
         self.hosts.insert(id, host);
@@ -225,6 +228,7 @@ impl Shell {
                 self.retire(worker);
             }
         }
+        self.look_whether_closed(id);
         self.forget(id);
     }
 

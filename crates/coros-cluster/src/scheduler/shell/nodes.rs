@@ -146,7 +146,7 @@ impl Shell {
         let Some(cluster) = &self.cluster else {
             return;
         };
-        if !matches!(self.phase, Phase::Open) {
+        if !matches!(self.phase, Phase::Open) || self.left.contains(&found.node()) {
             return;
         }
         let (at, view) = (&found.at, &found.view);
@@ -287,9 +287,7 @@ impl Shell {
                 remote.ready = true;
                 let name = Arc::clone(&remote.at.name);
                 self.emit(&Event::NodeReady { name });
-                if let Some(started) = self.started.take() {
-                    let _ = started.send(Ok(()));
-                }
+                self.has_started();
             }
             FromDesk::Unfit(why) => {
                 self.order(id, ToDesk::Leave);
@@ -403,6 +401,32 @@ impl Shell {
             let name = Arc::clone(&remote.at.name);
             self.emit(&Event::NodeDrained { name });
         }
+    }
+
+    /// Lets go of a node, when what runs there has ended.
+    pub(super) fn close_node(&mut self, id: HostId) {
+        let Some(host) = self.hosts.get_mut(&id) else {
+            return;
+        };
+        host.closing = true;
+        self.left.extend(host.remote.as_ref().map(|it| it.at.node));
+        self.hold(id, true);
+    }
+
+    pub(super) fn look_whether_closed(&mut self, id: HostId) {
+        let Some(host) = self.hosts.get_mut(&id) else {
+            return;
+        };
+        let Some(remote) = &mut host.remote else {
+            return;
+        };
+        if !host.closing || remote.gone || host.pool.len() > 0 {
+            return;
+        }
+        remote.gone = true;
+        let name = Arc::clone(&remote.at.name);
+        self.order(id, ToDesk::Leave);
+        self.emit(&Event::NodeClosed { name });
     }
 
     /// A worker of a host takes calls.

@@ -37,6 +37,7 @@ impl Shell {
         match (self.place(Some(target))?, action) {
             (Place::Host(host), Action::Suspend) => self.hold(host, true),
             (Place::Host(host), Action::Resume) => self.hold(host, false),
+            (Place::Host(host), Action::Close) if self.is_remote(host) => self.close_node(host),
             (Place::Worker(worker), Action::Restart) => self.retire(worker),
             // A node is no worker, nor the other way round.
             (Place::Host(_), Action::Restart) => return Err(self.no_target(target, Kind::Worker)),

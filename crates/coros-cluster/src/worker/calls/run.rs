@@ -36,6 +36,9 @@ impl Shared {
         let this = Arc::clone(self);
         if job.is_async() {
             self.tasks.spawn(async move {
+                if let Some(report) = job.begun() {
+                    control::report(&this.scheduler, this.worker, report).await;
+                }
                 let result = match this.call(&job) {
                     Ok(Invocation::Now(outcome)) => Some(result(outcome)),
                     Ok(Invocation::Later(future)) => {
@@ -50,6 +53,9 @@ impl Shared {
             });
         } else {
             self.tasks.spawn_blocking(move || {
+                if let Some(report) = job.begun() {
+                    this.report_blocking(report);
+                }
                 let result = this.execute(&job);
                 if let Some(report) = this.ended(&job, result) {
                     this.report_blocking(report);

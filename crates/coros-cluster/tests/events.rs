@@ -1,0 +1,329 @@
+//! What a scheduler tells of nodes, workers and calls; and what it does with a node that is closed.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::farm::*;
+use common::*;
+use coros::cluster::daemon::Daemon;
+use coros::cluster::{Event, Events, Target, worker};
+use coros::{Address, Context, JobError, Scheduler};
+use libtest_mimic::Arguments;
+use tokio::sync::mpsc;
+
+#[coros::remote]
+fn square(n: u64) -> u64 {
+    n * n
+}
+
+#[coros::remote]
+fn fails(why: String) -> Result<(), String> {
+    Err(why)
+}
+
+/// Computes until it is told to end; a number tells them apart.
+#[coros::remote]
+async fn computes(mut me: Context<()>, number: u32, to: Address<Address<()>>) -> u32 {
+    to.send(me.address()).unwrap();
+    me.receive().await;
+    number
+}
+
+/// When it is told to end, the worker ends if there is no such file.
+#[coros::remote]
+async fn ends(mut me: Context<()>, unless: PathBuf, to: Address<Address<()>>) {
+    to.send(me.address()).unwrap();
+    me.receive().await;
+    if !unless.exists() {
+        std::process::exit(3)
+    }
+}
+
+/// Says where it is.
+#[coros::remote]
+fn notes(to: Address<String>) {
+    let name = worker::name().unwrap_or_default();
+    to.send(name.to_owned()).unwrap();
+}
+
+/// What is told of a call, in short.
+fn of_call(event: &Event) -> Option<String> {
+    match event {
+        Event::JobStarted { job, attempt, .. } => Some(format!("{job} begins, {attempt}")),
+        Event::JobRetried { job, .. } => Some(format!("{job} again")),
+        Event::JobEnded {
+            job, error, ran, ..
+        } => {
+            let how = match error {
+                None => "ends".to_owned(),
+                Some(why) => format!("ends: {why}"),
+            };
+            let begun = if ran.is_some() { "" } else { " unbegun" };
+            Some(format!("{job} {how}{begun}"))
+        }
+        _ => None,
+    }
+}
+
+/// What is told of calls, until one has ended so often.
+async fn of_calls(events: &mut Events, ends: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    while told
+        .iter()
+        .filter(|it: &&String| it.contains("ends"))
+        .count()
+        < ends
+    {
+        told.push(until(events, of_call).await);
+    }
+    told
+}
+
+/// Each change is one event, in order.
+async fn what_happens_to_a_node_is_told_in_order() {
+    let farm = Farm::of([1]).await;
+    let (to, mut events) = mpsc::unbounded_channel();
+    let client = farm.client().await;
+    let scheduler = Scheduler::cluster(&client);
+    let scheduler = scheduler.on_event(move |event| drop(to.send(event.clone())));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let job = scheduler.submit(square(3));
+    let id = job.id();
+    assert_eq!(job.await, Ok(9));
+    let daemon = &farm.daemons[0];
+    daemon.suspend();
+    let mut told = Vec::new();
+    let mut next = async || {
+        let event = events.recv().await.unwrap();
+        match &event {
+            Event::NodeFound { node, .. } => format!("found {}", node.name),
+            Event::WorkerReady { name, .. } => format!("{name} ready"),
+            Event::WorkerClosed { name, .. } => format!("{name} closed"),
+            Event::JobEnded {
+                job,
+                error: None,
+                worker: Some(worker),
+                ..
+            } => {
+                format!("{job} ended at {worker}")
+            }
+            event => event.to_string(),
+        }
+    };
+    let mut until = async |last: &str| {
+        while told.last().map(String::as_str) != Some(last) {
+            told.push(next().await);
+        }
+        std::mem::take(&mut told)
+    };
+    let expected = [
+        "found farm-1".to_owned(),
+        "node farm-1 is ready".to_owned(),
+        "the calls run from now on".to_owned(),
+        "w1@farm-1 ready".to_owned(),
+        format!("job {id} (events::square) has begun at worker w1@farm-1"),
+        format!("{id} ended at w1@farm-1"),
+    ];
+    assert_eq!(until(&expected[5]).await, expected);
+    let expected = ["node farm-1 is suspended", "w1@farm-1 closed"];
+    assert_eq!(until("w1@farm-1 closed").await, expected);
+    daemon.resume();
+    let expected = ["node farm-1 lends again", "w2@farm-1 ready"];
+    assert_eq!(until("w2@farm-1 ready").await, expected);
+    daemon.drain().await.unwrap();
+    let expected = [
+        "node farm-1 is about to end",
+        "w2@farm-1 closed",
+        "node farm-1 runs nothing more",
+    ];
+    assert_eq!(until(expected[2]).await, expected);
+    daemon.close().await;
+    let lost = next().await;
+    assert!(lost.starts_with("node farm-1 was lost: "), "{lost}");
+    // Another one of that name.
+    let again = Daemon::builder(farm.builder("farm-1"), farm.folder("again"));
+    let again = again.slots(1).start().await.unwrap();
+    again.node().connect(endpoint(&client)).await.unwrap();
+    let returned = next().await;
+    assert!(returned.starts_with("node farm-1 ("), "{returned}");
+    assert!(returned.contains(" was found again: "), "{returned}");
+    again.close().await;
+    let lost = next().await;
+    assert!(lost.starts_with("node farm-1 was lost: "), "{lost}");
+    scheduler.close().await.unwrap();
+    assert_eq!(next().await, "the scheduler is closed");
+    assert_eq!(events.recv().await, None);
+}
+
+/// One that waits at its worker behind another has not.
+async fn a_call_has_begun_when_it_runs() {
+    let scheduler = quiet(Scheduler::local().workers(1)).start().await.unwrap();
+    let mut events = scheduler.events();
+    let (to, mut begun) = told::<Address<()>>();
+    let jobs = [7, 8].map(|number| scheduler.submit(computes(number, to.clone())));
+    for job in jobs {
+        begun.recv().await.unwrap().send(()).unwrap();
+        job.await.unwrap();
+    }
+    assert_eq!(
+        of_calls(&mut events, 2).await,
+        ["0 begins, 1", "0 ends", "1 begins, 1", "1 ends"]
+    );
+    scheduler.close().await.unwrap();
+}
+
+async fn io_calls_begin_too_and_all_say_how_they_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("marker");
+    let scheduler = quiet(Scheduler::local().workers(1)).start().await.unwrap();
+    let mut events = scheduler.events();
+    let (to, mut begun) = told::<Address<()>>();
+    let io = scheduler.submit(computes(1, to.clone()).io());
+    let end = begun.recv().await.unwrap();
+    let failed = scheduler.run(fails("it is raining".into())).await;
+    assert!(failed.is_err());
+    end.send(()).unwrap();
+    io.await.unwrap();
+    let expected = [
+        "0 begins, 1",
+        "1 begins, 1",
+        "1 ends: it is raining",
+        "0 ends",
+    ];
+    assert_eq!(of_calls(&mut events, 2).await, expected);
+    let retried = scheduler.submit(ends(marker.clone(), to.clone()));
+    begun.recv().await.unwrap().send(()).unwrap();
+    let again = begun.recv().await.unwrap();
+    std::fs::write(&marker, "").unwrap();
+    again.send(()).unwrap();
+    retried.await.unwrap();
+    let expected = ["2 begins, 1", "2 again", "2 begins, 2", "2 ends"];
+    assert_eq!(of_calls(&mut events, 1).await, expected);
+    let one = scheduler.submit(computes(1, to.clone()));
+    begun.recv().await.unwrap();
+    let other = scheduler.submit(computes(2, to));
+    other.cancel();
+    one.cancel();
+    let cancelled = [
+        "3 begins, 1",
+        "4 ends: the call was cancelled unbegun",
+        "3 ends: the call was cancelled",
+    ];
+    assert_eq!(of_calls(&mut events, 2).await, cancelled);
+    scheduler.close().await.unwrap();
+}
+
+async fn who_hears_of_a_call_knows_its_arguments() {
+    let scheduler = quiet(Scheduler::local().workers(1)).start().await.unwrap();
+    let mut events = scheduler.events();
+    let (to, mut begun) = told::<Address<()>>();
+    let job = scheduler.submit(computes(7, to));
+    begun.recv().await.unwrap();
+    let started = until(&mut events, |event| match event {
+        Event::JobStarted { arguments, .. } => Some(arguments.clone()),
+        _ => None,
+    });
+    let arguments = started.await;
+    let decoded = arguments.decode::<(u32, Address<Address<()>>)>(scheduler.node());
+    let (number, to) = decoded.unwrap();
+    assert_eq!(number, 7);
+    // An address in them works: to this one the call itself would say where it is.
+    let (me, mut ends) = told::<()>();
+    to.send(me).unwrap();
+    begun.recv().await.unwrap().send(()).unwrap();
+    ends.recv().await.unwrap();
+    job.cancel();
+    let ended = until(&mut events, |event| match event {
+        Event::JobEnded { arguments, .. } => Some(arguments.clone()),
+        _ => None,
+    });
+    assert_eq!(ended.await, arguments);
+    let wrong = arguments.decode::<(u32, String, u64)>(scheduler.node());
+    assert!(wrong.is_err(), "{wrong:?}");
+    scheduler.close().await.unwrap();
+}
+
+async fn a_closed_node_ends_what_it_runs_and_is_not_used_again() {
+    let farm = Farm::of([1, 1]).await;
+    let (note, mut torn_down) = told::<String>();
+    let scheduler =
+        Scheduler::cluster(&farm.client().await).tear_down_node(move |_| Some(notes(note.clone())));
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let mut events = scheduler.events();
+    workers(&mut events, 2).await;
+    let node = Target::node("farm-1");
+    let (to, mut begun) = told::<Address<()>>();
+    let call = |number| computes(number, to.clone()).at(node.clone());
+    let runs = scheduler.submit(call(1));
+    let end = begun.recv().await.unwrap();
+    let waits = scheduler.submit(call(2));
+    scheduler.close_node(node.clone()).await.unwrap();
+    // From now on there is no such node.
+    assert_eq!(scheduler.nodes().await, [Target::node("farm-2")]);
+    for refused in [
+        scheduler.close_node(node.clone()).await,
+        scheduler.resume(node.clone()).await,
+    ] {
+        assert!(
+            matches!(refused, Err(JobError::NoTarget { .. })),
+            "{refused:?}"
+        );
+    }
+    let refused = scheduler.run(call(3)).await;
+    assert!(
+        matches!(refused, Err(JobError::NoTarget { .. })),
+        "{refused:?}"
+    );
+    end.send(()).unwrap();
+    assert_eq!(runs.await, Ok(1));
+    assert_eq!(waits.await, Err(JobError::TargetLost(node)));
+    let told = until(&mut events, |event| match event {
+        Event::WorkerClosed { .. } | Event::NodeClosed { .. } | Event::NodeLost { .. } => {
+            Some(event.to_string())
+        }
+        _ => None,
+    });
+    assert!(told.await.ends_with("has ended"));
+    let closed = |event: &Event| match event {
+        Event::NodeClosed { .. } | Event::NodeLost { .. } => Some(event.to_string()),
+        _ => None,
+    };
+    assert_eq!(until(&mut events, closed).await, "node farm-1 is closed");
+    idle(&farm.daemons[0]).await;
+    assert!(torn_down.recv().await.unwrap().ends_with("@farm-1"));
+    // Looked at it is every second or two.
+    let found = |event: &Event| match event {
+        Event::NodeFound { .. } | Event::NodeReturned { .. } | Event::NodeLost { .. } => {
+            Some(event.to_string())
+        }
+        _ => None,
+    };
+    let again = tokio::time::timeout(Duration::from_millis(3500), until(&mut events, found));
+    assert!(again.await.is_err(), "it is used again");
+    // By others it is.
+    let other = farm.scheduler().await;
+    let there = |event: &Event| match event {
+        Event::WorkerReady { name, .. } if name.ends_with("@farm-1") => Some(()),
+        _ => None,
+    };
+    until(&mut other.events(), there).await;
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    other.close().await.unwrap();
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+fn main() {
+    worker::enter();
+    let trials = trials![
+        what_happens_to_a_node_is_told_in_order,
+        a_call_has_begun_when_it_runs,
+        io_calls_begin_too_and_all_say_how_they_ended,
+        who_hears_of_a_call_knows_its_arguments,
+        a_closed_node_ends_what_it_runs_and_is_not_used_again,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
