@@ -20,6 +20,7 @@
 //!    | <-------- TearDownFailed ---------- |   when functions of the user's tidy up, and one fails
 //! ```
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -166,7 +167,8 @@ pub(crate) enum ToWorker {
 pub(crate) struct Run {
     pub(crate) call: CallId,
     pub(crate) attempt: u32,
-    pub(crate) function: String,
+    /// `None` for that of the call before it in the message.
+    pub(crate) function: Option<Cow<'static, str>>,
     pub(crate) args: Blob,
     pub(crate) priority: i32,
     pub(crate) io: bool,

@@ -155,7 +155,9 @@ impl Scheduler {
     #[expect(clippy::needless_pass_by_value, reason = "a call is for one use")]
     pub fn submit<R: Message>(&self, call: Call<R>) -> Job<R> {
         let (tell, told) = oneshot::channel();
-        let submission = self.inner.prepare(&call, ReplyTo::one(tell));
+        let submission = self
+            .inner
+            .prepare(&call, ReplyTo::one(tell), Instant::now());
         let id = submission.as_ref().map(|submission| submission.call);
         self.inner.submit(submission.into_iter().collect());
         Job::new(id, told, Arc::clone(&self.inner))
@@ -334,7 +336,12 @@ impl Inner {
     }
 
     /// Encodes a call. When that fails, the reply says so, and there is no call.
-    fn prepare<R: Message>(&self, call: &Call<R>, reply: ReplyTo) -> Option<Submission> {
+    fn prepare<R: Message>(
+        &self,
+        call: &Call<R>,
+        reply: ReplyTo,
+        now: Instant,
+    ) -> Option<Submission> {
         match call.encode(&self.node) {
             Ok(bytes) => Some(Submission {
                 call: CallId(self.next_call.fetch_add(1, Ordering::Relaxed)),
@@ -343,7 +350,7 @@ impl Inner {
                     args: bytes.into(),
                     reply,
                     options: call.asked(),
-                    submitted: Instant::now(),
+                    submitted: now,
                     begun: None,
                 },
             }),

@@ -15,7 +15,7 @@
 //!   starts there before it has. On other hosts later calls go on.
 //! - **Prefetch.** When no worker is free, calls that need one core and nothing else are sent
 //!   ahead: up to `prefetch` wait at a worker behind a call of the same kind, so that it need not
-//!   wait for the next call between two. They are [asked back](Output::Revoke) when a worker has
+//!   wait for the next call between two; a bulky one only as one of the first few. They are [asked back](Output::Revoke) when a worker has
 //!   nothing to do, when a call of higher priority or one with a reservation comes before them:
 //!   a long call never holds up what was sent after it.
 //! - **Places.** A call may have to run on a certain host or worker. When that is gone, or goes,
@@ -48,8 +48,7 @@ mod ranking;
 mod recall;
 mod worker;
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use self::call::{Call, State};
@@ -78,6 +77,8 @@ pub(crate) struct HostId(pub(crate) u32);
 pub(crate) struct Config {
     /// How many calls may wait at a worker behind the one that runs.
     pub(crate) prefetch: usize,
+    /// Where so many wait, no bulky one is sent ahead.
+    pub(crate) bulky_prefetch: usize,
     /// How often a call runs again after its worker was lost, unless it says otherwise.
     pub(crate) retries: u32,
     /// Whether a call waits for a host that has room for it, when there is none at present.
@@ -91,6 +92,8 @@ pub(crate) enum Input<T, R> {
     Submit {
         call: CallId,
         item: T,
+        /// Many of them would take too much memory at a worker.
+        bulky: bool,
         options: Option<Box<Options>>,
     },
     /// A host is there, or has another room than before.
@@ -263,8 +266,9 @@ impl<T> Core<T> {
             Input::Submit {
                 call,
                 item,
+                bulky,
                 options,
-            } => self.submit(call, item, options, out),
+            } => self.submit(call, item, bulky, options, out),
             Input::HostRoom { host, room } => {
                 self.hosts.set_room(host, room);
                 for worker in self.hosts.workers_of(host) {
@@ -330,6 +334,7 @@ impl<T> Core<T> {
         &mut self,
         id: CallId,
         item: T,
+        bulky: bool,
         options: Option<Box<Options>>,
         out: &mut Vec<Output<T, R>>,
     ) {
@@ -353,6 +358,7 @@ impl<T> Core<T> {
             attempt: 0,
             losses: 0,
             suspect: false,
+            bulky,
             told_unplaceable: false,
             state: State::Queued,
         };

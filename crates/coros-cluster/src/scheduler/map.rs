@@ -1,15 +1,17 @@
 //! Many calls of one function, as a stream.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use coros_core::remote::Message;
 use futures_util::Stream;
+use hashbrown::HashMap;
 use tokio::sync::mpsc;
 
 use super::core::CallId;
@@ -27,8 +29,8 @@ const WINDOW: usize = 1024;
 #[must_use = "nothing runs unless the stream is polled"]
 pub struct Map<R, I> {
     calls: Calls<R, I>,
-    /// Values that came before their turn.
-    early: HashMap<usize, Completed>,
+    /// The next value and those after it, as far as they have come before their turn.
+    early: VecDeque<Option<Completed>>,
     next: usize,
 }
 
@@ -69,7 +71,7 @@ impl<R: Message, I: Iterator<Item = Call<R>>> Map<R, I> {
         };
         Map {
             calls,
-            early: HashMap::new(),
+            early: VecDeque::new(),
             next: 0,
         }
     }
@@ -110,14 +112,21 @@ impl<R: Message, I: Iterator<Item = Call<R>>> Stream for Map<R, I> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if let Some(completed) = this.early.remove(&this.next) {
+            if let Some(completed) = this.early.front_mut().and_then(Option::take) {
+                this.early.pop_front();
                 this.next += 1;
                 this.calls.taken += 1;
                 let completion = completed.decode(0, &this.calls.scheduler.node);
                 return Poll::Ready(Some(completion.result));
             }
             match ready!(this.calls.poll(cx)) {
-                Some((index, completed)) => drop(this.early.insert(index, completed)),
+                Some((index, completed)) => {
+                    let place = index - this.next;
+                    if place >= this.early.len() {
+                        this.early.resize_with(place + 1, || None);
+                    }
+                    this.early[place] = Some(completed);
+                }
                 None => return Poll::Ready(None),
             }
         }
@@ -141,6 +150,7 @@ impl<R: Message, I: Iterator<Item = Call<R>>> Calls<R, I> {
     /// Submits what the window has room for.
     fn fill(&mut self) {
         let mut batch = Vec::new();
+        let now = Instant::now();
         while self.submitted - self.taken < self.window
             && let Some(calls) = &mut self.calls
         {
@@ -151,7 +161,7 @@ impl<R: Message, I: Iterator<Item = Call<R>>> Calls<R, I> {
             let index = self.submitted;
             self.submitted += 1;
             let reply = ReplyTo::map(self.to.clone(), index);
-            if let Some(submission) = self.scheduler.prepare(&call, reply) {
+            if let Some(submission) = self.scheduler.prepare(&call, reply, now) {
                 self.open.insert(index, submission.call);
                 batch.push(submission);
             }

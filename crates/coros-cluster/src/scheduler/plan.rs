@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{core, pool};
 use crate::daemon::leases::Terms;
 
+/// So many bulky calls keep a worker busy while the next is on its way.
+const BULKY_PREFETCH: usize = 4;
+
 /// What a scheduler has been told, wherever its workers are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -47,6 +50,7 @@ impl Plan {
     pub(super) fn core(&self, hosts_may_come: bool) -> core::Config {
         core::Config {
             prefetch: self.prefetch,
+            bulky_prefetch: self.prefetch.min(BULKY_PREFETCH),
             retries: self.retries,
             hosts_may_come,
         }

@@ -7,7 +7,7 @@ mod targets;
 mod workers;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use coros_core::remote::NodeId;
 use coros_core::{Address, Context, Exit};
 use coros_net::{Authority, Location, Node, PeerEvent};
+use hashbrown::HashMap;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,6 +43,8 @@ use crate::resources::Resources;
 const BATCH: usize = 256;
 /// Calls for one worker go together up to so many bytes of arguments.
 const BATCH_BYTES: usize = 64 * 1024;
+/// Calls with more bytes of arguments are bulky.
+const BULKY: usize = 16 * 1024;
 /// How soon sending is tried again when a link has as many bytes queued as it takes.
 const STALL: Duration = Duration::from_millis(5);
 
@@ -421,6 +424,7 @@ impl Shell {
                     });
                     return self.tell_core(core::Input::Submit {
                         call,
+                        bulky: item.args.0.len() > BULKY,
                         item,
                         options,
                     });
@@ -554,28 +558,28 @@ impl Shell {
     }
 
     fn start(&mut self, id: WorkerId, call: CallId, attempt: u32) {
+        let bytes = self.core.item(call).map_or(0, |item| item.args.0.len());
+        let full =
+            |worker: &Worker| !worker.batch.is_empty() && worker.batch_bytes + bytes > BATCH_BYTES;
+        if self.workers.get(&id).is_some_and(full) {
+            self.flush_worker(id);
+        }
         let (Some(item), Some(worker)) = (self.core.item(call), self.workers.get_mut(&id)) else {
             return;
         };
-        let bytes = item.args.0.len();
         let options = item.options.as_deref();
         let run = Run {
             call,
             attempt,
-            function: item.function.clone().into_owned(),
+            function: worker.batch_names(&item.function),
             args: item.args.clone(),
             priority: options.map_or(0, |it| it.core.priority),
             io: options.is_some_and(|it| it.core.io),
             limit: options.and_then(|it| it.limit),
             watched: self.listeners.any(),
         };
-        if !worker.batch.is_empty() && worker.batch_bytes + bytes > BATCH_BYTES {
-            self.flush_worker(id);
-        }
-        if let Some(worker) = self.workers.get_mut(&id) {
-            worker.batch_bytes += bytes;
-            worker.batch.push(run);
-        }
+        worker.batch_bytes += bytes;
+        worker.batch.push(run);
     }
 
     fn begun(&mut self, worker: WorkerId, call: CallId, attempt: u32) {

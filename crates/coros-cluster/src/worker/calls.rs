@@ -132,7 +132,15 @@ impl Calls {
 
     /// Queues calls, or begins them if they are io calls.
     pub(super) fn take(&self, calls: Vec<Run>) {
-        let jobs: Vec<_> = calls.into_iter().map(Job::new).collect();
+        let mut function = Err("the scheduler names no function".to_owned());
+        let job = |run: Run| {
+            if let Some(name) = &run.function {
+                function = function::find(name);
+            }
+            let function = function.clone();
+            Job { run, function }
+        };
+        let jobs: Vec<_> = calls.into_iter().map(job).collect();
         let mut state = self.shared.lock();
         for job in jobs {
             if job.run.io {
@@ -208,11 +216,6 @@ impl State {
 }
 
 impl Job {
-    fn new(run: Run) -> Self {
-        let function = function::find(&run.function);
-        Job { run, function }
-    }
-
     fn rank(&self) -> Rank {
         Rank::new(self.run.priority, self.run.call)
     }

@@ -4,7 +4,9 @@
 //! the one that is to run next. All are kept until they have ended: when the service is lost, they go
 //! to the next one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
 
 use crate::scheduler::core::{CallId, Rank};
 

@@ -76,6 +76,7 @@ pub(super) struct Call<T> {
     pub(super) losses: u32,
     /// Was in flight on a worker that was lost.
     pub(super) suspect: bool,
+    pub(super) bulky: bool,
     pub(super) told_unplaceable: bool,
     pub(super) state: State,
 }

@@ -100,7 +100,11 @@ impl<T> Core<T> {
     fn send_ahead<R>(&mut self, rank: Rank, class: ClassId, out: &mut Vec<Output<T, R>>) -> Turn {
         self.recall_below(rank.priority(), out);
         let later = self.hosts.behind().highest() > Some(rank.priority());
-        match self.hosts.worker_ahead() {
+        let most = match self.calls[&rank.call].bulky {
+            true => self.config.bulky_prefetch,
+            false => self.config.prefetch,
+        };
+        match self.hosts.worker_ahead(most) {
             // A worker would begin it while a call of higher priority waits at another.
             Some(worker) if !later => {
                 self.hosts.send_ahead(worker, rank);

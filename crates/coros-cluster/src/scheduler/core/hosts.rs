@@ -296,9 +296,12 @@ impl Hosts {
         }
     }
 
-    /// The worker where a call may be sent ahead, with the least to do.
-    pub(super) fn worker_ahead(&self) -> Option<WorkerId> {
-        let (_, host) = self.ahead.first()?;
+    /// The worker where a call may be sent ahead, with the least to do, if no more than `most` CPU-bound calls.
+    pub(super) fn worker_ahead(&self, most: usize) -> Option<WorkerId> {
+        let (load, host) = self.ahead.first()?;
+        if load > most {
+            return None;
+        }
         self.host(host).ahead.first().map(|(_, worker)| worker)
     }
 

@@ -1,5 +1,6 @@
 //! The shell's workers: their processes, and the messages to them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,6 +36,8 @@ pub(super) struct Worker {
     /// Calls that go out with the next message.
     pub(super) batch: Vec<Run>,
     pub(super) batch_bytes: usize,
+    /// The function of the last of them.
+    batch_function: Cow<'static, str>,
     /// Messages for which the link has no room at present.
     pub(super) stalled: VecDeque<ToWorker>,
     /// How it ended.
@@ -43,6 +46,19 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// Names the function of a call that joins the batch, unless it is that of the last one.
+    #[expect(clippy::ptr_arg, reason = "a borrowed name is cloned as what it is")]
+    pub(super) fn batch_names(
+        &mut self,
+        function: &Cow<'static, str>,
+    ) -> Option<Cow<'static, str>> {
+        if !self.batch.is_empty() && self.batch_function == *function {
+            return None;
+        }
+        self.batch_function.clone_from(function);
+        Some(function.clone())
+    }
+
     pub(super) fn pid(&self) -> u32 {
         match &self.process {
             Some(Running::Here(process)) => process.pid,
@@ -225,6 +241,7 @@ impl Shell {
                 failure: None,
                 batch: Vec::new(),
                 batch_bytes: 0,
+                batch_function: Cow::default(),
                 stalled: VecDeque::new(),
                 end: String::new(),
                 last_words: Vec::new(),

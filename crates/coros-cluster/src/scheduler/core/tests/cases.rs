@@ -125,6 +125,22 @@ fn closing_ends_every_call() {
 }
 
 #[test]
+fn of_bulky_calls_only_a_few_are_sent_ahead() {
+    let mut world = world(2, 5, 3, 0);
+    let bulky = Asks {
+        bulky: true,
+        ..Asks::default()
+    };
+    world.step(&Step::Submit(9, bulky));
+    assert_eq!(loads(&world), [3, 3]);
+    // Nor does any other call go before them.
+    world.step(&Step::Submit(1, Asks::default()));
+    assert_eq!(loads(&world), [3, 3]);
+    finish(&mut world, 0);
+    assert_eq!(loads(&world), [3, 3]);
+}
+
+#[test]
 fn a_higher_priority_overtakes_what_was_prefetched() {
     let mut world = world(2, 4, 1, 8);
     assert_eq!(loads(&world), [4, 4]);

@@ -136,10 +136,11 @@ impl World {
                 plain && self.is_plain(call),
                 "only plain calls are prefetched"
             );
-            assert!(
-                there.len() <= self.config.prefetch,
-                "{worker:?} is over-committed"
-            );
+            let most = match self.bulky.contains(&call) {
+                true => self.config.bulky_prefetch,
+                false => self.config.prefetch,
+            };
+            assert!(there.len() <= most, "{worker:?} is over-committed");
             assert!(
                 !self.is_overfull(host),
                 "nothing starts on a host without room"

@@ -35,6 +35,7 @@ impl Farm {
         let mut farm = Farm {
             core: Core::new(Config {
                 prefetch: 3,
+                bulky_prefetch: 1,
                 retries: 3,
                 hosts_may_come: true,
             }),
@@ -161,6 +162,7 @@ fn when_half_of_the_nodes_die_at_once_every_call_has_one_result() {
         farm.tell(Input::Submit {
             call,
             item: call.0,
+            bulky: false,
             options: None,
         });
     }

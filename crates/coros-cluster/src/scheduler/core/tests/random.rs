@@ -25,12 +25,14 @@ fn asks() -> impl Strategy<Value = Asks> {
     let priority = prop_oneof![6 => Just(0), 1 => Just(-1), 1 => Just(5)];
     let retries = prop_oneof![8 => Just(None), 1 => Just(Some(0)), 1 => Just(Some(2))];
     let io = prop_oneof![8 => Just(false), 1 => Just(true)];
-    (needs(), at, priority, retries, io).prop_map(|(needs, at, priority, retries, io)| Asks {
+    let all = (needs(), at, priority, retries, io, any::<bool>());
+    all.prop_map(|(needs, at, priority, retries, io, bulky)| Asks {
         needs,
         at,
         priority,
         retries,
         io,
+        bulky,
     })
 }
 

@@ -32,6 +32,7 @@ pub(super) struct Asks {
     pub(super) priority: i32,
     pub(super) retries: Option<u32>,
     pub(super) io: bool,
+    pub(super) bulky: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,7 @@ impl Default for Asks {
             priority: 0,
             retries: None,
             io: false,
+            bulky: false,
         }
     }
 }
@@ -132,6 +134,7 @@ impl World {
         self.tell(Input::Submit {
             call,
             item,
+            bulky: asks.bulky,
             options: Some(Box::new(options)),
         });
         call

@@ -25,6 +25,7 @@ pub(super) struct World {
     /// Of these, what has been asked back.
     pub(super) asked: BTreeSet<(CallId, u32)>,
     pub(super) suspects: BTreeSet<CallId>,
+    pub(super) bulky: BTreeSet<CallId>,
     cancelled: BTreeSet<CallId>,
     unplaceable: BTreeSet<CallId>,
     pub(super) retiring: BTreeSet<WorkerId>,
@@ -43,6 +44,7 @@ impl World {
     pub(super) fn new(prefetch: usize, retries: u32, hosts_may_come: bool) -> Self {
         let config = Config {
             prefetch,
+            bulky_prefetch: prefetch.min(2),
             retries,
             hosts_may_come,
         };
@@ -58,6 +60,7 @@ impl World {
             in_flight: BTreeMap::new(),
             asked: BTreeSet::new(),
             suspects: BTreeSet::new(),
+            bulky: BTreeSet::new(),
             cancelled: BTreeSet::new(),
             unplaceable: BTreeSet::new(),
             retiring: BTreeSet::new(),
@@ -102,7 +105,15 @@ impl World {
 
     fn note(&mut self, input: &In) {
         match input {
-            Input::Submit { call, options, .. } => {
+            Input::Submit {
+                call,
+                options,
+                bulky,
+                ..
+            } => {
+                if *bulky {
+                    self.bulky.insert(*call);
+                }
                 let options = options.as_deref().cloned().unwrap_or_default();
                 self.specs.insert(*call, options);
                 self.waiting.insert(self.rank(*call));
