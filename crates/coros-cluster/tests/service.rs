@@ -305,11 +305,9 @@ async fn a_node_gets_the_program_that_it_can_run() {
     let (farm, service) = farm_with_service([1]).await;
     let node = client(&farm, &service).await;
     let foreign = foreign(farm.folders.path());
-    let scheduler = || {
-        let scheduler = Scheduler::at(&node).program(&foreign);
-        quiet(scheduler.patience(Duration::from_millis(300)))
-    };
-    let error = scheduler().start().await.unwrap_err().to_string();
+    let scheduler = || quiet(Scheduler::at(&node).program(&foreign));
+    let impatient = scheduler().patience(Duration::from_millis(1500));
+    let error = impatient.start().await.unwrap_err().to_string();
     assert!(
         error.contains("riscv64") || error.contains("x86_64"),
         "{error}"
@@ -544,7 +542,8 @@ async fn one_that_drains_takes_nobody_and_goes_on_with_who_is_there() {
     let mut drained = Box::pin(service.drain());
     assert!(futures_util::poll!(&mut drained).is_pending());
     while !service.status().await.unwrap().draining {}
-    let late = Scheduler::at(&client(&farm, &service).await).patience(Duration::from_millis(300));
+    let late = Scheduler::at(&client(&farm, &service).await);
+    let late = late.patience(Duration::from_millis(1500));
     let error = late.start().await.unwrap_err().to_string();
     assert!(error.contains("about to end"), "{error}");
     assert_eq!(scheduler.run(square(3)).await, Ok(9));
