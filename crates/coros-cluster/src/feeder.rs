@@ -1,11 +1,28 @@
-//! Sends to one coroutine, in order, one message at a time: the next one when there is room for it.
+//! Sends to one coroutine, in order, one message at a time: the next one when there is room for it. One that never
+//! makes room is not waited for for ever.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use coros_core::remote::{BoxFuture, Message};
 use coros_core::{Address, SendError};
 
-type Sending<M> = BoxFuture<Result<(), SendError<M>>>;
+/// How long it may take until there is room for a message: on a slow link, long.
+pub(crate) const LIMIT: Duration = Duration::from_secs(5 * 60);
+
+type Sending<M> = BoxFuture<Result<(), Unsent<M>>>;
+
+/// What became of a message that was not sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unsent<M> {
+    /// It is too large.
+    TooLarge(M),
+    /// There was no room for it for too long. It is lost, and what comes after it would be heard without it.
+    NoRoom,
+}
+
+/// That, in words.
+pub(crate) const NO_ROOM: &str = "it has taken nothing of what it was told for 5 minutes";
 
 /// What is to be sent.
 pub(crate) struct Feeder<M: Message> {
@@ -33,33 +50,75 @@ impl<M: Message> Feeder<M> {
         self.waiting.is_empty() && self.sending.is_none()
     }
 
-    /// Resolves when one message more has been sent; gives one that cannot be, because it is too large.
-    /// Never resolves while there is none.
+    /// How many messages wait behind the one that is being sent.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Resolves when one message more has been sent, or could not be. Never resolves while there is none.
     ///
     /// Cancel safe: it goes on with the same message.
-    pub(crate) async fn turn(&mut self) -> Option<M> {
+    pub(crate) async fn turn(&mut self) -> Result<(), Unsent<M>> {
         let sent = match &mut self.sending {
             Some(sending) => sending.await,
             None => match self.waiting.pop_front() {
                 Some(message) => match self.to.send(message) {
                     Err(SendError::Full(message)) => {
                         let to = self.to.clone();
-                        let sending = Box::pin(async move { to.feed(message).await });
+                        let sending = Box::pin(feed(to, message));
                         self.sending.insert(sending).await
                     }
-                    sent => sent,
+                    sent => outcome(sent),
                 },
                 None => std::future::pending().await,
             },
         };
         self.sending = None;
-        match sent {
-            Err(SendError::Codec(message, why)) => {
-                tracing::debug!("a message cannot be sent: {why}");
-                Some(message)
-            }
-            // Who cannot be reached is gone, and that is told otherwise.
-            Ok(()) | Err(_) => None,
+        sent
+    }
+}
+
+async fn feed<M: Message>(to: Address<M>, message: M) -> Result<(), Unsent<M>> {
+    let sent = tokio::time::timeout(LIMIT, to.feed(message)).await;
+    sent.map_or(Err(Unsent::NoRoom), outcome)
+}
+
+fn outcome<M>(sent: Result<(), SendError<M>>) -> Result<(), Unsent<M>> {
+    match sent {
+        Err(SendError::Codec(message, why)) => {
+            tracing::debug!("a message cannot be sent: {why}");
+            Err(Unsent::TooLarge(message))
         }
+        // Who cannot be reached is gone, and that is told otherwise.
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_makes_no_room_is_waited_for_for_a_while() {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let slow =
+            coros_core::build()
+                .capacity(1)
+                .spawn(async move |mut me: coros_core::Context<u32>| {
+                    let _ = told.await;
+                    while me.receive().await.is_some() {}
+                });
+        let mut feeder = Feeder::new(slow.address());
+        for n in 0..3 {
+            feeder.push(n);
+        }
+        assert_eq!(feeder.turn().await, Ok(()));
+        let turn = tokio::time::timeout(LIMIT - Duration::from_secs(1), feeder.turn());
+        assert!(turn.await.is_err());
+        assert_eq!((feeder.is_idle(), feeder.waiting()), (false, 1));
+        assert_eq!(feeder.turn().await, Err(Unsent::NoRoom));
+        let _ = tell.send(());
+        assert_eq!(feeder.turn().await, Ok(()));
+        assert!(feeder.is_idle());
     }
 }

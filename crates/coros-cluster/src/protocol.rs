@@ -16,6 +16,7 @@
 //!    | ------------- Revoke -------------> |
 //!    | <------- Returned or Kept --------- |   or nothing, when Done is on its way
 //!    | <------- TimedOut or Stuck -------- |   for a call that has a time limit
+//!    | -------------- Pause -------------> |   while nobody takes results
 //!    | ------------- Goodbye ------------> |   or end of the worker's standard input
 //!    | <-------- TearDownFailed ---------- |   when functions of the user's tidy up, and one fails
 //! ```
@@ -155,6 +156,8 @@ pub(crate) enum ToWorker {
         attempt: u32,
         abort: bool,
     },
+    /// Keep what comes of calls, because the client has no room for it; or not any more.
+    Pause(bool),
     /// End. The last worker of a node may have that to see to.
     Goodbye { tear_down_node: bool },
     /// The link to the client was lost. The worker tells itself.

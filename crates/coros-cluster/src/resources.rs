@@ -73,6 +73,12 @@ impl Resources {
         self.cpus == 1 && self.memory == 0 && self.named.is_empty()
     }
 
+    /// How many bytes the names in it take, about.
+    pub(crate) fn bytes(&self) -> usize {
+        // Each has a place in a map.
+        self.named.keys().map(|name| name.len() + 64).sum()
+    }
+
     /// Whether a room has all of it, when so much of the room is taken.
     pub(crate) fn fits(&self, room: &Resources, taken: &Resources) -> bool {
         let fits = |needed: u64, there: u64, taken: u64| {

@@ -431,6 +431,9 @@ pub(crate) enum Command {
         epoch: u64,
         sent: Result<(), String>,
     },
+    /// Begin no calls, and have workers keep results, until the client has taken those that there are; or not
+    /// any more.
+    Pause(bool),
     /// End all workers and say which had to be killed.
     Close(Option<oneshot::Sender<Vec<Arc<str>>>>),
 }

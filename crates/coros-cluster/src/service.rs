@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `reception` | the coroutine that clients find; has a tenant for each |
 //! | `tenant` | the coroutine that has one client's program and its scheduler |
+//! | `window`, `backlog` | how much it has of a client, in calls and in what came of them: an account, a state machine |
 //! | `queue` | whose turn it is: a state machine |
 //! | `protocol` | what all of them and the clients say to each other |
 //! | `event` | what happens, for whoever wants to know |
@@ -23,11 +24,13 @@
 //! [`exclusive`]: crate::SchedulerBuilder::exclusive
 //! [priority]: crate::SchedulerBuilder::priority
 
+mod backlog;
 mod event;
 pub(crate) mod protocol;
 mod queue;
 mod reception;
 mod tenant;
+pub(crate) mod window;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +43,9 @@ use self::protocol::{NAME, Own, ToService};
 use self::reception::Reception;
 use crate::store;
 use crate::told::Told;
+
+#[cfg(test)]
+mod tests;
 
 /// How long workers of clients and their nodes may take to go at the end.
 const GRACE: Duration = Duration::from_secs(10);

@@ -1,120 +1,25 @@
 //! Clients of a service, which has their calls run on the nodes that it finds.
-//!
-//! This executable is also a service that is killed, and a client that is.
 #![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
 
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-#[cfg(target_os = "linux")]
-use std::process::Stdio;
 use std::time::Duration;
 
 use common::farm::*;
+use common::service::*;
 use common::*;
 use coros::cluster::placement::{Decision, Placement};
-use coros::cluster::service::{Service, ServiceEvent};
+use coros::cluster::service::Service;
 use coros::cluster::{Event, Target, worker};
-use coros::net::{Folder, Node, Received, Secret, SendFile};
-use coros::{Address, Context, JobError, Scheduler};
+use coros::net::{Folder, Received, SendFile};
+use coros::{Address, JobError, Scheduler};
 use libtest_mimic::Arguments;
-#[cfg(target_os = "linux")]
-use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
-#[cfg(target_os = "linux")]
-use tokio::io::{AsyncBufReadExt, BufReader};
-#[cfg(target_os = "linux")]
-use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-
-#[coros::remote]
-fn square(n: u64) -> u64 {
-    n * n
-}
-
-/// A call has begun: whose it is, at which worker, its process, and what ends it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Begun {
-    of: String,
-    at: String,
-    pid: u32,
-    end: Address<()>,
-}
-
-/// Computes until it is told to end.
-#[coros::remote]
-async fn computes(mut me: Context<()>, of: String, to: Address<Begun>) -> String {
-    let at = worker::name().unwrap_or_default().to_owned();
-    let begun = Begun {
-        of,
-        at: at.clone(),
-        pid: std::process::id(),
-        end: me.address(),
-    };
-    to.deliver(begun).await.unwrap();
-    me.receive().await;
-    at
-}
-
-#[coros::remote]
-fn of_size(bytes: usize) -> Vec<u8> {
-    vec![7; bytes]
-}
-
-#[coros::remote]
-fn fails_at_length(bytes: usize) -> Result<(), String> {
-    Err("x".repeat(bytes))
-}
 
 #[coros::remote]
 fn says(line: String) {
     eprintln!("{line}");
-}
-
-/// What this executable is when it is a service: where its folder and its secret are, and its peers.
-const SERVICE: &str = "--as-service";
-/// And when it is a client.
-const CLIENT: &str = "--as-client";
-
-/// A farm with a service in this process.
-async fn farm_with_service<const N: usize>(slots: [usize; N]) -> (Farm, Service) {
-    let farm = Farm::of(slots).await;
-    let builder = Service::builder(farm.knows_all("scheduler"), farm.folder("service"));
-    let service = builder.start().await.unwrap();
-    (farm, service)
-}
-
-/// A client that knows the service, and the nodes by way of it.
-async fn client(farm: &Farm, service: &Service) -> Node {
-    let builder = farm.builder("desk").peer(endpoint(service.node()));
-    builder.build().await.unwrap()
-}
-
-async fn at(farm: &Farm, service: &Service) -> Scheduler {
-    let scheduler = Scheduler::at(&client(farm, service).await);
-    quiet(scheduler).start().await.unwrap()
-}
-
-async fn close(farm: Farm, service: Service) {
-    service.close().await;
-    farm.close().await;
-}
-
-async fn next(begun: &mut mpsc::UnboundedReceiver<Begun>) -> Begun {
-    begun.recv().await.unwrap()
-}
-
-/// Waits until the computations of a service are such: whether each has its turn.
-async fn turns(service: &Service, wanted: &[bool]) {
-    loop {
-        let status = service.status().await.unwrap();
-        let runs: Vec<_> = status.computations.iter().map(|it| it.runs).collect();
-        if runs == wanted {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 async fn two_clients_share() {
@@ -191,53 +96,6 @@ async fn no_call_is_lost() {
     for (n, job) in (0..).zip(jobs) {
         assert_eq!(job.await, Ok(n * n));
     }
-    scheduler.close().await.unwrap();
-    close(farm, service).await;
-}
-
-/// More than the service keeps of a client.
-async fn many_large_calls_wait_at_the_client() {
-    #[coros::remote]
-    fn length(bytes: Vec<u64>) -> usize {
-        bytes.len()
-    }
-    let (farm, service) = farm_with_service([1]).await;
-    let scheduler = at(&farm, &service).await;
-    // Some 8 MiB each.
-    let large = || length(vec![u64::MAX; 800_000]);
-    let jobs: Vec<_> = (0..12).map(|_| scheduler.submit(large())).collect();
-    // Goes first of those that wait.
-    let urgent = scheduler.submit(square(3).priority(1));
-    assert_eq!(urgent.await, Ok(9));
-    for job in jobs {
-        assert_eq!(job.await, Ok(800_000));
-    }
-    scheduler.close().await.unwrap();
-    close(farm, service).await;
-}
-
-async fn what_no_message_has_room_for_is_refused() {
-    let (farm, service) = farm_with_service([1]).await;
-    let scheduler = at(&farm, &service).await;
-    // From the worker to the service there is room for it by a few bytes.
-    let most = 16 * 1024 * 1024;
-    let mut refused_here = 0;
-    for bytes in (most - 72..most).step_by(8) {
-        match scheduler.run(of_size(bytes)).await {
-            Ok(value) => assert_eq!(value.len(), bytes),
-            Err(JobError::Refused(why)) if why.contains("cannot be sent on") => refused_here += 1,
-            Err(JobError::Refused(why)) => assert!(why.contains("cannot be sent"), "{why}"),
-            Err(other) => panic!("{other}"),
-        }
-    }
-    assert!(refused_here > 0);
-    // Together they are more than a message has room for.
-    let long = (0..4).map(|_| scheduler.submit(fails_at_length(6 << 20)));
-    for job in long.collect::<Vec<_>>() {
-        let error = job.await.unwrap_err();
-        assert!(matches!(&error, JobError::Failed(why) if why.len() == 6 << 20));
-    }
-    assert_eq!(scheduler.run(square(3)).await, Ok(9));
     scheduler.close().await.unwrap();
     close(farm, service).await;
 }
@@ -552,190 +410,13 @@ async fn one_that_drains_takes_nobody_and_goes_on_with_who_is_there() {
     close(farm, service).await;
 }
 
-/// This executable as another process, which says a word first.
-#[cfg(target_os = "linux")]
-async fn process(farm: &Farm, what: &str, folder: &str, peers: &[String]) -> (Child, Words) {
-    let secret = farm.folder("secret");
-    if !secret.exists() {
-        farm.secret.save(&secret).unwrap();
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg(what).arg(farm.folder(folder)).arg(secret);
-    command
-        .args(peers)
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
-    let mut child = command.spawn().unwrap();
-    let words = BufReader::new(child.stdout.take().unwrap()).lines();
-    (child, words)
-}
-
-#[cfg(target_os = "linux")]
-type Words = tokio::io::Lines<BufReader<tokio::process::ChildStdout>>;
-
-#[cfg(target_os = "linux")]
-async fn word(words: &mut Words) -> String {
-    words.next_line().await.unwrap().unwrap()
-}
-
-/// A service in another process, once it can be found.
-#[cfg(target_os = "linux")]
-async fn service_process(farm: &Farm) -> (Child, Words) {
-    let endpoint = |daemon: &coros::cluster::daemon::Daemon| endpoint(daemon.node()).to_string();
-    let peers: Vec<_> = farm.daemons.iter().map(endpoint).collect();
-    let (service, mut words) = process(farm, SERVICE, "service", &peers).await;
-    assert_eq!(word(&mut words).await, "here");
-    (service, words)
-}
-
-#[cfg(target_os = "linux")]
-async fn kill(mut child: Child) {
-    signal(child.id().unwrap(), Signal::SIGKILL);
-    child.wait().await.unwrap();
-}
-
-#[cfg(target_os = "linux")]
-async fn a_service_that_is_killed_while_it_gets_the_program_gets_it_again() {
-    let farm = Farm::of([1]).await;
-    let (service, mut words) = service_process(&farm).await;
-    let node = farm.client().await;
-    let scheduler = tokio::spawn(quiet(Scheduler::at(&node)).start());
-    assert_eq!(word(&mut words).await, "came");
-    kill(service).await;
-    let (service, mut words) = service_process(&farm).await;
-    let scheduler = scheduler.await.unwrap().unwrap();
-    assert_eq!(word(&mut words).await, "came");
-    assert_eq!(word(&mut words).await, "received");
-    assert_eq!(scheduler.run(square(3)).await, Ok(9));
-    scheduler.close().await.unwrap();
-    kill(service).await;
-    farm.close().await;
-}
-
-#[cfg(target_os = "linux")]
-async fn a_service_that_was_killed_goes_on_when_it_is_back() {
-    let farm = Farm::of([2, 2]).await;
-    let (service, _words) = service_process(&farm).await;
-    let scheduler = quiet(Scheduler::at(&farm.client().await))
-        .start()
-        .await
-        .unwrap();
-    let mut events = scheduler.events();
-    workers(&mut events, 4).await;
-    let (to, mut begun) = told::<Begun>();
-    let of = |name: &str| computes(name.to_owned(), to.clone());
-    let goes_on = scheduler.submit(of("goes on"));
-    let once = scheduler.submit(of("once").retries(0));
-    let there = scheduler.submit(of("there").at(Target::node("farm-1")));
-    let mut running = Vec::new();
-    for _ in 0..3 {
-        running.push(next(&mut begun).await);
-    }
-    let many: Vec<_> = (0..2000).map(|n| scheduler.submit(square(n))).collect();
-    kill(service).await;
-    let lost = |event: &Event| matches!(event, Event::ServiceLost { .. }).then_some(());
-    until(&mut events, lost).await;
-    let error = once.await.unwrap_err();
-    assert!(
-        matches!(error, JobError::Abandoned { losses: 1, .. }),
-        "{error}"
-    );
-    assert_eq!(
-        there.await,
-        Err(JobError::TargetLost(Target::node("farm-1")))
-    );
-    for it in running {
-        ended(it.pid).await;
-    }
-    let late = scheduler.submit(square(9));
-
-    let (service, _words) = service_process(&farm).await;
-    // The same address has travelled to another worker.
-    let Begun { of, end, .. } = next(&mut begun).await;
-    assert_eq!(of, "goes on");
-    end.send(()).unwrap();
-    goes_on.await.unwrap();
-    for (n, job) in (0..).zip(many) {
-        assert_eq!(job.await, Ok(n * n));
-    }
-    assert_eq!(late.await, Ok(81));
-    assert!(begun.try_recv().is_err(), "what has ended runs again");
-    scheduler.close().await.unwrap();
-    for daemon in &farm.daemons {
-        idle(daemon).await;
-    }
-    kill(service).await;
-    farm.close().await;
-}
-
-#[cfg(target_os = "linux")]
-async fn nothing_is_left_of_a_client_that_was_killed() {
-    let (farm, service) = farm_with_service([1]).await;
-    let peers = [endpoint(service.node()).to_string()];
-    let (client, mut words) = process(&farm, CLIENT, "client", &peers).await;
-    let pid = word(&mut words).await;
-    turns(&service, &[true]).await;
-    kill(client).await;
-    ended(pid.parse().unwrap()).await;
-    turns(&service, &[]).await;
-    idle(&farm.daemons[0]).await;
-    let work = farm.folder("farm-1").join("work");
-    assert_eq!(std::fs::read_dir(work).unwrap().count(), 0);
-    // Others go on.
-    let other = at(&farm, &service).await;
-    assert_eq!(other.run(square(3)).await, Ok(9));
-    other.close().await.unwrap();
-    close(farm, service).await;
-}
-
-fn node(name: &str, secret: &str, peers: &[String]) -> coros::net::Builder {
-    let secret = Secret::load(secret).unwrap();
-    let builder = Node::builder().name(name).secret(secret);
-    peers.iter().fold(builder, coros::net::Builder::peer)
-}
-
-async fn be_a_service(folder: &Path, secret: &str, peers: &[String]) {
-    let service = Service::builder(node("scheduler", secret, peers), folder);
-    let service = service.on_event(|event| match event {
-        ServiceEvent::ClientCame { .. } => println!("came"),
-        ServiceEvent::ProgramReceived { .. } => println!("received"),
-        _ => {}
-    });
-    let _service = service.start().await.unwrap();
-    println!("here");
-    std::future::pending::<()>().await;
-}
-
-async fn be_a_client(secret: &str, peers: &[String]) {
-    let node = node("desk", secret, peers).build().await.unwrap();
-    let scheduler = quiet(Scheduler::at(&node)).start().await.unwrap();
-    let (to, mut begun) = told::<Begun>();
-    let _job = scheduler.submit(computes("mine".into(), to));
-    println!("{}", next(&mut begun).await.pid);
-    std::future::pending::<()>().await;
-}
-
 fn main() {
     worker::enter();
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [what, folder, secret, peers @ ..] = words.as_slice()
-        && (what == SERVICE || what == CLIENT)
-    {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        return runtime.block_on(async {
-            match what == SERVICE {
-                true => be_a_service(Path::new(folder), secret, peers).await,
-                false => be_a_client(secret, peers).await,
-            }
-        });
-    }
     let trials = trials![
         two_clients_share,
         exclusive_clients_run_in_turn,
         one_that_waits_for_its_turn_can_be_given_up,
         no_call_is_lost,
-        many_large_calls_wait_at_the_client,
-        what_no_message_has_room_for_is_refused,
         workers_and_client_talk_without_the_service,
         the_client_decides_which_nodes_are_used,
         a_node_gets_the_program_that_it_can_run,
@@ -748,12 +429,6 @@ fn main() {
         without_a_service_it_is_said_what_to_do,
         of_several_services_one_is_chosen_by_name,
         one_that_drains_takes_nobody_and_goes_on_with_who_is_there,
-        #[cfg(target_os = "linux")]
-        a_service_that_was_killed_goes_on_when_it_is_back,
-        #[cfg(target_os = "linux")]
-        a_service_that_is_killed_while_it_gets_the_program_gets_it_again,
-        #[cfg(target_os = "linux")]
-        nothing_is_left_of_a_client_that_was_killed,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

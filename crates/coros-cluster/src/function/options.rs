@@ -19,6 +19,14 @@ pub(crate) struct Options {
     pub(crate) target: Option<Target>,
 }
 
+impl Options {
+    /// How many bytes the names in it take.
+    pub(crate) fn bytes(&self) -> usize {
+        let target = self.target.as_ref().map_or(0, |it| it.name().len());
+        target + self.core.needs.bytes()
+    }
+}
+
 /// How a scheduler is to run the call. [`here`](Call::here) takes no notice of it.
 ///
 /// ```

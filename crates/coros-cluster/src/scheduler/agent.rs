@@ -32,6 +32,7 @@ use super::plan::{Plan, Usage};
 use super::remote::{Ended, RemoteCall};
 use super::{Command, Event, Item, JobError, Submission};
 use crate::computation::Cargo;
+use crate::feeder::{NO_ROOM, Unsent};
 use crate::hash::ContentHash;
 use crate::placement::NodeView;
 use crate::protocol::{TOO_LARGE, ToScheduler};
@@ -161,11 +162,11 @@ impl Agent {
                         break;
                     }
                 }
-                unsent = feeding => {
-                    if let Some(ToTenant::Calls(calls)) = unsent {
-                        self.refuse(calls);
-                    }
-                }
+                sent = feeding => match sent {
+                    Err(Unsent::TooLarge(ToTenant::Calls(calls))) => self.refuse(calls),
+                    Err(Unsent::NoRoom) => self.lost(NO_ROOM),
+                    Ok(()) | Err(Unsent::TooLarge(_)) => {}
+                },
                 () = tick => self.tick(),
             }
             for message in inbox.drain(..) {
@@ -244,7 +245,7 @@ impl Agent {
             Phase::Looking(_) | Phase::Open(_) => {
                 let options = item.options.as_deref();
                 let priority = options.map_or(0, |it| it.core.priority);
-                let bytes = item.args.0.len();
+                let bytes = item.bytes();
                 return self.ledger.add(Rank::new(priority, call), bytes, item);
             }
             Phase::Failed(why) => JobError::NoWorkers(why.clone()),
@@ -297,8 +298,9 @@ impl Agent {
                 && bytes < BATCH_BYTES
                 && let Some((call, item)) = self.ledger.next()
             {
-                bytes += item.args.0.len();
-                let large = item.args.0.len() >= BATCH_BYTES && !calls.is_empty();
+                let each = item.bytes();
+                bytes += each;
+                let large = each >= BATCH_BYTES && !calls.is_empty();
                 let call = RemoteCall::of(call, item);
                 if large {
                     // Alone, so that no other is refused with it.

@@ -132,7 +132,7 @@ pub(crate) struct Completed {
 }
 
 impl Completed {
-    pub(super) fn without_worker(error: JobError) -> Self {
+    pub(crate) fn without_worker(error: JobError) -> Self {
         Completed {
             worker: None,
             attempts: 0,

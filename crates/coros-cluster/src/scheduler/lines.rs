@@ -4,14 +4,17 @@
 //! more is on its way than the link allows.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use coros_core::{Address, Context, Reply};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::builder::Stderr;
 use super::core::WorkerId;
 use super::shell::full_name;
+use crate::feeder::LIMIT;
 
 /// Calls the user's function, for one line at a time.
 #[derive(Clone)]
@@ -93,13 +96,21 @@ pub(super) fn take_written(printer: Printer) -> Address<Written> {
         .address()
 }
 
-/// The function of a service: passes lines on to the client, and returns when there is room for more. Whoever
-/// has it called in a thread that may block.
+/// The function of a service: passes lines on to the client, and returns when there is room for more, so whoever
+/// has it called in a thread that may block. A client that takes none for long gets none any more, lest it keep
+/// that thread.
 pub(crate) fn passed_on(to: Address<Written>) -> Stderr {
     let runtime = tokio::runtime::Handle::current();
+    let deaf = AtomicBool::new(false);
     Arc::new(move |worker, line| {
+        if deaf.load(Ordering::Relaxed) {
+            return;
+        }
         let (worker, line) = (Arc::from(worker), line.to_owned());
+        let fed = async { timeout(LIMIT, to.feed(Written { worker, line })).await };
         // Who cannot be reached is gone, and that is told otherwise.
-        let _ = runtime.block_on(to.feed(Written { worker, line }));
+        if runtime.block_on(fed).is_err() {
+            deaf.store(true, Ordering::Relaxed);
+        }
     })
 }

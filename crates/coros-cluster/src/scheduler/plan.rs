@@ -72,3 +72,33 @@ impl Plan {
         self.grace + Duration::from_secs(2)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+
+    /// What nobody has said anything about.
+    pub(crate) fn plan() -> Plan {
+        Plan {
+            prefetch: 1,
+            retries: 1,
+            start_limit: Duration::from_secs(10),
+            grace: Duration::from_secs(1),
+            setup_limit: Duration::from_secs(10),
+            silence: Duration::from_secs(2),
+            log: "off".into(),
+            files: Vec::new(),
+        }
+    }
+
+    pub(crate) fn usage() -> Usage {
+        Usage {
+            terms: Terms {
+                exclusive: false,
+                priority: 0,
+            },
+            patience: Duration::from_secs(60),
+            limit: 4,
+        }
+    }
+}

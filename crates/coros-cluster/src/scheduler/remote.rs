@@ -31,10 +31,13 @@ pub(crate) struct RemoteCall {
     options: Option<Arc<Options>>,
 }
 
+/// What a call takes besides all that it says.
+const EACH: usize = 512;
+
 /// Its end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Ended {
-    pub(super) call: CallId,
+    pub(crate) call: CallId,
     pub(super) completed: Completed,
 }
 
@@ -42,6 +45,16 @@ pub(crate) struct Ended {
 pub(crate) type Ends = mpsc::UnboundedSender<(usize, Completed)>;
 
 impl RemoteCall {
+    #[cfg(test)]
+    pub(crate) fn sample(call: u64, bytes: usize) -> Self {
+        RemoteCall {
+            call: CallId(call),
+            function: "a function".into(),
+            args: vec![0; bytes].into(),
+            options: None,
+        }
+    }
+
     pub(super) fn of(call: CallId, item: &Item) -> Self {
         RemoteCall {
             call,
@@ -51,8 +64,12 @@ impl RemoteCall {
         }
     }
 
-    pub(super) fn call(&self) -> CallId {
+    pub(crate) fn call(&self) -> CallId {
         self.call
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        bytes(&self.function, &self.args, self.options.as_deref())
     }
 
     pub(crate) fn submission(self, ends: &Ends) -> Submission {
@@ -69,6 +86,18 @@ impl RemoteCall {
             },
         }
     }
+}
+
+impl Item {
+    /// How many it takes on its way, and there.
+    pub(super) fn bytes(&self) -> usize {
+        bytes(&self.function, &self.args, self.options.as_deref())
+    }
+}
+
+/// How many bytes a call takes, about.
+fn bytes(function: &str, args: &Blob, options: Option<&Options>) -> usize {
+    EACH + function.len() + args.0.len() + options.map_or(0, Options::bytes)
 }
 
 impl Ended {

@@ -118,6 +118,8 @@ pub(super) struct Shell {
     /// Why the last worker that did not start did not.
     last_failure: String,
     listeners: Listeners,
+    /// The client takes nothing of what came of its calls: none begins, and workers keep what comes.
+    paused: bool,
     /// What the core wants done; kept for its memory.
     todo: Vec<core::Output<Item, CallResult>>,
 }
@@ -171,6 +173,7 @@ impl Shell {
             phase: Phase::Open,
             last_failure: String::new(),
             listeners,
+            paused: false,
             todo: Vec::new(),
         }
     }
@@ -208,12 +211,12 @@ impl Shell {
             for message in inbox.drain(..) {
                 self.take(message);
             }
-            self.core.dispatch(&mut self.todo);
+            self.dispatch();
             self.act();
             self.settle_all();
             self.act();
             if self.want() {
-                self.core.dispatch(&mut self.todo);
+                self.dispatch();
                 self.act();
             }
             self.flush();
@@ -349,10 +352,11 @@ impl Shell {
             return;
         };
         worker.control = Some(control);
-        let event = Event::WorkerReady {
-            name: Arc::clone(&worker.name),
-            pid: worker.pid(),
-        };
+        let (name, pid) = (Arc::clone(&worker.name), worker.pid());
+        if self.paused {
+            self.send(id, ToWorker::Pause(true));
+        }
+        let event = Event::WorkerReady { name, pid };
         self.is_of_use(host);
         self.tell_pool(host, pool::Input::Ready { worker: id });
         if matches!(self.phase, Phase::Open) {
@@ -406,6 +410,7 @@ impl Shell {
                 // Who has asked may have gone away.
                 let _ = reply.send(self.control(&target, action));
             }
+            Command::Pause(paused) => self.pause(paused),
             Command::Close(tell) => self.close(tell),
             // What one with a service is told.
             Command::Joined { .. } | Command::Left { .. } | Command::Sent { .. } => {}
@@ -474,11 +479,32 @@ impl Shell {
     }
 
     fn emit(&mut self, event: &Event) {
+        // A client elsewhere tells of ends itself, once for each call and once for all.
+        let is_end = matches!(event, Event::JobEnded { .. } | Event::Closed { .. });
+        if is_end && self.client.is_some() {
+            return;
+        }
         self.listeners.tell(event);
     }
 
     fn tell_core(&mut self, input: core::Input<Item, CallResult>) {
         self.core.handle(input, &mut self.todo);
+    }
+
+    /// Has calls begin that can.
+    fn dispatch(&mut self) {
+        if !self.paused {
+            self.core.dispatch(&mut self.todo);
+        }
+    }
+
+    fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        let ready = self.workers.iter().filter(|(_, it)| it.control.is_some());
+        let ready: Vec<_> = ready.map(|(id, _)| *id).collect();
+        for id in ready {
+            self.send(id, ToWorker::Pause(paused));
+        }
     }
 
     /// Does what the core wants.

@@ -36,12 +36,14 @@ pub enum ServiceEvent {
         /// The client's number.
         id: u64,
     },
-    /// A client has left, or is gone, and all that it had here has ended.
+    /// A client has left, is gone, or was let go, and all that it had here has ended.
     ClientLeft {
         /// Its number.
         id: u64,
         /// Its node.
         from: Location,
+        /// Why, if it has not left by itself.
+        reason: Option<String>,
     },
     /// No client may come any more.
     Draining,
@@ -68,7 +70,11 @@ impl fmt::Display for ServiceEvent {
                 write!(f, "client {id} has sent a file, {bytes} bytes")
             }
             ServiceEvent::Begun { id } => write!(f, "client {id} has its turn"),
-            ServiceEvent::ClientLeft { id, from } => write!(f, "client {id} ({from}) has left"),
+            ServiceEvent::ClientLeft { id, from, reason } => {
+                write!(f, "client {id} ({from}) has left")?;
+                let mut reason = reason.iter();
+                reason.try_for_each(|reason| write!(f, ": {reason}"))
+            }
             ServiceEvent::Draining => f.write_str(
                 "draining: no client may come, and those that are here go on to their end",
             ),

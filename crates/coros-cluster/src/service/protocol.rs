@@ -146,9 +146,6 @@ pub(crate) enum ToTenant {
     Close,
     /// The client is done: all ends.
     Leave,
-    /// Something of its own process.
-    #[serde(skip)]
-    Own(OwnTenant),
 }
 
 /// From a tenant, to its client.
@@ -177,8 +174,8 @@ pub(crate) enum FromTenant {
 pub(crate) enum Own {
     /// The program of a tenant is there.
     Ready(TenantId),
-    /// A tenant has ended.
-    Left(TenantId),
+    /// A tenant has ended; why, if its client has not left by itself.
+    Left(TenantId, Option<String>),
     /// Take no new computations, and say when the last one has ended.
     Drain(Reply<()>),
     /// How it stands.

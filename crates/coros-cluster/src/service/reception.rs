@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use coros_core::{Address, Context, Reply};
 use coros_net::{Location, Node};
+use tokio::sync::mpsc;
 
 use super::event::ServiceEvent;
 use super::protocol::{Closed, Opening, Own, OwnTenant, ToService, ToTenant};
 use super::queue::{Queue, TenantId};
-use super::tenant::{self, Tenant};
+use super::tenant::{self, Start, Tenant, Wire};
 use super::{ComputationStatus, Status};
 use crate::daemon::fetch::{Fetching, Turns};
 use crate::daemon::leases::Terms;
@@ -31,7 +32,7 @@ pub(super) struct Reception {
 }
 
 struct Client {
-    tenant: Address<ToTenant>,
+    wire: Wire,
     address: Address<ToScheduler>,
     from: Location,
     terms: Terms,
@@ -69,13 +70,13 @@ impl Reception {
             }
         }
         for client in self.tenants.values() {
-            let _ = client.tenant.send(ToTenant::Own(OwnTenant::End));
+            let _ = client.wire.send(OwnTenant::End);
         }
         while !self.tenants.is_empty()
             && let Some(message) = me.receive().await
         {
-            if let ToService::Own(Own::Left(id)) = message {
-                self.left(id);
+            if let ToService::Own(Own::Left(id, why)) = message {
+                self.left(id, why);
             }
         }
     }
@@ -91,7 +92,7 @@ impl Reception {
         // It has not heard that it has one already, or has given that up.
         for client in self.tenants.values() {
             if client.address == opening.client {
-                let _ = client.tenant.send(ToTenant::Own(OwnTenant::End));
+                let _ = client.wire.send(OwnTenant::End);
             }
         }
         let id = TenantId(self.next);
@@ -114,28 +115,42 @@ impl Reception {
                 Kind::File => ServiceEvent::FileReceived { id: id.0, bytes },
             });
         };
+        let manifest = &opening.manifest;
+        let (wire, own) = mpsc::unbounded_channel();
+        let fetching = Fetching {
+            store,
+            turns,
+            largest,
+            program: manifest.program.content,
+            also: manifest.also.iter().map(|it| it.content).collect(),
+            files: manifest.files.clone(),
+            client: Box::new(tenant::Client {
+                wire: wire.clone(),
+                received,
+            }),
+        };
+        let start = Start {
+            id,
+            service,
+            node,
+            opening,
+            fetching,
+            wire: wire.clone(),
+            own,
+        };
         let tenant = coros_core::build()
             .name(format!("tenant {}", id.0))
             .daemon()
-            .spawn(move |me: Context<ToTenant>| {
-                let (tenant, manifest) = (me.address(), &opening.manifest);
-                let fetching = Fetching {
-                    store,
-                    turns,
-                    largest,
-                    program: manifest.program.content,
-                    also: manifest.also.iter().map(|it| it.content).collect(),
-                    files: manifest.files.clone(),
-                    client: Box::new(tenant::Client { tenant, received }),
-                };
-                Tenant::run(id, service, node, opening, fetching, me)
-            })
+            .spawn_fallible(move |me| Tenant::run(start, me))
             .address();
         // Also after a panic.
         let service = me.address();
-        tenant.on_exit(move |_| drop(service.send(ToService::Own(Own::Left(id)))));
+        tenant.on_exit(move |exit| {
+            let left = Own::Left(id, Some(exit.to_string()));
+            drop(service.send(ToService::Own(left)));
+        });
         let client = Client {
-            tenant: tenant.clone(),
+            wire,
             address,
             from,
             terms,
@@ -152,7 +167,7 @@ impl Reception {
                     self.begin(begun);
                 }
             }
-            Own::Left(id) => self.left(id),
+            Own::Left(id, why) => self.left(id, why),
             Own::Drain(reply) => {
                 if self.draining.is_none() {
                     self.told.tell(&ServiceEvent::Draining);
@@ -169,15 +184,19 @@ impl Reception {
             self.told.tell(&ServiceEvent::Begun { id: id.0 });
             if let Some(client) = self.tenants.get(&id) {
                 // When it has ended, it says so.
-                let _ = client.tenant.send(ToTenant::Own(OwnTenant::Turn));
+                let _ = client.wire.send(OwnTenant::Turn);
             }
         }
     }
 
-    fn left(&mut self, id: TenantId) {
+    fn left(&mut self, id: TenantId, reason: Option<String>) {
         if let Some(Client { from, .. }) = self.tenants.remove(&id) {
             tracing::info!(tenant = id.0, "closed its computation");
-            self.told.tell(&ServiceEvent::ClientLeft { id: id.0, from });
+            self.told.tell(&ServiceEvent::ClientLeft {
+                id: id.0,
+                from,
+                reason,
+            });
             let begun = self.queue.leave(id);
             self.begin(begun);
             self.tell_drained();

@@ -1,43 +1,73 @@
 //! What a service has of one client: its program, a scheduler that runs it, and all that the two say to each
 //! other.
 //!
-//! Nothing waits here for a client without a bound: of calls it sends no more than a window of bytes, and gets their
-//! ends; for each there are some events; and who writes more to standard error than the client takes has to wait.
+//! Nothing waits here for a client without a bound. Of calls it may send no more than a window of bytes; when it does not
+//! take what came of them, no more of them begin, and what has ended waits at its worker; when it does not take its
+//! answers, it is not listened to; and who writes more to standard error than it takes has to wait. One that takes
+//! nothing for long, or sends more than it may, is let go.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use coros_core::remote::{BoxFuture, NodeId};
-use coros_core::{Address, Context};
+use coros_core::{Address, Context, Exit};
 use coros_net::Node;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::backlog::{Backlog, TOO_MUCH};
 use super::protocol::{FromTenant, Opening, Own, OwnTenant, ToService, ToTenant};
 use super::queue::TenantId;
+use super::window::{Account, Breach};
 use crate::computation::Cargo;
 use crate::daemon::fetch::{Fetched, Fetching, Sender};
-use crate::feeder::Feeder;
+use crate::feeder::{Feeder, NO_ROOM, Unsent};
 use crate::hash::ContentHash;
 use crate::protocol::ToScheduler;
 use crate::scheduler::builder::reached_as;
 use crate::scheduler::judge::{Asks, Question};
 use crate::scheduler::lines;
-use crate::scheduler::remote::{Deputy, Ended, Ends};
+use crate::scheduler::remote::{Deputy, Ended, Ends, RemoteCall};
 use crate::scheduler::target::Kind as TargetKind;
 use crate::scheduler::{Action, Command, Completed, Event, JobError, Target};
 use crate::store::Kind;
 
 /// So many messages are taken before any is sent.
 const BATCH: usize = 256;
-/// What is told goes together up to so many bytes.
-const BATCH_BYTES: usize = 64 * 1024;
+/// So many messages may wait for the client before it is not listened to.
+const UNHEARD: usize = 256;
+/// How long a client that is let go may take to hear of it.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Tells a tenant something of its own process. One that has ended has no use for it.
+pub(super) type Wire = mpsc::UnboundedSender<OwnTenant>;
+
+/// What a tenant begins with.
+pub(super) struct Start {
+    pub(super) id: TenantId,
+    pub(super) service: Address<ToService>,
+    /// The service's node.
+    pub(super) node: Node,
+    pub(super) opening: Opening,
+    pub(super) fetching: Fetching,
+    /// What its own process says, which it hears also while it does not listen to the client.
+    pub(super) wire: Wire,
+    pub(super) own: mpsc::UnboundedReceiver<OwnTenant>,
+}
 
 pub(super) struct Tenant {
     id: TenantId,
     service: Address<ToService>,
-    /// The service's node.
     node: Node,
     opening: Opening,
+    wire: Wire,
     told: Feeder<ToScheduler>,
+    /// What the client is to be told besides, as it has room for it.
+    backlog: Backlog,
+    /// The calls that it has here.
+    account: Account,
+    /// Someone that knows of what has been sent.
+    sent: Arc<Notify>,
     /// What travels, once it is here.
     fetched: Option<Fetched>,
     scheduler: Option<Running>,
@@ -55,102 +85,167 @@ struct Running {
     /// The client knows what happens.
     heard: bool,
     closing: bool,
-    over: bool,
 }
 
-/// What the scheduler says that is only to be passed on.
-struct Outgoing {
+/// Why a tenant ends.
+enum Over {
+    /// The client wants it to, or the service does.
+    Told,
+    /// The client is gone.
+    Gone(Exit),
+    /// The client has broken the rules.
+    Broken(Breach),
+    /// The client is let go: why.
+    LetGo(String),
+}
+
+/// What the tenant hears besides what the client says.
+struct News {
+    own: mpsc::UnboundedReceiver<OwnTenant>,
     ends: mpsc::UnboundedReceiver<(usize, Completed)>,
     events: mpsc::UnboundedReceiver<Event>,
 }
 
 impl Tenant {
     /// Serves a client until it leaves, is gone, or the service ends.
-    pub(super) async fn run(
-        id: TenantId,
-        service: Address<ToService>,
-        node: Node,
-        opening: Opening,
-        fetching: Fetching,
-        mut me: Context<ToTenant>,
-    ) {
-        me.monitor(&opening.client, |exit| ToTenant::Own(OwnTenant::Gone(exit)));
+    ///
+    /// # Errors
+    /// Why it is let go.
+    pub(super) async fn run(start: Start, mut me: Context<ToTenant>) -> Result<(), String> {
+        let Start { wire, own, .. } = start;
+        // Whether the client is gone is told otherwise, and why.
+        let _open = me.address();
+        let gone = wire.clone();
+        let client = &start.opening.client;
+        client.on_exit(move |exit| drop(gone.send(OwnTenant::Gone(exit))));
         let (ends, told_ends) = mpsc::unbounded_channel();
         let (events, told_events) = mpsc::unbounded_channel();
-        let outgoing = Outgoing {
+        let news = News {
+            own,
             ends: told_ends,
             events: told_events,
         };
-        let tenant = Tenant {
-            id,
-            service,
-            node,
-            told: Feeder::new(opening.client.clone()),
-            opening,
+        let fetched = wire.clone();
+        let (sent, fetching) = start.fetching.start(move |it| {
+            let _ = fetched.send(OwnTenant::Fetched(it));
+        });
+        let mut tenant = Tenant {
+            id: start.id,
+            service: start.service,
+            node: start.node,
+            wire,
+            told: Feeder::new(start.opening.client.clone()),
+            backlog: Backlog::default(),
+            account: Account::default(),
+            opening: start.opening,
+            sent,
             fetched: None,
             scheduler: None,
             asking: HashMap::new(),
             ends,
             events,
         };
-        let address = me.address();
-        let (sent, fetching) = fetching.start(move |fetched| {
-            let _ = address.send(ToTenant::Own(OwnTenant::Fetched(fetched)));
-        });
-        let tenant = tenant.serve(&mut me, &sent, outgoing).await;
+        let over = tenant.serve(&mut me, news).await;
         drop(fetching);
-        tenant.end().await;
+        tenant.end(over).await
     }
 
-    async fn serve(
-        mut self,
-        me: &mut Context<ToTenant>,
-        sent: &Notify,
-        mut outgoing: Outgoing,
-    ) -> Self {
+    async fn serve(&mut self, me: &mut Context<ToTenant>, mut news: News) -> Over {
         let mut inbox = Vec::with_capacity(BATCH);
         loop {
-            let idle = self.told.is_idle();
-            tokio::select! {
-                n = me.receive_many(&mut inbox, BATCH) => {
-                    if n == 0 {
-                        return self;
+            let (idle, deaf) = (self.told.is_idle(), self.told.waiting() >= UNHEARD);
+            let served = tokio::select! {
+                n = me.receive_many(&mut inbox, BATCH), if !deaf => match n {
+                    0 => Err(Over::Told),
+                    _ => inbox.drain(..).try_for_each(|message| self.take(message)),
+                },
+                Some(own) = news.own.recv() => self.own(own).await,
+                turn = self.told.turn(), if !idle => match turn {
+                    Err(Unsent::NoRoom) => Err(Over::LetGo(NO_ROOM.into())),
+                    Err(Unsent::TooLarge(message)) => {
+                        self.refuse(message);
+                        Ok(())
                     }
+                    Ok(()) => Ok(()),
+                },
+                Some(event) = news.events.recv() => {
+                    self.backlog.happened(event);
+                    Ok(())
                 }
-                unsent = self.told.turn(), if !idle => self.refuse(unsent),
-                message = outgoing.next(), if idle => self.pass_on(message, &mut outgoing),
-            }
-            for message in inbox.drain(..) {
-                match message {
-                    ToTenant::Sent => sent.notify_one(),
-                    ToTenant::Leave | ToTenant::Own(OwnTenant::End) => return self,
-                    ToTenant::Own(OwnTenant::Gone(exit)) => {
-                        tracing::info!(tenant = self.id.0, %exit, "a client is gone");
-                        return self;
-                    }
-                    message => self.take(me, message).await,
+                Some(end) = news.ends.recv() => {
+                    self.keep(end, &mut news);
+                    Ok(())
                 }
-            }
-            // When it was told to, the client leaves once it knows.
-            let it = self.scheduler.as_ref();
-            if it.is_some_and(|it| it.over && !it.closing) {
-                return self;
+            };
+            match served.and_then(|()| self.tell_more()) {
+                Ok(()) => {}
+                Err(Over::Broken(breach)) => return self.dismiss(me, &mut news, breach).await,
+                Err(over) => return over,
             }
         }
     }
 
-    async fn take(&mut self, me: &Context<ToTenant>, message: ToTenant) {
+    /// Has the client told what it has room for, and the scheduler go on accordingly.
+    fn tell_more(&mut self) -> Result<(), Over> {
+        if self.told.is_idle()
+            && let Some(message) = self.backlog.next()
+        {
+            self.say(message);
+        }
+        if let Some(pause) = self.backlog.turns() {
+            self.order(Command::Pause(pause));
+        }
+        match self.backlog.is_too_much() {
+            true => Err(Over::LetGo(TOO_MUCH.into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends what a client has here that has broken the rules, and gives it a moment to hear why.
+    async fn dismiss(
+        &mut self,
+        me: &mut Context<ToTenant>,
+        news: &mut News,
+        breach: Breach,
+    ) -> Over {
+        self.order(Command::Close(None));
+        let why = format!("the service lets this client go: {breach}");
+        self.say(FromTenant::Unfit(why));
+        let heard = async {
+            loop {
+                let idle = self.told.is_idle();
+                tokio::select! {
+                    message = me.receive() => match message {
+                        None | Some(ToTenant::Leave) => return,
+                        Some(_) => {}
+                    },
+                    Some(own) = news.own.recv() => match own {
+                        OwnTenant::Gone(_) | OwnTenant::End => return,
+                        _ => {}
+                    },
+                    _ = self.told.turn(), if !idle => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LEAVE_LIMIT, heard).await;
+        Over::Broken(breach)
+    }
+
+    /// What the client says.
+    fn take(&mut self, message: ToTenant) -> Result<(), Over> {
         match message {
+            ToTenant::Sent => self.sent.notify_one(),
             ToTenant::Judged(id, verdict) => {
                 if let Some(question) = self.asking.remove(&id) {
                     self.order(Command::Decided(question, verdict));
                 }
             }
-            ToTenant::Calls(calls) => {
-                let calls = calls.into_iter().map(|call| call.submission(&self.ends));
-                self.order(Command::Submit(calls.collect()));
+            ToTenant::Calls(calls) => self.submit(calls).map_err(Over::Broken)?,
+            ToTenant::Cancel(call) => {
+                // The client takes no notice of its end any more.
+                self.account.end(call);
+                self.order(Command::Cancel(call));
             }
-            ToTenant::Cancel(call) => self.order(Command::Cancel(call)),
             ToTenant::Listen => {
                 if let Some(running) = &mut self.scheduler
                     && !std::mem::replace(&mut running.heard, true)
@@ -158,16 +253,28 @@ impl Tenant {
                     self.order(Command::Subscribe(self.events.clone()));
                 }
             }
-            ToTenant::Targets(number, kind) => self.targets(me, number, kind),
-            ToTenant::Control(number, target, action) => self.control(me, number, target, action),
-            ToTenant::Close => self.close(me),
-            ToTenant::Own(own) => self.own(me, own).await,
-            // Seen to by whoever has received it.
-            ToTenant::Sent | ToTenant::Leave => {}
+            ToTenant::Targets(number, kind) => self.targets(number, kind),
+            ToTenant::Control(number, target, action) => self.control(number, target, action),
+            ToTenant::Close => self.close(),
+            ToTenant::Leave => return Err(Over::Told),
         }
+        Ok(())
     }
 
-    async fn own(&mut self, me: &Context<ToTenant>, own: OwnTenant) {
+    fn submit(&mut self, calls: Vec<RemoteCall>) -> Result<(), Breach> {
+        if self.scheduler.is_none() {
+            return Err(Breach::TooEarly);
+        }
+        for call in &calls {
+            self.account.take(call.call(), call.bytes())?;
+        }
+        let calls = calls.into_iter().map(|call| call.submission(&self.ends));
+        self.order(Command::Submit(calls.collect()));
+        Ok(())
+    }
+
+    /// What is said in this process.
+    async fn own(&mut self, own: OwnTenant) -> Result<(), Over> {
         match own {
             OwnTenant::Wanted(content) => self.say(FromTenant::Send(content)),
             OwnTenant::Fetched(Ok(fetched)) => {
@@ -175,7 +282,7 @@ impl Tenant {
                 let _ = self.service.send(ToService::Own(Own::Ready(self.id)));
             }
             OwnTenant::Fetched(Err(why)) => self.say(FromTenant::Unfit(why)),
-            OwnTenant::Turn => match self.start(me).await {
+            OwnTenant::Turn => match self.start().await {
                 Ok(running) => {
                     self.scheduler = Some(running);
                     self.say(FromTenant::Runs);
@@ -187,14 +294,16 @@ impl Tenant {
             OwnTenant::Targets(number, targets) => self.say(FromTenant::Targets(number, targets)),
             OwnTenant::Controlled(number, done) => self.say(FromTenant::Controlled(number, done)),
             OwnTenant::Closed(killed) => self.say(FromTenant::Closed(killed)),
+            // When it was told to, the client leaves once it knows.
             OwnTenant::Over => {
-                if let Some(running) = &mut self.scheduler {
-                    running.over = true;
+                if self.scheduler.as_ref().is_some_and(|it| !it.closing) {
+                    return Err(Over::Told);
                 }
             }
-            // Seen to by whoever has received it.
-            OwnTenant::Gone(_) | OwnTenant::End => {}
+            OwnTenant::Gone(exit) => return Err(Over::Gone(exit)),
+            OwnTenant::End => return Err(Over::Told),
         }
+        Ok(())
     }
 
     fn say(&mut self, message: FromTenant) {
@@ -209,7 +318,7 @@ impl Tenant {
         }
     }
 
-    async fn start(&mut self, me: &Context<ToTenant>) -> Result<Running, String> {
+    async fn start(&mut self) -> Result<Running, String> {
         let Some(fetched) = &self.fetched else {
             return Err("its program is not here".into());
         };
@@ -233,24 +342,23 @@ impl Tenant {
             plan: opening.plan.clone(),
             usage: opening.usage,
             cargo,
-            asks: asks(me.address()),
+            asks: asks(self.wire.clone()),
             stderr: lines::passed_on(opening.lines.clone()),
         };
         let (address, has_started) = deputy.start();
-        let (tenant, over) = (me.address(), me.address());
+        let (wire, over) = (self.wire.clone(), self.wire.clone());
         tokio::spawn(async move {
             // When it has ended, that is told otherwise.
             if let Ok(started) = has_started.await {
-                let _ = tenant.send(ToTenant::Own(OwnTenant::Started(started)));
+                let _ = wire.send(OwnTenant::Started(started));
             }
         });
-        address.on_exit(move |_| drop(over.send(ToTenant::Own(OwnTenant::Over))));
+        address.on_exit(move |_| drop(over.send(OwnTenant::Over)));
         Ok(Running {
             address,
             own,
             heard: false,
             closing: false,
-            over: false,
         })
     }
 
@@ -263,140 +371,109 @@ impl Tenant {
         }
     }
 
-    fn targets(&self, me: &Context<ToTenant>, number: u64, kind: TargetKind) {
+    fn targets(&self, number: u64, kind: TargetKind) {
         let answer = move |targets| OwnTenant::Targets(number, targets);
-        self.inquire(me, |tell| Command::Targets(kind, tell), Vec::new(), answer);
+        self.inquire(|tell| Command::Targets(kind, tell), Vec::new(), answer);
     }
 
-    fn control(&self, me: &Context<ToTenant>, number: u64, target: Target, action: Action) {
+    fn control(&self, number: u64, target: Target, action: Action) {
         let answer = move |done| OwnTenant::Controlled(number, done);
         let nothing = Err(JobError::NoTarget {
             target: target.clone(),
             there: Vec::new(),
         });
         let control = |tell| Command::Control(target, action, tell);
-        self.inquire(me, control, nothing, answer);
+        self.inquire(control, nothing, answer);
     }
 
-    fn close(&mut self, me: &Context<ToTenant>) {
-        match &mut self.scheduler {
-            Some(running) => {
-                running.closing = true;
-                let close = |tell| Command::Close(Some(tell));
-                self.inquire(me, close, Vec::new(), OwnTenant::Closed);
-            }
-            None => drop(
-                me.address()
-                    .send(ToTenant::Own(OwnTenant::Closed(Vec::new()))),
-            ),
+    fn close(&mut self) {
+        if let Some(running) = &mut self.scheduler {
+            running.closing = true;
         }
+        let close = |tell| Command::Close(Some(tell));
+        self.inquire(close, Vec::new(), OwnTenant::Closed);
     }
 
     /// Has the scheduler answer; the answer is `otherwise` when it does not run yet, or has ended.
     fn inquire<T: Send + 'static>(
         &self,
-        me: &Context<ToTenant>,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
         otherwise: T,
         answer: impl FnOnce(T) -> OwnTenant + Send + 'static,
     ) {
         let (tell, told) = oneshot::channel();
         self.order(command(tell));
-        let me = me.address();
+        let wire = self.wire.clone();
         tokio::spawn(async move {
             let told = told.await.unwrap_or(otherwise);
-            let _ = me.send(ToTenant::Own(answer(told)));
+            let _ = wire.send(answer(told));
         });
     }
 
-    /// Passes on what the scheduler says: events before the ends of their calls.
-    fn pass_on(&mut self, first: Next, outgoing: &mut Outgoing) {
-        let (mut ends, mut bytes) = (Vec::new(), 0);
-        let mut events = Vec::new();
-        match first {
-            Next::End(end) => ends.extend(end),
-            Next::Event(event) => events.extend(event),
-        }
-        while ends.len() < BATCH
-            && bytes < BATCH_BYTES
-            && let Ok(end) = outgoing.ends.try_recv()
-        {
-            bytes += end.1.bytes();
-            ends.push(end);
-        }
-        while let Ok(event) = outgoing.events.try_recv() {
-            events.push(event);
-        }
-        // The client tells of ends itself, once for each call and once for all.
-        events.retain(|event| !matches!(event, Event::JobEnded { .. } | Event::Closed { .. }));
-        let mut events = events.into_iter().peekable();
-        while events.peek().is_some() {
-            let some = events.by_ref().take(BATCH).collect();
-            self.say(FromTenant::Events(some));
-        }
-        let mut some = Vec::new();
-        for end in ends.into_iter().map(Ended::new) {
-            // A large one alone, so that no other is refused with it.
-            if end.bytes() >= BATCH_BYTES && !some.is_empty() {
-                self.say(FromTenant::Ended(std::mem::take(&mut some)));
+    /// Keeps the ends of calls for the client, and what has been said of them before.
+    fn keep(&mut self, first: (usize, Completed), news: &mut News) {
+        let mut next = Some(first);
+        while let Some(end) = next {
+            let end = Ended::new(end);
+            if self.account.end(end.call) {
+                self.backlog.ended(end);
             }
-            some.push(end);
+            next = news.ends.try_recv().ok();
         }
-        if !some.is_empty() {
-            self.say(FromTenant::Ended(some));
+        while let Ok(event) = news.events.try_recv() {
+            self.backlog.happened(event);
         }
     }
 
     /// What was too large for a message.
-    fn refuse(&mut self, unsent: Option<ToScheduler>) {
-        if let Some(ToScheduler::Service(_, FromTenant::Ended(ends))) = unsent {
+    fn refuse(&mut self, unsent: ToScheduler) {
+        if let ToScheduler::Service(_, FromTenant::Ended(ends)) = unsent {
             let refused = ends.into_iter().map(Ended::refused).collect();
             self.say(FromTenant::Ended(refused));
         }
     }
 
     /// Ends the scheduler, and waits until nothing is left of it.
-    async fn end(self) {
+    ///
+    /// # Errors
+    /// Why the client is let go.
+    async fn end(self, over: Over) -> Result<(), String> {
         if let Some(Running { address, own, .. }) = self.scheduler {
             let _ = address.send(ToScheduler::Command(Command::Close(None)));
             address.exit().await;
             own.close().await;
         }
-        let _ = self.service.send(ToService::Own(Own::Left(self.id)));
-    }
-}
-
-/// The next thing to be passed on.
-enum Next {
-    End(Option<(usize, Completed)>),
-    Event(Option<Event>),
-}
-
-impl Outgoing {
-    /// Cancel safe. The tenant has a sender of each.
-    async fn next(&mut self) -> Next {
-        tokio::select! {
-            event = self.events.recv() => Next::Event(event),
-            end = self.ends.recv() => Next::End(end),
+        let (reason, ended) = match over {
+            Over::Told => (None, Ok(())),
+            Over::Gone(exit) => (Some(format!("it is gone: {exit}")), Ok(())),
+            Over::Broken(breach) => (Some(breach.to_string()), Err(breach.to_string())),
+            Over::LetGo(why) => (Some(why.clone()), Err(why)),
+        };
+        if let Some(reason) = &reason {
+            tracing::info!(tenant = self.id.0, "its client has left: {reason}");
         }
+        let _ = self
+            .service
+            .send(ToService::Own(Own::Left(self.id, reason)));
+        ended
     }
 }
 
 /// The client is the judge.
-fn asks(tenant: Address<ToTenant>) -> Asks {
-    Box::new(move |_, question| drop(tenant.send(ToTenant::Own(OwnTenant::Asked(question)))))
+fn asks(wire: Wire) -> Asks {
+    Box::new(move |_, question| drop(wire.send(OwnTenant::Asked(question))))
 }
 
 /// The client as whoever has its program.
 pub(super) struct Client<F> {
-    pub(super) tenant: Address<ToTenant>,
+    pub(super) wire: Wire,
     /// Is told what was received.
     pub(super) received: F,
 }
 
 impl<F: Fn(Kind, u64) + Send + Sync> Sender for Client<F> {
     fn send(&self, content: ContentHash) -> BoxFuture<()> {
-        let _ = self.tenant.send(ToTenant::Own(OwnTenant::Wanted(content)));
+        let _ = self.wire.send(OwnTenant::Wanted(content));
         Box::pin(std::future::ready(()))
     }
 

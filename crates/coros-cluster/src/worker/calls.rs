@@ -14,7 +14,7 @@ use std::time::Duration;
 use coros_core::Address;
 use coros_net::Node;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::control;
@@ -49,6 +49,10 @@ struct Shared {
     node: Node,
     scheduler: Address<ToScheduler>,
     worker: WorkerId,
+    /// The ends of calls are to be kept.
+    paused: watch::Sender<bool>,
+    /// Whose end is told.
+    turn: tokio::sync::Mutex<()>,
 }
 
 struct State {
@@ -122,6 +126,8 @@ impl Calls {
             node: node.clone(),
             scheduler,
             worker,
+            paused: watch::Sender::new(false),
+            turn: tokio::sync::Mutex::new(()),
         });
         let this = Arc::clone(&shared);
         std::thread::Builder::new()
@@ -178,6 +184,11 @@ impl Calls {
         let dropping = shared.drop_call((call, attempt), Dropped::Cancelled);
         self.shared.link.spawn(dropping);
         Revoked::WillTell
+    }
+
+    /// Has the ends of calls kept, each by whoever has it, until they may be told.
+    pub(super) fn pause(&self, paused: bool) {
+        self.shared.paused.send_replace(paused);
     }
 
     /// Forgets what is queued, drops what is async, and waits a moment for that. What computes
@@ -261,7 +272,7 @@ impl Shared {
             }
             let result = self.execute(&job);
             if let Some(report) = self.ended(&job, result) {
-                self.report_blocking(report);
+                self.tell_end_blocking(report);
             }
         }
     }
@@ -371,9 +382,36 @@ impl Shared {
 
     /// Reports, and waits if the link has no room for it at present.
     fn report_blocking(&self, report: FromWorker) {
-        let message = ToScheduler::Report(self.worker, report);
-        if let Some(message) = control::send(&self.scheduler, message) {
+        if let Some(message) = self.try_report(report) {
             let _ = self.tasks.block_on(self.scheduler.deliver(message));
         }
+    }
+
+    /// Reports how a call has ended, as soon as that may be told and the link has room: one at a time, so
+    /// that others wait here, and not where it is too late for a pause.
+    async fn tell_end(&self, report: FromWorker) {
+        let _turn = self.turn.lock().await;
+        // The sender is here.
+        let _ = self.paused.subscribe().wait_for(|paused| !paused).await;
+        if let Some(message) = self.try_report(report) {
+            let _ = self.scheduler.feed(message).await;
+        }
+    }
+
+    /// Likewise, in a thread that may block.
+    fn tell_end_blocking(&self, report: FromWorker) {
+        // Nearly always nothing has to be waited for.
+        let turn = self.turn.try_lock().ok();
+        let Some(_turn) = turn.filter(|_| !*self.paused.borrow()) else {
+            return self.tasks.block_on(self.tell_end(report));
+        };
+        if let Some(message) = self.try_report(report) {
+            let _ = self.tasks.block_on(self.scheduler.feed(message));
+        }
+    }
+
+    /// Gives the report back when the link has no room for it.
+    fn try_report(&self, report: FromWorker) -> Option<ToScheduler> {
+        control::send(&self.scheduler, ToScheduler::Report(self.worker, report))
     }
 }

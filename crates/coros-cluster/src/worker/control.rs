@@ -35,6 +35,7 @@ pub(super) async fn run(
                 };
                 report(&scheduler, worker, answer).await;
             }
+            ToWorker::Pause(paused) => calls.pause(paused),
             ToWorker::Goodbye { tear_down_node } => {
                 last = tear_down_node;
                 break;

@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 
 pub(crate) mod farm;
+#[cfg(target_os = "linux")]
+pub(crate) mod others;
+pub(crate) mod service;
 
 use std::future::Future;
 use std::time::Duration;

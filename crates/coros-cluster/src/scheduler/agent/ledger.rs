@@ -1,6 +1,6 @@
 //! The calls of a client that a service runs: which it has, and which wait until it may have more.
 //!
-//! A service keeps no more of a client than so many bytes at a time. The others stay here, and the next to go is
+//! A service keeps no more of a client than a [window](Window). The others stay here, and the next to go is
 //! the one that is to run next. All are kept until they have ended: when the service is lost, they go
 //! to the next one.
 
@@ -9,19 +9,15 @@ use std::collections::BTreeSet;
 use hashbrown::HashMap;
 
 use crate::scheduler::core::{CallId, Rank};
-
-/// What a service has of a client at most, in bytes; one call it always has.
-const WINDOW: usize = 64 << 20;
-/// What each call takes besides its arguments.
-const EACH: usize = 512;
+use crate::service::window::Window;
 
 #[derive(Debug)]
 pub(super) struct Ledger<T> {
     calls: HashMap<CallId, Kept<T>>,
     /// Those that the service does not have.
     waiting: BTreeSet<Rank>,
-    /// How many bytes those have that it does have.
-    there: usize,
+    /// Those that it does have.
+    there: Window,
 }
 
 #[derive(Debug)]
@@ -37,7 +33,7 @@ impl<T> Ledger<T> {
         Ledger {
             calls: HashMap::new(),
             waiting: BTreeSet::new(),
-            there: 0,
+            there: Window::default(),
         }
     }
 
@@ -45,12 +41,12 @@ impl<T> Ledger<T> {
         self.calls.is_empty()
     }
 
-    /// A new call, with so many bytes of arguments.
+    /// A new call, of so many bytes.
     pub(super) fn add(&mut self, rank: Rank, bytes: usize, item: T) {
         let kept = Kept {
             item,
             rank,
-            bytes: bytes + EACH,
+            bytes,
             sent: false,
         };
         self.waiting.insert(rank);
@@ -66,12 +62,12 @@ impl<T> Ledger<T> {
     pub(super) fn next(&mut self) -> Option<(CallId, &T)> {
         let rank = *self.waiting.first()?;
         let kept = self.calls.get_mut(&rank.call)?;
-        if self.there > 0 && self.there + kept.bytes > WINDOW {
+        if !self.there.has_room(kept.bytes) {
             return None;
         }
         self.waiting.remove(&rank);
         kept.sent = true;
-        self.there += kept.bytes;
+        self.there.enter(kept.bytes);
         Some((rank.call, &kept.item))
     }
 
@@ -79,7 +75,7 @@ impl<T> Ledger<T> {
     pub(super) fn end(&mut self, call: CallId) -> Option<(T, bool)> {
         let kept = self.calls.remove(&call)?;
         match kept.sent {
-            true => self.there -= kept.bytes,
+            true => self.there.leave(kept.bytes),
             false => drop(self.waiting.remove(&kept.rank)),
         }
         Some((kept.item, kept.sent))
@@ -88,7 +84,7 @@ impl<T> Ledger<T> {
     /// The service is lost. What it had waits again, but for those that may not run twice: these have
     /// ended.
     pub(super) fn lost(&mut self, may_run_again: impl Fn(&mut T) -> bool) -> Vec<(CallId, T)> {
-        self.there = 0;
+        self.there = Window::default();
         let mut ended = Vec::new();
         for (call, kept) in &mut self.calls {
             if std::mem::take(&mut kept.sent) {
@@ -105,7 +101,8 @@ impl<T> Ledger<T> {
 
     /// All calls have ended.
     pub(super) fn clear(&mut self) -> Vec<(CallId, T)> {
-        (self.waiting, self.there) = (BTreeSet::new(), 0);
+        self.waiting.clear();
+        self.there = Window::default();
         let all = self.calls.drain().map(|(call, kept)| (call, kept.item));
         let mut all: Vec<_> = all.collect();
         all.sort_unstable_by_key(|(call, _)| *call);
@@ -116,6 +113,7 @@ impl<T> Ledger<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::window::WINDOW;
 
     fn rank(priority: i32, call: u64) -> Rank {
         Rank::new(priority, CallId(call))
@@ -129,7 +127,7 @@ mod tests {
     #[test]
     fn the_window_is_filled_by_priority_and_as_calls_end() {
         let mut ledger = Ledger::new();
-        let half = WINDOW / 2 - EACH;
+        let half = WINDOW / 2;
         for call in 0..4 {
             ledger.add(rank(0, call), half, call);
         }
@@ -148,7 +146,7 @@ mod tests {
     #[test]
     fn a_call_that_is_larger_than_the_window_goes_alone() {
         let mut ledger = Ledger::new();
-        ledger.add(rank(0, 0), WINDOW, 0);
+        ledger.add(rank(0, 0), WINDOW + 1, 0);
         ledger.add(rank(0, 1), 0, 1);
         assert_eq!(go(&mut ledger), [0]);
         ledger.end(CallId(0));

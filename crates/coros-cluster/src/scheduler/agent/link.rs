@@ -69,7 +69,8 @@ impl Link {
         self.sending = None;
         let leave = async {
             while !self.feeder.is_idle() {
-                self.feeder.turn().await;
+                // What cannot be sent is not waited for here.
+                let _ = self.feeder.turn().await;
             }
             let _ = self.tenant.deliver(ToTenant::Leave).await;
         };

@@ -48,7 +48,7 @@ impl Shared {
                     Err(refused) => Some(refused),
                 };
                 if let Some(report) = this.ended(&job, result) {
-                    control::report(&this.scheduler, this.worker, report).await;
+                    this.tell_end(report).await;
                 }
             });
         } else {
@@ -58,7 +58,7 @@ impl Shared {
                 }
                 let result = this.execute(&job);
                 if let Some(report) = this.ended(&job, result) {
-                    this.report_blocking(report);
+                    this.tell_end_blocking(report);
                 }
             });
         }

@@ -1,0 +1,158 @@
+//! What the scheduler of a client has said, and the client has not been sent yet: a state machine. When that
+//! is too much, the scheduler is to pause until the client has taken its part.
+
+use std::collections::VecDeque;
+
+use super::protocol::FromTenant;
+use super::window::WINDOW;
+use crate::scheduler::remote::Ended;
+use crate::scheduler::{Arguments, Event};
+
+/// So many go together.
+const BATCH: usize = 256;
+/// And so many bytes.
+const BATCH_BYTES: usize = 64 * 1024;
+/// What an event takes, about.
+const EVENT: usize = 512;
+
+/// When so much waits though nothing more is to begin, it was not meant to be so much.
+const MOST: usize = 16 * WINDOW;
+/// That, in words.
+pub(super) const TOO_MUCH: &str =
+    "more has come of its calls than a service keeps of a client, which is 1 GiB";
+
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    ends: VecDeque<Ended>,
+    events: VecDeque<Event>,
+    bytes: usize,
+    /// The scheduler has been told that it is too much.
+    full: bool,
+}
+
+impl Backlog {
+    pub(super) fn ended(&mut self, end: Ended) {
+        self.bytes += end.bytes();
+        self.ends.push_back(end);
+    }
+
+    pub(super) fn happened(&mut self, mut event: Event) {
+        // The client has them, and here they would be kept.
+        if let Event::JobStarted { arguments, .. } = &mut event {
+            *arguments = Arguments::default();
+        }
+        self.bytes += EVENT;
+        self.events.push_back(event);
+    }
+
+    /// The next message to the client: events go before the ends of their calls. A large end goes alone, so that
+    /// no other is refused with it.
+    pub(super) fn next(&mut self) -> Option<FromTenant> {
+        if !self.events.is_empty() {
+            let some = self.events.len().min(BATCH);
+            self.bytes -= some * EVENT;
+            return Some(FromTenant::Events(self.events.drain(..some).collect()));
+        }
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        while some.len() < BATCH
+            && bytes < BATCH_BYTES
+            && let Some(end) = self
+                .ends
+                .pop_front_if(|end| some.is_empty() || end.bytes() < BATCH_BYTES)
+        {
+            bytes += end.bytes();
+            some.push(end);
+        }
+        self.bytes -= bytes;
+        (!some.is_empty()).then_some(FromTenant::Ended(some))
+    }
+
+    /// Whether its client cannot be kept.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.bytes > MOST
+    }
+
+    /// Whether the scheduler is to pause from now on, or not any more.
+    pub(super) fn turns(&mut self) -> Option<bool> {
+        let full = match self.full {
+            false => self.bytes > WINDOW,
+            true => self.bytes > WINDOW / 2,
+        };
+        let before = std::mem::replace(&mut self.full, full);
+        (before != full).then_some(full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::{Completed, JobError};
+
+    fn end(call: usize, bytes: usize) -> Ended {
+        let failed = JobError::Failed("x".repeat(bytes));
+        Ended::new((call, Completed::without_worker(failed)))
+    }
+
+    fn calls(message: Option<FromTenant>) -> Vec<u64> {
+        let Some(FromTenant::Ended(ends)) = message else {
+            panic!("{message:?}");
+        };
+        ends.iter().map(|end| end.call.0).collect()
+    }
+
+    #[test]
+    fn events_go_first_and_large_ends_alone() {
+        let mut backlog = Backlog::default();
+        for (call, bytes) in [0, 1, BATCH_BYTES, 2, 3].into_iter().enumerate() {
+            backlog.ended(end(call, bytes));
+        }
+        let name = || "farm-1".into();
+        backlog.happened(Event::NodeReady { name: name() });
+        let first = backlog.next();
+        assert!(
+            matches!(&first, Some(FromTenant::Events(it)) if it.len() == 1),
+            "{first:?}"
+        );
+        assert_eq!(calls(backlog.next()), [0, 1]);
+        assert_eq!(calls(backlog.next()), [2]);
+        assert_eq!(calls(backlog.next()), [3, 4]);
+        assert!(backlog.next().is_none());
+        assert_eq!(backlog.bytes, 0);
+    }
+
+    #[test]
+    fn many_go_in_several_messages() {
+        let mut backlog = Backlog::default();
+        for call in 0..=BATCH {
+            backlog.ended(end(call, 0));
+            backlog.happened(Event::NodeReady {
+                name: "farm-1".into(),
+            });
+        }
+        for n in [BATCH, 1] {
+            let events = backlog.next();
+            assert!(matches!(&events, Some(FromTenant::Events(it)) if it.len() == n));
+        }
+        assert_eq!(calls(backlog.next()).len(), BATCH);
+        assert_eq!(calls(backlog.next()), [BATCH as u64]);
+        assert_eq!(backlog.bytes, 0);
+    }
+
+    #[test]
+    fn the_scheduler_pauses_until_half_is_taken() {
+        let mut backlog = Backlog::default();
+        backlog.ended(end(0, WINDOW / 2));
+        assert_eq!(backlog.turns(), None);
+        backlog.ended(end(1, WINDOW / 2));
+        assert_eq!((backlog.turns(), backlog.turns()), (Some(true), None));
+        backlog.ended(end(2, 0));
+        backlog.next();
+        // A bit more than half.
+        assert_eq!(backlog.turns(), None);
+        backlog.next();
+        assert_eq!((backlog.turns(), backlog.turns()), (Some(false), None));
+        assert!(!backlog.is_too_much());
+        backlog.bytes = MOST + 1;
+        assert!(backlog.is_too_much());
+    }
+}

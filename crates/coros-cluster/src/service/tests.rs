@@ -1,0 +1,229 @@
+//! A service, and clients that do as they like.
+
+use std::sync::Mutex;
+
+use coros_core::{Context, Exit};
+use coros_net::{Secret, SendFile};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::protocol::{FromTenant, Key, Opening, ToTenant};
+use super::window::WINDOW;
+use super::*;
+use crate::computation::{Build, Manifest, Start};
+use crate::content::Content;
+use crate::daemon::protocol::sent_as;
+use crate::machine;
+use crate::protocol::ToScheduler;
+use crate::scheduler::core::CallId;
+use crate::scheduler::plan::samples;
+use crate::scheduler::remote::RemoteCall;
+use crate::scheduler::{Action, Target};
+
+const PROGRAM: &[u8] = b"a program";
+
+/// A service on a network without nodes.
+struct World {
+    folder: TempDir,
+    secret: Secret,
+    service: Service,
+    events: mpsc::UnboundedReceiver<ServiceEvent>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (folder, secret) = (tempfile::tempdir().unwrap(), Secret::random());
+        let node = Node::builder().name("office").secret(secret.clone());
+        let (tell, events) = mpsc::unbounded_channel();
+        let service = Service::builder(node, folder.path().join("service"))
+            .on_event(move |event| drop(tell.send(event.clone())));
+        let service = service.start().await.unwrap();
+        World {
+            folder,
+            secret,
+            service,
+            events,
+        }
+    }
+
+    /// Waits until a client has left: its number, and why.
+    async fn left(&mut self) -> (u64, Option<String>) {
+        loop {
+            if let ServiceEvent::ClientLeft { id, reason, .. } = self.events.recv().await.unwrap() {
+                return (id, reason);
+            }
+        }
+    }
+}
+
+/// A client by what it says.
+struct Client {
+    node: Node,
+    address: Address<ToScheduler>,
+    service: Location,
+    tenant: Address<ToTenant>,
+    told: mpsc::UnboundedReceiver<FromTenant>,
+    path: PathBuf,
+}
+
+impl Client {
+    async fn new(world: &World) -> Self {
+        let at = world.service.node().location();
+        let node = Node::builder().name("desk").secret(world.secret.clone());
+        let node = node.peer(at.endpoint.unwrap()).build().await.unwrap();
+        let (tell, told) = mpsc::unbounded_channel();
+        let tell = Mutex::new(tell);
+        let address = coros_core::build()
+            .daemon()
+            .spawn(async move |mut me: Context<ToScheduler>| {
+                while let Some(message) = me.receive().await {
+                    if let ToScheduler::Service(_, message) = message {
+                        let _ = tell.lock().unwrap().send(message);
+                    }
+                }
+            })
+            .address();
+        let lines = coros_core::build()
+            .daemon()
+            .spawn(async |me: Context<_>| drop(me));
+        let program = Build {
+            target: machine::Target::of_this_program().unwrap(),
+            content: Content::of(PROGRAM).unwrap(),
+        };
+        let opening = Opening {
+            client: address.clone(),
+            lines: lines.address(),
+            epoch: 1,
+            from: node.location(),
+            here: node.location(),
+            key: Key::of(&Secret::random()),
+            manifest: Manifest {
+                program,
+                also: Vec::new(),
+                files: Vec::new(),
+                start: Start::default(),
+            },
+            plan: samples::plan(),
+            usage: samples::usage(),
+        };
+        let service = node.locate::<Address<ToService>>(NAME).await.unwrap();
+        let tenant = service.ask(|reply| ToService::Open(Box::new(opening), reply));
+        let tenant = tenant.await.unwrap().unwrap();
+        let path = world.folder.path().join("program");
+        std::fs::write(&path, PROGRAM).unwrap();
+        Client {
+            node,
+            address,
+            service: at,
+            tenant,
+            told,
+            path,
+        }
+    }
+
+    async fn say(&self, message: ToTenant) {
+        self.tenant.feed(message).await.unwrap();
+    }
+
+    async fn hears(&mut self) -> FromTenant {
+        self.told.recv().await.unwrap()
+    }
+
+    /// Sends the program, if it is asked for it, and waits for its turn.
+    async fn runs(&mut self) {
+        loop {
+            match self.hears().await {
+                FromTenant::Send(content) => {
+                    let options = SendFile::new().name(sent_as(content));
+                    let sent = self.node.send_file(&self.service, &self.path, options);
+                    sent.await.unwrap();
+                    self.say(ToTenant::Sent).await;
+                }
+                FromTenant::Runs => return,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Waits until it is let go: what it was told, and how its tenant ended.
+    async fn let_go(mut self) -> (String, Exit) {
+        let why = loop {
+            if let FromTenant::Unfit(why) = self.hears().await {
+                break why;
+            }
+        };
+        self.say(ToTenant::Leave).await;
+        (why, self.tenant.exit().await)
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_more_than_the_window_is_let_go() {
+    let mut world = World::new().await;
+    let mut client = Client::new(&world).await;
+    client.runs().await;
+    // All that there is room for, but for what a call takes besides.
+    let each = WINDOW / 8 - 1024;
+    for call in 0..8 {
+        client
+            .say(ToTenant::Calls(vec![RemoteCall::sample(call, each)]))
+            .await;
+    }
+    // One that ends makes room.
+    client.say(ToTenant::Cancel(CallId(0))).await;
+    for call in 8..10 {
+        client
+            .say(ToTenant::Calls(vec![RemoteCall::sample(call, each)]))
+            .await;
+    }
+    let (told, exit) = client.let_go().await;
+    assert!(told.contains("more calls at a time"), "{told}");
+    let Exit::Failed(why) = exit else {
+        panic!("{exit}");
+    };
+    assert!(told.ends_with(&*why), "{told}: {why}");
+    assert_eq!(world.left().await, (1, Some(why.to_string())));
+    world.service.close().await;
+}
+
+#[tokio::test]
+async fn calls_that_come_before_their_turn_are_not_kept() {
+    let mut world = World::new().await;
+    let client = Client::new(&world).await;
+    client
+        .say(ToTenant::Calls(vec![RemoteCall::sample(0, 0)]))
+        .await;
+    let (told, _) = client.let_go().await;
+    assert!(told.contains("before their turn"), "{told}");
+    assert_eq!(world.left().await.0, 1);
+    world.service.close().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_is_not_listened_to() {
+    let world = World::new().await;
+    let mut client = Client::new(&world).await;
+    client.runs().await;
+    client.address.suspend();
+    // The answer says it all again.
+    let nobody = Target::node("x".repeat(4096));
+    let ask = |number| ToTenant::Control(number, nobody.clone(), Action::Suspend);
+    let mut asked = 0;
+    // As many answers as wait at the service, and as much on both ways as links take.
+    while asked < 2000
+        && let Ok(()) = timeout(Duration::from_secs(2), client.say(ask(asked))).await
+    {
+        asked += 1;
+    }
+    assert!((256..2000).contains(&asked), "{asked}");
+    // As soon as it takes them, it is.
+    client.address.resume();
+    client.say(ask(asked)).await;
+    loop {
+        if matches!(client.hears().await, FromTenant::Controlled(n, Err(_)) if n == asked) {
+            break;
+        }
+    }
+    world.service.close().await;
+}

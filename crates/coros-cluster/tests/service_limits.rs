@@ -1,0 +1,213 @@
+//! What a service keeps of a client: no more than so much.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use common::farm::*;
+use common::service::*;
+use common::*;
+use coros::cluster::worker;
+use coros::net::Node;
+use coros::{Address, JobError, Scheduler};
+use libtest_mimic::Arguments;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+#[coros::remote]
+fn of_size(bytes: usize) -> String {
+    "x".repeat(bytes)
+}
+
+#[coros::remote]
+fn fails_at_length(bytes: usize) -> Result<(), String> {
+    Err("x".repeat(bytes))
+}
+
+#[coros::remote]
+fn length(text: String) -> usize {
+    text.len()
+}
+
+/// Says that it has begun.
+#[coros::remote]
+fn tells_and_gives(to: Address<()>, bytes: usize) -> String {
+    to.send(()).unwrap();
+    "x".repeat(bytes)
+}
+
+/// More than the service keeps of a client.
+async fn many_large_calls_wait_at_the_client() {
+    let (farm, service) = farm_with_service([1]).await;
+    let scheduler = at(&farm, &service).await;
+    let (to, mut begun) = told::<Begun>();
+    let first = scheduler.submit(computes("it".into(), to));
+    let running = next(&mut begun).await;
+    // None of them ends: the service would let this client go.
+    let large = || length("x".repeat(8 << 20));
+    let jobs: Vec<_> = (0..12).map(|_| scheduler.submit(large())).collect();
+    for _ in 0..12 {
+        // At least one more is sent before the answer, if it may be.
+        assert_eq!(scheduler.nodes().await.len(), 1);
+    }
+    // Goes first of those that wait.
+    let urgent = scheduler.submit(square(3).priority(1));
+    running.end.send(()).unwrap();
+    first.await.unwrap();
+    assert_eq!(urgent.await, Ok(9));
+    for job in jobs {
+        assert_eq!(job.await, Ok(8 << 20));
+    }
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+/// A client whose coroutine stands still when it is told to.
+#[derive(Default)]
+struct Brake(Arc<(Mutex<bool>, Condvar)>);
+
+impl Brake {
+    fn set(&self, on: bool) {
+        *self.0.0.lock().unwrap() = on;
+        self.0.1.notify_all();
+    }
+
+    async fn client(&self, node: &Node) -> Scheduler {
+        let brake = Arc::clone(&self.0);
+        let scheduler = Scheduler::at(node).on_event(move |_| {
+            // Other tasks go on.
+            tokio::task::block_in_place(|| {
+                let on = brake.0.lock().unwrap();
+                drop(brake.1.wait_while(on, |on| *on).unwrap());
+            });
+        });
+        quiet(scheduler).start().await.unwrap()
+    }
+}
+
+impl Drop for Brake {
+    fn drop(&mut self) {
+        // Whoever stands still would not end.
+        self.set(false);
+    }
+}
+
+/// Waits until nothing more begins: how many have.
+async fn until_none_begins(begun: &mut mpsc::UnboundedReceiver<()>) -> usize {
+    let mut count = 0;
+    while let Ok(Some(())) = timeout(Duration::from_secs(2), begun.recv()).await {
+        count += 1;
+    }
+    count
+}
+
+const EACH: usize = 8 << 20;
+const CALLS: usize = 40;
+
+/// What its calls return is kept at the service up to a point; what ends after that is kept by workers, and the
+/// rest does not begin.
+async fn a_client_that_takes_no_results_gets_no_more_of_them() {
+    let (farm, service) = farm_with_service([2]).await;
+    let brake = Brake::default();
+    let scheduler = brake.client(&client(&farm, &service).await).await;
+    let (to, mut begun) = told::<()>();
+    let submit = || scheduler.submit(tells_and_gives(to.clone(), EACH));
+    assert_eq!(submit().await.unwrap().len(), EACH);
+    begun.recv().await.unwrap();
+    let jobs: Vec<_> = (0..CALLS).map(|_| submit()).collect();
+    begun.recv().await.unwrap();
+    brake.set(true);
+    let count = until_none_begins(&mut begun).await;
+    // Eight of them fill the window.
+    assert!((7..24).contains(&count), "{count}");
+    brake.set(false);
+    for job in jobs {
+        assert_eq!(job.await.unwrap().len(), EACH);
+    }
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+/// io calls have all begun when it turns out that nobody takes what they return.
+#[cfg(target_os = "linux")]
+async fn a_client_that_takes_no_results_does_not_make_the_service_larger() {
+    let farm = Farm::of([2]).await;
+    let (service, _words) = others::service_process(&farm).await;
+    let resident = || resident(service.id().unwrap());
+    let brake = Brake::default();
+    let scheduler = brake.client(&farm.client().await).await;
+    let (to, mut begun) = told::<()>();
+    let submit = || scheduler.submit(tells_and_gives(to.clone(), EACH).io());
+    assert_eq!(submit().await.unwrap().len(), EACH);
+    begun.recv().await.unwrap();
+    let before = resident();
+    let jobs: Vec<_> = (0..CALLS).map(|_| submit()).collect();
+    brake.set(true);
+    until_none_begins(&mut begun).await;
+    let grown = resident().saturating_sub(before);
+    // The window, and what is on its way to and from the service.
+    assert!(grown < 160 << 20, "{grown}");
+    brake.set(false);
+    for job in jobs {
+        assert_eq!(job.await.unwrap().len(), EACH);
+    }
+    scheduler.close().await.unwrap();
+    others::kill(service).await;
+    farm.close().await;
+}
+
+/// How many bytes a process has in memory.
+#[cfg(target_os = "linux")]
+fn resident(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: usize = line
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    kib * 1024
+}
+
+async fn what_no_message_has_room_for_is_refused() {
+    let (farm, service) = farm_with_service([1]).await;
+    let scheduler = at(&farm, &service).await;
+    // From the worker to the service there is room for it by a few bytes.
+    let most = 16 * 1024 * 1024;
+    let mut refused_here = 0;
+    for bytes in (most - 72..most).step_by(8) {
+        match scheduler.run(of_size(bytes)).await {
+            Ok(value) => assert_eq!(value.len(), bytes),
+            Err(JobError::Refused(why)) if why.contains("cannot be sent on") => refused_here += 1,
+            Err(JobError::Refused(why)) => assert!(why.contains("cannot be sent"), "{why}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused_here > 0);
+    // Together they are more than a message has room for.
+    let long = (0..4).map(|_| scheduler.submit(fails_at_length(6 << 20)));
+    for job in long.collect::<Vec<_>>() {
+        let error = job.await.unwrap_err();
+        assert!(matches!(&error, JobError::Failed(why) if why.len() == 6 << 20));
+    }
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
+fn main() {
+    worker::enter();
+    #[cfg(target_os = "linux")]
+    others::enter();
+    let trials = trials![
+        many_large_calls_wait_at_the_client,
+        a_client_that_takes_no_results_gets_no_more_of_them,
+        #[cfg(target_os = "linux")]
+        a_client_that_takes_no_results_does_not_make_the_service_larger,
+        what_no_message_has_room_for_is_refused,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
