@@ -40,14 +40,14 @@ use coros_net::{Location, Node, NodeError, RegisterError};
 
 pub use self::event::ServiceEvent;
 use self::protocol::{NAME, Own, ToService};
-use self::reception::Reception;
+use self::reception::{CLOSE_LIMIT, Reception};
 use crate::store;
 use crate::told::Told;
 
 #[cfg(test)]
 mod tests;
 
-/// How long workers of clients and their nodes may take to go at the end.
+/// How long what runs for clients that are not there any more may take to end, unless told otherwise.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A scheduler for many clients. Dropping it ends all that they run; [`close`](Service::close) waits for
@@ -110,6 +110,7 @@ pub struct ServiceBuilder {
     folder: PathBuf,
     cache: u64,
     largest: u64,
+    grace: Duration,
     told: Told<ServiceEvent>,
 }
 
@@ -124,6 +125,7 @@ impl Service {
             folder: folder.into(),
             cache: store::USUAL_LIMIT,
             largest: u64::MAX,
+            grace: GRACE,
             told: Told::default(),
         }
     }
@@ -165,6 +167,9 @@ impl Service {
     /// Ends the workers of all clients, waits until they are gone, and closes the node. Clients wait
     /// for another service, or for this one to come back.
     ///
+    /// Workers have [their grace](ServiceBuilder::grace), and all the rest of what clients have here some 10
+    /// seconds; of a client for which that is not enough [`ServiceEvent::ClientLeft`] tells.
+    ///
     /// Cancel safe: once polled, it ends.
     pub async fn close(&self) {
         self.node.unregister(NAME);
@@ -194,6 +199,15 @@ impl ServiceBuilder {
         self
     }
 
+    /// How long workers of a client that is gone, and those of all clients at the end, may take to end by
+    /// themselves: 10 seconds unless told otherwise. A client's own
+    /// [grace](crate::SchedulerBuilder::grace) holds if it is less, and as long as the client waits for
+    /// them.
+    pub fn grace(mut self, limit: Duration) -> Self {
+        self.grace = limit;
+        self
+    }
+
     /// Called with every [`ServiceEvent`], from the first. It runs in the service's coroutines: it must
     /// not block, but may send to an address.
     pub fn on_event(mut self, f: impl Fn(&ServiceEvent) + Send + Sync + 'static) -> Self {
@@ -212,11 +226,12 @@ impl ServiceBuilder {
         let largest = self.largest.min(self.cache);
         let incoming = store.folder(largest, self.cache);
         let node = self.node.files(incoming).build().await?;
-        let reception = Reception::new(node.clone(), store, largest, self.told);
+        let reception = Reception::new(node.clone(), store, largest, self.grace, self.told);
         let reception = coros_core::build()
             .name(NAME)
             .daemon()
-            .grace(GRACE)
+            // It looks at the time itself.
+            .grace(self.grace + 2 * CLOSE_LIMIT)
             .spawn(move |me| reception.run(me))
             .address();
         let service = Service { node, reception };

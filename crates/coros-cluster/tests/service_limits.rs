@@ -9,6 +9,10 @@ use std::time::Duration;
 use common::farm::*;
 use common::service::*;
 use common::*;
+#[cfg(target_os = "linux")]
+use coros::cluster::Event;
+#[cfg(target_os = "linux")]
+use coros::cluster::service::{Service, ServiceEvent};
 use coros::cluster::worker;
 use coros::net::Node;
 use coros::{Address, JobError, Scheduler};
@@ -198,6 +202,79 @@ async fn what_no_message_has_room_for_is_refused() {
     close(farm, service).await;
 }
 
+#[cfg(target_os = "linux")]
+#[coros::remote]
+fn never_tidies_up() {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// A client that says that its workers have an hour to end, which they do not do by themselves; and the process
+/// of one.
+#[cfg(target_os = "linux")]
+async fn patient_client(farm: &Farm, service: &Service) -> (Node, Scheduler, u32) {
+    let node = client(farm, service).await;
+    let scheduler = Scheduler::at(&node)
+        .grace(Duration::from_secs(3600))
+        .setup_limit(Duration::from_secs(3600))
+        .tear_down_worker(|_| Some(never_tidies_up()))
+        .exclusive();
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let mut events = scheduler.events();
+    let pid = until(&mut events, |event| match event {
+        Event::WorkerReady { pid, .. } => Some(*pid),
+        _ => None,
+    });
+    let call = scheduler.submit(square(3));
+    let pid = pid.await;
+    assert_eq!(call.await, Ok(9));
+    (node, scheduler, pid)
+}
+
+/// A farm with a service that grants no more than this.
+#[cfg(target_os = "linux")]
+async fn impatient_service() -> (Farm, Service, mpsc::UnboundedReceiver<ServiceEvent>) {
+    let farm = Farm::of([1]).await;
+    let (tell, events) = mpsc::unbounded_channel();
+    let service = Service::builder(farm.knows_all("scheduler"), farm.folder("service"))
+        .grace(Duration::from_millis(200))
+        .on_event(move |event| drop(tell.send(event.clone())));
+    (farm, service.start().await.unwrap(), events)
+}
+
+#[cfg(target_os = "linux")]
+async fn workers_of_a_client_that_is_gone_have_the_grace_of_the_service() {
+    let (farm, service, _events) = impatient_service().await;
+    let (node, _scheduler, pid) = patient_client(&farm, &service).await;
+    turns(&service, &[true]).await;
+    let other = Scheduler::at(&client(&farm, &service).await);
+    let other = tokio::spawn(quiet(other).exclusive().start());
+    turns(&service, &[true, false]).await;
+    // For all that others can see, its process has ended.
+    node.close().await;
+    ended(pid).await;
+    let other = other.await.unwrap().unwrap();
+    assert_eq!(other.run(square(3)).await, Ok(9));
+    other.close().await.unwrap();
+    idle(&farm.daemons[0]).await;
+    close(farm, service).await;
+}
+
+#[cfg(target_os = "linux")]
+async fn a_service_that_closes_waits_for_its_clients_and_tells_of_them() {
+    let (farm, service, mut events) = impatient_service().await;
+    let (_node, _scheduler, pid) = patient_client(&farm, &service).await;
+    service.close().await;
+    ended(pid).await;
+    let mut left = false;
+    while let Ok(event) = events.try_recv() {
+        left |= matches!(event, ServiceEvent::ClientLeft { reason: None, .. });
+    }
+    assert!(left);
+    farm.close().await;
+}
+
 fn main() {
     worker::enter();
     #[cfg(target_os = "linux")]
@@ -208,6 +285,10 @@ fn main() {
         #[cfg(target_os = "linux")]
         a_client_that_takes_no_results_does_not_make_the_service_larger,
         what_no_message_has_room_for_is_refused,
+        #[cfg(target_os = "linux")]
+        workers_of_a_client_that_is_gone_have_the_grace_of_the_service,
+        #[cfg(target_os = "linux")]
+        a_service_that_closes_waits_for_its_clients_and_tells_of_them,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -95,6 +95,10 @@ impl Liaison {
                 exit => exit.to_string(),
             })
         });
+        // If it has not closed, nobody else would end what runs there.
+        me.monitor(&self.scheduler, |exit| {
+            ToLiaison::Ended(format!("its scheduler has ended: {exit}"))
+        });
         let mut sending = None;
         while let Some(message) = me.receive().await {
             match message {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use coros_core::{Address, Context};
 use coros_net::{Authority, Location, Node};
@@ -138,6 +138,8 @@ pub(crate) struct Deputy {
     pub(crate) cargo: Cargo,
     pub(crate) asks: Asks,
     pub(crate) stderr: Stderr,
+    /// How long it may take to end when it is terminated, whatever the client says.
+    pub(crate) grace: Duration,
 }
 
 impl Deputy {
@@ -147,7 +149,7 @@ impl Deputy {
         let coroutine = coros_core::build()
             .name("scheduler of a client")
             .daemon()
-            .grace(self.plan.ending());
+            .grace(self.plan.ending().min(self.grace));
         let cluster = Cluster {
             node: self.node,
             usage: self.usage,

@@ -1,6 +1,7 @@
 //! The service's coroutine, which clients find: has a tenant for each, and says whose turn it is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use coros_core::{Address, Context, Reply};
 use coros_net::{Location, Node};
@@ -17,11 +18,16 @@ use crate::protocol::ToScheduler;
 use crate::store::{Kind, Store};
 use crate::told::Told;
 
+/// How long a tenant may take to end after all that runs for it has.
+pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
 pub(super) struct Reception {
     node: Node,
     store: Store,
     /// The most bytes that a program may have.
     largest: u64,
+    /// How long what runs for a client that is not there any more may take to end.
+    grace: Duration,
     told: Told<ServiceEvent>,
     turns: Turns,
     queue: Queue,
@@ -39,11 +45,18 @@ struct Client {
 }
 
 impl Reception {
-    pub(super) fn new(node: Node, store: Store, largest: u64, told: Told<ServiceEvent>) -> Self {
+    pub(super) fn new(
+        node: Node,
+        store: Store,
+        largest: u64,
+        grace: Duration,
+        told: Told<ServiceEvent>,
+    ) -> Self {
         Reception {
             node,
             store,
             largest,
+            grace,
             told,
             turns: Turns::default(),
             queue: Queue::default(),
@@ -72,6 +85,18 @@ impl Reception {
         for client in self.tenants.values() {
             let _ = client.wire.send(OwnTenant::End);
         }
+        let limit = self.grace + CLOSE_LIMIT;
+        let ended = tokio::time::timeout(limit, self.wait_for_tenants(&mut me)).await;
+        if ended.is_err() {
+            let left: Vec<_> = self.tenants.keys().copied().collect();
+            for id in left {
+                let why = format!("what it has here did not end within {limit:?}");
+                self.left(id, Some(why));
+            }
+        }
+    }
+
+    async fn wait_for_tenants(&mut self, me: &mut Context<ToService>) {
         while !self.tenants.is_empty()
             && let Some(message) = me.receive().await
         {
@@ -133,6 +158,7 @@ impl Reception {
             id,
             service,
             node,
+            grace: self.grace,
             opening,
             fetching,
             wire: wire.clone(),

@@ -48,6 +48,8 @@ pub(super) struct Start {
     pub(super) service: Address<ToService>,
     /// The service's node.
     pub(super) node: Node,
+    /// How long what runs for a client that is not there any more may take to end.
+    pub(super) grace: Duration,
     pub(super) opening: Opening,
     pub(super) fetching: Fetching,
     /// What its own process says, which it hears also while it does not listen to the client.
@@ -59,6 +61,7 @@ pub(super) struct Tenant {
     id: TenantId,
     service: Address<ToService>,
     node: Node,
+    grace: Duration,
     opening: Opening,
     wire: Wire,
     told: Feeder<ToScheduler>,
@@ -133,6 +136,7 @@ impl Tenant {
             id: start.id,
             service: start.service,
             node: start.node,
+            grace: start.grace,
             wire,
             told: Feeder::new(start.opening.client.clone()),
             backlog: Backlog::default(),
@@ -344,6 +348,7 @@ impl Tenant {
             cargo,
             asks: asks(self.wire.clone()),
             stderr: lines::passed_on(opening.lines.clone()),
+            grace: self.grace,
         };
         let (address, has_started) = deputy.start();
         let (wire, over) = (self.wire.clone(), self.wire.clone());
@@ -433,13 +438,14 @@ impl Tenant {
         }
     }
 
-    /// Ends the scheduler, and waits until nothing is left of it.
+    /// Ends the scheduler, and waits until nothing is left of it: no longer than its grace, since a client that waits
+    /// for its workers has them closed before.
     ///
     /// # Errors
     /// Why the client is let go.
     async fn end(self, over: Over) -> Result<(), String> {
         if let Some(Running { address, own, .. }) = self.scheduler {
-            let _ = address.send(ToScheduler::Command(Command::Close(None)));
+            address.terminate();
             address.exit().await;
             own.close().await;
         }
