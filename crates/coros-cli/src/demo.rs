@@ -186,6 +186,8 @@ fn is_told(event: &Event) -> bool {
     matches!(
         event,
         Event::ServiceFound { .. }
+            | Event::ServiceNotUsed { .. }
+            | Event::ServiceBusy { .. }
             | Event::ServiceReady { .. }
             | Event::ServiceLost { .. }
             | Event::NodeFound { .. }

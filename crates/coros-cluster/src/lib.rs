@@ -37,6 +37,8 @@ mod protocol;
 mod resources;
 pub mod scheduler;
 pub mod service;
+#[cfg(test)]
+mod soon;
 mod store;
 mod told;
 pub mod worker;

@@ -13,6 +13,7 @@
 
 mod agent;
 mod arguments;
+mod backoff;
 pub(crate) mod builder;
 pub(crate) mod core;
 mod error;
@@ -57,6 +58,7 @@ pub(crate) use self::job::Completed;
 use self::job::ReplyTo;
 use self::judge::{Question, Verdict};
 use crate::blob::Blob;
+use crate::daemon::fetch::Unfit;
 use crate::daemon::protocol::FromDesk;
 use crate::function::{Call, Options};
 use crate::process::End;
@@ -429,7 +431,7 @@ pub(crate) enum Command {
     /// What it asked for has been sent, or why not.
     Sent {
         epoch: u64,
-        sent: Result<(), String>,
+        sent: Result<(), Unfit>,
     },
     /// Begin no calls, and have workers keep results, until the client has taken those that there are; or not
     /// any more.

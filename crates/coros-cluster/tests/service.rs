@@ -4,13 +4,14 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::farm::*;
 use common::service::*;
 use common::*;
 use coros::cluster::placement::{Decision, Placement};
-use coros::cluster::service::Service;
+use coros::cluster::service::{Service, ServiceEvent};
 use coros::cluster::{Event, Target, worker};
 use coros::net::{Folder, Received, SendFile};
 use coros::{Address, JobError, Scheduler};
@@ -51,18 +52,87 @@ async fn two_clients_share() {
 async fn exclusive_clients_run_in_turn() {
     let (farm, service) = farm_with_service([1, 1]).await;
     let node = client(&farm, &service).await;
-    let start = || quiet(Scheduler::at(&node)).exclusive().start();
-    let first = start().await.unwrap();
+    let first = quiet(Scheduler::at(&node))
+        .exclusive()
+        .start()
+        .await
+        .unwrap();
     let (to, mut begun) = told::<Begun>();
     let job = first.submit(computes("first".into(), to.clone()));
     let running = next(&mut begun).await;
-    let second = tokio::spawn(start());
+    let (tell, mut events) = mpsc::unbounded_channel();
+    let second = quiet(Scheduler::at(&node))
+        .exclusive()
+        .on_event(move |event| drop(tell.send(event.clone())));
+    let second = tokio::spawn(second.start());
     turns(&service, &[true, false]).await;
+    loop {
+        if let Event::ServiceBusy { name, before } = events.recv().await.unwrap() {
+            assert_eq!((&*name, before), ("scheduler", 1));
+            break;
+        }
+    }
     assert!(!second.is_finished());
     running.end.send(()).unwrap();
     job.await.unwrap();
     first.close().await.unwrap();
     // By itself.
+    let second = second.await.unwrap().unwrap();
+    assert_eq!(second.run(square(3)).await, Ok(9));
+    second.close().await.unwrap();
+    close(farm, service).await;
+}
+
+/// Another program, which does the same.
+fn other_program(farm: &Farm) -> PathBuf {
+    let path = farm.folder("other-program");
+    std::fs::copy(std::env::current_exe().unwrap(), &path).unwrap();
+    // Outside of all that is run, and of what is only for debuggers.
+    let mut program = std::fs::read(&path).unwrap();
+    let at = program
+        .windows(MARK.len())
+        .position(|it| it == MARK)
+        .unwrap();
+    program[at..at + MARK.len()].reverse();
+    std::fs::write(&path, program).unwrap();
+    path
+}
+
+#[used]
+static MARK_OF_THIS: [u8; 16] = *MARK;
+const MARK: &[u8; 16] = b"<this, not that>";
+
+async fn one_for_whose_program_there_is_no_room_waits_for_some() {
+    let farm = Farm::of([1]).await;
+    let size = {
+        let (tell, mut events) = mpsc::unbounded_channel();
+        let service = Service::builder(farm.knows_all("scheduler"), farm.folder("service"));
+        let service = service.on_event(move |event| drop(tell.send(event.clone())));
+        let service = service.start().await.unwrap();
+        at(&farm, &service).await.close().await.unwrap();
+        service.close().await;
+        loop {
+            if let ServiceEvent::ProgramReceived { bytes, .. } = events.recv().await.unwrap() {
+                break bytes;
+            }
+        }
+    };
+    let service = Service::builder(farm.knows_all("scheduler"), farm.folder("service"));
+    let service = service.cache(size + size / 2).start().await.unwrap();
+    let first = at(&farm, &service).await;
+    let (tell, mut events) = mpsc::unbounded_channel();
+    let second = Scheduler::at(&client(&farm, &service).await)
+        .program(other_program(&farm))
+        .on_event(move |event| drop(tell.send(event.clone())));
+    let second = tokio::spawn(quiet(second).start());
+    loop {
+        if let Event::ServiceNotUsed { name, reason } = events.recv().await.unwrap() {
+            assert_eq!(&*name, "scheduler");
+            assert!(reason.contains("there is no room for"), "{reason}");
+            break;
+        }
+    }
+    first.close().await.unwrap();
     let second = second.await.unwrap().unwrap();
     assert_eq!(second.run(square(3)).await, Ok(9));
     second.close().await.unwrap();
@@ -415,6 +485,7 @@ fn main() {
     let trials = trials![
         two_clients_share,
         exclusive_clients_run_in_turn,
+        one_for_whose_program_there_is_no_room_waits_for_some,
         one_that_waits_for_its_turn_can_be_given_up,
         no_call_is_lost,
         workers_and_client_talk_without_the_service,

@@ -93,6 +93,8 @@ impl Desk {
         me.monitor(&self.client, move |exit| own(OwnDesk::Gone(exit)));
         let address = me.address();
         let (sent, fetched) = fetching.start(move |fetched| {
+            // Clients come again anyway.
+            let fetched = fetched.map_err(|unfit| unfit.why);
             let _ = address.send(ToDesk::Own(OwnDesk::Fetched(fetched)));
         });
         let has_left = self.serve(&mut me, &sent).await;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use coros_core::remote::BoxFuture;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -64,6 +65,29 @@ pub(crate) trait Sender: Send + Sync {
     fn received(&self, kind: Kind, bytes: u64);
 }
 
+/// Why a program cannot be had, or run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{why}")]
+pub(crate) struct Unfit {
+    pub(crate) why: String,
+    /// When it is tried again, that may have passed.
+    pub(crate) passes: bool,
+}
+
+impl Unfit {
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+    pub(crate) fn for_now(why: impl ToString) -> Self {
+        let (why, passes) = (why.to_string(), true);
+        Unfit { why, passes }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+    pub(crate) fn for_good(why: impl ToString) -> Self {
+        let (why, passes) = (why.to_string(), false);
+        Unfit { why, passes }
+    }
+}
+
 /// What there is; it stays as long as this does.
 #[derive(Debug)]
 pub(crate) struct Fetched {
@@ -86,7 +110,7 @@ impl Fetching {
     /// has sent something, the second ends all this when dropped.
     pub(crate) fn start(
         self,
-        done: impl FnOnce(Result<Fetched, String>) + Send + 'static,
+        done: impl FnOnce(Result<Fetched, Unfit>) + Send + 'static,
     ) -> (Arc<Notify>, AbortOnDropHandle<()>) {
         let sent = Arc::new(Notify::new());
         let told = Arc::clone(&sent);
@@ -96,7 +120,7 @@ impl Fetching {
         (sent, AbortOnDropHandle::new(task))
     }
 
-    async fn run(self, sent: &Notify) -> Result<Fetched, String> {
+    async fn run(self, sent: &Notify) -> Result<Fetched, Unfit> {
         let program = self.one(self.program, Kind::Program, sent).await?;
         let mut also = Vec::new();
         for content in &self.also {
@@ -119,19 +143,19 @@ impl Fetching {
         Content { hash, length }: Content,
         kind: Kind,
         sent: &Notify,
-    ) -> Result<Pin, String> {
+    ) -> Result<Pin, Unfit> {
         if let Some(pin) = self.pinned(hash, kind).await? {
             return Ok(pin);
         }
         if length > self.largest {
-            return Err(format!(
+            return Err(Unfit::for_good(format!(
                 "{} has {length} bytes, and this node takes no more than {} at a time",
                 match kind {
                     Kind::Program => "it",
                     Kind::File => "a file that it needs",
                 },
                 self.largest
-            ));
+            )));
         }
         let turn = self.turns.of(hash);
         let _turn = turn.lock().await;
@@ -141,20 +165,20 @@ impl Fetching {
         }
         let name = sent_as(hash);
         let room = self.store.make_room(&name, length).await;
-        let room = room.map_err(|why| why.to_string())?;
+        let room = room.map_err(Unfit::for_now)?;
         let sending = async {
             self.client.send(hash).await;
             sent.notified().await;
         };
         self.comes(&name, sending).await?;
         let adopted = self.store.adopt(hash, kind, room).await;
-        let pin = adopted.map_err(|why| why.to_string())?;
+        let pin = adopted.map_err(Unfit::for_now)?;
         self.client.received(kind, length);
         Ok(pin)
     }
 
     /// Waits until something has been sent, as long as it comes.
-    async fn comes(&self, name: &str, sending: impl Future<Output = ()>) -> Result<(), String> {
+    async fn comes(&self, name: &str, sending: impl Future<Output = ()>) -> Result<(), Unfit> {
         let mut sending = pin!(sending);
         let mut before = self.store.received(name).await;
         loop {
@@ -165,17 +189,17 @@ impl Fetching {
             let now = self.store.received(name).await;
             if now == before {
                 let why = "nothing more of what this node has asked for has come for";
-                return Err(format!("{why} {SILENCE:?}"));
+                return Err(Unfit::for_now(format!("{why} {SILENCE:?}")));
             }
             before = now;
         }
     }
 
-    async fn pinned(&self, hash: ContentHash, kind: Kind) -> Result<Option<Pin>, String> {
+    async fn pinned(&self, hash: ContentHash, kind: Kind) -> Result<Option<Pin>, Unfit> {
         match self.store.pin(hash, kind).await {
             Ok(pin) => Ok(Some(pin)),
             Err(PinError::Missing(_) | PinError::Damaged(_)) => Ok(None),
-            Err(PinError::Disk(why)) => Err(why.to_string()),
+            Err(PinError::Disk(why)) => Err(Unfit::for_now(why)),
         }
     }
 }

@@ -5,12 +5,16 @@
 //! come back, and hands over anew what has not ended; a call may then run twice, but has one end.
 
 mod asked;
+mod course;
 mod ledger;
 mod link;
 mod seek;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use coros_core::remote::NodeId;
@@ -20,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::asked::Asked;
+use self::course::Rest;
 use self::ledger::Ledger;
 use self::link::Link;
 use super::builder::Stderr;
@@ -36,7 +41,7 @@ use crate::feeder::{NO_ROOM, Unsent};
 use crate::hash::ContentHash;
 use crate::placement::NodeView;
 use crate::protocol::{TOO_LARGE, ToScheduler};
-use crate::service::protocol::{FromTenant, Key, Opening, ToTenant};
+use crate::service::protocol::{FromTenant, Key, ToTenant};
 
 /// So many messages are taken before calls are handed over.
 const BATCH: usize = 256;
@@ -80,14 +85,17 @@ pub(super) struct Agent {
     /// The tenant that is to be told of it.
     leaving: Option<Link>,
     phase: Phase,
-    /// How often a computation was opened.
+    /// Which opening of a computation is the one that counts, and how many there have been.
     epoch: u64,
-    /// What a tenant has said before it was known here that there is one.
-    early: Vec<FromTenant>,
+    epochs: Arc<AtomicU64>,
+    /// What tenants have said before it was known here that there is one; and of which opening.
+    early: Vec<(u64, FromTenant)>,
     /// Until when those who wait do so, while there is no service.
     patience: Option<Instant>,
     /// Why there is none.
     unused: BTreeMap<String, String>,
+    /// Services that were of no use though they are there.
+    resting: HashMap<NodeId, Rest>,
 }
 
 enum Phase {
@@ -123,9 +131,11 @@ impl Agent {
             leaving: None,
             phase: Phase::Closed,
             epoch: 0,
+            epochs: Arc::default(),
             early: Vec::new(),
             patience: None,
             unused: BTreeMap::new(),
+            resting: HashMap::new(),
         }
     }
 
@@ -187,12 +197,14 @@ impl Agent {
     fn take(&mut self, message: ToScheduler) {
         match message {
             ToScheduler::Command(command) => self.command(command),
-            ToScheduler::Service(epoch, message) if epoch == self.epoch => match self.phase {
-                Phase::Looking(_) => self.early.push(message),
-                _ => self.told(message),
+            ToScheduler::Service(epoch, message) => match self.phase {
+                Phase::Looking(_) => self.early.push((epoch, message)),
+                _ if epoch == self.epoch => self.told(message),
+                // Of a tenant that was given up.
+                _ => {}
             },
-            // Of a tenant that was given up; and workers have another scheduler.
-            ToScheduler::Service(..) | ToScheduler::Report(..) => {}
+            // Workers have another scheduler.
+            ToScheduler::Report(..) => {}
         }
     }
 
@@ -228,11 +240,11 @@ impl Agent {
                 self.ask(asked, |number| ToTenant::Control(number, target, action));
             }
             Command::Joined { epoch, at, tenant } => self.joined(epoch, at, tenant),
-            Command::NotUsed(at, why) => drop(self.unused.insert(at.to_string(), why)),
+            Command::NotUsed(at, why) => self.not_used(&at, why),
             Command::Left { epoch, why } if epoch == self.epoch => self.lost(&why),
             Command::Sent { epoch, sent } if epoch == self.epoch => match sent {
                 Ok(()) => self.say(ToTenant::Sent),
-                Err(why) => self.fail(why),
+                Err(unfit) => self.unfit(unfit),
             },
             Command::Close(tell) => self.close(tell),
             // What a scheduler with workers of its own is told.
@@ -330,10 +342,14 @@ impl Agent {
     fn told(&mut self, message: FromTenant) {
         match message {
             FromTenant::Send(content) => self.send_content(content),
-            FromTenant::Unfit(why) => self.fail(why),
+            FromTenant::Unfit(unfit) => self.unfit(unfit),
+            FromTenant::Waits(before) => {
+                if let Some(name) = self.fits() {
+                    self.listeners.tell(&Event::ServiceBusy { name, before });
+                }
+            }
             FromTenant::Runs => {
-                if let Phase::Open(link) = &self.phase {
-                    let name = Arc::clone(&link.at.name);
+                if let Some(name) = self.fits() {
                     self.listeners.tell(&Event::ServiceReady { name });
                 }
                 if self.listeners.any() {
@@ -421,189 +437,6 @@ impl Agent {
             let Settings { node, cargo, .. } = &self.settings;
             let agent = self.address.clone();
             link.send_content(node.clone(), Arc::clone(cargo), content, agent);
-        }
-    }
-
-    /// Looks for a service, and opens a computation there.
-    fn look(&mut self) {
-        self.epoch += 1;
-        self.early.clear();
-        let opening = Opening {
-            client: self.address.clone(),
-            lines: self.lines.clone(),
-            epoch: self.epoch,
-            from: self.settings.node.location(),
-            here: self.settings.here.clone(),
-            key: self.settings.key.clone(),
-            manifest: self.settings.cargo.manifest(),
-            plan: self.settings.plan.clone(),
-            usage: self.settings.usage,
-        };
-        let (node, name) = (self.settings.node.clone(), self.settings.service.clone());
-        let seeking = tokio::spawn(seek::run(node, name, opening));
-        self.phase = Phase::Looking(AbortOnDropHandle::new(seeking));
-    }
-
-    fn joined(&mut self, epoch: u64, at: Location, tenant: Address<ToTenant>) {
-        if epoch != self.epoch || !matches!(self.phase, Phase::Looking(_)) {
-            return;
-        }
-        let agent = self.address.clone();
-        tenant.on_exit(move |exit| {
-            let why = exit.to_string();
-            let left = Command::Left { epoch, why };
-            drop(agent.send(ToScheduler::Command(left)));
-        });
-        self.unused.clear();
-        self.listeners.tell(&Event::ServiceFound {
-            name: Arc::clone(&at.name),
-            endpoint: at.endpoint,
-        });
-        self.phase = Phase::Open(Link::new(epoch, at, tenant));
-        for message in std::mem::take(&mut self.early) {
-            self.told(message);
-        }
-    }
-
-    /// The tenant is no more, or cannot be reached.
-    fn lost(&mut self, why: &str) {
-        for (_, asked) in self.asked.drain() {
-            asked.answer_nothing();
-        }
-        self.workers.clear();
-        match &self.phase {
-            Phase::Open(link) => {
-                let name = Arc::clone(&link.at.name);
-                let reason = format!("service {name} was lost: {why}");
-                self.unused.insert(link.at.to_string(), why.to_owned());
-                let reason_told = why.to_owned();
-                self.listeners.tell(&Event::ServiceLost {
-                    name,
-                    reason: reason_told,
-                });
-                self.end_those_that_stay(&reason);
-                self.look();
-            }
-            Phase::Closing(..) => self.closed(&[]),
-            Phase::Looking(_) | Phase::Failed(_) | Phase::Closed => {}
-        }
-    }
-
-    /// Of what a lost service had, some may not run twice, and some can run nowhere else.
-    fn end_those_that_stay(&mut self, reason: &str) {
-        let retries = self.settings.plan.retries;
-        let may_run_again = |item: &mut Item| {
-            item.begun = None;
-            let options = item.options.as_deref();
-            let own = options.and_then(|it| it.core.retries);
-            own.unwrap_or(retries) > 0 && item.target().is_none()
-        };
-        for (call, item) in self.ledger.lost(may_run_again) {
-            let error = match item.target() {
-                Some(target) => JobError::TargetLost(target.clone()),
-                None => JobError::Abandoned {
-                    losses: 1,
-                    reason: reason.to_owned(),
-                },
-            };
-            self.ended(call, item, Completed::without_worker(error));
-        }
-    }
-
-    fn watch_patience(&mut self) {
-        let waits = self.started.is_some() || !self.ledger.is_empty();
-        let until = Instant::now() + self.settings.usage.patience;
-        let alone = matches!(self.phase, Phase::Looking(_));
-        self.patience = (alone && waits).then(|| self.patience.unwrap_or(until));
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::Closing(_, until) => Some(*until),
-            _ => self.patience,
-        }
-    }
-
-    fn tick(&mut self) {
-        if let Phase::Closing(..) = &self.phase {
-            return self.closed(&[]);
-        }
-        // There has been no service for too long: nobody shall wait any longer.
-        self.patience = None;
-        let why = self.why_no_service();
-        self.listeners.tell(&Event::NoNodes {
-            reason: why.clone(),
-        });
-        if let Some(started) = self.started.take() {
-            let _ = started.send(Err(why.clone()));
-        }
-        self.end_all(&JobError::NoWorkers(why));
-    }
-
-    /// What there is instead of a service.
-    fn why_no_service(&self) -> String {
-        let mut why = format!(
-            "no service was there for {:?}",
-            self.settings.usage.patience
-        );
-        if self.unused.is_empty() {
-            let name = self.settings.service.as_ref();
-            let called = name.map_or_else(String::new, |name| format!(" of the name {name:?}"));
-            why.push_str(&format!(
-                "; none{called} was found: does `coros scheduler` run there, with the same secret, and \
-                 does this program know where (by a peer, or by discovery)?"
-            ));
-        }
-        for (at, reason) in &self.unused {
-            why.push_str(&format!("\n    {at}: {reason}"));
-        }
-        why
-    }
-
-    /// The computation cannot run.
-    fn fail(&mut self, why: String) {
-        if let Some(link) = self.give_up() {
-            tokio::spawn(link.leave(self.settings.node.clone()));
-        }
-        if let Some(started) = self.started.take() {
-            let _ = started.send(Err(why.clone()));
-        }
-        self.end_all(&JobError::NoWorkers(why.clone()));
-        self.phase = match self.closing.is_empty() {
-            true => Phase::Failed(why),
-            false => Phase::Closed,
-        };
-    }
-
-    fn close(&mut self, tell: Option<oneshot::Sender<Vec<Arc<str>>>>) {
-        self.closing.extend(tell);
-        if matches!(self.phase, Phase::Closing(..) | Phase::Closed) {
-            return;
-        }
-        self.end_all(&JobError::Closed);
-        for (_, asked) in self.asked.drain() {
-            asked.answer_nothing();
-        }
-        match std::mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Open(mut link) => {
-                link.feeder.push(ToTenant::Close);
-                let until = Instant::now() + self.settings.plan.ending() + CLOSE_LIMIT;
-                self.phase = Phase::Closing(link, until);
-            }
-            _ => self.closed(&[]),
-        }
-    }
-
-    fn closed(&mut self, killed: &[Arc<str>]) {
-        self.killed = killed.to_vec();
-        self.leaving = self.give_up();
-    }
-
-    /// From now on there is no tenant.
-    fn give_up(&mut self) -> Option<Link> {
-        match std::mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Open(link) | Phase::Closing(link, _) => Some(link),
-            _ => None,
         }
     }
 }

@@ -35,6 +35,23 @@ pub enum Event {
         /// Where it listens.
         endpoint: Option<SocketAddr>,
     },
+    /// A service cannot be used at present, and is tried again; for another reason than was told of it before, if
+    /// any was.
+    ServiceNotUsed {
+        /// Its name.
+        name: Arc<str>,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The program is at the service, and others go before it: with
+    /// [exclusive](super::SchedulerBuilder::exclusive) programs each has to wait for its turn. Told again when that
+    /// changes.
+    ServiceBusy {
+        /// The service's name.
+        name: Arc<str>,
+        /// How many go before it, with those that run.
+        before: usize,
+    },
     /// The program is at the service and has its turn.
     ServiceReady {
         /// The service's name.
@@ -234,6 +251,18 @@ impl fmt::Display for Event {
             }
             Event::ServiceFound { name, endpoint } => {
                 write!(f, "service {name}{} was found", at(endpoint))
+            }
+            Event::ServiceNotUsed { name, reason } => {
+                write!(f, "service {name} is not used: {reason}")
+            }
+            Event::ServiceBusy { name, before: 1 } => {
+                write!(f, "service {name} is busy: 1 program goes before this one")
+            }
+            Event::ServiceBusy { name, before } => {
+                write!(
+                    f,
+                    "service {name} is busy: {before} programs go before this one"
+                )
             }
             Event::ServiceReady { name } => write!(f, "service {name} runs the program"),
             Event::ServiceLost { name, reason } => write!(f, "service {name} was lost: {reason}"),

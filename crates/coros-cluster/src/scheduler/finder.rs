@@ -9,6 +9,7 @@ use coros_net::{Location, Node};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Command;
+use super::backoff::Backoff;
 use crate::daemon::protocol::{NAME, ToDaemon, View};
 use crate::protocol::ToScheduler;
 
@@ -18,10 +19,6 @@ const PERIOD: Duration = Duration::from_millis(100);
 const LOOK_PERIOD: Duration = Duration::from_secs(2);
 /// How long a daemon may take to say what it has.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
-/// How long after it was lost a daemon is left alone: the longer, the more often it was lost without
-/// having been of any use.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A daemon that was found, and what it says of its node; again and again.
 #[derive(Debug)]
@@ -85,15 +82,15 @@ pub(super) async fn run(mut me: Context<ToFinder>, node: Node, scheduler: Addres
 struct Turn {
     /// `None` while it is being asked.
     next: Option<Instant>,
-    /// How long it was left alone last.
-    pause: Duration,
+    /// How long it is left alone after it was lost.
+    backoff: Backoff,
 }
 
 impl Default for Turn {
     fn default() -> Self {
         Turn {
             next: Some(Instant::now()),
-            pause: Duration::ZERO,
+            backoff: Backoff::default(),
         }
     }
 }
@@ -110,11 +107,8 @@ impl Turn {
     }
 
     fn pause(&mut self, useful: bool) {
-        self.pause = match useful {
-            true => SHORTEST_PAUSE,
-            false => (self.pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
-        };
-        self.wait(self.pause);
+        let pause = self.backoff.pause(useful);
+        self.wait(pause);
     }
 }
 

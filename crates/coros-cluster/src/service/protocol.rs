@@ -12,7 +12,8 @@
 //!    | <------------- Send --------------- |   for each content that is not there
 //!    | == it, as a file =================> |
 //!    | -------------- Sent --------------> |
-//!    | <------------- Runs --------------- |   its turn has come: see `queue`
+//!    | <------------- Waits -------------- |   how many go before it, when that changes: see `queue`
+//!    | <------------- Runs --------------- |   its turn has come
 //!    | <------------- Judge -------------- |   for each node that is found, again and again
 //!    | -------------- Judged ------------> |
 //!    | <------------- Started ------------ |   there is a node, or there was none for long
@@ -33,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use super::queue::TenantId;
 use crate::computation::Manifest;
-use crate::daemon::fetch::Fetched;
+use crate::daemon::fetch::{Fetched, Unfit};
 use crate::hash::ContentHash;
 use crate::placement::NodeView;
 use crate::protocol::ToScheduler;
@@ -67,7 +68,7 @@ pub(crate) struct Opening {
     pub(crate) client: Address<ToScheduler>,
     /// Takes what workers write to standard error.
     pub(crate) lines: Address<Written>,
-    /// Which opening of the client it is.
+    /// Which opening of the client it is; no two have the same number.
     pub(crate) epoch: u64,
     /// Its node on this network, for people.
     pub(crate) from: Location,
@@ -154,7 +155,9 @@ pub(crate) enum FromTenant {
     /// This is not there: send it as a file.
     Send(ContentHash),
     /// The computation cannot be run, and why.
-    Unfit(String),
+    Unfit(Unfit),
+    /// So many others go before it, with those that run.
+    Waits(usize),
     /// The scheduler runs.
     Runs,
     /// A node was found: is it to be used? With `true`, it is not used yet.
@@ -186,9 +189,11 @@ pub(crate) enum Own {
 #[derive(Debug)]
 pub(crate) enum OwnTenant {
     /// The program and its files are there, or cannot be.
-    Fetched(Result<Fetched, String>),
+    Fetched(Result<Fetched, Unfit>),
     /// It is not there, and the client is to send it.
     Wanted(ContentHash),
+    /// So many others go before it, with those that run.
+    Waits(usize),
     /// Its turn has come.
     Turn,
     /// The scheduler has found a node.
@@ -204,4 +209,42 @@ pub(crate) enum OwnTenant {
     Gone(Exit),
     /// All ends, because the service does.
     End,
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+    use crate::computation::{Build, Start};
+    use crate::content::Content;
+    use crate::machine;
+    use crate::scheduler::plan::samples::{plan, usage};
+
+    /// A small one; it runs nowhere.
+    pub(crate) const PROGRAM: &[u8] = b"a program";
+
+    pub(crate) fn opening(client: Address<ToScheduler>, from: Location) -> Opening {
+        let lines = coros_core::build()
+            .daemon()
+            .spawn(async |me: coros_core::Context<_>| drop(me));
+        let program = Build {
+            target: machine::Target::of_this_program().unwrap(),
+            content: Content::of(PROGRAM).unwrap(),
+        };
+        Opening {
+            client,
+            lines: lines.address(),
+            epoch: 1,
+            from: from.clone(),
+            here: from,
+            key: Key::of(&Secret::random()),
+            manifest: Manifest {
+                program,
+                also: Vec::new(),
+                files: Vec::new(),
+                start: Start::default(),
+            },
+            plan: plan(),
+            usage: usage(),
+        }
+    }
 }

@@ -41,6 +41,12 @@ impl Queue {
         self.running.contains_key(&id)
     }
 
+    /// Those that wait, in order; and how many computations go before each, with those that run.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (TenantId, usize)> {
+        let waiting = self.waiting.values().map(|(id, _)| *id);
+        waiting.zip(self.running.len()..)
+    }
+
     fn begin(&mut self) -> Vec<TenantId> {
         let mut begun = Vec::new();
         while let Some(first) = self.waiting.first_entry() {
@@ -83,6 +89,8 @@ mod tests {
         // It would keep the third waiting.
         assert_eq!(queue.join(TenantId(4), terms(false, 0)), []);
         assert_eq!(queue.join(TenantId(5), terms(true, 0)), []);
+        let before: Vec<_> = queue.waiting().map(|(id, n)| (id.0, n)).collect();
+        assert_eq!(before, [(3, 2), (4, 3), (5, 4)]);
         assert_eq!(queue.leave(TenantId(1)), []);
         assert_eq!(queue.leave(TenantId(2)), ids([3]));
         assert_eq!(queue.leave(TenantId(3)), ids([4]));

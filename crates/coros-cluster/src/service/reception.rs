@@ -42,6 +42,8 @@ struct Client {
     address: Address<ToScheduler>,
     from: Location,
     terms: Terms,
+    /// How many go before it, as it was told last.
+    before: Option<usize>,
 }
 
 impl Reception {
@@ -180,6 +182,7 @@ impl Reception {
             address,
             from,
             terms,
+            before: None,
         };
         self.tenants.insert(id, client);
         Ok(tenant)
@@ -205,12 +208,19 @@ impl Reception {
         }
     }
 
-    fn begin(&self, begun: Vec<TenantId>) {
+    fn begin(&mut self, begun: Vec<TenantId>) {
         for id in begun {
             self.told.tell(&ServiceEvent::Begun { id: id.0 });
             if let Some(client) = self.tenants.get(&id) {
                 // When it has ended, it says so.
                 let _ = client.wire.send(OwnTenant::Turn);
+            }
+        }
+        for (id, before) in self.queue.waiting() {
+            if let Some(client) = self.tenants.get_mut(&id)
+                && client.before.replace(before) != Some(before)
+            {
+                let _ = client.wire.send(OwnTenant::Waits(before));
             }
         }
     }

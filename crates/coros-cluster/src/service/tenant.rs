@@ -20,7 +20,7 @@ use super::protocol::{FromTenant, Opening, Own, OwnTenant, ToService, ToTenant};
 use super::queue::TenantId;
 use super::window::{Account, Breach};
 use crate::computation::Cargo;
-use crate::daemon::fetch::{Fetched, Fetching, Sender};
+use crate::daemon::fetch::{Fetched, Fetching, Sender, Unfit};
 use crate::feeder::{Feeder, NO_ROOM, Unsent};
 use crate::hash::ContentHash;
 use crate::protocol::ToScheduler;
@@ -214,7 +214,7 @@ impl Tenant {
     ) -> Over {
         self.order(Command::Close(None));
         let why = format!("the service lets this client go: {breach}");
-        self.say(FromTenant::Unfit(why));
+        self.say(FromTenant::Unfit(Unfit::for_good(why)));
         let heard = async {
             loop {
                 let idle = self.told.is_idle();
@@ -286,6 +286,7 @@ impl Tenant {
                 let _ = self.service.send(ToService::Own(Own::Ready(self.id)));
             }
             OwnTenant::Fetched(Err(why)) => self.say(FromTenant::Unfit(why)),
+            OwnTenant::Waits(before) => self.say(FromTenant::Waits(before)),
             OwnTenant::Turn => match self.start().await {
                 Ok(running) => {
                     self.scheduler = Some(running);
@@ -322,14 +323,14 @@ impl Tenant {
         }
     }
 
-    async fn start(&mut self) -> Result<Running, String> {
+    async fn start(&mut self) -> Result<Running, Unfit> {
         let Some(fetched) = &self.fetched else {
-            return Err("its program is not here".into());
+            return Err(Unfit::for_good("its program is not here"));
         };
         let opening = &self.opening;
         let cargo = Cargo::received(opening.manifest.clone(), fetched.sources());
-        let cargo = cargo.ok_or("some of it is missing")?;
-        let authority = opening.key.authority().map_err(|why| why.to_string())?;
+        let cargo = cargo.ok_or_else(|| Unfit::for_good("some of it is missing"))?;
+        let authority = opening.key.authority().map_err(Unfit::for_good)?;
         let own = reached_as(&self.node)
             .member(false)
             .name("scheduler")
@@ -337,7 +338,8 @@ impl Tenant {
             .silence(opening.plan.silence())
             .handshake_limit(opening.plan.start_limit())
             .build();
-        let own = own.await.map_err(|why| why.to_string())?;
+        // There may be no port, or file, at present.
+        let own = own.await.map_err(Unfit::for_now)?;
         let deputy = Deputy {
             own: own.clone(),
             authority,

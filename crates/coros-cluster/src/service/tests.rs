@@ -8,20 +8,17 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::protocol::{FromTenant, Key, Opening, ToTenant};
+use super::protocol::samples::{PROGRAM, opening};
+use super::protocol::{FromTenant, ToTenant};
 use super::window::WINDOW;
 use super::*;
-use crate::computation::{Build, Manifest, Start};
-use crate::content::Content;
 use crate::daemon::protocol::sent_as;
-use crate::machine;
 use crate::protocol::ToScheduler;
 use crate::scheduler::core::CallId;
-use crate::scheduler::plan::samples;
 use crate::scheduler::remote::RemoteCall;
+use crate::scheduler::target::Kind;
 use crate::scheduler::{Action, Target};
-
-const PROGRAM: &[u8] = b"a program";
+use crate::soon::soon;
 
 /// A service on a network without nodes.
 struct World {
@@ -50,7 +47,9 @@ impl World {
     /// Waits until a client has left: its number, and why.
     async fn left(&mut self) -> (u64, Option<String>) {
         loop {
-            if let ServiceEvent::ClientLeft { id, reason, .. } = self.events.recv().await.unwrap() {
+            if let ServiceEvent::ClientLeft { id, reason, .. } =
+                soon(self.events.recv()).await.unwrap()
+            {
                 return (id, reason);
             }
         }
@@ -84,29 +83,8 @@ impl Client {
                 }
             })
             .address();
-        let lines = coros_core::build()
-            .daemon()
-            .spawn(async |me: Context<_>| drop(me));
-        let program = Build {
-            target: machine::Target::of_this_program().unwrap(),
-            content: Content::of(PROGRAM).unwrap(),
-        };
-        let opening = Opening {
-            client: address.clone(),
-            lines: lines.address(),
-            epoch: 1,
-            from: node.location(),
-            here: node.location(),
-            key: Key::of(&Secret::random()),
-            manifest: Manifest {
-                program,
-                also: Vec::new(),
-                files: Vec::new(),
-                start: Start::default(),
-            },
-            plan: samples::plan(),
-            usage: samples::usage(),
-        };
+        let mut opening = opening(address.clone(), node.location());
+        opening.usage.terms.exclusive = true;
         let service = node.locate::<Address<ToService>>(NAME).await.unwrap();
         let tenant = service.ask(|reply| ToService::Open(Box::new(opening), reply));
         let tenant = tenant.await.unwrap().unwrap();
@@ -123,15 +101,20 @@ impl Client {
     }
 
     async fn say(&self, message: ToTenant) {
-        self.tenant.feed(message).await.unwrap();
+        soon(self.tenant.feed(message)).await.unwrap();
     }
 
     async fn hears(&mut self) -> FromTenant {
-        self.told.recv().await.unwrap()
+        soon(self.told.recv()).await.unwrap()
     }
 
     /// Sends the program, if it is asked for it, and waits for its turn.
     async fn runs(&mut self) {
+        assert_eq!(self.waits().await, 0);
+    }
+
+    /// Likewise, but for the end: how many go before it. 0 when its turn has come.
+    async fn waits(&mut self) -> usize {
         loop {
             match self.hears().await {
                 FromTenant::Send(content) => {
@@ -140,7 +123,8 @@ impl Client {
                     sent.await.unwrap();
                     self.say(ToTenant::Sent).await;
                 }
-                FromTenant::Runs => return,
+                FromTenant::Waits(before) => return before,
+                FromTenant::Runs => return 0,
                 other => panic!("{other:?}"),
             }
         }
@@ -149,12 +133,13 @@ impl Client {
     /// Waits until it is let go: what it was told, and how its tenant ended.
     async fn let_go(mut self) -> (String, Exit) {
         let why = loop {
-            if let FromTenant::Unfit(why) = self.hears().await {
-                break why;
+            if let FromTenant::Unfit(unfit) = self.hears().await {
+                assert!(!unfit.passes);
+                break unfit.why;
             }
         };
         self.say(ToTenant::Leave).await;
-        (why, self.tenant.exit().await)
+        (why, soon(self.tenant.exit()).await)
     }
 }
 
@@ -225,5 +210,52 @@ async fn a_client_that_takes_no_answers_is_not_listened_to() {
             break;
         }
     }
+    world.service.close().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_hears_how_many_go_before_him_when_that_changes() {
+    let world = World::new().await;
+    let mut clients = Vec::new();
+    for before in 0..4 {
+        let mut client = Client::new(&world).await;
+        assert_eq!(client.waits().await, before);
+        clients.push(client);
+    }
+    // Behind the last but one nothing changes.
+    clients.remove(3).say(ToTenant::Leave).await;
+    clients.remove(1).say(ToTenant::Leave).await;
+    assert_eq!(clients[1].waits().await, 1);
+    clients.remove(0).say(ToTenant::Leave).await;
+    clients[0].runs().await;
+    world.service.close().await;
+}
+
+#[tokio::test]
+async fn one_that_waits_is_answered_that_there_is_nothing_yet() {
+    let world = World::new().await;
+    let mut first = Client::new(&world).await;
+    first.runs().await;
+    let mut client = Client::new(&world).await;
+    assert_eq!(client.waits().await, 1);
+    client.say(ToTenant::Targets(7, Kind::Node)).await;
+    let answer = client.hears().await;
+    assert!(
+        matches!(&answer, FromTenant::Targets(7, none) if none.is_empty()),
+        "{answer:?}"
+    );
+    let (node, suspend) = (Target::node("farm-1"), Action::Suspend);
+    client.say(ToTenant::Control(8, node, suspend)).await;
+    let answer = client.hears().await;
+    assert!(
+        matches!(&answer, FromTenant::Controlled(8, Err(_))),
+        "{answer:?}"
+    );
+    client.say(ToTenant::Close).await;
+    let answer = client.hears().await;
+    assert!(
+        matches!(&answer, FromTenant::Closed(none) if none.is_empty()),
+        "{answer:?}"
+    );
     world.service.close().await;
 }

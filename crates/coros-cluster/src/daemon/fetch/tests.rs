@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Fetches the program from a client that does this when it is asked for it, and then says so.
-    async fn fetch(&self, send: impl AsyncFnOnce() + Send) -> Result<Fetched, String> {
+    async fn fetch(&self, send: impl AsyncFnOnce() + Send) -> Result<Fetched, Unfit> {
         let asked = Arc::new(Notify::new());
         let is_asked = Arc::clone(&asked);
         let fetching = Fetching {
@@ -93,7 +93,7 @@ async fn a_client_that_sends_nothing_loses_its_turn() {
             .await
     };
     let (mute, other) = tokio::join!(mute, other);
-    assert!(mute.unwrap_err().contains("has come for 60s"));
+    assert!(mute.unwrap_err().why.contains("has come for 60s"));
     assert!(fs::read(other.unwrap().program.path()).unwrap() == PROGRAM);
     let took = started.elapsed();
     assert!(took < Duration::from_secs(61), "{took:?}");

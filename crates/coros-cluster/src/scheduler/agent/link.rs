@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::super::Command;
 use crate::blocking::blocking;
 use crate::computation::Cargo;
+use crate::daemon::fetch::Unfit;
 use crate::daemon::protocol::sent_as;
 use crate::feeder::Feeder;
 use crate::hash::ContentHash;
@@ -27,6 +28,8 @@ pub(super) struct Link {
     pub(super) at: Location,
     tenant: Address<ToTenant>,
     pub(super) feeder: Feeder<ToTenant>,
+    /// It will run the computation, or does: nothing about that is in its way.
+    pub(super) fits: bool,
     /// It takes calls.
     pub(super) ready: bool,
     /// What it asked for is on its way; ends when dropped.
@@ -40,6 +43,7 @@ impl Link {
             at,
             feeder: Feeder::new(tenant.clone()),
             tenant,
+            fits: false,
             ready: false,
             sending: None,
         }
@@ -87,18 +91,20 @@ async fn send(
     to: &Location,
     cargo: Arc<Cargo>,
     content: ContentHash,
-) -> Result<(), String> {
+) -> Result<(), Unfit> {
     let path = blocking(move || cargo.source(content)).await;
     let path = path.ok_or_else(|| {
-        format!("the service asks for {content}, which is no part of the program")
+        let why = format!("the service asks for {content}, which is no part of the program");
+        Unfit::for_good(why)
     })?;
-    let path = path.map_err(|why| format!("the program cannot be copied: {why}"))?;
+    let copied = |why| Unfit::for_good(format!("the program cannot be copied: {why}"));
+    let path = path.map_err(copied)?;
     let mut attempts = 0;
     loop {
         let options = SendFile::new().name(sent_as(content));
         match node.send_file(to, &path, options).await {
             Ok(_) => return Ok(()),
-            Err(error) if attempts == ATTEMPTS => return Err(error.to_string()),
+            Err(error) if attempts == ATTEMPTS => return Err(Unfit::for_now(error)),
             Err(error) => tracing::info!(%content, "trying to send it again: {error}"),
         }
         attempts += 1;

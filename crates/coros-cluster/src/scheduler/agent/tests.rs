@@ -1,0 +1,160 @@
+//! A client, and services that do as they like.
+
+use coros_core::{Context, Reply};
+use coros_net::Secret;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::daemon::fetch::Unfit;
+use crate::scheduler::{Scheduler, StartError};
+use crate::service::protocol::{Closed, NAME, Opening, ToService};
+use crate::soon::soon;
+
+type Opened = Reply<Result<Address<ToTenant>, Closed>>;
+
+/// A service by what it hears.
+struct Service {
+    node: Node,
+    secret: Secret,
+    opened: mpsc::UnboundedReceiver<(Opening, Opened)>,
+}
+
+/// What it has of a client.
+struct Tenant {
+    opening: Opening,
+    said: mpsc::UnboundedReceiver<ToTenant>,
+}
+
+impl Service {
+    async fn new() -> Self {
+        let secret = Secret::random();
+        let node = Node::builder().name("office").secret(secret.clone());
+        let node = node.build().await.unwrap();
+        let (tell, opened) = mpsc::unbounded_channel();
+        let run = async move |mut me: Context<ToService>| {
+            while let Some(ToService::Open(opening, reply)) = me.receive().await {
+                let _ = tell.send((*opening, reply));
+            }
+        };
+        let service = coros_core::build().daemon().spawn(run).address();
+        node.register(NAME, &service).unwrap();
+        Service {
+            node,
+            secret,
+            opened,
+        }
+    }
+
+    /// Starts a scheduler at it, which has it run this executable.
+    async fn client(&self) -> Starting {
+        let at = self.node.location().endpoint.unwrap();
+        let node = Node::builder().name("desk").secret(self.secret.clone());
+        let node = node.peer(at).build().await.unwrap();
+        let (tell, events) = mpsc::unbounded_channel();
+        let scheduler = Scheduler::at(&node)
+            .program(std::env::current_exe().unwrap())
+            .on_event(move |event| drop(tell.send(event.clone())));
+        let starting = tokio::spawn(scheduler.start());
+        Starting { starting, events }
+    }
+
+    async fn takes(&mut self) -> Tenant {
+        let (opening, reply) = soon(self.opened.recv()).await.unwrap();
+        let (address, said) = tenant();
+        reply.send(Ok(address));
+        Tenant { opening, said }
+    }
+}
+
+struct Starting {
+    starting: tokio::task::JoinHandle<Result<Scheduler, StartError>>,
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Starting {
+    async fn event(&mut self) -> String {
+        soon(self.events.recv()).await.unwrap().to_string()
+    }
+}
+
+impl Tenant {
+    fn says(&self, message: FromTenant) {
+        let message = ToScheduler::Service(self.opening.epoch, message);
+        self.opening.client.send(message).unwrap();
+    }
+
+    async fn hears(&mut self) -> ToTenant {
+        soon(self.said.recv()).await.unwrap()
+    }
+}
+
+fn tenant() -> (Address<ToTenant>, mpsc::UnboundedReceiver<ToTenant>) {
+    let (tell, said) = mpsc::unbounded_channel();
+    let run = async move |mut me: Context<ToTenant>| {
+        while let Some(message) = me.receive().await {
+            let _ = tell.send(message);
+        }
+    };
+    (coros_core::build().daemon().spawn(run).address(), said)
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_now_is_tried_again_later() {
+    let mut service = Service::new().await;
+    let mut client = service.client().await;
+    let mut first = service.takes().await;
+    assert!(client.event().await.ends_with("was found"));
+    first.says(FromTenant::Unfit(Unfit::for_now("the disk is full")));
+    assert_eq!(
+        client.event().await,
+        "service office is not used: the disk is full"
+    );
+    assert!(matches!(first.hears().await, ToTenant::Leave));
+
+    let second = service.takes().await;
+    assert!(second.opening.epoch > first.opening.epoch);
+    assert!(client.event().await.ends_with("was found"));
+    // Nothing that the first one says counts any more.
+    first.says(FromTenant::Unfit(Unfit::for_good("it is no program")));
+    for before in [2, 1] {
+        second.says(FromTenant::Waits(before));
+    }
+    let busy = "service office is busy";
+    assert_eq!(
+        client.event().await,
+        format!("{busy}: 2 programs go before this one")
+    );
+    assert_eq!(
+        client.event().await,
+        format!("{busy}: 1 program goes before this one")
+    );
+    second.says(FromTenant::Runs);
+    assert_eq!(client.event().await, "service office runs the program");
+    second.says(FromTenant::Started(Ok(())));
+    let scheduler = soon(client.starting).await.unwrap().unwrap();
+    drop(scheduler);
+}
+
+#[tokio::test]
+async fn a_service_that_never_can_is_not_tried_again() {
+    let mut service = Service::new().await;
+    let client = service.client().await;
+    let mut tenant = service.takes().await;
+    tenant.says(FromTenant::Unfit(Unfit::for_good("it is too large")));
+    let error = soon(client.starting).await.unwrap().unwrap_err();
+    assert!(error.to_string().ends_with("it is too large"), "{error}");
+    assert!(matches!(tenant.hears().await, ToTenant::Leave));
+}
+
+#[tokio::test]
+async fn one_that_is_unfit_when_all_was_to_end_has_ended() {
+    let mut service = Service::new().await;
+    let mut client = service.client().await;
+    let mut tenant = service.takes().await;
+    assert!(client.event().await.ends_with("was found"));
+    client.starting.abort();
+    assert!(matches!(tenant.hears().await, ToTenant::Close));
+    tenant.says(FromTenant::Unfit(Unfit::for_good("it is too large")));
+    assert!(matches!(tenant.hears().await, ToTenant::Leave));
+    soon(tenant.opening.client.exit()).await;
+}
