@@ -111,7 +111,11 @@ async fn attend(service: &Service, mut terminations: Terminations, console: bool
                 draining = true;
                 drain.notify_one();
             }
-            // One that has ended by itself can do no more.
+            () = service.ended() => {
+                say("coros scheduler: it has ended by itself");
+                return ExitCode::FAILURE;
+            }
+            // One that has ended meanwhile can do no more.
             _ = &mut drained => return ExitCode::SUCCESS,
             Some(line) = lines.recv() => match line.parse() {
                 Ok(Order::Help) => say(console::HELP),

@@ -156,6 +156,14 @@ impl Service {
         self.ask(Own::Drain).await
     }
 
+    /// Resolves when it has ended: closed, or by itself, as after a panic of the function that hears of
+    /// [events](ServiceBuilder::on_event).
+    ///
+    /// Cancel safe.
+    pub async fn ended(&self) {
+        self.reception.exit().await;
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         f: impl FnOnce(Reply<T>) -> Own,

@@ -259,3 +259,16 @@ async fn one_that_waits_is_answered_that_there_is_nothing_yet() {
     );
     world.service.close().await;
 }
+
+#[tokio::test]
+async fn one_that_ends_by_itself_is_seen_to_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::builder().name("office").secret(Secret::random());
+    let service = Service::builder(node, folder.path())
+        .on_event(|_| panic!("it cannot be told"))
+        .start();
+    let service = service.await.unwrap();
+    assert!(timeout(Duration::ZERO, service.ended()).await.is_err());
+    assert!(matches!(service.drain().await, Err(ServiceError::Ended)));
+    soon(service.ended()).await;
+}
