@@ -8,6 +8,9 @@
 #[allow(dead_code, reason = "more can be done to a cable than is here")]
 mod cable;
 #[cfg(unix)]
+#[path = "../../coros-net/tests/common/talker.rs"]
+mod talker;
+#[cfg(unix)]
 #[path = "../../coros-net/tests/common/trial.rs"]
 mod trial;
 
@@ -35,74 +38,44 @@ fn main() {}
 
 #[cfg(unix)]
 mod machines {
-    use std::io::{BufRead, BufReader, Read};
+    use std::io::Read;
     use std::path::Path;
-    use std::process::{Child, ChildStderr, Command, Stdio};
+    use std::process::{Command, Stdio};
     use std::time::Duration;
 
     use tempfile::TempDir;
 
     use crate::cable::{Cable, PLACES};
+    use crate::talker::Talker;
 
-    /// `coros` on one of the machines; killed when dropped.
-    struct Coros {
-        child: Child,
-        lines: BufReader<ChildStderr>,
-        seen: Vec<String>,
+    /// `coros` on one of the machines.
+    fn start(cable: &Cable, at: usize, user: &Path, args: &[&str]) -> Talker {
+        let [nsenter, namespace] = cable.prefix(at);
+        let mut child = Command::new(nsenter)
+            .arg(namespace)
+            .arg(env!("CARGO_BIN_EXE_coros"))
+            .args(args)
+            .env("XDG_CONFIG_HOME", user)
+            .env_remove("COROS_SECRET_FILE")
+            .env_remove("COROS_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = child.stderr.take().unwrap();
+        Talker::new(child, lines)
     }
 
-    impl Coros {
-        fn start(cable: &Cable, at: usize, user: &Path, args: &[&str]) -> Self {
-            let [nsenter, namespace] = cable.prefix(at);
-            let mut child = Command::new(nsenter)
-                .arg(namespace)
-                .arg(env!("CARGO_BIN_EXE_coros"))
-                .args(args)
-                .env("XDG_CONFIG_HOME", user)
-                .env_remove("COROS_SECRET_FILE")
-                .env_remove("COROS_LOG")
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let lines = BufReader::new(child.stderr.take().unwrap());
-            Coros {
-                child,
-                lines,
-                seen: Vec::new(),
-            }
-        }
-
-        /// Reads lines up to one that contains this; the test runner ends a test that waits for ever.
-        fn wait_for(&mut self, what: &str) {
-            while !self.seen.last().is_some_and(|line| line.contains(what)) {
-                let mut line = String::new();
-                let read = self.lines.read_line(&mut line).unwrap();
-                assert!(read > 0, "it has ended: {:#?}", self.seen);
-                self.seen.push(line.trim_end().to_owned());
-            }
-        }
-
-        /// What it prints, if it succeeds.
-        fn end(mut self) -> (String, Vec<String>) {
-            let mut stdout = String::new();
-            let mut pipe = self.child.stdout.take().unwrap();
-            let reading =
-                std::thread::spawn(move || pipe.read_to_string(&mut stdout).map(|_| stdout));
-            let mut seen = std::mem::take(&mut self.seen);
-            seen.extend(self.lines.by_ref().lines().map(Result::unwrap));
-            let status = self.child.wait().unwrap();
-            assert!(status.success(), "{seen:#?}");
-            (reading.join().unwrap().unwrap(), seen)
-        }
-    }
-
-    impl Drop for Coros {
-        fn drop(&mut self) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+    /// What one prints that succeeds.
+    fn end(coros: &mut Talker) -> String {
+        let mut stdout = String::new();
+        let mut pipe = coros.child.stdout.take().unwrap();
+        let reading = std::thread::spawn(move || pipe.read_to_string(&mut stdout).map(|_| stdout));
+        coros.hear_out();
+        let status = coros.child.wait().unwrap();
+        assert!(status.success(), "{:#?}", coros.seen);
+        reading.join().unwrap().unwrap()
     }
 
     /// A node on each of the machines, and the demo on both, with that many bytes to count.
@@ -110,7 +83,7 @@ mod machines {
         cable: Cable,
         user: TempDir,
         folder: TempDir,
-        _nodes: [Coros; 2],
+        _nodes: [Talker; 2],
     }
 
     impl Scene {
@@ -128,7 +101,7 @@ mod machines {
                 let (name, dir) = (format!("farm-{at}"), folder.path().join(at.to_string()));
                 let dir = dir.to_str().unwrap();
                 let args = ["node", "--name", &name, "--dir", dir, "--cpus", "1"];
-                let mut node = Coros::start(&cable, at, user.path(), &args);
+                let mut node = start(&cable, at, user.path(), &args);
                 node.wait_for("try, ");
                 node
             });
@@ -141,15 +114,14 @@ mod machines {
         }
 
         /// The demo, which runs on the first machine; in both there is a worker.
-        fn demo(&self) -> Coros {
+        fn demo(&self) -> Talker {
             let corpus = self.folder.path().join("corpus");
             let corpus = corpus.to_str().unwrap();
             let nodes = PLACES.join(",");
             let args = ["demo", corpus, "--nodes", &nodes, "--verify", "--json"];
-            let mut demo = Coros::start(&self.cable, 0, self.user.path(), &args);
+            let mut demo = start(&self.cable, 0, self.user.path(), &args);
             for _ in 0..2 {
                 demo.wait_for(") is ready");
-                demo.seen.push(String::new());
             }
             demo
         }
@@ -162,14 +134,11 @@ mod machines {
         here.map(|(_, jobs)| jobs.as_u64().unwrap()).sum()
     }
 
-    fn is_said(lines: &[String], what: &str) -> bool {
-        lines.iter().any(|line| line.contains(what))
-    }
-
     pub(crate) fn demo() {
         let scene = Scene::set(200, 10_000);
-        let (json, said) = scene.demo().end();
-        assert!(is_said(&said, "gives the same result"), "{said:#?}");
+        let mut demo = scene.demo();
+        let json = end(&mut demo);
+        assert!(demo.has_said("gives the same result"), "{:#?}", demo.seen);
         for node in ["@farm-0", "@farm-1"] {
             assert!(jobs_of(&json, node) > 0, "{json}");
         }
@@ -178,11 +147,11 @@ mod machines {
     /// For longer than a peer may be silent, and shorter than a session goes on without a link.
     pub(crate) fn cable_out() {
         let scene = Scene::set(400, 40_000);
-        let demo = scene.demo();
+        let mut demo = scene.demo();
         scene.cable.out_for(Duration::from_secs(3));
-        let (json, said) = demo.end();
-        assert!(is_said(&said, "gives the same result"), "{said:#?}");
-        assert!(!is_said(&said, "was lost"), "{said:#?}");
+        let json = end(&mut demo);
+        assert!(demo.has_said("gives the same result"), "{:#?}", demo.seen);
+        assert!(!demo.has_said("was lost"), "{:#?}", demo.seen);
         assert!(jobs_of(&json, "@farm-1") > 0, "{json}");
     }
 }

@@ -23,10 +23,10 @@ pub(crate) fn no_namespaces() -> Option<String> {
 }
 
 /// A network namespace.
-struct Machine(Child);
+pub(crate) struct Machine(Child);
 
 impl Machine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut keeper = Command::new("unshare")
             .args(["--net", "cat"])
             .stdin(Stdio::piped())
@@ -44,12 +44,22 @@ impl Machine {
         Machine(keeper)
     }
 
+    /// What begins a command that is to run there.
+    pub(crate) fn prefix(&self) -> [String; 2] {
+        ["nsenter".to_owned(), self.namespace()]
+    }
+
+    /// Its number among processes.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     fn namespace(&self) -> String {
         format!("--net=/proc/{}/ns/net", self.0.id())
     }
 
     /// Runs a command there; what it printed.
-    fn run(&self, command: &str) -> String {
+    pub(crate) fn run(&self, command: &str) -> String {
         let mut nsenter = Command::new("nsenter");
         nsenter.arg(self.namespace());
         let output = nsenter.args(command.split(' ')).output().expect("nsenter");
@@ -76,9 +86,18 @@ impl Machine {
         assert!(tee.wait().expect("it ends").success());
     }
 
+    /// Makes use of its end of a cable.
+    pub(crate) fn plug_in(&self, place: &str) {
+        self.run(&format!("ip address add {place}/24 dev eth0"));
+        self.run("ip link set lo up");
+        self.run("ip link set eth0 up");
+        // Without a router all else, also what is for many, goes the same way.
+        self.run("ip route add default dev eth0");
+    }
+
     /// Until its end of the cable works. The system looks at that once a second, and drops all that is
     /// sent before.
-    fn is_plugged_in(&self) {
+    pub(crate) fn is_plugged_in(&self) {
         let until = Instant::now() + Duration::from_secs(20);
         while !self
             .run("ip -oneline link show dev eth0")
@@ -105,16 +124,12 @@ pub(crate) struct Cable {
 impl Cable {
     pub(crate) fn lay() -> Self {
         let machines = [(); 2].map(|()| Machine::new());
-        let peer = machines[1].0.id();
+        let peer = machines[1].pid();
         machines[0].run(&format!(
             "ip link add eth0 type veth peer name eth0 netns {peer}"
         ));
         for (machine, place) in machines.iter().zip(PLACES) {
-            machine.run(&format!("ip address add {place}/24 dev eth0"));
-            machine.run("ip link set lo up");
-            machine.run("ip link set eth0 up");
-            // Without a router all else, also what is for many, goes the same way.
-            machine.run("ip route add default dev eth0");
+            machine.plug_in(place);
         }
         machines.iter().for_each(Machine::is_plugged_in);
         Cable { machines }
@@ -127,7 +142,7 @@ impl Cable {
 
     /// What begins a command that is to run on one of the machines.
     pub(crate) fn prefix(&self, at: usize) -> [String; 2] {
-        ["nsenter".to_owned(), self.machines[at].namespace()]
+        self.machines[at].prefix()
     }
 
     pub(crate) fn pull(&self) {

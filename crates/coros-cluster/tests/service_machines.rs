@@ -1,0 +1,264 @@
+//! A service, a node and a client on three machines, with addresses of their own and a switch between them; the
+//! client is cut off for a while. Where that cannot be, it is said and counted as ignored.
+//!
+//! This executable is all three of them, and the workers.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+#[cfg(target_os = "linux")]
+#[path = "../../coros-net/tests/faults/cable.rs"]
+#[allow(dead_code, reason = "more can be done to a cable than is here")]
+mod cable;
+#[cfg(target_os = "linux")]
+#[path = "../../coros-net/tests/faults/switch.rs"]
+mod switch;
+#[cfg(target_os = "linux")]
+#[path = "../../coros-net/tests/common/talker.rs"]
+#[allow(dead_code, reason = "each test uses some of it")]
+mod talker;
+#[cfg(target_os = "linux")]
+#[path = "../../coros-net/tests/common/trial.rs"]
+mod trial;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    use libtest_mimic::Arguments;
+
+    coros::cluster::worker::enter();
+    if let Some(role) = machines::Role::of_this_process() {
+        role.play();
+    }
+    let missing = cable::no_namespaces().or_else(switch::no_switch);
+    let tests: [(&str, fn()); 2] = [
+        (
+            "a_client_that_is_cut_off_for_a_moment_loses_nothing",
+            machines::cut_briefly,
+        ),
+        (
+            "a_client_that_is_cut_off_for_long_is_let_go_and_comes_back",
+            machines::cut_for_long,
+        ),
+    ];
+    let trials = tests.map(|(name, test)| {
+        let test = move || {
+            test();
+            Ok(())
+        };
+        trial::trial(name, missing.as_deref(), test)
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {}
+
+#[cfg(target_os = "linux")]
+mod machines {
+    use std::net::SocketAddr;
+    use std::path::{Path, PathBuf};
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    use coros::Scheduler;
+    use coros::cluster::Event;
+    use coros::cluster::daemon::Daemon;
+    use coros::cluster::service::Service;
+    use coros::net::{Node, Secret};
+    use tempfile::TempDir;
+
+    use crate::switch::{PLACES, Switch};
+    use crate::talker::Talker;
+
+    const OFFICE: usize = 0;
+    const FARM: usize = 1;
+    const DESK: usize = 2;
+    /// So many calls the client makes, and so long each takes.
+    const CALLS: u64 = 3000;
+    const EACH: Duration = Duration::from_millis(2);
+
+    #[coros::remote]
+    fn slow_square(n: u64) -> u64 {
+        std::thread::sleep(EACH);
+        n * n
+    }
+
+    /// What a process of this executable is on a machine.
+    pub(crate) struct Role {
+        at: usize,
+        folder: PathBuf,
+        silence: Duration,
+        grace: Duration,
+        /// Where the service is.
+        service: Option<String>,
+    }
+
+    /// What makes it that.
+    const ROLE: &str = "--on-machine";
+
+    impl Role {
+        pub(crate) fn of_this_process() -> Option<Self> {
+            let words: Vec<String> = std::env::args().skip(1).collect();
+            let [role, at, folder, silence, grace, service @ ..] = words.as_slice() else {
+                return None;
+            };
+            let ms = |word: &String| Duration::from_millis(word.parse().unwrap());
+            (role == ROLE).then(|| Role {
+                at: at.parse().unwrap(),
+                folder: folder.into(),
+                silence: ms(silence),
+                grace: ms(grace),
+                service: service.first().cloned(),
+            })
+        }
+
+        pub(crate) fn play(self) -> ! {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let playing = runtime.spawn(async {
+                match self.at {
+                    OFFICE => self.service().await,
+                    FARM => self.node().await,
+                    _ => self.client().await,
+                }
+            });
+            // What runs besides would be waited for.
+            let played = runtime.block_on(playing);
+            std::process::exit(i32::from(played.is_err()));
+        }
+
+        fn builder(&self, name: &str) -> coros::net::Builder {
+            let place: SocketAddr = format!("{}:0", PLACES[self.at]).parse().unwrap();
+            let secret = self.folder.join("secret");
+            let builder = Node::builder()
+                .name(name)
+                .secret(Secret::load(secret).unwrap())
+                .listen(place)
+                .silence(self.silence)
+                .grace(self.grace);
+            self.service.iter().fold(builder, coros::net::Builder::peer)
+        }
+
+        async fn service(self) {
+            let service = Service::builder(self.builder("office"), self.folder.join("office"));
+            let service = service.on_event(|event| println!("{event}")).start().await;
+            let service = service.unwrap();
+            println!("at {}", service.node().location().endpoint.unwrap());
+            service.ended().await;
+        }
+
+        async fn node(self) {
+            let daemon = Daemon::builder(self.builder("farm"), self.folder.join("farm"));
+            let daemon = daemon.slots(2).start().await.unwrap();
+            println!("at {}", daemon.node().location().endpoint.unwrap());
+            daemon.served().await.unwrap();
+        }
+
+        /// Makes all calls, and counts what came of each.
+        async fn client(self) {
+            let node = self.builder("desk").build().await.unwrap();
+            let scheduler = Scheduler::at(&node).stderr(|_, _| {}).on_event(|event| {
+                if matches!(
+                    event,
+                    Event::ServiceReady { .. } | Event::ServiceLost { .. }
+                ) {
+                    println!("{event}");
+                }
+            });
+            let scheduler = scheduler.start().await.unwrap();
+            let mut results = scheduler.map((0..CALLS).map(slow_square)).unordered();
+            let mut came = vec![0; usize::try_from(CALLS).unwrap()];
+            let mut all = 0;
+            while let Some(it) = results.next().await {
+                let n = it.index as u64;
+                assert_eq!(it.result, Ok(n * n));
+                came[it.index] += 1;
+                all += 1;
+                if all == 200 {
+                    println!("begun");
+                }
+            }
+            assert!(came.iter().all(|times| *times == 1), "{came:?}");
+            println!("all");
+            scheduler.close().await.unwrap();
+            node.close().await;
+        }
+    }
+
+    struct Scene {
+        switch: Switch,
+        _folder: TempDir,
+        office: Talker,
+        _farm: Talker,
+        desk: Talker,
+    }
+
+    impl Scene {
+        /// The client makes calls.
+        fn set(silence: u64, grace: u64) -> Self {
+            let (switch, folder) = (Switch::new(), tempfile::tempdir().unwrap());
+            Secret::random().save(folder.path().join("secret")).unwrap();
+            let limits = [silence, grace];
+            let start = |at, service| start(&switch, at, folder.path(), limits, service);
+            let mut office = start(OFFICE, None);
+            let at = office.wait_for("at ");
+            let at = at.strip_prefix("at ").unwrap();
+            let mut farm = start(FARM, Some(at));
+            farm.wait_for("at ");
+            let mut desk = start(DESK, Some(at));
+            desk.wait_for("begun");
+            Scene {
+                switch,
+                _folder: folder,
+                office,
+                _farm: farm,
+                desk,
+            }
+        }
+    }
+
+    fn start(
+        switch: &Switch,
+        at: usize,
+        folder: &Path,
+        limits: [u64; 2],
+        service: Option<&str>,
+    ) -> Talker {
+        let [nsenter, namespace] = switch.prefix(at);
+        let mut child = Command::new(nsenter)
+            .arg(namespace)
+            .arg(std::env::current_exe().unwrap())
+            .args([ROLE, &at.to_string()])
+            .arg(folder)
+            .args(limits.map(|ms| ms.to_string()))
+            .args(service)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let from = child.stdout.take().unwrap();
+        Talker::new(child, from)
+    }
+
+    /// For longer than a peer may be silent, and shorter than a session goes on without a link.
+    pub(crate) fn cut_briefly() {
+        let mut scene = Scene::set(500, 20_000);
+        scene.switch.pull(DESK);
+        std::thread::sleep(Duration::from_millis(1500));
+        scene.switch.put_back(DESK);
+        scene.desk.wait_for("all");
+        assert!(!scene.desk.has_said("lost"), "{:#?}", scene.desk.seen);
+        scene.office.wait_for(") has left");
+        assert!(!scene.office.has_said("gone"), "{:#?}", scene.office.seen);
+    }
+
+    /// Until both sides know.
+    pub(crate) fn cut_for_long() {
+        let mut scene = Scene::set(300, 700);
+        scene.switch.pull(DESK);
+        scene.office.wait_for(") has left: it is gone: ");
+        scene.desk.wait_for("service office was lost: ");
+        scene.switch.put_back(DESK);
+        scene.desk.wait_for("service office runs the program");
+        scene.desk.wait_for("all");
+        let left = scene.office.wait_for(") has left");
+        assert!(left.ends_with("has left"), "{left}");
+    }
+}
