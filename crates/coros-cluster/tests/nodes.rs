@@ -24,11 +24,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 #[coros::remote]
-fn square(n: u64) -> u64 {
-    n * n
-}
-
-#[coros::remote]
 fn nothing() {}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -315,18 +310,7 @@ async fn the_next_worker_is_there_before_it_is_wanted() {
 async fn a_node_gets_the_program_that_it_can_run() {
     let farm = Farm::of([1]).await;
     let node = farm.client().await;
-    let foreign = foreign(farm.folders.path());
-    let scheduler = || quiet(Scheduler::cluster(&node).program(&foreign));
-    let impatient = scheduler().patience(Duration::from_millis(1500));
-    let error = impatient.start().await.unwrap_err().to_string();
-    assert!(
-        error.contains("riscv64") || error.contains("x86_64"),
-        "{error}"
-    );
-    let scheduler = scheduler().binary(std::env::current_exe().unwrap());
-    let scheduler = scheduler.start().await.unwrap();
-    assert_eq!(scheduler.run(square(3)).await, Ok(9));
-    scheduler.close().await.unwrap();
+    gets_the_program_that_it_can_run(&farm, || Scheduler::cluster(&node)).await;
     farm.close().await;
 }
 

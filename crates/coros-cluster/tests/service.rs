@@ -232,18 +232,7 @@ async fn the_client_decides_which_nodes_are_used() {
 async fn a_node_gets_the_program_that_it_can_run() {
     let (farm, service) = farm_with_service([1]).await;
     let node = client(&farm, &service).await;
-    let foreign = foreign(farm.folders.path());
-    let scheduler = || quiet(Scheduler::at(&node).program(&foreign));
-    let impatient = scheduler().patience(Duration::from_millis(1500));
-    let error = impatient.start().await.unwrap_err().to_string();
-    assert!(
-        error.contains("riscv64") || error.contains("x86_64"),
-        "{error}"
-    );
-    let scheduler = scheduler().binary(std::env::current_exe().unwrap());
-    let scheduler = scheduler.start().await.unwrap();
-    assert_eq!(scheduler.run(square(3)).await, Ok(9));
-    scheduler.close().await.unwrap();
+    gets_the_program_that_it_can_run(&farm, || Scheduler::at(&node)).await;
     close(farm, service).await;
 }
 

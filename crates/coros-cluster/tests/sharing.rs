@@ -14,11 +14,6 @@ use libtest_mimic::Arguments;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-#[coros::remote]
-fn square(n: u64) -> u64 {
-    n * n
-}
-
 /// A call has begun: whose it is, at which worker, and what ends it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Begun(String, String, Address<()>);

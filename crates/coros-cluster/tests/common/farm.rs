@@ -132,8 +132,32 @@ pub(crate) async fn idle(daemon: &Daemon) {
     }
 }
 
+#[coros::remote]
+pub(crate) fn square(n: u64) -> u64 {
+    n * n
+}
+
+/// Has a node get a program, of a scheduler, that cannot run there; and then one more that can.
+pub(crate) async fn gets_the_program_that_it_can_run(
+    farm: &Farm,
+    scheduler: impl Fn() -> SchedulerBuilder,
+) {
+    let foreign = foreign(farm.folders.path());
+    let scheduler = || quiet(scheduler().program(&foreign));
+    let impatient = scheduler().patience(Duration::from_millis(1500));
+    let error = impatient.start().await.unwrap_err().to_string();
+    assert!(
+        error.contains("riscv64") || error.contains("x86_64"),
+        "{error}"
+    );
+    let scheduler = scheduler().binary(std::env::current_exe().unwrap());
+    let scheduler = scheduler.start().await.unwrap();
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    scheduler.close().await.unwrap();
+}
+
 /// A copy of this program that says that it is for another processor.
-pub(crate) fn foreign(folder: &Path) -> PathBuf {
+fn foreign(folder: &Path) -> PathBuf {
     let mut program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     let other: u16 = if cfg!(target_arch = "riscv64") {
         62

@@ -11,11 +11,6 @@ use tokio::sync::mpsc;
 
 use super::farm::*;
 
-#[coros::remote]
-pub(crate) fn square(n: u64) -> u64 {
-    n * n
-}
-
 /// A call has begun: whose it is, at which worker, its process, and what ends it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Begun {
