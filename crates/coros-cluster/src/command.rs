@@ -4,7 +4,7 @@
 //! in a worker in its working directory, with the files that [travel](crate::SchedulerBuilder::depends)
 //! beside it, and holds the worker's place until it has ended. What it writes comes as messages to
 //! an address, or all together at the end. What it has started ends with it, and all of that with the call: also
-//! when that is cancelled or fails.
+//! when that is cancelled or fails, and on Linux also what has left its process group or session.
 //!
 //! ```no_run
 //! # async fn example(scheduler: coros_cluster::Scheduler) -> Result<(), Box<dyn std::error::Error>> {
@@ -18,24 +18,22 @@
 //! ```
 
 mod group;
-pub(crate) mod guard;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use coros_core::{Address, Context};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::ChildStdin;
 use tokio_util::sync::CancellationToken;
 
-use self::group::Group;
 use crate::blob::{self, Blob};
 use crate::function::{self, Call, Failure, Function, Invocation, Remote, TerminateOnDrop};
+use crate::guard::{self, Piped, Program};
 use crate::isolation::{how_it_ended, signal_of};
 
 /// The most that is read at a time.
@@ -183,20 +181,16 @@ impl Command {
         function::call::<Collect>(self)
     }
 
-    fn start(&self) -> Result<Group, String> {
-        let input = match self.input.0.is_empty() && !self.goes_on {
-            true => Stdio::null(),
-            false => Stdio::piped(),
-        };
-        let mut command = tokio::process::Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .envs(&self.environment)
-            .stdin(input)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        Group::start(command).map_err(|why| self.cannot_run(&why))
+    fn program(&self) -> Program {
+        let added = self.environment.iter();
+        let added = added.map(|(name, value)| (name.clone(), value.clone()));
+        Program {
+            path: PathBuf::from(&self.program),
+            called: None,
+            arguments: self.arguments.clone(),
+            environment: std::env::vars_os().chain(added).collect(),
+            folder: std::env::current_dir().ok(),
+        }
     }
 
     fn cannot_run(&self, why: &io::Error) -> String {
@@ -205,17 +199,20 @@ impl Command {
 
     /// Runs it and hands over what it writes.
     async fn execute<S: Sink>(self, sink: &S) -> Result<Status, String> {
-        let mut group = self.start()?;
-        let child = &mut group.child;
-        let pid = child.id().unwrap_or_default();
-        let stdin = child.stdin.take().map(|stdin| self.feed(stdin));
+        let piped = Piped {
+            input: !self.input.0.is_empty() || self.goes_on,
+            output: true,
+        };
+        let started = group::start(&self.program(), piped).await;
+        let (mut command, pipes) = started.map_err(|why| self.cannot_run(&why))?;
+        let stdin = pipes.input.map(|stdin| self.feed(stdin));
         let _writer = stdin.as_ref().map(TerminateOnDrop::new);
-        sink.began(pid, stdin).await?;
-        let mut stdout = child.stdout.take().expect("it was piped");
-        let mut stderr = child.stderr.take().expect("it was piped");
+        sink.began(command.pid, stdin).await?;
+        let mut stdout = pipes.output.expect("it was piped");
+        let mut stderr = pipes.error;
         let ended = CancellationToken::new();
         let status = async {
-            let status = child.wait().await;
+            let status = command.wait().await;
             ended.cancel();
             Ok(status)
         };
@@ -227,6 +224,7 @@ impl Command {
                 .take(bytes, Stream::Stderr)),
         )?;
         let status = status.map_err(|why| format!("its end could not be seen: {why}"))?;
+        group::end(command).await;
         Ok(Status {
             code: status.code(),
             signal: signal_of(status),
@@ -234,7 +232,7 @@ impl Command {
     }
 
     /// Starts to write its standard input; where more goes.
-    fn feed(&self, mut stdin: ChildStdin) -> Address<Input> {
+    fn feed(&self, mut stdin: guard::Input) -> Address<Input> {
         let first = self.input.0.clone();
         let writer = async move |mut me: Context<Input>| {
             // A program need not read all that it is given.

@@ -28,6 +28,7 @@ mod content;
 pub mod daemon;
 mod feeder;
 pub mod function;
+mod guard;
 mod hash;
 mod isolation;
 pub mod machine;

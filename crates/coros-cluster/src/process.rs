@@ -1,30 +1,30 @@
 //! One worker process, from the side that starts it: starting it, passing on what it says on standard
 //! error, and making sure that nothing of it is left.
 //!
-//! A worker leads a process group of its own. However it ends, and when the handle
-//! [`Process`] is dropped, the whole group is killed, so that what a job has started ends with
-//! it. Should this process be killed itself, the worker sees the end of its standard input.
+//! A worker has a [guard](crate::guard). However it ends, and when the handle [`Process`] is dropped, all that it
+//! has started is killed. Should this process be killed itself, its guard sees to it all the same; the worker
+//! sees the end of its standard input.
 
 mod blank;
 
 use std::collections::VecDeque;
-#[cfg(unix)]
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use coros_core::remote::{BoxFuture, told};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::oneshot;
 
 pub(crate) use self::blank::Blank;
 use crate::computation::Start;
+use crate::guard::{Errors, Guard, Guarded, Input, Piped, Program};
 use crate::isolation::{Cgroup, Isolation, Limits, explain, how_it_ended, signal_of};
 use crate::protocol::to_frame;
 use crate::worker::WORKER_ARGUMENT;
@@ -34,8 +34,8 @@ use crate::worker::confined::Confinement;
 const LONGEST_LINE: usize = 4096;
 /// So many last lines are kept for error messages.
 const LAST_LINES: usize = 20;
-/// What a process leaves in its pipe is read for so long after its end: processes that it has
-/// started elsewhere may hold the pipe open.
+/// What a process leaves in its pipe is read for so long after its end: what it has started may hold the pipe
+/// open where it cannot be found.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Takes a line that a worker wrote to standard error: the worker's name, the line. The next one is read
@@ -93,10 +93,10 @@ impl End {
     }
 }
 
-/// A running worker process. Dropping it kills the process and its group.
+/// A running worker process. Dropping it kills the process and all that it has started.
 #[derive(Debug)]
 pub(crate) struct Process {
-    pub(crate) pid: u32,
+    pid: Arc<AtomicU32>,
     kill: Option<oneshot::Sender<()>>,
 }
 
@@ -104,10 +104,18 @@ impl Process {
     /// One that there is not.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Process { pid: 0, kill: None }
+        Process {
+            pid: Arc::default(),
+            kill: None,
+        }
     }
 
-    /// Kills the process and all of its group; its end is reported as ever.
+    /// Its number; 0 until it has been started, which it has been when it says anything.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Acquire)
+    }
+
+    /// Kills the process and all that it has started; its end is reported as ever.
     pub(crate) fn kill(&mut self) {
         self.kill.take();
     }
@@ -125,7 +133,7 @@ impl Launcher {
         }
     }
 
-    /// Starts a worker, gives it `handover`, and calls `ended` once when it is gone.
+    /// Starts a worker, gives it `handover`, and calls `ended` once when it is gone, or could not be started.
     pub(crate) fn launch(
         self,
         name: &Arc<str>,
@@ -133,10 +141,26 @@ impl Launcher {
         ended: impl FnOnce(End) + Send + 'static,
     ) -> io::Result<Process> {
         let lines = Lines::new(Arc::clone(name), self.stderr);
-        let (group, stdin, stderr, input, bounds) = match self.place {
+        let (kill, killed) = oneshot::channel();
+        let pid = Arc::new(AtomicU32::new(0));
+        match self.place {
             Place::Here(start) => {
-                let (group, stdin, stderr) = Group::spawn(here(&self.program, name, &start))?;
-                (group, stdin, stderr, handover, None)
+                let program = here(self.program, name, &start);
+                let pid = Arc::clone(&pid);
+                tokio::spawn(async move {
+                    let end = match begin(&program).await {
+                        Ok((guarded, input, error)) => {
+                            pid.store(guarded.pid, Ordering::Release);
+                            let (input, error) = ((input, handover), (error, lines));
+                            watch(guarded, input, error, killed, None).await
+                        }
+                        Err(why) => {
+                            let path = program.path.display();
+                            End::never_began(format!("{path} cannot be started: {why}"))
+                        }
+                    };
+                    ended(end);
+                });
             }
             Place::Folder {
                 blank,
@@ -144,9 +168,9 @@ impl Launcher {
                 mut isolation,
             } => {
                 let Blank {
-                    group,
-                    stdin,
-                    stderr,
+                    guarded,
+                    input,
+                    error,
                     cgroup,
                 } = *blank;
                 if let Some(cgroup) = &cgroup {
@@ -161,20 +185,14 @@ impl Launcher {
                 };
                 let frame = to_frame(&confinement).map_err(io::Error::other)?;
                 let bounds = Bounds { limits, cgroup };
-                (
-                    group,
-                    stdin,
-                    stderr,
-                    [frame, handover].concat(),
-                    Some(bounds),
-                )
+                pid.store(guarded.pid, Ordering::Release);
+                let input = (input, [frame, handover].concat());
+                let error = (error, lines);
+                tokio::spawn(async move {
+                    ended(watch(guarded, input, error, killed, Some(bounds)).await);
+                });
             }
-        };
-        let pid = group.pid;
-        let (kill, killed) = oneshot::channel();
-        tokio::spawn(async move {
-            ended(watch(group, (stdin, input), (stderr, lines), killed, bounds).await);
-        });
+        }
         Ok(Process {
             pid,
             kill: Some(kill),
@@ -182,24 +200,34 @@ impl Launcher {
     }
 }
 
+/// What a worker has of this process.
+const WORKER: Piped = Piped {
+    input: true,
+    output: false,
+};
+
+async fn begin(program: &Program) -> io::Result<(Guarded, Input, Errors)> {
+    let (guarded, pipes) = Guard::start()?.run(program, WORKER).await?;
+    let input = pipes.input.expect("it is piped");
+    Ok((guarded, input, pipes.error))
+}
+
 /// A worker that runs where this process does.
-fn here(program: &Path, name: &str, start: &Start) -> Command {
-    let mut command = Command::new(program);
-    command
-        .arg(WORKER_ARGUMENT)
-        .arg(name)
-        .args(&start.arguments)
-        .envs(&start.environment)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    #[cfg(unix)]
-    command.process_group(0).arg0(own_name());
-    command
+fn here(path: PathBuf, name: &str, start: &Start) -> Program {
+    let first = [WORKER_ARGUMENT, name].map(OsString::from);
+    let arguments = start.arguments.iter().map(OsString::from);
+    let added = start.environment.iter();
+    let added = added.map(|(name, value)| (name.into(), value.into()));
+    Program {
+        path,
+        called: Some(own_name()),
+        arguments: first.into_iter().chain(arguments).collect(),
+        environment: std::env::vars_os().chain(added).collect(),
+        folder: std::env::current_dir().ok(),
+    }
 }
 
 /// For `ps`: the name of the program, not that of the link to it.
-#[cfg(unix)]
 pub(crate) fn own_name() -> OsString {
     let name = std::env::args_os().next();
     name.unwrap_or_else(|| OsString::from("coros"))
@@ -207,9 +235,9 @@ pub(crate) fn own_name() -> OsString {
 
 /// Sees a process through to its end.
 async fn watch(
-    mut group: Group,
-    (mut stdin, handover): (ChildStdin, Vec<u8>),
-    (mut stderr, mut lines): (ChildStderr, Lines),
+    mut guarded: Guarded,
+    (mut stdin, handover): (Input, Vec<u8>),
+    (mut stderr, mut lines): (Errors, Lines),
     mut kill: oneshot::Receiver<()>,
     bounds: Option<Bounds>,
 ) -> End {
@@ -223,21 +251,20 @@ async fn watch(
     let status = {
         let process = async {
             tokio::select! {
-                status = group.child.wait() => return status,
+                status = guarded.wait() => return status,
                 _ = &mut kill => {}
             }
             // Who has ended before is not said to have been killed.
-            if let Ok(Some(status)) = group.child.try_wait() {
-                return Ok(status);
+            if let Some(status) = guarded.has_ended() {
+                return status;
             }
             killed = true;
-            kill_group(group.pid);
-            // Also those that have left the group.
+            guarded.kill();
+            // All at once, where there is one.
             if let Some(cgroup) = bounds.as_ref().and_then(|bounds| bounds.cgroup.as_ref()) {
                 cgroup.kill();
             }
-            let _ = group.child.start_kill();
-            group.child.wait().await
+            guarded.wait().await
         };
         tokio::select! {
             status = process => status,
@@ -247,7 +274,7 @@ async fn watch(
             }
         }
     };
-    group.end();
+    guarded.end().await;
     let _ = tokio::time::timeout(LAST_WORDS, lines.read(&mut stderr)).await;
     let last_words: Vec<_> = lines.last.into();
     let why = match (status, &bounds) {
@@ -276,61 +303,6 @@ impl Bounds {
     }
 }
 
-/// A process and its group, killed when dropped.
-#[derive(Debug)]
-struct Group {
-    child: Child,
-    pid: u32,
-    ended: bool,
-}
-
-impl Group {
-    /// Starts one, whose standard input and error are piped.
-    fn spawn(mut command: Command) -> io::Result<(Self, ChildStdin, ChildStderr)> {
-        let mut child = command.spawn()?;
-        let pid = child
-            .id()
-            .expect("a child that has not been waited for has an id");
-        let stdin = child.stdin.take().expect("it was piped");
-        let stderr = child.stderr.take().expect("it was piped");
-        let group = Group {
-            child,
-            pid,
-            ended: false,
-        };
-        Ok((group, stdin, stderr))
-    }
-
-    /// The leader has ended; so shall the rest.
-    fn end(&mut self) {
-        // The number stays the group's while it has members; without members this reaches nobody,
-        // because numbers are not used again so soon.
-        kill_group(self.pid);
-        self.ended = true;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if !self.ended {
-            kill_group(self.pid);
-        }
-    }
-}
-
-/// Kills all processes of a group.
-#[cfg(unix)]
-pub(crate) fn kill_group(leader: u32) {
-    use nix::sys::signal::{Signal, killpg};
-    if let Ok(pid) = i32::try_from(leader) {
-        // The only error is that there is nobody left.
-        let _ = killpg(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
-    }
-}
-
-#[cfg(not(unix))]
-pub(crate) fn kill_group(_leader: u32) {}
-
 /// Cuts standard error into lines, passes them on and keeps the last ones.
 struct Lines {
     name: Arc<str>,
@@ -356,7 +328,7 @@ impl Lines {
     }
 
     /// Reads to the end and passes all on. Cancel safe.
-    async fn read(&mut self, stderr: &mut ChildStderr) {
+    async fn read(&mut self, stderr: &mut Errors) {
         let mut buffer = [0; LONGEST_LINE];
         loop {
             self.pass_on().await;

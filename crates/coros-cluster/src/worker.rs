@@ -13,8 +13,8 @@
 //!    place, a runtime for the functions' own tasks.
 //!
 //! It ends when told to, when the link is down, and when its standard input ends, which says that
-//! the client is gone, however it went. Then everything in its process group ends with it. (On
-//! Linux even a worker that is stopped does: see `lifeline`.)
+//! the client is gone, however it went. Then everything that it has started ends with it: its
+//! [guard](crate::guard) sees to that.
 
 mod calls;
 pub(crate) mod confined;
@@ -40,7 +40,8 @@ use tracing_subscriber::EnvFilter;
 use self::calls::Calls;
 use self::lifeline::Lifeline;
 use crate::blob::Blob;
-use crate::command::guard;
+#[cfg(unix)]
+use crate::guard;
 use crate::protocol::{CLIENT_SILENCE, Handover, ToScheduler, read_frame};
 
 /// What makes a process a worker. An argument and not an environment variable, so that the
@@ -53,7 +54,7 @@ const TASK_THREADS: usize = 2;
 /// What makes a process that of a worker which a daemon confines: see [`confined`].
 pub(crate) const CONFINED_ARGUMENT: &str = "--coros-confined-worker";
 
-/// What makes a process the guard of a process group: see [`lifeline::guard`].
+/// What makes a process a guard: see [`guard`](crate::guard).
 pub(crate) const GUARD_ARGUMENT: &str = "--coros-guard";
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
@@ -74,9 +75,8 @@ pub fn enter() {
     let served = match argument.as_deref() {
         Some(it) if it == OsStr::new(WORKER_ARGUMENT) => run(),
         Some(it) if it == OsStr::new(CONFINED_ARGUMENT) => confined::become_worker(),
-        Some(it) if it == OsStr::new(GUARD_ARGUMENT) => {
-            not_for_people(GUARD_ARGUMENT).map(|()| guard::run())
-        }
+        #[cfg(unix)]
+        Some(it) if it == OsStr::new(GUARD_ARGUMENT) => become_guard(),
         _ => return,
     };
     let code = match served {
@@ -208,6 +208,12 @@ fn run() -> Result<(), WorkerError> {
     // What blocks there ends with the process.
     tasks.shutdown_background();
     served
+}
+
+#[cfg(unix)]
+fn become_guard() -> Result<(), WorkerError> {
+    not_for_people(GUARD_ARGUMENT)?;
+    guard::life::run().map_err(|error| WorkerError::new("cannot guard", &error))
 }
 
 fn not_for_people(argument: &str) -> Result<(), WorkerError> {

@@ -141,6 +141,16 @@ fn hoards() -> (usize, String) {
     (10_000, "nothing".into())
 }
 
+/// Starts a process that escapes from whoever has started it; its number.
+#[cfg(target_os = "linux")]
+#[coros::remote]
+fn leave_behind() -> u32 {
+    let sh = std::process::Command::new("sh")
+        .args(["-c", ESCAPE])
+        .output();
+    pid(&sh.unwrap().stdout)
+}
+
 /// Writes to a file without end.
 #[coros::remote]
 fn fills() {
@@ -256,21 +266,26 @@ async fn a_program_runs_where_it_has_never_been() {
     farm.close().await;
 }
 
-/// The processes that this one has started and that wait to become workers.
+/// The processes that this one has started, each with a guard, and that wait to become workers.
 #[cfg(target_os = "linux")]
 fn spares() -> BTreeSet<u32> {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let children = tasks.flat_map(|task| {
-        let list = std::fs::read_to_string(task.unwrap().path().join("children"));
-        let list = list.unwrap_or_default();
-        let pids = list.split_whitespace().map(|pid| pid.parse().unwrap());
-        pids.collect::<Vec<u32>>()
-    });
+    let children = |pid: u32| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+        let tasks = tasks.into_iter().flatten().flatten();
+        let lists =
+            tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let pids = lists.flat_map(|list| {
+            let pids = list.split_whitespace().map(|pid| pid.parse().unwrap());
+            pids.collect::<Vec<u32>>()
+        });
+        pids.collect::<Vec<_>>()
+    };
     let waits = |pid: &u32| {
         let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&arguments).contains("--coros-confined-worker")
     };
-    children.filter(waits).collect()
+    let guards = children(std::process::id()).into_iter();
+    guards.flat_map(children).filter(waits).collect()
 }
 
 /// Waits until one waits that is none of these.
@@ -1229,6 +1244,17 @@ mod processes {
         scheduler.close().await.unwrap();
     }
 
+    pub(super) async fn a_killed_daemon_takes_along_what_has_left_its_group() {
+        let farm = Farm::new();
+        let one = Process::start(&farm, "farm-1", 1);
+        let scheduler = scheduler(&farm, &[&one]).await;
+        let left = scheduler.run(leave_behind()).await.unwrap();
+        assert!(is_running(left));
+        one.signal(Signal::SIGKILL);
+        ended(left).await;
+        scheduler.close().await.unwrap();
+    }
+
     pub(super) async fn a_daemon_that_is_back_is_used_again() {
         let farm = Farm::new();
         let one = Process::start(&farm, "farm-1", 1);
@@ -1333,6 +1359,8 @@ fn main() {
         a_node_that_is_drained_ends_what_it_runs_and_no_more,
         #[cfg(target_os = "linux")]
         a_killed_daemon_takes_its_workers_along_and_the_work_goes_on,
+        #[cfg(target_os = "linux")]
+        a_killed_daemon_takes_along_what_has_left_its_group,
         #[cfg(target_os = "linux")]
         a_daemon_that_is_back_is_used_again,
         #[cfg(target_os = "linux")]

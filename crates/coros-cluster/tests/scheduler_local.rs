@@ -4,10 +4,14 @@
 mod common;
 
 use std::collections::HashSet;
+#[cfg(unix)]
+use std::fs;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 use std::time::Instant;
 
 use common::*;
@@ -489,6 +493,56 @@ fn life() -> (Address<Life>, mpsc::UnboundedReceiver<Life>) {
     (coro.address(), receiver)
 }
 
+async fn a_program_that_is_not_there_is_named() {
+    let scheduler = Scheduler::local().program("/no/such/program").start();
+    let error = scheduler.await.unwrap_err().to_string();
+    assert!(
+        error.contains("/no/such/program") && error.contains("No such file"),
+        "{error}"
+    );
+}
+
+#[cfg(unix)]
+async fn a_program_that_ends_at_once_is_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = script(folder.path(), "echo 'out of cheese' >&2; exit 3");
+    let error = Scheduler::local()
+        .stderr(|_, _| {})
+        .program(program)
+        .start()
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("ended with exit status 3"), "{text}");
+    assert!(text.contains("out of cheese"), "{text}");
+}
+
+#[cfg(unix)]
+async fn a_program_that_never_reports_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = script(folder.path(), "exec sleep 1000");
+    let begun = Instant::now();
+    let limit = Duration::from_millis(100);
+    let scheduler = Scheduler::local()
+        .workers(1)
+        .start_limit(limit)
+        .program(program)
+        .start();
+    let error = scheduler.await;
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("did not report within 100ms"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[cfg(unix)]
+fn script(folder: &Path, body: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join("program");
+    fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    path
+}
+
 fn main() {
     worker::enter();
     let trials = trials![
@@ -510,6 +564,11 @@ fn main() {
         a_frozen_worker_is_given_up_in_time,
         a_client_that_computes_loses_no_worker,
         workers_log_what_they_are_told_to,
+        a_program_that_is_not_there_is_named,
+        #[cfg(unix)]
+        a_program_that_ends_at_once_is_quoted,
+        #[cfg(unix)]
+        a_program_that_never_reports_is_killed,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

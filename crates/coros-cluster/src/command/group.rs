@@ -1,52 +1,38 @@
-//! The process group of a command: all that it starts, unless that leaves it.
+//! A command that runs, with all that it starts: a program with a [guard](crate::guard).
 //!
-//! The worker's own group is not enough, because that ends only with the worker. But the group of a command
-//! must end with the worker too, even with one that is killed: its [`guard`](super::guard) sees to that.
+//! Starting a guard costs more than most commands, so those that are free wait for the next ones.
 
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::process::{Child, Command};
+use crate::guard::{Guard, Guarded, Piped, Pipes, Program};
 
-use super::guard;
-use crate::process::kill_group;
-use crate::worker;
+/// So many guards wait at most. There were as many more as commands ran at a time.
+const FREE: usize = 32;
 
-/// A command that runs, and its group. Dropping it ends the group.
-pub(super) struct Group {
-    pub(super) child: Child,
-    /// The number of both; there is no group where this program cannot be a guard.
-    leader: Option<u32>,
+static GUARDS: Mutex<Vec<Guard>> = Mutex::new(Vec::new());
+
+/// Starts one. Not cancel safe: it is killed.
+pub(super) async fn start(program: &Program, piped: Piped) -> io::Result<(Guarded, Pipes)> {
+    let free = guards().pop();
+    // It may have been killed meanwhile.
+    let guard = match free.and_then(Guard::if_there) {
+        Some(guard) => guard,
+        None => Guard::start()?,
+    };
+    guard.run(program, piped).await
 }
 
-impl Group {
-    pub(super) fn start(mut command: Command) -> io::Result<Self> {
-        if !cfg!(unix) || !worker::entered() {
-            let child = command.spawn()?;
-            return Ok(Group {
-                child,
-                leader: None,
-            });
-        }
-        // First, so that there is somebody who sees to what is started.
-        guard::mark(&mut command)?;
-        #[cfg(unix)]
-        command.process_group(0);
-        let child = command.spawn()?;
-        let leader = child.id();
-        if let Some(leader) = leader {
-            guard::watch(leader);
-        }
-        Ok(Group { child, leader })
+/// Ends what is left of one, and waits for that.
+pub(super) async fn end(command: Guarded) {
+    if let Some(guard) = command.end().await
+        && let mut free = guards()
+        && free.len() < FREE
+    {
+        free.push(guard);
     }
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        // The number stays the group's while it has members; without members this reaches nobody,
-        // because numbers are not used again so soon.
-        if let Some(leader) = self.leader {
-            kill_group(leader);
-            guard::forget(leader);
-        }
-    }
+fn guards() -> MutexGuard<'static, Vec<Guard>> {
+    GUARDS.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -277,7 +277,7 @@ impl Desk {
         });
         match launched.await {
             Ok(process) => {
-                let pid = process.pid;
+                let pid = process.pid();
                 self.workers.insert(id, Worker { process, folder });
                 Ok(pid)
             }

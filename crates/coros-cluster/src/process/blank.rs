@@ -2,13 +2,11 @@
 //! [`confined`](crate::worker::confined).
 
 use std::io;
-use std::process::Stdio;
 
-use tokio::process::{ChildStderr, ChildStdin, Command};
+use tokio::runtime::Handle;
 
-#[cfg(unix)]
-use super::own_name;
-use super::{Group, Launcher, kill_group};
+use super::{Launcher, begin, own_name};
+use crate::guard::{Errors, Guarded, Input, Program};
 use crate::isolation::Cgroup;
 use crate::worker::CONFINED_ARGUMENT;
 
@@ -19,55 +17,53 @@ const ENVIRONMENT: [&str; 6] = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "RUS
 /// Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Blank {
-    pub(super) group: Group,
-    pub(super) stdin: ChildStdin,
-    pub(super) stderr: ChildStderr,
-    /// In which it is, if it could be put there.
+    pub(super) guarded: Guarded,
+    pub(super) input: Input,
+    pub(super) error: Errors,
+    /// In which it is, if it could be put there. Its guard is not.
     pub(super) cgroup: Option<Cgroup>,
 }
 
 impl Blank {
     /// Starts one, in a control group of its own if there is one. Blocks: some systems take tens of
     /// milliseconds to put a process into a group.
+    ///
+    /// # Panics
+    /// Outside of a runtime, and in a thread in which coroutines run.
     pub(crate) fn start(cgroup: Option<Cgroup>) -> io::Result<Self> {
-        let mut command = Command::new(Launcher::this_program()?);
         let kept = ENVIRONMENT.into_iter();
-        let kept = kept.filter_map(|name| Some((name, std::env::var_os(name)?)));
-        command
-            .arg(CONFINED_ARGUMENT)
-            .env_clear()
-            .envs(kept)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        #[cfg(unix)]
-        command.process_group(0).arg0(own_name());
-        let (group, stdin, stderr) = Group::spawn(command)?;
+        let kept = kept.filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
+        let program = Program {
+            path: Launcher::this_program()?,
+            called: Some(own_name()),
+            arguments: vec![CONFINED_ARGUMENT.into()],
+            environment: kept.collect(),
+            folder: None,
+        };
+        let (guarded, input, error) = Handle::current().block_on(begin(&program))?;
         let cgroup = cgroup.filter(|cgroup| {
-            let added = cgroup.add(group.pid);
+            let added = cgroup.add(guarded.pid);
             let added = added.inspect_err(|error| {
-                tracing::warn!(%error, pid = group.pid, "a worker has no control group");
+                tracing::warn!(%error, pid = guarded.pid, "a worker has no control group");
             });
             added.is_ok()
         });
         Ok(Blank {
-            group,
-            stdin,
-            stderr,
+            guarded,
+            input,
+            error,
             cgroup,
         })
     }
 
     /// Whether it has not ended.
     pub(crate) fn is_there(&mut self) -> bool {
-        matches!(self.group.child.try_wait(), Ok(None))
+        self.guarded.has_ended().is_none()
     }
 
     /// Ends it, and waits until nothing is left of it.
-    pub(crate) async fn end(mut self) {
-        kill_group(self.group.pid);
-        let _ = self.group.child.wait().await;
-        self.group.ended = true;
+    pub(crate) async fn end(self) {
+        self.guarded.end().await;
         if let Some(cgroup) = self.cgroup
             && let Err(error) = cgroup.remove().await
         {

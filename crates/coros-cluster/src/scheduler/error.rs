@@ -84,9 +84,9 @@ impl JobError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// This program did not enter in a way that would let it become a worker.
+    /// This program did not enter in a way that would let it become a worker, or guard one.
     #[error(
-        "this program cannot start itself as a worker: put #[coros::main] on its `async fn main`, \
+        "this program cannot start workers: put #[coros::main] on its `async fn main`, \
          or call coros::cluster::worker::enter() first thing in `main`"
     )]
     NoEntry,

@@ -51,6 +51,18 @@ pub(crate) fn is_running(pid: u32) -> bool {
     !matches!(state, None | Some('Z' | 'X'))
 }
 
+/// A script that starts a process which leaves behind its group, its session, its parents and its environment,
+/// and says its number.
+#[cfg(target_os = "linux")]
+pub(crate) const ESCAPE: &str = "(env -i setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!); ";
+
+/// The number of the process that is the last line of a text.
+#[cfg(target_os = "linux")]
+pub(crate) fn pid(text: &[u8]) -> u32 {
+    let text = String::from_utf8_lossy(text);
+    text.lines().last().unwrap().parse().unwrap()
+}
+
 /// A test in a runtime of its own, with an end.
 pub(crate) fn trial<Fut: Future<Output = ()> + Send + 'static>(
     name: &str,

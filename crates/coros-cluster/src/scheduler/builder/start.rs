@@ -43,16 +43,20 @@ impl SchedulerBuilder {
     /// Cancel safe: dropping the future ends the workers.
     ///
     /// # Errors
-    /// When this program cannot be its own worker, when there can be no node, when no worker
+    /// When this program cannot be or guard workers, when there can be no node, when no worker
     /// could be started in three attempts, or came within [`patience`](Self::patience), and when
     /// the [log filter](Self::log) makes no sense.
     pub async fn start(mut self) -> Result<Scheduler, StartError> {
         let other = self.program.clone();
+        // Who starts workers guards them too.
+        let needs_entry = other.is_none() || matches!(self.on, On::ThisMachine);
+        if needs_entry && !crate::worker::entered() {
+            return Err(StartError::NoEntry);
+        }
         let program = match self.program {
             Some(program) => program,
-            None if crate::worker::entered() => Launcher::this_program()
+            None => Launcher::this_program()
                 .map_err(|error| StartError::NoWorkers(format!("no executable: {error}")))?,
-            None => return Err(StartError::NoEntry),
         };
         let log = filter(self.log)?;
         // Reading it takes as long as all the rest, so it begins first.

@@ -61,7 +61,7 @@ impl Worker {
 
     pub(super) fn pid(&self) -> u32 {
         match &self.process {
-            Some(Running::Here(process)) => process.pid,
+            Some(Running::Here(process)) => process.pid(),
             Some(Running::There { pid }) => *pid,
             None => 0,
         }

@@ -1,0 +1,209 @@
+//! Processes that leave the group, the session, the parents and the environment of whoever started them: they end
+//! with the command, the call or the worker whose they are all the same.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+#[cfg(target_os = "linux")]
+mod common;
+
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::time::Duration;
+
+    use coros::cluster::command::{Command, Input, Told};
+    use coros::cluster::daemon::Daemon;
+    use coros::cluster::{Event, worker};
+    use coros::{Address, Scheduler};
+    use libtest_mimic::Arguments;
+    use nix::sys::signal::Signal;
+    use tokio::sync::mpsc::UnboundedReceiver;
+
+    use crate::common::farm::{Farm, told, until, workers};
+    use crate::common::*;
+
+    fn sh(script: String) -> Command {
+        Command::new("sh").arg("-c").arg(script)
+    }
+
+    /// Starts one that escapes, and says its number.
+    fn escape() -> u32 {
+        let sh = std::process::Command::new("sh")
+            .args(["-c", ESCAPE])
+            .output();
+        pid(&sh.unwrap().stdout)
+    }
+
+    #[coros::remote]
+    fn leave_behind() -> u32 {
+        escape()
+    }
+
+    /// Says which has escaped, and computes for ever.
+    #[coros::remote]
+    fn escape_and_compute(to: Address<u32>) {
+        to.send(escape()).unwrap();
+        loop {
+            std::thread::sleep(Duration::from_secs(1000));
+        }
+    }
+
+    async fn local() -> Scheduler {
+        let scheduler = Scheduler::local().workers(1).stderr(|_, _| {});
+        scheduler.start().await.unwrap()
+    }
+
+    async fn number(told: &mut UnboundedReceiver<Told>) -> u32 {
+        loop {
+            if let Told::Stdout(text) = told.recv().await.unwrap() {
+                return pid(&text);
+            }
+        }
+    }
+
+    /// By itself, with an error, cancelled; and the same guard serves the next one.
+    async fn a_command(scheduler: &Scheduler) {
+        for end in ["exit 0", "sleep 1000 & kill -9 $$", "sleep 1000 & exit 3"] {
+            let output = scheduler
+                .run(sh(format!("{ESCAPE}{end}")).output())
+                .await
+                .unwrap();
+            let pid = pid(&output.stdout);
+            assert!(!is_running(pid), "{end}");
+        }
+        let (to, mut tells) = told();
+        let other = scheduler.submit(sh(format!("{ESCAPE}sleep 1000")).run(to).io());
+        let beside = number(&mut tells).await;
+        for _ in 0..2 {
+            let (to, mut tells) = told();
+            let job = scheduler.submit(sh(format!("{ESCAPE}sleep 1000")).run(to).io());
+            let pid = number(&mut tells).await;
+            assert!(is_running(pid));
+            drop(job);
+            ended(pid).await;
+            assert!(is_running(beside), "it is another one's");
+        }
+        drop(other);
+        ended(beside).await;
+    }
+
+    /// One that cannot be dropped ends with its worker.
+    async fn a_call(scheduler: &Scheduler) {
+        let (to, mut pids) = told();
+        let job = scheduler.submit(escape_and_compute(to));
+        let pid = pids.recv().await.unwrap();
+        assert!(is_running(pid));
+        drop(job);
+        ended(pid).await;
+        scheduler.run(leave_behind()).await.unwrap();
+    }
+
+    /// Whoever kills it.
+    async fn a_worker(scheduler: &Scheduler) {
+        let mut events = scheduler.events();
+        let there = |event: &Event| match event {
+            Event::WorkerReady { pid, .. } => Some(*pid),
+            _ => None,
+        };
+        for _ in 0..2 {
+            let worker = until(&mut events, there).await;
+            let left = scheduler.run(leave_behind()).await.unwrap();
+            assert!(is_running(left));
+            signal(worker, Signal::SIGKILL);
+            ended(left).await;
+        }
+    }
+
+    async fn ends_with_its_command() {
+        let scheduler = local().await;
+        a_command(&scheduler).await;
+        scheduler.close().await.unwrap();
+    }
+
+    async fn ends_with_its_call() {
+        let scheduler = local().await;
+        a_call(&scheduler).await;
+        scheduler.close().await.unwrap();
+    }
+
+    async fn ends_with_its_worker() {
+        let scheduler = local().await;
+        a_worker(&scheduler).await;
+        let left = scheduler.run(leave_behind()).await.unwrap();
+        scheduler.close().await.unwrap();
+        assert!(!is_running(left));
+    }
+
+    async fn on_a_node(control_groups: bool) {
+        let mut farm = Farm::new();
+        let mut daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1")).slots(1);
+        if !control_groups {
+            daemon = daemon.without_control_groups();
+        }
+        farm.daemons.push(daemon.start().await.unwrap());
+        let scheduler = farm.scheduler().await;
+        let mut events = scheduler.events();
+        workers(&mut events, 1).await;
+        a_worker(&scheduler).await;
+        a_call(&scheduler).await;
+        a_command(&scheduler).await;
+        let left = scheduler.run(leave_behind()).await.unwrap();
+        assert!(is_running(left));
+        scheduler.close().await.unwrap();
+        farm.close().await;
+        assert!(!is_running(left));
+    }
+
+    async fn ends_on_a_node_with_control_groups() {
+        on_a_node(true).await;
+    }
+
+    async fn ends_on_a_node_without_control_groups() {
+        on_a_node(false).await;
+    }
+
+    /// A guard that has been killed takes along what it can, and the worker goes on.
+    async fn a_guard_that_is_killed_holds_up_nobody() {
+        let scheduler = local().await;
+        let (to, mut tells) = told();
+        let script = "read line; kill -9 $PPID; sleep 1000".to_owned();
+        let job = scheduler.submit(sh(script).stdin_goes_on().run(to));
+        let Some(Told::Began {
+            pid,
+            stdin: Some(stdin),
+        }) = tells.recv().await
+        else {
+            panic!("it does not begin")
+        };
+        stdin.send(Input::Data(b"go on\n".to_vec())).unwrap();
+        let error = job.await.unwrap_err().to_string();
+        assert!(error.contains("its guard has ended"), "{error}");
+        ended(pid).await;
+        let output = scheduler
+            .run(sh("echo fine".into()).output())
+            .await
+            .unwrap();
+        assert_eq!(output.stdout, b"fine\n");
+        scheduler.close().await.unwrap();
+    }
+
+    pub(super) fn run() {
+        worker::enter();
+        let mut trials = trials![
+            ends_with_its_command,
+            ends_with_its_call,
+            ends_with_its_worker,
+            ends_on_a_node_without_control_groups,
+            a_guard_that_is_killed_holds_up_nobody,
+        ];
+        trials.push(trial_that_needs(
+            "cgroup: processes",
+            "ends_on_a_node_with_control_groups",
+            ends_on_a_node_with_control_groups,
+        ));
+        libtest_mimic::run(&Arguments::from_args(), trials).exit();
+    }
+}
+
+fn main() {
+    #[cfg(target_os = "linux")]
+    tests::run();
+}
