@@ -149,6 +149,11 @@ pub fn node_value<T: Message>() -> Option<Result<T, CodecError>> {
 
 /// A folder that all workers of this scheduler on this machine share, empty at the beginning, and gone
 /// with the last of them; `None` in a process that is no worker.
+///
+/// On a node that is [set up](crate::SchedulerBuilder::set_up_node), the worker that does so writes to it, and
+/// the others read: what they try to write is an error, where the system can see to that
+/// ([`Daemon::check`](crate::daemon::Daemon::check) tells). Large data need not be in the memory of each: a file there
+/// can be mapped into memory by all of them. Without a setup all may write.
 #[must_use]
 pub fn shared_folder() -> Option<&'static Path> {
     SHARED.get().map(PathBuf::as_path)

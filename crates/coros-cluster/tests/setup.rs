@@ -47,6 +47,24 @@ fn load(to: Address<Step>, text: String) -> usize {
 
 static DATA: OnceLock<String> = OnceLock::new();
 
+/// What comes of writing to what was loaded, of adding to it and of removing it, and what is read then.
+#[cfg(target_os = "linux")]
+#[coros::remote]
+fn meddle() -> (Vec<Option<i32>>, String) {
+    use std::fs;
+    let folder = worker::shared_folder().unwrap();
+    let path = folder.join("data");
+    let tried = [
+        fs::write(&path, "changed"),
+        fs::write(folder.join("new"), "new"),
+        fs::create_dir(folder.join("folder")),
+        fs::hard_link(&path, folder.join("link")),
+        fs::remove_file(&path),
+    ];
+    let codes = tried.map(|it| it.err().and_then(|error| error.raw_os_error()));
+    (codes.to_vec(), fs::read_to_string(path).unwrap_or_default())
+}
+
 /// Reads what there is on the node into this worker.
 #[coros::remote]
 fn read(to: Address<Step>) {
@@ -192,6 +210,44 @@ async fn each_node_and_each_worker_is_prepared_once() {
         drop(scheduler);
         assert!(!shared.iter().any(|folder| folder.exists()), "{shared:?}");
     }
+    farm.close().await;
+}
+
+#[cfg(target_os = "linux")]
+async fn what_is_loaded_for_all_is_read_and_not_written() {
+    const DENIED: Option<i32> = Some(nix::libc::EACCES);
+    let farm = Farm::of([2]).await;
+    let node = farm.client().await;
+    let (scheduler, mut steps) = with_all(Scheduler::cluster(&node));
+    let scheduler = scheduler.start().await.unwrap();
+    workers(&mut scheduler.events(), 2).await;
+    let Step(What::NodeUp, first) = steps.recv().await.unwrap() else {
+        panic!("the node is set up first")
+    };
+    let all = scheduler.run_each_worker(|_| see()).await;
+    let other = all.iter().find(|(target, _)| *target.name() != *first);
+    let (other, _) = other.unwrap();
+    let (tried, text) = scheduler.run(meddle().at(other.clone())).await.unwrap();
+    assert_eq!(tried, [DENIED; 5]);
+    assert_eq!(text, "data for farm-1");
+    // The one that has loaded it may.
+    let first = all.iter().find(|(target, _)| *target.name() == *first);
+    let (tried, _) = scheduler
+        .run(meddle().at(first.unwrap().0.clone()))
+        .await
+        .unwrap();
+    assert_eq!(tried, [None; 5]);
+    scheduler.close().await.unwrap();
+    idle(&farm.daemons[0]).await;
+
+    // Where nobody prepares the node, it is for all.
+    let scheduler = quiet(Scheduler::cluster(&node)).start().await.unwrap();
+    workers(&mut scheduler.events(), 2).await;
+    for (_, tried) in scheduler.run_each_worker(|_| meddle()).await {
+        let (tried, _) = tried.unwrap();
+        assert_eq!(tried[0], None);
+    }
+    scheduler.close().await.unwrap();
     farm.close().await;
 }
 
@@ -441,7 +497,8 @@ async fn a_node_that_need_not_be_prepared_is_not() {
 
 fn main() {
     worker::enter();
-    let trials = trials![
+    #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "all are there"))]
+    let mut trials = trials![
         each_node_and_each_worker_is_prepared_once,
         a_scheduler_that_is_dropped_tidies_up_too,
         a_worker_that_is_replaced_is_prepared_and_its_node_is_not,
@@ -453,5 +510,11 @@ fn main() {
         a_node_that_cannot_be_prepared_keeps_nobody_waiting,
         a_node_that_need_not_be_prepared_is_not,
     ];
+    #[cfg(target_os = "linux")]
+    trials.push(trial_that_needs(
+        "landlock: files",
+        "what_is_loaded_for_all_is_read_and_not_written",
+        what_is_loaded_for_all_is_read_and_not_written,
+    ));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

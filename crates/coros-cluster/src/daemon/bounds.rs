@@ -41,15 +41,15 @@ pub(super) fn prepare(memory: Option<u64>) -> Option<Arc<Cgroups>> {
 }
 
 impl Rules {
-    /// For a worker with a folder of its own, one that it shares, and what it may only read.
+    /// For a worker with a folder of its own, others that it may write to, and what it may only read.
     pub(super) fn for_worker(
         &self,
         folder: &Path,
-        shared: PathBuf,
+        write: Vec<PathBuf>,
         read: Vec<PathBuf>,
     ) -> Isolation {
         let mut isolation = Isolation::new(folder);
-        isolation.writable = vec![shared];
+        isolation.writable = write;
         isolation.readable.clone_from(&self.readable);
         isolation.readable.extend(read);
         isolation.hidden.clone_from(&self.hidden);

@@ -134,8 +134,10 @@ impl Desk {
                 worker,
                 name,
                 handover,
+                prepared,
             } => {
-                let launched = self.launch(me, worker, &name, handover.0.to_vec()).await;
+                let handover = handover.0.to_vec();
+                let launched = self.launch(me, worker, &name, handover, prepared).await;
                 self.told.tell(match launched {
                     Ok(pid) => FromDesk::Launched { worker, pid },
                     Err(why) => FromDesk::Ended {
@@ -235,6 +237,7 @@ impl Desk {
         id: WorkerId,
         name: &str,
         handover: Vec<u8>,
+        prepared: bool,
     ) -> Result<u32, String> {
         let slots = self.slots - self.owed;
         if self.workers.len() >= slots {
@@ -249,8 +252,12 @@ impl Desk {
         let folder = self.folders.make(id).await;
         let folder = folder.map_err(|why| format!("it can have no folder: {why}"))?;
         let program = fetched.program.path();
-        let read = vec![program.clone(), self.folders.files()];
-        let (rules, shared) = (self.rules.clone(), self.folders.shared());
+        let (mut read, mut write) = (vec![program.clone(), self.folders.files()], Vec::new());
+        match prepared {
+            true => read.push(self.folders.shared()),
+            false => write.push(self.folders.shared()),
+        }
+        let rules = self.rules.clone();
         let (start, stderr) = (self.start.clone(), passed_on(self.lines.clone(), id));
         let (path, name) = (folder.path().to_owned(), Arc::from(name));
         let address = me.address();
@@ -263,7 +270,7 @@ impl Desk {
             let place = Place::Folder {
                 blank: Box::new(rules.spare.take()?),
                 start,
-                isolation: Box::new(rules.for_worker(&path, shared, read)),
+                isolation: Box::new(rules.for_worker(&path, write, read)),
             };
             let launcher = Launcher {
                 program,

@@ -136,6 +136,8 @@ pub(crate) enum ToDesk {
         worker: WorkerId,
         name: String,
         handover: Blob,
+        /// Another worker has prepared what all of them share: this one may read it.
+        prepared: bool,
     },
     /// Kill a worker and all that it has started.
     Kill(WorkerId),

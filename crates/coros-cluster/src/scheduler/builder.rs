@@ -327,7 +327,7 @@ impl SchedulerBuilder {
     }
 
     /// Has a function prepare each node, before any other runs there: it may load data into the
-    /// [shared folder](crate::worker::shared_folder), and what it gives is there for all workers
+    /// [shared folder](crate::worker::shared_folder), which others only read, and what it gives is there for all workers
     /// of the node by [`node_value`](crate::worker::node_value). It runs once, in the first worker, and
     /// the others start when it is done. `None` leaves a node as it is.
     ///

@@ -175,6 +175,7 @@ async fn a_slot_that_is_given_back_too_early_comes_when_its_worker_has_ended() {
         worker: WorkerId(8),
         name: "w8".into(),
         handover: Vec::new().into(),
+        prepared: false,
     });
     world.is_awake().await;
     world.ended();

@@ -52,6 +52,11 @@ impl Host {
         duties
     }
 
+    /// Whether one of its workers prepares it.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.duties.set_up_node.is_some()
+    }
+
     /// Whether there are more workers than there may be, or slots are asked back.
     fn is_unsettled(&self) -> bool {
         let asked = self.remote.as_ref().is_some_and(|remote| remote.asked > 0);

@@ -222,7 +222,7 @@ impl Shell {
         let process = self
             .handover(host, id, &name, prepares)
             .and_then(|(node, handover)| {
-                let process = self.start_process(host, id, &name, handover)?;
+                let process = self.start_process(host, id, &name, handover, prepares)?;
                 Ok((node, process))
             });
         let (node, process, why) = match process {
@@ -260,12 +260,14 @@ impl Shell {
         id: WorkerId,
         name: &Arc<str>,
         handover: Vec<u8>,
+        prepares: bool,
     ) -> Result<Running, String> {
         if self.is_remote(host) {
             let launch = ToDesk::Launch {
                 worker: id,
                 name: name.to_string(),
                 handover: handover.into(),
+                prepared: !prepares && self.hosts[&host].is_prepared(),
             };
             self.order(host, launch);
             return Ok(Running::There { pid: 0 });
