@@ -360,6 +360,11 @@ impl Sender for Client {
         Box::pin(async move { tell(&client, FromDesk::Send(content)).await })
     }
 
+    fn coming(&self) -> BoxFuture<()> {
+        let client = self.address.clone();
+        Box::pin(async move { tell(&client, FromDesk::Coming).await })
+    }
+
     fn received(&self, kind: Kind, bytes: u64) {
         let received = Own::Received(self.id, kind, bytes);
         let _ = self.daemon.send(ToDaemon::Own(received));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use coros_core::remote::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{MutexGuard, Notify};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::protocol::sent_as;
@@ -24,6 +24,9 @@ use crate::store::{Kind, Pin, PinError, Store};
 /// So long nothing may come of what a client is to send: as long as others usually wait for it. A slow link
 /// still brings something.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How often whoever waits for another one to send something is told that it comes, if it does.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Who has the turn to send a content: one at a time.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +64,10 @@ pub(crate) struct Fetching {
 pub(crate) trait Sender: Send + Sync {
     /// Has it send this.
     fn send(&self, content: ContentHash) -> BoxFuture<()>;
+    /// Somebody else sends it, and more of it has come: for one that does not wait for ever.
+    fn coming(&self) -> BoxFuture<()> {
+        Box::pin(std::future::ready(()))
+    }
     /// It has, so many bytes.
     fn received(&self, kind: Kind, bytes: u64);
 }
@@ -157,13 +164,13 @@ impl Fetching {
                 self.largest
             )));
         }
+        let name = sent_as(hash);
         let turn = self.turns.of(hash);
-        let _turn = turn.lock().await;
+        let _turn = self.turn(&turn, &name).await;
         // Somebody else may have sent it meanwhile.
         if let Some(pin) = self.pinned(hash, kind).await? {
             return Ok(pin);
         }
-        let name = sent_as(hash);
         let room = self.store.make_room(&name, length).await;
         let room = room.map_err(Unfit::for_now)?;
         let sending = async {
@@ -175,6 +182,23 @@ impl Fetching {
         let pin = adopted.map_err(Unfit::for_now)?;
         self.client.received(kind, length);
         Ok(pin)
+    }
+
+    /// Waits for its turn. Whoever has it now may take long, and meanwhile sends for all.
+    async fn turn<'a>(&self, turn: &'a Turn, name: &str) -> MutexGuard<'a, ()> {
+        let mut lock = pin!(turn.lock());
+        let mut before = None;
+        loop {
+            tokio::select! {
+                biased;
+                turn = &mut lock => return turn,
+                () = tokio::time::sleep(TOLD_EVERY) => {}
+            }
+            let now = self.store.received(name).await;
+            if before.replace(now).is_some_and(|before| before < now) {
+                self.client.coming().await;
+            }
+        }
     }
 
     /// Waits until something has been sent, as long as it comes.

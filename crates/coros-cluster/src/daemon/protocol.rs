@@ -153,6 +153,8 @@ pub(crate) enum ToDesk {
 pub(crate) enum FromDesk {
     /// This is not there: send it as a file, [under a name](sent_as) that its hash gives.
     Send(ContentHash),
+    /// What is not there another client is sending, and more of it has come.
+    Coming,
     /// All is there.
     Ready,
     /// The computation cannot be run here, and why.

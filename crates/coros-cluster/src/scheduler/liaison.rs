@@ -118,6 +118,7 @@ impl Liaison {
                     };
                     sending = Some(self.send_content(me, content, path));
                 }
+                ToLiaison::Desk(FromDesk::Coming) => self.tell(Command::Progress(self.host)),
                 ToLiaison::Desk(ended @ FromDesk::Ended { .. }) => {
                     // Whatever it wrote has come before.
                     let (lines, scheduler) = (lines.clone(), self.scheduler.clone());

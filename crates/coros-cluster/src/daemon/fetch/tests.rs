@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -10,12 +11,20 @@ use super::*;
 
 const PROGRAM: &[u8] = b"a program";
 
-/// Is told that somebody asks.
-struct Client(Arc<Notify>);
+/// Is told that somebody asks, and that what it would send comes from others.
+struct Client {
+    asked: Arc<Notify>,
+    coming: Arc<AtomicUsize>,
+}
 
 impl Sender for Client {
     fn send(&self, _: ContentHash) -> BoxFuture<()> {
-        self.0.notify_one();
+        self.asked.notify_one();
+        Box::pin(std::future::ready(()))
+    }
+
+    fn coming(&self) -> BoxFuture<()> {
+        self.coming.fetch_add(1, Ordering::Relaxed);
         Box::pin(std::future::ready(()))
     }
 
@@ -24,6 +33,8 @@ impl Sender for Client {
 
 /// A node that has nothing yet.
 struct World {
+    /// How often clients were told that something comes from others.
+    coming: Arc<AtomicUsize>,
     store: Store,
     turns: Turns,
     _folder: TempDir,
@@ -33,6 +44,7 @@ impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         World {
+            coming: Arc::default(),
             store: Store::open(&folder.path().join("store"), 1000)
                 .await
                 .unwrap(),
@@ -63,7 +75,10 @@ impl World {
             program: World::program(),
             also: Vec::new(),
             files: Vec::new(),
-            client: Box::new(Client(asked)),
+            client: Box::new(Client {
+                asked,
+                coming: Arc::clone(&self.coming),
+            }),
         };
         let sent = Notify::new();
         let send = async {
@@ -112,4 +127,34 @@ async fn a_client_that_sends_slowly_does_not() {
         fs::rename(&part, world.file(&sent_as(hash))).unwrap();
     };
     world.fetch(slow).await.unwrap();
+    assert_eq!(world.coming.load(Ordering::Relaxed), 0, "it knows");
+}
+
+/// Else it would take the node for one that does nothing.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_turn_of_another_is_told_that_it_comes() {
+    let world = World::new().await;
+    let hash = World::program().hash;
+    let part = world.file(&format!("{hash}/.coros-part-1"));
+    let begun = Notify::new();
+    let slow = world.fetch(async || {
+        begun.notify_one();
+        for sent in 1..=PROGRAM.len() {
+            tokio::time::sleep(SILENCE / 2).await;
+            fs::write(&part, &PROGRAM[..sent]).unwrap();
+        }
+        // And nothing any more, for a while.
+        tokio::time::sleep(SILENCE / 2).await;
+        fs::rename(&part, world.file(&sent_as(hash))).unwrap();
+    });
+    let other = async {
+        begun.notified().await;
+        let others = world.fetch(async || panic!("it is there"));
+        others.await
+    };
+    let (slow, other) = tokio::join!(slow, other);
+    assert_eq!(slow.unwrap().program.hash(), other.unwrap().program.hash());
+    // While the disk is looked at, the clock may go on: of some pieces it is told together.
+    let told = world.coming.load(Ordering::Relaxed);
+    assert!((1..=PROGRAM.len()).contains(&told), "{told} times");
 }

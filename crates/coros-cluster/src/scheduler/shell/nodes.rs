@@ -282,7 +282,7 @@ impl Shell {
         };
         match message {
             // The liaison's.
-            FromDesk::Send(_) => {}
+            FromDesk::Send(_) | FromDesk::Coming => {}
             FromDesk::Ready => {
                 remote.ready = true;
                 let name = Arc::clone(&remote.at.name);
