@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::farm::*;
 use common::*;
 use coros::cluster::daemon::{Daemon, DaemonEvent};
-use coros::cluster::worker;
+use coros::cluster::{Event, worker};
 use coros::{Address, Context, Scheduler};
 use libtest_mimic::Arguments;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -91,6 +91,36 @@ async fn what_happens_is_told_once_and_in_order() {
         events[events.len() - 3..],
         ["Draining", "0 of 0", "Drained"]
     );
+}
+
+/// While there is one that could take it, it waits for that.
+async fn a_call_is_told_to_wait_when_the_last_node_goes_that_could_take_it() {
+    let farm = Farm::of([1, 2]).await;
+    farm.daemons[1].suspend();
+    let (tell, mut events) = unbounded_channel();
+    let scheduler = quiet(Scheduler::cluster(&farm.client().await))
+        .on_event(move |event| drop(tell.send(event.clone())));
+    let scheduler = scheduler.start().await.unwrap();
+    let mut ready = 0;
+    while ready < 2 {
+        let event = events.recv().await.unwrap();
+        ready += usize::from(matches!(event, Event::NodeReady { .. }));
+    }
+    let job = scheduler.submit(nothing().cpus(2));
+    // So that all have come by when this one has.
+    scheduler.run(nothing()).await.unwrap();
+    farm.daemons[1].close().await;
+    let mut lost = false;
+    let waits = loop {
+        match events.recv().await.unwrap() {
+            Event::NodeLost { name, .. } => lost = *name == *"farm-2",
+            Event::JobWaits { job, .. } => break job,
+            _ => {}
+        }
+    };
+    assert_eq!((waits, lost), (job.id(), true));
+    scheduler.close().await.unwrap();
+    farm.close().await;
 }
 
 async fn a_suspended_node_lends_nothing_until_it_is_resumed() {
@@ -202,6 +232,7 @@ fn main() {
     worker::enter();
     let trials = trials![
         what_happens_is_told_once_and_in_order,
+        a_call_is_told_to_wait_when_the_last_node_goes_that_could_take_it,
         a_suspended_node_lends_nothing_until_it_is_resumed,
         what_is_evicted_runs_again,
         a_client_that_comes_back_is_the_same,

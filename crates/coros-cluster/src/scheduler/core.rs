@@ -96,8 +96,13 @@ pub(crate) enum Input<T, R> {
         bulky: bool,
         options: Option<Box<Options>>,
     },
-    /// A host is there, or has another room than before.
-    HostRoom { host: HostId, room: Resources },
+    /// A host is there, or has another room than before, or could have.
+    HostRoom {
+        host: HostId,
+        room: Resources,
+        /// As much as it can have at most.
+        could: Resources,
+    },
     /// A host is gone, with all its workers.
     HostLost { host: HostId },
     /// A worker is there. Its host is known.
@@ -269,8 +274,8 @@ impl<T> Core<T> {
                 bulky,
                 options,
             } => self.submit(call, item, bulky, options, out),
-            Input::HostRoom { host, room } => {
-                self.hosts.set_room(host, room);
+            Input::HostRoom { host, room, could } => {
+                self.hosts.set_room(host, room, could);
                 for worker in self.hosts.workers_of(host) {
                     self.recall(worker, out);
                 }
@@ -364,7 +369,7 @@ impl<T> Core<T> {
         };
         self.classes.push(class, call.rank(id));
         self.calls.insert(id, call);
-        if !self.classes.get(class).has_room() {
+        if self.classes.get(class).is_hopeless() {
             self.unplaceable(id, out);
         }
     }
@@ -375,12 +380,12 @@ impl<T> Core<T> {
         call.state = State::Queued;
         let (class, rank) = (call.class, call.rank(id));
         self.classes.push(class, rank);
-        if !self.classes.get(class).has_room() {
+        if self.classes.get(class).is_hopeless() {
             self.unplaceable(id, out);
         }
     }
 
-    /// A call waits for which no host has room.
+    /// A call waits for which no host can have room.
     fn unplaceable<R>(&mut self, id: CallId, out: &mut Vec<Output<T, R>>) {
         if self.config.hosts_may_come {
             let told = &mut self.call(id).told_unplaceable;
@@ -396,7 +401,11 @@ impl<T> Core<T> {
 
     /// Finds out anew for which calls there is room, after hosts or their room have changed.
     fn look_for_room<R>(&mut self, out: &mut Vec<Output<T, R>>) {
-        for rank in self.classes.look_for_room(&self.hosts) {
+        let changes = self.classes.look_for_room(&self.hosts);
+        for rank in changes.hopeful {
+            self.call(rank.call).told_unplaceable = false;
+        }
+        for rank in changes.hopeless {
             self.unplaceable(rank.call, out);
         }
     }

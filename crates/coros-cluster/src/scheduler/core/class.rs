@@ -55,18 +55,21 @@ pub(super) struct Class {
     members: usize,
     /// Some host has room for such calls, or may have once there are hosts.
     room: bool,
+    /// No host can have room for them, though there are hosts.
+    hopeless: bool,
     /// Its entry among the heads.
     head: Option<Rank>,
 }
 
 impl Class {
-    fn new(kind: Kind, room: bool) -> Self {
+    fn new(kind: Kind, room: bool, hopeless: bool) -> Self {
         Class {
             needs: Arc::new(kind.needs.clone()),
             kind,
             waiting: BTreeSet::new(),
             members: 0,
             room,
+            hopeless,
             head: None,
         }
     }
@@ -98,13 +101,20 @@ impl Class {
         self.kind.ahead
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.room
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.hopeless
     }
 
     fn head_if_room(&self) -> Option<Rank> {
         self.waiting.first().copied().filter(|_| self.room)
     }
+}
+
+/// Calls that wait, and for which some host can have room now, or none any more.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) hopeful: Vec<Rank>,
+    pub(super) hopeless: Vec<Rank>,
 }
 
 #[derive(Debug)]
@@ -125,7 +135,7 @@ impl Classes {
             io: false,
             ahead: true,
         };
-        let ahead = Class::new(kind, true);
+        let ahead = Class::new(kind, true, false);
         Classes {
             list: vec![Some(ahead)],
             unused: Vec::new(),
@@ -166,7 +176,8 @@ impl Classes {
         });
         self.by_kind.insert(kind.clone(), id);
         let room = hosts.may_hold(kind.place, &kind.needs);
-        self.list[id.0] = Some(Class::new(kind, room));
+        let hopeless = !hosts.could_hold(kind.place, &kind.needs);
+        self.list[id.0] = Some(Class::new(kind, room, hopeless));
         id
     }
 
@@ -233,19 +244,23 @@ impl Classes {
         next.into_iter().chain(ahead).min()
     }
 
-    /// Finds out anew for which classes there is room, and gives the calls for which there is none.
-    pub(super) fn look_for_room(&mut self, hosts: &Hosts) -> Vec<Rank> {
-        let mut without = Vec::new();
+    /// Finds out anew for which classes there is room, or can be, and what has changed for calls that wait.
+    pub(super) fn look_for_room(&mut self, hosts: &Hosts) -> Changes {
+        let mut changes = Changes::default();
         for n in 0..self.list.len() {
             if let Some(class) = &mut self.list[n] {
                 class.room = hosts.may_hold(class.kind.place, &class.kind.needs);
-                if !class.room {
-                    without.extend(class.waiting.iter().copied());
+                let hopeless = !hosts.could_hold(class.kind.place, &class.kind.needs);
+                match (class.hopeless, hopeless) {
+                    (false, true) => changes.hopeless.extend(&class.waiting),
+                    (true, false) => changes.hopeful.extend(&class.waiting),
+                    _ => {}
                 }
+                class.hopeless = hopeless;
                 self.set_head(ClassId(n));
             }
         }
-        without
+        changes
     }
 
     /// The classes of calls that wait.

@@ -15,6 +15,8 @@ use crate::resources::Resources;
 #[derive(Debug, Default)]
 struct Host {
     room: Resources,
+    /// As much as it can have at most.
+    could: Resources,
     taken: Resources,
     workers: BTreeSet<WorkerId>,
     /// Nothing that comes after this call starts here.
@@ -94,6 +96,11 @@ pub(super) struct Tally {
     total: usize,
 }
 
+/// Whether that is not more than there is when nothing is taken.
+fn fits(needs: &Resources, room: &Resources) -> bool {
+    needs.fits(room, &Resources::default())
+}
+
 impl Tally {
     fn add(&mut self, rank: Rank) {
         *self.counts.entry(rank.priority()).or_insert(0) += 1;
@@ -143,8 +150,9 @@ impl Hosts {
         }
     }
 
-    pub(super) fn set_room(&mut self, host: HostId, room: Resources) {
-        self.hosts.entry(host).or_default().room = room;
+    pub(super) fn set_room(&mut self, host: HostId, room: Resources, could: Resources) {
+        let there = self.hosts.entry(host).or_default();
+        (there.room, there.could) = (room, could);
         self.list_host(host);
     }
 
@@ -248,21 +256,26 @@ impl Hosts {
     /// Whether there is room for a call that needs this, once others have ended. Where there is no
     /// host yet, nobody knows.
     pub(super) fn may_hold(&self, place: Place, needs: &Resources) -> bool {
+        self.some_host(place, |host| fits(needs, &host.room))
+    }
+
+    /// Whether some host there can have room for such a call some day, or there is none that could tell.
+    pub(super) fn could_hold(&self, place: Place, needs: &Resources) -> bool {
+        self.some_host(place, |host| fits(needs, &host.could))
+    }
+
+    fn some_host(&self, place: Place, holds: impl Fn(&Host) -> bool) -> bool {
+        let is = |host| self.hosts.get(&host).is_some_and(&holds);
         match place {
-            Place::Anywhere => {
-                self.hosts.is_empty() || self.hosts.keys().any(|id| self.holds(*id, needs))
-            }
-            Place::Host(host) => self.holds(host, needs),
-            Place::Worker(worker) => self
-                .workers
-                .get(&worker)
-                .is_some_and(|worker| self.holds(worker.host, needs)),
+            Place::Anywhere => self.hosts.is_empty() || self.hosts.values().any(&holds),
+            Place::Host(host) => is(host),
+            Place::Worker(worker) => self.workers.get(&worker).is_some_and(|it| is(it.host)),
         }
     }
 
     pub(super) fn holds(&self, host: HostId, needs: &Resources) -> bool {
         let host = self.hosts.get(&host);
-        host.is_some_and(|host| needs.fits(&host.room, &Resources::default()))
+        host.is_some_and(|host| fits(needs, &host.room))
     }
 
     /// How many calls of one core could start on hosts that are not reserved.

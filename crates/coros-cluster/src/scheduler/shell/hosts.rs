@@ -17,6 +17,7 @@ use crate::blob::Blob;
 use crate::daemon::folder::SHARED;
 use crate::daemon::protocol::ToDesk;
 use crate::protocol::Duties;
+use crate::resources::Resources;
 
 /// A machine on which workers run.
 pub(super) struct Host {
@@ -82,6 +83,13 @@ impl Host {
         let home = Location { endpoint, ..home };
         (home, Some(SocketAddr::new(there.ip(), 0)))
     }
+}
+
+/// A room with so many cores.
+pub(super) fn with(cores: usize, room: &Resources) -> Resources {
+    let mut room = room.clone();
+    room.set_cores(u32::try_from(cores).unwrap_or(u32::MAX));
+    room
 }
 
 /// The address of this machine that a route to there begins with: nothing is sent.
@@ -160,20 +168,20 @@ impl Shell {
         let Some(host) = self.hosts.get(&id) else {
             return;
         };
-        let (cores, workers, room) = match (&host.remote, &self.here) {
+        let (cores, workers, could) = match (&host.remote, &self.here) {
             (Some(remote), _) => (
                 remote.usable,
                 remote.usable.min(remote.workers),
-                &remote.room,
+                self.could_hold(remote),
             ),
-            (None, Some(here)) => (here.workers, here.workers, &here.room),
+            (None, Some(here)) => (here.workers, here.workers, with(here.workers, &here.room)),
             (None, None) => return,
         };
         // The room stays that of a host that is held: calls wait for it.
         let workers = if host.held { 0 } else { workers };
-        let mut room = room.clone();
-        room.set_cores(u32::try_from(cores).unwrap_or(u32::MAX));
-        self.tell_core(core::Input::HostRoom { host: id, room });
+        let room = with(cores, &could);
+        let host = id;
+        self.tell_core(core::Input::HostRoom { host, room, could });
         self.tell_pool(id, pool::Input::Want { workers });
         self.tell_pool(id, pool::Input::Tick);
     }

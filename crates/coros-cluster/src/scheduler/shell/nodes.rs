@@ -212,11 +212,6 @@ impl Shell {
             .daemon()
             .spawn(move |me| liaison.run(me));
         self.unused.remove(&at.to_string());
-        // Without cores until it has lent slots.
-        self.tell_core(core::Input::HostRoom {
-            host,
-            room: room.clone(),
-        });
         let (endpoint, node) = (at.endpoint, Arc::new(node));
         let is_back = self.lost.remove(&at.name);
         self.emit(&match is_back {
@@ -240,7 +235,9 @@ impl Shell {
             useful: false,
             gone: false,
         };
-        self.add_host(duties, Some(remote));
+        let id = self.add_host(duties, Some(remote));
+        // Without cores until it has lent slots.
+        self.fit(id);
     }
 
     /// How much of a node that is in use is used from now on.

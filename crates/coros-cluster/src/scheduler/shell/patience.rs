@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::Event;
 use super::super::core::{self, CallId, HostId};
+use super::hosts::with;
 use super::nodes::Remote;
 use super::{Phase, Shell};
 use crate::resources::Resources;
@@ -119,33 +120,19 @@ impl Shell {
         why
     }
 
-    /// A call needs more than any node has lent so far. That is worth telling when there are nodes, none of
-    /// which has so much.
+    /// How much a node can have room for when it lends all that is of use there.
+    pub(super) fn could_hold(&self, remote: &Remote) -> Resources {
+        let limit = self.cluster.as_ref().map_or(0, |it| it.usage.limit);
+        // One that is not to be used at present is not too small.
+        with(remote.share.min(limit).max(1), &remote.room)
+    }
+
+    /// A call needs more than any node can have room for that is there.
     pub(super) fn unplaceable(&mut self, call: CallId) {
-        let Some(item) = self.core.item(call) else {
-            return;
-        };
-        let one_core = Resources::cpus(1);
-        let needs = item.options.as_ref();
-        let needs = needs.map_or(&one_core, |it| &it.core.needs);
-        let function = item.function.clone();
-        let limit = self
-            .cluster
-            .as_ref()
-            .map_or(usize::MAX, |it| it.usage.limit);
-        let has_so_much = |remote: &Remote| {
-            let mut room = remote.room.clone();
-            let cores = remote.share.min(limit);
-            room.set_cores(u32::try_from(cores).unwrap_or(u32::MAX));
-            needs.fits(&room, &Resources::default())
-        };
-        if self.hosts.is_empty() || self.remotes().any(has_so_much) {
-            return;
+        if let Some(item) = self.core.item(call) {
+            let (job, function) = (call.0, item.function.clone());
+            self.emit(&Event::JobWaits { job, function });
         }
-        self.emit(&Event::JobWaits {
-            job: call.0,
-            function,
-        });
     }
 }
 

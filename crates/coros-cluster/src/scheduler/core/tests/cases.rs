@@ -206,7 +206,7 @@ fn a_room_that_shrinks_takes_nothing_away() {
     let mut world = world(3, 2, 1, 9);
     let host = HostId(0);
     let room = Resources::cpus(1);
-    world.tell(Input::HostRoom { host, room });
+    world.set_room(host, room);
     assert_eq!(world.asked.len(), 6, "all that has not begun");
     for n in 0..3 {
         for _ in 0..5 {
@@ -226,7 +226,7 @@ fn what_no_host_has_is_told_once_and_waits_for_one_that_has() {
     let call = world.submit(&cpus(4));
     let (host, room) = (HostId(0), Resources::cpus(2));
     // The model knows whom it has told.
-    world.tell(Input::HostRoom { host, room });
+    world.set_room(host, room);
     world.step(&Step::Submit(1, Asks::default()));
     assert_eq!(world.in_flight[&WorkerId(0)], [(CallId(1), 1)]);
     add_host(&mut world, 4);
@@ -466,4 +466,29 @@ fn what_waits_is_wanted_where_it_may_run() {
     let host = add_host(&mut world, 1);
     assert_eq!(world.core.demand().at[&host], local(1, 0, &[]));
     assert_eq!(world.core.demand().total, 1);
+}
+
+/// What a host has lent at present says nothing of what it can lend.
+#[test]
+fn a_call_is_told_when_no_host_can_have_room_for_it_any_more() {
+    let mut world = world(1, 2, 1, 0);
+    let lends_later = |world: &mut World| {
+        let host = world.new_host(Resources::default());
+        let (room, could) = (Resources::default(), Resources::cpus(4));
+        world.tell(Input::HostRoom { host, room, could });
+        host
+    };
+    let host = lends_later(&mut world);
+    let calls = [(); 2].map(|()| world.submit(&cpus(4)));
+    assert!(world.unplaceable.is_empty());
+    let other = lends_later(&mut world);
+    world.tell(Input::HostLost { host });
+    assert!(world.unplaceable.is_empty(), "there is another");
+    world.tell(Input::HostLost { host: other });
+    assert!(world.unplaceable.iter().eq(&calls));
+    // Who is told once has to be told again.
+    let host = lends_later(&mut world);
+    assert!(world.unplaceable.is_empty());
+    world.tell(Input::HostLost { host });
+    assert!(world.unplaceable.iter().eq(&calls));
 }

@@ -45,7 +45,8 @@ impl Farm {
         };
         for host in (0..HOSTS).map(HostId) {
             let room = Resources::cpus(CORES);
-            farm.tell(Input::HostRoom { host, room });
+            let could = room.clone();
+            farm.tell(Input::HostRoom { host, room, could });
             for n in 0..CORES {
                 let worker = WorkerId(host.0 * CORES + n);
                 farm.workers.insert(worker, VecDeque::new());

@@ -67,7 +67,7 @@ impl World {
             Step::Room(n, room) => {
                 if let Some(host) = pick(self.hosts.keys(), *n) {
                     let room = room.clone();
-                    self.tell(Input::HostRoom { host, room });
+                    self.set_room(host, room);
                 }
             }
             Step::HostLost(n) => {
@@ -143,8 +143,14 @@ impl World {
     pub(super) fn new_host(&mut self, room: Resources) -> HostId {
         let host = HostId(self.next_host);
         self.next_host += 1;
-        self.tell(Input::HostRoom { host, room });
+        self.set_room(host, room);
         host
+    }
+
+    /// As much as the host has it can have.
+    pub(super) fn set_room(&mut self, host: HostId, room: Resources) {
+        let could = room.clone();
+        self.tell(Input::HostRoom { host, room, could });
     }
 
     pub(super) fn new_worker(&mut self, host: HostId) -> WorkerId {
@@ -215,7 +221,7 @@ impl World {
         let hosts: Vec<_> = self.hosts.keys().copied().collect();
         for host in hosts {
             let room = Resources::cpus(4).memory(4).named("gpu", 1);
-            self.tell(Input::HostRoom { host, room });
+            self.set_room(host, room);
             self.new_worker(host);
         }
         let endless = Asks {

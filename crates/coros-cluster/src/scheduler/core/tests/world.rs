@@ -27,7 +27,7 @@ pub(super) struct World {
     pub(super) suspects: BTreeSet<CallId>,
     pub(super) bulky: BTreeSet<CallId>,
     cancelled: BTreeSet<CallId>,
-    unplaceable: BTreeSet<CallId>,
+    pub(super) unplaceable: BTreeSet<CallId>,
     pub(super) retiring: BTreeSet<WorkerId>,
     pub(super) retired: BTreeSet<WorkerId>,
     pub(super) doomed: BTreeSet<WorkerId>,
@@ -103,6 +103,17 @@ impl World {
         !self.finished.contains_key(&call)
     }
 
+    /// Whom there is hope for now is told when there is none again.
+    fn note_hope(&mut self) {
+        let mut told = std::mem::take(&mut self.unplaceable);
+        let any = self.hosts.is_empty();
+        told.retain(|call| {
+            let nobody_knows = any && self.specs[call].place == Place::Anywhere;
+            !nobody_knows && self.holding(*call).is_empty()
+        });
+        self.unplaceable = told;
+    }
+
     fn note(&mut self, input: &In) {
         match input {
             Input::Submit {
@@ -118,8 +129,9 @@ impl World {
                 self.specs.insert(*call, options);
                 self.waiting.insert(self.rank(*call));
             }
-            Input::HostRoom { host, room } => {
-                self.hosts.insert(*host, room.clone());
+            Input::HostRoom { host, could, .. } => {
+                self.hosts.insert(*host, could.clone());
+                self.note_hope();
             }
             Input::HostLost { host } => {
                 let workers = self.host_of.iter().filter(|(_, of)| *of == host);
@@ -128,6 +140,7 @@ impl World {
                     self.note_loss(worker);
                 }
                 self.hosts.remove(host);
+                self.note_hope();
             }
             Input::WorkerReady { worker, host } => {
                 self.in_flight.insert(*worker, Vec::new());
