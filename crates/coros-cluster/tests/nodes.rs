@@ -908,6 +908,9 @@ async fn nodes_are_used_as_the_client_wants() {
             _ => {}
         }
     }
+    // Who listens later hears of it first.
+    let first = scheduler.events().next().await;
+    assert!(matches!(first, Some(Event::NodeNotUsed { name, .. }) if &*name == "farm-2"));
     let mut places = scheduler.map((0..50).map(|_| where_am_i()));
     let mut pids = BTreeSet::new();
     while let Some(place) = places.next().await {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::farm::*;
 use common::service::*;
 use common::*;
-use coros::cluster::placement::{Decision, Placement};
+use coros::cluster::placement::{Decision, Placement, Rule};
 use coros::cluster::service::{Service, ServiceEvent};
 use coros::cluster::{Event, Target, worker};
 use coros::net::{Folder, Received, SendFile};
@@ -262,6 +262,25 @@ async fn the_client_prepares_each_node_its_own_way() {
     close(farm, service).await;
 }
 
+/// Though the service may know it before the client can listen.
+async fn which_nodes_are_not_used_is_told() {
+    let (farm, service) = farm_with_service([1, 1]).await;
+    let rule = Rule::new().name("farm-2").exclude();
+    let placement = Placement::builder().rule(rule).build().unwrap();
+    let scheduler = Scheduler::at(&client(&farm, &service).await).placement(placement);
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    // Nobody has listened so far, and the service knows all nodes.
+    scheduler.run(square(2)).await.unwrap();
+    let mut events = scheduler.events();
+    let unused = until(&mut events, |event| match event {
+        Event::NodeNotUsed { name, .. } => Some(name.to_string()),
+        _ => None,
+    });
+    assert_eq!(unused.await, "farm-2");
+    scheduler.close().await.unwrap();
+    close(farm, service).await;
+}
+
 async fn nodes_and_workers_are_known_by_name() {
     let (farm, service) = farm_with_service([1, 1]).await;
     let scheduler = at(&farm, &service).await;
@@ -481,6 +500,7 @@ fn main() {
         the_client_decides_which_nodes_are_used,
         a_node_gets_the_program_that_it_can_run,
         the_client_prepares_each_node_its_own_way,
+        which_nodes_are_not_used_is_told,
         nodes_and_workers_are_known_by_name,
         what_happens_is_told_in_order_and_once,
         what_workers_write_is_heard_at_the_client,

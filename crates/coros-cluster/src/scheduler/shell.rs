@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::hosts::Host;
 pub(super) use self::nodes::Cluster;
+use self::nodes::Unused;
 use self::patience::Patience;
 pub(super) use self::workers::full_name;
 use self::workers::{Worker, name_of};
@@ -99,7 +100,7 @@ pub(super) struct Shell {
     wanted: usize,
     calm: Option<Instant>,
     /// Why nodes are not used, for whoever waits for one.
-    unused: BTreeMap<String, String>,
+    unused: BTreeMap<String, Unused>,
     patience: Patience,
     workers: HashMap<WorkerId, Worker>,
     ids: pool::WorkerIds,
@@ -449,6 +450,10 @@ impl Shell {
             .filter(|(_, worker)| worker.control.is_some())
             .collect();
         there.sort_unstable_by_key(|(id, _)| **id);
+        // Whoever begins to listen late, as the client of a service does, is to know why.
+        for event in self.not_used_so_far() {
+            let _ = to.send(event);
+        }
         let there = there.into_iter().map(|(_, it)| (&it.name, it.pid()));
         self.listeners.add(to, there);
     }

@@ -94,6 +94,24 @@ impl Remote {
     }
 }
 
+/// A node that is not used.
+pub(super) struct Unused {
+    at: Location,
+    pub(super) why: String,
+    /// It was used before.
+    lost: bool,
+}
+
+impl Unused {
+    fn event(&self) -> Event {
+        Event::NodeNotUsed {
+            name: Arc::clone(&self.at.name),
+            endpoint: self.at.endpoint,
+            reason: self.why.clone(),
+        }
+    }
+}
+
 /// How much of a node is used, and the room that there is for calls; it may lend less than it has.
 fn of_use(view: &View, share: &Share) -> (usize, usize, Resources) {
     let slots = view.slots.min(share.cpus.get() as usize);
@@ -262,15 +280,23 @@ impl Shell {
     }
 
     pub(super) fn not_used(&mut self, at: &Location, why: String) {
-        if self.unused.get(&at.to_string()) == Some(&why) {
+        let known = self.unused.get(&at.to_string());
+        if known.is_some_and(|it| it.why == why) {
             return;
         }
-        self.emit(&Event::NodeNotUsed {
-            name: Arc::clone(&at.name),
-            endpoint: at.endpoint,
-            reason: why.clone(),
-        });
-        self.unused.insert(at.to_string(), why);
+        let unused = Unused {
+            at: at.clone(),
+            why,
+            lost: false,
+        };
+        self.emit(&unused.event());
+        self.unused.insert(at.to_string(), unused);
+    }
+
+    /// The nodes of which that was told, and not that they were lost.
+    pub(super) fn not_used_so_far(&self) -> impl Iterator<Item = Event> {
+        let unused = self.unused.values().filter(|it| !it.lost);
+        unused.map(Unused::event)
     }
 
     pub(super) fn desk_says(&mut self, id: HostId, message: FromDesk) {
@@ -462,7 +488,12 @@ impl Shell {
                 reason: why.to_owned(),
             });
         }
-        self.unused.insert(at.to_string(), why.to_owned());
+        let unused = Unused {
+            at: at.clone(),
+            why: why.to_owned(),
+            lost: true,
+        };
+        self.unused.insert(at.to_string(), unused);
         self.fit(id);
         let workers = self.workers.iter().filter(|(_, it)| it.host == id);
         let workers: Vec<WorkerId> = workers.map(|(worker, _)| *worker).collect();

@@ -97,7 +97,7 @@ impl Shell {
         let unused = self
             .unused
             .iter()
-            .map(|(at, why)| (at.clone(), why.clone()));
+            .map(|(at, it)| (at.clone(), it.why.clone()));
         let all: BTreeMap<_, _> = unused.chain(coming).collect();
         if all.is_empty() {
             why.push_str(
