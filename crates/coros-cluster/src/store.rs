@@ -136,7 +136,8 @@ impl Store {
         folder.on_received(move |file| store.has_come(file.name))
     }
 
-    /// The folder into which files are to be received. It is empty when a store is opened.
+    /// The folder into which files are to be received. When a store is opened, there is what was incomplete when it
+    /// was closed.
     pub(crate) fn incoming(&self) -> PathBuf {
         self.0.disk.incoming()
     }

@@ -1277,6 +1277,51 @@ mod processes {
         scheduler.close().await.unwrap();
     }
 
+    /// What makes a file another than one of the same name, and of a number that is used again.
+    fn identity(path: &Path) -> (u64, Option<std::time::SystemTime>) {
+        use std::os::unix::fs::MetadataExt;
+
+        let metadata = std::fs::metadata(path).unwrap();
+        (metadata.ino(), metadata.created().ok())
+    }
+
+    /// What there is of a file that comes.
+    fn part_of(incoming: &Path) -> Option<PathBuf> {
+        let folders = std::fs::read_dir(incoming).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()));
+        let mut parts = files.flatten().flatten().filter(|file| {
+            let name = file.file_name();
+            name.as_encoded_bytes().starts_with(b".coros-part-")
+        });
+        let some = |file: &std::fs::DirEntry| file.metadata().is_ok_and(|it| it.len() > 0);
+        Some(parts.find(some)?.path())
+    }
+
+    pub(super) async fn what_a_killed_daemon_had_received_is_not_sent_again() {
+        let farm = Farm::new();
+        let one = Process::start(&farm, "farm-1", 1);
+        let builder = farm.builder("desk").grace(Duration::from_secs(1));
+        let node = builder.peer(one.endpoint).build().await.unwrap();
+        let starting = tokio::spawn(quiet(Scheduler::cluster(&node)).start());
+        let incoming = farm.folder("farm-1").join("store/incoming");
+        let part = loop {
+            if let Some(found) = part_of(&incoming) {
+                break found;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        one.signal(Signal::SIGKILL);
+        let endpoint = one.endpoint;
+        drop(one);
+        let before = identity(&part);
+        let _again = Process::listening(&farm, "farm-1", 1, endpoint);
+        let scheduler = starting.await.unwrap().unwrap();
+        let place = scheduler.run(where_am_i()).await.unwrap();
+        // It has become the program.
+        assert_eq!(identity(&place.program), before);
+        scheduler.close().await.unwrap();
+    }
+
     pub(super) async fn a_node_that_dies_while_it_has_nothing_to_do_is_noticed() {
         let farm = Farm::new();
         let one = Process::start(&farm, "farm-1", 1);
@@ -1366,6 +1411,8 @@ fn main() {
         a_killed_daemon_takes_along_what_has_left_its_group,
         #[cfg(target_os = "linux")]
         a_daemon_that_is_back_is_used_again,
+        #[cfg(target_os = "linux")]
+        what_a_killed_daemon_had_received_is_not_sent_again,
         #[cfg(target_os = "linux")]
         a_node_that_dies_while_it_has_nothing_to_do_is_noticed,
         #[cfg(target_os = "linux")]

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Names are looked up in the open folder and no link is followed, so nothing outside is reached.
-//! What is there of old and is none of the above, or is incomplete, is removed when it is opened.
+//! What is there of old and is none of the above is removed when it is opened, and so is what has been received;
+//! what is only half there stays, since whoever sends it can go on with that.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, TryLockError};
@@ -20,6 +21,7 @@ use std::time::SystemTime;
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
+use coros_net::Folder;
 
 use super::error::{DiskError, OpenError};
 use crate::hash::ContentHash;
@@ -104,17 +106,48 @@ impl Disk {
                     last_use: metadata.modified()?.into_std(),
                 }),
                 _ if name == LOCK => {}
+                _ if name == INCOMING && metadata.is_dir() => self.sweep_incoming()?,
                 _ => {
                     remove(&self.folder, Path::new(&name))?;
-                    if name != INCOMING {
-                        tracing::info!(?name, "removed from the store what is no entry of it");
-                    }
+                    tracing::info!(?name, "removed from the store what is no entry of it");
                 }
             }
         }
-        self.folder.create_dir_with(INCOMING, &private_folder())?;
+        match self.folder.create_dir_with(INCOMING, &private_folder()) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
         entries.sort_by_key(|found| (found.last_use, found.hash));
         Ok(entries)
+    }
+
+    /// Removes what is not the first part of something that is awaited under the name of its hash.
+    fn sweep_incoming(&self) -> io::Result<()> {
+        let incoming = self.folder.open_dir_nofollow(INCOMING)?;
+        for there in incoming.entries()? {
+            let name = there?.file_name();
+            let hash = name
+                .to_str()
+                .and_then(|name| name.parse::<ContentHash>().ok());
+            if hash.is_none() || !incoming.symlink_metadata(&name)?.is_dir() {
+                remove(&incoming, Path::new(&name))?;
+                continue;
+            }
+            let inside = incoming.open_dir_nofollow(&name)?;
+            for there in inside.entries()? {
+                let there = there?;
+                let name = there.file_name();
+                let is_part = name
+                    .to_str()
+                    .is_some_and(|it| it.starts_with(Folder::PARTIAL));
+                if !is_part || !there.file_type()?.is_file() {
+                    remove(&inside, Path::new(&name))?;
+                }
+            }
+            // If it is empty.
+            let _ = incoming.remove_dir(&name);
+        }
+        Ok(())
     }
 
     pub(super) fn incoming(&self) -> PathBuf {

@@ -342,6 +342,18 @@ async fn what_is_no_entry_is_swept() {
     fs::write(incoming.join(".coros-part-1"), b"half of it").unwrap();
     fs::create_dir_all(incoming.join("a/folder")).unwrap();
     std::os::unix::fs::symlink(&outside, incoming.join("a/link")).unwrap();
+    // Half of what somebody sends again, and what cannot be that.
+    let awaited = hash_of(b"awaited").to_string();
+    for name in [".coros-part-1", "content", "link", "folder/.coros-part-1"] {
+        let path = incoming.join(&awaited).join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match name {
+            "link" => std::os::unix::fs::symlink(&outside, path).unwrap(),
+            _ => fs::write(path, b"half of it").unwrap(),
+        }
+    }
+    let other = incoming.join(hash_of(b"other").to_string());
+    std::os::unix::fs::symlink(&outside, other).unwrap();
     fs::write(site.at("adopting-0"), b"not verified").unwrap();
     fs::create_dir(site.entry(b"folder")).unwrap();
     std::os::unix::fs::symlink(&outside, site.entry(b"link")).unwrap();
@@ -349,7 +361,9 @@ async fn what_is_no_entry_is_swept() {
 
     let store = site.open(MANY).await;
     assert_eq!(site.names(), site.expected(&[b"kept"]));
-    assert_eq!(names(&store.incoming()), [""; 0]);
+    assert_eq!(names(&store.incoming()), [&*awaited]);
+    assert_eq!(names(&store.incoming().join(&awaited)), [".coros-part-1"]);
+    assert_eq!(store.received(&format!("{awaited}/content")).await, 10);
     assert_eq!(names(&outside), ["file"]);
     pin(&store, b"kept").await.unwrap();
     assert_eq!(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use coros_core::remote::Location;
 
+use super::name::HIDDEN;
 use super::refusal::Refusal;
 use super::store::Store;
 use crate::NodeError;
@@ -121,6 +122,9 @@ pub(super) struct Limits {
 }
 
 impl Folder {
+    /// What the names of incomplete files begin with.
+    pub const PARTIAL: &str = HIDDEN;
+
     /// A folder that exists, and that this process may write to; with
     /// [`allow_fetch`](Folder::allow_fetch), reading is enough. It has no limits but the disk's,
     /// and nothing in it can be fetched or deleted.
