@@ -286,8 +286,8 @@ impl DaemonBuilder {
         self
     }
 
-    /// How many bytes programs and files may take, with those that are not in use: 10 GiB unless told
-    /// otherwise. Those used longest ago go first.
+    /// How many bytes programs and files may take, with those that are not in use, and with the copies of files
+    /// with which workers run: 10 GiB unless told otherwise. Those used longest ago go first.
     pub fn cache(mut self, bytes: u64) -> Self {
         self.cache = bytes;
         self

@@ -53,11 +53,17 @@ pub(crate) struct Pin {
 /// Room set aside for what is on its way, until it is adopted or this is dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
-    store: Arc<Shared>,
+    aside: Aside,
     /// The name under which it comes.
     received: String,
-    bytes: u64,
     adopted: bool,
+}
+
+/// So many bytes that the store does not use, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    store: Arc<Shared>,
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -173,6 +179,21 @@ impl Store {
         blocking(move || shared.make_room(received, bytes)).await
     }
 
+    /// Sets room aside for what is kept elsewhere on the disk, and removes for it what nobody uses.
+    ///
+    /// Cancel safe: nothing is set aside then, though entries may have gone.
+    ///
+    /// # Errors
+    /// As of [`make_room`](Self::make_room).
+    pub(crate) async fn set_aside(&self, bytes: u64) -> Result<Aside, RoomError> {
+        let shared = Arc::clone(&self.0);
+        blocking(move || {
+            let _changes = shared.changes();
+            shared.set_aside(bytes)
+        })
+        .await
+    }
+
     /// How many bytes there are of what comes under a name in a folder of its own: all in the folder.
     ///
     /// Cancel safe.
@@ -222,16 +243,22 @@ impl Drop for Pin {
     }
 }
 
-impl Drop for Room {
+impl Drop for Aside {
     fn drop(&mut self) {
         self.store.index().release(self.bytes);
-        let mut awaited = self.store.awaited();
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let store = &self.aside.store;
+        let mut awaited = store.awaited();
         if let Some(at) = awaited.iter().position(|it| *it == self.received) {
             awaited.swap_remove(at);
         }
         drop(awaited);
         if !self.adopted {
-            self.store.discard(std::mem::take(&mut self.received));
+            store.discard(std::mem::take(&mut self.received));
         }
     }
 }
@@ -278,13 +305,20 @@ impl Shared {
                 self.disk.remove_received(&name).map_err(failed)?;
             }
         }
-        self.evict(bytes)?;
+        let aside = self.set_aside(bytes)?;
         self.awaited().push(received.clone());
         Ok(Room {
-            store: Arc::clone(self),
+            aside,
             received,
-            bytes,
             adopted: false,
+        })
+    }
+
+    fn set_aside(self: &Arc<Self>, bytes: u64) -> Result<Aside, RoomError> {
+        self.evict(bytes)?;
+        Ok(Aside {
+            store: Arc::clone(self),
+            bytes,
         })
     }
 
@@ -339,11 +373,11 @@ impl Shared {
         let opened = adopting.open().map_err(failed)?;
         let file = opened.ok_or_else(missing)?;
         let size = file.metadata().map_err(failed)?.len();
-        if size > room.bytes {
+        if size > room.aside.bytes {
             return Err(AdoptError::TooLarge {
                 name: received.into(),
                 size,
-                room: room.bytes,
+                room: room.aside.bytes,
             });
         }
         let (found, size) = ContentHash::of((&file).take(size)).map_err(failed)?;
@@ -365,7 +399,7 @@ impl Shared {
             // Somebody else may have been faster.
             if !self.index().contains(&hash) {
                 adopting.name(&hash).map_err(failed)?;
-                let room = std::mem::take(&mut room.bytes);
+                let room = std::mem::take(&mut room.aside.bytes);
                 let id = self.index().adopted(hash, size, room);
                 self.settle(hash, id, size, file);
                 return Ok(self.pin_of(hash, id));

@@ -616,6 +616,50 @@ async fn what_is_too_large_for_a_node_is_told() {
     farm.close().await;
 }
 
+/// What workers run with is a copy, which takes as much of the disk again.
+async fn copies_of_files_count_for_the_cache() {
+    const FILE: u64 = 1 << 20;
+    let farm = Farm::of([1]).await;
+    let scheduler = farm.scheduler().await;
+    let place = scheduler.run(where_am_i()).await.unwrap();
+    let program = std::fs::metadata(&place.program).unwrap().len();
+    scheduler.close().await.unwrap();
+    farm.close().await;
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![7; FILE as usize]).unwrap();
+    for (room, fits) in [(3 * FILE / 2, false), (2 * FILE, true)] {
+        let mut farm = Farm::new();
+        let daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1"));
+        let daemon = daemon.cache(program + room).slots(1);
+        farm.daemons.push(daemon.start().await.unwrap());
+        let scheduler = Scheduler::cluster(&farm.client().await).depends(file.path());
+        let scheduler = quiet(scheduler.patience(Duration::from_secs(2)));
+        match scheduler.start().await {
+            Ok(scheduler) => {
+                assert!(fits);
+                scheduler.run(square(3)).await.unwrap();
+                // Another one with the same file has a copy of its own, for which there is no room.
+                let other = Scheduler::cluster(&farm.client().await).depends(file.path());
+                let other = quiet(other.patience(Duration::from_secs(2)));
+                other.start().await.unwrap_err();
+                scheduler.close().await.unwrap();
+                idle(&farm.daemons[0]).await;
+                let other = Scheduler::cluster(&farm.client().await).depends(file.path());
+                quiet(other).start().await.unwrap().close().await.unwrap();
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    !fits && error.contains("workers cannot have copies"),
+                    "{error}"
+                );
+            }
+        }
+        farm.close().await;
+    }
+}
+
 async fn no_more_calls_run_than_there_are_slots() {
     let farm = Farm::of([2]).await;
     let [a, b] = [farm.scheduler().await, farm.scheduler().await];
@@ -1383,6 +1427,7 @@ fn main() {
         files_and_environment_travel,
         what_cannot_travel_is_an_error_at_once,
         what_is_too_large_for_a_node_is_told,
+        copies_of_files_count_for_the_cache,
         no_more_calls_run_than_there_are_slots,
         #[cfg(target_os = "linux")]
         a_memory_hog_is_stopped_and_told,

@@ -24,7 +24,7 @@ use crate::process::{End, Launcher, LineSink, Place, Process};
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
 use crate::scheduler::lines::ToLines;
-use crate::store::Kind;
+use crate::store::{Aside, Kind, Store};
 
 /// So many messages may wait for a client that takes none. It has far fewer workers and less to be told in the
 /// time that its link may be silent.
@@ -37,11 +37,12 @@ pub(super) struct Desk {
     /// Where it takes what workers write.
     lines: Address<ToLines>,
     told: Teller,
+    store: Store,
     folders: WorkFolders,
     rules: Rules,
     start: Start,
-    /// Once it is there.
-    fetched: Option<Fetched>,
+    /// Once it is there: the program and its files, and the room for copies of these.
+    fetched: Option<(Fetched, Aside)>,
     /// As many as it has been granted and not given back.
     slots: usize,
     /// As many of them come back as soon as nothing runs in them: the client has no use for them any more.
@@ -66,6 +67,7 @@ impl Desk {
         id: ClientId,
         daemon: Address<ToDaemon>,
         opening: &Opening,
+        store: Store,
         folders: WorkFolders,
         rules: Rules,
     ) -> Self {
@@ -75,6 +77,7 @@ impl Desk {
             client: opening.client.clone(),
             lines: opening.lines.clone(),
             told: Teller::start(opening.client.clone()),
+            store,
             folders,
             rules,
             start: opening.computation.start.clone(),
@@ -217,16 +220,22 @@ impl Desk {
         }
     }
 
-    /// Puts the files where workers find them.
+    /// Puts the files where workers find them, if there is room for so much more.
     fn lay_out(&mut self, me: &Context<ToDesk>, fetched: Fetched) {
         let files = fetched.files.iter();
-        let files = files
+        let files: Vec<_> = files
             .map(|(file, pin)| (file.clone(), pin.path()))
             .collect();
+        let bytes = files.iter().map(|(file, _)| file.content.length);
+        let bytes = bytes.fold(0, u64::saturating_add);
         let laid_out = self.folders.lay_out(files, self.ending.clone());
-        let me = me.address();
+        let (me, store) = (me.address(), self.store.clone());
         self.chores.spawn(async move {
-            let laid_out = laid_out.await.map(|()| fetched);
+            let aside = store.set_aside(bytes).await;
+            let laid_out = match aside {
+                Ok(aside) => laid_out.await.map(|()| (fetched, aside)),
+                Err(why) => Err(format!("workers cannot have copies of its files: {why}")),
+            };
             let _ = me.send(ToDesk::Own(OwnDesk::LaidOut(laid_out)));
         });
     }
@@ -243,7 +252,7 @@ impl Desk {
         if self.workers.len() >= slots {
             return Err(format!("this client has {slots} slots, all in use"));
         }
-        let Some(fetched) = &self.fetched else {
+        let Some((fetched, _)) = &self.fetched else {
             return Err("its program is not there yet".into());
         };
         if self.workers.contains_key(&id) {

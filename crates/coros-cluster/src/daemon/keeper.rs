@@ -194,7 +194,8 @@ impl Keeper {
         });
         self.leases.join(id, *terms);
         let (folders, rules) = (self.settings.work.of(id), self.settings.rules.clone());
-        let desk = Desk::new(id, me.address(), opening, folders, rules);
+        let store = self.settings.store.clone();
+        let desk = Desk::new(id, me.address(), opening, store, folders, rules);
         let fetching = Fetching {
             store: self.settings.store.clone(),
             turns: self.turns.clone(),

@@ -37,7 +37,7 @@ use crate::process::End;
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
 use crate::scheduler::lines::ToLines;
-use crate::store::Kind;
+use crate::store::{Aside, Kind};
 
 /// The name under which daemons are found on their network.
 pub(crate) const NAME: &str = "coros.node";
@@ -218,7 +218,7 @@ pub(crate) enum OwnDesk {
     /// The program and its files are there, or cannot be.
     Fetched(Result<Fetched, String>),
     /// They are where workers find them, or cannot be.
-    LaidOut(Result<Fetched, String>),
+    LaidOut(Result<(Fetched, Aside), String>),
     Ended {
         worker: WorkerId,
         end: End,

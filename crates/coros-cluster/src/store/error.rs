@@ -55,8 +55,8 @@ fn process(pid: Option<u32>) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no room for {wanted} bytes in a store of at most {limit}: {pinned} are those of \
-     programs and files in use, {promised} are kept for what is on its way; allow more, or wait \
-     until those are done with"
+     programs and files in use, {promised} are kept for what is on its way, and taken by copies of files with \
+     which workers run; allow more, or wait until those are done with"
 )]
 pub(crate) struct NoRoom {
     /// All in bytes.

@@ -58,7 +58,10 @@ impl World {
             hidden: Vec::new(),
         };
         let id = ClientId(1);
-        let mut desk = Desk::new(id, to_daemon, &opening, work.of(id), rules);
+        let store = Store::open(&folder.path().join("store"), 1000)
+            .await
+            .unwrap();
+        let mut desk = Desk::new(id, to_daemon, &opening, store, work.of(id), rules);
         let never = CancellationToken::new();
         desk.folders.lay_out(Vec::new(), never).await.unwrap();
         let worker = Worker {
