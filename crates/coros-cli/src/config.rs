@@ -116,6 +116,7 @@ dir = "/scratch"
 cache = "20G"
 max-file-size = 1048576
 memory = "4G"
+max-work-size = "1T"
 readable = ["/data"]
 label = ["gpu=a100", "quiet"]
 serve = 3
@@ -174,6 +175,7 @@ dir = "/other"
 cache = "1G"
 max-file-size = 1
 memory = 1
+max-work-size = 1
 readable = ["/other"]
 label = ["other"]
 serve = 1

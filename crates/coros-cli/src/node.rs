@@ -120,6 +120,9 @@ async fn start(settings: &Settings, dir: PathBuf, machine: Machine) -> anyhow::R
     if let Some(Size(memory)) = settings.memory {
         daemon = daemon.memory(memory);
     }
+    if let Some(Size(most)) = settings.max_work_size {
+        daemon = daemon.work(most);
+    }
     for path in &settings.readable {
         daemon = daemon.readable(path);
     }

@@ -142,6 +142,7 @@ pub struct DaemonBuilder {
     labels: Vec<Label>,
     serve: Option<usize>,
     memory: Option<u64>,
+    work: u64,
     limits: Limits,
     readable: Vec<PathBuf>,
     hidden: Vec<PathBuf>,
@@ -165,6 +166,7 @@ impl Daemon {
             labels: Vec::new(),
             serve: None,
             memory: None,
+            work: 64 << 30,
             limits: Limits {
                 memory: None,
                 processes: Some(4096),
@@ -333,6 +335,16 @@ impl DaemonBuilder {
         self
     }
 
+    /// How many bytes of the disk the workers of one client may fill, all together, besides the files that came
+    /// with their program: 64 GiB unless told otherwise.
+    ///
+    /// It is looked at every second, or less often where there are very many files. When they have more, the
+    /// one that has written most is killed, and that is told as its end.
+    pub fn work(mut self, bytes: u64) -> Self {
+        self.work = bytes;
+        self
+    }
+
     /// Lets workers read a file, or all in a folder, besides their own and what the system has for
     /// everybody, such as programs and libraries.
     pub fn readable(mut self, path: impl Into<PathBuf>) -> Self {
@@ -384,6 +396,7 @@ impl DaemonBuilder {
             labels,
             serve,
             memory,
+            work: most,
             mut limits,
             readable,
             mut hidden,
@@ -418,6 +431,7 @@ impl DaemonBuilder {
         hidden.push(folder.clone());
         let rules = Rules {
             limits,
+            work: most,
             spare: Spare::new(limits, cgroups),
             readable: seen_from_here(readable)?,
             hidden: seen_from_here(hidden)?,

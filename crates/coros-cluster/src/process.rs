@@ -97,7 +97,7 @@ impl End {
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: Arc<AtomicU32>,
-    kill: Option<oneshot::Sender<()>>,
+    kill: Option<oneshot::Sender<String>>,
 }
 
 impl Process {
@@ -118,6 +118,14 @@ impl Process {
     /// Kills the process and all that it has started; its end is reported as ever.
     pub(crate) fn kill(&mut self) {
         self.kill.take();
+    }
+
+    /// The same, because of what it has done: that is told as its end.
+    pub(crate) fn kill_for(&mut self, why: String) {
+        if let Some(kill) = self.kill.take() {
+            // It may have ended meanwhile.
+            let _ = kill.send(why);
+        }
     }
 }
 
@@ -238,7 +246,7 @@ async fn watch(
     mut guarded: Guarded,
     (mut stdin, handover): (Input, Vec<u8>),
     (mut stderr, mut lines): (Errors, Lines),
-    mut kill: oneshot::Receiver<()>,
+    mut kill: oneshot::Receiver<String>,
     bounds: Option<Bounds>,
 ) -> End {
     // An error means that the process has ended, which is about to be seen. The pipe stays open
@@ -247,18 +255,18 @@ async fn watch(
         let _ = stdin.write_all(&handover).await;
         std::future::pending::<()>().await;
     };
-    let mut killed = false;
+    let (mut killed, mut killed_for) = (false, None);
     let status = {
         let process = async {
-            tokio::select! {
+            let why = tokio::select! {
                 status = guarded.wait() => return status,
-                _ = &mut kill => {}
-            }
+                why = &mut kill => why.ok(),
+            };
             // Who has ended before is not said to have been killed.
             if let Some(status) = guarded.has_ended() {
                 return status;
             }
-            killed = true;
+            (killed, killed_for) = (why.is_none(), why);
             guarded.kill();
             // All at once, where there is one.
             if let Some(cgroup) = bounds.as_ref().and_then(|bounds| bounds.cgroup.as_ref()) {
@@ -278,8 +286,11 @@ async fn watch(
     let _ = tokio::time::timeout(LAST_WORDS, lines.read(&mut stderr)).await;
     let last_words: Vec<_> = lines.last.into();
     let why = match (status, &bounds) {
-        (Ok(status), Some(bounds)) => bounds.explain(status, &last_words),
-        (Ok(status), None) => how_it_ended(status.code(), signal_of(status)),
+        (Ok(status), Some(bounds)) if killed_for.is_none() => bounds.explain(status, &last_words),
+        (Ok(status), _) => {
+            let how = how_it_ended(status.code(), signal_of(status));
+            killed_for.map_or_else(|| how.clone(), |why| format!("{how}: {why}"))
+        }
         (Err(error), _) => format!("its end could not be seen: {error}"),
     };
     if let Some(cgroup) = bounds.and_then(|bounds| bounds.cgroup)

@@ -161,6 +161,16 @@ fn fills() {
     }
 }
 
+/// Writes many files, though none that is large.
+#[coros::remote]
+fn litters() {
+    for n in 0..100_000 {
+        std::fs::write(format!("{n}"), vec![1; 1 << 20]).unwrap();
+        // Until it is noticed, not until the disk of this test is full.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Uses memory that is not its own, as faulty unsafe code does.
 #[coros::remote]
 fn crashes() {
@@ -736,6 +746,32 @@ async fn a_call_may_have_all_the_memory_of_a_node() {
     let (farm, scheduler) = holding(|daemon| daemon.slots(4).memory(512 << 20)).await;
     let call = takes(300 << 20).memory(400 << 20);
     assert_eq!(scheduler.run(call).await, Ok(300 << 20));
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+#[cfg(unix)]
+async fn a_worker_that_fills_the_disk_is_stopped_and_told() {
+    let mut farm = Farm::new();
+    let daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1")).work(30 << 20);
+    farm.daemons.push(daemon.slots(2).start().await.unwrap());
+    let scheduler = farm.scheduler().await;
+    let (to, mut work) = told::<Work>();
+    // It has written nothing, and goes on.
+    let other = scheduler.submit(until_told(to).retries(0));
+    let Some(Work::Begun(_, address)) = work.recv().await else {
+        panic!("it does not begin")
+    };
+    let JobError::Abandoned { reason, .. } = scheduler.run(litters().retries(0)).await.unwrap_err()
+    else {
+        panic!("it is given up")
+    };
+    assert!(
+        reason.contains("killed by signal 9") && reason.contains("and may have 31457280"),
+        "{reason}"
+    );
+    address.send(()).unwrap();
+    other.await.unwrap();
     scheduler.close().await.unwrap();
     farm.close().await;
 }
@@ -1435,6 +1471,8 @@ fn main() {
         a_call_may_have_all_the_memory_of_a_node,
         #[cfg(target_os = "linux")]
         a_runaway_writer_is_stopped_and_told,
+        #[cfg(unix)]
+        a_worker_that_fills_the_disk_is_stopped_and_told,
         #[cfg(target_os = "linux")]
         a_crash_is_told,
         #[cfg(target_os = "linux")]

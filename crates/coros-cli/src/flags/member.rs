@@ -67,12 +67,13 @@ pub(crate) struct Member {
     pub(crate) dir: Option<PathBuf>,
 
     /// How much all programs and files may take there: bytes, or with K, M, G, T (powers of 1024). Those
-    /// used longest ago go first [default: 10G]
+    /// used longest ago go first. At a node, copies of files with which workers run count too [default: 10G]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "written")]
     pub(crate) cache: Option<Size>,
 
-    /// How much one program or file may take [default: as much as all]
+    /// How much one program or file may have that a client sends; what workers write does not count
+    /// [default: as much as --cache]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "written")]
     pub(crate) max_file_size: Option<Size>,

@@ -111,6 +111,12 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "written")]
     pub(crate) memory: Option<Size>,
 
+    /// How much of the disk the workers of one client may fill, besides the files that came with its program: the
+    /// one that has written most is killed when they have more [default: 64G]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "written")]
+    pub(crate) max_work_size: Option<Size>,
+
     /// A file, or a folder with all in it, that workers may read besides their own and what the system has for
     /// everybody; more than once for several
     #[arg(long, value_name = "PATH")]
@@ -149,6 +155,7 @@ impl Settings {
             member: self.member.or(file.member),
             cpus: self.cpus.or(file.cpus),
             memory: self.memory.or(file.memory),
+            max_work_size: self.max_work_size.or(file.max_work_size),
             readable: one_of(self.readable, file.readable),
             label: one_of(self.label, file.label),
             serve: self.serve.or(file.serve),

@@ -11,6 +11,8 @@ use crate::isolation::{Cgroups, Isolation, Limits};
 pub(super) struct Rules {
     /// Each of them; of memory, all of them together, where there are control groups.
     pub(super) limits: Limits,
+    /// How many bytes of the disk the workers of a client may fill.
+    pub(super) work: u64,
     /// What becomes the next one.
     pub(super) spare: Arc<Spare>,
     /// What they may read, besides what the system has for everybody.

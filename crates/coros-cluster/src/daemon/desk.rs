@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use coros_core::remote::BoxFuture;
 use coros_core::{Address, Context, Exit};
@@ -14,7 +15,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::bounds::Rules;
 use super::fetch::{Fetched, Fetching, Sender};
-use super::folder::{WorkFolder, WorkFolders};
+use super::folder::{Fill, WorkFolder, WorkFolders};
 use super::leases::ClientId;
 use super::protocol::{FromDesk, Opening, Own, OwnDesk, ToDaemon, ToDesk};
 use crate::blocking::blocking;
@@ -29,6 +30,9 @@ use crate::store::{Aside, Kind, Store};
 /// So many messages may wait for a client that takes none. It has far fewer workers and less to be told in the
 /// time that its link may be silent.
 const UNHEARD: usize = 4096;
+
+/// How often it is looked at what workers have written.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) struct Desk {
     id: ClientId,
@@ -49,6 +53,8 @@ pub(super) struct Desk {
     owed: usize,
     /// Those whose process has not ended yet.
     workers: BTreeMap<WorkerId, Worker>,
+    /// Looks at what they have written.
+    watcher: Option<AbortOnDropHandle<()>>,
     /// What is done with folders meanwhile.
     chores: TaskTracker,
     /// That it shall stop.
@@ -85,6 +91,7 @@ impl Desk {
             slots: 0,
             owed: 0,
             workers: BTreeMap::new(),
+            watcher: None,
             chores: TaskTracker::new(),
             ending: CancellationToken::new(),
         }
@@ -163,8 +170,10 @@ impl Desk {
             ToDesk::Own(OwnDesk::Fetched(Ok(fetched))) => self.lay_out(me, fetched),
             ToDesk::Own(OwnDesk::LaidOut(Ok(fetched))) => {
                 self.fetched = Some(fetched);
+                self.watch_folders(me);
                 self.told.tell(FromDesk::Ready);
             }
+            ToDesk::Own(OwnDesk::Overfull(fill)) => self.overfull(&fill),
             ToDesk::Own(OwnDesk::Fetched(Err(why)) | OwnDesk::LaidOut(Err(why))) => {
                 self.told.tell(FromDesk::Unfit(why));
             }
@@ -180,6 +189,7 @@ impl Desk {
     /// Kills all workers, and waits until nothing is left of them.
     async fn end(mut self, mut me: Context<ToDesk>, has_left: bool) {
         self.ending.cancel();
+        self.watcher = None;
         for worker in self.workers.values_mut() {
             worker.process.kill();
         }
@@ -238,6 +248,42 @@ impl Desk {
             };
             let _ = me.send(ToDesk::Own(OwnDesk::LaidOut(laid_out)));
         });
+    }
+
+    /// Sees to it that workers do not fill the disk. Looking takes time where there is much, so it is done less
+    /// often there.
+    fn watch_folders(&mut self, me: &Context<ToDesk>) {
+        let (folders, most) = (self.folders.clone(), self.rules.work);
+        let me = me.address();
+        let watch = async move {
+            let mut pause = LOOK;
+            loop {
+                tokio::time::sleep(pause).await;
+                let began = Instant::now();
+                let fill = folders.fill().await;
+                pause = LOOK.max(began.elapsed() * 10);
+                if fill.total() > most && me.send(ToDesk::Own(OwnDesk::Overfull(fill))).is_err() {
+                    return;
+                }
+            }
+        };
+        self.watcher = Some(AbortOnDropHandle::new(tokio::spawn(watch)));
+    }
+
+    /// Kills the worker that has written most, or all of them where none has: what they share is as much.
+    fn overfull(&mut self, fill: &Fill) {
+        let why = format!(
+            "all workers of its program had {} bytes in their folders, and may have {} on this node",
+            fill.total(),
+            self.rules.work
+        );
+        tracing::info!(client = self.id.0, "{why}");
+        let largest = fill.largest();
+        for (id, worker) in &mut self.workers {
+            if largest.is_none_or(|largest| largest == *id) {
+                worker.process.kill_for(why.clone());
+            }
+        }
     }
 
     async fn launch(

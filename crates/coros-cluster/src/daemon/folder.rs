@@ -7,6 +7,8 @@
 //!     shared/      what its workers share
 //!     7/           that of a worker: its working directory, with links to the files
 //! ```
+//!
+//! [`Fill`] is what they hold.
 
 #[cfg(unix)]
 use std::ffi::OsStr;
@@ -33,7 +35,7 @@ pub(crate) const SHARED: &str = "shared";
 pub(super) struct WorkRoot(PathBuf);
 
 /// Those of one client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct WorkFolders {
     path: PathBuf,
     /// What there is to be seen of the files in the folder of each worker.
@@ -43,6 +45,27 @@ pub(super) struct WorkFolders {
 /// That of a worker.
 #[derive(Debug)]
 pub(super) struct WorkFolder(PathBuf);
+
+/// What a client's workers have written, in bytes of the disk.
+#[derive(Debug)]
+pub(crate) struct Fill {
+    pub(super) shared: u64,
+    pub(super) workers: Vec<(WorkerId, u64)>,
+}
+
+impl Fill {
+    pub(super) fn total(&self) -> u64 {
+        let workers = self.workers.iter().map(|(_, bytes)| *bytes);
+        workers.fold(self.shared, u64::saturating_add)
+    }
+
+    /// Whose folder holds most of it, if one does.
+    pub(super) fn largest(&self) -> Option<WorkerId> {
+        let largest = self.workers.iter().max_by_key(|(_, bytes)| *bytes);
+        let (worker, _) = largest.filter(|(_, bytes)| *bytes > self.shared)?;
+        Some(*worker)
+    }
+}
 
 impl WorkRoot {
     /// Makes it anew.
@@ -122,6 +145,22 @@ impl WorkFolders {
         self.path.join(FILES)
     }
 
+    /// What workers have written there so far, which takes as long as there are files.
+    pub(super) fn fill(&self) -> impl Future<Output = Fill> + Send + use<> {
+        let path = self.path.clone();
+        blocking(move || {
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            let workers = entries.filter_map(|entry| {
+                let worker = entry.file_name().to_str()?.parse().ok()?;
+                Some((WorkerId(worker), size(entry.path())))
+            });
+            Fill {
+                workers: workers.collect(),
+                shared: size(path.join(SHARED)),
+            }
+        })
+    }
+
     /// Removes all that is left.
     pub(super) async fn remove(&self) {
         remove(&self.path).await;
@@ -167,6 +206,34 @@ fn link(to: &Path, path: &Path) -> io::Result<()> {
         true => std::os::windows::fs::symlink_dir(to, path),
         false => std::os::windows::fs::symlink_file(to, path),
     }
+}
+
+/// How much of the disk all in a folder takes. Does not follow links; what goes meanwhile takes nothing.
+fn size(folder: PathBuf) -> u64 {
+    let (mut all, mut folders) = (0_u64, vec![folder]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            all = all.saturating_add(taken(&metadata));
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    all
+}
+
+#[cfg(unix)]
+fn taken(metadata: &std::fs::Metadata) -> u64 {
+    // In these, whatever the disk's are.
+    std::os::unix::fs::MetadataExt::blocks(metadata).saturating_mul(512)
+}
+
+#[cfg(not(unix))]
+fn taken(metadata: &std::fs::Metadata) -> u64 {
+    metadata.len()
 }
 
 /// For this user alone.

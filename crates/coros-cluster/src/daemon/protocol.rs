@@ -28,6 +28,7 @@ use coros_net::Location;
 use serde::{Deserialize, Serialize};
 
 use super::fetch::Fetched;
+use super::folder::Fill;
 use super::leases::{ClientId, Terms, Wish};
 use crate::blob::Blob;
 use crate::computation::Computation;
@@ -223,6 +224,8 @@ pub(crate) enum OwnDesk {
         worker: WorkerId,
         end: End,
     },
+    /// Workers have written more than they may.
+    Overfull(Fill),
     /// The client is gone.
     Gone(Exit),
     /// All ends, because the daemon does.

@@ -53,6 +53,7 @@ impl World {
         let opening = Opening::for_test(client, 1);
         let rules = Rules {
             limits: Limits::default(),
+            work: u64::MAX,
             spare: Spare::new(Limits::default(), None),
             readable: Vec::new(),
             hidden: Vec::new(),

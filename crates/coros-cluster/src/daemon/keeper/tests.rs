@@ -28,6 +28,7 @@ async fn a_client_counts_once_however_often_it_comes() {
             .unwrap(),
         work: WorkRoot::open(&folder.path().join("work")).await.unwrap(),
         rules: Rules {
+            work: u64::MAX,
             limits: Limits::default(),
             spare: Spare::new(Limits::default(), None),
             readable: Vec::new(),
