@@ -197,19 +197,21 @@ fn a_second_sigterm_and_ctrl_c_end_it_at_once() {
 }
 
 #[test]
-fn a_node_for_one_client_ends_when_it_has_left() {
+fn a_node_for_two_clients_ends_when_they_have_left() {
     let farm = Farm::new();
-    let (node, at) = farm.node("farm", &["--serve", "1"]);
+    let (node, at) = farm.node("farm", &["--serve", "2"]);
     let (folder, texts) = common::corpus(1, 3000);
+    let first = farm.run(&["demo", &path_text(folder.path()), "--nodes", &at]);
+    assert_eq!(first.status.code(), Some(0), "{:#?}", first.stderr);
     let path = folder.path().join("d0/f0.txt");
     let endless = make_endless(&path);
-    let mut first = telling(&farm, &at, &path_text(&path), &[]);
-    counter_of(&mut first, &path);
-    let mut second = farm.start(&["demo", "--nodes", &at]);
-    second.wait_for(|line| line.contains("it takes no more clients"));
-    drop(second);
+    let mut second = telling(&farm, &at, &path_text(&path), &[]);
+    counter_of(&mut second, &path);
+    let mut third = farm.start(&["demo", "--nodes", &at]);
+    third.wait_for(|line| line.contains("it takes no more clients"));
+    drop(third);
     endless.set_len(texts[0].len() as u64).unwrap();
-    assert_eq!(first.end().status.code(), Some(0));
+    assert_eq!(second.end().status.code(), Some(0));
     let ended = node.end();
     assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
 }
@@ -328,6 +330,56 @@ fn outside_of_its_hours_a_node_lends_nothing() {
         let left = shut.wait_for(|line| line.ends_with("has left"));
         assert!(left.starts_with("client 1 "), "{left}");
     }
+}
+
+/// A time zone in which it is noon in so many seconds.
+fn noon_in(seconds: u64) -> String {
+    const DAY: u64 = 24 * 3600;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    // As much as is to be added to the local time.
+    let behind = (now.as_secs() + seconds + DAY / 2) % DAY;
+    let (hours, rest) = (behind / 3600, behind % 3600);
+    format!("TEST{hours}:{:02}:{:02}", rest / 60, rest % 60)
+}
+
+#[test]
+fn what_still_runs_at_the_hour_is_killed() {
+    let farm = Farm::new();
+    let corpus = tempfile::tempdir().unwrap();
+    let path = corpus.path().join("endless");
+    make_endless(&path);
+    let folder = path_text(&farm.folder("night"));
+    let hours = ["--from", "10:00", "--until", "12:00", "--kill-at", "12:00"];
+    let node = ["node", "--dir", &folder, "--listen", "127.0.0.1:0"];
+    let node = [&node[..], &["--name", "night", "--cpus", "1"], &hours].concat();
+    // A machine that has much to do needs longer until a call runs.
+    for seconds in [5, 10, 20, 40] {
+        let mut night = farm.start_with(&node, |command| command.env("TZ", noon_in(seconds)));
+        let line = night.wait_for(|line| line.starts_with("try, "));
+        let at = line.rsplit(' ').next().unwrap();
+        let mut demo = telling(&farm, at, &path_text(&path), &[]);
+        let counts = format!("counting {}", path.display());
+        let too_late = |line: &str| line == "node night is suspended";
+        let first = demo.wait_for(|line| line.ends_with(&counts) || too_late(line));
+        if too_late(&first) {
+            continue;
+        }
+        let ready = demo
+            .seen
+            .iter()
+            .find(|line| line.ends_with("is ready") && line.contains("pid"));
+        let worker = pid_in(ready.unwrap());
+        assert!(common::is_running(worker));
+        night.wait_for(|line| line.starts_with("suspended: "));
+        let lost = format!("(pid {worker}) was lost (");
+        demo.wait_for(|line| line.contains(&lost));
+        assert!(!common::is_running(worker));
+        // The node is there, and has nothing to do.
+        signal(night.pid(), Signal::SIGTERM);
+        assert_eq!(night.end().status.code(), Some(0));
+        return;
+    }
+    panic!("no call begins in 40 seconds");
 }
 
 #[test]
