@@ -225,8 +225,12 @@ impl Leases {
         {
             self.alone = None;
         }
-        self.take_turns(now);
-        let shares = self.shares(self.turn);
+        let fair = self.shares(None);
+        self.take_turns(now, &fair);
+        let shares = match self.turn {
+            Some(Turn { client, .. }) => self.shares(Some((client, fair[&client]))),
+            None => fair,
+        };
         let mut free = self.slots.saturating_sub(self.lent());
         let blocked = self.alone.is_none() && self.waits_for_others();
         for (&id, client) in &mut self.clients {
@@ -294,9 +298,9 @@ impl Leases {
         group
     }
 
-    /// Ends a turn when it is over, and begins the next if there has to be one.
-    fn take_turns(&mut self, now: Instant) {
-        let fair = self.shares(None);
+    /// Ends a turn when it is over, and begins the next if there has to be one, where these are the shares without
+    /// one.
+    fn take_turns(&mut self, now: Instant, fair: &BTreeMap<ClientId, usize>) {
         // What a client should have if it can.
         let due = |id: &ClientId| match self.fits(*id) {
             true => fair[id].max(self.clients[id].wish.at_once),
@@ -352,8 +356,8 @@ impl Leases {
         wish.at_once <= self.slots.saturating_sub(taken)
     }
 
-    /// How many slots each is to have, in a turn or without one.
-    fn shares(&self, turn: Option<Turn>) -> BTreeMap<ClientId, usize> {
+    /// How many slots each is to have, in the turn of a client that would have so many without it, or in none.
+    fn shares(&self, turn: Option<(ClientId, usize)>) -> BTreeMap<ClientId, usize> {
         let mut group = self.group();
         // What cannot be divided goes to who was given some last, so that all are left out in turn.
         group.sort_by_key(|id| {
@@ -362,16 +366,14 @@ impl Leases {
         });
         let mut shares: BTreeMap<_, _> = group.iter().map(|id| (*id, 0)).collect();
         let mut left = self.slots;
-        if let Some(Turn { client, .. }) = turn
-            && let Some(fair) = self.shares(None).get(&client)
-        {
-            let share = (*fair).max(self.clients[&client].wish.at_once).min(left);
+        if let Some((client, fair)) = turn {
+            let share = fair.max(self.clients[&client].wish.at_once).min(left);
             shares.insert(client, share);
             left -= share;
         }
         // Who has its turn gets no more than that, as long as others need something.
         let needs = |id, wish: Wish| match turn {
-            Some(turn) if turn.client == id => 0,
+            Some((client, _)) if client == id => 0,
             _ => wish.needs,
         };
         let left = self.divide(&group, left, needs, &mut shares);

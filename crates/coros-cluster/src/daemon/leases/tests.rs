@@ -199,18 +199,28 @@ impl World {
         if self.leases.alone.is_some() {
             return;
         }
+        // Who has its turn may have more than the others.
+        let turn = self.leases.turn.map(|turn| turn.client);
+        if let Some(id) = turn {
+            let told = &self.clients[&id];
+            assert!(
+                told.has >= told.wish.at_once.min(self.slots),
+                "its turn is of no use"
+            );
+        }
+        let has_turn = |id: &ClientId| turn == Some(*id);
         let likes_more = |told: &Told| !told.terms.exclusive && told.wish.likes() > told.has;
-        let turn = self.leases.group();
-        let turn: Vec<_> = turn.iter().map(|id| (id, &self.clients[id])).collect();
-        for (id, told) in &turn {
+        let group = self.leases.group();
+        let group: Vec<_> = group.iter().map(|id| (id, &self.clients[id])).collect();
+        for (id, told) in &group {
             if !likes_more(told) {
                 continue;
             }
             assert_eq!(self.lent(), self.slots, "a slot lies idle");
-            if told.wish.needs <= told.has {
+            if told.wish.needs <= told.has || has_turn(id) {
                 continue;
             }
-            for (other, rest) in &turn {
+            for (other, rest) in group.iter().filter(|(other, _)| !has_turn(other)) {
                 let (mine, its) = (told.terms.priority, rest.terms.priority);
                 if its < mine {
                     assert_eq!(rest.has, 0, "who has priority wants more");
@@ -531,6 +541,7 @@ proptest! {
             }
         }
         world.run();
+        world.come_to_rest();
         let ids: Vec<_> = world.clients.keys().copied().collect();
         for id in ids {
             world.at_once(id, 0);
