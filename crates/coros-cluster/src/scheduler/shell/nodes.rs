@@ -318,7 +318,8 @@ impl Shell {
             }
             // What follows from that is seen to by the next plan.
             FromDesk::Grant(slots) => {
-                remote.slots += slots;
+                // It may say anything.
+                remote.slots = remote.slots.saturating_add(slots);
                 remote.grants += 1;
             }
             FromDesk::Reclaim(slots) => remote.asked = slots,
