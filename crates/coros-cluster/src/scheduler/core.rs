@@ -145,6 +145,8 @@ pub(crate) enum Input<T, R> {
     WorkerLost { worker: WorkerId },
     /// The owner no longer wants the result.
     Cancel { call: CallId },
+    /// Nobody waits any longer: every call that is left ends, for all who wanted its result.
+    GiveUp,
     /// No worker will ever come: every call that is left ends.
     Close,
 }
@@ -218,6 +220,8 @@ pub(crate) struct Core<T> {
     hosts: Hosts,
     /// For which calls what is reserved, as of the last [`dispatch`](Self::dispatch).
     reserved: Vec<(Rank, Reserved)>,
+    /// Those that wait again since a moment ago.
+    enqueued: Vec<CallId>,
 }
 
 impl<T> Core<T> {
@@ -228,6 +232,7 @@ impl<T> Core<T> {
             classes: Classes::new(),
             hosts: Hosts::new(config.prefetch),
             reserved: Vec::new(),
+            enqueued: Vec::new(),
         }
     }
 
@@ -306,7 +311,7 @@ impl<T> Core<T> {
                 attempt,
             } => {
                 if self.leave(worker, call, attempt, out) {
-                    self.requeue(call, out);
+                    self.requeue(call);
                 }
             }
             Input::Kept {
@@ -330,9 +335,11 @@ impl<T> Core<T> {
                 attempt,
             } => self.stuck(worker, call, attempt, out),
             Input::WorkerLost { worker } => self.worker_lost(worker, out),
-            Input::Cancel { call } => self.cancel(call, out),
+            Input::Cancel { call } => self.end_unasked(call, Outcome::Cancelled, out),
+            Input::GiveUp => self.give_up(out),
             Input::Close => self.close(out),
         }
+        self.look_at_enqueued(out);
     }
 
     fn submit<R>(
@@ -375,13 +382,26 @@ impl<T> Core<T> {
     }
 
     /// Puts a call that is not in flight into its place among those that wait.
-    fn enqueue<R>(&mut self, id: CallId, out: &mut Vec<Output<T, R>>) {
+    fn enqueue(&mut self, id: CallId) {
         let call = self.call(id);
         call.state = State::Queued;
         let (class, rank) = (call.class, call.rank(id));
         self.classes.push(class, rank);
-        if self.classes.get(class).is_hopeless() {
-            self.unplaceable(id, out);
+        self.enqueued.push(id);
+    }
+
+    /// Tells of those that wait again for what no host can have: when all that an input means for hosts is known.
+    fn look_at_enqueued<R>(&mut self, out: &mut Vec<Output<T, R>>) {
+        for id in std::mem::take(&mut self.enqueued) {
+            if let Some(Call {
+                state: State::Queued,
+                class,
+                ..
+            }) = self.calls.get(&id)
+                && self.classes.get(*class).is_hopeless()
+            {
+                self.unplaceable(id, out);
+            }
         }
     }
 
@@ -448,9 +468,9 @@ impl<T> Core<T> {
     }
 
     /// Puts a call that left its worker back in its place, or forgets it if it was cancelled.
-    fn requeue<R>(&mut self, id: CallId, out: &mut Vec<Output<T, R>>) {
+    fn requeue(&mut self, id: CallId) {
         if self.calls[&id].item.is_some() {
-            self.enqueue(id, out);
+            self.enqueue(id);
         } else {
             self.forget(id);
         }

@@ -106,7 +106,7 @@ impl<T> Core<T> {
         if wanted && !there {
             out.push(Output::Retry { call: id, from });
         }
-        self.requeue(id, out);
+        self.requeue(id);
     }
 
     pub(super) fn host_lost<R>(&mut self, host: HostId, out: &mut Vec<Output<T, R>>) {
@@ -134,6 +134,15 @@ impl<T> Core<T> {
     fn target_lost<R>(&mut self, place: Place, out: &mut Vec<Output<T, R>>) {
         for call in self.classes.waiting_for(place) {
             self.finish(call, Outcome::TargetLost, out);
+        }
+    }
+
+    /// Ends all calls. Hosts and workers stay for those that come.
+    pub(super) fn give_up<R>(&mut self, out: &mut Vec<Output<T, R>>) {
+        let mut calls: Vec<_> = self.calls.keys().copied().collect();
+        calls.sort_unstable();
+        for call in calls {
+            self.end_unasked(call, Outcome::Closed, out);
         }
     }
 

@@ -149,15 +149,19 @@ impl<T> Core<T> {
         }
     }
 
-    /// The owner of a call does not want it any more.
-    pub(super) fn cancel<R>(&mut self, id: CallId, out: &mut Vec<Output<T, R>>) {
+    /// The owner of a call does not wait for it any more: it ends so, wherever it is.
+    pub(super) fn end_unasked<R>(
+        &mut self,
+        id: CallId,
+        outcome: Outcome<R>,
+        out: &mut Vec<Output<T, R>>,
+    ) {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
         let Some(item) = call.item.take() else {
             return;
         };
-        let outcome = Outcome::Cancelled;
         out.push(Output::Finished {
             call: id,
             item,

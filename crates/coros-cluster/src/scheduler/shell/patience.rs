@@ -81,7 +81,7 @@ impl Shell {
         if let Some(started) = self.started.take() {
             let _ = started.send(Err(why));
         }
-        self.tell_core(core::Input::Close);
+        self.tell_core(core::Input::GiveUp);
     }
 
     fn limit(&self) -> Duration {

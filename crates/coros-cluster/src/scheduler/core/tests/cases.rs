@@ -492,3 +492,17 @@ fn a_call_is_told_when_no_host_can_have_room_for_it_any_more() {
     world.tell(Input::HostLost { host });
     assert!(world.unplaceable.iter().eq(&calls));
 }
+
+/// Whoever waits too long for a host gives up, and what comes then finds those that there are.
+#[test]
+fn what_is_given_up_leaves_hosts_and_workers() {
+    let mut world = world(1, 2, 1, 0);
+    let large = world.submit(&cpus(4));
+    world.tell(Input::GiveUp);
+    assert_eq!(world.finished[&large], Outcome::Closed);
+    world.step(&Step::Submit(1, Asks::default()));
+    assert_eq!(world.in_flight[&WorkerId(0)], [(CallId(1), 1)]);
+    finish(&mut world, 0);
+    assert!(is_done(&world, CallId(1)));
+    world.settle();
+}

@@ -54,7 +54,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<(usize, usize)>().prop_map(|(n, which)| Step::TimeOut(n, which)),
         1 => any::<usize>().prop_map(Step::Crash),
         1 => any::<usize>().prop_map(Step::Lost),
-        1 => any::<usize>().prop_map(Step::Cancel),
+        1 => (any::<usize>(), prop::bool::weighted(0.1)).prop_map(|(n, all)| match all {
+            true => Step::GiveUp,
+            false => Step::Cancel(n),
+        }),
         1 => any::<usize>().prop_map(Step::Retire),
         1 => any::<usize>().prop_map(Step::HostLost),
         2 => any::<usize>().prop_map(Step::Replay),

@@ -20,6 +20,7 @@ pub(super) enum Step {
     Crash(usize),
     Lost(usize),
     Cancel(usize),
+    GiveUp,
     /// An old report comes once more.
     Replay(usize),
 }
@@ -107,6 +108,7 @@ impl World {
                     self.tell(old);
                 }
             }
+            Step::GiveUp => self.tell(Input::GiveUp),
             Step::Cancel(n) => {
                 if let Some(call) = pick(self.specs.keys(), *n) {
                     self.tell(Input::Cancel { call });

@@ -181,6 +181,12 @@ impl World {
                     self.waiting.remove(&self.rank(*call));
                 }
             }
+            Input::GiveUp => {
+                let calls: Vec<_> = self.specs.keys().copied().collect();
+                let wanted = calls.into_iter().filter(|call| self.is_wanted(*call));
+                self.cancelled.extend(wanted.collect::<Vec<_>>());
+                self.waiting.clear();
+            }
             Input::Stuck { .. } | Input::Close => {}
         }
     }
