@@ -238,6 +238,19 @@ fn what_a_machine_has_is_shown() {
     assert_eq!(object["labels"], serde_json::json!(["gpu=a100"]));
     assert!(object["memory"].as_u64().unwrap() > 0, "{object}");
     assert!(object["disk_free"].as_u64().unwrap() > 0, "{object}");
+    // Each means of isolation, and where one is missing, why, and what to do.
+    let means = object["isolation"].as_array().unwrap();
+    assert!(
+        means.iter().any(|check| check["name"] == "guard"),
+        "{means:?}"
+    );
+    for check in means {
+        let detail = check["detail"].as_str().unwrap();
+        let helps = detail
+            .split_once("; ")
+            .is_some_and(|(_, to_do)| to_do.len() > 5);
+        assert!(check["available"] == true || helps, "{check}");
+    }
     let dir = farm.folder("coros/node");
     assert_eq!(object["dir"], *path_text(&dir));
     assert!(!dir.exists(), "looking changes nothing");

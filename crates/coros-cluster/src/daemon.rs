@@ -41,6 +41,7 @@ use self::keeper::{Keeper, Settings};
 use self::protocol::{NAME, Own, ToDaemon};
 use self::spare::Spare;
 use crate::blocking::blocking;
+use crate::guard;
 pub use crate::isolation::Check;
 use crate::isolation::{self, Limits};
 use crate::machine::{Label, Machine};
@@ -186,7 +187,9 @@ impl Daemon {
     /// Blocks for some milliseconds.
     #[must_use]
     pub fn check() -> Vec<Check> {
-        isolation::probe()
+        let mut checks = isolation::probe();
+        checks.push(guard::check());
+        checks
     }
 
     /// The node on the network of its clients.

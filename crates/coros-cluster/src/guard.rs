@@ -34,10 +34,32 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::isolation::Check;
+
 #[cfg(not(unix))]
 pub(crate) use self::elsewhere::{Errors, Guard, Guarded, Input, Output};
 #[cfg(unix)]
 pub(crate) use self::handle::{Errors, Guard, Guarded, Input, Output};
+
+/// Whether all that a worker leaves behind can be ended.
+pub(crate) fn check() -> Check {
+    const NAME: &str = "guard";
+    #[cfg(target_os = "linux")]
+    return match nix::sys::prctl::get_child_subreaper() {
+        Ok(_) => Check::yes(NAME, "all that a worker leaves behind ends with it"),
+        Err(why) => Check::no(
+            NAME,
+            format_args!("what a worker leaves behind may go on: {why}"),
+            "use Linux 3.4 or later",
+        ),
+    };
+    #[cfg(not(target_os = "linux"))]
+    Check::no(
+        NAME,
+        "what leaves the process group of a worker goes on without it",
+        "use Linux",
+    )
+}
 
 /// What to run.
 #[derive(Debug, Serialize, Deserialize)]

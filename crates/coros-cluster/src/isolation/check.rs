@@ -1,6 +1,7 @@
 //! What there is of isolation.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ pub struct Check {
 }
 
 impl Check {
-    pub(super) fn yes(name: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn yes(name: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Check {
             name: name.into(),
             available: true,
@@ -25,10 +26,11 @@ impl Check {
         }
     }
 
-    pub(super) fn no(name: &'static str, why: impl Into<Cow<'static, str>>) -> Self {
+    /// With what can be done about that.
+    pub(crate) fn no(name: &'static str, why: impl Display, to_do: impl Display) -> Self {
         Check {
             available: false,
-            ..Check::yes(name, why)
+            ..Check::yes(name, format!("{why}; {to_do}"))
         }
     }
 }

@@ -13,7 +13,8 @@ pub(crate) fn apply(_: &Isolation) -> Result<Applied, ApplyError> {
 pub(crate) fn probe() -> Vec<Check> {
     vec![Check::no(
         "isolation",
-        "not available on this system; on Linux it is",
+        "not available on this system",
+        "use Linux",
     )]
 }
 

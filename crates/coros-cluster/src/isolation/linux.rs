@@ -38,7 +38,9 @@ enum Threads {
 pub(crate) fn apply(isolation: &Isolation) -> Result<Applied, ApplyError> {
     let mut checks = rlimits::apply(isolation)?;
     // The filter of system calls comes last: the others make calls that it may well forbid.
-    checks.extend(hold(isolation, Threads::All)?);
+    checks.push(no_privileges()?);
+    checks.extend(landlock::apply(isolation, Threads::All)?);
+    checks.push(seccomp::apply(&isolation.network, Threads::All)?);
     // Without any port the filter alone is enough.
     if !matches!(&isolation.network, Network::Only(ports) if !ports.is_empty()) {
         checks.retain(|check| check.name != landlock::PORTS);
@@ -51,28 +53,35 @@ pub(crate) fn apply(isolation: &Isolation) -> Result<Applied, ApplyError> {
 /// This process stays as it is. Blocks for some milliseconds.
 pub(crate) fn probe() -> Vec<Check> {
     let mut checks = vec![user(rustix::process::geteuid().is_root()), rlimits::probe()];
-    // What is tried out here is that of a thread, and ends with it.
-    let failed = |why: &dyn fmt::Display| vec![Check::no(TRIED, why.to_string())];
-    let thread = std::thread::Builder::new();
-    let tried = thread.spawn(|| hold(&Isolation::new("/"), Threads::This));
-    checks.extend(match tried.map(std::thread::JoinHandle::join) {
-        Ok(Ok(Ok(checks))) => checks,
-        Ok(Ok(Err(error))) => failed(&error),
-        Ok(Err(_)) => failed(&"it cannot be tried"),
-        Err(error) => failed(&format_args!("it cannot be tried: {error}")),
-    });
+    let (own, all) = (Isolation::new("/"), Network::All);
+    checks.extend(tried("privileges", || Ok([no_privileges()?])));
+    checks.extend(tried("landlock", || landlock::apply(&own, Threads::This)));
+    checks.extend(tried("seccomp", || {
+        Ok([seccomp::apply(&all, Threads::This)?])
+    }));
     checks.extend(cgroup::probe());
     checks
 }
 
-const TRIED: &str = "privileges, landlock, seccomp";
-
-/// What can hold one thread, so that it can be tried out.
-fn hold(isolation: &Isolation, threads: Threads) -> Result<Vec<Check>, ApplyError> {
-    let mut checks = vec![no_privileges()?];
-    checks.extend(landlock::apply(isolation, threads)?);
-    checks.push(seccomp::apply(&isolation.network, threads)?);
-    Ok(checks)
+/// Tries something out in a thread, with which it ends.
+fn tried<const N: usize>(
+    name: &'static str,
+    apply: impl FnOnce() -> Result<[Check; N], ApplyError> + Send,
+) -> Vec<Check> {
+    let tried = std::thread::scope(|threads| {
+        let thread = std::thread::Builder::new().spawn_scoped(threads, apply);
+        let applied = thread.map(std::thread::ScopedJoinHandle::join);
+        match applied {
+            Ok(Ok(Ok(checks))) => Ok(checks.into()),
+            Ok(Ok(Err(error))) => Err(error.to_string()),
+            Ok(Err(_)) => Err("it cannot be tried".to_owned()),
+            Err(error) => Err(format!("it cannot be tried: {error}")),
+        }
+    });
+    tried.unwrap_or_else(|why| {
+        let to_do = "let the node make such calls, which the filter of a container may forbid";
+        vec![Check::no(name, why, to_do)]
+    })
 }
 
 /// None of its own, and none by what it starts, such as `sudo`.
@@ -93,8 +102,8 @@ fn no_privileges() -> Result<Check, ApplyError> {
 fn user(root: bool) -> Check {
     if root {
         let why = "root: workers have the same files, and no limit of processes without a control \
-                   group; give the node a user of its own";
-        return Check::no("user", why);
+                   group";
+        return Check::no("user", why, "give the node a user of its own");
     }
     Check::yes("user", "not root")
 }

@@ -166,12 +166,14 @@ fn processors(devices: &Path) -> Vec<PathBuf> {
 /// What a kernel does of it.
 fn checks(status: LandlockStatus) -> [Check; 3] {
     let version = match status {
-        LandlockStatus::NotImplemented => {
-            Err("the kernel has no landlock; Linux has it from 5.13 on, if built with it")
-        }
-        LandlockStatus::NotEnabled => {
-            Err("the kernel's landlock is off: add it to `lsm=` on its command line")
-        }
+        LandlockStatus::NotImplemented => Err((
+            "the kernel has no landlock",
+            "use Linux 5.13 or later, built with CONFIG_SECURITY_LANDLOCK",
+        )),
+        LandlockStatus::NotEnabled => Err((
+            "the kernel's landlock is off",
+            "add landlock to `lsm=` on its command line",
+        )),
         LandlockStatus::Available {
             effective_abi,
             kernel_abi,
@@ -181,16 +183,17 @@ fn checks(status: LandlockStatus) -> [Check; 3] {
         Ok(version) if version >= needed => Check::yes(name, format!("ABI {version}")),
         Ok(version) => Check::no(
             name,
-            format!("the kernel has ABI {version}; ABI {needed} can, from Linux {linux} on"),
+            format_args!("the kernel has ABI {version}, and ABI {needed} can"),
+            format_args!("use Linux {linux} or later"),
         ),
-        Err(why) => Check::no(name, why),
+        Err((why, to_do)) => Check::no(name, why, to_do),
     };
     let mut files = from(FILES, 1, "5.13");
     if let Ok(..3) = version {
         files
             .detail
             .to_mut()
-            .push_str(", which lets the files of others be cut; Linux 6.2 does not");
+            .push_str(", which lets the files of others be cut; use Linux 6.2 or later");
     }
     [files, from(OTHERS, 6, "6.12"), from(PORTS, 4, "6.7")]
 }
@@ -215,7 +218,7 @@ mod tests {
             (files, ports),
             ((true, "ABI 4".into()), (true, "ABI 4".into()))
         );
-        let why = "the kernel has ABI 4; ABI 6 can, from Linux 6.12 on";
+        let why = "the kernel has ABI 4, and ABI 6 can; use Linux 6.12 or later";
         assert_eq!(signals, (false, why.into()));
         let [files, ..] = told(ABI::V2, None);
         assert!(files.0 && files.1.contains("be cut"), "{files:?}");

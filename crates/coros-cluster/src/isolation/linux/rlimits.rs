@@ -33,7 +33,8 @@ pub(super) fn apply(isolation: &Isolation) -> Result<Vec<Check>, ApplyError> {
     if processes.is_some() && rustix::process::getuid().is_root() {
         processes = None;
         let why = "no control group counts them, and the other limit does not hold root";
-        checks.push(Check::no("processes", why));
+        let to_do = "give the node control groups, or a user of its own";
+        checks.push(Check::no("processes", why, to_do));
     }
     let of_the_user = processes.map(|most| most.saturating_add(tasks_of_this_user()));
     let limits = [

@@ -35,7 +35,8 @@ pub(super) fn apply(network: &Network, threads: Threads) -> Result<Check, ApplyE
     if programs.is_empty() {
         return Ok(Check::no(
             NAME,
-            format!("there is no filter for {} yet", std::env::consts::ARCH),
+            format_args!("there is no filter for {} yet", std::env::consts::ARCH),
+            "use a machine with x86-64, AArch64 or RISC-V",
         ));
     }
     for program in programs {
@@ -48,7 +49,8 @@ pub(super) fn apply(network: &Network, threads: Threads) -> Result<Check, ApplyE
             Err(seccompiler::Error::Seccomp(why)) if absent(&why) => {
                 return Ok(Check::no(
                     NAME,
-                    "the kernel has no filters of system calls (CONFIG_SECCOMP_FILTER)",
+                    "the kernel has no filters of system calls",
+                    "use one that is built with CONFIG_SECCOMP_FILTER",
                 ));
             }
             Err(error) => return Err(failed(NAME)(error)),

@@ -38,6 +38,17 @@ fn what_there_is_is_found_without_using_it() {
 }
 
 #[test]
+fn what_is_refused_is_told_with_what_to_do() {
+    let told = tried::<1>("it", || Err(failed("trying it")("the system refuses it")));
+    let [check] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert!(!check.available && check.name == "it", "{check:?}");
+    let why = "trying it: the system refuses it; let the node make such calls";
+    assert!(check.detail.contains(why), "{check:?}");
+}
+
+#[test]
 fn who_is_root_is_told() {
     let check = user(true);
     assert!(

@@ -97,13 +97,18 @@ impl Found {
             let why = match (why_not.find(|(counts, _)| has(counts)), self.places.last()) {
                 (Some((_, why)), _) => why.clone(),
                 (None, Some(place)) => refused(&place.home, &"it has no controller for that"),
-                (None, None) => return Check::no(name, "the system has no control groups"),
+                (None, None) => {
+                    let why = "there are no control groups";
+                    let to_do =
+                        "mount them (cgroup2, at /sys/fs/cgroup), or let the container see them";
+                    return Check::no(name, why, to_do);
+                }
             };
             let what_to_do = format!(
                 "start the node as a service with Delegate=yes, or by `systemd-run {user}--scope -p \
                  Delegate=yes`"
             );
-            Check::no(name, format!("{why}; {what_to_do}"))
+            Check::no(name, why, what_to_do)
         };
         vec![
             check("cgroup: memory", |counts| counts.memory),
