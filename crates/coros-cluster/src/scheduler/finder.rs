@@ -6,7 +6,7 @@ use std::time::Duration;
 use coros_core::remote::NodeId;
 use coros_core::{Address, Context};
 use coros_net::{Location, Node};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Command;
 use super::backoff::Backoff;
@@ -46,32 +46,34 @@ pub(super) enum ToFinder {
 /// Finds daemons, and asks each from time to time how its node does.
 pub(super) async fn run(mut me: Context<ToFinder>, node: Node, scheduler: Address<ToScheduler>) {
     let mut known: HashMap<NodeId, Turn> = HashMap::new();
-    let mut ticks = interval(PERIOD);
+    // It looks at once, and not with a first tick, which takes its time.
+    let mut ticks = interval_at(Instant::now() + PERIOD, PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            message = me.receive() => match message {
-                Some(ToFinder::Seen(id)) => known.entry(id).or_default().wait(LOOK_PERIOD),
-                Some(ToFinder::Lost(id, useful)) => known.entry(id).or_default().pause(useful),
-                None => return,
-            },
-            _ = ticks.tick() => {
-                let found = node.locate_all::<Address<ToDaemon>>(NAME);
-                // Who is not there any more comes back as another one, or has to be found again.
-                known.retain(|id, _| found.iter().any(|(at, _)| at.node == *id));
-                for (at, found) in found {
-                    if !known.entry(at.node).or_default().has_come() {
-                        continue;
-                    }
-                    match found {
-                        Ok(daemon) => look(&me, at, daemon, scheduler.clone()),
-                        Err(error) => {
-                            let why = format!("it is of another version: {error}");
-                            let refused = Command::NotUsed(at, why);
-                            let _ = scheduler.send(ToScheduler::Command(refused));
-                        }
-                    }
+        let found = node.locate_all::<Address<ToDaemon>>(NAME);
+        // Who is not there any more comes back as another one, or has to be found again.
+        known.retain(|id, _| found.iter().any(|(at, _)| at.node == *id));
+        for (at, found) in found {
+            if !known.entry(at.node).or_default().has_come() {
+                continue;
+            }
+            match found {
+                Ok(daemon) => look(&me, at, daemon, scheduler.clone()),
+                Err(error) => {
+                    let why = format!("it is of another version: {error}");
+                    let refused = Command::NotUsed(at, why);
+                    let _ = scheduler.send(ToScheduler::Command(refused));
                 }
+            }
+        }
+        loop {
+            tokio::select! {
+                message = me.receive() => match message {
+                    Some(ToFinder::Seen(id)) => known.entry(id).or_default().wait(LOOK_PERIOD),
+                    Some(ToFinder::Lost(id, useful)) => known.entry(id).or_default().pause(useful),
+                    None => return,
+                },
+                _ = ticks.tick() => break,
             }
         }
     }

@@ -9,7 +9,7 @@ use coros_core::Address;
 use coros_core::remote::NodeId;
 use coros_net::{LocateError, Location, Node};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::Command;
 use crate::protocol::ToScheduler;
@@ -36,10 +36,7 @@ pub(super) struct Seek {
 impl Seek {
     /// Tells the client of it, and of those that are of no use.
     pub(super) async fn run(mut self) {
-        let mut ticks = interval(PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
             for (at, service) in self.node.locate_all::<Address<ToService>>(NAME) {
                 if !self.may_try(&at) {
                     continue;
@@ -61,8 +58,9 @@ impl Seek {
                 if joined {
                     return;
                 }
-                tokio::time::sleep(PAUSE).await;
+                sleep(PAUSE).await;
             }
+            sleep(PERIOD).await;
         }
     }
 
@@ -116,7 +114,7 @@ mod tests {
             let Some(ToService::Open(_, reply)) = me.receive().await else {
                 return;
             };
-            tokio::time::sleep(after).await;
+            sleep(after).await;
             let tenant = coros_core::build().daemon();
             let tenant = tenant.spawn(async move |mut me: Context<ToTenant>| {
                 let _ = tell.send(me.receive().await);
