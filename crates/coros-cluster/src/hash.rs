@@ -1,10 +1,14 @@
 //! What a content is named by.
 
+mod pieces;
+
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::pieces::Pieces;
 
 /// The BLAKE3 hash of a program or a file. As text it is 64 hexadecimal digits in lower case, in
 /// messages 32 bytes.
@@ -19,11 +23,11 @@ pub(crate) struct NoHash(String);
 impl ContentHash {
     /// Reads all of `content`; its hash, and how many bytes it has.
     ///
-    /// Takes as long as reading does: in async code call it by [`blocking`](crate::blocking).
-    pub(crate) fn of(content: impl Read) -> io::Result<(Self, u64)> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(content)?;
-        Ok((ContentHash(*hasher.finalize().as_bytes()), hasher.count()))
+    /// Takes as long as reading does, and all cores meanwhile: in async code call it by
+    /// [`blocking`](crate::blocking).
+    pub(crate) fn of(content: &(impl Pieces + ?Sized)) -> io::Result<(Self, u64)> {
+        let (hash, length) = pieces::hash(content)?;
+        Ok((ContentHash(hash.into()), length))
     }
 }
 
@@ -86,7 +90,7 @@ mod tests {
 
     #[test]
     fn it_is_that_of_the_content() {
-        let (hash, length) = ContentHash::of(&b"abc"[..]).unwrap();
+        let (hash, length) = ContentHash::of(b"abc".as_slice()).unwrap();
         // The published vector of BLAKE3 for these three bytes.
         let known = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85";
         assert_eq!((hash.to_string().as_str(), length), (known, 3));

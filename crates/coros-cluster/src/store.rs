@@ -15,7 +15,7 @@
 //! [`index`] decides, [`disk`] has the files.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -380,8 +380,8 @@ impl Shared {
                 room: room.aside.bytes,
             });
         }
-        let (found, size) = ContentHash::of((&file).take(size)).map_err(failed)?;
-        if found != hash {
+        let (found, length) = ContentHash::of(&file).map_err(failed)?;
+        if (found, length) != (hash, size) {
             return Err(AdoptError::Mismatch {
                 name: received.into(),
                 wanted: hash,

@@ -1,12 +1,13 @@
 //! A program as it travels to nodes.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use super::Build;
 use crate::content::Content;
+use crate::hash::Pieces;
 use crate::machine::{Target, TargetError, elf};
 use crate::process::Launcher;
 
@@ -74,7 +75,7 @@ impl Program {
         let unread = |why| ProgramError::unread(path, &why);
         let stripped = Stripped::of(path);
         let content = match &stripped {
-            Some(stripped) => stripped.read(path).and_then(Content::of),
+            Some(stripped) => Content::of(stripped),
             None => Content::read(path),
         };
         Ok(Program {
@@ -96,7 +97,7 @@ impl Program {
         };
         if self.copy.get().is_none() {
             let mut copy = tempfile::tempfile()?;
-            io::copy(&mut stripped.read(&self.path)?, &mut copy)?;
+            stripped.read(0..stripped.length, |part| copy.write_all(part))?;
             // Another thread may have made one too.
             let _ = self.copy.set(copy);
         }
@@ -125,6 +126,7 @@ fn path_of(file: &File) -> Option<PathBuf> {
 /// them, nothing is used while it runs. Backtraces of such a program have addresses without names.
 #[derive(Debug)]
 struct Stripped {
+    whole: File,
     /// The first bytes, which no longer say where the rest is.
     head: Vec<u8>,
     /// How many bytes there are.
@@ -147,15 +149,28 @@ impl Stripped {
         whole.read_exact(&mut head).ok()?;
         loaded.hide_sections(&mut head);
         let length = loaded.length;
-        Some(Stripped { head, length })
+        Some(Stripped {
+            whole,
+            head,
+            length,
+        })
+    }
+}
+
+impl Pieces for Stripped {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.length)
     }
 
-    fn read(&self, path: &Path) -> io::Result<impl Read> {
-        let mut whole = File::open(path)?;
-        let head = self.head.len() as u64;
-        whole.seek(SeekFrom::Start(head))?;
-        let rest = whole.take(self.length.saturating_sub(head));
-        Ok(self.head.as_slice().chain(rest))
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.whole.read_at(buffer, offset)?;
+        let head = usize::try_from(offset)
+            .ok()
+            .and_then(|at| self.head.get(at..));
+        for (byte, said) in buffer.iter_mut().zip(head.unwrap_or_default()) {
+            *byte = *said;
+        }
+        Ok(())
     }
 }
 

@@ -89,7 +89,7 @@ impl Opening {
     /// Of a client, whose scheduler is of that number, and whose program is empty.
     pub(crate) fn for_test(client: Address<ToLiaison>, scheduler: u128) -> Self {
         let lines = async |_me: coros_core::Context<ToLines>| {};
-        let (hash, length) = ContentHash::of(&b""[..]).expect("it is there");
+        let (hash, length) = ContentHash::of(b"".as_slice()).expect("it is there");
         Opening {
             client,
             lines: coros_core::build().daemon().spawn(lines).address(),

@@ -36,7 +36,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 fn hash(name: u8) -> ContentHash {
-    ContentHash::of(&[name][..]).unwrap().0
+    ContentHash::of([name].as_slice()).unwrap().0
 }
 
 #[derive(Debug)]
