@@ -3,9 +3,10 @@
 //! Entries are used by [pinning](Store::pin) them, and stay while they are pinned. The others go,
 //! those used longest ago first, when [room](Store::make_room) is needed, so that all together never
 //! take more than a limit. What is received goes into a folder [beside](Store::incoming) them, and
-//! becomes an entry when it has been [verified](Store::adopt). Room is [set aside](Room) for it before it
-//! comes. What came and is not waited for any more counts too: if it is complete, it goes, and if
-//! not, it stays for another attempt as long as there is room.
+//! becomes an entry when it has been [verified](Store::adopt), mostly by the hash that was made of it on
+//! its way. Room is [set aside](Room) for it before it comes. What came and is not waited for any more
+//! counts too: if it is complete, it goes, and if not, it stays for another attempt as long as there is
+//! room.
 //!
 //! What is used is what its name says: the content of each entry is read before its first use by
 //! a process, and its size is looked at before the later ones, so that what a power cut has damaged is
@@ -19,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use coros_net::Folder;
+use coros_net::{Folder, Verified};
 
 use self::disk::Disk;
 pub(crate) use self::disk::Kind;
@@ -74,8 +75,17 @@ struct Shared {
     changes: Mutex<()>,
     /// Held for moments.
     index: Mutex<Index>,
-    /// The names under which something may come; held for moments.
-    awaited: Mutex<Vec<String>>,
+    /// What may come; held for moments.
+    awaited: Mutex<Vec<Awaited>>,
+}
+
+/// What is on its way.
+#[derive(Debug)]
+struct Awaited {
+    /// The name under which it comes.
+    name: String,
+    /// What is known of it, once it is there.
+    came: Option<Verified>,
 }
 
 /// How much programs and files of clients may take on disk, unless told otherwise: 10 GiB.
@@ -139,7 +149,7 @@ impl Store {
     pub(crate) fn folder(&self, largest: u64, limit: u64) -> Folder {
         let store = self.clone();
         let folder = Folder::new(self.incoming()).largest(largest).total(limit);
-        folder.on_received(move |file| store.has_come(file.name))
+        folder.on_received(move |file| store.has_come(file.name, file.verified))
     }
 
     /// The folder into which files are to be received. When a store is opened, there is what was incomplete when it
@@ -203,8 +213,12 @@ impl Store {
     }
 
     /// Something has come under that name. It goes if there is no room for it.
-    pub(crate) fn has_come(&self, name: String) {
-        self.0.discard(name);
+    pub(crate) fn has_come(&self, name: String, verified: Option<Verified>) {
+        let mut awaited = self.0.awaited();
+        match awaited.iter_mut().find(|it| it.name == name) {
+            Some(it) => it.came = verified,
+            None => self.0.discard(name),
+        }
     }
 
     /// Makes an entry of the file that was received in [`incoming`](Store::incoming) under the name that the
@@ -253,7 +267,7 @@ impl Drop for Room {
     fn drop(&mut self) {
         let store = &self.aside.store;
         let mut awaited = store.awaited();
-        if let Some(at) = awaited.iter().position(|it| *it == self.received) {
+        if let Some(at) = awaited.iter().position(|it| it.name == self.received) {
             awaited.swap_remove(at);
         }
         drop(awaited);
@@ -296,9 +310,11 @@ impl Shared {
             path: self.disk.incoming(),
             why,
         };
-        let mut awaited = self.awaited().clone();
-        awaited.push(received.clone());
-        let left = self.disk.left(&awaited).map_err(failed)?;
+        let awaited = self.awaited();
+        let mut names: Vec<_> = awaited.iter().map(|it| it.name.clone()).collect();
+        drop(awaited);
+        names.push(received.clone());
+        let left = self.disk.left(&names).map_err(failed)?;
         let bytes_left: u64 = left.iter().map(|(_, bytes)| bytes).sum();
         if !self.index().has_room(bytes.saturating_add(bytes_left)) {
             for (name, _) in left {
@@ -306,7 +322,10 @@ impl Shared {
             }
         }
         let aside = self.set_aside(bytes)?;
-        self.awaited().push(received.clone());
+        self.awaited().push(Awaited {
+            name: received.clone(),
+            came: None,
+        });
         Ok(Room {
             aside,
             received,
@@ -341,7 +360,7 @@ impl Shared {
         let shared = Arc::clone(self);
         let discard = move || {
             // Who begins to wait for it now has not asked for it yet.
-            let is_awaited = shared.awaited().contains(&name);
+            let is_awaited = shared.awaited().iter().any(|it| it.name == name);
             if !is_awaited {
                 let _ = shared.disk.take(&name);
             }
@@ -380,7 +399,15 @@ impl Shared {
                 room: room.aside.bytes,
             });
         }
-        let (found, length) = ContentHash::of(&file).map_err(failed)?;
+        let mut awaited = self.awaited();
+        let it = awaited.iter_mut().find(|it| it.name == received);
+        let came = it.and_then(|it| it.came.take());
+        drop(awaited);
+        let known = came.map(|came| came.hash_of(&file)).transpose();
+        let (found, length) = match known.map_err(failed)?.flatten() {
+            Some(hash) => (hash.into(), size),
+            None => ContentHash::of(&file).map_err(failed)?,
+        };
         if (found, length) != (hash, size) {
             return Err(AdoptError::Mismatch {
                 name: received.into(),
@@ -460,7 +487,7 @@ impl Shared {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn awaited(&self) -> MutexGuard<'_, Vec<String>> {
+    fn awaited(&self) -> MutexGuard<'_, Vec<Awaited>> {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -120,7 +120,7 @@ pub use discovery::{HostPort, NotHostPort, PeersFileError, Resolve, SystemResolv
 pub use events::PeerEvent;
 pub use files::{
     DeleteFileError, FetchFile, FetchFileError, FileName, Folder, NameError, NotReceived, Progress,
-    Received, Refusal, SendFile, SendFileError, Transferred,
+    Received, Refusal, SendFile, SendFileError, Transferred, Verified,
 };
 pub use functions::{
     LimitReached, NotStarted, Offer, OfferError, Rci, RemoteCoro, RemoteJoin, StartError, Types,

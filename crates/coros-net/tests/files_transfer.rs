@@ -5,13 +5,15 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::files::*;
 use common::*;
 use coros_net::sim::SimNetwork;
-use coros_net::{FetchFile, FetchFileError, Folder, Progress, Refusal, SendFile};
+use coros_net::{FetchFile, FetchFileError, Folder, Progress, Received, Refusal, SendFile};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,6 +73,45 @@ async fn the_same_content_is_not_sent_again() {
         .desk
         .fetch_file(&scene.to, "x", copy, FetchFile::new());
     assert_eq!(soon(fetch).await.unwrap().moved, 0);
+}
+
+/// Whoever gets a file need not read it to know its hash, as long as it is the one that came.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_is_known_until_it_is_another() {
+    let (told, mut received) = mpsc::unbounded_channel();
+    let told = move |file: Received| told.send(file.verified).unwrap();
+    let scene = Scene::with(|folder| folder.on_received(told)).await;
+    let content = noise(MIB + 1);
+    let hash = *blake3::hash(&content).as_bytes();
+    scene.send("x", &content).await.unwrap();
+    let verified = soon(received.recv()).await.unwrap().unwrap();
+    fs::rename(scene.there("x"), scene.there("y")).unwrap();
+    let open = |name| {
+        fs::File::options()
+            .read(true)
+            .write(true)
+            .open(scene.there(name))
+    };
+    let file = open("y").unwrap();
+    assert_eq!(verified.hash_of(&file).unwrap(), Some(hash));
+
+    // Another file is another one, whatever is in it.
+    fs::write(scene.there("x"), &content).unwrap();
+    assert_eq!(verified.hash_of(&open("x").unwrap()).unwrap(), None);
+    // The length is the same, so the time tells.
+    let modified = file.metadata().unwrap().modified().unwrap();
+    (&file).write_all(b"other").unwrap();
+    file.set_modified(modified + Duration::from_nanos(1))
+        .unwrap();
+    assert_eq!(verified.hash_of(&file).unwrap(), None);
+    file.set_modified(modified).unwrap();
+    file.set_len(MIB as u64).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_eq!(verified.hash_of(&file).unwrap(), None, "it is shorter");
+
+    // Of what was there already nothing was written.
+    scene.send("x", &content).await.unwrap();
+    assert!(soon(received.recv()).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
+use coros_net::{Node, Secret, SendFile};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -538,7 +539,7 @@ async fn what_came_and_is_not_waited_for_goes() {
     let came = |name: &str| {
         fs::create_dir_all(incoming.join(name).parent().unwrap()).unwrap();
         fs::write(incoming.join(name), [7; 10]).unwrap();
-        store.has_come(name.into());
+        store.has_come(name.into(), None);
     };
     // Nobody has asked for it.
     came("a/b");
@@ -579,4 +580,59 @@ async fn what_is_incomplete_has_no_room_of_its_own() {
     drop(room);
     assert_all_is_free(&store, 100).await;
     assert_eq!(names(&incoming), [""; 0]);
+}
+
+/// The hash is that of the transfer, and not of what was announced; and not that of what somebody has put in its
+/// place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_peer_sends_is_taken_for_what_it_is() {
+    let site = Site::new();
+    let store = site.open(MANY).await;
+    let secret = Secret::random();
+    let node = || Node::builder().secret(secret.clone());
+    let farm = node()
+        .files(store.folder(MANY, MANY))
+        .build()
+        .await
+        .unwrap();
+    let desk = node().build().await.unwrap();
+    let source = site.outside.path().join("source");
+    let send = async |content: &[u8]| {
+        fs::write(&source, content).unwrap();
+        let options = SendFile::new().name("sent/content");
+        let to = farm.location();
+        let sending = desk.send_file(&to, &source, options);
+        sending.await.unwrap();
+    };
+    let announced = hash_of(b"announced");
+    let make_room = async || store.make_room("sent/content", 9).await.unwrap();
+
+    let room = make_room().await;
+    send(b"announced").await;
+    let pin = store.adopt(announced, Kind::File, room).await.unwrap();
+    assert_eq!(fs::read(pin.path()).unwrap(), b"announced");
+
+    let other = hash_of(b"something");
+    let room = make_room().await;
+    send(b"announced").await;
+    let error = store.adopt(other, Kind::File, room).await.unwrap_err();
+    assert!(
+        matches!(error, AdoptError::Mismatch { found, .. } if found == announced),
+        "{error}"
+    );
+
+    let room = make_room().await;
+    send(b"something").await;
+    let there = site.at("incoming/sent/content");
+    let modified = fs::metadata(&there).unwrap().modified().unwrap();
+    fs::write(&there, b"elsewhere").unwrap();
+    let file = fs::File::options().write(true).open(&there).unwrap();
+    file.set_modified(modified + Duration::from_nanos(1))
+        .unwrap();
+    let error = store.adopt(other, Kind::File, room).await.unwrap_err();
+    assert!(
+        matches!(error, AdoptError::Mismatch { found, .. } if found == hash_of(b"elsewhere")),
+        "{error}"
+    );
+    assert_eq!(site.names(), site.expected(&[b"announced"]));
 }

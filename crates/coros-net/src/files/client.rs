@@ -254,7 +254,9 @@ async fn fetch(
         };
         let (taken, line) = take(line, taker).await;
         keep(node, peer, line);
-        taken.map(|a| transferred(size, a)).map_err(failed)
+        taken
+            .map(|(arrived, _)| transferred(size, arrived))
+            .map_err(failed)
     });
     fetched.await.map_err(|lost| trouble(Trouble::Lost(lost)))?
 }

@@ -10,6 +10,7 @@ use coros_core::remote::Location;
 use super::name::HIDDEN;
 use super::refusal::Refusal;
 use super::store::Store;
+use super::verified::Verified;
 use crate::NodeError;
 
 /// The folder in which a node keeps the files that its peers send it, and what they may do there.
@@ -61,6 +62,8 @@ pub struct Received {
     pub moved: u64,
     /// Whether it was there already, with the same content.
     pub already: bool,
+    /// The hash of what has come; none when it was there already.
+    pub verified: Option<Verified>,
 }
 
 /// A file that a peer wanted to send has not been taken.

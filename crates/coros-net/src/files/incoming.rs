@@ -18,6 +18,7 @@ use super::name::HIDDEN;
 use super::refusal::Refusal;
 use super::room::{Promise, available};
 use super::store::{Place, careful, explain, is_gone, not_made};
+use super::verified::Verified;
 use super::wire::{Hash, MAX_PIECE};
 
 /// What is announced, and how it is to be put into its place.
@@ -110,14 +111,19 @@ impl Incoming {
         Ok(())
     }
 
-    /// Gives the file its name, if it is what the other side has sent.
-    pub(super) fn finish(self, hash: Hash, cancelled: &CancellationToken) -> Result<(), Refusal> {
+    /// Gives the file its name, if it is what the other side has sent. What is known of it then, if it is not
+    /// one that somebody else has sent.
+    pub(super) fn finish(
+        self,
+        hash: Hash,
+        cancelled: &CancellationToken,
+    ) -> Result<Option<Verified>, Refusal> {
         if self.kept() != (self.announced.size, hash) {
             self.discard();
             return Err(Refusal::Mismatch);
         }
         match self.put() {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Verified::new(hash, &self.file).ok()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // Somebody else was faster.
                 let existing = self.place.existing();
@@ -129,7 +135,7 @@ impl Incoming {
                     }
                     None => false,
                 };
-                if same { Ok(()) } else { Err(Refusal::Exists) }
+                if same { Ok(None) } else { Err(Refusal::Exists) }
             }
             Err(error) => {
                 self.discard();

@@ -30,6 +30,7 @@ mod store;
 mod sweep;
 mod transfer;
 mod turns;
+mod verified;
 mod wire;
 
 use std::collections::HashMap;
@@ -49,6 +50,7 @@ pub use options::{FetchFile, Progress, SendFile, Transferred};
 pub use refusal::Refusal;
 pub(crate) use server::serve;
 pub(crate) use store::Store;
+pub use verified::Verified;
 
 use disk::blocking;
 use line::Line;

@@ -140,12 +140,13 @@ impl Server {
         };
         let (taken, line) = take(line, taker).await;
         match taken {
-            Ok(arrived) => told.of(Received {
+            Ok((arrived, verified)) => told.of(Received {
                 from: self.peer.clone(),
                 name: name.to_owned(),
                 size,
                 moved: arrived.moved(size),
                 already: arrived.was_there(),
+                verified,
             }),
             Err(Failed::Here(why)) => self.not_taken(name, why),
             Err(_) => {}

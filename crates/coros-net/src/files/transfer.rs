@@ -14,6 +14,7 @@ use super::line::{Allowance, Line, Lost, Stopped};
 use super::outgoing::{Outgoing, Unreadable};
 use super::protocol::{Give, Giving, Take, Taking};
 use super::refusal::Refusal;
+use super::verified::Verified;
 use super::wire::{Hash, Heard, Say};
 
 /// Pieces between the connection and the disk.
@@ -73,7 +74,10 @@ impl Arrived {
 }
 
 /// What a transfer leaves: how it went, and the connection if it can be used on.
-pub(super) type Outcome = (Result<Arrived, Failed>, Option<Line>);
+pub(super) type Outcome<T = Arrived> = (Result<T, Failed>, Option<Line>);
+
+/// What has been taken: how it came, and its hash if it came just now.
+pub(super) type Taken = (Arrived, Option<Verified>);
 
 /// Gives a file that has been offered; the other side has so long to say whether it wants it.
 pub(super) async fn give(
@@ -212,7 +216,7 @@ pub(super) struct Taker<F> {
 }
 
 /// Takes a file that has been offered.
-pub(super) async fn take<F>(mut line: Line, taker: Taker<F>) -> Outcome
+pub(super) async fn take<F>(mut line: Line, taker: Taker<F>) -> Outcome<Taken>
 where
     F: Fn(bool, &CancellationToken) -> Result<Prepared, Refusal> + Send + Sync + 'static,
 {
@@ -234,7 +238,7 @@ where
     (result, Some(line))
 }
 
-async fn take_all<F>(line: &mut Line, taker: Taker<F>, begun: &mut bool) -> Result<Arrived, Failed>
+async fn take_all<F>(line: &mut Line, taker: Taker<F>, begun: &mut bool) -> Result<Taken, Failed>
 where
     F: Fn(bool, &CancellationToken) -> Result<Prepared, Refusal> + Send + Sync + 'static,
 {
@@ -256,7 +260,7 @@ where
                 .map_err(Failed::There)?;
             if take == Take::Keep {
                 report.at(size, size);
-                return Ok(Arrived::Already);
+                return Ok((Arrived::Already, None));
             }
             match ready(line, &prepare, patience, true).await? {
                 Prepared::Ready(file) => file,
@@ -314,7 +318,7 @@ async fn fill(
     file: Incoming,
     taking: &mut Taking,
     report: &mut Report,
-) -> Result<Arrived, Failed> {
+) -> Result<Taken, Failed> {
     let size = taking.size();
     let (mut from, _) = file.kept();
     let mut done = from;
@@ -357,8 +361,8 @@ async fn fill(
                 disk::order(&orders, Order::Finish(hash)).await;
                 drop(orders);
                 let written = line.working(writing.join()).await?;
-                return written
-                    .map_or_else(|why| Err(Failed::Here(why)), |()| Ok(Arrived::From(from)));
+                let verified = written.map_err(Failed::Here)?;
+                return Ok((Arrived::From(from), verified));
             }
             _ => {
                 report.at(done, size);
@@ -391,7 +395,7 @@ fn write(
     mut file: Incoming,
     mut queue: mpsc::Receiver<Order>,
     spare: &mpsc::Sender<Vec<u8>>,
-) -> Result<(), Refusal> {
+) -> Result<Option<Verified>, Refusal> {
     while let Some(order) = queue.blocking_recv() {
         let written = match order {
             Order::StartOver => file.start_over(),
@@ -413,5 +417,5 @@ fn write(
             return Err(why);
         }
     }
-    Ok(())
+    Ok(None)
 }
