@@ -43,8 +43,14 @@ pub(super) enum ToFinder {
     Lost(NodeId, bool),
 }
 
-/// Finds daemons, and asks each from time to time how its node does.
-pub(super) async fn run(mut me: Context<ToFinder>, node: Node, scheduler: Address<ToScheduler>) {
+/// Finds daemons, and asks each from time to time how its node does, until the address is dropped.
+pub(super) fn start(node: Node, scheduler: Address<ToScheduler>) -> Address<ToFinder> {
+    let finder = coros_core::build().name("finder").daemon();
+    let finder = finder.spawn(move |me| run(me, node, scheduler));
+    finder.address()
+}
+
+async fn run(mut me: Context<ToFinder>, node: Node, scheduler: Address<ToScheduler>) {
     let mut known: HashMap<NodeId, Turn> = HashMap::new();
     // It looks at once, and not with a first tick, which takes its time.
     let mut ticks = interval_at(Instant::now() + PERIOD, PERIOD);

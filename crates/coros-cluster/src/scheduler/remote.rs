@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::builder::Stderr;
 use super::core::CallId;
+use super::finder;
 use super::job::{Completed, ReplyTo};
 use super::judge::Asks;
 use super::listeners::Listeners;
@@ -156,15 +157,18 @@ impl Deputy {
             cargo: Arc::new(self.cargo),
             asks: self.asks,
         };
-        let settings = Settings {
-            plan: self.plan,
-            workers: Workers::At(cluster),
-            stderr: self.stderr,
-            authority: self.authority,
-            client: Some(self.client),
-        };
         let (node, nobody) = (self.own, Listeners::default());
-        let run = move |me: Context<_>| Shell::new(&me, node, settings, nobody, started).run(me);
+        let run = move |me: Context<_>| {
+            let finder = finder::start(cluster.node.clone(), me.address());
+            let settings = Settings {
+                plan: self.plan,
+                workers: Workers::At(cluster, finder),
+                stderr: self.stderr,
+                authority: self.authority,
+                client: Some(self.client),
+            };
+            Shell::new(&me, node, settings, nobody, started).run(me)
+        };
         (coroutine.spawn(run).address(), has_started)
     }
 }

@@ -59,10 +59,10 @@ pub(super) struct Settings {
     pub(super) client: Option<Location>,
 }
 
-/// Where the workers are.
+/// Where the workers are; who finds the nodes.
 pub(super) enum Workers {
     Here(Box<Here>),
-    At(Cluster),
+    At(Cluster, Address<ToFinder>),
 }
 
 /// This machine, as far as it is for workers.
@@ -142,9 +142,9 @@ impl Shell {
         listeners: Listeners,
         started: oneshot::Sender<Result<(), String>>,
     ) -> Self {
-        let (here, cluster) = match settings.workers {
-            Workers::Here(here) => (Some(*here), None),
-            Workers::At(cluster) => (None, Some(cluster)),
+        let (here, cluster, finder) = match settings.workers {
+            Workers::Here(here) => (Some(*here), None, None),
+            Workers::At(cluster, finder) => (None, Some(cluster), Some(finder)),
         };
         Shell {
             address: me.address(),
@@ -153,7 +153,7 @@ impl Shell {
             hosts: BTreeMap::new(),
             next_host: 0,
             cluster,
-            finder: None,
+            finder,
             failing: HashSet::new(),
             left: HashSet::new(),
             lost: HashSet::new(),

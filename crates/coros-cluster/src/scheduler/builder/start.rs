@@ -15,6 +15,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use super::super::agent::{self, Agent};
+use super::super::finder;
 use super::super::judge::{self, Judge};
 use super::super::listeners::Listeners;
 use super::super::plan::{Plan, Usage};
@@ -108,15 +109,20 @@ impl SchedulerBuilder {
             authority,
             client: None,
         };
-        let ending = plan.ending();
+        let (started, has_started) = oneshot::channel();
+        let listeners = Listeners::new(self.on_event);
+        let seat = Seat::new(plan.ending(), node.clone(), listeners, started);
         let behind = match (self.on, programs) {
             (On::Nodes(nodes), Some(programs)) => {
-                let no_program = |why: &dyn fmt::Display| StartError::NoWorkers(why.to_string());
-                let programs = programs.await.map_err(|why| no_program(&why))?;
-                let programs = programs.map_err(|why| no_program(&why))?;
-                let cargo = Cargo::load(programs, self.given, self.start).await;
-                let cargo = cargo.map_err(|error| StartError::Depends(error.to_string()))?;
-                let cargo = Arc::new(cargo);
+                let cargo = async {
+                    let no_program =
+                        |why: &dyn fmt::Display| StartError::NoWorkers(why.to_string());
+                    let programs = programs.await.map_err(|why| no_program(&why))?;
+                    let programs = programs.map_err(|why| no_program(&why))?;
+                    let cargo = Cargo::load(programs, self.given, self.start).await;
+                    let cargo = cargo.map_err(|error| StartError::Depends(error.to_string()))?;
+                    Ok(Arc::new(cargo))
+                };
                 let usage = Usage {
                     terms: nodes.terms,
                     patience: nodes.patience,
@@ -129,13 +135,15 @@ impl SchedulerBuilder {
                 };
                 match nodes.by {
                     By::Itself => {
+                        // While all of that is read.
+                        let finder = finder::start(nodes.node.clone(), seat.address.clone());
                         let cluster = Cluster {
                             node: nodes.node,
                             usage,
-                            cargo,
+                            cargo: cargo.await?,
                             asks: judge.here(),
                         };
-                        Behind::Shell(settings(plan, Workers::At(cluster)))
+                        Behind::Shell(settings(plan, Workers::At(cluster, finder)))
                     }
                     By::Service(service) => Behind::Agent(agent::Settings {
                         node: nodes.node,
@@ -144,7 +152,7 @@ impl SchedulerBuilder {
                         key: Key::of(&secret),
                         plan,
                         usage,
-                        cargo,
+                        cargo: cargo.await?,
                         judge,
                         stderr: self.stderr,
                     }),
@@ -165,11 +173,8 @@ impl SchedulerBuilder {
                 Behind::Shell(settings(plan, Workers::Here(Box::new(here))))
             }
         };
-        let (started, has_started) = oneshot::channel();
-        let listeners = Listeners::new(self.on_event);
-        let shell = behind.spawn(ending, node.clone(), listeners, started);
         let inner = Inner {
-            shell,
+            shell: seat.give(behind),
             node,
             next_call: AtomicU64::new(0),
         };
@@ -191,25 +196,43 @@ enum Behind {
     Agent(agent::Settings),
 }
 
-impl Behind {
-    fn spawn(
-        self,
+/// The coroutine of a scheduler that is not known yet: what it is told meanwhile waits. It ends when this is
+/// dropped.
+struct Seat {
+    address: Address<ToScheduler>,
+    behind: oneshot::Sender<Behind>,
+}
+
+impl Seat {
+    fn new(
         ending: Duration,
         node: Node,
         listeners: Listeners,
         started: oneshot::Sender<Result<(), String>>,
-    ) -> Address<ToScheduler> {
+    ) -> Self {
         let coroutine = coros_core::build().name("scheduler").daemon().grace(ending);
-        match self {
-            Behind::Shell(settings) => coroutine
-                .spawn(move |me: Context<_>| {
-                    Shell::new(&me, node, settings, listeners, started).run(me)
-                })
-                .address(),
-            Behind::Agent(settings) => coroutine
-                .spawn(move |me: Context<_>| Agent::new(&me, settings, listeners, started).run(me))
-                .address(),
+        let (behind, given) = oneshot::channel();
+        let run = async move |me: Context<_>| match given.await {
+            Ok(Behind::Shell(settings)) => {
+                let shell = Shell::new(&me, node, settings, listeners, started);
+                shell.run(me).await;
+            }
+            Ok(Behind::Agent(settings)) => {
+                let agent = Agent::new(&me, settings, listeners, started);
+                agent.run(me).await;
+            }
+            Err(_) => {}
+        };
+        Seat {
+            address: coroutine.spawn(run).address(),
+            behind,
         }
+    }
+
+    fn give(self, behind: Behind) -> Address<ToScheduler> {
+        // If it has ended, the runtime is about to.
+        let _ = self.behind.send(behind);
+        self.address
     }
 }
 

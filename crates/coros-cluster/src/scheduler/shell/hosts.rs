@@ -104,10 +104,8 @@ fn facing(there: SocketAddr) -> Option<IpAddr> {
 }
 
 impl Shell {
+    /// Those of a network come when they are found.
     pub(super) fn start_hosts(&mut self) {
-        if self.cluster.is_some() {
-            return self.look_for_nodes();
-        }
         if let Some(here) = &mut self.here {
             let duties = std::mem::take(&mut here.duties);
             let local = self.add_host(duties, None);

@@ -12,7 +12,7 @@ use coros_net::{Location, Node};
 
 use super::super::Event;
 use super::super::core::{self, HostId};
-use super::super::finder::{self, Found, ToFinder};
+use super::super::finder::{Found, ToFinder};
 use super::super::judge::{Asks, Question, Verdict};
 use super::super::liaison::{Liaison, ToLiaison};
 use super::super::plan::Usage;
@@ -135,18 +135,6 @@ fn room(machine: &Machine, share: &Share) -> Resources {
 }
 
 impl Shell {
-    pub(super) fn look_for_nodes(&mut self) {
-        let Some(cluster) = &self.cluster else {
-            return;
-        };
-        let (node, scheduler) = (cluster.node.clone(), self.address.clone());
-        let finder = coros_core::build()
-            .name("finder")
-            .daemon()
-            .spawn(move |me| finder::run(me, node, scheduler));
-        self.finder = Some(finder.address());
-    }
-
     /// Says something to the desk at a node.
     pub(super) fn order(&self, host: HostId, order: ToDesk) {
         let remote = self.hosts.get(&host).and_then(|host| host.remote.as_ref());
