@@ -51,7 +51,12 @@ impl figures::Workload for Workload {
                 Measure::ColdMillis,
                 Measure::WarmMillis,
             ],
-            Workload::Idle => &[Measure::NodeMebibytes, Measure::WorkerMebibytes],
+            Workload::Idle => &[
+                Measure::NodeMebibytes,
+                Measure::NodeOwnMebibytes,
+                Measure::WorkerMebibytes,
+                Measure::WorkerOwnMebibytes,
+            ],
             Workload::Many => &[Measure::GrowthMebibytes],
             Workload::Kill => &[Measure::Results, Measure::Seconds],
         }
@@ -80,8 +85,12 @@ pub(crate) enum Measure {
     WarmMillis,
     /// Resident memory of what lends the machine.
     NodeMebibytes,
+    /// What of it is not of files, as the program's own, which whoever runs it shares.
+    NodeOwnMebibytes,
     /// Resident memory of a worker.
     WorkerMebibytes,
+    /// Likewise.
+    WorkerOwnMebibytes,
     /// How much more resident memory the client had at most.
     GrowthMebibytes,
     /// Calls that gave what they should.
@@ -164,7 +173,9 @@ pub(crate) fn header(column: Column) -> String {
         Measure::ColdMillis => format!("{name} cold\n\nms"),
         Measure::WarmMillis => format!("{name} again\n\nms"),
         Measure::NodeMebibytes => format!("{name} node\n\nMiB"),
+        Measure::NodeOwnMebibytes => "of that\nits own\nMiB".to_owned(),
         Measure::WorkerMebibytes => format!("{name} worker\n\nMiB"),
+        Measure::WorkerOwnMebibytes => "of that\nits own\nMiB".to_owned(),
         Measure::GrowthMebibytes => format!("{name} growth\n{n}\nMiB"),
         Measure::Results => format!("{name} results\nof {n}\n"),
         Measure::Seconds => format!("{name} time\n{n} x 0.1 s / 2\ns"),

@@ -23,6 +23,12 @@ pub fn rss_of(process: u32) -> Option<u64> {
     bytes(&process.to_string(), "VmRSS:")
 }
 
+/// How much of that is of no file and so shared with no other process, but for what one has inherited.
+#[must_use]
+pub fn own_of(process: u32) -> Option<u64> {
+    bytes(&process.to_string(), "RssAnon:")
+}
+
 /// The most that [`rss`] has been since [`forget_peak`].
 #[must_use]
 pub fn peak_rss() -> Option<u64> {

@@ -214,14 +214,19 @@ pub(crate) async fn first_result(endpoint: Option<SocketAddr>) -> Result<()> {
 /// After a few calls.
 async fn idle(scheduler: &Scheduler, place: &Place, worker: u32) -> Result<Value> {
     calls(scheduler, 100).await?;
-    let mebibytes = |pid| machine::rss_of(pid).map(|bytes| bytes as f64 / MEBIBYTE);
-    let worker = mebibytes(worker).context("the system does not tell")?;
-    Ok(match place {
-        Place::Local => json!({ "worker_mebibytes": worker }),
-        Place::Node(node) => {
-            json!({ "node_mebibytes": mebibytes(node.pid()), "worker_mebibytes": worker })
-        }
-    })
+    let mebibytes = |bytes: Option<u64>| {
+        let bytes = bytes.context("the system does not tell")?;
+        anyhow::Ok(bytes as f64 / MEBIBYTE)
+    };
+    let mut figures = json!({
+        "worker_mebibytes": mebibytes(machine::rss_of(worker))?,
+        "worker_own_mebibytes": mebibytes(machine::own_of(worker))?,
+    });
+    if let Place::Node(node) = place {
+        figures["node_mebibytes"] = json!(mebibytes(machine::rss_of(node.pid()))?);
+        figures["node_own_mebibytes"] = json!(mebibytes(machine::own_of(node.pid()))?);
+    }
+    Ok(figures)
 }
 
 async fn many(scheduler: &Scheduler, n: u64) -> Result<Value> {
