@@ -23,7 +23,7 @@ impl Content {
     }
 
     /// Likewise.
-    pub(crate) fn of(content: &impl Pieces) -> io::Result<Self> {
+    pub(crate) fn of(content: &(impl Pieces + ?Sized)) -> io::Result<Self> {
         let (hash, length) = ContentHash::of(content)?;
         Ok(Content { hash, length })
     }
