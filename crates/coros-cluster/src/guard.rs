@@ -67,6 +67,7 @@ pub(crate) struct Program {
     /// A path, or a name that is looked up in `PATH`.
     pub(crate) path: PathBuf,
     /// What it is called, if not that.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there it has no other name"))]
     pub(crate) called: Option<OsString>,
     pub(crate) arguments: Vec<OsString>,
     /// All of it. Of two with the same name the later counts.

@@ -359,7 +359,8 @@ impl Shared {
     fn discard(self: &Arc<Self>, name: String) {
         let shared = Arc::clone(self);
         let discard = move || {
-            // Who begins to wait for it now has not asked for it yet.
+            // Who begins to wait for it asks for it when this is done.
+            let _changes = shared.changes();
             let is_awaited = shared.awaited().iter().any(|it| it.name == name);
             if !is_awaited {
                 let _ = shared.disk.take(&name);

@@ -14,7 +14,7 @@
 //!
 //! It ends when told to, when the link is down, and when its standard input ends, which says that
 //! the client is gone, however it went. Then everything that it has started ends with it: its
-//! [guard](crate::guard) sees to that.
+//! `guard` sees to that.
 
 mod calls;
 pub(crate) mod confined;
@@ -54,7 +54,8 @@ const TASK_THREADS: usize = 2;
 /// What makes a process that of a worker which a daemon confines: see [`confined`].
 pub(crate) const CONFINED_ARGUMENT: &str = "--coros-confined-worker";
 
-/// What makes a process a guard: see [`guard`](crate::guard).
+/// What makes a process a guard: see [`guard`].
+#[cfg(unix)]
 pub(crate) const GUARD_ARGUMENT: &str = "--coros-guard";
 
 static ENTERED: AtomicBool = AtomicBool::new(false);

@@ -17,6 +17,8 @@ use coros::cluster::worker;
 use coros::net::Node;
 use coros::{Address, JobError, Scheduler};
 use libtest_mimic::Arguments;
+#[cfg(target_os = "linux")]
+use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -162,6 +164,32 @@ async fn a_client_that_takes_no_results_does_not_make_the_service_larger() {
     farm.close().await;
 }
 
+/// Its process stands still, for less than its session outlives.
+#[cfg(target_os = "linux")]
+async fn a_client_that_is_stopped_does_not_make_the_service_larger() {
+    let farm = Farm::of([2]).await;
+    let (service, _words) = others::service_process(&farm).await;
+    let service_pid = service.id().unwrap();
+    let peers: Vec<_> = farm
+        .daemons
+        .iter()
+        .map(|it| endpoint(it.node()).to_string())
+        .collect();
+    let what = others::GREEDY_CLIENT;
+    let (client, mut words) = others::process(&farm, what, "client", &peers).await;
+    assert_eq!(others::word(&mut words).await, "begun");
+    let before = resident(service_pid);
+    signal(client.id().unwrap(), Signal::SIGSTOP);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let grown = resident(service_pid).saturating_sub(before);
+    signal(client.id().unwrap(), Signal::SIGCONT);
+    assert!(grown < 160 << 20, "{grown}");
+    assert_eq!(others::word(&mut words).await, "all");
+    others::kill(client).await;
+    others::kill(service).await;
+    farm.close().await;
+}
+
 /// How many bytes a process has in memory.
 #[cfg(target_os = "linux")]
 fn resident(pid: u32) -> usize {
@@ -284,6 +312,8 @@ fn main() {
         a_client_that_takes_no_results_gets_no_more_of_them,
         #[cfg(target_os = "linux")]
         a_client_that_takes_no_results_does_not_make_the_service_larger,
+        #[cfg(target_os = "linux")]
+        a_client_that_is_stopped_does_not_make_the_service_larger,
         what_no_message_has_room_for_is_refused,
         #[cfg(target_os = "linux")]
         workers_of_a_client_that_is_gone_have_the_grace_of_the_service,

@@ -1,9 +1,8 @@
 //! Standard input as the sign that the client lives.
 //!
-//! A worker that is stopped (`SIGSTOP`, a debugger) cannot see that sign end. On Linux the kernel
-//! wakes it: the worker asks for `SIGCONT` when its parent dies. The kernel takes the *thread* that
-//! started the worker for the parent, and a thread of a runtime may end before its process does;
-//! that is why it is not `SIGKILL`, which would also leave behind what a job has started.
+//! A worker that is stopped (`SIGSTOP`, a debugger) cannot see that sign end. Its [guard](crate::guard) does, and
+//! kills it. Should the guard have been killed too, the kernel wakes the worker on Linux: it asks for `SIGCONT`
+//! when its parent dies. That is not `SIGKILL`, which would leave behind what a job has started.
 //! `SIGCONT` means nothing to a process that runs, however often it comes: it finds out by its
 //! standard input whether anything has happened.
 

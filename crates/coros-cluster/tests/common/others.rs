@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
-use coros::Scheduler;
 use coros::cluster::service::{Service, ServiceEvent};
 use coros::net::{Node, Secret};
+use coros::{Address, Context, Scheduler};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -19,17 +20,21 @@ const SERVICE: &str = "--as-service";
 /// And when it is a client.
 pub(crate) const CLIENT: &str = "--as-client";
 
+/// And when it is one whose calls return much.
+pub(crate) const GREEDY_CLIENT: &str = "--as-greedy-client";
+
 /// Becomes what this process is, if it is one of those, and does not return then.
 pub(crate) fn enter() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let [what, folder, secret, peers @ ..] = words.as_slice()
-        && (what == SERVICE || what == CLIENT)
+        && [SERVICE, CLIENT, GREEDY_CLIENT].contains(&what.as_str())
     {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            match what == SERVICE {
-                true => be_a_service(Path::new(folder), secret, peers).await,
-                false => be_a_client(secret, peers).await,
+            match what.as_str() {
+                SERVICE => be_a_service(Path::new(folder), secret, peers).await,
+                CLIENT => be_a_client(secret, peers).await,
+                _ => be_a_greedy_client(secret, peers).await,
             }
         });
     }
@@ -60,6 +65,33 @@ async fn be_a_client(secret: &str, peers: &[String]) {
     let _job = scheduler.submit(computes("mine".into(), to));
     println!("{}", next(&mut begun).await.pid);
     std::future::pending::<()>().await;
+}
+
+/// Says that it has begun, and gives much a moment later.
+#[coros::remote]
+async fn much(_me: Context<()>, to: Address<()>, bytes: usize) -> String {
+    to.deliver(()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    "x".repeat(bytes)
+}
+
+async fn be_a_greedy_client(secret: &str, peers: &[String]) {
+    let node = node("desk", secret, peers).build().await.unwrap();
+    let scheduler = quiet(Scheduler::at(&node)).start().await.unwrap();
+    let (to, mut begun) = told::<()>();
+    let bytes = 8 << 20;
+    let submit = |_| scheduler.submit(much(to.clone(), bytes).io());
+    let jobs: Vec<_> = (0..40).map(submit).collect();
+    for _ in &jobs {
+        begun.recv().await.unwrap();
+    }
+    println!("begun");
+    for job in jobs {
+        assert_eq!(job.await.unwrap().len(), bytes);
+    }
+    println!("all");
+    scheduler.close().await.unwrap();
+    node.close().await;
 }
 
 /// This executable as another process, which says a word first.

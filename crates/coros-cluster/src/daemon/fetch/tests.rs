@@ -1,6 +1,7 @@
 //! Clients that send, slowly or not at all, in virtual time.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -120,9 +121,10 @@ async fn a_client_that_sends_slowly_does_not() {
     let hash = World::program().hash;
     let part = world.file(&format!("{hash}/.coros-part-1"));
     let slow = async || {
-        for sent in 1..=PROGRAM.len() {
+        let mut file = fs::File::create(&part).unwrap();
+        for piece in PROGRAM.chunks(1) {
             tokio::time::sleep(SILENCE * 9 / 10).await;
-            fs::write(&part, &PROGRAM[..sent]).unwrap();
+            file.write_all(piece).unwrap();
         }
         fs::rename(&part, world.file(&sent_as(hash))).unwrap();
     };
@@ -139,9 +141,10 @@ async fn whoever_waits_for_the_turn_of_another_is_told_that_it_comes() {
     let begun = Notify::new();
     let slow = world.fetch(async || {
         begun.notify_one();
-        for sent in 1..=PROGRAM.len() {
+        let mut file = fs::File::create(&part).unwrap();
+        for piece in PROGRAM.chunks(1) {
             tokio::time::sleep(SILENCE / 2).await;
-            fs::write(&part, &PROGRAM[..sent]).unwrap();
+            file.write_all(piece).unwrap();
         }
         // And nothing any more, for a while.
         tokio::time::sleep(SILENCE / 2).await;
