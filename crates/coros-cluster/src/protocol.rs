@@ -200,6 +200,8 @@ pub(crate) enum FromWorker {
         call: CallId,
         attempt: u32,
         result: CallResult,
+        /// How long it ran, if it is watched.
+        ran: Option<Duration>,
     },
     /// Revoked: the call has not run, or was dropped half way as told.
     Returned { call: CallId, attempt: u32 },

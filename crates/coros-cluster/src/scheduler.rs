@@ -495,7 +495,7 @@ impl Item {
             worker: completed.worker.clone(),
             attempts: completed.attempts,
             after: self.submitted.elapsed(),
-            ran: self.begun.map(|begun| begun.elapsed()),
+            ran: completed.ran.or(self.begun.map(|begun| begun.elapsed())),
             error: completed.result.as_ref().err().cloned(),
         }
     }

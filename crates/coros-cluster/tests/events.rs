@@ -24,6 +24,11 @@ fn fails(why: String) -> Result<(), String> {
     Err(why)
 }
 
+#[coros::remote]
+fn takes(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Computes until it is told to end; a number tells them apart.
 #[coros::remote]
 async fn computes(mut me: Context<()>, number: u32, to: Address<Address<()>>) -> u32 {
@@ -175,6 +180,24 @@ async fn a_call_has_begun_when_it_runs() {
     scheduler.close().await.unwrap();
 }
 
+/// Also of one that is over before the next message goes.
+async fn how_long_a_call_ran_is_told_as_its_worker_saw_it() {
+    const TIME: Duration = Duration::from_millis(20);
+    let scheduler = quiet(Scheduler::local().workers(1)).start().await.unwrap();
+    let mut events = scheduler.events();
+    let jobs = [(); 3].map(|()| scheduler.submit(takes(TIME)));
+    for job in jobs {
+        job.await.unwrap();
+        let ran = until(&mut events, |event| match event {
+            Event::JobEnded { ran, after, .. } => Some((ran.unwrap(), *after)),
+            _ => None,
+        });
+        let (ran, after) = ran.await;
+        assert!(TIME <= ran && ran <= after, "{ran:?} of {after:?}");
+    }
+    scheduler.close().await.unwrap();
+}
+
 async fn io_calls_begin_too_and_all_say_how_they_ended() {
     let folder = tempfile::tempdir().unwrap();
     let marker = folder.path().join("marker");
@@ -203,7 +226,8 @@ async fn io_calls_begin_too_and_all_say_how_they_ended() {
     let expected = ["2 begins, 1", "2 again", "2 begins, 2", "2 ends"];
     assert_eq!(of_calls(&mut events, 1).await, expected);
     let one = scheduler.submit(computes(1, to.clone()));
-    begun.recv().await.unwrap();
+    // As long as it has an address, it goes on.
+    let _goes_on = begun.recv().await.unwrap();
     let other = scheduler.submit(computes(2, to));
     other.cancel();
     one.cancel();
@@ -321,6 +345,7 @@ fn main() {
     let trials = trials![
         what_happens_to_a_node_is_told_in_order,
         a_call_has_begun_when_it_runs,
+        how_long_a_call_ran_is_told_as_its_worker_saw_it,
         io_calls_begin_too_and_all_say_how_they_ended,
         who_hears_of_a_call_knows_its_arguments,
         a_closed_node_ends_what_it_runs_and_is_not_used_again,

@@ -1158,11 +1158,16 @@ async fn without_a_node_nothing_hangs() {
     let error = scheduler.start().await.unwrap_err();
     assert!(error.to_string().contains("none was found"), "{error}");
 
+    const PATIENCE: Duration = Duration::from_secs(4);
     let farm = Farm::of([1]).await;
     let node = farm.client().await;
     // The program has to come first.
-    let scheduler = Scheduler::cluster(&node).patience(Duration::from_secs(4));
+    let scheduler = Scheduler::cluster(&node).patience(PATIENCE);
     let scheduler = quiet(scheduler).start().await.unwrap();
+    assert_eq!(scheduler.run(square(4)).await, Ok(16));
+    // One that needs too much does not wait for longer either.
+    let large = scheduler.run(square(6).memory(1 << 50)).await;
+    assert!(matches!(large, Err(JobError::NoRoom(_))), "{large:?}");
     assert_eq!(scheduler.run(square(4)).await, Ok(16));
     farm.daemons[0].close().await;
     let error = scheduler.run(square(5)).await.unwrap_err();
@@ -1170,7 +1175,18 @@ async fn without_a_node_nothing_hangs() {
         matches!(&error, JobError::NoWorkers(why) if why.contains("farm-1")),
         "{error:?}"
     );
+    // Nor does who comes later, until there is one again.
+    let later = tokio::time::timeout(PATIENCE / 2, scheduler.run(square(5))).await;
+    assert_eq!(later, Ok(Err(error)));
+    let mut events = scheduler.events();
+    let again = Daemon::builder(farm.builder("farm-1"), farm.folder("again"));
+    let again = again.slots(1).start().await.unwrap();
+    again.node().connect(endpoint(&node)).await.unwrap();
+    let returned = |event: &Event| matches!(event, Event::NodeReturned { .. }).then_some(());
+    until(&mut events, returned).await;
+    assert_eq!(scheduler.run(square(5)).await, Ok(25));
     scheduler.close().await.unwrap();
+    again.close().await;
 }
 
 async fn a_node_that_is_drained_ends_what_it_runs_and_no_more() {

@@ -229,7 +229,7 @@ async fn who_waits_for_a_slot_is_told_why() {
     farm.close().await;
 }
 
-/// It begins when somebody waits, and not when the last node goes.
+/// It begins when somebody waits, and not when the last node goes. Who comes right after is told at once.
 async fn patience_is_that_of_those_who_wait() {
     let farm = Farm::of([1]).await;
     let patience = Duration::from_millis(500);
@@ -238,12 +238,15 @@ async fn patience_is_that_of_those_who_wait() {
     let mut events = scheduler.events();
     farm.daemons[0].close().await;
     until(&mut events, is_lost).await;
-    for part in [1, 3] {
+    for part in [1, 5] {
         tokio::time::sleep(patience * part / 4).await;
         let began = Instant::now();
         let error = scheduler.run(square(3)).await.unwrap_err();
         assert!(matches!(error, JobError::NoWorkers(_)), "{error}");
-        assert!(began.elapsed() >= patience, "{:?}", began.elapsed());
+        let waited = began.elapsed();
+        assert!(waited >= patience, "{waited:?}");
+        assert_eq!(scheduler.run(square(3)).await, Err(error));
+        assert!(began.elapsed() < 2 * patience, "{waited:?}, and once more");
     }
     scheduler.close().await.unwrap();
 }

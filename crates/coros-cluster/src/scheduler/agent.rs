@@ -92,6 +92,8 @@ pub(super) struct Agent {
     early: Vec<(u64, FromTenant)>,
     /// Until when those who wait do so, while there is no service.
     patience: Option<Instant>,
+    /// There was none for too long, and none has been found since: until when nobody waits for one.
+    in_vain: Option<(Instant, String)>,
     /// Why there is none.
     unused: BTreeMap<String, String>,
     /// Services that were of no use though they are there.
@@ -134,6 +136,7 @@ impl Agent {
             epochs: Arc::default(),
             early: Vec::new(),
             patience: None,
+            in_vain: None,
             unused: BTreeMap::new(),
             resting: HashMap::new(),
         }
@@ -254,6 +257,12 @@ impl Agent {
 
     fn submit(&mut self, call: CallId, item: Item) {
         let refusal = match &self.phase {
+            Phase::Looking(_)
+                if let Some((until, why)) = &self.in_vain
+                    && Instant::now() < *until =>
+            {
+                JobError::NoWorkers(why.clone())
+            }
             Phase::Looking(_) | Phase::Open(_) => {
                 let options = item.options.as_deref();
                 let priority = options.map_or(0, |it| it.core.priority);

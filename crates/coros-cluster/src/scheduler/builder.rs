@@ -188,7 +188,11 @@ impl SchedulerBuilder {
 
     /// How long calls wait while there is no node: 60 s unless told otherwise, from when there are both
     /// calls and no node, and longer as long as the program is on its way to one. Then those that wait end with
-    /// [`JobError::NoWorkers`](super::JobError::NoWorkers), which says what was found and why it was not used.
+    /// [`JobError::NoWorkers`](super::JobError::NoWorkers), which says what was found and why it was not used; and so
+    /// do at once those that come later, for as long again or until a node is found.
+    ///
+    /// A call that needs more than any node has that is there waits for as long for one that has, and ends with
+    /// [`JobError::NoRoom`](super::JobError::NoRoom).
     ///
     /// While there are nodes that lend nothing, because they are suspended or others have all they have,
     /// calls wait for as long as that lasts, and after this time

@@ -147,6 +147,8 @@ pub(crate) enum Input<T, R> {
     Cancel { call: CallId },
     /// Nobody waits any longer: every call that is left ends, for all who wanted its result.
     GiveUp,
+    /// A call has waited for long enough for a host that can have room for it.
+    NoneCame { call: CallId },
     /// No worker will ever come: every call that is left ends.
     Close,
 }
@@ -191,7 +193,7 @@ pub(crate) enum Output<T, R> {
 /// How a call ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome<R> {
-    /// A worker ran it, in attempts counted from 1.
+    /// A worker ran it; it has begun so often, as far as is known.
     Done {
         worker: WorkerId,
         attempts: u32,
@@ -203,7 +205,7 @@ pub(crate) enum Outcome<R> {
     Abandoned { worker: WorkerId, losses: u32 },
     /// The host or worker where it had to run is gone.
     TargetLost,
-    /// No host has room for what it needs, and none will come.
+    /// No host has room for what it needs, and none will come, or none came.
     NoRoom { needs: Resources },
     /// Its owner cancelled it.
     Cancelled,
@@ -247,9 +249,22 @@ impl<T> Core<T> {
             .and_then(|call| call.item.as_mut())
     }
 
-    /// Whether this attempt of a call is at this worker.
-    pub(crate) fn is_at(&self, worker: WorkerId, call: CallId, attempt: u32) -> bool {
-        self.find(worker, call, attempt).is_some()
+    /// How often a call has begun, if this attempt of it is at this worker and has.
+    pub(crate) fn begun(&self, worker: WorkerId, call: CallId, attempt: u32) -> Option<u32> {
+        self.find(worker, call, attempt)?;
+        Some(self.attempts(call))
+    }
+
+    /// How often a call that runs has begun, as far as is known: each time but the last its worker was lost. It may
+    /// have been sent to workers that had no time for it, too.
+    fn attempts(&self, call: CallId) -> u32 {
+        self.calls[&call].losses + 1
+    }
+
+    /// Whether a worker has any call.
+    pub(crate) fn is_busy(&self, worker: WorkerId) -> bool {
+        let worker = self.hosts.get(worker);
+        worker.is_some_and(|it| it.load() > 0 || !it.io.is_empty())
     }
 
     /// Whether any call has not ended.
@@ -296,7 +311,7 @@ impl<T> Core<T> {
                 result,
             } => {
                 if self.leave(worker, call, attempt, out) {
-                    let attempts = attempt;
+                    let attempts = self.attempts(call);
                     let outcome = Outcome::Done {
                         worker,
                         attempts,
@@ -325,7 +340,7 @@ impl<T> Core<T> {
                 attempt,
             } => {
                 if self.leave(worker, call, attempt, out) {
-                    let attempts = attempt;
+                    let attempts = self.attempts(call);
                     self.finish(call, Outcome::TimedOut { worker, attempts }, out);
                 }
             }
@@ -337,6 +352,11 @@ impl<T> Core<T> {
             Input::WorkerLost { worker } => self.worker_lost(worker, out),
             Input::Cancel { call } => self.end_unasked(call, Outcome::Cancelled, out),
             Input::GiveUp => self.give_up(out),
+            Input::NoneCame { call } => {
+                if self.is_hopeless(call) {
+                    self.no_room(call, out);
+                }
+            }
             Input::Close => self.close(out),
         }
         self.look_at_enqueued(out);
@@ -393,16 +413,17 @@ impl<T> Core<T> {
     /// Tells of those that wait again for what no host can have: when all that an input means for hosts is known.
     fn look_at_enqueued<R>(&mut self, out: &mut Vec<Output<T, R>>) {
         for id in std::mem::take(&mut self.enqueued) {
-            if let Some(Call {
-                state: State::Queued,
-                class,
-                ..
-            }) = self.calls.get(&id)
-                && self.classes.get(*class).is_hopeless()
-            {
+            if self.is_hopeless(id) {
                 self.unplaceable(id, out);
             }
         }
+    }
+
+    /// Whether a call waits for which no host can have room.
+    fn is_hopeless(&self, id: CallId) -> bool {
+        self.calls.get(&id).is_some_and(|call| {
+            call.state == State::Queued && self.classes.get(call.class).is_hopeless()
+        })
     }
 
     /// A call waits for which no host can have room.
@@ -413,10 +434,14 @@ impl<T> Core<T> {
                 out.push(Output::Unplaceable { call: id });
             }
         } else {
-            let class = self.call(id).class;
-            let needs = (**self.classes.get(class).needs()).clone();
-            self.finish(id, Outcome::NoRoom { needs }, out);
+            self.no_room(id, out);
         }
+    }
+
+    fn no_room<R>(&mut self, id: CallId, out: &mut Vec<Output<T, R>>) {
+        let class = self.call(id).class;
+        let needs = (**self.classes.get(class).needs()).clone();
+        self.finish(id, Outcome::NoRoom { needs }, out);
     }
 
     /// Finds out anew for which calls there is room, after hosts or their room have changed.

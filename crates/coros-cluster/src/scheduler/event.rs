@@ -204,7 +204,8 @@ pub enum Event {
         attempts: u32,
         /// How long after it was submitted.
         after: Duration,
-        /// How long after it had begun, the last time, if [that was told](Event::JobStarted).
+        /// How long it ran, the last time, if [that was told](Event::JobStarted): as its worker has measured it, or
+        /// as far as is known here when it was given up.
         ran: Option<Duration>,
         /// Why there is no value, if there is none.
         error: Option<JobError>,

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use coros_core::remote::Message;
 use coros_net::Node;
@@ -116,8 +117,7 @@ pub struct Completion<R> {
     pub index: usize,
     /// The worker that it ran on, if it did.
     pub worker: Option<Arc<str>>,
-    /// How often it was started: more than once when workers were lost, or when it was sent to
-    /// one that had no time for it.
+    /// How often it was started: once more than workers were lost that had it.
     pub attempts: u32,
     /// Its value.
     pub result: Result<R, JobError>,
@@ -128,6 +128,8 @@ pub struct Completion<R> {
 pub(crate) struct Completed {
     pub(super) worker: Option<Arc<str>>,
     pub(super) attempts: u32,
+    /// How long it ran, if its worker has told.
+    pub(super) ran: Option<Duration>,
     pub(super) result: Result<Blob, JobError>,
 }
 
@@ -136,6 +138,7 @@ impl Completed {
         Completed {
             worker: None,
             attempts: 0,
+            ran: None,
             result: Err(error),
         }
     }
@@ -157,6 +160,7 @@ impl Completed {
         let Completed {
             worker,
             attempts,
+            ran: _,
             result,
         } = self;
         let result = result.and_then(|value| node.decode(&value.0).map_err(JobError::Codec));

@@ -13,8 +13,8 @@
 //!   `LINGER`. A process whose link is down is of no use: it may be about to end and has `BREATH`
 //!   for that, so that one tells how it ended by itself; then it is killed, and what one tells is
 //!   why its link is down.
-//! - Starting backs off: a worker that is lost within `SETTLED` of becoming ready, or that never
-//!   becomes ready, delays its replacement, the longer the more there were in a row. After
+//! - Starting backs off: a worker that is lost within `SETTLED` of becoming ready, though it had nothing to
+//!   do, or that never becomes ready, delays its replacement, the longer the more there were in a row. After
 //!   `START_FAILURES` that never became ready in a row, with none left that is, the pool
 //!   [gives up](Output::GiveUp).
 //! - A worker is [killed](Input::Kill) on demand; its replacement does not wait.
@@ -91,6 +91,8 @@ pub(crate) enum Input {
         worker: WorkerId,
         why: String,
         killed: bool,
+        /// It had calls, which are to blame; how often they run again is seen to elsewhere.
+        busy: bool,
     },
     /// The link to a worker is down: why.
     Unlinked { worker: WorkerId, why: String },
@@ -293,8 +295,10 @@ impl Pool {
                 worker,
                 why,
                 killed,
+                busy,
             } => {
                 if let Some(process) = self.processes.get_mut(&worker) {
+                    process.wanted |= busy;
                     let reason = process.killed.take().filter(|_| killed);
                     process.ended = Some(reason.unwrap_or(why));
                     process.deadline = Some(now + LINGER);

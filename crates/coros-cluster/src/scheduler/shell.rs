@@ -49,6 +49,14 @@ const BULKY: usize = 16 * 1024;
 /// How soon sending is tried again when a link has as many bytes queued as it takes.
 const STALL: Duration = Duration::from_millis(5);
 
+/// What a worker says of a call that has ended there.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) result: CallResult,
+    /// How long it ran, if somebody wants to know.
+    pub(super) ran: Option<Duration>,
+}
+
 pub(super) struct Settings {
     pub(super) plan: Plan,
     pub(super) workers: Workers,
@@ -122,7 +130,7 @@ pub(super) struct Shell {
     /// The client takes nothing of what came of its calls: none begins, and workers keep what comes.
     paused: bool,
     /// What the core wants done; kept for its memory.
-    todo: Vec<core::Output<Item, CallResult>>,
+    todo: Vec<core::Output<Item, Report>>,
 }
 
 #[derive(Debug)]
@@ -303,7 +311,9 @@ impl Shell {
                 call,
                 attempt,
                 result,
+                ran,
             } => {
+                let result = Report { result, ran };
                 self.tell_core(core::Input::Done {
                     worker,
                     call,
@@ -419,8 +429,9 @@ impl Shell {
     }
 
     fn submit(&mut self, call: CallId, item: Item) {
-        let refusal = match &self.phase {
-            Phase::Open => match self.place(item.target()) {
+        let refusal = match (&self.phase, self.patience.in_vain()) {
+            (Phase::Open, Some(why)) => JobError::NoWorkers(why.to_owned()),
+            (Phase::Open, None) => match self.place(item.target()) {
                 Ok(place) => {
                     let asked = item.options.as_ref();
                     let options = asked.map(|it| {
@@ -437,8 +448,8 @@ impl Shell {
                 }
                 Err(error) => error,
             },
-            Phase::Failed(why) => JobError::NoWorkers(why.clone()),
-            Phase::Closing | Phase::Closed => JobError::Closed,
+            (Phase::Failed(why), _) => JobError::NoWorkers(why.clone()),
+            (Phase::Closing | Phase::Closed, _) => JobError::Closed,
         };
         item.reply.send(Completed::without_worker(refusal));
     }
@@ -492,7 +503,7 @@ impl Shell {
         self.listeners.tell(event);
     }
 
-    fn tell_core(&mut self, input: core::Input<Item, CallResult>) {
+    fn tell_core(&mut self, input: core::Input<Item, Report>) {
         self.core.handle(input, &mut self.todo);
     }
 
@@ -618,15 +629,15 @@ impl Shell {
         self.act();
         let name = self.name(worker);
         // One that was cancelled has ended.
-        if self.core.is_at(worker, call, attempt)
+        if let Some(attempts) = self.core.begun(worker, call, attempt)
             && let Some(item) = self.core.item_mut(call)
         {
-            let event = item.started(call, name, attempt);
+            let event = item.started(call, name, attempts);
             self.emit(&event);
         }
     }
 
-    fn finish(&mut self, call: CallId, item: Item, outcome: Outcome<CallResult>) {
+    fn finish(&mut self, call: CallId, item: Item, outcome: Outcome<Report>) {
         let completed = match outcome {
             Outcome::Done {
                 worker,
@@ -635,7 +646,8 @@ impl Shell {
             } => Completed {
                 worker: Some(self.name(worker)),
                 attempts,
-                result: value(result),
+                ran: result.ran,
+                result: value(result.result),
             },
             Outcome::Abandoned { worker, losses } => {
                 let from = self.name(worker);
@@ -650,12 +662,14 @@ impl Shell {
                 Completed {
                     worker: Some(from),
                     attempts: losses,
+                    ran: None,
                     result,
                 }
             }
             Outcome::TimedOut { worker, attempts } => Completed {
                 worker: Some(self.name(worker)),
                 attempts,
+                ran: None,
                 result: Err(JobError::TimedOut(
                     item.options
                         .as_ref()

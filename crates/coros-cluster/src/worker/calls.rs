@@ -9,7 +9,7 @@ pub(super) mod run;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coros_core::Address;
 use coros_net::Node;
@@ -85,6 +85,8 @@ struct Running {
     dropped: Option<Dropped>,
     /// Its time limit.
     clock: Option<AbortHandle>,
+    /// Of one that is watched.
+    begun: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,6 +312,7 @@ impl Shared {
             abort: None,
             dropped: None,
             clock,
+            begun: job.run.watched.then(Instant::now),
         };
         if running.io {
             state.io.insert(attempt, running);
@@ -337,6 +340,7 @@ impl Shared {
                 call,
                 attempt,
                 result,
+                ran: running.begun.map(|begun| begun.elapsed()),
             },
             (None, Some(Dropped::TimedOut)) => FromWorker::TimedOut { call, attempt },
             (None, _) => FromWorker::Returned { call, attempt },

@@ -55,7 +55,10 @@ pub(super) fn send(scheduler: &Address<ToScheduler>, message: ToScheduler) -> Op
         Err(SendError::Full(message)) => Some(message),
         Err(SendError::Codec(ToScheduler::Report(worker, report), why)) => {
             // The caller must not wait for a result that cannot travel, as one that is too large.
-            let FromWorker::Done { call, attempt, .. } = report else {
+            let FromWorker::Done {
+                call, attempt, ran, ..
+            } = report
+            else {
                 return None;
             };
             let result =
@@ -64,6 +67,7 @@ pub(super) fn send(scheduler: &Address<ToScheduler>, message: ToScheduler) -> Op
                 call,
                 attempt,
                 result,
+                ran,
             };
             send(scheduler, ToScheduler::Report(worker, report))
         }

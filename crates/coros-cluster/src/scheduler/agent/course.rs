@@ -68,6 +68,7 @@ impl Agent {
             return;
         }
         self.epoch = epoch;
+        self.in_vain = None;
         let agent = self.address.clone();
         tenant.on_exit(move |exit| {
             let why = exit.to_string();
@@ -226,7 +227,8 @@ impl Agent {
         if let Some(started) = self.started.take() {
             let _ = started.send(Err(why.clone()));
         }
-        self.end_all(&JobError::NoWorkers(why));
+        self.end_all(&JobError::NoWorkers(why.clone()));
+        self.in_vain = Some((Instant::now() + self.settings.usage.patience, why));
     }
 
     /// What there is instead of a service.

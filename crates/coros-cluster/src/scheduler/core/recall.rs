@@ -86,21 +86,14 @@ impl<T> Core<T> {
     }
 
     /// Of the calls that wait behind others and are meant, one of the highest priority; of those,
-    /// at the worker where most wait, the one that was sent last, which is the least likely to
-    /// have begun.
+    /// at the worker where most wait, the next in order, though it may have begun when it is asked back.
     fn best_behind(&self, meant: impl Fn(Rank) -> bool) -> Option<(WorkerId, Rank)> {
         let of_each = self.hosts.workers().into_iter().filter_map(|id| {
             let worker = self.hosts.get(id).filter(|worker| !worker.doomed)?;
             let behind = &worker.behind;
             // What is meant comes before what is not.
-            let priority = behind
-                .front()
-                .copied()
-                .filter(|rank| meant(*rank))?
-                .priority();
-            let end = behind.partition_point(|rank| rank.priority() == priority && meant(*rank));
-            let last = behind[end - 1];
-            Some((priority, behind.len(), id, last))
+            let next = behind.front().copied().filter(|rank| meant(*rank))?;
+            Some((next.priority(), behind.len(), id, next))
         });
         let best = of_each.max();
         best.map(|(_, _, worker, rank)| (worker, rank))
@@ -212,7 +205,7 @@ impl<T> Core<T> {
             if revoked {
                 self.hosts.unwanted(rank);
             }
-            let attempts = attempt;
+            let attempts = self.attempts(id);
             let outcome = Outcome::TimedOut { worker, attempts };
             out.push(Output::Finished {
                 call: id,

@@ -52,6 +52,7 @@ impl Clock {
             worker: WorkerId(n),
             why: format!("end {n}"),
             killed: false,
+            busy: false,
         })
     }
 
@@ -61,6 +62,7 @@ impl Clock {
             worker: WorkerId(n),
             why: "SIGKILL".into(),
             killed: true,
+            busy: false,
         })
     }
 
@@ -188,6 +190,29 @@ fn who_is_killed_on_demand_is_replaced_without_delay_however_often() {
         assert_eq!(clock.tell(kill()), [], "once is enough");
         clock.end_killed(n);
         assert_eq!(clock.unlink(n), [Output::Lost { worker, why }]);
+    }
+}
+
+/// Its calls are to blame.
+#[test]
+fn who_ends_at_work_is_replaced_without_delay_however_often() {
+    for busy in [true, false] {
+        let mut clock = Clock::new(1);
+        for n in 1..10 {
+            let worker = WorkerId(n);
+            let before = clock.now;
+            assert_eq!(clock.wait(), [launch(n)]);
+            assert_eq!(clock.now == before, busy || n < 3, "{n}");
+            clock.tell(Input::Ready { worker });
+            let (why, killed) = (String::from("a crash"), false);
+            clock.tell(Input::Ended {
+                worker,
+                why: why.clone(),
+                killed,
+                busy,
+            });
+            assert_eq!(clock.unlink(n), [Output::Lost { worker, why }]);
+        }
     }
 }
 

@@ -219,6 +219,7 @@ impl Shell {
             .spawn(move |me| liaison.run(me));
         self.unused.remove(&at.to_string());
         let (endpoint, node) = (at.endpoint, Arc::new(node));
+        self.can_hope();
         let is_back = self.lost.remove(&at.name);
         self.emit(&match is_back {
             true => Event::NodeReturned { endpoint, node },
@@ -522,6 +523,7 @@ impl Shell {
                     worker,
                     why: end.why,
                     killed: end.killed,
+                    busy: false,
                 },
             ),
         }

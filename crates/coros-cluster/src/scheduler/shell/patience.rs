@@ -1,6 +1,6 @@
 //! How long calls wait for nodes, and what is told when that is in vain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -19,11 +19,34 @@ pub(super) struct Patience {
     /// For a slot of one; until that is told, once.
     slot: Option<Instant>,
     told: bool,
+    /// For a node that can have room for a call, in order. A call may be there more than once: then the last counts.
+    room: VecDeque<(Instant, CallId)>,
+    room_of: HashMap<CallId, Instant>,
+    /// There was no node for too long, and none has been found since: until when nobody waits for one.
+    in_vain: Option<(Instant, String)>,
 }
 
 impl Patience {
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.node.into_iter().chain(self.slot).min()
+        let room = self.room.front().map(|(until, _)| *until);
+        self.node.into_iter().chain(self.slot).chain(room).min()
+    }
+
+    /// Why there is no use in waiting for a node, if there is none.
+    pub(super) fn in_vain(&self) -> Option<&str> {
+        let (until, why) = self.in_vain.as_ref()?;
+        (Instant::now() < *until).then_some(why)
+    }
+
+    /// The next call that has waited for too long for a node with room.
+    fn too_large(&mut self, now: Instant) -> Option<CallId> {
+        while let Some((until, call)) = self.room.pop_front_if(|(until, _)| *until <= now) {
+            if self.room_of.get(&call) == Some(&until) {
+                self.room_of.remove(&call);
+                return Some(call);
+            }
+        }
+        None
     }
 }
 
@@ -55,7 +78,13 @@ impl Shell {
     pub(super) fn makes_progress(&mut self, host: HostId) {
         if self.hosts.contains_key(&host) {
             self.patience.node = None;
+            self.can_hope();
         }
+    }
+
+    /// Something has changed since there was no node for too long.
+    pub(super) fn can_hope(&mut self) {
+        self.patience.in_vain = None;
     }
 
     /// Somebody may have waited long enough.
@@ -69,6 +98,9 @@ impl Shell {
         if is_over(self.patience.node) {
             self.waited_in_vain();
         }
+        while let Some(call) = self.patience.too_large(now) {
+            self.tell_core(core::Input::NoneCame { call });
+        }
     }
 
     /// There has been no node for too long: nobody shall wait any longer.
@@ -79,9 +111,10 @@ impl Shell {
             reason: why.clone(),
         });
         if let Some(started) = self.started.take() {
-            let _ = started.send(Err(why));
+            let _ = started.send(Err(why.clone()));
         }
         self.tell_core(core::Input::GiveUp);
+        self.patience.in_vain = Some((Instant::now() + self.limit(), why));
     }
 
     fn limit(&self) -> Duration {
@@ -132,6 +165,9 @@ impl Shell {
         if let Some(item) = self.core.item(call) {
             let (job, function) = (call.0, item.function.clone());
             self.emit(&Event::JobWaits { job, function });
+            let until = Instant::now() + self.limit();
+            self.patience.room.push_back((until, call));
+            self.patience.room_of.insert(call, until);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::super::core::{self, HostId, Outcome, WorkerId};
 use super::super::error::end_of;
 use super::super::pool;
 use super::super::{Command, Event};
-use super::{Phase, Shell};
+use super::{Phase, Report, Shell};
 use crate::blob::Blob;
 use crate::daemon::protocol::ToDesk;
 use crate::process::{End, Launcher, Place, Process};
@@ -124,6 +124,7 @@ impl Shell {
         for Run { call, attempt, .. } in batch {
             let result =
                 CallResult::Refused(format!("the arguments cannot be sent: {why}{TOO_LARGE}"));
+            let result = Report { result, ran: None };
             self.tell_core(core::Input::Done {
                 worker,
                 call,
@@ -182,6 +183,7 @@ impl Shell {
             worker: id,
             why,
             killed,
+            busy: self.core.is_busy(id),
         };
         self.tell_pool_of(id, ended);
     }

@@ -64,6 +64,17 @@ fn what_waits_behind_a_long_call_goes_to_an_idle_worker() {
 }
 
 #[test]
+fn an_idle_worker_gets_what_is_next_in_order() {
+    let mut world = world(1, 4, 1, 5);
+    for worker in [1, 2] {
+        add_host(&mut world, 1);
+        assert_eq!(world.asked.len(), worker);
+        assert!(world.asked.contains(&(CallId(worker as u64), 1)));
+    }
+    world.settle();
+}
+
+#[test]
 fn cancelled_calls_do_not_hide_those_that_wait() {
     // Worker 0 has a call and another behind, worker 1 only a cancelled one.
     let mut world = world(2, 2, 1, 5);
@@ -491,6 +502,19 @@ fn a_call_is_told_when_no_host_can_have_room_for_it_any_more() {
     assert!(world.unplaceable.is_empty());
     world.tell(Input::HostLost { host });
     assert!(world.unplaceable.iter().eq(&calls));
+}
+
+#[test]
+fn what_no_host_has_is_waited_for_for_a_while() {
+    let mut world = world(1, 2, 1, 0);
+    let (fits, large) = (world.submit(&cpus(1)), world.submit(&cpus(4)));
+    for call in [fits, large] {
+        world.tell(Input::NoneCame { call });
+    }
+    let needs = Resources::cpus(4);
+    assert_eq!(world.finished[&large], Outcome::NoRoom { needs });
+    assert!(!world.finished.contains_key(&fits));
+    world.settle();
 }
 
 /// Whoever waits too long for a host gives up, and what comes then finds those that there are.

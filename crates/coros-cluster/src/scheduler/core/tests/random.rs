@@ -58,6 +58,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             true => Step::GiveUp,
             false => Step::Cancel(n),
         }),
+        1 => any::<usize>().prop_map(Step::NoneCame),
         1 => any::<usize>().prop_map(Step::Retire),
         1 => any::<usize>().prop_map(Step::HostLost),
         2 => any::<usize>().prop_map(Step::Replay),

@@ -21,6 +21,7 @@ pub(super) enum Step {
     Lost(usize),
     Cancel(usize),
     GiveUp,
+    NoneCame(usize),
     /// An old report comes once more.
     Replay(usize),
 }
@@ -109,6 +110,11 @@ impl World {
                 }
             }
             Step::GiveUp => self.tell(Input::GiveUp),
+            Step::NoneCame(n) => {
+                if let Some(call) = pick(self.specs.keys(), *n) {
+                    self.tell(Input::NoneCame { call });
+                }
+            }
             Step::Cancel(n) => {
                 if let Some(call) = pick(self.specs.keys(), *n) {
                     self.tell(Input::Cancel { call });
