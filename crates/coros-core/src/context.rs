@@ -95,6 +95,9 @@ impl<M: Send + 'static> Context<M> {
     /// # }
     /// ```
     ///
+    /// What it leaves behind has no bound: it counts as taken for senders that wait for room, here and on
+    /// other nodes, since what is wanted may be what they hold back.
+    ///
     /// # Cancel safety
     /// No message is lost when the future is dropped: all stay where they are in the order.
     pub async fn receive_where(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Option<M> {

@@ -7,7 +7,8 @@
 //! but to add up.
 //!
 //! What a coroutine has taken out of its mailbox and not yet received counts as taken, so one that
-//! is stuck may hold two windows of each peer. A peer that sends more than it may breaks the
+//! is stuck may hold two windows of each peer; and one that receives selectively, all that it leaves behind:
+//! what it waits for may come after that. A peer that sends more than it may breaks the
 //! protocol.
 
 use std::collections::BTreeMap;
