@@ -117,6 +117,8 @@ cache = "20G"
 max-file-size = 1048576
 memory = "4G"
 max-work-size = "1T"
+file-size = "2G"
+processes = 64
 readable = ["/data"]
 label = ["gpu=a100", "quiet"]
 serve = 3
@@ -176,6 +178,8 @@ cache = "1G"
 max-file-size = 1
 memory = 1
 max-work-size = 1
+file-size = 1
+processes = 1
 readable = ["/other"]
 label = ["other"]
 serve = 1

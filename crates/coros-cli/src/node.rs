@@ -123,6 +123,12 @@ async fn start(settings: &Settings, dir: PathBuf, machine: Machine) -> anyhow::R
     if let Some(Size(most)) = settings.max_work_size {
         daemon = daemon.work(most);
     }
+    if let Some(Size(most)) = settings.file_size {
+        daemon = daemon.file_size(most);
+    }
+    if let Some(most) = settings.processes {
+        daemon = daemon.processes(most.get().into());
+    }
     for path in &settings.readable {
         daemon = daemon.readable(path);
     }

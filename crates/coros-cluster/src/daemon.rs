@@ -4,7 +4,8 @@
 //! there; a client finds it, sends the program that it is itself, unless that is here already, and is
 //! lent *slots*, each of which is leave to run one worker process. What comes from those that
 //! run belongs to their client, who has a network of his own with them: the daemon
-//! sees neither calls nor messages, and workers never see the secret of the daemons' network.
+//! sees neither calls nor messages, and workers never see the secret of the daemons' network. On Linux they stand
+//! back for it (`nice` 5), so that it answers while they compute.
 //!
 //! | part | what it is |
 //! |---|---|
@@ -170,7 +171,7 @@ impl Daemon {
             work: 64 << 30,
             limits: Limits {
                 memory: None,
-                processes: Some(4096),
+                processes: Some(512),
                 file_size: Some(64 << 30),
                 open_files: None,
             },
@@ -326,7 +327,8 @@ impl DaemonBuilder {
         self
     }
 
-    /// How many processes and threads a worker may have: 4,096 unless told otherwise.
+    /// How many processes and threads a worker may have, with all that it starts: 512 unless told otherwise. Where no
+    /// control group counts them, they do not hold root ([`check`](Daemon::check) tells).
     pub fn processes(mut self, n: u64) -> Self {
         self.limits.processes = Some(n);
         self

@@ -47,7 +47,7 @@ pub(crate) struct Isolation {
     /// hidden one is not hidden.
     pub(crate) hidden: Vec<PathBuf>,
     pub(crate) network: Network,
-    /// How much it stands back for others: 0 not at all, 19 altogether.
+    /// How much further it stands back for others than whoever started it, up to 19, which is altogether.
     pub(crate) nice: u8,
     pub(crate) limits: Limits,
     /// What its control group counts: [`Cgroup::counts`].

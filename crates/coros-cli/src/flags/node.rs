@@ -117,6 +117,17 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "written")]
     pub(crate) max_work_size: Option<Size>,
 
+    /// How large each file may get that a worker writes; one that writes more is killed [default: 64G]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "written")]
+    pub(crate) file_size: Option<Size>,
+
+    /// How many processes and threads a worker may have, with all that it starts; without control groups
+    /// (--check tells) they do not hold root [default: 512]
+    #[arg(long, value_name = "N")]
+    #[serde(deserialize_with = "written")]
+    pub(crate) processes: Option<NonZeroU32>,
+
     /// A file, or a folder with all in it, that workers may read besides their own and what the system has for
     /// everybody; more than once for several
     #[arg(long, value_name = "PATH")]
@@ -156,6 +167,8 @@ impl Settings {
             cpus: self.cpus.or(file.cpus),
             memory: self.memory.or(file.memory),
             max_work_size: self.max_work_size.or(file.max_work_size),
+            file_size: self.file_size.or(file.file_size),
+            processes: self.processes.or(file.processes),
             readable: one_of(self.readable, file.readable),
             label: one_of(self.label, file.label),
             serve: self.serve.or(file.serve),

@@ -6,6 +6,10 @@ use std::sync::{Arc, OnceLock};
 use super::spare::Spare;
 use crate::isolation::{Cgroups, Isolation, Limits};
 
+/// How much workers stand back for the daemon: it has to answer while they compute, so as not to be taken for
+/// lost.
+const NICE: u8 = 5;
+
 /// What the workers of a daemon may have.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
@@ -56,6 +60,7 @@ impl Rules {
         isolation.readable.extend(read);
         isolation.hidden.clone_from(&self.hidden);
         isolation.limits = self.limits;
+        isolation.nice = NICE;
         isolation
     }
 }

@@ -15,11 +15,16 @@
 
 use std::path::Path;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit,
+};
 
 use super::{ApplyError, Check, Isolation, failed};
 
 const NAME: &str = "rlimits";
+
+/// For all others.
+const STANDS_BACK: i32 = 19;
 
 /// Of -1000 to 1000: a worker goes before the daemon and before most others.
 const FIRST_TO_GO: i32 = 500;
@@ -54,7 +59,10 @@ pub(super) fn apply(isolation: &Isolation) -> Result<Vec<Check>, ApplyError> {
     checks.push(Check::yes(NAME, kept.join(", ")));
 
     if isolation.nice > 0 {
-        setpriority_process(None, isolation.nice.into()).map_err(failed("nice"))?;
+        // Whoever starts it may stand back already, and nobody may undo that.
+        let now = getpriority_process(None).map_err(failed("nice"))?;
+        let nice = now.saturating_add(isolation.nice.into()).min(STANDS_BACK);
+        setpriority_process(None, nice).map_err(failed("nice"))?;
     }
     go_first();
     Ok(checks)
