@@ -311,7 +311,8 @@ impl Scheduler {
     /// [the node](Self::node): an address that a call took along no longer keeps a mailbox open.
     ///
     /// Calls that have not ended give [`JobError::Closed`]. A worker has
-    /// [a grace period](SchedulerBuilder::grace) to end by itself. Closing twice is fine.
+    /// [a grace period](SchedulerBuilder::grace) to end by itself, and nodes have five seconds to hear that the
+    /// scheduler leaves: then the process may end at once. Closing twice is fine.
     ///
     /// Cancel safe: once polled, the workers end.
     ///

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::farm::*;
@@ -11,7 +12,10 @@ use coros::cluster::daemon::{Daemon, DaemonEvent};
 use coros::cluster::{Event, worker};
 use coros::{Address, Context, Scheduler};
 use libtest_mimic::Arguments;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 
 #[coros::remote]
 fn nothing() {}
@@ -228,6 +232,48 @@ async fn a_client_that_comes_back_is_the_same() {
     farm.close().await;
 }
 
+/// The way to a node, on which nothing gets through while it is shut.
+async fn gate(to: SocketAddr, open: watch::Receiver<bool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = TcpStream::connect(to).await.unwrap();
+        let (mut from_near, mut to_near) = near.split();
+        let (mut from_far, mut to_far) = far.split();
+        let there = async {
+            let (mut bytes, mut open) = ([0; 4096], open);
+            while let Ok(read @ 1..) = from_near.read(&mut bytes).await
+                && open.wait_for(|open| *open).await.is_ok()
+                && to_far.write_all(&bytes[..read]).await.is_ok()
+            {}
+        };
+        tokio::join!(there, tokio::io::copy(&mut from_far, &mut to_near)).1
+    });
+    endpoint
+}
+
+/// Else its end, which may follow at once, would be taken for a loss.
+async fn a_scheduler_is_closed_when_its_nodes_have_heard_that_it_leaves() {
+    let (farm, _told) = telling(Some(1)).await;
+    let daemon = &farm.daemons[0];
+    let (shut, open) = watch::channel(true);
+    let gate = gate(endpoint(daemon.node()), open).await;
+    let node = farm.builder("desk").peer(gate).build().await.unwrap();
+    let scheduler = quiet(Scheduler::cluster(&node)).start().await.unwrap();
+    scheduler.run(nothing()).await.unwrap();
+    shut.send_replace(false);
+    let mut closing = Box::pin(scheduler.close());
+    let early = tokio::time::timeout(Duration::from_secs(1), &mut closing).await;
+    assert!(early.is_err(), "the node cannot have heard");
+    shut.send_replace(true);
+    closing.await.unwrap();
+    // One that was lost might come back for a minute.
+    let served = tokio::time::timeout(Duration::from_secs(30), daemon.served());
+    served.await.expect("it has left").unwrap();
+    farm.close().await;
+}
+
 fn main() {
     worker::enter();
     let trials = trials![
@@ -236,6 +282,7 @@ fn main() {
         a_suspended_node_lends_nothing_until_it_is_resumed,
         what_is_evicted_runs_again,
         a_client_that_comes_back_is_the_same,
+        a_scheduler_is_closed_when_its_nodes_have_heard_that_it_leaves,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -21,6 +21,8 @@ use crate::daemon::protocol::{FromDesk, Opening, ToDaemon, ToDesk, sent_as};
 use crate::hash::ContentHash;
 use crate::protocol::ToScheduler;
 
+/// How long a desk may take to hear that the scheduler leaves.
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a daemon may take to open a desk.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is told that a file is on its way.
@@ -130,13 +132,14 @@ impl Liaison {
                     });
                 }
                 ToLiaison::Desk(message) => self.tell(Command::Desk(self.host, message)),
+                ToLiaison::Order(ToDesk::Leave) => {
+                    // Nobody waits for more than that it is there, and for one that does not hear it not long.
+                    let _ = desk.deliver_timeout(FAREWELL, ToDesk::Leave).await;
+                    return "the scheduler was closed".into();
+                }
                 ToLiaison::Order(order) => {
-                    let leaves = matches!(order, ToDesk::Leave);
                     // The monitor tells when it cannot be reached.
                     let _ = desk.feed(order).await;
-                    if leaves {
-                        return "the scheduler was closed".into();
-                    }
                 }
                 ToLiaison::Sent(Ok(())) => {
                     let _ = desk.feed(ToDesk::Sent).await;

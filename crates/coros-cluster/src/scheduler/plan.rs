@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::liaison::FAREWELL;
 use super::{core, pool};
 use crate::daemon::leases::Terms;
 
@@ -69,7 +70,7 @@ impl Plan {
 
     /// How long a scheduler may take to end when it is told to.
     pub(super) fn ending(&self) -> Duration {
-        self.grace + Duration::from_secs(2)
+        self.grace + FAREWELL + Duration::from_secs(2)
     }
 }
 

@@ -97,6 +97,10 @@ pub(super) struct Shell {
     next_host: u32,
     cluster: Option<Cluster>,
     finder: Option<Address<ToFinder>>,
+    /// The hosts whose liaisons have not ended.
+    liaisons: HashSet<HostId>,
+    /// Until when they are waited for, once that is all that is left to do.
+    farewell: Option<Instant>,
     /// The nodes where no worker has started, until one has.
     failing: HashSet<NodeId>,
     /// The nodes that are not to be used any more.
@@ -162,6 +166,8 @@ impl Shell {
             next_host: 0,
             cluster,
             finder,
+            liaisons: HashSet::new(),
+            farewell: None,
             failing: HashSet::new(),
             left: HashSet::new(),
             lost: HashSet::new(),
@@ -277,6 +283,7 @@ impl Shell {
             .chain(retry)
             .chain(self.patience.deadline())
             .chain(self.calm)
+            .chain(self.farewell)
             .min()
     }
 
@@ -410,7 +417,7 @@ impl Shell {
             Command::NotUsed(at, why) => self.not_used(&at, why),
             Command::Desk(host, message) => self.desk_says(host, message),
             Command::Progress(host) => self.makes_progress(host),
-            Command::HostGone(host, why) => self.host_gone(host, &why),
+            Command::HostGone(host, why) => self.liaison_ended(host, &why),
             Command::Subscribe(to) => self.subscribe(to),
             Command::Targets(kind, reply) => {
                 let names = self.targets(kind);

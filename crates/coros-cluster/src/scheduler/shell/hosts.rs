@@ -9,6 +9,7 @@ use std::time::Instant;
 use coros_net::Location;
 
 use super::super::core::{self, HostId};
+use super::super::liaison::FAREWELL;
 use super::super::pool::{self, Pool};
 use super::nodes::Remote;
 use super::workers::{full_name, name_of};
@@ -143,6 +144,7 @@ impl Shell {
             self.tell_pool(host, pool::Input::Tick);
         }
         self.lose_patience(now);
+        self.all_closed();
     }
 
     /// The name of a worker, as `w3@farm-1`.
@@ -269,16 +271,23 @@ impl Shell {
         self.all_closed();
     }
 
-    /// When all pools are closed, so is the scheduler, if it is to be.
+    /// When all pools are closed, and all nodes have heard that it leaves, so is the scheduler, if it is to be.
     pub(super) fn all_closed(&mut self) {
         let all = self.hosts.values().all(|host| host.closed);
         let wanted = matches!(self.phase, Phase::Closing)
             || (matches!(self.phase, Phase::Failed(_)) && !self.closing.is_empty());
-        if all && wanted {
+        if all && wanted && self.has_taken_leave() {
             let killed = std::mem::take(&mut self.killed);
             let killed: Vec<_> = killed.into_iter().map(name_of).collect();
             self.closed(&killed);
         }
+    }
+
+    /// Whether all liaisons have ended, or have had as long as they may. Until then whoever ends the scheduler's
+    /// node or process would be taken for lost.
+    fn has_taken_leave(&mut self) -> bool {
+        let now = Instant::now();
+        self.liaisons.is_empty() || *self.farewell.get_or_insert(now + FAREWELL) <= now
     }
 
     /// The pool of a host has given up.

@@ -217,6 +217,7 @@ impl Shell {
             .name(format!("liaison with {}", at.name))
             .daemon()
             .spawn(move |me| liaison.run(me));
+        self.liaisons.insert(host);
         self.unused.remove(&at.to_string());
         let (endpoint, node) = (at.endpoint, Arc::new(node));
         self.can_hope();
@@ -459,6 +460,12 @@ impl Shell {
             self.order(id, ToDesk::Leave);
             self.host_gone(id, &format!("workers do not start there: {why}"));
         }
+    }
+
+    pub(super) fn liaison_ended(&mut self, id: HostId, why: &str) {
+        self.liaisons.remove(&id);
+        self.host_gone(id, why);
+        self.all_closed();
     }
 
     /// The desk at a node is no more, and with it go its workers.
