@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use coros::cluster::{Event, SchedulerBuilder};
+use coros::cluster::{Event, JobError, SchedulerBuilder};
 use coros::{Address, Scheduler};
 use tokio::sync::mpsc;
 
@@ -37,7 +37,7 @@ use self::reduce::{Partial, Totals};
 use self::report::Report;
 use crate::USAGE;
 use crate::flags::DemoFlags;
-use crate::terminal::{Name, say, status};
+use crate::terminal::{self, Name, say, status};
 
 /// Some files, or the workers, failed.
 const TROUBLE: u8 = 1;
@@ -203,7 +203,8 @@ fn is_told(event: &Event) -> bool {
     )
 }
 
-/// Counts all files. Gives the totals, what could not be counted, and the seconds that it took.
+/// Counts all files. Gives the totals, what could not be counted, and the seconds that it took. Without workers it
+/// ends: no other file would fare better.
 async fn count(
     scheduler: &Scheduler,
     corpus: &Corpus,
@@ -227,13 +228,22 @@ async fn count(
         count_words(source, address.clone())
     });
     let mut results = scheduler.map(calls).unordered();
-    let mut failed = Vec::new();
+    let (mut counted, mut failed) = (0, Vec::new());
     while let Some(done) = results.next().await {
         if let Some(worker) = &done.worker {
             jobs.add(worker, 1);
         }
-        if let Err(error) = done.result {
-            failed.push((done.index as u64, error.to_string()));
+        match done.result {
+            Ok(_) => counted += 1,
+            Err(error @ JobError::NoWorkers(_)) => {
+                reducer.terminate();
+                let (left, all) = (files.len() - counted, files.len());
+                anyhow::bail!(
+                    "{error}; not counted: {left} of {}",
+                    terminal::count(all, "file")
+                );
+            }
+            Err(error) => failed.push((done.index as u64, error.to_string())),
         }
         progress.file_done();
     }

@@ -82,7 +82,7 @@ fn counts_of_half_a_file_from_a_killed_worker_do_not_count() {
     let mut demo = Demo::start(&["demo", &folder, "--json", "--workers", "1"]);
     let victim = demo.workers(1)[0];
     // This line shows that counts of a part of the file have come.
-    demo.wait_for(|line| line.starts_with("0 of 1 files, "));
+    demo.wait_for(|line| line.starts_with("0 of 1 file, "));
     signal(victim, Signal::SIGKILL);
     demo.wait_for(|line| line.contains("was lost"));
     endless.set_len(texts[0].len() as u64).unwrap();
@@ -120,6 +120,43 @@ fn a_job_that_loses_every_worker_is_reported_and_the_rest_counted() {
     assert!(
         error.starts_with("given up, because its worker was lost 4 times"),
         "{error}"
+    );
+}
+
+/// There may be very many files: none would fare better.
+#[test]
+fn without_workers_it_ends_and_says_so_once() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    let (folder, _) = common::corpus(20, 3_000);
+    let path = folder.path().join("endless");
+    make_endless(&path);
+    let mut demo = start_telling(&["demo", &path_text(folder.path()), "--workers", "1"]);
+    demo.workers(1);
+    let victim = reader_of(&mut demo, &path);
+    // No other can be started.
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let pid = Pid::from_raw(demo.pid().cast_signed());
+    prlimit(pid, Resource::Nofile, none).unwrap();
+    signal(victim, Signal::SIGKILL);
+    let ended = demo.end();
+    assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+    let said = ended.stderr.iter();
+    let said: Vec<_> = said
+        .filter(|line| line.starts_with("coros demo: "))
+        .collect();
+    let [line] = said[..] else {
+        panic!("{:#?}", ended.stderr)
+    };
+    assert!(
+        line.starts_with("coros demo: there are no workers: ")
+            && line.contains("; not counted: ")
+            && line.ends_with(" of 21 files"),
+        "{line}"
     );
 }
 
