@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use coros::cluster::daemon::{Daemon, DaemonEvent};
+use coros::cluster::daemon::{Daemon, DaemonError, DaemonEvent};
 use coros::cluster::machine::Machine;
 use tokio::sync::Notify;
 
@@ -28,10 +28,7 @@ use crate::terminal::{self, Name, say, status};
 pub(crate) async fn run(flags: NodeFlags) -> ExitCode {
     let setup = match Setup::new(&flags) {
         Ok(setup) => setup,
-        Err(error) => {
-            say(&format!("coros node: {error:#}"));
-            return ExitCode::from(USAGE);
-        }
+        Err(error) => return usage(&error),
     };
     if flags.check {
         let shown = check::run(&setup.settings, &setup.dir, flags.json).await;
@@ -39,8 +36,17 @@ pub(crate) async fn run(flags: NodeFlags) -> ExitCode {
     }
     match serve(setup).await {
         Ok(ended) => ended,
-        Err(error) => status("node", Err(error)),
+        Err(error) => match error.downcast_ref() {
+            Some(DaemonError::Readable { .. } | DaemonError::Memory { .. }) => usage(&error),
+            _ => status("node", Err(error)),
+        },
     }
+}
+
+/// What was asked for makes no sense, and does not mend itself.
+fn usage(error: &anyhow::Error) -> ExitCode {
+    say(&format!("coros node: {error:#}"));
+    ExitCode::from(USAGE)
 }
 
 /// What was asked for, and makes sense.

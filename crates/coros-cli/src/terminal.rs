@@ -66,8 +66,15 @@ pub(crate) fn lines(wanted: bool) -> mpsc::Receiver<String> {
 
 /// So many of something.
 pub(crate) fn count(n: usize, what: &str) -> String {
-    let s = if n == 1 { "" } else { "s" };
-    format!("{n} {what}{s}")
+    format!("{n} {what}{}", s(n as u64))
+}
+
+/// The end of the word for so many.
+pub(crate) fn s(n: u64) -> &'static str {
+    match n {
+        1 => "",
+        _ => "s",
+    }
 }
 
 /// A path, as it is printed everywhere: on one line, without anything that could move the cursor,

@@ -236,7 +236,9 @@ fn what_a_machine_has_is_shown() {
         (&cores.into(), &cores.saturating_sub(1).max(1).into())
     );
     assert_eq!(object["labels"], serde_json::json!(["gpu=a100"]));
-    assert!(object["memory"].as_u64().unwrap() > 0, "{object}");
+    let memory = object["memory"].as_u64().unwrap();
+    assert_eq!(object["memory_lent"], memory / 8 * 7, "{object}");
+    assert!(memory > 0, "{object}");
     assert!(object["disk_free"].as_u64().unwrap() > 0, "{object}");
     // Each means of isolation, and where one is missing, why, and what to do.
     let means = object["isolation"].as_array().unwrap();
@@ -259,6 +261,24 @@ fn what_a_machine_has_is_shown() {
     let lines: Vec<_> = ended.stdout.lines().collect();
     assert_eq!(lines[0], "name      farm");
     assert!(lines.contains(&"labels    gpu=a100"), "{lines:#?}");
+
+    let ended = farm.run(&["node", "--check", "--cpus", "1", "--memory", "64M"]);
+    let said = |what: &str| ended.stdout.contains(what);
+    assert!(said(", of which 1 is lent\n"), "{}", ended.stdout);
+    assert!(said(", of which 64.00 MiB are lent, "), "{}", ended.stdout);
+}
+
+#[test]
+fn what_workers_cannot_be_given_is_refused() {
+    let farm = Farm::new();
+    for (args, what) in [
+        (["--readable", "/nonexistent"], "/nonexistent: No such file"),
+        (["--memory", "65535K"], "need 64 MiB at least"),
+    ] {
+        let ended = farm.run(&[&["node", "--listen", "127.0.0.1:0"], &args[..]].concat());
+        assert_eq!(ended.status.code(), Some(2), "{:#?}", ended.stderr);
+        assert!(says(&ended.stderr, what), "{:#?}", ended.stderr);
+    }
 }
 
 #[test]

@@ -44,11 +44,13 @@ use self::spare::Spare;
 use crate::blocking::blocking;
 use crate::guard;
 pub use crate::isolation::Check;
-use crate::isolation::{self, Limits};
+use crate::isolation::{self, Limits, amount};
 use crate::machine::{Label, Machine};
 use crate::store;
 use crate::told::Told;
 
+/// A worker that does nothing has some of it: the program, and what the runtime and links take.
+const LEAST_MEMORY: u64 = 64 << 20;
 /// How long workers and their folders may take to go at the end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -107,13 +109,31 @@ pub enum DaemonError {
         /// Why.
         why: io::Error,
     },
-    /// What workers may read, or may not, is not a path.
+    /// What workers may not read is not a path.
     #[error("cannot tell where {} is: {why}", .path.display())]
     Path {
         /// What was given.
         path: PathBuf,
         /// Why.
         why: io::Error,
+    },
+    /// What workers may [read](DaemonBuilder::readable) cannot be found.
+    #[error("workers cannot be let read {}: {why}", .path.display())]
+    Readable {
+        /// What was given.
+        path: PathBuf,
+        /// Why.
+        why: io::Error,
+    },
+    /// Workers do not start with so little [memory](DaemonBuilder::memory).
+    #[error(
+        "workers cannot be run in {}: all together need {} at least",
+        amount(*.bytes),
+        amount(LEAST_MEMORY)
+    )]
+    Memory {
+        /// What was given.
+        bytes: u64,
     },
     /// This program did not enter in a way that would let it confine workers.
     #[error(
@@ -191,6 +211,17 @@ impl Daemon {
         let mut checks = isolation::probe();
         checks.push(guard::check());
         checks
+    }
+
+    /// How much memory a daemon lends of a machine, in bytes, if so much is [wanted](DaemonBuilder::memory): 0 if the
+    /// machine does not tell how much it has, and nothing is wanted.
+    #[must_use]
+    pub fn memory_lent(machine: &Machine, wanted: Option<u64>) -> u64 {
+        match (wanted, machine.memory) {
+            (None, all) => all / 8 * 7,
+            (Some(bytes), 0) => bytes,
+            (Some(bytes), all) => bytes.min(all),
+        }
     }
 
     /// The node on the network of its clients.
@@ -317,7 +348,8 @@ impl DaemonBuilder {
     }
 
     /// How much memory all workers together may have, in bytes: seven eighths of what this process may have
-    /// unless told otherwise. It is what clients see of this machine, and any one call may want all of it.
+    /// unless told otherwise, and 64 MiB at least. It is what clients see of this machine, and any one call may want
+    /// all of it.
     ///
     /// Where this process may make control groups ([`check`](Daemon::check) tells), they see to it: when
     /// all together want more, one of them is killed. Elsewhere each process of a worker may have as much by
@@ -351,7 +383,7 @@ impl DaemonBuilder {
     }
 
     /// Lets workers read a file, or all in a folder, besides their own and what the system has for
-    /// everybody, such as programs and libraries.
+    /// everybody, such as programs and libraries. It has to be there when the daemon starts.
     pub fn readable(mut self, path: impl Into<PathBuf>) -> Self {
         self.readable.push(path.into());
         self
@@ -390,7 +422,7 @@ impl DaemonBuilder {
     /// Starts it.
     ///
     /// # Errors
-    /// When the folder cannot be used, or the node cannot be started.
+    /// When the folder cannot be used, what workers may have cannot be given, or the node cannot be started.
     pub async fn start(self) -> Result<Daemon, DaemonError> {
         let DaemonBuilder {
             node,
@@ -411,6 +443,10 @@ impl DaemonBuilder {
         if !crate::worker::entered() {
             return Err(DaemonError::NoEntry);
         }
+        if let Some(bytes) = memory.filter(|bytes| *bytes < LEAST_MEMORY) {
+            return Err(DaemonError::Memory { bytes });
+        }
+        let readable = blocking(move || found(readable)).await?;
         let opened = store::open_in(&folder, cache).await;
         let (folder, store) = opened.map_err(DaemonError::Store)?;
         // The lock of the store keeps others out of this one too.
@@ -419,14 +455,8 @@ impl DaemonBuilder {
         let work = work.map_err(|why| DaemonError::Work { path, why })?;
         let mut machine = blocking(move || Machine::look(labels)).await;
         let slots = slots.unwrap_or(machine.cores.get() as usize);
-        limits.memory = match (memory, machine.memory) {
-            // It does not tell how much it has.
-            (None, 0) => None,
-            (None, all) => Some(all / 8 * 7),
-            (Some(bytes), 0) => Some(bytes),
-            (Some(bytes), all) => Some(bytes.min(all)),
-        };
-        machine.memory = limits.memory.unwrap_or(0);
+        machine.memory = Daemon::memory_lent(&machine, memory);
+        limits.memory = Some(machine.memory).filter(|bytes| *bytes > 0);
         // After the machine was looked at, which has less in a group.
         let cgroups = match control_groups {
             true => blocking(move || bounds::prepare(limits.memory)).await,
@@ -438,7 +468,7 @@ impl DaemonBuilder {
             limits,
             work: most,
             spare: Spare::new(limits, cgroups),
-            readable: seen_from_here(readable)?,
+            readable,
             hidden: seen_from_here(hidden)?,
         };
 
@@ -467,6 +497,15 @@ impl DaemonBuilder {
         daemon.node.register(NAME, &daemon.keeper)?;
         Ok(daemon)
     }
+}
+
+/// Whoever names what is not there has mistyped it.
+fn found(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, DaemonError> {
+    let found = |path: PathBuf| match path.metadata().and_then(|_| std::path::absolute(&path)) {
+        Ok(absolute) => Ok(absolute),
+        Err(why) => Err(DaemonError::Readable { path, why }),
+    };
+    paths.into_iter().map(found).collect()
 }
 
 /// Workers are elsewhere.

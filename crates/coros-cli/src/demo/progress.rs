@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use coros::readable_lines;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::terminal::say;
+use crate::terminal::{s, say};
 
 /// A file costs as much time as so many bytes, besides its own: opening it, and the call. Large
 /// files come first, so by bytes alone the end would seem near for all of the small ones.
@@ -142,9 +142,10 @@ impl State {
             String::new()
         };
         format!(
-            "{} of {} files{left}, {:.1} of {:.1} MB{rate}",
+            "{} of {} file{}{left}, {:.1} of {:.1} MB{rate}",
             self.files,
             self.all_files,
+            s(self.all_files),
             megabytes(self.bytes),
             megabytes(self.all_bytes),
         )

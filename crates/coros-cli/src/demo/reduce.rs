@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::progress::Progress;
 use super::tally::Tally;
+use crate::terminal::s;
 
 /// After the last job ended, its counts are a moment away. If nothing comes for so long, they
 /// are lost.
@@ -111,7 +112,10 @@ async fn reduce(
                     return Ok(reducer.finish(failed));
                 }
                 me.receive_timeout(PATIENCE).await.map_err(|_| {
-                    format!("the counts of {missing} files did not come though their jobs are done")
+                    let s = s(missing);
+                    format!(
+                        "the counts of {missing} file{s} did not come though their jobs are done"
+                    )
                 })?
             }
         };

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::corpus::Unreadable;
 use super::reduce::Totals;
-use crate::terminal::Name;
+use crate::terminal::{Name, s};
 
 /// What is shown.
 pub(super) struct Report<'a> {
@@ -42,16 +42,18 @@ impl Report<'_> {
         let Totals { files, bytes, .. } = self.totals;
         let megabytes = *bytes as f64 / 1e6;
         let rate = megabytes / self.seconds.max(1e-9);
-        writeln!(out, "{:>12}  different words", grouped(words.len() as u64))?;
-        writeln!(out, "{:>12}  files", grouped(*files))?;
+        let words = words.len() as u64;
+        writeln!(out, "{:>12}  different word{}", grouped(words), s(words))?;
+        writeln!(out, "{:>12}  file{}", grouped(*files), s(*files))?;
         writeln!(
             out,
-            "{:>12}  bytes in {:.3} s: {rate:.1} MB/s",
+            "{:>12}  byte{} in {:.3} s: {rate:.1} MB/s",
             grouped(*bytes),
+            s(*bytes),
             self.seconds
         )?;
         for (worker, jobs) in &self.jobs {
-            writeln!(out, "{:>12}  jobs by {worker}", grouped(*jobs))?;
+            writeln!(out, "{:>12}  job{} by {worker}", grouped(*jobs), s(*jobs))?;
         }
         if !self.unreadable.is_empty() {
             let n = self.unreadable.len() as u64;
@@ -200,6 +202,33 @@ mod tests {
         report.table(10, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().next(), Some("           0  different words"));
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let mut totals = Totals {
+            files: 1,
+            bytes: 1,
+            ..Totals::default()
+        };
+        totals.words.add(b"a", 1);
+        let report = Report {
+            totals: &totals,
+            seconds: 0.5,
+            jobs: vec![("w1".into(), 1)],
+            unreadable: &[],
+        };
+        let mut out = Vec::new();
+        report.table(10, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for line in [
+            "1  different word\n",
+            "1  file\n",
+            "1  byte in 0.500 s",
+            "1  job by w1\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

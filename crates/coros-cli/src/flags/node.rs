@@ -63,7 +63,7 @@ The file:
 Exit status:
   0    drained by SIGTERM, --serve is over, closed at the console; or --check
   1    it cannot listen, or cannot use its folder
-  2    the command line, the file or COROS_LOG is wrong
+  2    the command line, the file or COROS_LOG is wrong, as where what workers may read is not there
   130  interrupted by Ctrl-C
   143  ended by a second SIGTERM
 
@@ -106,7 +106,7 @@ pub(crate) struct Settings {
     pub(crate) cpus: Option<Cpus>,
 
     /// How much memory all workers together may have; one is killed when they take more. Without control
-    /// groups (--check tells) each process may have so much [default: seven eighths of all]
+    /// groups (--check tells) each process may have so much [least: 64M; default: seven eighths of all]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "written")]
     pub(crate) memory: Option<Size>,

@@ -8,6 +8,7 @@ use indicatif::BinaryBytes;
 use serde::Serialize;
 
 use crate::flags::node::Settings;
+use crate::flags::values::Size;
 use crate::terminal::{Name, one_line, print};
 
 /// What is shown; as JSON, with these names.
@@ -23,6 +24,7 @@ struct Check {
     cores: usize,
     lent: usize,
     memory: u64,
+    memory_lent: u64,
     memory_free: u64,
     dir: String,
     disk_free: Option<u64>,
@@ -54,6 +56,8 @@ impl Check {
         let there = dir.ancestors().find(|folder| folder.exists());
         let load = Load::look(there.unwrap_or(&dir));
         let cores = machine.cores.get() as usize;
+        let memory = settings.memory.map(|Size(bytes)| bytes);
+        let memory_lent = Daemon::memory_lent(&machine, memory);
         let platform = &machine.platform;
         Check {
             name: settings.member.name.unwrap_or(machine.name),
@@ -66,6 +70,7 @@ impl Check {
             cores,
             lent: settings.cpus.map_or(cores, |cpus| cpus.of(cores)),
             memory: machine.memory,
+            memory_lent,
             memory_free: load.memory_free,
             dir: Name(&dir).to_string(),
             disk_free: load.disk_free,
@@ -87,13 +92,19 @@ impl Check {
             ("platform", self.platform.clone()),
             (
                 "cores",
-                format!("{}, of which {} are lent", self.cores, self.lent),
+                format!(
+                    "{}, of which {} {} lent",
+                    self.cores,
+                    self.lent,
+                    are(self.lent)
+                ),
             ),
             (
                 "memory",
                 format!(
-                    "{}, {} free",
+                    "{}, of which {} are lent, {} free",
                     BinaryBytes(self.memory),
+                    BinaryBytes(self.memory_lent),
                     BinaryBytes(self.memory_free)
                 ),
             ),
@@ -116,5 +127,12 @@ impl Check {
         let title = "isolation of workers".to_owned();
         let all = lines.into_iter().chain([title]).chain(means);
         all.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn are(n: usize) -> &'static str {
+    match n {
+        1 => "is",
+        _ => "are",
     }
 }

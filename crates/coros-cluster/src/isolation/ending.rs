@@ -95,7 +95,8 @@ pub(crate) fn explain(
     }
 }
 
-fn amount(bytes: u64) -> String {
+/// So much, in words.
+pub(crate) fn amount(bytes: u64) -> String {
     match bytes % (1 << 20) {
         0 => format!("{} MiB", bytes >> 20),
         _ => format!("{bytes} bytes"),

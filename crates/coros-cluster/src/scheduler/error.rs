@@ -21,7 +21,7 @@ pub enum JobError {
     #[error("the function panicked: {0}")]
     Panicked(String),
     /// The worker was lost each time the call ran.
-    #[error("given up, because its worker was lost {losses} times; the last was {reason}")]
+    #[error("given up, because its worker was lost {}{reason}", times(*losses))]
     Abandoned {
         /// How many workers were lost while they ran it.
         losses: u32,
@@ -115,6 +115,14 @@ pub struct CloseError {
     pub killed: Vec<Arc<str>>,
 }
 
+/// How often workers were lost, before why the last one was.
+fn times(losses: u32) -> String {
+    match losses {
+        1 => "once: ".into(),
+        n => format!("{n} times; the last was "),
+    }
+}
+
 /// How a worker ended, in one text.
 pub(super) fn end_of(name: &str, why: &str, lines: &[String]) -> String {
     format!("worker {name}, {why}{}", last_words(lines))
@@ -123,6 +131,16 @@ pub(super) fn end_of(name: &str, why: &str, lines: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn once_is_no_plural() {
+        let lost = |losses| {
+            let reason = "worker w1, gone".into();
+            JobError::Abandoned { losses, reason }.to_string()
+        };
+        assert!(lost(1).ends_with("was lost once: worker w1, gone"));
+        assert!(lost(2).ends_with("was lost 2 times; the last was worker w1, gone"));
+    }
 
     #[test]
     fn errors_arrive_as_they_are() {

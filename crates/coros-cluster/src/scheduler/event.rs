@@ -260,10 +260,12 @@ impl fmt::Display for Event {
                 write!(f, "service {name} is busy: 1 program goes before this one")
             }
             Event::ServiceBusy { name, before } => {
-                write!(
-                    f,
-                    "service {name} is busy: {before} programs go before this one"
-                )
+                let go = if *before == 1 {
+                    "program goes"
+                } else {
+                    "programs go"
+                };
+                write!(f, "service {name} is busy: {before} {go} before this one")
             }
             Event::ServiceReady { name } => write!(f, "service {name} runs the program"),
             Event::ServiceLost { name, reason } => write!(f, "service {name} was lost: {reason}"),
