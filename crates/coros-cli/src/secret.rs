@@ -142,8 +142,9 @@ fn new(flags: &NewFlags) -> anyhow::Result<()> {
         match secret.save(&path) {
             Err(error @ SecretError::Exists { .. }) => {
                 return Err(error).context(
-                    "no new secret was made; --force replaces the one that is there, after which \
-                     nodes with the old one and nodes with the new one cannot link",
+                    "no new secret was made: `coros secret show` says how to take the one that is \
+                     there to another machine, and --force replaces it, after which nodes with \
+                     the old one and nodes with the new one cannot link",
                 );
             }
             saved => saved?,

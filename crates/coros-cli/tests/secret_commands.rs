@@ -101,6 +101,21 @@ fn a_secret_is_made_shown_and_replaced() {
     assert_ne!(fs::read_to_string(&path).unwrap().trim(), secret);
 }
 
+/// Before any node has made one of its own.
+#[test]
+fn a_new_secret_comes_with_the_way_to_another_machine() {
+    let home = Home::new();
+    let people = text(&home.run(&["secret", "new"]).stdout);
+    let path = home.0.path().join("coros/secret");
+    let way = format!("> ~/.config/coros/secret' < {}\n", path.display());
+    assert!(
+        people.contains("  ssh HOST '") && people.contains(&way),
+        "{people}"
+    );
+    let shown = text(&home.run(&["secret", "show"]).stdout);
+    assert!(shown.contains(&way[..way.len() - 1]), "{shown}");
+}
+
 #[test]
 fn the_environment_names_another_file() {
     let home = Home::new();

@@ -26,14 +26,14 @@ pub(crate) type At = super::member::At<PORT>;
 /// Whoever has the network's secret can run any program here, as the user who runs the node, but held to a
 /// folder of its own, as far as this system can (--check says how far). Nobody else gets in: every link is
 /// encrypted, and both sides prove that they have the same secret.
-/// `coros secret show` says how to take the secret to another machine.
+/// `coros secret new`, and later `coros secret show`, say how to take the secret to another machine.
 #[derive(Args, Debug)]
 #[command(
     verbatim_doc_comment,
     after_long_help = "\
 From one machine to three:
-  coros secret show                    # says how to take the secret to the other machines
-  coros node                           # on each of the others; it says where it listens
+  coros secret new                     # here: says how to take the secret to the other machines
+  coros node                           # on each of the others, when it has the secret
   coros demo --nodes 10.0.0.7,10.0.0.8 # here
 
 While it runs:

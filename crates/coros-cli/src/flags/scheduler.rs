@@ -28,7 +28,7 @@ pub(crate) type At = super::member::At<PORT>;
     verbatim_doc_comment,
     after_long_help = "\
 From one machine to many users:
-  coros secret show                    # says how to take the secret to the other machines
+  coros secret new                     # here: says how to take the secret to the other machines
   coros node                           # on each machine that lends its cores: here 10.0.0.7 is one
   coros scheduler --peer 10.0.0.7:7341 # here, and it learns of the other nodes from that one
   coros demo --scheduler 10.0.0.9      # on the machine of a user, when this one is 10.0.0.9

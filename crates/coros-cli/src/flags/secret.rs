@@ -22,6 +22,7 @@ use clap::{Args, Subcommand};
     arg_required_else_help = true,
     after_long_help = "\
 One secret for all machines:
+  coros secret new                        the first, and how to take it to another machine
   coros secret show                       where it is, and how to take it to another machine
   coros secret new --force                another one, which shuts out whoever has the old one
 

@@ -59,11 +59,19 @@ impl fmt::Display for SecretFile {
         write!(
             f,
             "\nNodes of one network whose secrets have the same fingerprint can talk to each other. \
-             To let in\nthose of another machine, copy the file to the same place there, readable for you alone:\n  \
-             ssh HOST 'umask 077; mkdir -p ~/.config/coros; cat > ~/.config/coros/secret' < {}",
-            quoted(path)
+             To let in\nthose of another machine, {}",
+            copied(path)
         )
     }
+}
+
+/// How a secret comes to another machine.
+fn copied(path: &str) -> String {
+    format!(
+        "copy the file to the same place there, readable for you alone:\n  \
+         ssh HOST 'umask 077; mkdir -p ~/.config/coros; cat > ~/.config/coros/secret' < {}",
+        quoted(path)
+    )
 }
 
 /// As one word of a shell.
@@ -131,8 +139,8 @@ impl fmt::Display for Made {
         } else {
             write!(
                 f,
-                "\n`coros secret show {}` says how to take it to another machine.",
-                quoted(&self.path)
+                "\nFor another machine, {}\nbefore a node is started there, which would make a secret of its own.",
+                copied(&self.path)
             )
         }
     }
