@@ -196,6 +196,7 @@ fn is_told(event: &Event) -> bool {
             | Event::NodeSuspended { .. }
             | Event::NodeResumed { .. }
             | Event::NodeDraining { .. }
+            | Event::NodeEnded { .. }
             | Event::NodeLost { .. }
             | Event::WorkerReady { .. }
             | Event::WorkerLost { .. }

@@ -137,7 +137,9 @@ fn who_cannot_be_used_is_told_of_with_what_to_do() {
     // A program that is larger than the node takes is told of by both.
     let (_small, at) = farm.node("small", &["--max-file-size", "10K"]);
     let mut demo = farm.start(&["demo", &folder, "--nodes", &at]);
-    demo.wait_for(|line| line.contains("and this node takes no more than 10240"));
+    demo.wait_for(|line| {
+        line.contains("and this node takes no more than 10240 ") && line.contains("--max-file-size")
+    });
 }
 
 #[test]
@@ -170,9 +172,14 @@ fn a_second_sigterm_and_ctrl_c_end_it_at_once() {
     let path = folder.path().join("endless");
     make_endless(&path);
     let farm = Farm::new();
-    for (name, signals, code) in [
-        ("one", &[Signal::SIGTERM, Signal::SIGTERM][..], 143),
-        ("two", &[Signal::SIGINT], 130),
+    for (name, signals, code, told) in [
+        (
+            "one",
+            &[Signal::SIGTERM, Signal::SIGTERM][..],
+            143,
+            "has ended all that ran there",
+        ),
+        ("two", &[Signal::SIGINT], 130, "was lost: "),
     ] {
         let (mut node, at) = farm.node(name, &[]);
         let mut demo = telling(&farm, &at, &path_text(&path), &["--workers", "1"]);
@@ -188,8 +195,9 @@ fn a_second_sigterm_and_ctrl_c_end_it_at_once() {
         let ended = node.end();
         assert_eq!(ended.status.code(), Some(code), "{:#?}", ended.stderr);
         assert!(!common::is_running(worker));
-        let lost = demo.wait_for(|line| line.starts_with(&format!("node {name} was lost: ")));
-        assert!(!lost.ends_with(": finished"), "{lost}");
+        let told = format!("node {name} {told}");
+        let gone = demo.wait_for(|line| line.starts_with(&told));
+        assert!(!gone.ends_with(": finished"), "{gone}");
         // Nothing of what it ran is left, but the programs are.
         let left = std::fs::read_dir(farm.folder(name).join("work")).unwrap();
         assert_eq!(left.count(), 0);

@@ -57,6 +57,7 @@ use self::finder::Found;
 pub(crate) use self::job::Completed;
 use self::job::ReplyTo;
 use self::judge::{Question, Verdict};
+use self::liaison::Gone;
 use crate::blob::Blob;
 use crate::daemon::fetch::Unfit;
 use crate::daemon::protocol::FromDesk;
@@ -412,7 +413,7 @@ pub(crate) enum Command {
     /// The program, or a file, is on its way to one.
     Progress(HostId),
     /// A desk has ended, and why.
-    HostGone(HostId, String),
+    HostGone(HostId, Gone),
     Subscribe(mpsc::UnboundedSender<Event>),
     /// Which nodes, or workers, there are.
     Targets(target::Kind, oneshot::Sender<Vec<Target>>),

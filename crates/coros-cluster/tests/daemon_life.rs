@@ -114,15 +114,15 @@ async fn a_call_is_told_to_wait_when_the_last_node_goes_that_could_take_it() {
     // So that all have come by when this one has.
     scheduler.run(nothing()).await.unwrap();
     farm.daemons[1].close().await;
-    let mut lost = false;
+    let mut ended = false;
     let waits = loop {
         match events.recv().await.unwrap() {
-            Event::NodeLost { name, .. } => lost = *name == *"farm-2",
+            Event::NodeEnded { name } => ended = *name == *"farm-2",
             Event::JobWaits { job, .. } => break job,
             _ => {}
         }
     };
-    assert_eq!((waits, lost), (job.id(), true));
+    assert_eq!((waits, ended), (job.id(), true));
     scheduler.close().await.unwrap();
     farm.close().await;
 }

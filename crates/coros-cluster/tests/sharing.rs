@@ -31,8 +31,8 @@ async fn next(begun: &mut mpsc::UnboundedReceiver<Begun>) -> Begun {
     begun.recv().await.unwrap()
 }
 
-fn is_lost(event: &Event) -> Option<()> {
-    matches!(event, Event::NodeLost { .. }).then_some(())
+fn has_ended(event: &Event) -> Option<()> {
+    matches!(event, Event::NodeEnded { .. }).then_some(())
 }
 
 /// How many slots each client of a node has.
@@ -237,7 +237,7 @@ async fn patience_is_that_of_those_who_wait() {
     let scheduler = quiet(scheduler).start().await.unwrap();
     let mut events = scheduler.events();
     farm.daemons[0].close().await;
-    until(&mut events, is_lost).await;
+    until(&mut events, has_ended).await;
     for part in [1, 5] {
         tokio::time::sleep(patience * part / 4).await;
         let began = Instant::now();

@@ -122,6 +122,7 @@ impl Nodes {
                 Event::NodeNotUsed { name, .. }
                 | Event::NodeSuspended { name }
                 | Event::NodeDraining { name }
+                | Event::NodeEnded { name }
                 | Event::NodeLost { name, .. } => Some(&**name),
                 _ => None,
             };

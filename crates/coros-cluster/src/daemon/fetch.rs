@@ -156,7 +156,8 @@ impl Fetching {
         }
         if length > self.largest {
             return Err(Unfit::for_good(format!(
-                "{} has {length} bytes, and this node takes no more than {} at a time",
+                "{} has {length} bytes, and this node takes no more than {} at a time; whoever runs it may \
+                 allow more (--max-file-size, and --cache)",
                 match kind {
                     Kind::Program => "it",
                     Kind::File => "a file that it needs",

@@ -71,7 +71,7 @@ pub enum Event {
         /// What it is called, what it has, and how busy it is.
         node: Arc<NodeView>,
     },
-    /// A node of that name, which was [lost](Event::NodeLost) before, was found again.
+    /// A node of that name, which was [lost](Event::NodeLost) or had [ended](Event::NodeEnded) before, was found again.
     NodeReturned {
         /// Where it listens.
         endpoint: Option<SocketAddr>,
@@ -114,6 +114,12 @@ pub enum Event {
     },
     /// A node was [closed](super::Scheduler::close_node): nothing of this program runs there any more.
     NodeClosed {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A node has ended all that ran there for this program, as when it is closed, or its owner wants it for himself.
+    /// It is used again when it is back.
+    NodeEnded {
         /// Its name.
         name: Arc<str>,
     },
@@ -290,6 +296,7 @@ impl fmt::Display for Event {
             Event::NodeDraining { name } => write!(f, "node {name} is about to end"),
             Event::NodeDrained { name } => write!(f, "node {name} runs nothing more"),
             Event::NodeClosed { name } => write!(f, "node {name} is closed"),
+            Event::NodeEnded { name } => write!(f, "node {name} has ended all that ran there"),
             Event::NodeLost { name, reason } => write!(f, "node {name} was lost: {reason}"),
             Event::NoNodes { reason } | Event::NoSlots { reason } => f.write_str(reason),
             Event::WorkerReady { name, pid } => write!(f, "worker {name} (pid {pid}) is ready"),

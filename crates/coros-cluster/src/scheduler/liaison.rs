@@ -1,6 +1,7 @@
 //! What speaks with the desk of one node for the scheduler: opens it, sends the program, and carries
 //! messages both ways in order, until the desk or the scheduler is done with it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,9 +12,9 @@ use coros_net::{Location, Node, SendFile};
 use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Command;
 use super::core::HostId;
 use super::lines::{self, Printer, ToLines};
+use super::{Command, Event};
 use crate::blocking::blocking;
 use crate::computation::{Cargo, Computation};
 use crate::daemon::leases::Terms;
@@ -43,7 +44,39 @@ pub(crate) enum ToLiaison {
     Sent(Result<(), String>),
     /// The desk has ended, or cannot be reached any more.
     #[serde(skip)]
-    Ended(String),
+    Ended(Gone),
+}
+
+/// Why a node is of no use any more.
+#[derive(Debug)]
+pub(crate) enum Gone {
+    /// It has ended all that ran there.
+    Ended,
+    /// It cannot be reached, or cannot be used: why.
+    Lost(String),
+}
+
+impl Gone {
+    /// What is told of it.
+    pub(super) fn event(&self, name: &Arc<str>) -> Event {
+        let name = Arc::clone(name);
+        match self {
+            Gone::Ended => Event::NodeEnded { name },
+            Gone::Lost(reason) => Event::NodeLost {
+                name,
+                reason: reason.clone(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Gone::Ended => "it has ended all that ran there for this program",
+            Gone::Lost(why) => why,
+        })
+    }
 }
 
 /// What it needs to know.
@@ -69,12 +102,12 @@ impl Liaison {
     /// Runs until all is over, and says so.
     pub(super) async fn run(self, mut me: Context<ToLiaison>) {
         let lines = lines::take(Arc::clone(&self.at.name), self.printer.clone());
-        let why = self.serve(&mut me, &lines).await;
-        self.tell(Command::HostGone(self.host, why));
+        let gone = self.serve(&mut me, &lines).await;
+        self.tell(Command::HostGone(self.host, gone));
         let _ = lines.send(ToLines::End);
     }
 
-    async fn serve(&self, me: &mut Context<ToLiaison>, lines: &Address<ToLines>) -> String {
+    async fn serve(&self, me: &mut Context<ToLiaison>, lines: &Address<ToLines>) -> Gone {
         let opening = Opening {
             client: me.address(),
             lines: lines.clone(),
@@ -88,18 +121,18 @@ impl Liaison {
             .ask_timeout(OPEN_LIMIT, |reply| ToDaemon::Open(Box::new(opening), reply));
         let desk = match opened.await {
             Ok(Ok(desk)) => desk,
-            Ok(Err(closed)) => return closed.to_string(),
-            Err(error) => return error.to_string(),
+            Ok(Err(closed)) => return Gone::Lost(closed.to_string()),
+            Err(error) => return Gone::Lost(error.to_string()),
         };
         me.monitor(&desk, |exit| {
             ToLiaison::Ended(match exit {
-                Exit::Finished => "it has ended all that ran there for this program".into(),
-                exit => exit.to_string(),
+                Exit::Finished => Gone::Ended,
+                exit => Gone::Lost(exit.to_string()),
             })
         });
         // If it has not closed, nobody else would end what runs there.
         me.monitor(&self.scheduler, |exit| {
-            ToLiaison::Ended(format!("its scheduler has ended: {exit}"))
+            ToLiaison::Ended(Gone::Lost(format!("its scheduler has ended: {exit}")))
         });
         let mut sending = None;
         while let Some(message) = me.receive().await {
@@ -110,12 +143,12 @@ impl Liaison {
                         Some(Ok(path)) => path,
                         other => {
                             let _ = desk.feed(ToDesk::Leave).await;
-                            return match other {
+                            return Gone::Lost(match other {
                                 Some(Err(why)) => format!("the program cannot be copied: {why}"),
                                 _ => format!(
                                     "it asks for {content}, which is no part of the program"
                                 ),
-                            };
+                            });
                         }
                     };
                     sending = Some(self.send_content(me, content, path));
@@ -135,7 +168,7 @@ impl Liaison {
                 ToLiaison::Order(ToDesk::Leave) => {
                     // Nobody waits for more than that it is there, and for one that does not hear it not long.
                     let _ = desk.deliver_timeout(FAREWELL, ToDesk::Leave).await;
-                    return "the scheduler was closed".into();
+                    return Gone::Ended;
                 }
                 ToLiaison::Order(order) => {
                     // The monitor tells when it cannot be reached.
@@ -146,13 +179,13 @@ impl Liaison {
                 }
                 ToLiaison::Sent(Err(why)) => {
                     let _ = desk.feed(ToDesk::Leave).await;
-                    return why;
+                    return Gone::Lost(why);
                 }
-                ToLiaison::Ended(why) => return why,
+                ToLiaison::Ended(gone) => return gone,
             }
         }
         drop(sending);
-        "the scheduler has ended".into()
+        Gone::Lost("the scheduler has ended".into())
     }
 
     /// The transfer ends when this is dropped.

@@ -14,7 +14,7 @@ use super::super::Event;
 use super::super::core::{self, HostId};
 use super::super::finder::{Found, ToFinder};
 use super::super::judge::{Asks, Question, Verdict};
-use super::super::liaison::{Liaison, ToLiaison};
+use super::super::liaison::{Gone, Liaison, ToLiaison};
 use super::super::plan::Usage;
 use super::super::pool;
 use super::super::wishes::{self, Lender};
@@ -304,7 +304,10 @@ impl Shell {
             }
             FromDesk::Unfit(why) => {
                 self.order(id, ToDesk::Leave);
-                self.host_gone(id, &format!("it cannot take the program: {why}"));
+                self.host_gone(
+                    id,
+                    &Gone::Lost(format!("it cannot take the program: {why}")),
+                );
             }
             // What follows from that is seen to by the next plan.
             FromDesk::Grant(slots) => {
@@ -458,18 +461,21 @@ impl Shell {
             let node = remote.at.node;
             self.failing.insert(node);
             self.order(id, ToDesk::Leave);
-            self.host_gone(id, &format!("workers do not start there: {why}"));
+            self.host_gone(
+                id,
+                &Gone::Lost(format!("workers do not start there: {why}")),
+            );
         }
     }
 
-    pub(super) fn liaison_ended(&mut self, id: HostId, why: &str) {
+    pub(super) fn liaison_ended(&mut self, id: HostId, gone: &Gone) {
         self.liaisons.remove(&id);
-        self.host_gone(id, why);
+        self.host_gone(id, gone);
         self.all_closed();
     }
 
     /// The desk at a node is no more, and with it go its workers.
-    pub(super) fn host_gone(&mut self, id: HostId, why: &str) {
+    pub(super) fn host_gone(&mut self, id: HostId, gone: &Gone) {
         let Some(remote) = self.remote(id) else {
             return;
         };
@@ -480,14 +486,12 @@ impl Shell {
         let at = remote.at.clone();
         if matches!(self.phase, Phase::Open) {
             self.lost.insert(Arc::clone(&at.name));
-            self.emit(&Event::NodeLost {
-                name: Arc::clone(&at.name),
-                reason: why.to_owned(),
-            });
+            self.emit(&gone.event(&at.name));
         }
+        let why = gone.to_string();
         let unused = Unused {
             at: at.clone(),
-            why: why.to_owned(),
+            why: why.clone(),
             lost: true,
         };
         self.unused.insert(at.to_string(), unused);
@@ -495,7 +499,7 @@ impl Shell {
         let workers = self.workers.iter().filter(|(_, it)| it.host == id);
         let workers: Vec<WorkerId> = workers.map(|(worker, _)| *worker).collect();
         for worker in workers {
-            let end = End::never_began(format!("its node was lost: {why}"));
+            let end = End::never_began(format!("its node is gone: {why}"));
             self.ended(worker, end);
         }
         self.forget(id);
