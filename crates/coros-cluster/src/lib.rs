@@ -22,6 +22,7 @@
 
 mod blob;
 mod blocking;
+mod caught;
 pub mod command;
 mod computation;
 mod content;

@@ -245,7 +245,8 @@ impl PlacementBuilder {
     /// otherwise, except about nodes that are excluded because others are [listed](Self::only).
     /// What it uses beyond what a node has is not used.
     ///
-    /// It is called again whenever something has changed, and must not block.
+    /// It is called again whenever something has changed, and must not block. A node for which it panics is not
+    /// used.
     ///
     /// ```
     /// use coros_cluster::placement::{Decision, Placement};

@@ -87,6 +87,21 @@ async fn of_calls(events: &mut Events, ends: usize) -> Vec<String> {
     told
 }
 
+/// Whoever runs calls is none the worse for it.
+async fn a_function_that_panics_at_an_event_ends_nothing() {
+    let farm = Farm::of([1]).await;
+    for scheduler in [
+        Scheduler::local().workers(1),
+        Scheduler::cluster(&farm.client().await),
+    ] {
+        let scheduler = scheduler.on_event(|event| panic!("at {event}"));
+        let scheduler = quiet(scheduler).start().await.unwrap();
+        assert_eq!(scheduler.run(square(3)).await, Ok(9));
+        scheduler.close().await.unwrap();
+    }
+    farm.close().await;
+}
+
 /// Each change is one event, in order.
 async fn what_happens_to_a_node_is_told_in_order() {
     let farm = Farm::of([1]).await;
@@ -350,6 +365,7 @@ fn main() {
     worker::enter();
     let trials = trials![
         what_happens_to_a_node_is_told_in_order,
+        a_function_that_panics_at_an_event_ends_nothing,
         a_call_has_begun_when_it_runs,
         how_long_a_call_ran_is_told_as_its_worker_saw_it,
         io_calls_begin_too_and_all_say_how_they_ended,

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use common::farm::*;
 use common::*;
-use coros::cluster::{Event, SchedulerBuilder, StartError, worker};
+use coros::cluster::placement::Placement;
+use coros::cluster::{Call, Event, SchedulerBuilder, StartError, worker};
 use coros::{Address, Scheduler};
 use libtest_mimic::Arguments;
 use serde::{Deserialize, Serialize};
@@ -378,10 +379,55 @@ async fn what_cannot_be_prepared_is_not_used_and_told_why() {
     };
     let said = why(slow(local()).setup_limit(Duration::from_millis(200))).await;
     assert!(said.contains("its setup took longer than 200ms"), "{said}");
+    let said = why(local().tear_down_worker(|_| -> Option<Call<()>> { panic!("no broom") })).await;
+    let panicked = "no worker could be started: its tear_down_worker function panicked: no broom";
+    assert_eq!(said, panicked);
     // With time enough, also for more than a worker has to start.
     let scheduler = slow(local()).start_limit(Duration::from_millis(600));
     let scheduler = quiet(scheduler).start().await.unwrap();
     scheduler.close().await.unwrap();
+}
+
+/// It is the node that is not used, and the scheduler goes on: with a panic for each node, and with one for one of two.
+async fn a_function_that_panics_for_a_node_is_the_reason_why_it_is_not_used() {
+    let farm = Farm::of([1, 1]).await;
+    let client = farm.client().await;
+    let placement = |bad: &'static str| {
+        let placement = Placement::builder().allocate(move |node, decision| {
+            assert!(!node.name.starts_with(bad), "no place for {}", node.name);
+            decision
+        });
+        Scheduler::cluster(&client).placement(placement.build().unwrap())
+    };
+    let setup = |bad: &'static str| {
+        Scheduler::cluster(&client).set_up_node(move |node| -> Option<Call<()>> {
+            assert!(!node.name.starts_with(bad), "no place for {}", node.name);
+            None
+        })
+    };
+    let rows = [
+        (placement("farm"), placement("farm-1"), "placement"),
+        (setup("farm"), setup("farm-1"), "set_up_node"),
+    ];
+    for (none, one, what) in rows {
+        let why = format!("its {what} function panicked: no place for farm-1");
+        let none = quiet(none.patience(Duration::from_secs(1)));
+        let error = none.start().await.unwrap_err().to_string();
+        assert!(error.contains(&why), "{error}");
+        let scheduler = quiet(one).start().await.unwrap();
+        let mut events = scheduler.events();
+        until(&mut events, |event| match event {
+            Event::NodeNotUsed { name, reason, .. } if **name == *"farm-1" => {
+                Some(assert_eq!(*reason, why))
+            }
+            _ => None,
+        })
+        .await;
+        let seen = scheduler.run(see()).await.unwrap();
+        assert_eq!(seen.worker, "w1@farm-2");
+        scheduler.close().await.unwrap();
+    }
+    farm.close().await;
 }
 
 #[coros::remote]
@@ -505,6 +551,7 @@ fn main() {
         restarting_all_tidies_up_before_anybody_comes_back,
         nobody_starts_while_a_node_is_tidied_up,
         what_cannot_be_prepared_is_not_used_and_told_why,
+        a_function_that_panics_for_a_node_is_the_reason_why_it_is_not_used,
         what_prepares_a_node_may_be_large,
         what_cannot_be_undone_is_told,
         a_node_that_cannot_be_prepared_keeps_nobody_waiting,

@@ -336,7 +336,8 @@ impl SchedulerBuilder {
     /// the others start when it is done. `None` leaves a node as it is.
     ///
     /// Its arguments, and what it gives, may have 3 MiB each: what is larger belongs into a file that
-    /// [travels](Self::depends), or the shared folder. A node where it fails three times in a row is not used. On a node that has no worker left, because
+    /// [travels](Self::depends), or the shared folder. A node where it fails three times in a row is not used, nor is
+    /// one for which `call` panics. On a node that has no worker left, because
     /// its slots are wanted by others, it runs again when there is one.
     ///
     /// ```no_run
@@ -416,7 +417,7 @@ impl SchedulerBuilder {
     }
 
     /// Called with every [`Event`], from the first. It runs in the scheduler's coroutine: it must
-    /// not block, but may send to an address.
+    /// not block, but may send to an address. If it panics, it is not called any more, and the log says so.
     pub fn on_event(mut self, f: impl Fn(&Event) + Send + 'static) -> Self {
         self.on_event = Some(Box::new(f));
         self

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Command;
 use super::finder::Found;
 use super::setup::{ForNode, Setup};
+use crate::caught::caught;
 use crate::placement::{Decision, NodeView, Placement, Share};
 use crate::protocol::{Duties, ToScheduler};
 
@@ -67,30 +68,33 @@ impl Judge {
     }
 
     fn share(&self, node: &NodeView) -> Result<Share, String> {
-        match self.placement.decide(node) {
-            Decision::Use(share) => Ok(share),
-            Decision::Excluded(why) => Err(why.to_string()),
+        match caught(|| self.placement.decide(node)) {
+            Ok(Decision::Use(share)) => Ok(share),
+            Ok(Decision::Excluded(why)) => Err(why.to_string()),
+            Err(panic) => Err(format!("its placement function panicked: {panic}")),
         }
     }
 }
 
 /// What workers of a node do before and after all calls. `client` is the client's node.
 pub(super) fn duties(setup: &Setup, client: &Node, node: &NodeView) -> Result<Duties, String> {
-    let made = |f: &Option<ForNode>| match f {
-        Some(f) => f(client, node).transpose(),
-        None => Ok(None),
-    };
-    let wrong = |why| {
-        format!(
-            "what is to prepare node {} cannot be sent: {why}",
-            node.name
-        )
+    let made = |f: &Option<ForNode>, name| {
+        let Some(f) = f else {
+            return Ok(None);
+        };
+        let made = caught(|| f(client, node));
+        let made = made.map_err(|panic| format!("its {name} function panicked: {panic}"))?;
+        let unsent = |why| {
+            let node = &node.name;
+            format!("what is to prepare node {node} cannot be sent: {why}")
+        };
+        made.transpose().map_err(unsent)
     };
     Ok(Duties {
-        set_up_node: made(&setup.set_up_node).map_err(wrong)?,
-        tear_down_node: made(&setup.tear_down_node).map_err(wrong)?,
-        set_up: made(&setup.set_up).map_err(wrong)?,
-        tear_down: made(&setup.tear_down).map_err(wrong)?,
+        set_up_node: made(&setup.set_up_node, "set_up_node")?,
+        tear_down_node: made(&setup.tear_down_node, "tear_down_node")?,
+        set_up: made(&setup.set_up, "set_up_worker")?,
+        tear_down: made(&setup.tear_down, "tear_down_worker")?,
         node_value: None,
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Event;
+use crate::caught::caught;
 
 pub(super) type EventSink = Box<dyn Fn(&Event) + Send>;
 
@@ -30,8 +31,11 @@ impl Listeners {
 
     pub(super) fn tell(&mut self, event: &Event) {
         tracing::debug!("{event}");
-        if let Some(f) = &self.function {
-            f(event);
+        if let Some(f) = &self.function
+            && let Err(why) = caught(|| f(event))
+        {
+            tracing::warn!("the function of on_event panicked, and is not called any more: {why}");
+            self.function = None;
         }
         self.streams.retain(|to| to.send(event.clone()).is_ok());
     }
@@ -48,5 +52,58 @@ impl Listeners {
             let _ = to.send(Event::WorkerReady { name, pid });
         }
         self.streams.push(to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_function_that_panics_is_called_once_and_that_is_in_the_log() {
+        let log = Log::default();
+        let to = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || to.clone());
+        let calls = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&calls);
+        let mut listeners = Listeners::new(Some(Box::new(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            panic!("ouch")
+        })));
+        let (to, mut told) = mpsc::unbounded_channel();
+        listeners.add(to, []);
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            listeners.tell(&Event::Scheduled);
+            listeners.tell(&Event::Scheduled);
+        });
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        // Others hear all the same.
+        for _ in 0..2 {
+            assert_eq!(told.try_recv(), Ok(Event::Scheduled));
+        }
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(log.contains("WARN"), "{log}");
+        assert!(log.contains("on_event panicked, "), "{log}");
+        assert!(log.contains(": ouch"), "{log}");
+        drop(told);
+        listeners.tell(&Event::Scheduled);
+        assert!(!listeners.any());
     }
 }

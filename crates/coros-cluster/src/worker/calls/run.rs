@@ -1,6 +1,6 @@
 //! Running a call, in the thread for CPU-bound calls or beside it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use coros_core::panic_text;
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::super::control;
 use super::{Attempt, Job, Shared};
 use crate::blob::Blob;
+use crate::caught::caught;
 use crate::function::{Begun, Failure, Function, Invocation};
 use crate::protocol::CallResult;
 
@@ -105,14 +106,14 @@ fn begin(
     tasks: &Handle,
     args: &Blob,
 ) -> Result<Begun, CallResult> {
-    let begun = catch_unwind(AssertUnwindSafe(|| {
+    let begun = caught(|| {
         let _tasks = tasks.enter();
         function.begin(node, &args.0)
-    }));
+    });
     match begun {
         Ok(Ok(begun)) => Ok(begun),
         Ok(Err(why)) => Err(CallResult::Refused(why.to_string())),
-        Err(panic) => Err(CallResult::Panicked(panic_text(&*panic).to_owned())),
+        Err(panic) => Err(CallResult::Panicked(panic)),
     }
 }
 
@@ -126,11 +127,8 @@ pub(in crate::worker) fn run_alone(
     match begin(function, node, tasks, args) {
         Ok(Invocation::Now(outcome)) => result(outcome),
         Ok(Invocation::Later(future)) => {
-            let polled = catch_unwind(AssertUnwindSafe(|| tasks.block_on(future)));
-            polled.map_or_else(
-                |panic| CallResult::Panicked(panic_text(&*panic).to_owned()),
-                result,
-            )
+            let polled = caught(|| tasks.block_on(future));
+            polled.map_or_else(CallResult::Panicked, result)
         }
         Err(refused) => refused,
     }

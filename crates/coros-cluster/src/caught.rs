@@ -1,0 +1,10 @@
+//! Calling what others have written.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use coros_core::panic_text;
+
+/// What `f` gives; the text of its panic if it panics. What `f` has half done then is not looked at again.
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| panic_text(&*panic).to_owned())
+}
