@@ -27,6 +27,7 @@ mod listeners;
 mod map;
 pub(crate) mod plan;
 mod pool;
+mod reach;
 pub(crate) mod remote;
 mod setup;
 mod shell;
@@ -99,7 +100,8 @@ impl Scheduler {
     /// `node` can find, as `coros node` starts one. The program need not be there; it is sent.
     ///
     /// `node` is this process on the network of the daemons: it must listen, because daemons are found
-    /// by members alone.
+    /// by members alone. Loopback will do, as it is by default: this process dials each daemon, and its workers
+    /// are told the address from which it does.
     ///
     /// The program must enter as one with [workers on this machine](Scheduler::local) does.
     ///
@@ -126,7 +128,9 @@ impl Scheduler {
     /// [a node or a worker](crate::Call::at) as [`JobError::TargetLost`].
     ///
     /// `node` is this process on the network of the service: it must listen, because services are found by
-    /// members alone. Workers reach this process where that node is reached.
+    /// members alone. Workers reach this process where that node is reached, so where the service is on another
+    /// machine, `node` must not [listen](coros_net::Builder::listen) on loopback, as it does by default:
+    /// [`start`](SchedulerBuilder::start) refuses that.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -28,7 +28,7 @@ fn main() -> std::process::ExitCode {
         role.play();
     }
     let missing = cable::no_namespaces().or_else(switch::no_switch);
-    let tests: [(&str, fn()); 2] = [
+    let tests: [(&str, fn()); 3] = [
         (
             "a_client_that_is_cut_off_for_a_moment_loses_nothing",
             machines::cut_briefly,
@@ -36,6 +36,10 @@ fn main() -> std::process::ExitCode {
         (
             "a_client_that_is_cut_off_for_long_is_let_go_and_comes_back",
             machines::cut_for_long,
+        ),
+        (
+            "a_client_that_workers_cannot_reach_is_told_so_at_its_start",
+            machines::out_of_reach,
         ),
     ];
     let trials = tests.map(|(name, test)| {
@@ -71,6 +75,8 @@ mod machines {
     const OFFICE: usize = 0;
     const FARM: usize = 1;
     const DESK: usize = 2;
+    /// On the machine of the desk, and listening on loopback alone.
+    const DRAWER: usize = 3;
     /// So many calls the client makes, and so long each takes.
     const CALLS: u64 = 3000;
     const EACH: Duration = Duration::from_millis(2);
@@ -116,7 +122,8 @@ mod machines {
                 match self.at {
                     OFFICE => self.service().await,
                     FARM => self.node().await,
-                    _ => self.client().await,
+                    DESK => self.client().await,
+                    _ => self.refused_client().await,
                 }
             });
             // What runs besides would be waited for.
@@ -125,7 +132,8 @@ mod machines {
         }
 
         fn builder(&self, name: &str) -> coros::net::Builder {
-            let place: SocketAddr = format!("{}:0", PLACES[self.at]).parse().unwrap();
+            let place = PLACES.get(self.at).unwrap_or(&"127.0.0.1");
+            let place: SocketAddr = format!("{place}:0").parse().unwrap();
             let secret = self.folder.join("secret");
             let builder = Node::builder()
                 .name(name)
@@ -180,6 +188,13 @@ mod machines {
             scheduler.close().await.unwrap();
             node.close().await;
         }
+
+        async fn refused_client(self) {
+            let node = self.builder("drawer").build().await.unwrap();
+            let error = Scheduler::at(&node).start().await.unwrap_err();
+            println!("refused: {error}");
+            node.close().await;
+        }
     }
 
     struct Scene {
@@ -221,7 +236,7 @@ mod machines {
         limits: [u64; 2],
         service: Option<&str>,
     ) -> Talker {
-        let [nsenter, namespace] = switch.prefix(at);
+        let [nsenter, namespace] = switch.prefix(at.min(DESK));
         let mut child = Command::new(nsenter)
             .arg(namespace)
             .arg(std::env::current_exe().unwrap())
@@ -247,6 +262,20 @@ mod machines {
         assert!(!scene.desk.has_said("lost"), "{:#?}", scene.desk.seen);
         scene.office.wait_for(") has left");
         assert!(!scene.office.has_said("gone"), "{:#?}", scene.office.seen);
+    }
+
+    pub(crate) fn out_of_reach() {
+        let (switch, folder) = (Switch::new(), tempfile::tempdir().unwrap());
+        Secret::random().save(folder.path().join("secret")).unwrap();
+        let start = |at, service| start(&switch, at, folder.path(), [2000, 2000], service);
+        let mut office = start(OFFICE, None);
+        let at = office.wait_for("at ");
+        let at = at.strip_prefix("at ").unwrap();
+        let mut drawer = start(DRAWER, Some(at));
+        let why = drawer.wait_for("refused: ");
+        assert!(why.contains("listens on 127.0.0.1 alone"), "{why}");
+        assert!(why.contains(".listen(([0, 0, 0, 0], 0).into())"), "{why}");
+        office.wait_for(") has left");
     }
 
     /// Until both sides know.

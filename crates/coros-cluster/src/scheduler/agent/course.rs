@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::backoff::Backoff;
 use super::super::job::Completed;
+use super::super::reach::{facing, out_of_reach};
 use super::super::{Command, Event, Item, JobError};
 use super::link::Link;
 use super::seek::Seek;
@@ -79,7 +80,13 @@ impl Agent {
             name: Arc::clone(&at.name),
             endpoint: at.endpoint,
         });
+        let why = out_of_reach(&self.settings.here, &at, facing);
         self.phase = Phase::Open(Link::new(epoch, at, tenant));
+        if let Some(why) = why {
+            // Once calls have run elsewhere, they may do so again.
+            let passes = self.started.is_none();
+            return self.unfit(Unfit { why, passes });
+        }
         let early = std::mem::take(&mut self.early).into_iter();
         for (_, message) in early.filter(|(of, _)| *of == epoch) {
             self.told(message);

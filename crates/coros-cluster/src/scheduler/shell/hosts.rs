@@ -1,7 +1,7 @@
 //! The shell's hosts: this machine, and the nodes that lend slots; with as many workers on each as
 //! there may be.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,6 +11,7 @@ use coros_net::Location;
 use super::super::core::{self, HostId};
 use super::super::liaison::FAREWELL;
 use super::super::pool::{self, Pool};
+use super::super::reach::facing;
 use super::nodes::Remote;
 use super::workers::{full_name, name_of};
 use super::{Phase, Shell, WorkerId};
@@ -91,17 +92,6 @@ pub(super) fn with(cores: usize, room: &Resources) -> Resources {
     let mut room = room.clone();
     room.set_cores(u32::try_from(cores).unwrap_or(u32::MAX));
     room
-}
-
-/// The address of this machine that a route to there begins with: nothing is sent.
-fn facing(there: SocketAddr) -> Option<IpAddr> {
-    let any: IpAddr = match there {
-        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect(there).ok()?;
-    socket.local_addr().ok().map(|local| local.ip())
 }
 
 impl Shell {
