@@ -204,7 +204,7 @@ impl Scheduler {
     /// Cancel safe: once polled, it is done.
     ///
     /// # Errors
-    /// [`JobError::NoTarget`] when there is no such node.
+    /// [`JobError::NoTarget`] when there is no such node, [`JobError::WrongTarget`] for a worker.
     pub async fn suspend(&self, node: Target) -> Result<(), JobError> {
         self.control(node, Action::Suspend).await
     }
@@ -214,7 +214,7 @@ impl Scheduler {
     /// Cancel safe: once polled, it is done.
     ///
     /// # Errors
-    /// [`JobError::NoTarget`] when there is no such node.
+    /// [`JobError::NoTarget`] when there is no such node, [`JobError::WrongTarget`] for a worker.
     pub async fn resume(&self, node: Target) -> Result<(), JobError> {
         self.control(node, Action::Resume).await
     }
@@ -227,8 +227,8 @@ impl Scheduler {
     /// Cancel safe: once polled, it is done.
     ///
     /// # Errors
-    /// [`JobError::NoTarget`] when there is no such node; this machine as the node of a
-    /// [scheduler of its own](Self::local) is closed with the scheduler.
+    /// [`JobError::NoTarget`] when there is no such node, [`JobError::WrongTarget`] for a worker, and for
+    /// this machine as the node of a [scheduler of its own](Self::local), which is closed with the scheduler.
     pub async fn close_node(&self, node: Target) -> Result<(), JobError> {
         self.control(node, Action::Close).await
     }
@@ -239,12 +239,13 @@ impl Scheduler {
     /// Cancel safe: once polled, it is done.
     ///
     /// # Errors
-    /// [`JobError::NoTarget`] when there is no such worker.
+    /// [`JobError::NoTarget`] when there is no such worker, [`JobError::WrongTarget`] for a node.
     pub async fn restart(&self, worker: Target) -> Result<(), JobError> {
         self.control(worker, Action::Restart).await
     }
 
     async fn control(&self, target: Target, action: Action) -> Result<(), JobError> {
+        action.fits(&target)?;
         let (tell, told) = oneshot::channel();
         self.inner.command(Command::Control(target, action, tell));
         told.await.unwrap_or(Err(JobError::Closed))
@@ -453,6 +454,26 @@ pub(crate) enum Action {
     Resume,
     Close,
     Restart,
+}
+
+impl Action {
+    /// Whether it can be done with what is of that kind.
+    fn fits(self, target: &Target) -> Result<(), JobError> {
+        use target::Kind::{Node, Worker};
+        let (kind, done) = match self {
+            Action::Suspend => (Node, "suspended"),
+            Action::Resume => (Node, "resumed"),
+            Action::Close => (Node, "closed"),
+            Action::Restart => (Worker, "restarted"),
+        };
+        if target.kind() == kind {
+            return Ok(());
+        }
+        Err(JobError::WrongTarget {
+            target: target.clone(),
+            why: format!("cannot be {done}: only a {kind} can"),
+        })
+    }
 }
 
 impl std::fmt::Debug for Command {

@@ -1098,7 +1098,21 @@ async fn nodes_and_workers_can_be_told_what_to_do() {
 
         let node = scheduler.nodes().await.swap_remove(0);
         let error = scheduler.restart(node.clone()).await.unwrap_err();
-        assert!(matches!(error, JobError::NoTarget { .. }), "{error}");
+        let why = format!("{node} cannot be restarted: only a worker can");
+        assert_eq!(error.to_string(), why);
+        let worker = scheduler.workers().await.swap_remove(0);
+        for (done, error) in [
+            ("suspended", scheduler.suspend(worker.clone()).await),
+            ("resumed", scheduler.resume(worker.clone()).await),
+            ("closed", scheduler.close_node(worker.clone()).await),
+        ] {
+            let why = format!("{worker} cannot be {done}: only a node can");
+            assert_eq!(error.unwrap_err().to_string(), why);
+        }
+        if node.name() == "local" {
+            let error = scheduler.close_node(node.clone()).await.unwrap_err();
+            assert_eq!(error.to_string(), "node local is closed with its scheduler");
+        }
         scheduler.suspend(node.clone()).await.unwrap();
         let (to, mut work) = told::<Work>();
         let job = scheduler.submit(until_told(to).at(node.clone()));

@@ -42,12 +42,20 @@ pub enum JobError {
     #[error("{0}, where it had to run, is gone")]
     TargetLost(Target),
     /// There is no such node or worker.
-    #[error("there is no {target}; there are: {}", .there.join(", "))]
+    #[error("there is no {target}{}", others(.there))]
     NoTarget {
         /// Where the call had to run.
         target: Target,
         /// The names of those that there are.
         there: Vec<Arc<str>>,
+    },
+    /// That cannot be done with a node, or with a worker.
+    #[error("{target} {why}")]
+    WrongTarget {
+        /// With what it was to be done.
+        target: Target,
+        /// Why not.
+        why: String,
     },
     /// The call was cancelled.
     #[error("the call was cancelled")]
@@ -74,9 +82,17 @@ impl JobError {
             | JobError::Panicked(why)
             | JobError::Refused(why)
             | JobError::NoWorkers(why)
+            | JobError::WrongTarget { why, .. }
             | JobError::Abandoned { reason: why, .. } => why,
             _ => "",
         }
+    }
+}
+
+fn others(there: &[Arc<str>]) -> String {
+    match there {
+        [] => ", nor any other".to_owned(),
+        there => format!("; there are: {}", there.join(", ")),
     }
 }
 
@@ -143,6 +159,13 @@ mod tests {
     }
 
     #[test]
+    fn where_there_is_nobody_nobody_is_listed() {
+        let (target, there) = (Target::node("vm"), Vec::new());
+        let error = JobError::NoTarget { target, there };
+        assert_eq!(error.to_string(), "there is no node vm, nor any other");
+    }
+
+    #[test]
     fn errors_arrive_as_they_are() {
         let target = Target::node("farm-1");
         let all = [
@@ -157,8 +180,12 @@ mod tests {
             JobError::NoRoom(Resources::cpus(2).named("gpu", 1)),
             JobError::TargetLost(target.clone()),
             JobError::NoTarget {
-                target,
+                target: target.clone(),
                 there: vec!["e".into()],
+            },
+            JobError::WrongTarget {
+                target,
+                why: "cannot be".into(),
             },
             JobError::Cancelled,
             JobError::Closed,

@@ -55,10 +55,15 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
+        write!(f, "{} {}", self.kind, coros_core::readable(&self.name))
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Kind::Node => "node",
             Kind::Worker => "worker",
-        };
-        write!(f, "{kind} {}", coros_core::readable(&self.name))
+        })
     }
 }

@@ -38,16 +38,21 @@ impl Shell {
             (Place::Host(host), Action::Suspend) => self.hold(host, true),
             (Place::Host(host), Action::Resume) => self.hold(host, false),
             (Place::Host(host), Action::Close) if self.is_remote(host) => self.close_node(host),
+            (Place::Host(_), Action::Close) => {
+                return Err(JobError::WrongTarget {
+                    target: target.clone(),
+                    why: "is closed with its scheduler".to_owned(),
+                });
+            }
             (Place::Worker(worker), Action::Restart) => self.retire(worker),
-            // A node is no worker, nor the other way round.
-            (Place::Host(_), Action::Restart) => return Err(self.no_target(target, Kind::Worker)),
-            _ => return Err(self.no_target(target, Kind::Node)),
+            // A client elsewhere may say anything.
+            _ => action.fits(target)?,
         }
         Ok(())
     }
 
-    fn no_target(&self, target: &Target, kind: Kind) -> JobError {
-        let there = self.targets(kind);
+    fn no_target(&self, target: &Target) -> JobError {
+        let there = self.targets(target.kind());
         JobError::NoTarget {
             target: target.clone(),
             there: there.iter().map(|(it, _)| it.name().into()).collect(),
@@ -62,6 +67,6 @@ impl Shell {
         let all = self.targets(target.kind());
         let found = all.iter().find(|(name, _)| name == target);
         let place = found.map(|(_, place)| *place);
-        place.ok_or_else(|| self.no_target(target, target.kind()))
+        place.ok_or_else(|| self.no_target(target))
     }
 }
