@@ -297,7 +297,8 @@ impl Scheduler {
     }
 
     /// What happens to workers and calls from now on, as a stream, after one [`Event::NodeNotUsed`] for each
-    /// node that was found and is not used, and one [`Event::WorkerReady`] for each worker that is there.
+    /// node that was found and is not used, one [`Event::NodeReady`] for each node and one [`Event::WorkerReady`] for
+    /// each worker that is there.
     ///
     /// Events are kept for a slow reader without limit; drop the stream to stop that.
     #[must_use]

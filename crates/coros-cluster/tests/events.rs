@@ -3,10 +3,12 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use common::farm::*;
+use common::service::*;
 use common::*;
 use coros::cluster::daemon::Daemon;
 use coros::cluster::{Event, Events, Target, worker};
@@ -85,6 +87,48 @@ async fn of_calls(events: &mut Events, ends: usize) -> Vec<String> {
         told.push(until(events, of_call).await);
     }
     told
+}
+
+/// At a scheduler of one's own and at a service, whose client has listened before or not.
+async fn whoever_listens_late_hears_of_the_nodes_and_workers_that_are_ready() {
+    let (farm, service) = farm_with_service([1, 1]).await;
+    let heard = async |scheduler: &Scheduler| {
+        let mut events = scheduler.events();
+        let (mut nodes, mut ready) = (BTreeSet::new(), BTreeSet::new());
+        while (nodes.len(), ready.len()) != (2, 2) {
+            match events.next().await.unwrap() {
+                Event::NodeReady { name } => assert!(nodes.insert(name)),
+                Event::WorkerReady { name, .. } => {
+                    assert!(ready.insert(name));
+                }
+                _ => {}
+            }
+        }
+        nodes
+    };
+    let client = farm.client().await;
+    for scheduler in [Scheduler::cluster(&client), Scheduler::at(&client)] {
+        let scheduler = quiet(scheduler).start().await.unwrap();
+        // All are ready when it has been heard once.
+        for _ in 0..2 {
+            let nodes = heard(&scheduler).await;
+            assert_eq!(nodes, BTreeSet::from(["farm-1".into(), "farm-2".into()]));
+        }
+        // One that is let go is there no more.
+        let mut events = scheduler.events();
+        scheduler.close_node(Target::node("farm-2")).await.unwrap();
+        let closed = |event: &Event| matches!(event, Event::NodeClosed { .. }).then_some(());
+        until(&mut events, closed).await;
+        let mut events = scheduler.events();
+        let node = until(&mut events, |event| match event {
+            Event::NodeReady { name } => Some(name.to_string()),
+            Event::WorkerReady { .. } => panic!("the node comes first"),
+            _ => None,
+        });
+        assert_eq!(node.await, "farm-1");
+        scheduler.close().await.unwrap();
+    }
+    close(farm, service).await;
 }
 
 /// Whoever runs calls is none the worse for it.
@@ -366,6 +410,7 @@ fn main() {
     let trials = trials![
         what_happens_to_a_node_is_told_in_order,
         a_function_that_panics_at_an_event_ends_nothing,
+        whoever_listens_late_hears_of_the_nodes_and_workers_that_are_ready,
         a_call_has_begun_when_it_runs,
         how_long_a_call_ran_is_told_as_its_worker_saw_it,
         io_calls_begin_too_and_all_say_how_they_ended,

@@ -416,13 +416,11 @@ async fn a_function_that_panics_for_a_node_is_the_reason_why_it_is_not_used() {
         assert!(error.contains(&why), "{error}");
         let scheduler = quiet(one).start().await.unwrap();
         let mut events = scheduler.events();
-        until(&mut events, |event| match event {
-            Event::NodeNotUsed { name, reason, .. } if **name == *"farm-1" => {
-                Some(assert_eq!(*reason, why))
-            }
+        let told = until(&mut events, |event| match event {
+            Event::NodeNotUsed { name, reason, .. } if **name == *"farm-1" => Some(reason.clone()),
             _ => None,
-        })
-        .await;
+        });
+        assert_eq!(told.await, why);
         let seen = scheduler.run(see()).await.unwrap();
         assert_eq!(seen.worker, "w1@farm-2");
         scheduler.close().await.unwrap();

@@ -12,7 +12,7 @@ mod seek;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -72,7 +72,8 @@ pub(super) struct Agent {
     /// Takes what workers write to standard error.
     lines: Address<Written>,
     listeners: Listeners,
-    /// The workers that are ready, for those who begin to listen.
+    /// The nodes and the workers that are ready, for those who begin to listen.
+    nodes: BTreeSet<Arc<str>>,
     workers: BTreeMap<Arc<str>, u32>,
     /// Who waits for what.
     asked: HashMap<u64, Asked>,
@@ -124,6 +125,7 @@ impl Agent {
             settings,
             ledger: Ledger::new(),
             listeners,
+            nodes: BTreeSet::new(),
             workers: BTreeMap::new(),
             asked: HashMap::new(),
             next_question: 0,
@@ -231,8 +233,13 @@ impl Agent {
                 if !self.listeners.any() {
                     self.say(ToTenant::Listen);
                 }
-                let workers = self.workers.iter().map(|(name, pid)| (name, *pid));
-                self.listeners.add(to, workers);
+                let nodes = self.nodes.iter().cloned();
+                let nodes = nodes.map(|name| Event::NodeReady { name });
+                let workers = self.workers.iter().map(|(name, pid)| Event::WorkerReady {
+                    name: Arc::clone(name),
+                    pid: *pid,
+                });
+                self.listeners.add(to, nodes.chain(workers));
             }
             Command::Targets(kind, reply) => {
                 let asked = Asked::Targets(reply);
@@ -418,6 +425,12 @@ impl Agent {
                 if let Some(item) = self.ledger.get_mut(CallId(*job)) {
                     item.begun = None;
                 }
+            }
+            Event::NodeReady { name } => {
+                self.nodes.insert(Arc::clone(name));
+            }
+            Event::NodeLost { name, .. } | Event::NodeClosed { name } => {
+                self.nodes.remove(name);
             }
             Event::WorkerReady { name, pid } => {
                 self.workers.insert(Arc::clone(name), *pid);

@@ -92,12 +92,13 @@ pub enum Event {
         /// Its name.
         name: Arc<str>,
     },
-    /// A node lends nothing for a while; what runs there goes on.
+    /// A node lends nothing for a while; what runs there goes on. Told when its own daemon has it so, not of
+    /// [`Scheduler::suspend`](super::Scheduler::suspend).
     NodeSuspended {
         /// Its name.
         name: Arc<str>,
     },
-    /// A node that was suspended lends again.
+    /// A node that was suspended by its own daemon lends again.
     NodeResumed {
         /// Its name.
         name: Arc<str>,

@@ -1,7 +1,5 @@
 //! Who is told what happens.
 
-use std::sync::Arc;
-
 use tokio::sync::mpsc;
 
 use super::Event;
@@ -40,16 +38,15 @@ impl Listeners {
         self.streams.retain(|to| to.send(event.clone()).is_ok());
     }
 
-    /// One more, who hears first of the workers that are ready: their names and processes.
-    pub(super) fn add<'a>(
+    /// One more, who hears first of what is so already.
+    pub(super) fn add(
         &mut self,
         to: mpsc::UnboundedSender<Event>,
-        ready: impl IntoIterator<Item = (&'a Arc<str>, u32)>,
+        before: impl IntoIterator<Item = Event>,
     ) {
-        for (name, pid) in ready {
-            let name = Arc::clone(name);
+        for event in before {
             // Whoever has asked may have gone away.
-            let _ = to.send(Event::WorkerReady { name, pid });
+            let _ = to.send(event);
         }
         self.streams.push(to);
     }
@@ -58,8 +55,8 @@ impl Listeners {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 

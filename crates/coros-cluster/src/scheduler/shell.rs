@@ -468,12 +468,14 @@ impl Shell {
             .filter(|(_, worker)| worker.control.is_some())
             .collect();
         there.sort_unstable_by_key(|(id, _)| **id);
+        let workers = there.into_iter().map(|(_, it)| Event::WorkerReady {
+            name: Arc::clone(&it.name),
+            pid: it.pid(),
+        });
         // Whoever begins to listen late, as the client of a service does, is to know why.
-        for event in self.not_used_so_far() {
-            let _ = to.send(event);
-        }
-        let there = there.into_iter().map(|(_, it)| (&it.name, it.pid()));
-        self.listeners.add(to, there);
+        let nodes = self.not_used_so_far().chain(self.ready_so_far());
+        let before: Vec<_> = nodes.chain(workers).collect();
+        self.listeners.add(to, before);
     }
 
     fn close(&mut self, tell: Option<oneshot::Sender<Vec<Arc<str>>>>) {

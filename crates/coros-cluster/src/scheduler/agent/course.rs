@@ -174,6 +174,7 @@ impl Agent {
         for (_, asked) in self.asked.drain() {
             asked.answer_nothing();
         }
+        self.nodes.clear();
         self.workers.clear();
         self.give_up()
     }

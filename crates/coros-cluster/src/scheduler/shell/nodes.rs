@@ -289,6 +289,15 @@ impl Shell {
         unused.map(Unused::event)
     }
 
+    /// The nodes that have the program.
+    pub(super) fn ready_so_far(&self) -> impl Iterator<Item = Event> {
+        let remotes = self.hosts.values().filter_map(|host| host.remote.as_ref());
+        let ready = remotes.filter(|remote| remote.is_there());
+        ready.map(|remote| Event::NodeReady {
+            name: Arc::clone(&remote.at.name),
+        })
+    }
+
     pub(super) fn desk_says(&mut self, id: HostId, message: FromDesk) {
         let Some(remote) = self.remote(id) else {
             return;
