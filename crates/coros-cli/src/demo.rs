@@ -139,7 +139,7 @@ async fn start(
     let (lines, events, jobs) = (progress.clone(), progress.clone(), jobs.clone());
     let (happened, mut happens) = mpsc::unbounded_channel();
     let stranger = nodes.map(Nodes::stranger);
-    let scheduler = builder
+    let starting = builder
         .log(log)
         .stderr(move |worker, line| lines.say(&format!("[{worker}] {line}")))
         .on_event(move |event| {
@@ -153,8 +153,14 @@ async fn start(
             // Nobody listens once all have started.
             let _ = happened.send(event.clone());
         })
-        .start()
-        .await?;
+        .start();
+    let scheduler = match nodes {
+        Some(nodes) => tokio::select! {
+            started = starting => started?,
+            why = nodes.is_no_scheduler() => anyhow::bail!(why),
+        },
+        None => starting.await?,
+    };
     // The scheduler is content with the first worker; here all shall have their share.
     match nodes {
         Some(nodes) => nodes.settle(&mut happens).await,

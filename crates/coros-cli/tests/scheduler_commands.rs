@@ -96,6 +96,17 @@ fn it_drains_when_it_is_terminated_and_ends_when_it_is_again() {
 }
 
 #[test]
+fn a_node_that_is_given_as_a_scheduler_is_told_of() {
+    let farm = Farm::new();
+    let (_node, at) = farm.node("one", &[]);
+    let (folder, _) = common::corpus(1, 100);
+    let ended = farm.run(&["demo", &path_text(folder.path()), "--scheduler", &at]);
+    assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.stderr);
+    let what = format!("one@{at} is a node, and no scheduler: try --nodes {at}");
+    assert_eq!(ended.stderr, [format!("coros demo: {what}")]);
+}
+
+#[test]
 fn what_is_wrong_is_said_and_nothing_begins() {
     let farm = Farm::new();
     let file = farm.folder("scheduler.toml");

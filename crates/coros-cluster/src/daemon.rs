@@ -213,6 +213,14 @@ impl Daemon {
         checks
     }
 
+    /// Whether there is a daemon at a node, as far as another node of its network knows: one hears of it a moment after
+    /// they are linked.
+    #[must_use]
+    pub fn is_at(there: &Location, node: &Node) -> bool {
+        let mut daemons = node.locate_all::<Address<ToDaemon>>(NAME).into_iter();
+        daemons.any(|(at, _)| at.node == there.node)
+    }
+
     /// How much memory a daemon lends of a machine, in bytes, if so much is [wanted](DaemonBuilder::memory): 0 if the
     /// machine does not tell how much it has, and nothing is wanted.
     #[must_use]

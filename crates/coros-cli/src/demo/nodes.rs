@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coros::Scheduler;
+use coros::cluster::daemon::Daemon;
 use coros::cluster::placement::{Decision, Placement};
 use coros::cluster::{Event, SchedulerBuilder};
 use coros::net::{Location, Node};
@@ -18,6 +19,9 @@ use crate::network;
 /// How long nodes are waited for once one is ready: others may be about to have the program, or have
 /// all their cores lent to somebody else.
 const SETTLE: Duration = Duration::from_secs(3);
+
+/// How often it looks into the names that this process knows; asking nobody.
+const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) struct Nodes {
     /// This process on their network.
@@ -90,6 +94,20 @@ impl Nodes {
             }
         });
         Ok(Scheduler::cluster(&self.node).placement(placement.build()?))
+    }
+
+    /// Resolves when it is known that what was given as a scheduler is a node, and gives what to do; never
+    /// otherwise. Nobody else would tell: a scheduler of that name may still come.
+    pub(super) async fn is_no_scheduler(&self) -> String {
+        let Given::Scheduler(at, _) = &self.given else {
+            return std::future::pending().await;
+        };
+        while !Daemon::is_at(at, &self.node) {
+            tokio::time::sleep(LOOK).await;
+        }
+        let endpoint = at.endpoint.map(|it| format!(" {it}"));
+        let endpoint = endpoint.unwrap_or_default();
+        format!("{at} is a node, and no scheduler: try --nodes{endpoint}")
     }
 
     /// Whether an event is that a node is not used which nobody wants to be.
