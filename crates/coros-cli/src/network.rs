@@ -77,7 +77,7 @@ pub(crate) fn say_who_is_not_linked(builder: Builder, asked_for: bool) -> Builde
     builder.on_peer_event(move |event| match event {
         PeerEvent::Refused(from, error) => say(&format!("{from} was refused: {error}")),
         // Of one that is found, one endpoint of several may lead nowhere.
-        PeerEvent::Unreachable(_, why) if asked_for => {
+        PeerEvent::Unreachable(_, why) | PeerEvent::NotFound(_, why) if asked_for => {
             say(&format!("trying on: {}", one_line(&why)));
         }
         _ => {}

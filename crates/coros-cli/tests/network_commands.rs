@@ -286,13 +286,19 @@ fn a_node_whose_peer_is_not_there_says_that_it_tries_on() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("there are ports");
     let nobody = free.local_addr().expect("it is bound").to_string();
     drop(free);
-    let args = [&ANYWHERE[..], &["--peer", &nobody]].concat();
-    let (mut desk, _) = scene.node_that_logs("", "desk", &args);
-    let expected = format!("trying on: cannot reach {nobody}");
-    let tries_on = |line: &str| line.starts_with(&expected);
-    // It may have said so before it said where it listens.
-    if !desk.seen.iter().any(|line| tries_on(line)) {
-        desk.wait_for(tries_on);
+    let nowhere = "nowhere.invalid:7340";
+    for (peer, why) in [
+        (&*nobody, format!("cannot reach {nobody}")),
+        (nowhere, format!("cannot look up where {nowhere} is: ")),
+    ] {
+        let args = [&ANYWHERE[..], &["--peer", peer]].concat();
+        let (mut desk, _) = scene.node_that_logs("", "desk", &args);
+        let expected = format!("trying on: {why}");
+        let tries_on = |line: &str| line.starts_with(&expected);
+        // It may have said so before it said where it listens.
+        if !desk.seen.iter().any(|line| tries_on(line)) {
+            desk.wait_for(tries_on);
+        }
     }
 }
 

@@ -99,7 +99,10 @@ impl EventQueue {
 
 /// Whether those who belong to nobody can cause it.
 fn is_of_strangers(event: &PeerEvent) -> bool {
-    matches!(event, PeerEvent::Refused(..) | PeerEvent::Unreachable(..))
+    matches!(
+        event,
+        PeerEvent::Refused(..) | PeerEvent::Unreachable(..) | PeerEvent::NotFound(..)
+    )
 }
 
 fn peer(event: &PeerEvent) -> Option<NodeId> {
@@ -108,7 +111,7 @@ fn peer(event: &PeerEvent) -> Option<NodeId> {
         | PeerEvent::Left(peer)
         | PeerEvent::Lost(peer, _)
         | PeerEvent::Returned(peer) => Some(peer.node),
-        PeerEvent::Refused(..) | PeerEvent::Unreachable(..) => None,
+        PeerEvent::Refused(..) | PeerEvent::Unreachable(..) | PeerEvent::NotFound(..) => None,
     }
 }
 

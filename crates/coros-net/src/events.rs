@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use coros_core::remote::{Location, NodeId};
 use tokio::sync::{Notify, mpsc};
 
-use crate::HandshakeError;
 use crate::event_queue::EventQueue;
 use crate::roster::{Fact, Roster};
+use crate::{HandshakeError, HostPort};
 
 /// A change in who is there.
 ///
@@ -41,6 +41,10 @@ pub enum PeerEvent {
     /// linked with, and why. It is tried on; that it fails again is told when there is another
     /// reason.
     Unreachable(SocketAddr, Arc<str>),
+    /// The name of a host that was given, as by [`Builder::peer`](crate::Builder::peer), cannot be looked
+    /// up, and why. As with `Unreachable`, it is tried on, and told again when there is another reason, or when it
+    /// was found meanwhile.
+    NotFound(HostPort, Arc<str>),
 }
 
 /// Whether it wants to be told more.
@@ -247,6 +251,9 @@ impl Dispatcher {
             PeerEvent::Refused(from, error) => tracing::warn!(%from, %error, "refused"),
             PeerEvent::Unreachable(endpoint, why) => {
                 tracing::warn!(%endpoint, "a node that was looked for: {why}");
+            }
+            PeerEvent::NotFound(name, why) => {
+                tracing::warn!(%name, "a node that was looked for: {why}");
             }
         }
         self.subscribers

@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 use coros_core::remote::{Location, NodeId};
 
-use crate::HandshakeError;
 use crate::events::PeerEvent;
+use crate::{HandshakeError, HostPort};
 
 /// So many lost peers are remembered. (Few in unit tests, which get there.)
 const MAX_LOST: usize = if cfg!(test) { 3 } else { 4096 };
@@ -54,6 +54,8 @@ pub(crate) enum Fact {
     Refused(SocketAddr, HandshakeError),
     /// Nobody can be linked with where somebody is looked for.
     Unreachable(SocketAddr, Arc<str>),
+    /// It is not known where to look for somebody.
+    NotFound(HostPort, Arc<str>),
 }
 
 #[derive(Debug)]
@@ -146,6 +148,7 @@ impl Roster {
             }
             Fact::Refused(from, error) => Some(PeerEvent::Refused(from, error)),
             Fact::Unreachable(endpoint, why) => Some(PeerEvent::Unreachable(endpoint, why)),
+            Fact::NotFound(name, why) => Some(PeerEvent::NotFound(name, why)),
         }
     }
 
@@ -233,7 +236,7 @@ mod tests {
             PeerEvent::Lost(..) => 'L',
             PeerEvent::Returned(_) => 'R',
             PeerEvent::Left(_) => 'X',
-            PeerEvent::Refused(..) | PeerEvent::Unreachable(..) => '?',
+            PeerEvent::Refused(..) | PeerEvent::Unreachable(..) | PeerEvent::NotFound(..) => '?',
         });
         short.collect()
     }
@@ -399,7 +402,7 @@ mod tests {
                         PeerEvent::Lost(peer, _) => (peer, "p", 'l'),
                         PeerEvent::Returned(peer) => (peer, "l", 'p'),
                         PeerEvent::Left(peer) => (peer, "pl", 'a'),
-                        PeerEvent::Refused(..) | PeerEvent::Unreachable(..) => {
+                        PeerEvent::Refused(..) | PeerEvent::Unreachable(..) | PeerEvent::NotFound(..) => {
                             unreachable!("no such fact")
                         }
                     };

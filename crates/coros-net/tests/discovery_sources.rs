@@ -4,6 +4,7 @@ mod common;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use coros_net::{
     SendFile, Transport,
 };
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 /// Until a node knows another one.
 async fn knows(node: &Node, other: &Node) {
@@ -118,6 +120,41 @@ async fn all_addresses_of_a_name_are_found_whenever_they_change() {
             .await
             .unwrap();
         assert_eq!(desk.peers().len(), count);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_not_found_is_told_once_and_looked_up_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    std::fs::write(&path, "farms.example:7000\n").unwrap();
+    let ways: [fn(Builder, &Path) -> Builder; 3] = [
+        |desk, _| desk.peer("farms.example:7000"),
+        |desk, _| desk.dns("farms.example:7000"),
+        |desk, path| desk.peers_file(path),
+    ];
+    for way in ways {
+        let network = SimNetwork::new(1);
+        let [desk, farm] = ["desk", "farm"].map(|name| network.host(name));
+        let answers = Answers::default();
+        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let desk = way(desk.builder().member(false), &path).resolver(answers.clone());
+        let desk = desk.on_peer_event(move |event| drop(sender.send(event)));
+        let _desk = started(desk).await;
+        let start = Instant::now();
+        let PeerEvent::NotFound(name, why) = next(&mut told).await else {
+            panic!("there is no such host");
+        };
+        assert!(start.elapsed() < Duration::from_secs(1));
+        assert_eq!(name.to_string(), "farms.example:7000");
+        let expected = "cannot look up where farms.example:7000 is: entity not found";
+        assert_eq!(&*why, expected);
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert!(told.try_recv().is_err(), "it is told once");
+        let farm = started(farm.builder().member(false)).await;
+        answers.0.lock().unwrap().push(endpoint(&farm));
+        let found = tokio::time::timeout(Duration::from_secs(31), told.recv()).await;
+        assert_eq!(found.unwrap(), Some(PeerEvent::Joined(farm.location())));
     }
 }
 

@@ -34,7 +34,8 @@ mod program {
         println!("\n{}{at}", super::LISTENS);
         let event = tokio::time::timeout(Duration::from_secs(60), events.recv());
         match event.await.expect("it must not hang") {
-            Some(PeerEvent::Refused(..) | PeerEvent::Unreachable(..)) => {}
+            Some(PeerEvent::Refused(..) | PeerEvent::Unreachable(..) | PeerEvent::NotFound(..)) => {
+            }
             event => panic!("{event:?}"),
         }
     }

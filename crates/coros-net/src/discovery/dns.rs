@@ -1,6 +1,5 @@
 //! Whatever a name stands for in the DNS, looked up again and again.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -59,8 +58,11 @@ impl Dns {
         }
     }
 
-    async fn endpoints(&mut self) -> BTreeSet<SocketAddr> {
+    async fn heard(&mut self) -> Heard {
         loop {
+            if let Some((name, why)) = self.lookup.failure() {
+                return Heard::NotFound(name, why);
+            }
             if let Some(next) = self.next {
                 tokio::time::sleep_until(next).await;
             }
@@ -68,7 +70,7 @@ impl Dns {
             let pause = if is_found { AGAIN } else { AFTER_FAILURE };
             self.next = Some(Instant::now() + pause);
             if is_found {
-                return self.lookup.endpoints(&self.name).collect();
+                return Heard::Given(self.lookup.endpoints(&self.name).collect());
             }
         }
     }
@@ -76,6 +78,6 @@ impl Dns {
 
 impl Source for Dns {
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>> {
-        Box::pin(async { Heard::Given(self.endpoints().await) })
+        Box::pin(self.heard())
     }
 }

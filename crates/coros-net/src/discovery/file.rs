@@ -141,7 +141,12 @@ impl File {
 
 impl Source for File {
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>> {
-        Box::pin(async { Heard::Given(self.endpoints().await) })
+        Box::pin(async {
+            match self.lookup.failure() {
+                Some((name, why)) => Heard::NotFound(name, why),
+                None => Heard::Given(self.endpoints().await),
+            }
+        })
     }
 }
 

@@ -1,18 +1,22 @@
 //! Where names lead, as of when they were found last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{HostPort, Resolve};
-use crate::unheard::{self, Trouble};
 
 #[derive(Debug)]
 pub(super) struct Lookup {
     resolver: Arc<dyn Resolve>,
     names: HashMap<HostPort, Found>,
+    /// What is to be told.
+    failures: VecDeque<Failure>,
 }
+
+/// A name that is not found, and why.
+pub(super) type Failure = (HostPort, Arc<str>);
 
 #[derive(Debug, Default)]
 struct Found {
@@ -26,21 +30,25 @@ impl Lookup {
         Lookup {
             resolver,
             names: HashMap::new(),
+            failures: VecDeque::new(),
         }
     }
 
-    /// Looks a name up; whether it is found. If not, that is told once, until it changes.
+    /// Looks a name up; whether it is found. If not, that is a [failure](Lookup::failure) to tell, once
+    /// until it changes.
     pub(super) async fn look_up(&mut self, name: &HostPort) -> bool {
         let found = self.resolver.resolve(name.host(), name.port()).await;
         let is_found = found.is_ok();
         if let Some(error) = self.news(name, found) {
-            tracing::warn!(%name, %error, "cannot look up where nodes are");
-            unheard::say(
-                Trouble::NotFound(name.clone()),
-                format_args!("trying on: cannot look up where {name} is: {error}"),
-            );
+            let why = format!("cannot look up where {name} is: {error}");
+            self.failures.push_back((name.clone(), why.into()));
         }
         is_found
+    }
+
+    /// The next one to tell.
+    pub(super) fn failure(&mut self) -> Option<Failure> {
+        self.failures.pop_front()
     }
 
     /// What went wrong, if that is news.

@@ -58,6 +58,8 @@ const QUEUED: usize = 4;
 pub(crate) enum Heard {
     /// These are all endpoints that there are.
     Given(BTreeSet<SocketAddr>),
+    /// It is not known where some of it is, and why. What was found of it before may be there still.
+    NotFound(HostPort, Arc<str>),
     /// What was said since the last time.
     Announced(Vec<Said>),
     /// Nothing that was announced counts any more.
@@ -92,7 +94,8 @@ fn absent(node: &Inner, fact: &Fact) -> Option<(NodeId, bool)> {
         | Fact::Up(_)
         | Fact::Idle(_)
         | Fact::Refused(..)
-        | Fact::Unreachable(..) => return None,
+        | Fact::Unreachable(..)
+        | Fact::NotFound(..) => return None,
     };
     // What is to be told of whoever is there tells itself.
     (!node.events.is_present(peer.node)).then_some((peer.node, left))
@@ -139,6 +142,11 @@ async fn look(
             }
             Some(heard) = heard.recv() => match heard {
                 Heard::Given(endpoints) => dialler.given(now(), &endpoints),
+                Heard::NotFound(name, why) => {
+                    let trouble = Trouble::NotFound(name.clone());
+                    unheard::say(trouble, format_args!("trying on: {why}"));
+                    node.events.tell(Fact::NotFound(name, why));
+                }
                 Heard::Announced(nodes) => for (id, endpoints) in nodes {
                     dialler.announced(now(), id, &endpoints, present);
                 },

@@ -145,6 +145,7 @@ fn input(fact: Fact) -> Option<Input<'static>> {
         | Fact::Down(..)
         | Fact::Gone(_)
         | Fact::Refused(..)
-        | Fact::Unreachable(..) => None,
+        | Fact::Unreachable(..)
+        | Fact::NotFound(..) => None,
     }
 }

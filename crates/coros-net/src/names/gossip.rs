@@ -85,7 +85,8 @@ fn on_fact(node: &Arc<Inner>, fact: Fact) {
         | Fact::Down(..)
         | Fact::Gone(_)
         | Fact::Refused(..)
-        | Fact::Unreachable(..) => {}
+        | Fact::Unreachable(..)
+        | Fact::NotFound(..) => {}
     }
 }
 
