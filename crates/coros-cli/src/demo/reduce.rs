@@ -237,7 +237,7 @@ mod tests {
         coro.send(Partial::Finish { failed: vec![] }).unwrap();
         let exit = coro.join().await.unwrap_err();
         assert!(
-            exit.to_string().contains("counts of 1 files did not come"),
+            exit.to_string().contains("counts of 1 file did not come"),
             "{exit}"
         );
     }
