@@ -125,12 +125,18 @@ impl Keeper {
             }
         }
         self.evict();
+        let desks = self.desks.values().map(|client| client.desk.clone());
+        let desks: Vec<_> = desks.collect();
         while !self.desks.is_empty()
             && let Some(message) = me.receive().await
         {
             if let ToDaemon::Own(Own::Left { client, lost }) = message {
                 self.left(&me, client, lost);
             }
+        }
+        // Their clients are told of that: were the node closed before, they would take it for lost.
+        for desk in desks {
+            desk.exit().await;
         }
         self.settings.rules.spare.close().await;
     }
