@@ -16,21 +16,12 @@ mod trial;
 
 #[cfg(unix)]
 fn main() -> std::process::ExitCode {
-    use libtest_mimic::Arguments;
-
     let missing = cable::no_namespaces();
     let tests: [(&str, fn()); 2] = [
         ("two_nodes_do_the_demo", machines::demo),
         ("a_cable_that_is_out_costs_nothing", machines::cable_out),
     ];
-    let trials = tests.map(|(name, test)| {
-        let test = move || {
-            test();
-            Ok(())
-        };
-        trial::trial(name, missing.as_deref(), test)
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    trial::run_all(missing.as_deref(), tests)
 }
 
 #[cfg(not(unix))]

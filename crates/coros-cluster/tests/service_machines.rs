@@ -21,8 +21,6 @@ mod trial;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    use libtest_mimic::Arguments;
-
     coros::cluster::worker::enter();
     if let Some(role) = machines::Role::of_this_process() {
         role.play();
@@ -42,14 +40,7 @@ fn main() -> std::process::ExitCode {
             machines::out_of_reach,
         ),
     ];
-    let trials = tests.map(|(name, test)| {
-        let test = move || {
-            test();
-            Ok(())
-        };
-        trial::trial(name, missing.as_deref(), test)
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    trial::run_all(missing.as_deref(), tests)
 }
 
 #[cfg(not(target_os = "linux"))]

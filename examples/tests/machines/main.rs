@@ -13,8 +13,6 @@ mod trial;
 
 #[cfg(unix)]
 fn main() -> std::process::ExitCode {
-    use libtest_mimic::Arguments;
-
     let missing = cable::no_namespaces();
     let tests: [(&str, fn()); 5] = [
         ("remote_coro", examples::remote_coro),
@@ -23,14 +21,7 @@ fn main() -> std::process::ExitCode {
         ("tut_by_version_6", examples::tut_by_v6),
         ("tut_without_multicast", examples::tut_alone),
     ];
-    let trials = tests.map(|(name, test)| {
-        let test = move || {
-            test();
-            Ok(())
-        };
-        trial::trial(name, missing.as_deref(), test)
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    trial::run_all(missing.as_deref(), tests)
 }
 
 #[cfg(not(unix))]
