@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use coros::cluster::daemon::{Daemon, DaemonError, DaemonEvent};
 use coros::cluster::machine::Machine;
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use self::console::Order;
 use self::hours::{Hours, Service};
@@ -193,29 +193,25 @@ async fn attend(
 ) -> ExitCode {
     let mut lines = terminal::lines(!settings.member.daemon);
     let mut served = pin!(daemon.served());
-    let (mut draining, drain) = (false, Notify::new());
+    let drain = CancellationToken::new();
     let mut drained = pin!(async {
-        drain.notified().await;
+        drain.cancelled().await;
         daemon.drain().await
     });
     loop {
         tokio::select! {
             biased;
             () = terminations.next() => {
-                if draining {
+                if drain.is_cancelled() {
                     return ExitCode::from(TERMINATED);
                 }
-                draining = true;
-                drain.notify_one();
+                drain.cancel();
             }
             // One that has ended by itself can do no more.
             _ = &mut drained => return ExitCode::SUCCESS,
             _ = &mut served => return ExitCode::SUCCESS,
             Some(line) = lines.recv() => match line.parse() {
-                Ok(Order::Drain) => {
-                    draining = true;
-                    drain.notify_one();
-                }
+                Ok(Order::Drain) => drain.cancel(),
                 Ok(Order::Close) => return ExitCode::SUCCESS,
                 Ok(order) => follow(daemon, order, cores).await,
                 Err(error) => say(&error),

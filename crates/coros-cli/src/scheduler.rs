@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use coros::cluster::machine::Machine;
 use coros::cluster::service::{Service, ServiceEvent};
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use self::console::Order;
 use crate::USAGE;
@@ -96,20 +96,19 @@ async fn start(member: &Member, dir: &Path) -> anyhow::Result<Service> {
 /// Does what signals and people want, until all is over; gives the exit status.
 async fn attend(service: &Service, mut terminations: Terminations, console: bool) -> ExitCode {
     let mut lines = terminal::lines(console);
-    let (mut draining, drain) = (false, Notify::new());
+    let drain = CancellationToken::new();
     let mut drained = pin!(async {
-        drain.notified().await;
+        drain.cancelled().await;
         service.drain().await
     });
     loop {
         tokio::select! {
             biased;
             () = terminations.next() => {
-                if draining {
+                if drain.is_cancelled() {
                     return ExitCode::from(TERMINATED);
                 }
-                draining = true;
-                drain.notify_one();
+                drain.cancel();
             }
             () = service.ended() => {
                 say("coros scheduler: it has ended by itself");
@@ -123,10 +122,7 @@ async fn attend(service: &Service, mut terminations: Terminations, console: bool
                     Ok(status) => say(&console::status(&status)),
                     Err(error) => say(&error.to_string()),
                 },
-                Ok(Order::Drain) => {
-                    draining = true;
-                    drain.notify_one();
-                }
+                Ok(Order::Drain) => drain.cancel(),
                 Ok(Order::Close) => return ExitCode::SUCCESS,
                 Err(error) => say(&error),
             },

@@ -47,6 +47,15 @@ pub(crate) fn status(command: &str, done: anyhow::Result<bool>) -> ExitCode {
     }
 }
 
+/// What a client wants that not all do: to be alone, in these words, or a priority.
+pub(crate) fn terms(alone: Option<&str>, priority: i32) -> String {
+    let alone = alone.map_or_else(String::new, |alone| format!(", {alone}"));
+    match priority {
+        0 => alone,
+        priority => format!("{alone}, priority {priority}"),
+    }
+}
+
 /// The lines that are typed, if they are wanted; none where standard input is no terminal.
 pub(crate) fn lines(wanted: bool) -> mpsc::Receiver<String> {
     let (to, lines) = mpsc::channel(1);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use coros::cluster::daemon::Status;
 
 use crate::flags::values::Cpus;
-use crate::terminal::count;
+use crate::terminal::{count, terms};
 
 pub(super) const HELP: &str = "\
 status    how many cores are lent, and whether the node is suspended
@@ -85,19 +85,9 @@ pub(super) fn status(status: &Status) -> String {
 pub(super) fn clients(status: &Status) -> String {
     let lines = status.clients.iter().map(|client| {
         let cores = count(client.lent, "core");
-        let alone = if client.exclusive {
-            ", wants to be alone"
-        } else {
-            ""
-        };
-        let priority = match client.priority {
-            0 => String::new(),
-            priority => format!(", priority {priority}"),
-        };
-        format!(
-            "client {} ({}): {cores}{alone}{priority}",
-            client.id, client.from
-        )
+        let alone = client.exclusive.then_some("wants to be alone");
+        let terms = terms(alone, client.priority);
+        format!("client {} ({}): {cores}{terms}", client.id, client.from)
     });
     let lines: Vec<_> = lines.collect();
     match lines.is_empty() {

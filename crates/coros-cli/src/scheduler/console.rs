@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use coros::cluster::service::Status;
 
-use crate::terminal::count;
+use crate::terminal::{count, terms};
 
 pub(super) const HELP: &str = "\
 status    who is here, who has its turn, and who waits for it
@@ -41,17 +41,10 @@ pub(super) fn status(status: &Status) -> String {
     let draining = if status.draining { ", draining" } else { "" };
     let mut text = count(status.computations.len(), "client") + draining;
     for it in &status.computations {
-        let alone = if it.exclusive {
-            ", wants all nodes for itself"
-        } else {
-            ""
-        };
-        let priority = match it.priority {
-            0 => String::new(),
-            priority => format!(", priority {priority}"),
-        };
+        let alone = it.exclusive.then_some("wants all nodes for itself");
+        let terms = terms(alone, it.priority);
         let runs = if it.runs { "runs" } else { "waits" };
-        text += &format!("\nclient {} ({}): {runs}{alone}{priority}", it.id, it.from);
+        text += &format!("\nclient {} ({}): {runs}{terms}", it.id, it.from);
     }
     text
 }
