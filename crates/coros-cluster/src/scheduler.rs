@@ -19,6 +19,7 @@ pub(crate) mod core;
 mod error;
 mod event;
 mod finder;
+mod in_vain;
 mod job;
 pub(crate) mod judge;
 pub(crate) mod liaison;

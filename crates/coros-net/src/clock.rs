@@ -10,7 +10,7 @@ pub(crate) fn now() -> Instant {
 /// Waits until then, or for ever if there is nothing to wait for.
 ///
 /// Cancel safe.
-pub(crate) async fn until(deadline: Option<Instant>) {
+pub async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,

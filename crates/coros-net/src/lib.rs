@@ -59,7 +59,8 @@ mod buffer;
 mod builder;
 mod carrier;
 mod census;
-mod clock;
+#[doc(hidden)]
+pub mod clock;
 mod deliveries;
 mod discovery;
 mod dormancy;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use coros_core::remote::NodeId;
 use coros_core::{Address, Context, Reply};
-use coros_net::Location;
+use coros_net::{Location, clock};
 
 use super::bounds::Rules;
 use super::desk::{self, Desk};
@@ -103,13 +103,7 @@ impl Keeper {
     pub(super) async fn run(mut self, mut me: Context<ToDaemon>) {
         let mut terminating = me.terminating();
         loop {
-            let deadline = self.leases.deadline();
-            let tick = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let tick = clock::until(self.leases.deadline());
             tokio::select! {
                 biased;
                 () = &mut terminating => break,

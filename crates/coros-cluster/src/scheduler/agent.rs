@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use coros_core::remote::NodeId;
 use coros_core::{Address, Context};
-use coros_net::{Location, Node};
+use coros_net::{Location, Node, clock};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -29,6 +29,7 @@ use self::ledger::Ledger;
 use self::link::Link;
 use super::builder::Stderr;
 use super::core::{CallId, Rank};
+use super::in_vain::InVain;
 use super::job::Completed;
 use super::judge::Judge;
 use super::lines::{self, Printer, Written};
@@ -93,8 +94,8 @@ pub(super) struct Agent {
     early: Vec<(u64, FromTenant)>,
     /// Until when those who wait do so, while there is no service.
     patience: Option<Instant>,
-    /// There was none for too long, and none has been found since: until when nobody waits for one.
-    in_vain: Option<(Instant, String)>,
+    /// There was none for too long, and none has been found since.
+    in_vain: InVain,
     /// Why there is none.
     unused: BTreeMap<String, String>,
     /// Services that were of no use though they are there.
@@ -138,7 +139,7 @@ impl Agent {
             epochs: Arc::default(),
             early: Vec::new(),
             patience: None,
-            in_vain: None,
+            in_vain: InVain::default(),
             unused: BTreeMap::new(),
             resting: HashMap::new(),
         }
@@ -152,13 +153,7 @@ impl Agent {
         self.look();
         while !matches!(self.phase, Phase::Closed) {
             self.watch_patience();
-            let deadline = self.deadline();
-            let tick = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let tick = clock::until(self.deadline());
             let feeding = async {
                 match &mut self.phase {
                     Phase::Open(link) | Phase::Closing(link, _) => link.feeder.turn().await,
@@ -264,11 +259,8 @@ impl Agent {
 
     fn submit(&mut self, call: CallId, item: Item) {
         let refusal = match &self.phase {
-            Phase::Looking(_)
-                if let Some((until, why)) = &self.in_vain
-                    && Instant::now() < *until =>
-            {
-                JobError::NoWorkers(why.clone())
+            Phase::Looking(_) if let Some(why) = self.in_vain.why() => {
+                JobError::NoWorkers(why.to_owned())
             }
             Phase::Looking(_) | Phase::Open(_) => {
                 let options = item.options.as_deref();

@@ -15,9 +15,9 @@
 //!   starts there before it has. On other hosts later calls go on.
 //! - **Prefetch.** When no worker is free, calls that need one core and nothing else are sent
 //!   ahead: up to `prefetch` wait at a worker behind a call of the same kind, so that it need not
-//!   wait for the next call between two; a bulky one only as one of the first few. They are [asked back](Output::Revoke) when a worker has
-//!   nothing to do, when a call of higher priority or one with a reservation comes before them:
-//!   a long call never holds up what was sent after it.
+//!   wait for the next call between two; a bulky one only as one of the first few. They are
+//!   [asked back](Output::Revoke) when a worker has nothing to do, when a call of higher priority or
+//!   one with a reservation comes before them: a long call never holds up what was sent after it.
 //! - **Places.** A call may have to run on a certain host or worker. When that is gone, or goes,
 //!   the call ends as [`Outcome::TargetLost`].
 //! - **io calls** are many at one worker, beside its CPU-bound call, and take no room. They never

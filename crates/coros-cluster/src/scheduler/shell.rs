@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use coros_core::remote::NodeId;
 use coros_core::{Address, Context, Exit};
-use coros_net::{Authority, Location, Node, PeerEvent};
+use coros_net::{Authority, Location, Node, PeerEvent, clock};
 use hashbrown::HashMap;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -202,13 +202,7 @@ impl Shell {
         self.start_hosts();
         self.watch_patience();
         while !matches!(self.phase, Phase::Closed) {
-            let deadline = self.deadline();
-            let tick = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let tick = clock::until(self.deadline());
             tokio::select! {
                 biased;
                 () = &mut terminating, if !told => {
@@ -436,7 +430,7 @@ impl Shell {
     }
 
     fn submit(&mut self, call: CallId, item: Item) {
-        let refusal = match (&self.phase, self.patience.in_vain()) {
+        let refusal = match (&self.phase, self.patience.in_vain.why()) {
             (Phase::Open, Some(why)) => JobError::NoWorkers(why.to_owned()),
             (Phase::Open, None) => match self.place(item.target()) {
                 Ok(place) => {
@@ -495,21 +489,22 @@ impl Shell {
 
     fn closed(&mut self, killed: &[Arc<str>]) {
         self.phase = Phase::Closed;
-        self.emit(&Event::Closed {
-            killed: killed.to_vec(),
-        });
+        if self.tells_ends() {
+            let killed = killed.to_vec();
+            self.emit(&Event::Closed { killed });
+        }
         for tell in self.closing.drain(..) {
             let _ = tell.send(killed.to_vec());
         }
     }
 
     fn emit(&mut self, event: &Event) {
-        // A client elsewhere tells of ends itself, once for each call and once for all.
-        let is_end = matches!(event, Event::JobEnded { .. } | Event::Closed { .. });
-        if is_end && self.client.is_some() {
-            return;
-        }
         self.listeners.tell(event);
+    }
+
+    /// Whether ends are told of here: a client elsewhere does so itself, once for each call and once for all.
+    fn tells_ends(&self) -> bool {
+        self.client.is_none()
     }
 
     fn tell_core(&mut self, input: core::Input<Item, Report>) {
@@ -698,7 +693,7 @@ impl Shell {
                 Phase::Closing | Phase::Closed => JobError::Closed,
             }),
         };
-        if self.listeners.any() {
+        if self.listeners.any() && self.tells_ends() {
             self.emit(&item.ended(call, &completed));
         }
         item.reply.send(completed);

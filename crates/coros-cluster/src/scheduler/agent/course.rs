@@ -69,7 +69,7 @@ impl Agent {
             return;
         }
         self.epoch = epoch;
-        self.in_vain = None;
+        self.in_vain.clear();
         let agent = self.address.clone();
         tenant.on_exit(move |exit| {
             let why = exit.to_string();
@@ -236,7 +236,7 @@ impl Agent {
             let _ = started.send(Err(why.clone()));
         }
         self.end_all(&JobError::NoWorkers(why.clone()));
-        self.in_vain = Some((Instant::now() + self.settings.usage.patience, why));
+        self.in_vain.set(self.settings.usage.patience, why);
     }
 
     /// What there is instead of a service.

@@ -220,7 +220,7 @@ impl Shell {
         self.liaisons.insert(host);
         self.unused.remove(&at.to_string());
         let (endpoint, node) = (at.endpoint, Arc::new(node));
-        self.can_hope();
+        self.patience.in_vain.clear();
         let is_back = self.lost.remove(&at.name);
         self.emit(&match is_back {
             true => Event::NodeReturned { endpoint, node },

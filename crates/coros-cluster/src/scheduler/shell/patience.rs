@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::Event;
 use super::super::core::{self, CallId, HostId};
+use super::super::in_vain::InVain;
 use super::hosts::with;
 use super::nodes::Remote;
 use super::{Phase, Shell};
@@ -22,20 +23,14 @@ pub(super) struct Patience {
     /// For a node that can have room for a call, in order. A call may be there more than once: then the last counts.
     room: VecDeque<(Instant, CallId)>,
     room_of: HashMap<CallId, Instant>,
-    /// There was no node for too long, and none has been found since: until when nobody waits for one.
-    in_vain: Option<(Instant, String)>,
+    /// There was no node for too long, and none has been found since.
+    pub(super) in_vain: InVain,
 }
 
 impl Patience {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let room = self.room.front().map(|(until, _)| *until);
         self.node.into_iter().chain(self.slot).chain(room).min()
-    }
-
-    /// Why there is no use in waiting for a node, if there is none.
-    pub(super) fn in_vain(&self) -> Option<&str> {
-        let (until, why) = self.in_vain.as_ref()?;
-        (Instant::now() < *until).then_some(why)
     }
 
     /// The next call that has waited for too long for a node with room.
@@ -78,13 +73,8 @@ impl Shell {
     pub(super) fn makes_progress(&mut self, host: HostId) {
         if self.hosts.contains_key(&host) {
             self.patience.node = None;
-            self.can_hope();
+            self.patience.in_vain.clear();
         }
-    }
-
-    /// Something has changed since there was no node for too long.
-    pub(super) fn can_hope(&mut self) {
-        self.patience.in_vain = None;
     }
 
     /// Somebody may have waited long enough.
@@ -114,7 +104,7 @@ impl Shell {
             let _ = started.send(Err(why.clone()));
         }
         self.tell_core(core::Input::GiveUp);
-        self.patience.in_vain = Some((Instant::now() + self.limit(), why));
+        self.patience.in_vain.set(self.limit(), why);
     }
 
     fn limit(&self) -> Duration {
