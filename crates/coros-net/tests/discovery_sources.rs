@@ -402,11 +402,12 @@ async fn a_session_that_is_closed_ends_on_both_sides_and_can_begin_anew() {
     }
     let (address, _received) = collector::<u32>();
     let remote = sent(&farm, &desk, &address);
-    let watching = remote.clone();
-    let exit = tokio::spawn(async move { watching.exit().await });
+    let mut exit = Box::pin(remote.exit());
+    // From now on, and not from after the end, when it would open another session.
+    assert!(polled(&mut exit).await.is_pending());
     soon(remote.deliver(1)).await.unwrap();
     assert!(desk.close_peer(&farm.location().node));
-    assert_eq!(soon(exit).await.unwrap(), coros_core::Exit::Disconnected);
+    assert_eq!(soon(exit).await, coros_core::Exit::Disconnected);
     for events in [&mut at_desk, &mut at_farm] {
         assert!(matches!(next(events).await, PeerEvent::Left(_)));
     }

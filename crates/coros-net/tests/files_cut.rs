@@ -422,18 +422,16 @@ fn shorten(path: &Path) {
 async fn closing_ends_what_is_under_way() {
     let scene = Scene::set().await;
     let path = scene.here("big", &noise(24 * MIB));
-    let closing = scene.desk.clone();
-    let (closed, mut done) = tokio::sync::mpsc::unbounded_channel();
-    let close = at_half(move || {
-        tokio::spawn(async move {
-            closing.close().await;
-            closed.send(()).unwrap();
-        });
-    });
-    let options = SendFile::new().progress(close);
-    let sent = soon(scene.desk.send_file(&scene.to, &path, options)).await;
+    let (cable, to) = cabled(&scene).await;
+    let (hold, half) = holding(cable);
+    let options = SendFile::new().progress(hold);
+    let closing = async {
+        let _cable = soon(half).await.expect("half of it comes");
+        soon(scene.desk.close()).await;
+    };
+    let sent = scene.desk.send_file(&to, &path, options);
+    let (sent, ()) = soon(async { tokio::join!(sent, closing) }).await;
     assert!(matches!(sent, Err(SendFileError::Closed)), "{sent:?}");
-    next(&mut done).await;
     let late = soon(scene.desk.send_file(&scene.to, &path, SendFile::new())).await;
     assert!(matches!(late, Err(SendFileError::Closed)), "{late:?}");
     soon(scene.farm.close()).await;
