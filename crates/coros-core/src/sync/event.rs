@@ -2,11 +2,13 @@
 //!
 //! The one rule: [`Event::set`] releases every waiter whose [`wait`](Event::wait) was *called*
 //! before it, whether that future was polled yet or not, and even if [`clear`](Event::clear)
-//! follows at once. A waiter looks at the flag only after it has enrolled, so a `set` in between is
-//! seen one way or the other: no wake-up is lost.
+//! follows at once, and no other: one `set` releases nobody twice. The flag is therefore a count of
+//! its changes, which a `set` changes in one step, and a waiter waits for another count than that of
+//! its call; what wakes it only makes it look. It looks after it has enrolled, so a `set` in
+//! between is seen one way or the other: no wake-up is lost.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -37,7 +39,8 @@ use super::WaitTimeoutError;
 /// ```
 #[derive(Debug, Default)]
 pub struct Event {
-    set: AtomicBool,
+    /// How often the flag has changed, wrapping; odd while it is set.
+    changes: AtomicUsize,
     waiters: Notify,
 }
 
@@ -53,20 +56,24 @@ impl Event {
     /// [`clear`]: Self::clear
     pub fn set(&self) {
         // The flag first: who enrols after `notify_waiters` must find it set.
-        self.set.store(true, Ordering::Release);
+        self.changes.fetch_or(1, Ordering::AcqRel);
         self.waiters.notify_waiters();
     }
 
     /// Clears the flag: who calls [`wait`](Self::wait) from now on waits for the next
     /// [`set`](Self::set). Those whom an earlier `set` released stay released.
     pub fn clear(&self) {
-        self.set.store(false, Ordering::Release);
+        let cleared = |n| is_odd(n).then(|| n.wrapping_add(1));
+        // An error says that it is not set.
+        let _ = self
+            .changes
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, cleared);
     }
 
     /// Whether the flag is set now.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.set.load(Ordering::Acquire)
+        is_odd(self.changes())
     }
 
     /// Waits until the flag is set; ready at once if it is.
@@ -78,14 +85,24 @@ impl Event {
     ///
     /// Dropping the future has no effect on the event or on other waiters.
     pub fn wait(&self) -> impl Future<Output = ()> + Send + '_ {
-        // Enrol first, look second (see the module's head).
-        let released = self.waiters.notified();
-        let is_set = self.is_set();
+        let at_call = self.changes();
         async move {
-            if !is_set {
-                released.await;
+            if is_odd(at_call) {
+                return;
+            }
+            loop {
+                // Enrol first, look second (see the module's head).
+                let woken = self.waiters.notified();
+                if self.changes() != at_call {
+                    return;
+                }
+                woken.await;
             }
         }
+    }
+
+    fn changes(&self) -> usize {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Like [`wait`](Self::wait), for at most `limit`.
@@ -126,4 +143,8 @@ impl Event {
                 .map_err(|_elapsed| WaitTimeoutError(limit))
         }
     }
+}
+
+fn is_odd(n: usize) -> bool {
+    n & 1 == 1
 }
