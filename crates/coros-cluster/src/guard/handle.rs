@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::process::Command;
 
-use super::message::{self, Order, Replies, Reply};
+use super::message::{self, Replies, Reply};
 use super::tree::kill_group;
 use super::{Piped, Pipes, Program};
 use crate::process::{Launcher, own_name};
@@ -42,6 +42,8 @@ pub(crate) struct Guarded {
     /// The number of its process, and of the process group that it leads.
     pub(crate) pid: u32,
     ended: Option<ExitStatus>,
+    /// Nothing is left of it.
+    gone: bool,
 }
 
 impl Guard {
@@ -113,6 +115,7 @@ impl Guard {
             guard: self,
             pid,
             ended: None,
+            gone: false,
         };
         let pipes = Pipes {
             input,
@@ -122,9 +125,9 @@ impl Guard {
         Ok((guarded, pipes))
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: u8) {
         // One byte at a time always has room. To a guard that is gone there is nothing to say.
-        let _ = rustix::io::write(&self.socket, &[order as u8]);
+        let _ = rustix::io::write(&self.socket, &[order]);
     }
 }
 
@@ -152,18 +155,24 @@ impl Guarded {
             if let Some(status) = self.ended {
                 return Some(Ok(status));
             }
-            let Guard { socket, replies } = &mut self.guard;
-            let reply = replies.now(socket).transpose()?;
-            if let Err(why) = self.hear(reply) {
+            if let Err(why) = self.hear_now()? {
                 return Some(Err(why));
             }
         }
     }
 
+    /// Hears one thing, if there is any.
+    fn hear_now(&mut self) -> Option<io::Result<()>> {
+        let Guard { socket, replies } = &mut self.guard;
+        let reply = replies.now(socket).transpose()?;
+        Some(self.hear(reply))
+    }
+
     fn hear(&mut self, reply: io::Result<Reply>) -> io::Result<()> {
         match reply {
             Ok(Reply::Ended(status)) => self.ended = Some(ExitStatus::from_raw(status)),
-            Ok(_) => {}
+            Ok(Reply::Gone) => self.gone = true,
+            Ok(Reply::Began(_) | Reply::Failed(_)) => {}
             Err(why) => {
                 kill_group(self.pid);
                 return Err(why);
@@ -174,7 +183,7 @@ impl Guarded {
 
     /// Kills it and what it has started. Its end is seen as ever.
     pub(crate) fn kill(&mut self) {
-        self.guard.order(Order::Kill);
+        self.guard.order(message::KILL);
     }
 
     /// Kills whatever there is of it, and waits until nothing is; then its guard is free. `None` if that was
@@ -183,23 +192,21 @@ impl Guarded {
     ///
     /// Cancel safe, as far as the killing goes.
     pub(crate) async fn end(mut self) -> Option<Guard> {
-        self.guard.order(Order::End);
-        let Guard { socket, replies } = &mut self.guard;
+        // Mostly there is nothing, and that is known.
+        while !self.gone && self.hear_now().is_some_and(|heard| heard.is_ok()) {}
+        if !self.gone {
+            self.guard.order(message::END);
+        }
         let gone = async {
-            loop {
-                match replies.next(socket).await {
-                    Ok(Reply::Gone) => return true,
-                    Ok(_) => {}
-                    Err(_) => return false,
-                }
+            while !self.gone {
+                let Guard { socket, replies } = &mut self.guard;
+                let reply = replies.next(socket).await;
+                self.hear(reply)?;
             }
+            Ok::<_, io::Error>(())
         };
         match tokio::time::timeout(GONE_WITHIN, gone).await {
-            Ok(true) => Some(self.guard),
-            Ok(false) => {
-                kill_group(self.pid);
-                None
-            }
+            Ok(gone) => gone.is_ok().then_some(self.guard),
             Err(_) => {
                 tracing::warn!(pid = self.pid, "a process cannot be killed at present");
                 None

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::SigSet;
@@ -30,20 +30,32 @@ pub(crate) fn run() -> io::Result<()> {
     // What is sent to all processes of this program is not meant for this one, but for what it starts.
     let usual = SigSet::thread_get_mask()?;
     SigSet::all().thread_block()?;
-    while let Some((program, files)) = message::receive(&socket)? {
-        usual.thread_set_mask()?;
-        let started = start(&program, files);
-        SigSet::all().thread_block()?;
-        let goes_on = match started {
-            Ok(leader) => {
-                // Who is gone is noticed below.
-                let _ = Reply::Began(leader).write(&socket);
-                see_to(leader, &socket)
+    let running = Arc::new(Running::default());
+    let (burying, answers) = (Arc::clone(&running), socket.try_clone()?);
+    std::thread::Builder::new().spawn(move || burying.bury(&answers))?;
+    let obeyed = obey(&socket, &running, usual);
+    running.end();
+    obeyed
+}
+
+/// Does as it is told.
+fn obey(socket: &UnixStream, running: &Running, usual: SigSet) -> io::Result<()> {
+    while let Some(order) = message::receive(socket)? {
+        match order {
+            Order::Run(program, files) => {
+                usual.thread_set_mask()?;
+                let started = start(&program, files);
+                SigSet::all().thread_block()?;
+                match started {
+                    Ok(leader) => {
+                        message::reply(socket, &[Reply::Began(leader)])?;
+                        running.begin(leader);
+                    }
+                    Err(why) => message::reply(socket, &[Reply::Failed(why)])?,
+                }
             }
-            Err(why) => Reply::Failed(why).write(&socket).is_ok(),
-        };
-        if !goes_on {
-            break;
+            Order::Kill => running.kill(),
+            Order::End => running.end(),
         }
     }
     Ok(())
@@ -78,42 +90,78 @@ fn start(program: &Program, [input, output, error]: Files) -> io::Result<u32> {
     Ok(child.id())
 }
 
-/// Sees a program to its end, and to that of all that it has started; whether there may be another.
-fn see_to(leader: u32, socket: &UnixStream) -> bool {
-    let (gone, changed) = (Mutex::new(false), Condvar::new());
-    std::thread::scope(|threads| {
-        threads.spawn(|| {
-            bury(leader, socket);
-            *gone.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            changed.notify_one();
-        });
-        let goes_on = loop {
-            match message::next_order(socket) {
-                Some(Order::Kill) => tree::kill(leader),
-                Some(Order::End) => break true,
-                Some(Order::Run) | None => break false,
-            }
-        };
-        let mut gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*gone {
-            tree::kill(leader);
-            let waited = changed.wait_timeout(gone, AGAIN);
-            gone = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        goes_on && Reply::Gone.write(socket).is_ok()
-    })
+/// The program that runs.
+#[derive(Default)]
+struct Running {
+    /// The number of its process, until nothing is left of it and of all that it has started.
+    leader: Mutex<Option<u32>>,
+    changed: Condvar,
 }
 
-/// Waits for the end of the program and of all that is below this process, and tells of the first.
-fn bury(leader: u32, socket: &UnixStream) {
+impl Running {
+    fn leader(&self) -> MutexGuard<'_, Option<u32>> {
+        self.leader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, leader: u32) {
+        *self.leader() = Some(leader);
+        self.changed.notify_one();
+    }
+
+    fn kill(&self) {
+        if let Some(leader) = *self.leader() {
+            tree::kill(leader);
+        }
+    }
+
+    /// Kills until nothing is left.
+    fn end(&self) {
+        let mut leader = self.leader();
+        while let Some(it) = *leader {
+            tree::kill(it);
+            let waited = self.changed.wait_timeout(leader, AGAIN);
+            leader = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits for the end of each program and of all that is below this process, and tells of it.
+    fn bury(&self, socket: &UnixStream) {
+        loop {
+            let leader = {
+                let waits = self.changed.wait_while(self.leader(), |it| it.is_none());
+                let leader = waits.unwrap_or_else(PoisonError::into_inner);
+                leader.expect("it was waited for")
+            };
+            let ended = bury(leader, socket);
+            *self.leader() = None;
+            self.changed.notify_one();
+            // The other side notices by itself that this one is gone, and this one that the other is.
+            let _ = match ended {
+                Some(ended) => message::reply(socket, &[ended, Reply::Gone]),
+                None => message::reply(socket, &[Reply::Gone]),
+            };
+        }
+    }
+}
+
+/// Waits until nothing is left; how the program ended, if that has not been told because then nothing was.
+fn bury(leader: u32, socket: &UnixStream) -> Option<Reply> {
+    let mut untold = None;
     loop {
-        match wait(WaitOptions::empty()) {
+        let options = match untold {
+            Some(_) => WaitOptions::NOHANG,
+            None => WaitOptions::empty(),
+        };
+        match wait(options) {
             Ok(Some((pid, status))) if pid.as_raw_nonzero().get().cast_unsigned() == leader => {
-                let _ = Reply::Ended(status.as_raw()).write(socket);
+                untold = Some(Reply::Ended(status.as_raw()));
             }
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(None) => {
+                let _ = message::reply(socket, untold.take().as_slice());
+            }
+            Ok(Some(_)) | Err(Errno::INTR) => {}
             // There is nobody left to wait for.
-            Err(_) => return,
+            Err(_) => return untold,
         }
     }
 }

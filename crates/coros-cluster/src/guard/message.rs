@@ -1,7 +1,7 @@
-//! What a process and its guard say to each other: to the guard bytes that are [`Order`]s, of which the first is
+//! What a process and its guard say to each other: to the guard bytes that are [`Order`]s, of which [`RUN`] is
 //! followed by a [`Program`] with its length, and brings along three files; from it a byte and a number.
 
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
@@ -19,13 +19,18 @@ use super::Program;
 use crate::protocol::{read_frame, to_frame};
 
 /// What a guard is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[derive(Debug)]
 pub(super) enum Order {
-    Run = b'r',
-    Kill = b'k',
-    End = b'e',
+    Run(Program, Files),
+    /// Kill it and all that it has started, as far as they run.
+    Kill,
+    /// Likewise, until nothing is left.
+    End,
 }
+
+const RUN: u8 = b'r';
+pub(super) const KILL: u8 = b'k';
+pub(super) const END: u8 = b'e';
 
 /// Standard input, output and error of a program.
 pub(super) type Files = [OwnedFd; 3];
@@ -55,23 +60,22 @@ pub(super) async fn send(
     program: &Program,
     files: [&OwnedFd; 3],
 ) -> io::Result<()> {
-    let frame = to_frame(program).map_err(io::Error::other)?;
+    let mut bytes = vec![RUN];
+    bytes.extend(to_frame(program).map_err(io::Error::other)?);
     let files = files.map(OwnedFd::as_fd);
     // They come with the first byte.
     let sent = socket.async_io(Interest::WRITABLE, || {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(3))];
         let mut along = SendAncillaryBuffer::new(&mut space);
         along.push(SendAncillaryMessage::ScmRights(&files));
-        let first = [Order::Run as u8];
-        let first = [IoSlice::new(&first)];
-        Ok(sendmsg(socket, &first, &mut along, SendFlags::empty())?)
+        let bytes = [IoSlice::new(&bytes)];
+        Ok(sendmsg(socket, &bytes, &mut along, SendFlags::empty())?)
     });
-    sent.await?;
-    let mut rest = frame.as_slice();
-    while !rest.is_empty() {
+    let mut sent = sent.await?;
+    while sent < bytes.len() {
         socket.writable().await?;
-        match socket.try_write(rest) {
-            Ok(n) => rest = &rest[n..],
+        match socket.try_write(&bytes[sent..]) {
+            Ok(n) => sent += n,
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
             Err(why) => return Err(why),
         }
@@ -79,8 +83,8 @@ pub(super) async fn send(
     Ok(())
 }
 
-/// The next program that a guard is to run; `None` when there is none any more.
-pub(super) fn receive(mut socket: &StdStream) -> io::Result<Option<(Program, Files)>> {
+/// What a guard is to do next; `None` when nobody is there any more who could say.
+pub(super) fn receive(mut socket: &StdStream) -> io::Result<Option<Order>> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(3))];
     let mut along = RecvAncillaryBuffer::new(&mut space);
     let mut first = [0];
@@ -90,8 +94,13 @@ pub(super) fn receive(mut socket: &StdStream) -> io::Result<Option<(Program, Fil
         &mut along,
         RecvFlags::empty(),
     )?;
-    if received.bytes == 0 {
-        return Ok(None);
+    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+    match first {
+        _ if received.bytes == 0 => return Ok(None),
+        [RUN] => {}
+        [KILL] => return Ok(Some(Order::Kill)),
+        [END] => return Ok(Some(Order::End)),
+        _ => return Err(invalid()),
     }
     let mut files = Vec::new();
     for message in along.drain() {
@@ -103,32 +112,29 @@ pub(super) fn receive(mut socket: &StdStream) -> io::Result<Option<(Program, Fil
     for file in &files {
         fcntl_setfd(file, FdFlags::CLOEXEC)?;
     }
-    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
     let files = Files::try_from(files).map_err(|_| invalid())?;
-    Ok(Some((read_frame(&mut socket)?, files)))
+    Ok(Some(Order::Run(read_frame(&mut socket)?, files)))
 }
 
-/// What is to be done with a program that runs; `None` when nobody is there any more who could say.
-pub(super) fn next_order(mut socket: &StdStream) -> Option<Order> {
-    let mut order = [0];
-    socket.read_exact(&mut order).ok()?;
-    let known = [Order::Kill, Order::End];
-    known.into_iter().find(|known| *known as u8 == order[0])
+/// Says all that at once.
+pub(super) fn reply(mut to: &StdStream, replies: &[Reply]) -> io::Result<()> {
+    let bytes: Vec<u8> = replies.iter().flat_map(Reply::to_bytes).collect();
+    to.write_all(&bytes)
 }
 
 impl Reply {
-    pub(super) fn write(&self, mut to: &StdStream) -> io::Result<()> {
+    fn to_bytes(&self) -> [u8; REPLY] {
         let (what, number) = match self {
             Reply::Began(pid) => (BEGAN, pid.cast_signed()),
             Reply::Failed(why) => (FAILED, why.raw_os_error().unwrap_or(0)),
             Reply::Ended(status) => (ENDED, *status),
             Reply::Gone => (GONE, 0),
         };
-        let number = number.to_le_bytes();
-        to.write_all(&[what, number[0], number[1], number[2], number[3]])
+        let [a, b, c, d] = number.to_le_bytes();
+        [what, a, b, c, d]
     }
 
-    fn read(reply: [u8; REPLY]) -> io::Result<Self> {
+    fn from_bytes(reply: [u8; REPLY]) -> io::Result<Self> {
         let [what, number @ ..] = reply;
         let number = i32::from_le_bytes(number);
         Ok(match what {
@@ -183,6 +189,6 @@ impl Replies {
             return Ok(None);
         }
         self.filled = 0;
-        Reply::read(self.bytes).map(Some)
+        Reply::from_bytes(self.bytes).map(Some)
     }
 }
