@@ -148,7 +148,12 @@ impl Corpus {
     }
 }
 
+/// Whether it is tagged as a cache, or cargo builds there: cargo tags only what it has made, not a folder that was
+/// there before, as a volume of a container.
 fn is_cache(folder: &Path) -> bool {
+    if folder.join(".rustc_info.json").is_file() {
+        return true;
+    }
     let mut start = Vec::new();
     let tag = fs::File::open(folder.join("CACHEDIR.TAG"));
     let read = tag.and_then(|tag| {
@@ -204,6 +209,8 @@ mod tests {
             "sub/b.txt",
             ".git/config",
             "target/c.txt",
+            "volume/.rustc_info.json",
+            "volume/d.txt",
         ] {
             let path = root.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -226,6 +233,8 @@ mod tests {
             "sub/b.txt",
             "target/CACHEDIR.TAG",
             "target/c.txt",
+            "volume/.rustc_info.json",
+            "volume/d.txt",
         ];
         assert_eq!(names(&corpus, root), all);
         let corpus = Corpus::find(&Selection {
