@@ -131,7 +131,8 @@ impl Scheduler {
     /// `node` is this process on the network of the service: it must listen, because services are found by
     /// members alone. Workers reach this process where that node is reached, so where the service is on another
     /// machine, `node` must not [listen](coros_net::Builder::listen) on loopback, as it does by default:
-    /// [`start`](SchedulerBuilder::start) refuses that.
+    /// [`start`](SchedulerBuilder::start) refuses that. Where the service is on this machine, it is the nodes on
+    /// others that are not used then, and [`Event::NodeNotUsed`] tells so.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -26,7 +26,7 @@ fn main() -> std::process::ExitCode {
         role.play();
     }
     let missing = cable::no_namespaces().or_else(switch::no_switch);
-    let tests: [(&str, fn()); 3] = [
+    let tests: [(&str, fn()); 4] = [
         (
             "a_client_that_is_cut_off_for_a_moment_loses_nothing",
             machines::cut_briefly,
@@ -38,6 +38,10 @@ fn main() -> std::process::ExitCode {
         (
             "a_client_that_workers_cannot_reach_is_told_so_at_its_start",
             machines::out_of_reach,
+        ),
+        (
+            "a_client_is_not_given_the_nodes_whose_workers_cannot_reach_it",
+            machines::apart_from_some,
         ),
     ];
     trial::run_all(missing.as_deref(), tests)
@@ -58,6 +62,7 @@ mod machines {
     use coros::cluster::daemon::Daemon;
     use coros::cluster::service::Service;
     use coros::net::{Node, Secret};
+    use coros::{Address, Context};
     use tempfile::TempDir;
 
     use crate::switch::{PLACES, Switch};
@@ -68,6 +73,9 @@ mod machines {
     const DESK: usize = 2;
     /// On the machine of the desk, and listening on loopback alone.
     const DRAWER: usize = 3;
+    /// A service and a node on the machine of the desk.
+    const SHELF: usize = 4;
+    const LAPTOP: usize = 5;
     /// So many calls the client makes, and so long each takes.
     const CALLS: u64 = 3000;
     const EACH: Duration = Duration::from_millis(2);
@@ -76,6 +84,11 @@ mod machines {
     fn slow_square(n: u64) -> u64 {
         std::thread::sleep(EACH);
         n * n
+    }
+
+    #[coros::remote]
+    fn says(to: Address<u64>, n: u64) {
+        to.send(n).unwrap();
     }
 
     /// What a process of this executable is on a machine.
@@ -111,10 +124,11 @@ mod machines {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let playing = runtime.spawn(async {
                 match self.at {
-                    OFFICE => self.service().await,
-                    FARM => self.node().await,
+                    OFFICE | SHELF => self.service().await,
+                    FARM => self.node("farm").await,
+                    LAPTOP => self.node("laptop").await,
                     DESK => self.client().await,
-                    _ => self.refused_client().await,
+                    _ => self.client_on_loopback().await,
                 }
             });
             // What runs besides would be waited for.
@@ -123,7 +137,10 @@ mod machines {
         }
 
         fn builder(&self, name: &str) -> coros::net::Builder {
-            let place = PLACES.get(self.at).unwrap_or(&"127.0.0.1");
+            let place = match self.at {
+                DRAWER => "127.0.0.1",
+                at => PLACES[machine(at)],
+            };
             let place: SocketAddr = format!("{place}:0").parse().unwrap();
             let secret = self.folder.join("secret");
             let builder = Node::builder()
@@ -143,8 +160,8 @@ mod machines {
             service.ended().await;
         }
 
-        async fn node(self) {
-            let daemon = Daemon::builder(self.builder("farm"), self.folder.join("farm"));
+        async fn node(self, name: &str) {
+            let daemon = Daemon::builder(self.builder(name), self.folder.join(name));
             let daemon = daemon.slots(2).start().await.unwrap();
             println!("at {}", daemon.node().location().endpoint.unwrap());
             daemon.served().await.unwrap();
@@ -180,12 +197,30 @@ mod machines {
             node.close().await;
         }
 
-        async fn refused_client(self) {
+        /// Has a worker say something to it.
+        async fn client_on_loopback(self) {
             let node = self.builder("drawer").build().await.unwrap();
-            let error = Scheduler::at(&node).start().await.unwrap_err();
-            println!("refused: {error}");
+            let scheduler = Scheduler::at(&node).stderr(|_, _| {}).on_event(|event| {
+                if matches!(event, Event::NodeNotUsed { .. }) {
+                    println!("{event}");
+                }
+            });
+            match scheduler.start().await {
+                Err(error) => println!("refused: {error}"),
+                Ok(scheduler) => {
+                    let ear = coros::spawn(async |mut me: Context<u64>| me.receive().await);
+                    scheduler.run(says(ear.address(), 7)).await.unwrap();
+                    let heard = tokio::time::timeout(Duration::from_secs(10), ear.join());
+                    println!("heard {}", heard.await.unwrap().unwrap().unwrap());
+                    scheduler.close().await.unwrap();
+                }
+            }
             node.close().await;
         }
+    }
+
+    fn machine(at: usize) -> usize {
+        at.min(DESK)
     }
 
     struct Scene {
@@ -227,7 +262,7 @@ mod machines {
         limits: [u64; 2],
         service: Option<&str>,
     ) -> Talker {
-        let [nsenter, namespace] = switch.prefix(at.min(DESK));
+        let [nsenter, namespace] = switch.prefix(machine(at));
         let mut child = Command::new(nsenter)
             .arg(namespace)
             .arg(std::env::current_exe().unwrap())
@@ -267,6 +302,27 @@ mod machines {
         assert!(why.contains("listens on 127.0.0.1 alone"), "{why}");
         assert!(why.contains(".listen(([0, 0, 0, 0], 0).into())"), "{why}");
         office.wait_for(") has left");
+    }
+
+    /// Its service is on its machine, and the nodes are not all.
+    pub(crate) fn apart_from_some() {
+        let (switch, folder) = (Switch::new(), tempfile::tempdir().unwrap());
+        Secret::random().save(folder.path().join("secret")).unwrap();
+        let start = |at, service| start(&switch, at, folder.path(), [2000, 2000], service);
+        let mut shelf = start(SHELF, None);
+        let at = shelf.wait_for("at ");
+        let at = at.strip_prefix("at ");
+        let mut farm = start(FARM, at);
+        farm.wait_for("at ");
+        let mut drawer = start(DRAWER, at);
+        let why = drawer.wait_for("is not used: ");
+        assert!(why.starts_with("node farm "), "{why}");
+        assert!(why.contains("this one is on another machine"), "{why}");
+        assert!(why.contains(".listen(([0, 0, 0, 0], 0).into())"), "{why}");
+        let mut laptop = start(LAPTOP, at);
+        laptop.wait_for("at ");
+        drawer.wait_for("heard 7");
+        shelf.wait_for(") has left");
     }
 
     /// Until both sides know.

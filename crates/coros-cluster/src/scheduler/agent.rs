@@ -35,6 +35,7 @@ use super::judge::Judge;
 use super::lines::{self, Printer, Written};
 use super::listeners::Listeners;
 use super::plan::{Plan, Usage};
+use super::reach::{apart, facing};
 use super::remote::{Ended, RemoteCall};
 use super::{Command, Event, Item, JobError, Submission};
 use crate::computation::Cargo;
@@ -394,7 +395,12 @@ impl Agent {
     }
 
     fn judge(&mut self, id: NodeId, view: &NodeView, new: bool) {
-        let verdict = self.settings.judge.decide(view, new);
+        let Phase::Open(link) = &self.phase else {
+            return;
+        };
+        let Settings { here, judge, .. } = &self.settings;
+        let apart = || apart(here, &link.at, view, facing);
+        let verdict = judge.decide(view, new, apart);
         self.say(ToTenant::Judged(id, Box::new(verdict)));
     }
 

@@ -48,15 +48,23 @@ impl Judge {
     /// Decides at once.
     pub(super) fn here(self) -> Asks {
         Box::new(move |shell, question| {
-            let verdict = self.decide(&question.node, question.new);
+            // Its workers are told where this process is as seen from there.
+            let verdict = self.decide(&question.node, question.new, || None);
             let decided = Command::Decided(question, Box::new(verdict));
             // One that has ended has no use for it.
             let _ = shell.send(ToScheduler::Command(decided));
         })
     }
 
-    pub(super) fn decide(&self, node: &NodeView, new: bool) -> Verdict {
+    /// `apart` is why workers there and the client would not reach each other, if so.
+    pub(super) fn decide(
+        &self,
+        node: &NodeView,
+        new: bool,
+        apart: impl FnOnce() -> Option<String>,
+    ) -> Verdict {
         let decided = self.share(node).and_then(|share| {
+            apart().map_or(Ok(()), Err)?;
             let duties = new.then(|| duties(&self.setup, &self.node, node));
             Ok((share, duties.transpose()?))
         });

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::daemon::fetch::Unfit;
+use crate::machine::Machine;
 use crate::scheduler::{Scheduler, StartError};
 use crate::service::protocol::{Closed, NAME, Opening, ToService};
 use crate::soon::soon;
@@ -133,6 +134,31 @@ async fn a_service_that_cannot_now_is_tried_again_later() {
     second.says(FromTenant::Started(Ok(())));
     let scheduler = soon(client.starting).await.unwrap().unwrap();
     drop(scheduler);
+}
+
+/// The client listens on loopback, as nodes do unless told otherwise.
+#[tokio::test]
+async fn a_node_on_another_machine_than_a_client_on_loopback_is_not_used() {
+    let mut service = Service::new().await;
+    let _client = service.client().await;
+    let mut tenant = service.takes().await;
+    tenant.says(FromTenant::Runs);
+    assert!(matches!(tenant.hears().await, ToTenant::Listen));
+    for (address, fits) in [([127, 0, 0, 1], true), ([192, 0, 2, 1], false)] {
+        let node = NodeView {
+            addresses: vec![address.into()],
+            ..NodeView::new("farm", Machine::look([]))
+        };
+        tenant.says(FromTenant::Judge(NodeId(7), Box::new(node), true));
+        let ToTenant::Judged(NodeId(7), verdict) = tenant.hears().await else {
+            panic!("it was asked about a node")
+        };
+        match verdict.share {
+            Ok(_) => assert!(fits),
+            Err(why) => assert!(!fits && why.contains("is on another machine"), "{why}"),
+        }
+        assert_eq!(verdict.duties.is_some(), fits);
+    }
 }
 
 #[tokio::test]
