@@ -8,7 +8,8 @@
 //! scheduler                              worker
 //!    | -- starts the process, Handover --> |
 //!    | <------------- link --------------- |
-//!    | <------ SettingUp, NodeSetUp ------ |   when functions of the user's prepare it
+//!    | <----------- SettingUp ------------ |   when functions of the user's prepare it, or its node
+//!    | <----------- NodeSetUp ------------ |   the last of one that prepares a node
 //!    | <------------ Ready --------------- |
 //!    | ------------- Run, Run -----------> |
 //!    | <------------ Begun --------------- |   when somebody hears of it
@@ -76,13 +77,13 @@ pub(crate) struct Handover {
 /// Functions that run in a worker before and after all calls.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Duties {
-    /// For the first worker of a node.
+    /// For one that does nothing else, before all workers of a node.
     pub(crate) set_up_node: Option<Duty>,
-    /// For the last one.
+    /// For the last of them.
     pub(crate) tear_down_node: Option<Duty>,
     pub(crate) set_up: Option<Duty>,
     pub(crate) tear_down: Option<Duty>,
-    /// What the node's setup gave, to the other workers.
+    /// What the node's setup gave.
     pub(crate) node_value: Option<Blob>,
 }
 
@@ -185,7 +186,7 @@ pub(crate) struct Run {
 pub(crate) enum FromWorker {
     /// There is something to do before the worker takes calls.
     SettingUp,
-    /// It has prepared the node: what that gave.
+    /// It has prepared the node, and ends: what that gave.
     NodeSetUp(Blob),
     /// It could not be prepared, and ends: why.
     SetupFailed(#[serde(deserialize_with = "told")] String),

@@ -38,6 +38,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use self::calls::Calls;
+use self::duty::Next;
 use self::lifeline::Lifeline;
 use crate::blob::Blob;
 #[cfg(unix)]
@@ -151,8 +152,8 @@ pub fn node_value<T: Message>() -> Option<Result<T, CodecError>> {
 /// A folder that all workers of this scheduler on this machine share, empty at the beginning, and gone
 /// with the last of them; `None` in a process that is no worker.
 ///
-/// On a node that is [set up](crate::SchedulerBuilder::set_up_node), the worker that does so writes to it, and
-/// the others read: what they try to write is an error, where the system can see to that
+/// On a node that is [set up](crate::SchedulerBuilder::set_up_node), the function that does so writes to it, and
+/// all others read, also the one that tidies up: what they try to write is an error, where the system can see to that
 /// ([`Daemon::check`](crate::daemon::Daemon::check) tells). Large data need not be in the memory of each: a file there
 /// can be mapped into memory by all of them. Without a setup all may write.
 #[must_use]
@@ -285,9 +286,14 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
     let client = handover.client.unwrap_or(home);
     let _ = (NODE.set(node.clone()), CLIENT.set(client));
     let (worker, duties) = (handover.worker, handover.duties);
-    duty::set_up(&duties, &node, tasks, &scheduler, worker)
+    let next = duty::set_up(&duties, &node, tasks, &scheduler, worker)
         .await
         .map_err(WorkerError)?;
+    if next == Next::End {
+        coros_core::runtime::clean_up().await;
+        node.close().await;
+        return Ok(());
+    }
     let calls = Calls::start(tasks, &node, scheduler.clone(), worker)
         .map_err(|error| WorkerError::new("cannot start a thread", &error))?;
     let control = coros_core::build().name("worker").daemon().spawn({

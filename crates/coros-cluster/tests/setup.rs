@@ -48,10 +48,37 @@ fn load(to: Address<Step>, text: String) -> usize {
 
 static DATA: OnceLock<String> = OnceLock::new();
 
-/// What comes of writing to what was loaded, of adding to it and of removing it, and what is read then.
+/// Leaves a process behind: its number.
 #[cfg(target_os = "linux")]
 #[coros::remote]
-fn meddle() -> (Vec<Option<i32>>, String) {
+fn load_and_linger(to: Address<u32>) {
+    let path = worker::shared_folder().unwrap().join("data");
+    std::fs::write(path, "data").unwrap();
+    let script = format!("{ESCAPE} exit");
+    let mut started = std::process::Command::new("sh");
+    started.args(["-c", &script]);
+    to.send(pid(&started.output().unwrap().stdout)).unwrap();
+}
+
+/// The errors there were, and what there is to read.
+#[cfg(target_os = "linux")]
+type Tried = (Vec<Option<i32>>, String);
+
+#[cfg(target_os = "linux")]
+#[coros::remote]
+fn tell_of_meddling(to: Address<Tried>) {
+    to.send(meddling()).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[coros::remote]
+fn meddle() -> Tried {
+    meddling()
+}
+
+/// What comes of writing to what was loaded, of adding to it and of removing it, and what is read then.
+#[cfg(target_os = "linux")]
+fn meddling() -> Tried {
     use std::fs;
     let folder = worker::shared_folder().unwrap();
     let path = folder.join("data");
@@ -156,8 +183,7 @@ fn check(steps: &[Step], workers: usize) {
     expected.extend(vec![What::Down; workers]);
     expected.push(What::NodeDown);
     assert_eq!(what, expected, "{steps:?}");
-    // Who prepares the node is the first of its workers, who tidies it up the last.
-    assert_eq!(steps[0].1, steps[1].1);
+    // Who tidies the node up is the last of its workers, and who prepares it none of them.
     assert_eq!(steps[2 * workers].1, steps[2 * workers + 1].1);
     let of = |what| {
         let steps = steps.iter().filter(move |it| it.0 == what);
@@ -168,6 +194,7 @@ fn check(steps: &[Step], workers: usize) {
     };
     assert_eq!(of(What::Up).len(), workers);
     assert_eq!(of(What::Up), of(What::Down));
+    assert!(!of(What::Up).contains(&&steps[0].1), "{steps:?}");
 }
 
 async fn each_node_and_each_worker_is_prepared_once() {
@@ -214,31 +241,28 @@ async fn each_node_and_each_worker_is_prepared_once() {
     farm.close().await;
 }
 
+/// Not by those that work, nor by the one that tidies up, nor by what the one has started that loaded it.
 #[cfg(target_os = "linux")]
 async fn what_is_loaded_for_all_is_read_and_not_written() {
     const DENIED: Option<i32> = Some(nix::libc::EACCES);
     let farm = Farm::of([2]).await;
     let node = farm.client().await;
-    let (scheduler, mut steps) = with_all(Scheduler::cluster(&node));
+    let (to, mut lingers) = told::<u32>();
+    let (meddled, mut at_the_end) = told::<Tried>();
+    let scheduler = quiet(Scheduler::cluster(&node))
+        .set_up_node(move |_| Some(load_and_linger(to.clone())))
+        .tear_down_node(move |_| Some(tell_of_meddling(meddled.clone())));
     let scheduler = scheduler.start().await.unwrap();
     workers(&mut scheduler.events(), 2).await;
-    let Step(What::NodeUp, first) = steps.recv().await.unwrap() else {
-        panic!("the node is set up first")
-    };
-    let all = scheduler.run_each_worker(|_| see()).await;
-    let other = all.iter().find(|(target, _)| *target.name() != *first);
-    let (other, _) = other.unwrap();
-    let (tried, text) = scheduler.run(meddle().at(other.clone())).await.unwrap();
-    assert_eq!(tried, [DENIED; 5]);
-    assert_eq!(text, "data for farm-1");
-    // The one that has loaded it may.
-    let first = all.iter().find(|(target, _)| *target.name() == *first);
-    let (tried, _) = scheduler
-        .run(meddle().at(first.unwrap().0.clone()))
-        .await
-        .unwrap();
-    assert_eq!(tried, [None; 5]);
+    ended(lingers.recv().await.unwrap()).await;
+    let all = scheduler.run_each_worker(|_| meddle()).await;
+    assert_eq!(all.len(), 2);
+    let refused = (vec![DENIED; 5], "data".to_owned());
+    for (_, tried) in all {
+        assert_eq!(tried, Ok(refused.clone()));
+    }
     scheduler.close().await.unwrap();
+    assert_eq!(at_the_end.recv().await, Some(refused));
     idle(&farm.daemons[0]).await;
 
     // Where nobody prepares the node, it is for all.

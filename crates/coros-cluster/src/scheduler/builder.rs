@@ -332,8 +332,9 @@ impl SchedulerBuilder {
 
     /// Has a function prepare each node, before any other runs there: it may load data into the
     /// [shared folder](crate::worker::shared_folder), which others only read, and what it gives is there for all workers
-    /// of the node by [`node_value`](crate::worker::node_value). It runs once, in the first worker, and
-    /// the others start when it is done. `None` leaves a node as it is.
+    /// of the node by [`node_value`](crate::worker::node_value). It runs once, in a process of its own, which ends then,
+    /// and with it all that it has started: what is in a `static` there is for no worker, which is what
+    /// [`set_up_worker`](Self::set_up_worker) is for. Workers start when it is done. `None` leaves a node as it is.
     ///
     /// Its arguments, and what it gives, may have 3 MiB each: what is larger belongs into a file that
     /// [travels](Self::depends), or the shared folder. A node where it fails three times in a row is not used, nor is
@@ -356,7 +357,7 @@ impl SchedulerBuilder {
     }
 
     /// Has a function tidy up each node that was prepared: once, in its last worker, when all others have
-    /// ended. It does not run where the last one was lost or killed.
+    /// ended. The shared folder goes by itself. It does not run where the last one was lost or killed.
     pub fn tear_down_node<R: Message>(
         mut self,
         call: impl Fn(&NodeView) -> Option<Call<R>> + Send + 'static,
@@ -385,8 +386,8 @@ impl SchedulerBuilder {
         self
     }
 
-    /// How long the functions that prepare a node or a worker may take, both together, and those that tidy
-    /// up: 30 s unless told otherwise. Then the worker is killed.
+    /// How long a function that prepares a node or a worker may take, and those that tidy
+    /// up, both together: 30 s unless told otherwise. Then the worker is killed.
     pub fn setup_limit(mut self, limit: Duration) -> Self {
         self.setup.limit = countable(limit);
         self

@@ -18,8 +18,9 @@
 //!   `START_FAILURES` that never became ready in a row, with none left that is, the pool
 //!   [gives up](Output::GiveUp).
 //! - A worker is [killed](Input::Kill) on demand; its replacement does not wait.
-//! - Where a host is to be prepared, one worker starts alone and does that; the others start when [it
-//!   has](Input::HostPrepared). Where it is to be tidied up, that is for the last one: when one is to
+//! - Where a host is to be prepared, one process starts alone, does that and ends, as it may do more there than those
+//!   that work; these start when [it has done it](Input::HostPrepared), each where there is a place. Where the host is
+//!   to be tidied up, that is for the last of them: when one is to
 //!   go and none stays, no other starts, and it is told goodbye when it is alone. Whoever comes next
 //!   prepares the host anew. So it is prepared and tidied up in turns, and nobody works there meanwhile.
 //! - Closing tells ready workers goodbye; they have a grace period; the rest is killed.
@@ -81,7 +82,7 @@ pub(crate) enum Input {
     Retire { worker: WorkerId },
     /// A worker is there, and has something to do before it takes calls, for which it has so long.
     SettingUp { worker: WorkerId, limit: Duration },
-    /// A worker has prepared the host.
+    /// A worker has prepared the host, and is about to end.
     HostPrepared { worker: WorkerId },
     /// A worker takes calls.
     Ready { worker: WorkerId },
@@ -276,8 +277,14 @@ impl Pool {
                 }
             }
             Input::HostPrepared { worker } => {
-                if self.upkeep == Upkeep::Bare && self.processes.contains_key(&worker) {
+                if self.upkeep == Upkeep::Bare
+                    && let Some(process) = self.processes.get_mut(&worker)
+                {
+                    process.retiring = true;
+                    process.deadline = Some(now + self.config.grace);
                     self.upkeep = Upkeep::Prepared;
+                    // Workers do start.
+                    self.failures = 0;
                     self.fill(now);
                 }
             }

@@ -13,7 +13,15 @@ use crate::function;
 use crate::protocol::{CallResult, Duties, Duty, FromWorker, ToScheduler, fits};
 use crate::scheduler::core::WorkerId;
 
-/// Prepares the node if that is this worker's, and the worker.
+/// What there is to do for a worker that is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Work,
+    /// Nothing: it was there to prepare the node.
+    End,
+}
+
+/// Prepares the node, if this worker is there for that, or the worker.
 ///
 /// # Errors
 /// What went wrong, which the scheduler has been told.
@@ -23,10 +31,10 @@ pub(super) async fn set_up(
     tasks: &Handle,
     scheduler: &Address<ToScheduler>,
     worker: WorkerId,
-) -> Result<(), String> {
+) -> Result<Next, String> {
+    keep(duties.node_value.clone());
     if duties.set_up_node.is_none() && duties.set_up.is_none() {
-        keep(duties.node_value.clone());
-        return Ok(());
+        return Ok(Next::Work);
     }
     let report = async |what| control::report(scheduler, worker, what).await;
     report(FromWorker::SettingUp).await;
@@ -34,28 +42,28 @@ pub(super) async fn set_up(
         report(FromWorker::SetupFailed(why.clone())).await;
         Err(why)
     };
-    let mut value = duties.node_value.clone();
     if let Some(duty) = &duties.set_up_node {
         let given = perform(duty, node, tasks).await;
         let given = given.and_then(|given| {
             fits("what it gives", &given.0)?;
             Ok(given)
         });
-        match given {
+        return match given {
             Ok(given) => {
-                report(FromWorker::NodeSetUp(given.clone())).await;
-                value = Some(given);
+                let done = ToScheduler::Report(worker, FromWorker::NodeSetUp(given));
+                // Before the end of this process is known by another way. Of one that cannot be told it is lost.
+                let _ = scheduler.deliver(done).await;
+                Ok(Next::End)
             }
-            Err(why) => return failed(format!("the setup of its node failed: {why}")).await,
-        }
+            Err(why) => failed(format!("the setup of its node failed: {why}")).await,
+        };
     }
-    keep(value);
     if let Some(duty) = &duties.set_up
         && let Err(why) = perform(duty, node, tasks).await
     {
         return failed(format!("its setup failed: {why}")).await;
     }
-    Ok(())
+    Ok(Next::Work)
 }
 
 /// Undoes what was prepared. What goes wrong the scheduler is told, and it is said on standard error too: that

@@ -391,19 +391,41 @@ fn a_setup_has_a_limit_of_its_own() {
     assert_eq!(clock.end_killed(1), [Output::Failed { worker, why }]);
 }
 
-/// Two ready workers, of which the first has prepared the host.
-fn prepared() -> Clock {
+/// The host has just been prepared, for two workers.
+fn just_prepared() -> Clock {
     let mut clock = Clock::with(2, |config| {
         (config.prepares, config.tidies_up) = (true, true);
     });
     assert_eq!(clock.wait(), [prepare(1)]);
     let worker = WorkerId(1);
     assert_eq!(clock.tell(Input::HostPrepared { worker }), []);
-    assert_eq!(clock.wait(), [launch(2)]);
-    for worker in [WorkerId(1), WorkerId(2)] {
+    clock
+}
+
+/// Two ready workers on a host that was prepared for them.
+fn prepared() -> Clock {
+    let mut clock = just_prepared();
+    assert_eq!(clock.end(1), [retired(1)]);
+    assert_eq!(clock.wait(), [launch(2), launch(3)]);
+    for worker in [WorkerId(2), WorkerId(3)] {
         assert_eq!(clock.tell(Input::Ready { worker }), []);
     }
     clock
+}
+
+#[test]
+fn who_has_prepared_the_host_makes_room_for_those_that_work() {
+    let mut clock = just_prepared();
+    assert_eq!(clock.wait(), [launch(2)], "it has a place of two still");
+    assert_eq!(clock.end(1), [retired(1)]);
+    assert_eq!(clock.wait(), [launch(3)]);
+
+    let mut clock = just_prepared();
+    let (worker, began) = (WorkerId(1), clock.now);
+    assert_eq!(clock.wait(), [launch(2)]);
+    assert_eq!(clock.wait(), [Output::Kill { worker }], "it does not end");
+    assert_eq!(clock.now - began, GRACE);
+    assert_eq!(clock.end_killed(1), [retired(1)]);
 }
 
 impl Clock {
@@ -422,10 +444,10 @@ fn retired(n: u32) -> Output {
 #[test]
 fn the_host_is_tidied_up_before_anybody_else_starts() {
     let mut clock = prepared();
-    assert_eq!(clock.retire(1), [goodbye(1)]);
-    assert_eq!(clock.retire(2), [], "it is the last one, and not alone yet");
-    let end = [retired(1), tidy_up(2)];
-    assert_eq!(clock.end(1), end);
+    assert_eq!(clock.retire(2), [goodbye(2)]);
+    assert_eq!(clock.retire(3), [], "it is the last one, and not alone yet");
+    let end = [retired(2), tidy_up(3)];
+    assert_eq!(clock.end(2), end);
     // As many are wanted as ever, but not before it is gone.
     let told = clock.now;
     assert_eq!(clock.tell(Input::Tick), []);
@@ -434,42 +456,42 @@ fn the_host_is_tidied_up_before_anybody_else_starts() {
         Some(told + GRACE),
         "its time begins when it is told"
     );
-    assert_eq!(clock.end(2), [retired(2)]);
-    assert_eq!(clock.wait(), [prepare(3)]);
+    assert_eq!(clock.end(3), [retired(3)]);
+    assert_eq!(clock.wait(), [prepare(4)]);
     assert_eq!(clock.pool.deadline(), Some(clock.now + LIMIT));
 }
 
 #[test]
 fn who_leaves_one_that_starts_behind_is_not_the_last() {
     let mut clock = prepared();
-    assert_eq!(clock.retire(1), [goodbye(1)]);
-    assert_eq!(clock.end(1), [retired(1)]);
-    assert_eq!(clock.wait(), [launch(3)]);
+    assert_eq!(clock.retire(2), [goodbye(2)]);
+    assert_eq!(clock.end(2), [retired(2)]);
+    assert_eq!(clock.wait(), [launch(4)]);
     assert_eq!(
-        clock.retire(2),
-        [goodbye(2)],
+        clock.retire(3),
+        [goodbye(3)],
         "another is about to be there"
     );
     // When all end it is, as the other is killed.
     let mut clock = prepared();
-    assert_eq!(clock.retire(1), [goodbye(1)]);
-    assert_eq!(clock.end(1), [retired(1)]);
-    assert_eq!(clock.wait(), [launch(3)]);
+    assert_eq!(clock.retire(2), [goodbye(2)]);
+    assert_eq!(clock.end(2), [retired(2)]);
+    assert_eq!(clock.wait(), [launch(4)]);
     let kill = Output::Kill {
-        worker: WorkerId(3),
+        worker: WorkerId(4),
     };
     assert_eq!(clock.tell(Input::Close), [kill]);
-    assert_eq!(clock.end_killed(3)[1], tidy_up(2));
+    assert_eq!(clock.end_killed(4)[1], tidy_up(3));
 }
 
 #[test]
 fn who_is_being_killed_does_not_keep_others_from_tidying_up() {
     let mut clock = prepared();
-    let worker = WorkerId(2);
+    let worker = WorkerId(3);
     let why = String::from("its call was cancelled");
     clock.tell(Input::Kill { worker, why });
     assert_eq!(clock.tell(Input::Close), []);
-    assert_eq!(clock.end_killed(2)[1], tidy_up(1));
+    assert_eq!(clock.end_killed(3)[1], tidy_up(2));
 }
 
 #[test]
@@ -535,6 +557,8 @@ mod at_random {
         there: BTreeSet<WorkerId>,
         /// Who prepares the host, until that is done.
         prepares: Option<WorkerId>,
+        /// Who has done so, and is about to end.
+        has_prepared: BTreeSet<WorkerId>,
         is_prepared: bool,
         tidies_up: Option<WorkerId>,
         closed: bool,
@@ -606,11 +630,14 @@ mod at_random {
                         let there = clock.pool.processes.contains_key(&worker);
                         seen.is_prepared |= there;
                         seen.prepares = None;
+                        seen.has_prepared.insert(worker);
                         clock.tell(Input::HostPrepared { worker })
                     }
                     Step::Ready(n) => {
-                        let Some(worker) = seen.pick(n).filter(|it| seen.prepares != Some(*it))
-                        else {
+                        let works = |it: &WorkerId| {
+                            seen.prepares != Some(*it) && !seen.has_prepared.contains(it)
+                        };
+                        let Some(worker) = seen.pick(n).filter(works) else {
                             continue;
                         };
                         let process = clock.pool.processes.get(&worker);

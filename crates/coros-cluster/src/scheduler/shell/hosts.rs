@@ -45,14 +45,19 @@ impl Host {
         !self.closed && !self.closing && self.remote.as_ref().is_none_or(Remote::is_there)
     }
 
-    /// What a worker does that prepares the host, or one that does not.
+    /// What a worker does that prepares the host, and nothing else; or one that works there.
     pub(super) fn duties(&self, prepares: bool) -> Duties {
-        let mut duties = self.duties.clone();
+        let duties = self.duties.clone();
         match prepares {
-            true => duties.node_value = None,
-            false => duties.set_up_node = None,
+            true => Duties {
+                set_up_node: duties.set_up_node,
+                ..Duties::default()
+            },
+            false => Duties {
+                set_up_node: None,
+                ..duties
+            },
         }
-        duties
     }
 
     /// Whether one of its workers prepares it.
@@ -199,7 +204,7 @@ impl Shell {
         self.tell_core(core::Input::Retire { worker });
     }
 
-    /// The first worker of a node has prepared it: the others may come.
+    /// A node is prepared: those that work there may come.
     pub(super) fn node_set_up(&mut self, worker: WorkerId, value: Blob) {
         let Some(host) = self.workers.get(&worker).map(|worker| worker.host) else {
             return;
