@@ -82,11 +82,17 @@ pub(crate) struct Build {
 /// Why something cannot travel.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CargoError {
-    #[error("cannot send {}: {why}", .path.display())]
+    #[error("{} cannot travel with the program: {why}", .path.display())]
     Read { path: PathBuf, why: io::Error },
-    #[error("cannot send {}: it is neither a file nor a folder", .0.display())]
+    #[error(
+        "{} cannot travel with the program: it is neither a file nor a folder; write what is needed of it into a file",
+        .0.display()
+    )]
     NoFile(PathBuf),
-    #[error("cannot send {}, whose name is not Unicode: give another by `depends_as`", .0.display())]
+    #[error(
+        "{} cannot travel with the program: its name is not Unicode; give another by `depends_as`",
+        .0.display()
+    )]
     NoName(PathBuf),
     #[error(transparent)]
     Name(#[from] NameError),
@@ -96,6 +102,46 @@ pub(crate) enum CargoError {
         first: PathBuf,
         second: PathBuf,
     },
+}
+
+/// Why workers cannot be started with something.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoStart {
+    #[error("an environment variable of the workers has no name, and needs one")]
+    Nameless,
+    #[error(
+        "the environment variable {0:?} of the workers has `=` in its name: name and value are two arguments of `env`"
+    )]
+    Equals(String),
+    #[error(
+        "{0} has a byte 0 in it, which no program can be given: leave that out, or put it into a file"
+    )]
+    Zero(String),
+}
+
+impl Start {
+    /// Whether a program can be given it.
+    ///
+    /// # Errors
+    /// What it cannot.
+    pub(crate) fn check(&self) -> Result<(), NoStart> {
+        for (name, value) in &self.environment {
+            if name.is_empty() {
+                return Err(NoStart::Nameless);
+            }
+            if name.contains('=') {
+                return Err(NoStart::Equals(name.clone()));
+            }
+            if name.contains('\0') || value.contains('\0') {
+                let what = format!("the environment variable {name:?} of the workers");
+                return Err(NoStart::Zero(what));
+            }
+        }
+        match self.arguments.iter().find(|it| it.contains('\0')) {
+            Some(it) => Err(NoStart::Zero(format!("the argument {it:?} of the workers"))),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Given {
@@ -235,6 +281,22 @@ impl Cargo {
     }
 }
 
+/// Whether all of it could travel, without reading it.
+///
+/// Cancel safe.
+///
+/// # Errors
+/// As of [`Cargo::load`].
+pub(crate) async fn check(given: Vec<Given>) -> Result<(), CargoError> {
+    blocking(move || {
+        for path in find(&given)?.into_values() {
+            fs::File::open(&path).map_err(|why| CargoError::Read { path, why })?;
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// All files by their names there. Links are followed, those to folders inside of a folder are not.
 fn find(given: &[Given]) -> Result<BTreeMap<String, PathBuf>, CargoError> {
     let mut found = BTreeMap::new();
@@ -358,5 +420,30 @@ mod tests {
         assert!(outside.contains("\"..\""), "{outside}");
         let twice = load(&[given(&at("a"), Some("x")), given(&at("sub/b"), Some("x"))]).await;
         assert!(twice.contains("both be \"x\" there"), "{twice}");
+    }
+
+    #[test]
+    fn what_no_program_can_be_given_is_told() {
+        let of = |environment: &[(&str, &str)], arguments: &[&str]| {
+            let environment = environment.iter();
+            let environment = environment.map(|(name, value)| ((*name).into(), (*value).into()));
+            let start = Start {
+                environment: environment.collect(),
+                arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
+            };
+            start.check()
+        };
+        assert_eq!(of(&[("A", ""), ("B", "c=d")], &["", "a=b"]), Ok(()));
+        assert_eq!(of(&[("", "a")], &[]), Err(NoStart::Nameless));
+        assert_eq!(of(&[("A=B", "c")], &[]), Err(NoStart::Equals("A=B".into())));
+        for zero in [
+            of(&[("A\0", "b")], &[]),
+            of(&[("A", "b\0c")], &[]),
+            of(&[], &["a", "b\0"]),
+        ] {
+            let told = zero.unwrap_err().to_string();
+            assert!(told.contains("has a byte 0 in it"), "{told}");
+            assert!(!told.contains('\0'), "{told}");
+        }
     }
 }

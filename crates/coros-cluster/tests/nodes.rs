@@ -14,7 +14,7 @@ use common::farm::*;
 use common::*;
 use coros::cluster::daemon::{Daemon, DaemonBuilder};
 use coros::cluster::placement::{Decision, NodeView, Placement, Rule};
-use coros::cluster::{Event, SchedulerBuilder, Target, worker};
+use coros::cluster::{Event, SchedulerBuilder, StartError, Target, worker};
 use coros::net::{Node, Secret};
 use coros::{Address, Context, JobError, Scheduler};
 use libtest_mimic::Arguments;
@@ -620,17 +620,58 @@ async fn files_and_environment_travel() {
     farm.close().await;
 }
 
+/// For workers of this machine as for nodes, so that what works here works there.
 async fn what_cannot_travel_is_an_error_at_once() {
     let farm = Farm::of([1]).await;
     let node = farm.client().await;
-    for (name, says) in [("../up", "\"..\""), ("/etc/x", "absolute")] {
-        let scheduler = Scheduler::cluster(&node).depends_as("Cargo.toml", name);
-        let error = scheduler.start().await.unwrap_err().to_string();
-        assert!(error.contains(says), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    #[cfg(unix)]
+    let _bound = {
+        let rights = nix::sys::stat::Mode::S_IRWXU;
+        nix::unistd::mkfifo(&folder.path().join("pipe"), rights).unwrap();
+        std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap()
+    };
+    #[cfg(unix)]
+    let neither = "cannot travel with the program: it is neither a file nor a folder";
+    type Given = fn(SchedulerBuilder, &Path) -> SchedulerBuilder;
+    let rows: &[(Given, &str)] = &[
+        (|it, _| it.depends_as("Cargo.toml", "../up"), "\"..\""),
+        (|it, _| it.depends_as("Cargo.toml", "/etc/x"), "absolute"),
+        (
+            |it, _| {
+                it.depends_as("Cargo.toml", "a")
+                    .depends_as("src/lib.rs", "a")
+            },
+            "would both be \"a\" there",
+        ),
+        (
+            |it, _| it.depends("no such file"),
+            "no such file cannot travel with the program",
+        ),
+        #[cfg(unix)]
+        (|it, _| it.depends("/dev/null"), neither),
+        #[cfg(unix)]
+        (|it, folder| it.depends(folder.join("pipe")), neither),
+        #[cfg(unix)]
+        (|it, folder| it.depends(folder.join("socket")), neither),
+        #[cfg(unix)]
+        (|it, folder| it.depends(folder), neither),
+        (|it, _| it.env("", "x"), "has no name"),
+        (|it, _| it.env("A=B", "x"), "\"A=B\" of the workers has `=`"),
+        (
+            |it, _| it.env("NAME", "with\0nul"),
+            "\"NAME\" of the workers has a byte 0",
+        ),
+    ];
+    for (given, says) in rows {
+        for scheduler in [Scheduler::local().workers(1), Scheduler::cluster(&node)] {
+            let scheduler = given(quiet(scheduler), folder.path()).start();
+            let error = scheduler.await.unwrap_err();
+            let expected = matches!(error, StartError::Depends(_) | StartError::Given(_));
+            let error = error.to_string();
+            assert!(expected && error.contains(says), "{error}");
+        }
     }
-    let scheduler = Scheduler::cluster(&node).depends("no such file");
-    let error = scheduler.start().await.unwrap_err().to_string();
-    assert!(error.contains("cannot send no such file"), "{error}");
     farm.close().await;
 }
 

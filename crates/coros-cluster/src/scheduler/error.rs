@@ -115,6 +115,9 @@ pub enum StartError {
     /// A file that is to travel with the program cannot: which, and why.
     #[error("{0}")]
     Depends(String),
+    /// Workers cannot be given an environment variable, or an argument: which, and why.
+    #[error("{0}")]
+    Given(String),
     /// There can be no folder for what workers share.
     #[error("cannot make a folder for what workers share: {0}")]
     Shared(std::io::Error),

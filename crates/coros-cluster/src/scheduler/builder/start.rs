@@ -25,7 +25,7 @@ use super::super::target::HERE;
 use super::super::{Inner, Scheduler, StartError};
 use super::{By, On, SchedulerBuilder};
 use crate::blocking::blocking;
-use crate::computation::{Cargo, CargoError, Given, Program, ProgramError};
+use crate::computation::{self, Cargo, CargoError, Given, Program, ProgramError};
 use crate::machine::{self, Machine};
 use crate::placement::NodeView;
 use crate::process::Launcher;
@@ -45,7 +45,8 @@ impl SchedulerBuilder {
     ///
     /// # Errors
     /// When this program cannot be or guard workers, when there can be no node, when no worker
-    /// could be started in three attempts, or came within [`patience`](Self::patience), and when
+    /// could be started in three attempts, or came within [`patience`](Self::patience), when what
+    /// [travels](Self::depends) with the program or what workers are [given](Self::env) cannot be, and when
     /// the [log filter](Self::log) makes no sense.
     pub async fn start(mut self) -> Result<Scheduler, StartError> {
         let other = self.program.clone();
@@ -60,6 +61,8 @@ impl SchedulerBuilder {
                 .map_err(|error| StartError::NoWorkers(format!("no executable: {error}")))?,
         };
         let log = filter(self.log)?;
+        let given = self.start.check();
+        given.map_err(|error| StartError::Given(error.to_string()))?;
         // Reading it takes as long as all the rest, so it begins first.
         let programs = match &mut self.on {
             On::ThisMachine => None,
@@ -159,6 +162,8 @@ impl SchedulerBuilder {
                 }
             }
             _ => {
+                let given = computation::check(self.given).await;
+                given.map_err(|error| StartError::Depends(error.to_string()))?;
                 let cores = || std::thread::available_parallelism().map_or(1, usize::from);
                 let workers = self.workers.unwrap_or_else(cores);
                 let shared = blocking(tempfile::tempdir).await;
