@@ -4,12 +4,12 @@ mod check;
 mod console;
 mod hours;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use coros::cluster::daemon::{Daemon, DaemonError, DaemonEvent};
+use coros::cluster::daemon::{Daemon, DaemonBuilder, DaemonError, DaemonEvent};
 use coros::cluster::machine::Machine;
 use tokio_util::sync::CancellationToken;
 
@@ -30,11 +30,11 @@ pub(crate) async fn run(flags: NodeFlags) -> ExitCode {
         Ok(setup) => setup,
         Err(error) => return usage(&error),
     };
-    if flags.check {
-        let shown = check::run(&setup.settings, &setup.dir, flags.json).await;
-        return status("node", shown);
-    }
-    match serve(setup).await {
+    let ended = match flags.check {
+        true => check::run(&setup.settings, &setup.dir, flags.json).await,
+        false => serve(setup).await,
+    };
+    match ended {
         Ok(ended) => ended,
         Err(error) => match error.downcast_ref() {
             Some(DaemonError::Readable { .. } | DaemonError::Memory { .. }) => usage(&error),
@@ -85,7 +85,7 @@ async fn serve(setup: Setup) -> anyhow::Result<ExitCode> {
     } = setup;
     let machine = tokio::task::spawn_blocking(|| Machine::look([])).await?;
     let cores = machine.cores.get() as usize;
-    let daemon = start(&settings, dir, machine).await?;
+    let daemon = start(&settings, &dir, &machine).await?;
     network::leaves_at_the_end(daemon.node());
     if let Some(hours) = &hours
         && !settings.member.daemon
@@ -109,13 +109,11 @@ async fn serve(setup: Setup) -> anyhow::Result<ExitCode> {
     Ok(ended)
 }
 
-/// Starts the daemon, and says how to use it.
-async fn start(settings: &Settings, dir: PathBuf, machine: Machine) -> anyhow::Result<Daemon> {
+/// A daemon that is not started yet.
+fn builder(settings: &Settings, dir: &Path, machine: &Machine) -> anyhow::Result<DaemonBuilder> {
     let builder = network::long_lived(&settings.member, flags::node::PORT, &machine.name)?;
-    let cores = machine.cores.get() as usize;
-    let slots = settings.cpus.map_or(cores, |cpus| cpus.of(cores));
-    let mut daemon = Daemon::builder(builder, &dir)
-        .slots(slots)
+    let mut daemon = Daemon::builder(builder, dir)
+        .slots(settings.lent(machine))
         .labels(settings.label.iter().cloned());
     if let Some(Size(all)) = settings.member.cache {
         daemon = daemon.cache(all);
@@ -147,13 +145,20 @@ async fn start(settings: &Settings, dir: PathBuf, machine: Machine) -> anyhow::R
     if !settings.member.daemon {
         daemon = daemon.on_event(tell);
     }
-    let daemon = daemon.start().await?;
+    Ok(daemon)
+}
+
+/// Starts the daemon, and says how to use it.
+async fn start(settings: &Settings, dir: &Path, machine: &Machine) -> anyhow::Result<Daemon> {
+    let daemon = builder(settings, dir, machine)?.start().await?;
     if !settings.member.daemon {
         let at = daemon.node().location();
         let endpoint = at.endpoint.context("it listens nowhere")?;
         say(&format!(
-            "node {at} lends {slots} of {cores} cores; programs go to {}",
-            Name(&dir)
+            "node {at} lends {} of {} cores; programs go to {}",
+            settings.lent(machine),
+            machine.cores,
+            Name(dir)
         ));
         if settings.member.certificate.is_none() {
             say("other machines need the same secret: coros secret show");

@@ -276,17 +276,48 @@ fn what_a_machine_has_is_shown() {
     assert!(said(", of which 64.00 MiB are lent, "), "{}", ended.stdout);
 }
 
+/// By a start, and by whoever asks whether it could be.
 #[test]
-fn what_workers_cannot_be_given_is_refused() {
+fn what_a_node_does_not_start_with_is_refused() {
     let farm = Farm::new();
-    for (args, what) in [
-        (["--readable", "/nonexistent"], "/nonexistent: No such file"),
-        (["--memory", "65535K"], "need 64 MiB at least"),
+    let file = farm.folder("file");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "").unwrap();
+    let file = path_text(&file);
+    for (args, status, what) in [
+        (
+            ["--readable", "/nonexistent"],
+            2,
+            "/nonexistent: No such file",
+        ),
+        (["--memory", "65535K"], 2, "need 64 MiB at least"),
+        (["--cpus", "0"], 2, "without a core"),
+        (["--from", "20:00"], 2, "--until"),
+        (["--name", "a/../b"], 1, "cannot name a node"),
+        (["--certificate", "/nonexistent"], 1, "/nonexistent"),
+        (
+            ["--listen", "192.0.2.1:0"],
+            1,
+            "cannot listen on 192.0.2.1:0",
+        ),
+        (["--dir", &file], 1, &file),
     ] {
-        let ended = farm.run(&[&["node", "--listen", "127.0.0.1:0"], &args[..]].concat());
-        assert_eq!(ended.status.code(), Some(2), "{:#?}", ended.stderr);
-        assert!(says(&ended.stderr, what), "{:#?}", ended.stderr);
+        for check in [&["--check"][..], &[]] {
+            let listens: &[&str] = match args[0] {
+                "--listen" => &[],
+                _ => &["--listen", "127.0.0.1:0"],
+            };
+            let ended = farm.run(&[&["node"], check, listens, &args[..]].concat());
+            assert_eq!(ended.status.code(), Some(status), "{:#?}", ended.stderr);
+            assert!(says(&ended.stderr, what), "{:#?}", ended.stderr);
+            assert_eq!(ended.stdout, "", "{args:?}");
+        }
     }
+    // One that runs is in nobody's way who looks.
+    let (_node, at) = farm.node("farm", &[]);
+    let dir = path_text(&farm.folder("farm"));
+    let ended = farm.run(&["node", "--check", "--listen", &at, "--dir", &dir]);
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
 }
 
 #[test]

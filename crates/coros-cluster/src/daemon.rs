@@ -427,6 +427,21 @@ impl DaemonBuilder {
         self
     }
 
+    /// Whether [`start`](Self::start) could start it, as far as that can be told while nothing is made or started: another
+    /// daemon may use the folder or the port.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start).
+    pub async fn check(self) -> Result<(), DaemonError> {
+        possible(self.memory, self.readable).await?;
+        seen_from_here(self.hidden)?;
+        let checked = store::check_in(&self.folder).await;
+        checked.map_err(DaemonError::Store)?;
+        Ok(self.node.check().await?)
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -448,13 +463,7 @@ impl DaemonBuilder {
             control_groups,
             told,
         } = self;
-        if !crate::worker::entered() {
-            return Err(DaemonError::NoEntry);
-        }
-        if let Some(bytes) = memory.filter(|bytes| *bytes < LEAST_MEMORY) {
-            return Err(DaemonError::Memory { bytes });
-        }
-        let readable = blocking(move || found(readable)).await?;
+        let readable = possible(memory, readable).await?;
         let opened = store::open_in(&folder, cache).await;
         let (folder, store) = opened.map_err(DaemonError::Store)?;
         // The lock of the store keeps others out of this one too.
@@ -505,6 +514,20 @@ impl DaemonBuilder {
         daemon.node.register(NAME, &daemon.keeper)?;
         Ok(daemon)
     }
+}
+
+/// What workers may read, if all that they are to have makes sense.
+async fn possible(
+    memory: Option<u64>,
+    readable: Vec<PathBuf>,
+) -> Result<Vec<PathBuf>, DaemonError> {
+    if !crate::worker::entered() {
+        return Err(DaemonError::NoEntry);
+    }
+    if let Some(bytes) = memory.filter(|bytes| *bytes < LEAST_MEMORY) {
+        return Err(DaemonError::Memory { bytes });
+    }
+    blocking(move || found(readable)).await
 }
 
 /// Whoever names what is not there has mistyped it.

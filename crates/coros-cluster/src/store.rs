@@ -104,6 +104,19 @@ pub(crate) async fn open_in(folder: &Path, limit: u64) -> Result<(PathBuf, Store
     Ok((folder, store.map_err(|why| why.to_string())?))
 }
 
+/// Whether [`open_in`] could open one there, as far as that can be told while nothing is made: another process may use it.
+///
+/// # Errors
+/// When the folder cannot be used: why, and what to do.
+pub(crate) async fn check_in(folder: &Path) -> Result<(), String> {
+    let folder = folder.to_owned();
+    let checked = blocking(move || {
+        disk::may_be_written_to(&folder)?;
+        Disk::check(&folder.join("store"))
+    });
+    checked.await.map_err(|why| why.to_string())
+}
+
 fn make(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]

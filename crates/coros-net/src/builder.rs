@@ -492,6 +492,31 @@ impl Builder {
         Ok(node)
     }
 
+    /// Whether [`build`](Self::build) could start a node, as far as that can be told while nothing is made or started: it
+    /// looks at names, keys, peers, and whether this machine has the address where the node is to listen. The port may
+    /// be another's.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// Those of [`build`](Self::build).
+    pub async fn check(mut self) -> Result<(), NodeError> {
+        self.sources()?;
+        if let Some(endpoint) = self.listen {
+            let any = SocketAddr::new(endpoint.ip(), 0);
+            let listening = self.transport.listen(any).await;
+            listening.map_err(|why| NodeError::Listen { endpoint, why })?;
+        }
+        if let Trust::OfUser = self.trust {
+            // Whether a name fits depends on no secret.
+            let secret = Secret::of_user_if_made()?;
+            self.trust = Trust::Secret(secret.unwrap_or_else(Secret::random));
+        }
+        let credentials = self.own_credentials().await?;
+        Tls::new(&credentials).map_err(NodeError::Tls)?;
+        Ok(())
+    }
+
     /// With times that a clock can count: "never" is a year, and nothing is done more often than
     /// a thousand times a second.
     fn sane_config(&self) -> Config {
@@ -649,6 +674,26 @@ mod tests {
         assert_eq!(at_once, hears());
         assert_eq!(at_once, ([true; 2], 3));
         node.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_built_is_told_without_building_it() {
+        let builder = || Node::builder().secret(Secret::random());
+        builder().check().await.unwrap();
+        // Whoever looks need not be the one who is to listen there.
+        let node = builder().build().await.unwrap();
+        let endpoint = node.location().endpoint.unwrap();
+        builder().listen(endpoint).check().await.unwrap();
+        let nowhere = SocketAddr::from(([192, 0, 2, 1], 0));
+        for (wrong, says) in [
+            (builder().name("a/../b"), "cannot name a node"),
+            (builder().network(""), "network"),
+            (builder().peer("farm"), "\"farm\" is no peer"),
+            (builder().listen(nowhere), "cannot listen on 192.0.2.1:0"),
+        ] {
+            let error = wrong.check().await.unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]

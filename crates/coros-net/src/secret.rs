@@ -171,6 +171,15 @@ impl Secret {
         })
     }
 
+    /// As [`of_user`](Secret::of_user), but makes none.
+    pub(crate) fn of_user_if_made() -> Result<Option<Self>, SecretError> {
+        let named = env::var_os(Secret::VARIABLE).is_some();
+        match Secret::path_of_user()?.try_exists() {
+            Ok(false) if !named => Ok(None),
+            _ => Secret::of_user().map(Some),
+        }
+    }
+
     /// The environment variable that names the file of the user's secret.
     pub const VARIABLE: &str = "COROS_SECRET_FILE";
 

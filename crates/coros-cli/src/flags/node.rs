@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
-use coros::cluster::machine::Label;
+use coros::cluster::machine::{Label, Machine};
 use serde::Deserialize;
 
 use super::member::{Member, one_of};
@@ -83,7 +83,8 @@ pub(crate) struct NodeFlags {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Show what this machine has and would lend, and end
+    /// Show what this machine has and would lend, and end; what a node would not start with is refused as there, but
+    /// for a port or a folder that another node uses
     #[arg(long)]
     pub(crate) check: bool,
 
@@ -160,6 +161,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// How many cores of a machine are lent.
+    pub(crate) fn lent(&self, machine: &Machine) -> usize {
+        let cores = machine.cores.get() as usize;
+        self.cpus.map_or(cores, |cpus| cpus.of(cores))
+    }
+
     /// These, and where they say nothing, those of the file.
     pub(crate) fn or(self, file: Settings) -> Settings {
         Settings {

@@ -1,6 +1,7 @@
 //! `coros node --check`: what this machine has.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use coros::cluster::daemon::{self, Daemon};
 use coros::cluster::machine::{Label, Load, Machine};
@@ -36,26 +37,28 @@ struct Check {
     platform: String,
 }
 
-/// Shows it.
-pub(super) async fn run(settings: &Settings, dir: &Path, json: bool) -> anyhow::Result<bool> {
+/// Shows it, if a node could be started so.
+pub(super) async fn run(settings: &Settings, dir: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let (settings, dir) = (settings.clone(), dir.to_owned());
-    let look = move || Check::look(settings, &dir);
+    let labels = settings.label.clone();
+    let machine = tokio::task::spawn_blocking(move || Machine::look(labels)).await?;
+    super::builder(&settings, &dir, &machine)?.check().await?;
+    let look = move || Check::look(settings, &dir, machine);
     let check = tokio::task::spawn_blocking(look).await?;
     print(&match json {
         true => serde_json::to_string(&check)?,
         false => check.table(),
     })?;
-    Ok(true)
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Check {
-    fn look(settings: Settings, dir: &Path) -> Self {
-        let machine = Machine::look(settings.label);
+    fn look(settings: Settings, dir: &Path, machine: Machine) -> Self {
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         // It is made when a node starts there.
         let there = dir.ancestors().find(|folder| folder.exists());
         let load = Load::look(there.unwrap_or(&dir));
-        let cores = machine.cores.get() as usize;
+        let lent = settings.lent(&machine);
         let memory = settings.memory.map(|Size(bytes)| bytes);
         let memory_lent = Daemon::memory_lent(&machine, memory);
         let platform = &machine.platform;
@@ -67,8 +70,8 @@ impl Check {
             musl: platform.musl,
             os: platform.os.clone(),
             arch: platform.arch.clone(),
-            cores,
-            lent: settings.cpus.map_or(cores, |cpus| cpus.of(cores)),
+            cores: machine.cores.get() as usize,
+            lent,
             memory: machine.memory,
             memory_lent,
             memory_free: load.memory_free,

@@ -66,23 +66,8 @@ pub(super) struct Adopting<'a> {
 impl Disk {
     /// Opens a folder, made if it is missing, for this process alone.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
-        let failed = |why| OpenError::Io {
-            path: path.into(),
-            why,
-        };
-        make(path).map_err(failed)?;
-        let path = path.canonicalize().map_err(failed)?;
-        let failed = |why| OpenError::Io {
-            path: path.clone(),
-            why,
-        };
-        let folder = Dir::open_ambient_dir(&path, ambient_authority()).map_err(failed)?;
-        #[cfg(unix)]
-        trust(&folder, &path)?;
-        let is_new = || Ok(folder.entries()?.next().is_none());
-        if !is_file(&folder, LOCK) && !is_new().map_err(failed)? {
-            return Err(OpenError::NotAStore { path });
-        }
+        make(path).map_err(failed(path))?;
+        let (folder, path) = find(path)?;
         let lock = lock(&folder, &path)?;
         Ok(Disk {
             folder,
@@ -90,6 +75,15 @@ impl Disk {
             _lock: lock,
             adopting: AtomicU64::new(0),
         })
+    }
+
+    /// Whether a folder could be opened, if nobody else uses it. Changes nothing.
+    pub(super) fn check(path: &Path) -> Result<(), OpenError> {
+        may_be_written_to(path)?;
+        match path.try_exists().map_err(failed(path))? {
+            true => find(path).map(drop),
+            false => Ok(()),
+        }
     }
 
     /// Removes what is no entry; all entries, those used longest ago first.
@@ -266,6 +260,43 @@ pub(super) fn used_as(kind: Kind, file: &File) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = kind;
     file.set_modified(SystemTime::now())
+}
+
+/// A folder that is there, and its path.
+fn find(path: &Path) -> Result<(Dir, PathBuf), OpenError> {
+    let path = path.canonicalize().map_err(failed(path))?;
+    let folder = Dir::open_ambient_dir(&path, ambient_authority()).map_err(failed(&path))?;
+    #[cfg(unix)]
+    trust(&folder, &path)?;
+    let is_new = || Ok(folder.entries()?.next().is_none());
+    if !is_file(&folder, LOCK) && !is_new().map_err(failed(&path))? {
+        return Err(OpenError::NotAStore { path });
+    }
+    Ok((folder, path))
+}
+
+/// Whether something can be made in a folder, which can be made itself if it is not there.
+pub(super) fn may_be_written_to(path: &Path) -> Result<(), OpenError> {
+    let absolute = std::path::absolute(path).map_err(failed(path))?;
+    let there = absolute.ancestors().find(|folder| folder.exists());
+    let may = match there {
+        Some(there) if !there.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
+        #[cfg(unix)]
+        Some(there) => {
+            use rustix::fs::{Access, access};
+            access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+        }
+        _ => Ok(()),
+    };
+    may.map_err(failed(path))
+}
+
+/// For `map_err`.
+fn failed(path: &Path) -> impl Fn(io::Error) -> OpenError {
+    move |why| OpenError::Io {
+        path: path.into(),
+        why,
+    }
 }
 
 fn make(path: &Path) -> io::Result<()> {
