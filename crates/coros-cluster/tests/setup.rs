@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::farm::*;
 use common::*;
@@ -412,6 +412,25 @@ async fn what_cannot_be_prepared_is_not_used_and_told_why() {
     scheduler.close().await.unwrap();
 }
 
+/// For real, of a node and of workers here: all other limits are as ever.
+async fn a_setup_of_a_minute_works_with_its_limit_raised() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let farm = Farm::of([1]).await;
+    let node = Scheduler::cluster(&farm.client().await).set_up_node(|_| Some(takes(MINUTE)));
+    let local = Scheduler::local().set_up_worker(|_| Some(takes(MINUTE)));
+    let works = async |scheduler: SchedulerBuilder| {
+        let began = Instant::now();
+        let scheduler = quiet(scheduler.workers(1)).setup_limit(MINUTE + MINUTE / 2);
+        let scheduler = scheduler.start().await.unwrap();
+        assert_eq!(scheduler.run(square(3)).await, Ok(9));
+        let took = began.elapsed();
+        assert!(took >= MINUTE, "{took:?}");
+        scheduler.close().await.unwrap();
+    };
+    tokio::join!(works(node), works(local));
+    farm.close().await;
+}
+
 /// It is the node that is not used, and the scheduler goes on: with a panic for each node, and with one for one of two.
 async fn a_function_that_panics_for_a_node_is_the_reason_why_it_is_not_used() {
     let farm = Farm::of([1, 1]).await;
@@ -565,7 +584,6 @@ async fn a_node_that_need_not_be_prepared_is_not() {
 
 fn main() {
     worker::enter();
-    #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "all are there"))]
     let mut trials = trials![
         each_node_and_each_worker_is_prepared_once,
         a_scheduler_that_is_dropped_tidies_up_too,
@@ -579,6 +597,10 @@ fn main() {
         a_node_that_cannot_be_prepared_keeps_nobody_waiting,
         a_node_that_need_not_be_prepared_is_not,
     ];
+    trials.push(long_trial(
+        "a_setup_of_a_minute_works_with_its_limit_raised",
+        a_setup_of_a_minute_works_with_its_limit_raised,
+    ));
     #[cfg(target_os = "linux")]
     trials.push(trial_that_needs(
         "landlock: files",

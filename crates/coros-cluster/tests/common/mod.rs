@@ -68,11 +68,28 @@ pub(crate) fn trial<Fut: Future<Output = ()> + Send + 'static>(
     name: &str,
     test: fn() -> Fut,
 ) -> Trial {
+    trial_within(LIMIT, name, test)
+}
+
+/// A test that takes a minute and more: whoever lists what was skipped sees how to run it.
+pub(crate) fn long_trial<Fut: Future<Output = ()> + Send + 'static>(
+    name: &str,
+    test: fn() -> Fut,
+) -> Trial {
+    let name = format!("{name} (takes a minute: `cargo xtask faults --long`)");
+    trial_within(2 * LIMIT, &name, test).with_ignored_flag(true)
+}
+
+fn trial_within<Fut: Future<Output = ()> + Send + 'static>(
+    limit: Duration,
+    name: &str,
+    test: fn() -> Fut,
+) -> Trial {
     Trial::test(name, move || {
         let runtime = tokio::runtime::Runtime::new()?;
         // In a task, so that a panic is this test's failure.
         let done =
-            runtime.block_on(async { tokio::time::timeout(LIMIT, tokio::spawn(test())).await });
+            runtime.block_on(async { tokio::time::timeout(limit, tokio::spawn(test())).await });
         match done {
             Ok(Ok(())) => Ok(()),
             Ok(Err(panic)) => Err(Failed::from(panic.to_string())),
