@@ -5,6 +5,7 @@ pub(crate) mod farm;
 #[cfg(target_os = "linux")]
 pub(crate) mod others;
 pub(crate) mod service;
+pub(crate) mod work;
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,0 +1,403 @@
+//! Nodes and workers that die, are drained, and come back.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::farm::*;
+use common::work::*;
+use common::*;
+use coros::cluster::daemon::Daemon;
+use coros::cluster::{Event, Target, worker};
+use coros::net::{Node, Secret};
+use coros::{JobError, Scheduler};
+use libtest_mimic::Arguments;
+#[cfg(target_os = "linux")]
+use nix::sys::signal::Signal;
+
+#[coros::remote]
+fn exits(code: i32) {
+    std::process::exit(code)
+}
+
+/// Starts a process that escapes from whoever has started it; its number.
+#[cfg(target_os = "linux")]
+#[coros::remote]
+fn leave_behind() -> u32 {
+    let sh = std::process::Command::new("sh")
+        .args(["-c", ESCAPE])
+        .output();
+    pid(&sh.unwrap().stdout)
+}
+
+async fn a_call_that_kills_its_worker_is_given_up() {
+    let farm = Farm::of([1]).await;
+    let scheduler = quiet(Scheduler::cluster(&farm.client().await).retries(1));
+    let scheduler = scheduler.start().await.unwrap();
+    let error = scheduler.run(exits(3)).await.unwrap_err();
+    let JobError::Abandoned { losses: 2, reason } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(reason.contains("ended with exit status 3"), "{reason}");
+    assert_eq!(scheduler.run(square(4)).await, Ok(16));
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn what_waits_for_a_node_that_goes_ends() {
+    let farm = Farm::of([1, 1]).await;
+    let scheduler = farm.scheduler().await;
+    workers(&mut scheduler.events(), 2).await;
+    let target = Target::node("farm-1");
+    let (to, mut work) = told::<Work>();
+    let running = scheduler.submit(until_told(to).at(target.clone()));
+    let Some(Work::Begun(_, _address)) = work.recv().await else {
+        panic!("it has not begun")
+    };
+    let waiting = scheduler.submit(square(2).at(target.clone()));
+    farm.daemons[0].close().await;
+    let gone = JobError::TargetLost(target);
+    assert_eq!(waiting.await, Err(gone.clone()));
+    assert_eq!(running.await, Err(gone));
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+async fn without_a_node_nothing_hangs() {
+    let farm = Farm::new();
+    let scheduler = Scheduler::cluster(&farm.client().await).patience(Duration::from_millis(300));
+    let error = scheduler.start().await.unwrap_err();
+    assert!(error.to_string().contains("none was found"), "{error}");
+
+    const PATIENCE: Duration = Duration::from_secs(4);
+    let farm = Farm::of([1]).await;
+    let node = farm.client().await;
+    // The program has to come first.
+    let scheduler = Scheduler::cluster(&node).patience(PATIENCE);
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    assert_eq!(scheduler.run(square(4)).await, Ok(16));
+    // One that needs too much does not wait for longer either.
+    let large = scheduler.run(square(6).memory(1 << 50)).await;
+    assert!(matches!(large, Err(JobError::NoRoom(_))), "{large:?}");
+    assert_eq!(scheduler.run(square(4)).await, Ok(16));
+    farm.daemons[0].close().await;
+    let error = scheduler.run(square(5)).await.unwrap_err();
+    assert!(
+        matches!(&error, JobError::NoWorkers(why) if why.contains("farm-1")),
+        "{error:?}"
+    );
+    // Nor does who comes later, until there is one again.
+    let later = tokio::time::timeout(PATIENCE / 2, scheduler.run(square(5))).await;
+    assert_eq!(later, Ok(Err(error)));
+    let mut events = scheduler.events();
+    let again = Daemon::builder(farm.builder("farm-1"), farm.folder("again"));
+    let again = again.slots(1).start().await.unwrap();
+    again.node().connect(endpoint(&node)).await.unwrap();
+    let returned = |event: &Event| matches!(event, Event::NodeReturned { .. }).then_some(());
+    until(&mut events, returned).await;
+    assert_eq!(scheduler.run(square(5)).await, Ok(25));
+    scheduler.close().await.unwrap();
+    again.close().await;
+}
+
+async fn a_node_that_is_drained_ends_what_it_runs_and_no_more() {
+    let farm = Farm::of([1, 1]).await;
+    let scheduler = farm.scheduler().await;
+    let mut events = scheduler.events();
+    workers(&mut events, 2).await;
+    let (to, mut work) = told::<Work>();
+    let jobs = [(); 2].map(|()| scheduler.submit(until_told(to.clone())));
+    let mut running = BTreeMap::new();
+    while running.len() < 2 {
+        if let Work::Begun(place, address) = work.recv().await.unwrap() {
+            running.insert(node_of(&place.worker), address);
+        }
+    }
+    let mut draining = Box::pin(farm.daemons[0].drain());
+    // What comes now runs on the other one, as soon as that is free.
+    let more = scheduler.submit(where_am_i());
+    tokio::select! {
+        biased;
+        _ = &mut draining => panic!("something runs there"),
+        () = tokio::time::sleep(Duration::from_millis(200)) => {}
+    }
+    running["farm-2"].send(()).unwrap();
+    assert_eq!(node_of(&more.await.unwrap().worker), "farm-2");
+    running["farm-1"].send(()).unwrap();
+    draining.await.unwrap();
+    for job in jobs {
+        job.await.unwrap();
+    }
+    assert_eq!(
+        node_of(&scheduler.run(where_am_i()).await.unwrap().worker),
+        "farm-2"
+    );
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+#[cfg(target_os = "linux")]
+mod processes {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A daemon in a process of its own, killed when dropped.
+    pub(super) struct Process {
+        child: Child,
+        endpoint: SocketAddr,
+    }
+
+    pub(super) const ARGUMENT: &str = "--daemon";
+
+    impl Process {
+        pub(super) fn start(farm: &Farm, name: &str, slots: usize) -> Self {
+            Self::listening(farm, name, slots, (std::net::Ipv4Addr::LOCALHOST, 0).into())
+        }
+
+        fn listening(farm: &Farm, name: &str, slots: usize, at: SocketAddr) -> Self {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args([ARGUMENT, name, &slots.to_string(), &at.to_string()])
+                .arg(farm.folder(name))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            writeln!(stdin, "{}", farm.secret.reveal()).unwrap();
+            let mut line = String::new();
+            let stdout = child.stdout.take().unwrap();
+            BufReader::new(stdout).read_line(&mut line).unwrap();
+            let endpoint = line.trim().parse().unwrap();
+            Process { child, endpoint }
+        }
+
+        fn signal(&self, which: Signal) {
+            signal(self.child.id(), which);
+        }
+    }
+
+    impl Drop for Process {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// What such a process does: name, slots, where it listens, folder; the secret on its standard
+    /// input.
+    pub(super) fn lend(arguments: &[String]) -> ! {
+        let [name, slots, listen, folder] = arguments else {
+            panic!("{arguments:?}")
+        };
+        let mut secret = String::new();
+        std::io::stdin().read_line(&mut secret).unwrap();
+        let secret = Secret::from_text(secret.trim()).unwrap();
+        let listen = listen.parse().unwrap();
+        let node = Node::builder().name(name).secret(secret).listen(listen);
+        let daemon = Daemon::builder(node, folder).slots(slots.parse().unwrap());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let daemon = daemon.start().await.unwrap();
+            println!("{}", endpoint(daemon.node()));
+            std::future::pending().await
+        })
+    }
+
+    async fn scheduler(farm: &Farm, nodes: &[&Process]) -> Scheduler {
+        let mut builder = farm.builder("desk").grace(Duration::from_secs(1));
+        for node in nodes {
+            builder = builder.peer(node.endpoint);
+        }
+        let node = builder.build().await.unwrap();
+        quiet(Scheduler::cluster(&node)).start().await.unwrap()
+    }
+
+    pub(super) async fn a_killed_daemon_takes_its_workers_along_and_the_work_goes_on() {
+        let farm = Farm::new();
+        let [one, other] = ["farm-1", "farm-2"].map(|name| Process::start(&farm, name, 1));
+        let scheduler = scheduler(&farm, &[&one, &other]).await;
+        let mut events = scheduler.events();
+        workers(&mut events, 2).await;
+        let (to, mut work) = told::<Work>();
+        let jobs = [(); 2].map(|()| scheduler.submit(until_told(to.clone())));
+        let mut running = BTreeMap::new();
+        while running.len() < 2 {
+            if let Work::Begun(place, address) = work.recv().await.unwrap() {
+                running.insert(node_of(&place.worker), (place, address));
+            }
+        }
+        let killed = Instant::now();
+        one.signal(Signal::SIGKILL);
+        let reason = loop {
+            if let Event::WorkerLost { name, reason, .. } = events.next().await.unwrap() {
+                assert_eq!(node_of(&name), "farm-1");
+                break reason;
+            }
+        };
+        let took = killed.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}: {reason}");
+        ended(running["farm-1"].0.pid).await;
+        // It runs again on the other one as soon as that is free.
+        running["farm-2"].1.send(()).unwrap();
+        loop {
+            if let Work::Begun(place, address) = work.recv().await.unwrap() {
+                assert_eq!(node_of(&place.worker), "farm-2");
+                address.send(()).unwrap();
+                break;
+            }
+        }
+        for job in jobs {
+            assert_eq!(node_of(&job.await.unwrap()), "farm-2");
+        }
+        scheduler.close().await.unwrap();
+    }
+
+    pub(super) async fn a_killed_daemon_takes_along_what_has_left_its_group() {
+        let farm = Farm::new();
+        let one = Process::start(&farm, "farm-1", 1);
+        let scheduler = scheduler(&farm, &[&one]).await;
+        let left = scheduler.run(leave_behind()).await.unwrap();
+        assert!(is_running(left));
+        one.signal(Signal::SIGKILL);
+        ended(left).await;
+        scheduler.close().await.unwrap();
+    }
+
+    pub(super) async fn a_daemon_that_is_back_is_used_again() {
+        let farm = Farm::new();
+        let one = Process::start(&farm, "farm-1", 1);
+        let scheduler = scheduler(&farm, &[&one]).await;
+        let before = scheduler.run(where_am_i()).await.unwrap();
+        one.signal(Signal::SIGKILL);
+        ended(before.pid).await;
+        // It waits meanwhile.
+        let job = scheduler.submit(where_am_i());
+        let endpoint = one.endpoint;
+        drop(one);
+        let _again = Process::listening(&farm, "farm-1", 1, endpoint);
+        let after = job.await.unwrap();
+        assert_eq!(node_of(&after.worker), "farm-1");
+        assert_ne!(after.pid, before.pid);
+        assert_eq!(after.program, before.program, "it has kept it");
+        scheduler.close().await.unwrap();
+    }
+
+    /// What makes a file another than one of the same name, and of a number that is used again.
+    fn identity(path: &Path) -> (u64, Option<std::time::SystemTime>) {
+        use std::os::unix::fs::MetadataExt;
+
+        let metadata = std::fs::metadata(path).unwrap();
+        (metadata.ino(), metadata.created().ok())
+    }
+
+    /// What there is of a file that comes.
+    fn part_of(incoming: &Path) -> Option<PathBuf> {
+        let folders = std::fs::read_dir(incoming).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()));
+        let mut parts = files.flatten().flatten().filter(|file| {
+            let name = file.file_name();
+            name.as_encoded_bytes().starts_with(b".coros-part-")
+        });
+        let some = |file: &std::fs::DirEntry| file.metadata().is_ok_and(|it| it.len() > 0);
+        Some(parts.find(some)?.path())
+    }
+
+    pub(super) async fn what_a_killed_daemon_had_received_is_not_sent_again() {
+        let farm = Farm::new();
+        let one = Process::start(&farm, "farm-1", 1);
+        let builder = farm.builder("desk").grace(Duration::from_secs(1));
+        let node = builder.peer(one.endpoint).build().await.unwrap();
+        let starting = tokio::spawn(quiet(Scheduler::cluster(&node)).start());
+        let incoming = farm.folder("farm-1").join("store/incoming");
+        let part = loop {
+            if let Some(found) = part_of(&incoming) {
+                break found;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        one.signal(Signal::SIGKILL);
+        let endpoint = one.endpoint;
+        drop(one);
+        let before = identity(&part);
+        let _again = Process::listening(&farm, "farm-1", 1, endpoint);
+        let scheduler = starting.await.unwrap().unwrap();
+        let place = scheduler.run(where_am_i()).await.unwrap();
+        // It has become the program.
+        assert_eq!(identity(&place.program), before);
+        scheduler.close().await.unwrap();
+    }
+
+    pub(super) async fn a_node_that_dies_while_it_has_nothing_to_do_is_noticed() {
+        let farm = Farm::new();
+        let one = Process::start(&farm, "farm-1", 1);
+        let scheduler = scheduler(&farm, &[&one]).await;
+        let mut events = scheduler.events();
+        workers(&mut events, 1).await;
+        let killed = Instant::now();
+        one.signal(Signal::SIGKILL);
+        while !matches!(events.next().await.unwrap(), Event::NodeLost { .. }) {}
+        let took = killed.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        scheduler.close().await.unwrap();
+    }
+
+    pub(super) async fn a_killed_worker_is_known_at_once() {
+        let farm = Farm::of([1]).await;
+        let scheduler = farm.scheduler().await;
+        let mut events = scheduler.events();
+        let place = scheduler.run(where_am_i()).await.unwrap();
+        let killed = Instant::now();
+        signal(place.pid, Signal::SIGKILL);
+        let reason = loop {
+            if let Event::WorkerLost { reason, pid, .. } = events.next().await.unwrap() {
+                assert_eq!(pid, place.pid);
+                break reason;
+            }
+        };
+        let took = killed.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert_eq!(reason, "killed by signal 9 (SIGKILL)");
+        let again = scheduler.run(where_am_i()).await.unwrap();
+        assert_ne!(again.pid, place.pid);
+        scheduler.close().await.unwrap();
+        farm.close().await;
+    }
+}
+
+fn main() {
+    worker::enter();
+    #[cfg(target_os = "linux")]
+    use processes::*;
+    #[cfg(target_os = "linux")]
+    if let [_, first, rest @ ..] = &std::env::args().collect::<Vec<_>>()[..]
+        && first == ARGUMENT
+    {
+        lend(rest);
+    }
+    let trials = trials![
+        a_call_that_kills_its_worker_is_given_up,
+        what_waits_for_a_node_that_goes_ends,
+        without_a_node_nothing_hangs,
+        a_node_that_is_drained_ends_what_it_runs_and_no_more,
+        #[cfg(target_os = "linux")]
+        a_killed_daemon_takes_its_workers_along_and_the_work_goes_on,
+        #[cfg(target_os = "linux")]
+        a_killed_daemon_takes_along_what_has_left_its_group,
+        #[cfg(target_os = "linux")]
+        a_daemon_that_is_back_is_used_again,
+        #[cfg(target_os = "linux")]
+        what_a_killed_daemon_had_received_is_not_sent_again,
+        #[cfg(target_os = "linux")]
+        a_node_that_dies_while_it_has_nothing_to_do_is_noticed,
+        #[cfg(target_os = "linux")]
+        a_killed_worker_is_known_at_once,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}

@@ -1,0 +1,420 @@
+//! How a program comes to nodes that have never seen it, with its files, and what it finds there: with real daemons, to
+//! which this very test program travels.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::farm::*;
+use common::work::*;
+use common::*;
+use coros::Scheduler;
+use coros::cluster::daemon::Daemon;
+use coros::cluster::{SchedulerBuilder, StartError, worker};
+use libtest_mimic::Arguments;
+#[cfg(target_os = "linux")]
+use nix::sys::signal::Signal;
+
+#[coros::remote]
+fn nothing() {}
+
+#[coros::remote]
+fn leaves_a_file() -> PathBuf {
+    std::fs::write("left", "something").unwrap();
+    std::path::absolute("left").unwrap()
+}
+
+/// What a worker finds: the text of each file, variables, the last arguments, and whether it can write
+/// into a file.
+#[coros::remote]
+fn finds(
+    files: Vec<String>,
+    variable: String,
+) -> (Vec<Option<String>>, Option<String>, Vec<String>) {
+    let read = |name: &String| std::fs::read_to_string(worker::file(name)?).ok();
+    let files = files.iter().map(read).collect();
+    let arguments = std::env::args().skip_while(|it| !it.starts_with("--coros"));
+    (
+        files,
+        std::env::var(variable).ok(),
+        arguments.skip(2).collect(),
+    )
+}
+
+/// What is in the working directory, and what comes of writing into a file there.
+#[coros::remote]
+fn looks_around(name: String) -> (Vec<String>, String, String) {
+    let there = std::fs::read_dir(".").unwrap().map(Result::unwrap);
+    let mut there: Vec<_> = there
+        .map(|it| it.file_name().into_string().unwrap())
+        .collect();
+    there.sort();
+    let text = std::fs::read_to_string(&name).unwrap();
+    let written = std::fs::write(&name, "another");
+    (
+        there,
+        text,
+        format!("{:?}", written.map_err(|error| error.kind())),
+    )
+}
+
+async fn a_program_runs_where_it_has_never_been() {
+    let farm = Farm::of([1, 2]).await;
+    let scheduler = farm.scheduler().await;
+    let mut events = scheduler.events();
+    let names = workers(&mut events, 3).await;
+    let nodes = names.iter().map(|name| node_of(name));
+    let mut nodes: Vec<_> = nodes.collect();
+    nodes.sort();
+    assert_eq!(nodes, ["farm-1", "farm-2", "farm-2"]);
+
+    let mut squares = scheduler.map((0..1000).map(square));
+    let mut n = 0;
+    while let Some(value) = squares.next().await {
+        assert_eq!(value, Ok(n * n));
+        n += 1;
+    }
+    assert_eq!(n, 1000);
+
+    let place = scheduler.run(where_am_i()).await.unwrap();
+    let node = farm.folder(&node_of(&place.worker));
+    assert!(place.program.starts_with(node.join("store")), "{place:?}");
+    assert!(place.folder.starts_with(node.join("work")), "{place:?}");
+    // Without what is only for debuggers, which is behind all else; its header does not name it.
+    let sent = std::fs::read(&place.program).unwrap();
+    let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    assert!(
+        sent.len() < whole.len() / 2,
+        "{} of {}",
+        sent.len(),
+        whole.len()
+    );
+    assert!(sent[64..] == whole[64..sent.len()]);
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+/// The processes that this one has started, each with a guard, and that wait to become workers.
+#[cfg(target_os = "linux")]
+fn spares() -> BTreeSet<u32> {
+    let children = |pid: u32| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+        let tasks = tasks.into_iter().flatten().flatten();
+        let lists =
+            tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let pids = lists.flat_map(|list| {
+            let pids = list.split_whitespace().map(|pid| pid.parse().unwrap());
+            pids.collect::<Vec<u32>>()
+        });
+        pids.collect::<Vec<_>>()
+    };
+    let waits = |pid: &u32| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains("--coros-confined-worker")
+    };
+    let guards = children(std::process::id()).into_iter();
+    guards.flat_map(children).filter(waits).collect()
+}
+
+/// Waits until one waits that is none of these.
+#[cfg(target_os = "linux")]
+async fn spare_besides(others: &[u32]) -> u32 {
+    loop {
+        let spares = spares();
+        if let Some(pid) = spares.iter().find(|pid| !others.contains(pid)) {
+            return *pid;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// One process waits to become the next worker, is another one's when it does, and gone with the daemon.
+#[cfg(target_os = "linux")]
+async fn the_next_worker_is_there_before_it_is_wanted() {
+    let farm = Farm::of([1]).await;
+    let spare = spare_besides(&[]).await;
+    let scheduler = farm.scheduler().await;
+    let first = scheduler.run(where_am_i()).await.unwrap();
+    assert_eq!(first.pid, spare);
+    let next = spare_besides(&[spare]).await;
+    // One that has ended meanwhile is of no use, and keeps nobody waiting.
+    signal(next, Signal::SIGKILL);
+    ended(next).await;
+    signal(spare, Signal::SIGKILL);
+    let second = scheduler.run(where_am_i()).await.unwrap();
+    assert!(second.pid != spare && second.pid != next);
+    let last = spare_besides(&[spare, next, second.pid]).await;
+    scheduler.close().await.unwrap();
+    farm.close().await;
+    assert!(!is_running(last));
+    assert_eq!(spares(), BTreeSet::new());
+}
+
+async fn a_node_gets_the_program_that_it_can_run() {
+    let farm = Farm::of([1]).await;
+    let node = farm.client().await;
+    gets_the_program_that_it_can_run(&farm, || Scheduler::cluster(&node)).await;
+    farm.close().await;
+}
+
+/// What is in a folder, with the number of the file.
+fn entries(folder: &Path) -> BTreeMap<String, u64> {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, entry.metadata().unwrap().ino())
+        })
+        .collect()
+}
+
+async fn a_program_is_sent_once() {
+    let farm = Farm::of([1]).await;
+    let store = farm.folder("farm-1").join("store");
+    let mut before = None;
+    for _ in 0..2 {
+        // Both at once, and again later.
+        let (a, b) = tokio::join!(farm.scheduler(), farm.scheduler());
+        for scheduler in [&a, &b] {
+            scheduler.run(nothing()).await.unwrap();
+            scheduler.close().await.unwrap();
+        }
+        let now = entries(&store);
+        assert_eq!(now.keys().filter(|name| name.len() == 64).count(), 1);
+        assert_eq!(&now, before.get_or_insert_with(|| now.clone()));
+    }
+    farm.close().await;
+}
+
+async fn nothing_of_a_computation_stays() {
+    let farm = Farm::of([1]).await;
+    let work = farm.folder("farm-1").join("work");
+    let scheduler = farm.scheduler().await;
+    let left = scheduler.run(leaves_a_file()).await.unwrap();
+    assert!(left.exists() && left.starts_with(&work));
+    scheduler.close().await.unwrap();
+    idle(&farm.daemons[0]).await;
+    assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0);
+    farm.close().await;
+}
+
+async fn a_worker_knows_nothing_of_its_daemon() {
+    let farm = Farm::of([1]).await;
+    let scheduler = farm.scheduler().await;
+    let place = scheduler.run(where_am_i()).await.unwrap();
+    let names: BTreeSet<_> = place.environment.keys().map(String::as_str).collect();
+    let may = [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "RUST_BACKTRACE",
+    ];
+    assert!(names.is_subset(&may.into()), "{names:?}");
+    assert_eq!(Path::new(&place.environment["HOME"]), place.folder);
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+/// A folder with files, and a scheduler with which they travel.
+fn with_files(scheduler: SchedulerBuilder, folder: &Path) -> SchedulerBuilder {
+    std::fs::create_dir_all(folder.join("words/more")).unwrap();
+    for name in ["single", "words/en", "words/more/de"] {
+        std::fs::write(folder.join(name), name).unwrap();
+    }
+    scheduler
+        .depends(folder.join("words"))
+        .depends_as(folder.join("single"), "in/other")
+        .env("GREETING", "hello")
+        .args(["one", "two"])
+}
+
+async fn files_and_environment_travel() {
+    let farm = Farm::of([1]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let names = [
+        "in/other",
+        "words/en",
+        "words/more/de",
+        "words/none",
+        "single",
+        "in",
+    ];
+    let names = names.map(str::to_owned).to_vec();
+    for scheduler in [
+        Scheduler::cluster(&farm.client().await),
+        Scheduler::local().workers(1),
+    ] {
+        let scheduler = with_files(quiet(scheduler), folder.path());
+        let scheduler = scheduler.start().await.unwrap();
+        let call = finds(names.clone(), "GREETING".into());
+        let (files, variable, arguments) = scheduler.run(call).await.unwrap();
+        let some = |text: &str| Some(text.to_owned());
+        let [other, en, de] = ["single", "words/en", "words/more/de"].map(some);
+        assert_eq!(files, [other, en, de, None, None, None]);
+        assert_eq!(variable, some("hello"));
+        assert_eq!(arguments, ["one", "two"]);
+        scheduler.close().await.unwrap();
+    }
+    // As files of the working directory too, which are there for all workers.
+    let scheduler = quiet(Scheduler::cluster(&farm.client().await));
+    let scheduler = with_files(scheduler, folder.path()).start().await.unwrap();
+    let (there, text, written) = scheduler
+        .run(looks_around("words/en".into()))
+        .await
+        .unwrap();
+    assert_eq!(there, ["in", "words"]);
+    assert_eq!(text, "words/en");
+    // To the superuser all is allowed, but for the copy of this one computation.
+    assert!(
+        written == "Err(PermissionDenied)" || nix::unistd::geteuid().is_root(),
+        "{written}"
+    );
+    scheduler.close().await.unwrap();
+    let scheduler = quiet(Scheduler::cluster(&farm.client().await));
+    let scheduler = with_files(scheduler, folder.path()).start().await.unwrap();
+    let (_, text, _) = scheduler
+        .run(looks_around("words/en".into()))
+        .await
+        .unwrap();
+    assert_eq!(text, "words/en", "it is as it was sent");
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
+/// For workers of this machine as for nodes, so that what works here works there.
+async fn what_cannot_travel_is_an_error_at_once() {
+    let farm = Farm::of([1]).await;
+    let node = farm.client().await;
+    let folder = tempfile::tempdir().unwrap();
+    #[cfg(unix)]
+    let _bound = {
+        let rights = nix::sys::stat::Mode::S_IRWXU;
+        nix::unistd::mkfifo(&folder.path().join("pipe"), rights).unwrap();
+        std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap()
+    };
+    #[cfg(unix)]
+    let neither = "cannot travel with the program: it is neither a file nor a folder";
+    type Given = fn(SchedulerBuilder, &Path) -> SchedulerBuilder;
+    let rows: &[(Given, &str)] = &[
+        (|it, _| it.depends_as("Cargo.toml", "../up"), "\"..\""),
+        (|it, _| it.depends_as("Cargo.toml", "/etc/x"), "absolute"),
+        (
+            |it, _| {
+                it.depends_as("Cargo.toml", "a")
+                    .depends_as("src/lib.rs", "a")
+            },
+            "would both be \"a\" there",
+        ),
+        (
+            |it, _| it.depends("no such file"),
+            "no such file cannot travel with the program",
+        ),
+        #[cfg(unix)]
+        (|it, _| it.depends("/dev/null"), neither),
+        #[cfg(unix)]
+        (|it, folder| it.depends(folder.join("pipe")), neither),
+        #[cfg(unix)]
+        (|it, folder| it.depends(folder.join("socket")), neither),
+        #[cfg(unix)]
+        (|it, folder| it.depends(folder), neither),
+        (|it, _| it.env("", "x"), "has no name"),
+        (|it, _| it.env("A=B", "x"), "\"A=B\" of the workers has `=`"),
+        (
+            |it, _| it.env("NAME", "with\0nul"),
+            "\"NAME\" of the workers has a byte 0",
+        ),
+    ];
+    for (given, says) in rows {
+        for scheduler in [Scheduler::local().workers(1), Scheduler::cluster(&node)] {
+            let scheduler = given(quiet(scheduler), folder.path()).start();
+            let error = scheduler.await.unwrap_err();
+            let expected = matches!(error, StartError::Depends(_) | StartError::Given(_));
+            let error = error.to_string();
+            assert!(expected && error.contains(says), "{error}");
+        }
+    }
+    farm.close().await;
+}
+
+async fn what_is_too_large_for_a_node_is_told() {
+    let mut farm = Farm::new();
+    let daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1")).cache(1000);
+    farm.daemons.push(daemon.start().await.unwrap());
+    let scheduler = Scheduler::cluster(&farm.client().await).patience(Duration::from_secs(2));
+    let error = quiet(scheduler).start().await.unwrap_err().to_string();
+    assert!(
+        error.contains("farm-1") && error.contains("takes no more than 1000 at a time"),
+        "{error}"
+    );
+    farm.close().await;
+}
+
+/// What workers run with is a copy, which takes as much of the disk again.
+async fn copies_of_files_count_for_the_cache() {
+    const FILE: u64 = 1 << 20;
+    let farm = Farm::of([1]).await;
+    let scheduler = farm.scheduler().await;
+    let place = scheduler.run(where_am_i()).await.unwrap();
+    let program = std::fs::metadata(&place.program).unwrap().len();
+    scheduler.close().await.unwrap();
+    farm.close().await;
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![7; FILE as usize]).unwrap();
+    for (room, fits) in [(3 * FILE / 2, false), (2 * FILE, true)] {
+        let mut farm = Farm::new();
+        let daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1"));
+        let daemon = daemon.cache(program + room).slots(1);
+        farm.daemons.push(daemon.start().await.unwrap());
+        let scheduler = Scheduler::cluster(&farm.client().await).depends(file.path());
+        let scheduler = quiet(scheduler.patience(Duration::from_secs(2)));
+        match scheduler.start().await {
+            Ok(scheduler) => {
+                assert!(fits);
+                scheduler.run(square(3)).await.unwrap();
+                // Another one with the same file has a copy of its own, for which there is no room.
+                let other = Scheduler::cluster(&farm.client().await).depends(file.path());
+                let other = quiet(other.patience(Duration::from_secs(2)));
+                other.start().await.unwrap_err();
+                scheduler.close().await.unwrap();
+                idle(&farm.daemons[0]).await;
+                let other = Scheduler::cluster(&farm.client().await).depends(file.path());
+                quiet(other).start().await.unwrap().close().await.unwrap();
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    !fits && error.contains("workers cannot have copies"),
+                    "{error}"
+                );
+            }
+        }
+        farm.close().await;
+    }
+}
+
+fn main() {
+    worker::enter();
+    let trials = trials![
+        a_program_runs_where_it_has_never_been,
+        a_node_gets_the_program_that_it_can_run,
+        #[cfg(target_os = "linux")]
+        the_next_worker_is_there_before_it_is_wanted,
+        a_program_is_sent_once,
+        nothing_of_a_computation_stays,
+        a_worker_knows_nothing_of_its_daemon,
+        files_and_environment_travel,
+        what_cannot_travel_is_an_error_at_once,
+        what_is_too_large_for_a_node_is_told,
+        copies_of_files_count_for_the_cache,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
