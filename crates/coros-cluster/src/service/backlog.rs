@@ -2,6 +2,7 @@
 //! is too much, the scheduler is to pause until the client has taken its part.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::protocol::FromTenant;
 use super::window::WINDOW;
@@ -26,6 +27,8 @@ pub(super) struct Backlog {
     ends: VecDeque<Ended>,
     events: VecDeque<Event>,
     bytes: usize,
+    /// The scheduler is closed: which workers had to be killed.
+    closed: Option<Vec<Arc<str>>>,
     /// The scheduler has been told that it is too much.
     full: bool,
 }
@@ -45,8 +48,13 @@ impl Backlog {
         self.events.push_back(event);
     }
 
-    /// The next message to the client: events go before the ends of their calls. A large end goes alone, so that
-    /// no other is refused with it.
+    /// The scheduler is closed, and says nothing more.
+    pub(super) fn closed(&mut self, killed: Vec<Arc<str>>) {
+        self.closed = Some(killed);
+    }
+
+    /// The next message to the client: events go before the ends of their calls, and all goes before that the
+    /// scheduler is closed. A large end goes alone, so that no other is refused with it.
     pub(super) fn next(&mut self) -> Option<FromTenant> {
         if !self.events.is_empty() {
             let some = self.events.len().min(BATCH);
@@ -64,7 +72,10 @@ impl Backlog {
             some.push(end);
         }
         self.bytes -= bytes;
-        (!some.is_empty()).then_some(FromTenant::Ended(some))
+        match some.is_empty() {
+            true => self.closed.take().map(FromTenant::Closed),
+            false => Some(FromTenant::Ended(some)),
+        }
     }
 
     /// Whether its client cannot be kept.

@@ -163,7 +163,7 @@ impl Tenant {
                     0 => Err(Over::Told),
                     _ => inbox.drain(..).try_for_each(|message| self.take(message)),
                 },
-                Some(own) = news.own.recv() => self.own(own).await,
+                Some(own) = news.own.recv() => self.own(own, &mut news).await,
                 turn = self.told.turn(), if !idle => match turn {
                     Err(Unsent::NoRoom) => Err(Over::LetGo(NO_ROOM.into())),
                     Err(Unsent::TooLarge(message)) => {
@@ -177,7 +177,7 @@ impl Tenant {
                     Ok(())
                 }
                 Some(end) = news.ends.recv() => {
-                    self.keep(end, &mut news);
+                    self.keep(Some(end), &mut news);
                     Ok(())
                 }
             };
@@ -278,7 +278,7 @@ impl Tenant {
     }
 
     /// What is said in this process.
-    async fn own(&mut self, own: OwnTenant) -> Result<(), Over> {
+    async fn own(&mut self, own: OwnTenant, news: &mut News) -> Result<(), Over> {
         match own {
             OwnTenant::Wanted(content) => self.say(FromTenant::Send(content)),
             OwnTenant::Fetched(Ok(fetched)) => {
@@ -298,7 +298,11 @@ impl Tenant {
             OwnTenant::Started(started) => self.say(FromTenant::Started(started)),
             OwnTenant::Targets(number, targets) => self.say(FromTenant::Targets(number, targets)),
             OwnTenant::Controlled(number, done) => self.say(FromTenant::Controlled(number, done)),
-            OwnTenant::Closed(killed) => self.say(FromTenant::Closed(killed)),
+            OwnTenant::Closed(killed) => {
+                // All that the scheduler has said, it said before.
+                self.keep(None, news);
+                self.backlog.closed(killed);
+            }
             // When it was told to, the client leaves once it knows.
             OwnTenant::Over => {
                 if self.scheduler.as_ref().is_some_and(|it| !it.closing) {
@@ -418,14 +422,13 @@ impl Tenant {
     }
 
     /// Keeps the ends of calls for the client, and what has been said of them before.
-    fn keep(&mut self, first: (usize, Completed), news: &mut News) {
-        let mut next = Some(first);
-        while let Some(end) = next {
+    fn keep(&mut self, first: Option<(usize, Completed)>, news: &mut News) {
+        let mut next = first;
+        while let Some(end) = next.take().or_else(|| news.ends.try_recv().ok()) {
             let end = Ended::new(end);
             if self.account.end(end.call) {
                 self.backlog.ended(end);
             }
-            next = news.ends.try_recv().ok();
         }
         while let Ok(event) = news.events.try_recv() {
             self.backlog.happened(event);
@@ -489,3 +492,6 @@ impl<F: Fn(Kind, u64) + Send + Sync> Sender for Client<F> {
         (self.received)(kind, bytes);
     }
 }
+
+#[cfg(test)]
+mod tests;
