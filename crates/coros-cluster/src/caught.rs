@@ -8,3 +8,12 @@ use coros_core::panic_text;
 pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| panic_text(&*panic).to_owned())
 }
+
+/// Has a function of `on_event` told, and says whether it wants to hear more: one that panics does not.
+pub(crate) fn heard<E>(f: &(impl Fn(&E) + ?Sized), event: &E) -> bool {
+    let told = caught(|| f(event));
+    if let Err(why) = &told {
+        tracing::warn!("the function of on_event panicked, and is not called any more: {why}");
+    }
+    told.is_ok()
+}

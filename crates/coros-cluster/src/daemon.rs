@@ -415,7 +415,7 @@ impl DaemonBuilder {
     }
 
     /// Called with every [`DaemonEvent`], from the first. It runs in the daemon's coroutine: it must
-    /// not block, but may send to an address.
+    /// not block, but may send to an address. If it panics, it is not called any more, and the log says so.
     pub fn on_event(mut self, f: impl Fn(&DaemonEvent) + Send + Sync + 'static) -> Self {
         self.told = Told::new(f);
         self

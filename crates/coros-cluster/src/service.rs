@@ -156,8 +156,7 @@ impl Service {
         self.ask(Own::Drain).await
     }
 
-    /// Resolves when it has ended: closed, or by itself, as after a panic of the function that hears of
-    /// [events](ServiceBuilder::on_event).
+    /// Resolves when it has ended: closed, or by itself, as it would after a panic.
     ///
     /// Cancel safe.
     pub async fn ended(&self) {
@@ -217,7 +216,7 @@ impl ServiceBuilder {
     }
 
     /// Called with every [`ServiceEvent`], from the first. It runs in the service's coroutines: it must
-    /// not block, but may send to an address.
+    /// not block, but may send to an address. If it panics, it is not called any more, and the log says so.
     pub fn on_event(mut self, f: impl Fn(&ServiceEvent) + Send + Sync + 'static) -> Self {
         self.told = Told::new(f);
         self

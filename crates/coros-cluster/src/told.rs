@@ -2,19 +2,32 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) struct Told<E>(Option<Sink<E>>);
+use crate::caught::heard;
 
-type Sink<E> = Arc<dyn Fn(&E) + Send + Sync>;
+pub(crate) struct Told<E>(Option<Arc<Sink<E>>>);
+
+struct Sink<E> {
+    f: Box<dyn Fn(&E) + Send + Sync>,
+    /// It has panicked.
+    deaf: AtomicBool,
+}
 
 impl<E> Told<E> {
     pub(crate) fn new(f: impl Fn(&E) + Send + Sync + 'static) -> Self {
-        Told(Some(Arc::new(f)))
+        Told(Some(Arc::new(Sink {
+            f: Box::new(f),
+            deaf: AtomicBool::new(false),
+        })))
     }
 
     pub(crate) fn tell(&self, event: &E) {
-        if let Some(told) = &self.0 {
-            told(event);
+        if let Some(told) = &self.0
+            && !told.deaf.load(Ordering::Relaxed)
+            && !heard(&*told.f, event)
+        {
+            told.deaf.store(true, Ordering::Relaxed);
         }
     }
 }

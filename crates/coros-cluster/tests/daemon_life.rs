@@ -97,6 +97,23 @@ async fn what_happens_is_told_once_and_in_order() {
     );
 }
 
+/// The node serves on, and the function is let be.
+async fn a_function_that_panics_at_an_event_ends_nothing() {
+    let mut farm = Farm::new();
+    let (tell, mut told) = unbounded_channel();
+    let daemon =
+        Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1")).on_event(move |_| {
+            tell.send(()).unwrap();
+            panic!("ouch")
+        });
+    farm.daemons.push(daemon.start().await.unwrap());
+    let scheduler = farm.scheduler().await;
+    scheduler.run(nothing()).await.unwrap();
+    scheduler.close().await.unwrap();
+    farm.close().await;
+    assert_eq!((told.recv().await, told.recv().await), (Some(()), None));
+}
+
 /// While there is one that could take it, it waits for that.
 async fn a_call_is_told_to_wait_when_the_last_node_goes_that_could_take_it() {
     let farm = Farm::of([1, 2]).await;
@@ -278,6 +295,7 @@ fn main() {
     worker::enter();
     let trials = trials![
         what_happens_is_told_once_and_in_order,
+        a_function_that_panics_at_an_event_ends_nothing,
         a_call_is_told_to_wait_when_the_last_node_goes_that_could_take_it,
         a_suspended_node_lends_nothing_until_it_is_resumed,
         what_is_evicted_runs_again,

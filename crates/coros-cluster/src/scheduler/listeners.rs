@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::Event;
-use crate::caught::caught;
+use crate::caught::heard;
 
 pub(super) type EventSink = Box<dyn Fn(&Event) + Send>;
 
@@ -29,12 +29,7 @@ impl Listeners {
 
     pub(super) fn tell(&mut self, event: &Event) {
         tracing::debug!("{event}");
-        if let Some(f) = &self.function
-            && let Err(why) = caught(|| f(event))
-        {
-            tracing::warn!("the function of on_event panicked, and is not called any more: {why}");
-            self.function = None;
-        }
+        self.function.take_if(|f| !heard(&**f, event));
         self.streams.retain(|to| to.send(event.clone()).is_ok());
     }
 

@@ -262,13 +262,30 @@ async fn one_that_waits_is_answered_that_there_is_nothing_yet() {
 
 #[tokio::test]
 async fn one_that_ends_by_itself_is_seen_to_have() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = Node::builder().name("office").secret(Secret::random());
-    let service = Service::builder(node, folder.path())
-        .on_event(|_| panic!("it cannot be told"))
-        .start();
-    let service = service.await.unwrap();
+    let world = World::new().await;
+    let service = &world.service;
     assert!(timeout(Duration::ZERO, service.ended()).await.is_err());
-    assert!(matches!(service.drain().await, Err(ServiceError::Ended)));
+    service.reception.terminate();
     soon(service.ended()).await;
+    assert!(matches!(service.drain().await, Err(ServiceError::Ended)));
+}
+
+#[tokio::test]
+async fn a_function_that_panics_at_an_event_ends_nothing() {
+    let mut world = World::new().await;
+    let node = Node::builder().name("other").secret(world.secret.clone());
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let service = Service::builder(node, world.folder.path().join("other")).on_event(move |_| {
+        tell.send(()).unwrap();
+        panic!("ouch")
+    });
+    world.service = service.start().await.unwrap();
+    for _ in 0..2 {
+        let mut client = Client::new(&world).await;
+        client.runs().await;
+        client.say(ToTenant::Leave).await;
+        soon(client.tenant.exit()).await;
+    }
+    world.service.close().await;
+    assert_eq!((told.recv().await, told.recv().await), (Some(()), None));
 }
