@@ -53,12 +53,6 @@ pub(crate) fn long_lived(member: &Member, port: u16, host: &str) -> anyhow::Resu
 /// Starts a node that says goodbye to its peers at Ctrl-C too.
 pub(crate) async fn start(builder: Builder) -> anyhow::Result<Node> {
     let node = builder.build().await?;
-    leaves_at_the_end(&node);
-    Ok(node)
-}
-
-/// Has a node say goodbye to its peers at Ctrl-C too.
-pub(crate) fn leaves_at_the_end(node: &Node) {
     let leaving = node.clone();
     let leave = move |me: Context<()>| async move {
         me.terminating().await;
@@ -66,6 +60,7 @@ pub(crate) fn leaves_at_the_end(node: &Node) {
     };
     // It ends with the program.
     drop(coros::build().daemon().spawn(leave));
+    Ok(node)
 }
 
 /// Says which peers are refused, and which of those that were asked for cannot be reached, unless the

@@ -86,7 +86,6 @@ async fn serve(setup: Setup) -> anyhow::Result<ExitCode> {
     let machine = tokio::task::spawn_blocking(|| Machine::look([])).await?;
     let cores = machine.cores.get() as usize;
     let daemon = start(&settings, &dir, &machine).await?;
-    network::leaves_at_the_end(daemon.node());
     if let Some(hours) = &hours
         && !settings.member.daemon
     {

@@ -52,7 +52,6 @@ async fn serve(member: &Member, dir: &Path) -> anyhow::Result<ExitCode> {
     // From here on it counts as being told to drain.
     let terminations = Terminations::listen();
     let service = start(member, dir).await?;
-    network::leaves_at_the_end(service.node());
     let ended = attend(&service, terminations, !member.daemon).await;
     service.close().await;
     Ok(ended)

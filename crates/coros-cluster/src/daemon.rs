@@ -42,6 +42,7 @@ use self::keeper::{Keeper, Settings};
 use self::protocol::{NAME, Own, ToDaemon};
 use self::spare::Spare;
 use crate::blocking::blocking;
+use crate::farewell;
 use crate::guard;
 pub use crate::isolation::Check;
 use crate::isolation::{self, Limits, amount};
@@ -54,8 +55,8 @@ const LEAST_MEMORY: u64 = 64 << 20;
 /// How long workers and their folders may take to go at the end.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A node that runs workers for others. Dropping it ends them; [`close`](Daemon::close) waits for
-/// that.
+/// A node that runs workers for others. Dropping it, or the end of the program by Ctrl-C, closes it;
+/// [`close`](Daemon::close) waits for that.
 #[derive(Debug)]
 pub struct Daemon {
     node: Node,
@@ -510,6 +511,7 @@ impl DaemonBuilder {
             .grace(GRACE)
             .spawn(move |me| keeper.run(me))
             .address();
+        farewell::closes_after(&node, &keeper, GRACE);
         let daemon = Daemon { node, keeper };
         daemon.node.register(NAME, &daemon.keeper)?;
         Ok(daemon)

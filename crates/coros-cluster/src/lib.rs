@@ -27,6 +27,7 @@ pub mod command;
 mod computation;
 mod content;
 pub mod daemon;
+mod farewell;
 mod feeder;
 pub mod function;
 mod guard;

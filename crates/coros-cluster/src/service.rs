@@ -41,6 +41,7 @@ use coros_net::{Location, Node, NodeError, RegisterError};
 pub use self::event::ServiceEvent;
 use self::protocol::{NAME, Own, ToService};
 use self::reception::{CLOSE_LIMIT, Reception};
+use crate::farewell;
 use crate::store;
 use crate::told::Told;
 
@@ -50,8 +51,8 @@ mod tests;
 /// How long what runs for clients that are not there any more may take to end, unless told otherwise.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A scheduler for many clients. Dropping it ends all that they run; [`close`](Service::close) waits for
-/// that.
+/// A scheduler for many clients. Dropping it, or the end of the program by Ctrl-C, closes it;
+/// [`close`](Service::close) waits for that.
 #[derive(Debug)]
 pub struct Service {
     node: Node,
@@ -233,14 +234,16 @@ impl ServiceBuilder {
         let largest = self.largest.min(self.cache);
         let incoming = store.folder(largest, self.cache);
         let node = self.node.files(incoming).build().await?;
+        let grace = self.grace + 2 * CLOSE_LIMIT;
         let reception = Reception::new(node.clone(), store, largest, self.grace, self.told);
         let reception = coros_core::build()
             .name(NAME)
             .daemon()
             // It looks at the time itself.
-            .grace(self.grace + 2 * CLOSE_LIMIT)
+            .grace(grace)
             .spawn(move |me| reception.run(me))
             .address();
+        farewell::closes_after(&node, &reception, grace);
         let service = Service { node, reception };
         service.node.register(NAME, &service.reception)?;
         Ok(service)

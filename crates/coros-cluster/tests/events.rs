@@ -217,7 +217,11 @@ async fn what_happens_to_a_node_is_told_in_order() {
     again.close().await;
     // It may have gone before it had opened.
     let gone = next().await;
-    let ways = ["node farm-1 has ended", "node farm-1 was lost: "];
+    let ways = [
+        "node farm-1 is about to end",
+        "node farm-1 has ended",
+        "node farm-1 was lost: ",
+    ];
     assert!(ways.iter().any(|way| gone.starts_with(way)), "{gone}");
     scheduler.close().await.unwrap();
     assert_eq!(next().await, "the scheduler is closed");

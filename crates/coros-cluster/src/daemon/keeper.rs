@@ -118,6 +118,8 @@ impl Keeper {
                 },
             }
         }
+        // If that is cut short, clients know what has been going on.
+        self.begin_draining();
         self.evict();
         let desks = self.desks.values().map(|client| client.desk.clone());
         let desks: Vec<_> = desks.collect();
@@ -269,12 +271,10 @@ impl Keeper {
             Own::Evict => self.evict(),
             Own::Served(reply) => self.waiting.push(reply),
             Own::Drain(reply) => {
-                let begins = self.draining.is_none();
-                self.draining.get_or_insert_default().push(reply);
-                if begins {
+                if self.begin_draining() {
                     self.tell(&DaemonEvent::Draining);
-                    self.tell_state();
                 }
+                self.draining.get_or_insert_default().push(reply);
                 self.leases.resize(now, self.slots(), &mut out);
             }
             Own::Status(reply) => reply.send(self.status()),
@@ -334,6 +334,16 @@ impl Keeper {
             (None, true) => NodeState::Suspended,
             (None, false) => NodeState::Open,
         }
+    }
+
+    /// From now on no client may come, and those that are here know; whether that is new.
+    fn begin_draining(&mut self) -> bool {
+        let begins = self.draining.is_none();
+        if begins {
+            self.draining = Some(Vec::new());
+            self.tell_state();
+        }
+        begins
     }
 
     /// Tells all clients.

@@ -103,7 +103,8 @@ pub enum Event {
         /// Its name.
         name: Arc<str>,
     },
-    /// A node is about to end: it lends nothing more, and what runs there goes on.
+    /// A node is about to end: it lends nothing more, and what runs there goes on, unless it is closed: then that
+    /// ends too.
     NodeDraining {
         /// Its name.
         name: Arc<str>,
@@ -118,7 +119,8 @@ pub enum Event {
         /// Its name.
         name: Arc<str>,
     },
-    /// A node has ended all that ran there for this program, as when it is closed, or its owner wants it for himself.
+    /// A node has ended all that ran there for this program, as when its owner closes it (Ctrl-C at a `coros node`
+    /// does), or wants it for himself.
     /// It is used again when it is back.
     NodeEnded {
         /// Its name.

@@ -397,7 +397,7 @@ impl Shell {
             Command::NotUsed(at, why) => self.not_used(&at, why),
             Command::Desk(host, message) => self.desk_says(host, message),
             Command::Progress(host) => self.makes_progress(host),
-            Command::HostGone(host, gone) => self.liaison_ended(host, &gone),
+            Command::HostGone(host, gone) => self.liaison_ended(host, gone),
             Command::Subscribe(to) => self.subscribe(to),
             Command::Targets(kind, reply) => {
                 let names = self.targets(kind);

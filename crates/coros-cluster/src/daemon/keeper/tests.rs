@@ -1,12 +1,17 @@
 //! A daemon that is for one client, in virtual time.
 
+use std::path::Path;
+
 use coros_core::Exit;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::super::protocol::FromDesk;
 use super::super::spare::Spare;
 use super::*;
 use crate::isolation::Limits;
 use crate::scheduler::liaison::ToLiaison;
+use crate::soon::soon;
 
 /// A client that waits until it is told to end.
 fn client() -> Address<ToLiaison> {
@@ -14,19 +19,16 @@ fn client() -> Address<ToLiaison> {
     coros_core::build().daemon().spawn(client).address()
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_client_counts_once_however_often_it_comes() {
-    let folder = tempfile::tempdir().unwrap();
+/// A daemon that serves so many.
+async fn daemon(folder: &Path, serve: Option<usize>) -> Address<ToDaemon> {
     let keeper = Keeper::new(Settings {
         machine: Machine::look([]),
-        folder: folder.path().to_owned(),
+        folder: folder.to_owned(),
         slots: 1,
         largest: 1000,
-        serve: Some(1),
-        store: Store::open(&folder.path().join("store"), 1000)
-            .await
-            .unwrap(),
-        work: WorkRoot::open(&folder.path().join("work")).await.unwrap(),
+        serve,
+        store: Store::open(&folder.join("store"), 1000).await.unwrap(),
+        work: WorkRoot::open(&folder.join("work")).await.unwrap(),
         rules: Rules {
             work: u64::MAX,
             limits: Limits::default(),
@@ -36,17 +38,51 @@ async fn a_client_counts_once_however_often_it_comes() {
         },
         told: Told::default(),
     });
-    let daemon = coros_core::build()
+    coros_core::build()
         .daemon()
         .spawn(move |me| keeper.run(me))
-        .address();
-    let open = async |client: &Address<ToLiaison>, node| {
-        let opening = Opening::for_test(client.clone(), node);
-        let opened = daemon
-            .ask(|reply| ToDaemon::Open(Box::new(opening), reply))
-            .await;
-        opened.unwrap()
+        .address()
+}
+
+async fn open(
+    daemon: &Address<ToDaemon>,
+    client: &Address<ToLiaison>,
+    node: u128,
+) -> Result<Address<ToDesk>, Closed> {
+    let opening = Opening::for_test(client.clone(), node);
+    let opened = daemon.ask(|reply| ToDaemon::Open(Box::new(opening), reply));
+    opened.await.unwrap()
+}
+
+/// Should the link not last until it has.
+#[tokio::test]
+async fn clients_hear_that_it_is_about_to_end_before_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = daemon(folder.path(), None).await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let client = async move |mut me: Context<ToLiaison>| {
+        while let Some(ToLiaison::Desk(message)) = me.receive().await {
+            let _ = tell.send(message);
+        }
     };
+    let client = coros_core::build().daemon().spawn(client);
+    let desk = open(&daemon, &client.address(), 1).await.unwrap();
+    daemon.terminate();
+    let draining = async {
+        while !matches!(
+            told.recv().await.unwrap(),
+            FromDesk::State(NodeState::Draining)
+        ) {}
+    };
+    soon(draining).await;
+    assert_eq!(soon(desk.exit()).await, Exit::Finished);
+    soon(daemon.exit()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_counts_once_however_often_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = daemon(folder.path(), Some(1)).await;
     let asked = daemon.clone();
     let served = tokio::spawn(async move {
         let served = asked.ask(|reply| ToDaemon::Own(Own::Served(reply))).await;
@@ -57,8 +93,11 @@ async fn a_client_counts_once_however_often_it_comes() {
     let started = Instant::now();
     for _ in 0..2 {
         tokio::time::sleep(AWAY * 9 / 10).await;
-        let desk = open(&client(), 1).await.unwrap();
-        assert_eq!(open(&client(), 2).await.err(), Some(Closed::Served));
+        let desk = open(&daemon, &client(), 1).await.unwrap();
+        assert_eq!(
+            open(&daemon, &client(), 2).await.err(),
+            Some(Closed::Served)
+        );
         daemon.send(ToDaemon::Own(Own::Evict)).unwrap();
         assert_eq!(desk.exit().await, Exit::Finished);
     }
@@ -69,7 +108,7 @@ async fn a_client_counts_once_however_often_it_comes() {
     assert!(at - lost >= AWAY && at - lost < AWAY * 11 / 10);
     // One that ends is not waited for.
     let client = client();
-    let desk = open(&client, 1).await.unwrap();
+    let desk = open(&daemon, &client, 1).await.unwrap();
     client.terminate();
     assert_eq!(desk.exit().await, Exit::Finished);
     let asked = daemon.ask(|reply| ToDaemon::Own(Own::Served(reply)));

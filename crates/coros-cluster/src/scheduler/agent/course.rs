@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use coros_core::Address;
+use coros_core::{Address, Exit};
 use coros_core::remote::NodeId;
 use coros_net::Location;
 use tokio::sync::oneshot;
@@ -72,7 +72,10 @@ impl Agent {
         self.in_vain.clear();
         let agent = self.address.clone();
         tenant.on_exit(move |exit| {
-            let why = exit.to_string();
+            let why = match exit {
+                Exit::Finished => "it has ended all that it had run for this program".to_owned(),
+                exit => exit.to_string(),
+            };
             let left = Command::Left { epoch, why };
             drop(agent.send(ToScheduler::Command(left)));
         });

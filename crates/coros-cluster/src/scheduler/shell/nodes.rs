@@ -313,10 +313,7 @@ impl Shell {
             }
             FromDesk::Unfit(why) => {
                 self.order(id, ToDesk::Leave);
-                self.host_gone(
-                    id,
-                    &Gone::Lost(format!("it cannot take the program: {why}")),
-                );
+                self.host_gone(id, Gone::Lost(format!("it cannot take the program: {why}")));
             }
             // What follows from that is seen to by the next plan.
             FromDesk::Grant(slots) => {
@@ -470,21 +467,18 @@ impl Shell {
             let node = remote.at.node;
             self.failing.insert(node);
             self.order(id, ToDesk::Leave);
-            self.host_gone(
-                id,
-                &Gone::Lost(format!("workers do not start there: {why}")),
-            );
+            self.host_gone(id, Gone::Lost(format!("workers do not start there: {why}")));
         }
     }
 
-    pub(super) fn liaison_ended(&mut self, id: HostId, gone: &Gone) {
+    pub(super) fn liaison_ended(&mut self, id: HostId, gone: Gone) {
         self.liaisons.remove(&id);
         self.host_gone(id, gone);
         self.all_closed();
     }
 
     /// The desk at a node is no more, and with it go its workers.
-    pub(super) fn host_gone(&mut self, id: HostId, gone: &Gone) {
+    pub(super) fn host_gone(&mut self, id: HostId, mut gone: Gone) {
         let Some(remote) = self.remote(id) else {
             return;
         };
@@ -492,6 +486,9 @@ impl Shell {
             return;
         }
         (remote.slots, remote.asked, remote.usable) = (0, 0, 0);
+        if let (NodeState::Draining, Gone::Lost(why)) = (remote.state, &mut gone) {
+            why.push_str(", when it was about to end");
+        }
         let at = remote.at.clone();
         if matches!(self.phase, Phase::Open) {
             self.lost.insert(Arc::clone(&at.name));
