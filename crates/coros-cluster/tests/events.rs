@@ -305,6 +305,45 @@ async fn io_calls_begin_too_and_all_say_how_they_ended() {
     scheduler.close().await.unwrap();
 }
 
+/// Those that waited are none the worse for it, and nobody is told that they had run.
+async fn a_lost_worker_had_calls_that_ran_and_calls_that_waited() {
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("marker");
+    let scheduler = Scheduler::local().workers(1).prefetch(2);
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let mut events = scheduler.events();
+    let (to, mut begun) = told::<Address<()>>();
+    let bad = scheduler.submit(ends(marker.clone(), to));
+    let end = begun.recv().await.unwrap();
+    let good: Vec<_> = (1..4).map(|n| scheduler.submit(square(n))).collect();
+    // It has taken note of them when it has answered.
+    assert_eq!(scheduler.workers().await.len(), 1);
+    let mut losses = scheduler.events();
+    end.send(()).unwrap();
+    let lost = until(&mut losses, |event| match event {
+        Event::WorkerLost {
+            jobs,
+            waited,
+            given_up,
+            ..
+        } => Some((*jobs, *waited, *given_up)),
+        _ => None,
+    });
+    assert_eq!(lost.await, (1, 2, 0));
+    let again = begun.recv().await.unwrap();
+    std::fs::write(&marker, "").unwrap();
+    again.send(()).unwrap();
+    assert_eq!(bad.completion().await.attempts, 2);
+    for job in good {
+        assert_eq!(job.completion().await.attempts, 1);
+    }
+    let mut expected = vec!["0 begins, 1", "0 again", "0 begins, 2", "0 ends"];
+    expected.extend(["1 begins, 1", "1 ends", "2 begins, 1", "2 ends"]);
+    expected.extend(["3 begins, 1", "3 ends"]);
+    assert_eq!(of_calls(&mut events, 4).await, expected);
+    scheduler.close().await.unwrap();
+}
+
 async fn who_hears_of_a_call_knows_its_arguments() {
     let scheduler = quiet(Scheduler::local().workers(1)).start().await.unwrap();
     let mut events = scheduler.events();
@@ -418,6 +457,7 @@ fn main() {
         a_call_has_begun_when_it_runs,
         how_long_a_call_ran_is_told_as_its_worker_saw_it,
         io_calls_begin_too_and_all_say_how_they_ended,
+        a_lost_worker_had_calls_that_ran_and_calls_that_waited,
         who_hears_of_a_call_knows_its_arguments,
         a_closed_node_ends_what_it_runs_and_is_not_used_again,
     ];

@@ -176,8 +176,13 @@ pub(crate) enum Output<T, R> {
         call: CallId,
         timed_out: bool,
     },
-    /// The call's worker was lost; it starts again as soon as there is room.
-    Retry { call: CallId, from: WorkerId },
+    /// The call's worker was lost; it starts again as soon as there is room. Whether it ran there, as far as is
+    /// known; else it only waited, and that counts for nothing.
+    Retry {
+        call: CallId,
+        from: WorkerId,
+        ran: bool,
+    },
     /// The call needs more than any host has; it waits for one. Said once of a call.
     Unplaceable { call: CallId },
     /// The worker that was to retire has nothing left to do.

@@ -161,8 +161,10 @@ pub enum Event {
         /// How it ended, as `killed by signal 9 (SIGKILL)`, or why it was killed, as `no sign of
         /// life for 2.2s, so it was killed`.
         reason: String,
-        /// How many calls that it had run again elsewhere.
+        /// How many calls that ran there, as far as is known, run again elsewhere.
         jobs: usize,
+        /// How many calls that only waited there for their turn run elsewhere now. That is no attempt more.
+        waited: usize,
         /// How many calls that it had are given up, because they lost too many workers.
         given_up: usize,
     },
@@ -226,7 +228,7 @@ pub enum Event {
         /// The function's name.
         function: Cow<'static, str>,
     },
-    /// A call runs again because its worker was lost.
+    /// A call runs again because its worker was lost. Not told of one that only waited there for its turn.
     JobRetried {
         /// The call, as [`Job::id`](super::Job::id).
         job: u64,
@@ -308,20 +310,28 @@ impl fmt::Display for Event {
                 pid,
                 reason,
                 jobs,
+                waited,
                 given_up,
             } => {
                 write!(f, "worker {name} (pid {pid}) was lost ({reason})")?;
-                match jobs {
-                    0 => {}
-                    1 => write!(f, ": 1 job runs again elsewhere")?,
-                    n => write!(f, ": {n} jobs run again elsewhere")?,
+                let parts = [
+                    (*jobs, "runs again elsewhere", "run again elsewhere"),
+                    (
+                        *waited,
+                        "that waited there goes elsewhere",
+                        "that waited there go elsewhere",
+                    ),
+                    (*given_up, "is given up", "are given up"),
+                ];
+                let parts = parts.into_iter().filter(|(n, ..)| *n > 0);
+                for (place, (n, one, many)) in parts.enumerate() {
+                    let joint = if place == 0 { ":" } else { "," };
+                    match n {
+                        1 => write!(f, "{joint} 1 job {one}")?,
+                        n => write!(f, "{joint} {n} jobs {many}")?,
+                    }
                 }
-                let joint = if *jobs == 0 { ":" } else { "," };
-                match given_up {
-                    0 => Ok(()),
-                    1 => write!(f, "{joint} 1 job is given up"),
-                    n => write!(f, "{joint} {n} jobs are given up"),
-                }
+                Ok(())
             }
             Event::WorkerFailed { name, reason } => {
                 write!(f, "worker {name} could not be started: {reason}")
@@ -404,24 +414,26 @@ mod tests {
 
     #[test]
     fn a_loss_tells_only_of_jobs_that_there_were() {
-        let lost = |jobs, given_up| {
+        let lost = |jobs, waited, given_up| {
             let event = Event::WorkerLost {
                 name: "w1".into(),
                 pid: 7,
                 reason: "gone".into(),
                 jobs,
+                waited,
                 given_up,
             };
             let text = event.to_string();
             let rest = text.strip_prefix("worker w1 (pid 7) was lost (gone)");
             rest.unwrap().to_owned()
         };
-        assert_eq!(lost(0, 0), "");
-        assert_eq!(lost(1, 0), ": 1 job runs again elsewhere");
-        assert_eq!(lost(0, 1), ": 1 job is given up");
+        assert_eq!(lost(0, 0, 0), "");
+        assert_eq!(lost(1, 0, 0), ": 1 job runs again elsewhere");
+        assert_eq!(lost(0, 1, 0), ": 1 job that waited there goes elsewhere");
+        assert_eq!(lost(0, 0, 1), ": 1 job is given up");
         assert_eq!(
-            lost(3, 2),
-            ": 3 jobs run again elsewhere, 2 jobs are given up"
+            lost(3, 4, 2),
+            ": 3 jobs run again elsewhere, 4 jobs that waited there go elsewhere, 2 jobs are given up"
         );
     }
 }

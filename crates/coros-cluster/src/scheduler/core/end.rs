@@ -104,7 +104,12 @@ impl<T> Core<T> {
         }
         let there = self.classes.get(self.calls[&id].class).place() == Place::Worker(from);
         if wanted && !there {
-            out.push(Output::Retry { call: id, from });
+            let ran = matches!(part, Part::Ran | Part::Beside);
+            out.push(Output::Retry {
+                call: id,
+                from,
+                ran,
+            });
         }
         self.requeue(id);
     }

@@ -1,6 +1,5 @@
 //! The shell's calls: on their way into the core, from there to a worker, and out when they have ended.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use super::super::core::{self, CallId, Outcome, WorkerId};
@@ -104,18 +103,19 @@ impl Shell {
                     self.tell_pool_of(worker, pool::Input::Retire { worker });
                 }
                 core::Output::Unplaceable { call } => self.unplaceable(call),
-                core::Output::Retry { call, from } => {
-                    let item = self.core.item_mut(call);
-                    let function = item.map_or_else(Cow::default, |item| {
+                core::Output::Retry { call, from, ran } => {
+                    let (had_begun, from) = (self.had_begun(call, ran), self.name(from));
+                    if let Some(item) = self.core.item_mut(call) {
                         item.begun = None;
-                        item.function.clone()
-                    });
-                    let from = self.name(from);
-                    self.emit(&Event::JobRetried {
-                        job: call.0,
-                        function,
-                        from,
-                    });
+                        let (job, function) = (call.0, item.function.clone());
+                        if had_begun {
+                            self.emit(&Event::JobRetried {
+                                job,
+                                function,
+                                from,
+                            });
+                        }
+                    }
                 }
                 core::Output::Finished {
                     call,
@@ -128,6 +128,11 @@ impl Shell {
         if self.todo.is_empty() {
             self.todo = todo;
         }
+    }
+
+    /// Whether a call ran at the worker that was lost with it, as the core says or as was told.
+    pub(super) fn had_begun(&self, call: CallId, ran: bool) -> bool {
+        ran || self.core.item(call).is_some_and(|it| it.begun.is_some())
     }
 
     fn start(&mut self, id: WorkerId, call: CallId, attempt: u32) {

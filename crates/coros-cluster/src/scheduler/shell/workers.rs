@@ -344,10 +344,11 @@ impl Shell {
         let mut out = Vec::new();
         self.core
             .handle(core::Input::WorkerLost { worker: id }, &mut out);
-        let (mut jobs, mut given_up) = (0, 0);
+        let (mut jobs, mut waited, mut given_up) = (0, 0, 0);
         for output in &out {
             match output {
-                core::Output::Retry { .. } => jobs += 1,
+                core::Output::Retry { call, ran, .. } if self.had_begun(*call, *ran) => jobs += 1,
+                core::Output::Retry { .. } => waited += 1,
                 core::Output::Finished {
                     outcome: Outcome::Abandoned { .. },
                     ..
@@ -365,6 +366,7 @@ impl Shell {
                     pid,
                     reason: why.to_owned(),
                     jobs,
+                    waited,
                     given_up,
                 }
             });
