@@ -204,6 +204,7 @@ fn is_told(event: &Event) -> bool {
             | Event::NodeDraining { .. }
             | Event::NodeEnded { .. }
             | Event::NodeLost { .. }
+            | Event::NodesAwaited { .. }
             | Event::WorkerReady { .. }
             | Event::WorkerLost { .. }
             | Event::WorkerFailed { .. }

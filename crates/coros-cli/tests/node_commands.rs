@@ -140,6 +140,8 @@ fn who_cannot_be_used_is_told_of_with_what_to_do() {
     demo.wait_for(|line| {
         line.contains("and this node takes no more than 10240 ") && line.contains("--max-file-size")
     });
+    // How long it goes on to wait is told at once, and not when it is over.
+    demo.wait_for(|line| line == "waiting for a node, up to 60s");
 }
 
 #[test]
@@ -192,7 +194,9 @@ fn a_second_sigterm_and_ctrl_c_end_it_at_once() {
         assert!(!common::is_running(worker));
         for how in ["is about to end", "has ended all that ran there"] {
             let told = format!("node {name} {how}");
-            demo.wait_for(|line| line == told || line.starts_with(&format!("node {name} was lost")));
+            demo.wait_for(|line| {
+                line == told || line.starts_with(&format!("node {name} was lost"))
+            });
             assert_eq!(demo.seen.last(), Some(&told));
         }
         // Nothing of what it ran is left, but the programs are.

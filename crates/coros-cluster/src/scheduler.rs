@@ -33,6 +33,7 @@ pub(crate) mod remote;
 mod setup;
 mod shell;
 pub(crate) mod target;
+mod wait;
 mod wishes;
 
 use std::borrow::Cow;

@@ -228,6 +228,62 @@ async fn what_happens_to_a_node_is_told_in_order() {
     assert_eq!(events.recv().await, None);
 }
 
+/// Soon, and with what to do; not when it is too late.
+async fn who_waits_for_a_node_or_a_service_is_told() {
+    const PATIENCE: Duration = Duration::from_secs(50);
+    let awaited = |event: &Event| match event {
+        Event::NodesAwaited { limit, reason } => Some((*limit, reason.clone())),
+        Event::NoNodes { .. } => panic!("{event}"),
+        _ => None,
+    };
+    let mut farm = Farm::new();
+    let client = farm.client().await;
+    for (scheduler, what) in [
+        (
+            Scheduler::at(&client),
+            "a service, up to 50s; none was found: does `coros scheduler` run",
+        ),
+        (
+            Scheduler::cluster(&client),
+            "a node, up to 50s; none was found: does `coros node` run",
+        ),
+    ] {
+        let (to, mut events) = mpsc::unbounded_channel();
+        let scheduler = quiet(scheduler)
+            .patience(PATIENCE)
+            .on_event(move |event| drop(to.send(event.clone())));
+        let starting = tokio::spawn(scheduler.start());
+        let (limit, reason) = awaited(&events.recv().await.unwrap()).unwrap();
+        assert_eq!(limit, PATIENCE);
+        assert!(
+            reason.starts_with(&format!("waiting for {what}")),
+            "{reason}"
+        );
+        starting.abort();
+    }
+    farm.add(1).await;
+    let scheduler = Scheduler::cluster(&farm.client().await).patience(PATIENCE);
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let mut events = scheduler.events();
+    farm.daemons[0].close().await;
+    let waits = scheduler.submit(square(3));
+    let told = until(&mut events, awaited).await;
+    let (limit, reason) = &told;
+    assert_eq!(*limit, PATIENCE);
+    let why = ": it has ended all that ran there for this program";
+    assert!(
+        reason.contains("farm-1@") && reason.ends_with(why),
+        "{reason}"
+    );
+    // Whoever comes later hears of it too.
+    assert_eq!(
+        awaited(&scheduler.events().next().await.unwrap()),
+        Some(told)
+    );
+    drop(waits);
+    scheduler.close().await.unwrap();
+}
+
 /// One that waits at its worker behind another has not.
 async fn a_call_has_begun_when_it_runs() {
     let scheduler = quiet(Scheduler::local().workers(1)).start().await.unwrap();
@@ -454,6 +510,7 @@ fn main() {
         what_happens_to_a_node_is_told_in_order,
         a_function_that_panics_at_an_event_ends_nothing,
         whoever_listens_late_hears_of_the_nodes_and_workers_that_are_ready,
+        who_waits_for_a_node_or_a_service_is_told,
         a_call_has_begun_when_it_runs,
         how_long_a_call_ran_is_told_as_its_worker_saw_it,
         io_calls_begin_too_and_all_say_how_they_ended,

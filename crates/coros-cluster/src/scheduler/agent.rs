@@ -37,6 +37,7 @@ use super::listeners::Listeners;
 use super::plan::{Plan, Usage};
 use super::reach::{apart, facing};
 use super::remote::{Ended, RemoteCall};
+use super::wait::Wait;
 use super::{Command, Event, Item, JobError, Submission};
 use crate::computation::Cargo;
 use crate::feeder::{NO_ROOM, Unsent};
@@ -94,7 +95,7 @@ pub(super) struct Agent {
     /// What tenants have said before it was known here that there is one; and of which opening.
     early: Vec<(u64, FromTenant)>,
     /// Until when those who wait do so, while there is no service.
-    patience: Option<Instant>,
+    patience: Option<Wait>,
     /// There was none for too long, and none has been found since.
     in_vain: InVain,
     /// Why there is none.

@@ -133,6 +133,14 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Calls, or [`start`](super::SchedulerBuilder::start), wait for a node, because none is of use at present; at a
+    /// client of a [service](crate::service), for one of those. Told after a second, once, until there is one.
+    NodesAwaited {
+        /// How long they do so in all: see [`patience`](super::SchedulerBuilder::patience).
+        limit: Duration,
+        /// Which were found so far and why they are not used, and what to do where none was.
+        reason: String,
+    },
     /// There has been no node for as long as calls wait for one: see
     /// [`patience`](super::SchedulerBuilder::patience).
     NoNodes {
@@ -303,7 +311,9 @@ impl fmt::Display for Event {
             Event::NodeClosed { name } => write!(f, "node {name} is closed"),
             Event::NodeEnded { name } => write!(f, "node {name} has ended all that ran there"),
             Event::NodeLost { name, reason } => write!(f, "node {name} was lost: {reason}"),
-            Event::NoNodes { reason } | Event::NoSlots { reason } => f.write_str(reason),
+            Event::NodesAwaited { reason, .. }
+            | Event::NoNodes { reason }
+            | Event::NoSlots { reason } => f.write_str(reason),
             Event::WorkerReady { name, pid } => write!(f, "worker {name} (pid {pid}) is ready"),
             Event::WorkerLost {
                 name,

@@ -427,7 +427,8 @@ impl Shell {
             pid: it.pid(),
         });
         // Whoever begins to listen late, as the client of a service does, is to know why.
-        let nodes = self.not_used_so_far().chain(self.ready_so_far());
+        let nodes = self.not_used_so_far().chain(self.awaited_so_far());
+        let nodes = nodes.chain(self.ready_so_far());
         let before: Vec<_> = nodes.chain(workers).collect();
         self.listeners.add(to, before);
     }

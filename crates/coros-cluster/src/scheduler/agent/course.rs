@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use coros_core::{Address, Exit};
 use coros_core::remote::NodeId;
+use coros_core::{Address, Exit};
 use coros_net::Location;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::super::backoff::Backoff;
 use super::super::job::Completed;
 use super::super::reach::{facing, out_of_reach};
+use super::super::wait::{Due, Wait};
 use super::super::{Command, Event, Item, JobError};
 use super::link::Link;
 use super::seek::Seek;
@@ -208,8 +209,8 @@ impl Agent {
         match &self.phase {
             _ if !waits => self.patience = None,
             Phase::Looking(_) => {
-                let until = Instant::now() + self.settings.usage.patience;
-                self.patience.get_or_insert(until);
+                let wait = Wait::new(Instant::now(), self.settings.usage.patience);
+                self.patience.get_or_insert(wait);
             }
             // It may turn out to be of no use.
             Phase::Open(link) if !link.fits => {}
@@ -220,7 +221,7 @@ impl Agent {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Closing(_, until) => Some(*until),
-            Phase::Looking(_) => self.patience,
+            Phase::Looking(_) => self.patience.as_ref().map(Wait::deadline),
             _ => None,
         }
     }
@@ -229,9 +230,25 @@ impl Agent {
         if let Phase::Closing(..) = &self.phase {
             return self.closed(&[]);
         }
-        // There has been no service for too long: nobody shall wait any longer.
+        match self.patience.as_mut().and_then(|it| it.due(Instant::now())) {
+            Some(Due::Told) => self.listeners.tell(&self.awaited()),
+            Some(Due::Over) => self.waited_in_vain(),
+            None => {}
+        }
+    }
+
+    /// That a service is waited for.
+    fn awaited(&self) -> Event {
+        let limit = self.settings.usage.patience;
+        let reason = self.none_instead(format!("waiting for a service, up to {limit:?}"));
+        Event::NodesAwaited { limit, reason }
+    }
+
+    /// There has been no service for too long: nobody shall wait any longer.
+    fn waited_in_vain(&mut self) {
         self.patience = None;
-        let why = self.why_no_service();
+        let limit = self.settings.usage.patience;
+        let why = self.none_instead(format!("no service was there for {limit:?}"));
         self.listeners.tell(&Event::NoNodes {
             reason: why.clone(),
         });
@@ -239,27 +256,23 @@ impl Agent {
             let _ = started.send(Err(why.clone()));
         }
         self.end_all(&JobError::NoWorkers(why.clone()));
-        self.in_vain.set(self.settings.usage.patience, why);
+        self.in_vain.set(limit, why);
     }
 
     /// What there is instead of a service.
-    fn why_no_service(&self) -> String {
-        let mut why = format!(
-            "no service was there for {:?}",
-            self.settings.usage.patience
-        );
+    fn none_instead(&self, mut text: String) -> String {
         if self.unused.is_empty() {
             let name = self.settings.service.as_ref();
             let called = name.map_or_else(String::new, |name| format!(" of the name {name:?}"));
-            why.push_str(&format!(
+            text.push_str(&format!(
                 "; none{called} was found: does `coros scheduler` run there, with the same secret, and \
                  does this program know where (by a peer, or by discovery)?"
             ));
         }
         for (at, reason) in &self.unused {
-            why.push_str(&format!("\n    {at}: {reason}"));
+            text.push_str(&format!("\n    {at}: {reason}"));
         }
-        why
+        text
     }
 
     /// The computation cannot run.

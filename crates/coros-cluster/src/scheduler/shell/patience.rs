@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::Event;
 use super::super::core::{self, CallId, HostId};
 use super::super::in_vain::InVain;
+use super::super::wait::{Due, Wait};
 use super::hosts::with;
 use super::nodes::Remote;
 use super::{Phase, Shell};
@@ -16,7 +17,7 @@ use crate::resources::Resources;
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     /// For a node.
-    node: Option<Instant>,
+    node: Option<Wait>,
     /// For a slot of one; until that is told, once.
     slot: Option<Instant>,
     told: bool,
@@ -30,7 +31,8 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let room = self.room.front().map(|(until, _)| *until);
-        self.node.into_iter().chain(self.slot).chain(room).min()
+        let node = self.node.as_ref().map(Wait::deadline);
+        node.into_iter().chain(self.slot).chain(room).min()
     }
 
     /// The next call that has waited for too long for a node with room.
@@ -55,7 +57,7 @@ impl Shell {
         let Some(cluster) = &self.cluster else {
             return;
         };
-        let until = Instant::now() + cluster.usage.patience;
+        let (now, limit) = (Instant::now(), cluster.usage.patience);
         let waiting = self.core.has_calls() || self.started.is_some();
         let waiting = waiting && matches!(self.phase, Phase::Open);
         // One where no worker has started before has to show that it is of use.
@@ -63,16 +65,20 @@ impl Shell {
         let node = self.remotes().any(|it| it.is_there() && hopeful(it));
         let slot = self.remotes().any(Remote::lends);
         let patience = &mut self.patience;
-        patience.node = (waiting && !node).then(|| patience.node.unwrap_or(until));
+        let wait = || patience.node.unwrap_or_else(|| Wait::new(now, limit));
+        patience.node = (waiting && !node).then(wait);
         patience.told &= waiting && node && !slot;
         let waits_for_slot = waiting && node && !slot && !patience.told;
-        patience.slot = waits_for_slot.then(|| patience.slot.unwrap_or(until));
+        patience.slot = waits_for_slot.then(|| patience.slot.unwrap_or(now + limit));
     }
 
     /// A node is about to have the program: that is waited for as long as it takes.
     pub(super) fn makes_progress(&mut self, host: HostId) {
+        let limit = self.limit();
         if self.hosts.contains_key(&host) {
-            self.patience.node = None;
+            if let Some(wait) = &mut self.patience.node {
+                wait.extend(Instant::now(), limit);
+            }
             self.patience.in_vain.clear();
         }
     }
@@ -85,8 +91,10 @@ impl Shell {
             let reason = self.why_no_slot();
             self.emit(&Event::NoSlots { reason });
         }
-        if is_over(self.patience.node) {
-            self.waited_in_vain();
+        match self.patience.node.as_mut().and_then(|it| it.due(now)) {
+            Some(Due::Told) => self.emit(&self.awaited()),
+            Some(Due::Over) => self.waited_in_vain(),
+            None => {}
         }
         while let Some(call) = self.patience.too_large(now) {
             self.tell_core(core::Input::NoneCame { call });
@@ -112,9 +120,26 @@ impl Shell {
         cluster.map_or(Duration::ZERO, |it| it.usage.patience)
     }
 
+    /// That a node is waited for.
+    fn awaited(&self) -> Event {
+        let limit = self.limit();
+        let reason = self.none_instead(format!("waiting for a node, up to {limit:?}"));
+        Event::NodesAwaited { limit, reason }
+    }
+
+    /// That, if it has been told.
+    pub(super) fn awaited_so_far(&self) -> Option<Event> {
+        let wait = self.patience.node.as_ref();
+        wait.is_some_and(Wait::is_told).then(|| self.awaited())
+    }
+
     /// What there is instead of a worker.
     pub(super) fn why_no_node(&self) -> String {
-        let mut why = format!("no node was there for {:?}", self.limit());
+        self.none_instead(format!("no node was there for {:?}", self.limit()))
+    }
+
+    /// What there is instead of a node that is of use.
+    fn none_instead(&self, mut text: String) -> String {
         let coming = self.remotes().filter(|it| !it.gone);
         let coming = coming.map(|it| (it.at.to_string(), it.why_none().to_owned()));
         let unused = self
@@ -123,13 +148,13 @@ impl Shell {
             .map(|(at, it)| (at.clone(), it.why.clone()));
         let all: BTreeMap<_, _> = unused.chain(coming).collect();
         if all.is_empty() {
-            why.push_str(
+            text.push_str(
                 "; none was found: does `coros node` run there, with the same secret, and does this \
                  program know where (by a peer, or by discovery)?",
             );
         }
-        list(&mut why, all);
-        why
+        list(&mut text, all);
+        text
     }
 
     /// What there is instead of a slot.
