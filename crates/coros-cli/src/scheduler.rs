@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use coros::cluster::machine::Machine;
-use coros::cluster::service::{Service, ServiceEvent};
+use coros::cluster::service::{Service, ServiceEvent, Status};
 use tokio_util::sync::CancellationToken;
 
 use self::console::Order;
@@ -117,14 +117,21 @@ async fn attend(service: &Service, mut terminations: Terminations, console: bool
             _ = &mut drained => return ExitCode::SUCCESS,
             Some(line) = lines.recv() => match line.parse() {
                 Ok(Order::Help) => say(console::HELP),
-                Ok(Order::Status) => match service.status().await {
-                    Ok(status) => say(&console::status(&status)),
-                    Err(error) => say(&error.to_string()),
-                },
+                Ok(Order::Status) => show(service, console::status).await,
+                Ok(Order::Clients) => show(service, console::clients).await,
+                Ok(Order::Nodes) => show(service, console::nodes).await,
                 Ok(Order::Drain) => drain.cancel(),
                 Ok(Order::Close) => return ExitCode::SUCCESS,
                 Err(error) => say(&error),
             },
         }
+    }
+}
+
+/// Says how it stands, as far as somebody wants to know.
+async fn show(service: &Service, what: impl Fn(&Status) -> String) {
+    match service.status().await {
+        Ok(status) => say(&what(&status)),
+        Err(error) => say(&error.to_string()),
     }
 }

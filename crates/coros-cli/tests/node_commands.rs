@@ -478,36 +478,11 @@ fn a_daemon_is_quiet() {
     assert!(ended.stderr.is_empty(), "{:#?}", ended.stderr);
 }
 
-/// What somebody types, who has a terminal that a process can have as its standard input.
-#[cfg(target_os = "linux")]
-struct Keyboard(std::fs::File);
-
-#[cfg(target_os = "linux")]
-impl Keyboard {
-    fn new() -> (Self, std::fs::File) {
-        use rustix::fs::{Mode, OFlags};
-        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-        let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&keys).unwrap();
-        unlockpt(&keys).unwrap();
-        let name = ptsname(&keys, Vec::new()).unwrap();
-        let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty());
-        (Keyboard(keys.into()), terminal.unwrap().into())
-    }
-
-    fn types(&mut self, line: &str) {
-        use std::io::Write;
-        self.0.write_all(line.as_bytes()).unwrap();
-        self.0.write_all(b"\n").unwrap();
-    }
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn a_console_takes_orders() {
     let farm = Farm::new();
-    let (mut keyboard, terminal) = Keyboard::new();
+    let (mut keyboard, terminal) = common::Keyboard::new();
     let folder = path_text(&farm.folder("farm"));
     let node = ["node", "--dir", &folder, "--listen", "127.0.0.1:0"];
     let mut node = farm.start_with(&[&node[..], &["--cpus", "1"]].concat(), |command| {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Farm, count_words, counter_of, make_endless, object, path_text, signal, words};
+use common::{Demo, Farm, count_words, counter_of, make_endless, object, path_text, signal, words};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -29,6 +29,61 @@ fn nodes_count_for_who_knows_the_scheduler_alone() {
     }
     let sent = |line: &&String| line.contains("has sent its program");
     assert_eq!(scheduler.seen.iter().filter(sent).count(), 1);
+}
+
+/// As they are told to clients, and without any.
+#[cfg(target_os = "linux")]
+#[test]
+fn nodes_are_told_of_and_shown_at_the_console() {
+    let farm = Farm::new();
+    let (one, at_one) = farm.node("one", &["--cpus", "1"]);
+    let (mut keyboard, terminal) = common::Keyboard::new();
+    let args = ["--peer", &at_one];
+    let (mut scheduler, at) = farm.serve_with("scheduler", "office", &args, |command| {
+        command.stdin(terminal)
+    });
+    let found = format!("node one ({at_one}) was found: ");
+    scheduler.wait_for(|line| line.starts_with(&found));
+    let mut order = |scheduler: &mut Demo, line: &str, answer: &str| {
+        keyboard.types(line);
+        scheduler.wait_for(|line| line.starts_with(answer))
+    };
+    order(&mut scheduler, "status", "0 clients, 1 node");
+    order(&mut scheduler, "clients", "nobody is here");
+    let shown = order(&mut scheduler, "nodes", &format!("node one ({at_one}): "));
+    for what in [" core", ", 0 of 1 lent; ", "B free; load "] {
+        assert!(shown.contains(what), "{shown}");
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("endless");
+    let endless = make_endless(&path);
+    let (path_of_it, log) = (path_text(&path), "coros::demo=debug");
+    let args = ["demo", &path_of_it, "--scheduler", &at, "--json"];
+    let mut demo = farm.start_with(&args, |command| command.env("COROS_LOG", log));
+    scheduler.wait_for(|line| line == "client 1: node one is ready");
+    counter_of(&mut demo, &path);
+    let client = order(&mut scheduler, "clients", "client 1 (");
+    let has = "): runs 1 call, 0 more wait; 1 worker on one";
+    assert!(client.ends_with(has), "{client}");
+
+    // It is looked at from time to time, and what runs goes on for longer.
+    signal(one.pid(), Signal::SIGTERM);
+    scheduler.wait_for(|line| line == "node one is about to end");
+    let shown = order(&mut scheduler, "nodes", "node one (");
+    assert!(shown.ends_with(", draining"), "{shown}");
+    assert!(shown.contains(", 1 of 1 lent; "), "{shown}");
+    endless.set_len(0).unwrap();
+    assert_eq!(demo.end().status.code(), Some(0));
+    scheduler.wait_for(|line| line == "node one has ended all that ran there");
+    assert_eq!(one.end().status.code(), Some(0));
+    order(&mut scheduler, "nodes", "no node is there");
+    let (again, at_one) = farm.node("one", &["--peer", &at]);
+    let found = format!("node one ({at_one}) was found again: ");
+    scheduler.wait_for(|line| line.starts_with(&found));
+    signal(again.pid(), Signal::SIGKILL);
+    scheduler.wait_for(|line| line.starts_with("node one was lost: "));
+    order(&mut scheduler, "nodes", "no node is there");
 }
 
 #[test]

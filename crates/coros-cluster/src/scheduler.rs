@@ -18,13 +18,13 @@ pub(crate) mod builder;
 pub(crate) mod core;
 mod error;
 mod event;
-mod finder;
+pub(crate) mod finder;
 mod in_vain;
 mod job;
 pub(crate) mod judge;
 pub(crate) mod liaison;
 pub(crate) mod lines;
-mod listeners;
+pub(crate) mod listeners;
 mod map;
 pub(crate) mod plan;
 mod pool;
@@ -61,6 +61,7 @@ pub(crate) use self::job::Completed;
 use self::job::ReplyTo;
 use self::judge::{Question, Verdict};
 use self::liaison::Gone;
+pub(crate) use self::shell::Survey;
 use crate::blob::Blob;
 use crate::daemon::fetch::Unfit;
 use crate::daemon::protocol::FromDesk;
@@ -300,8 +301,8 @@ impl Scheduler {
     }
 
     /// What happens to workers and calls from now on, as a stream, after one [`Event::NodeNotUsed`] for each
-    /// node that was found and is not used, one [`Event::NodeReady`] for each node and one [`Event::WorkerReady`] for
-    /// each worker that is there.
+    /// node that was found and is not used, an [`Event::NodesAwaited`] if that was told, one [`Event::NodeReady`] for
+    /// each node and one [`Event::WorkerReady`] for each worker that is there.
     ///
     /// Events are kept for a slow reader without limit; drop the stream to stop that.
     #[must_use]
@@ -424,6 +425,8 @@ pub(crate) enum Command {
     /// A desk has ended, and why.
     HostGone(HostId, Gone),
     Subscribe(mpsc::UnboundedSender<Event>),
+    /// What it has and does at present.
+    Survey(oneshot::Sender<Survey>),
     /// Which nodes, or workers, there are.
     Targets(target::Kind, oneshot::Sender<Vec<Target>>),
     /// Do this with a node or a worker.

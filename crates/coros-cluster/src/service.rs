@@ -15,6 +15,7 @@
 //! | `reception` | the coroutine that clients find; has a tenant for each |
 //! | `tenant` | the coroutine that has one client's program and its scheduler |
 //! | `window`, `backlog` | how much it has of a client, in calls and in what came of them: an account, a state machine |
+//! | `lookout` | the nodes that there are, and what happens to them: a state machine |
 //! | `queue` | whose turn it is: a state machine |
 //! | `protocol` | what all of them and the clients say to each other |
 //! | `event` | what happens, for whoever wants to know |
@@ -26,13 +27,17 @@
 
 mod backlog;
 mod event;
+mod lookout;
 pub(crate) mod protocol;
 mod queue;
 mod reception;
 mod tenant;
 pub(crate) mod window;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::{Address, Reply};
@@ -42,6 +47,7 @@ pub use self::event::ServiceEvent;
 use self::protocol::{NAME, Own, ToService};
 use self::reception::{CLOSE_LIMIT, Reception};
 use crate::farewell;
+use crate::placement::NodeView;
 use crate::store;
 use crate::told::Told;
 
@@ -60,13 +66,33 @@ pub struct Service {
 }
 
 /// What a service is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
     /// It is about to end: see [`drain`](Service::drain).
     pub draining: bool,
+    /// The nodes that it sees, by name.
+    pub nodes: Vec<NodeStatus>,
     /// What clients have here, in the order in which they came.
     pub computations: Vec<ComputationStatus>,
+}
+
+/// A node as a service sees it, some seconds ago at most.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// Where it listens.
+    pub endpoint: Option<SocketAddr>,
+    /// What it is called, what it has, and how busy it is.
+    pub node: NodeView,
+    /// How many slots there are when it is not suspended.
+    pub slots: usize,
+    /// How many are lent, to whomever.
+    pub lent: usize,
+    /// It lends none at present.
+    pub suspended: bool,
+    /// It is about to end.
+    pub draining: bool,
 }
 
 /// What a client has at a service.
@@ -83,6 +109,12 @@ pub struct ComputationStatus {
     pub priority: i32,
     /// It has its turn. Else its program is on its way, or others go before it.
     pub runs: bool,
+    /// How many workers it has, by the name of their node.
+    pub workers: BTreeMap<Arc<str>, usize>,
+    /// How many of its calls run, as far as is known.
+    pub running: usize,
+    /// How many of its calls wait here. The client may have more.
+    pub waiting: usize,
 }
 
 /// Why there is no service.

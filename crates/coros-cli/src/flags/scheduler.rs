@@ -36,8 +36,9 @@ From one machine to many users:
 Nodes that are behind a --peer, or found by --discover, are used; those that come later too.
 
 While it runs:
-  It says on standard error who comes and goes. With a terminal it also takes commands; `help` lists
-  them. Programs that share run together, and each node divides its cores fairly among them. One that
+  It says on standard error which clients and nodes come and go. With a terminal it also takes
+  commands; `help` lists them: `nodes` tells how busy each is, `clients` what each runs there.
+  Programs that share run together, and each node divides its cores fairly among them. One that
   wants all nodes for itself runs alone when those before it are done: by priority, then by when they
   came.
 

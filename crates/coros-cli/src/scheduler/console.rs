@@ -1,13 +1,17 @@
 //! What can be typed at a scheduler.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
-use coros::cluster::service::Status;
+use coros::cluster::service::{ComputationStatus, NodeStatus, Status};
+use indicatif::BinaryBytes;
 
 use crate::terminal::{count, terms};
 
 pub(super) const HELP: &str = "\
-status    who is here, who has its turn, and who waits for it
+status    how many clients and nodes there are, and whether it drains
+clients   who is here, who has its turn, what it runs and where
+nodes     which nodes there are, what they have, and how busy they are
 drain     take no programs, let those that are here end, then end
 close     end at once, and with it all that runs for it
 help      this";
@@ -17,6 +21,8 @@ help      this";
 pub(super) enum Order {
     Help,
     Status,
+    Clients,
+    Nodes,
     Drain,
     Close,
 }
@@ -28,6 +34,8 @@ impl FromStr for Order {
         match line.trim() {
             "help" => Ok(Order::Help),
             "status" => Ok(Order::Status),
+            "clients" => Ok(Order::Clients),
+            "nodes" => Ok(Order::Nodes),
             "drain" => Ok(Order::Drain),
             "close" => Ok(Order::Close),
             word => Err(format!(
@@ -39,14 +47,69 @@ impl FromStr for Order {
 
 pub(super) fn status(status: &Status) -> String {
     let draining = if status.draining { ", draining" } else { "" };
-    let mut text = count(status.computations.len(), "client") + draining;
-    for it in &status.computations {
-        let alone = it.exclusive.then_some("wants all nodes for itself");
-        let terms = terms(alone, it.priority);
-        let runs = if it.runs { "runs" } else { "waits" };
-        text += &format!("\nclient {} ({}): {runs}{terms}", it.id, it.from);
+    let clients = count(status.computations.len(), "client");
+    let nodes = count(status.nodes.len(), "node");
+    format!("{clients}, {nodes}{draining}")
+}
+
+pub(super) fn clients(status: &Status) -> String {
+    lines(&status.computations, client, "nobody is here")
+}
+
+pub(super) fn nodes(status: &Status) -> String {
+    lines(&status.nodes, node, "no node is there")
+}
+
+/// A line for each, or what is said where there are none.
+fn lines<T>(all: &[T], line: impl Fn(&T) -> String, none: &str) -> String {
+    match all {
+        [] => none.into(),
+        all => all.iter().map(line).collect::<Vec<_>>().join("\n"),
     }
-    text
+}
+
+fn client(it: &ComputationStatus) -> String {
+    let alone = it.exclusive.then_some("wants all nodes for itself");
+    let terms = terms(alone, it.priority);
+    let runs = match it.runs {
+        true => has(it),
+        false => "waits".into(),
+    };
+    format!("client {} ({}): {runs}{terms}", it.id, it.from)
+}
+
+/// What a client has that has its turn.
+fn has(it: &ComputationStatus) -> String {
+    let runs = count(it.running, "call");
+    let on =
+        |(node, workers): (&Arc<str>, &usize)| format!("{} on {node}", count(*workers, "worker"));
+    let on: Vec<_> = it.workers.iter().map(on).collect();
+    let on = match on.is_empty() {
+        true => "no worker".into(),
+        false => on.join(", "),
+    };
+    let wait = if it.waiting == 1 { "waits" } else { "wait" };
+    format!("runs {runs}, {} more {wait}; {on}", it.waiting)
+}
+
+fn node(it: &NodeStatus) -> String {
+    let (name, machine, load) = (&it.node.name, &it.node.machine, &it.node.load);
+    let at = it.endpoint.map(|endpoint| format!(" ({endpoint})"));
+    let state = match (it.draining, it.suspended) {
+        (true, _) => ", draining",
+        (false, true) => ", suspended",
+        (false, false) => "",
+    };
+    format!(
+        "node {name}{}: {}, {} of {} lent; {} of {} free; load {:.2}{state}",
+        at.unwrap_or_default(),
+        count(machine.cores.get() as usize, "core"),
+        it.lent,
+        it.slots,
+        BinaryBytes(load.memory_free),
+        BinaryBytes(machine.memory),
+        load.average,
+    )
 }
 
 #[cfg(test)]
@@ -61,6 +124,6 @@ mod tests {
         }
         let error = "sttaus".parse::<Order>().unwrap_err();
         assert!(error.contains("\"sttaus\" is nothing"), "{error}");
-        assert!(error.contains("status    who is here"), "{error}");
+        assert!(error.contains("status    how many"), "{error}");
     }
 }

@@ -145,6 +145,31 @@ impl Drop for Demo {
     }
 }
 
+/// What somebody types, who has a terminal that a process can have as its standard input.
+#[cfg(target_os = "linux")]
+pub struct Keyboard(std::fs::File);
+
+#[cfg(target_os = "linux")]
+impl Keyboard {
+    pub fn new() -> (Self, std::fs::File) {
+        use rustix::fs::{Mode, OFlags};
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+        let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&keys).expect("a terminal");
+        unlockpt(&keys).expect("a terminal");
+        let name = ptsname(&keys, Vec::new()).expect("a terminal");
+        let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty());
+        (Keyboard(keys.into()), terminal.expect("a terminal").into())
+    }
+
+    pub fn types(&mut self, line: &str) {
+        use std::io::Write;
+        self.0.write_all(line.as_bytes()).expect("a terminal");
+        self.0.write_all(b"\n").expect("a terminal");
+    }
+}
+
 /// Gives the status of a child when it has ended.
 pub fn wait(mut child: Child) -> Receiver<ExitStatus> {
     let (to_status, status) = channel();
@@ -187,9 +212,21 @@ impl Farm {
     }
 
     fn serve(&self, command: &str, name: &str, args: &[&str]) -> (Demo, String) {
+        self.serve_with(command, name, args, |command| command)
+    }
+
+    /// Likewise, as `set` has it.
+    pub fn serve_with(
+        &self,
+        command: &str,
+        name: &str,
+        args: &[&str],
+        set: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> (Demo, String) {
         let folder = path_text(&self.folder(name));
         let usual = [command, "--name", name, "--dir", &folder];
-        let mut serving = self.start(&[&usual[..], &["--listen", "127.0.0.1:0"], args].concat());
+        let args = [&usual[..], &["--listen", "127.0.0.1:0"], args].concat();
+        let mut serving = self.start_with(&args, set);
         let line = serving.wait_for(|line| line.starts_with("try, "));
         let at = line.rsplit(' ').next().expect("it says where").to_owned();
         (serving, at)

@@ -153,12 +153,15 @@ impl Keeper {
             ..
         } = &self.settings;
         let (machine, folder, slots) = (machine.clone(), folder.clone(), *slots);
+        let (lent, state) = (self.leases.lent(), self.state());
         let look = async move {
             let load = blocking(move || Load::look(&folder)).await;
             reply.send(View {
                 machine,
                 load,
                 slots,
+                lent,
+                state,
             });
         };
         tokio::spawn(look);

@@ -68,6 +68,10 @@ pub(crate) struct View {
     pub(crate) load: Load,
     /// How many slots there are, for all clients together.
     pub(crate) slots: usize,
+    /// How many of them are lent.
+    pub(crate) lent: usize,
+    /// Whether it lends any.
+    pub(crate) state: NodeState,
 }
 
 /// Who opens a desk, and for what.

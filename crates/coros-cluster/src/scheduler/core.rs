@@ -277,6 +277,12 @@ impl<T> Core<T> {
         !self.calls.is_empty()
     }
 
+    /// How many calls run, as far as is known, and how many wait, here or at a worker.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let running = self.hosts.running();
+        (running, self.calls.len().saturating_sub(running))
+    }
+
     /// How many cores of a host are in use; at least one if any call runs there.
     pub(crate) fn taken(&self, host: HostId) -> usize {
         self.hosts.taken_cores(host)

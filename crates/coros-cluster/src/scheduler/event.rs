@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{Arguments, JobError};
+use crate::daemon::protocol::NodeState;
 use crate::placement::NodeView;
 
 /// Something that happened to a worker or a call. Events of one worker or call come in order,
@@ -252,6 +253,17 @@ pub enum Event {
         /// Its process.
         pid: u32,
     },
+}
+
+impl Event {
+    /// A node of that name lends slots, or not, from now on.
+    pub(crate) fn of_state(state: NodeState, name: Arc<str>) -> Self {
+        match state {
+            NodeState::Open => Event::NodeResumed { name },
+            NodeState::Suspended => Event::NodeSuspended { name },
+            NodeState::Draining => Event::NodeDraining { name },
+        }
+    }
 }
 
 impl fmt::Display for Event {

@@ -1,6 +1,7 @@
-//! Looks for the daemons of a network, for as long as the scheduler lives.
+//! Looks for the daemons of a network, for as long as the scheduler, or the service, lives.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::remote::NodeId;
@@ -11,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::Command;
 use super::backoff::Backoff;
 use crate::daemon::protocol::{NAME, ToDaemon, View};
+use crate::placement::NodeView;
 use crate::protocol::ToScheduler;
 
 /// How often it looks into the names that its node knows; asking nobody.
@@ -23,34 +25,65 @@ const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// A daemon that was found, and what it says of its node; again and again.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(super) at: Location,
-    pub(super) daemon: Address<ToDaemon>,
-    pub(super) view: View,
+    pub(crate) at: Location,
+    pub(crate) daemon: Address<ToDaemon>,
+    pub(crate) view: View,
+}
+
+/// What it sees.
+#[derive(Debug)]
+pub(crate) enum Sight {
+    Found(Found),
+    /// A daemon that cannot be used, and why.
+    NotUsed(Location, String),
 }
 
 impl Found {
     pub(crate) fn node(&self) -> NodeId {
         self.at.node
     }
+
+    /// Its node, as users see it.
+    pub(crate) fn shown(&self) -> NodeView {
+        let Found { at, view, .. } = self;
+        NodeView {
+            addresses: at.endpoint.map(|it| it.ip()).into_iter().collect(),
+            load: view.load,
+            ..NodeView::new(&*at.name, view.machine.clone())
+        }
+    }
 }
+
+type Tell = Arc<dyn Fn(Sight) + Send + Sync>;
 
 /// To the finder.
 #[derive(Debug)]
-pub(super) enum ToFinder {
+pub(crate) enum ToFinder {
     /// A daemon has said how its node does.
     Seen(NodeId),
     /// A daemon that was found is used no longer, and may be found again. Whether it was of any use.
     Lost(NodeId, bool),
 }
 
+/// Finds daemons for a scheduler, which is told by commands.
+pub(super) fn start_for(node: Node, scheduler: Address<ToScheduler>) -> Address<ToFinder> {
+    start(node, move |sight| {
+        let command = match sight {
+            Sight::Found(found) => Command::Found(found),
+            Sight::NotUsed(at, why) => Command::NotUsed(at, why),
+        };
+        let _ = scheduler.send(ToScheduler::Command(command));
+    })
+}
+
 /// Finds daemons, and asks each from time to time how its node does, until the address is dropped.
-pub(super) fn start(node: Node, scheduler: Address<ToScheduler>) -> Address<ToFinder> {
+pub(crate) fn start(node: Node, tell: impl Fn(Sight) + Send + Sync + 'static) -> Address<ToFinder> {
     let finder = coros_core::build().name("finder").daemon();
-    let finder = finder.spawn(move |me| run(me, node, scheduler));
+    let finder = finder.spawn(move |me| run(me, node, Arc::new(tell)));
     finder.address()
 }
 
-async fn run(mut me: Context<ToFinder>, node: Node, scheduler: Address<ToScheduler>) {
+async fn run(mut me: Context<ToFinder>, node: Node, tell: Tell) {
     let mut known: HashMap<NodeId, Turn> = HashMap::new();
     // It looks at once, and not with a first tick, which takes its time.
     let mut ticks = interval_at(Instant::now() + PERIOD, PERIOD);
@@ -64,11 +97,10 @@ async fn run(mut me: Context<ToFinder>, node: Node, scheduler: Address<ToSchedul
                 continue;
             }
             match found {
-                Ok(daemon) => look(&me, at, daemon, scheduler.clone()),
+                Ok(daemon) => look(&me, at, daemon, Arc::clone(&tell)),
                 Err(error) => {
                     let why = format!("it is of another version: {error}");
-                    let refused = Command::NotUsed(at, why);
-                    let _ = scheduler.send(ToScheduler::Command(refused));
+                    tell(Sight::NotUsed(at, why));
                 }
             }
         }
@@ -120,26 +152,21 @@ impl Turn {
     }
 }
 
-fn look(
-    me: &Context<ToFinder>,
-    at: Location,
-    daemon: Address<ToDaemon>,
-    scheduler: Address<ToScheduler>,
-) {
+fn look(me: &Context<ToFinder>, at: Location, daemon: Address<ToDaemon>, tell: Tell) {
     let me = me.address();
     tokio::spawn(async move {
         let id = at.node;
-        let (message, seen) = match daemon.ask_timeout(LOOK_LIMIT, ToDaemon::Look).await {
+        let (sight, seen) = match daemon.ask_timeout(LOOK_LIMIT, ToDaemon::Look).await {
             Ok(view) => {
-                let found = Command::Found(Found { at, daemon, view });
-                (found, ToFinder::Seen(id))
+                let found = Found { at, daemon, view };
+                (Sight::Found(found), ToFinder::Seen(id))
             }
             Err(error) => {
                 let why = format!("it does not say what it has: {error}");
-                (Command::NotUsed(at, why), ToFinder::Lost(id, false))
+                (Sight::NotUsed(at, why), ToFinder::Lost(id, false))
             }
         };
-        let _ = scheduler.send(ToScheduler::Command(message));
+        tell(sight);
         let _ = me.send(seen);
     });
 }

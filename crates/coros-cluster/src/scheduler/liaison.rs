@@ -18,7 +18,7 @@ use super::{Command, Event};
 use crate::blocking::blocking;
 use crate::computation::{Cargo, Computation};
 use crate::daemon::leases::Terms;
-use crate::daemon::protocol::{FromDesk, Opening, ToDaemon, ToDesk, sent_as};
+use crate::daemon::protocol::{FromDesk, NodeState, Opening, ToDaemon, ToDesk, sent_as};
 use crate::hash::ContentHash;
 use crate::protocol::ToScheduler;
 
@@ -57,8 +57,26 @@ pub(crate) enum Gone {
 }
 
 impl Gone {
+    /// By how what served there has ended.
+    pub(crate) fn of(exit: &Exit) -> Self {
+        match exit {
+            Exit::Finished => Gone::Ended,
+            exit => Gone::Lost(exit.to_string()),
+        }
+    }
+
+    /// When the node had said that of itself.
+    pub(crate) fn when(self, state: NodeState) -> Self {
+        match (self, state) {
+            (Gone::Lost(why), NodeState::Draining) => {
+                Gone::Lost(format!("{why}, when it was about to end"))
+            }
+            (gone, _) => gone,
+        }
+    }
+
     /// What is told of it.
-    pub(super) fn event(&self, name: &Arc<str>) -> Event {
+    pub(crate) fn event(&self, name: &Arc<str>) -> Event {
         let name = Arc::clone(name);
         match self {
             Gone::Ended => Event::NodeEnded { name },
@@ -124,12 +142,7 @@ impl Liaison {
             Ok(Err(closed)) => return Gone::Lost(closed.to_string()),
             Err(error) => return Gone::Lost(error.to_string()),
         };
-        me.monitor(&desk, |exit| {
-            ToLiaison::Ended(match exit {
-                Exit::Finished => Gone::Ended,
-                exit => Gone::Lost(exit.to_string()),
-            })
-        });
+        me.monitor(&desk, |exit| ToLiaison::Ended(Gone::of(&exit)));
         // If it has not closed, nobody else would end what runs there.
         me.monitor(&self.scheduler, |exit| {
             ToLiaison::Ended(Gone::Lost(format!("its scheduler has ended: {exit}")))

@@ -5,12 +5,14 @@ use tokio::sync::mpsc;
 use super::Event;
 use crate::caught::heard;
 
-pub(super) type EventSink = Box<dyn Fn(&Event) + Send>;
+pub(crate) type EventSink = Box<dyn Fn(&Event) + Send>;
 
 /// The function that hears all events, if there is one, and those who have asked for them since.
 #[derive(Default)]
 pub(super) struct Listeners {
     function: Option<EventSink>,
+    /// One that hears as well, for whom nothing is told that would not be told anyway.
+    aside: Option<EventSink>,
     streams: Vec<mpsc::UnboundedSender<Event>>,
 }
 
@@ -18,7 +20,14 @@ impl Listeners {
     pub(super) fn new(function: Option<EventSink>) -> Self {
         Listeners {
             function,
-            streams: Vec::new(),
+            ..Listeners::default()
+        }
+    }
+
+    pub(super) fn aside(f: EventSink) -> Self {
+        Listeners {
+            aside: Some(f),
+            ..Listeners::default()
         }
     }
 
@@ -30,6 +39,9 @@ impl Listeners {
     pub(super) fn tell(&mut self, event: &Event) {
         tracing::debug!("{event}");
         self.function.take_if(|f| !heard(&**f, event));
+        if let Some(f) = &self.aside {
+            f(event);
+        }
         self.streams.retain(|to| to.send(event.clone()).is_ok());
     }
 

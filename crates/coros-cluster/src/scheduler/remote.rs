@@ -14,7 +14,7 @@ use super::core::CallId;
 use super::finder;
 use super::job::{Completed, ReplyTo};
 use super::judge::Asks;
-use super::listeners::Listeners;
+use super::listeners::{EventSink, Listeners};
 use super::plan::{Plan, Usage};
 use super::shell::{Cluster, Settings, Shell, Workers};
 use super::{Item, JobError, Submission};
@@ -139,6 +139,8 @@ pub(crate) struct Deputy {
     pub(crate) cargo: Cargo,
     pub(crate) asks: Asks,
     pub(crate) stderr: Stderr,
+    /// Hears what happens besides those who have asked for it.
+    pub(crate) hears: EventSink,
     /// How long it may take to end when it is terminated, whatever the client says.
     pub(crate) grace: Duration,
 }
@@ -157,9 +159,9 @@ impl Deputy {
             cargo: Arc::new(self.cargo),
             asks: self.asks,
         };
-        let (node, nobody) = (self.own, Listeners::default());
+        let (node, listeners) = (self.own, Listeners::aside(self.hears));
         let run = move |me: Context<_>| {
-            let finder = finder::start(cluster.node.clone(), me.address());
+            let finder = finder::start_for(cluster.node.clone(), me.address());
             let settings = Settings {
                 plan: self.plan,
                 workers: Workers::At(cluster, finder),
@@ -167,7 +169,7 @@ impl Deputy {
                 authority: self.authority,
                 client: Some(self.client),
             };
-            Shell::new(&me, node, settings, nobody, started).run(me)
+            Shell::new(&me, node, settings, listeners, started).run(me)
         };
         (coroutine.spawn(run).address(), has_started)
     }

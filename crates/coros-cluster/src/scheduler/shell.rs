@@ -4,6 +4,7 @@ mod calls;
 mod hosts;
 mod nodes;
 mod patience;
+mod survey;
 mod targets;
 mod workers;
 
@@ -24,6 +25,7 @@ use self::hosts::Host;
 pub(super) use self::nodes::Cluster;
 use self::nodes::Unused;
 use self::patience::Patience;
+pub(crate) use self::survey::Survey;
 pub(super) use self::workers::full_name;
 use self::workers::{Worker, name_of};
 use super::builder::Stderr;
@@ -399,6 +401,7 @@ impl Shell {
             Command::Progress(host) => self.makes_progress(host),
             Command::HostGone(host, gone) => self.liaison_ended(host, gone),
             Command::Subscribe(to) => self.subscribe(to),
+            Command::Survey(reply) => drop(reply.send(self.survey())),
             Command::Targets(kind, reply) => {
                 let names = self.targets(kind);
                 // Who has asked may have gone away.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use coros_net::Location;
 
+use crate::scheduler::Event;
+
 /// Something that happened at a service, each once and in order.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -45,8 +47,32 @@ pub enum ServiceEvent {
         /// Why, if it has not left by itself.
         reason: Option<String>,
     },
+    /// Something happened to a node, as a client would be told of it: it was found, has returned, is suspended, lends
+    /// again, is about to end, is drained, has ended, was lost, or cannot be used. Nodes are looked at every two
+    /// seconds. And it has the program of a client, is not used for one, or was closed by one.
+    Node {
+        /// The number of the client whose program that is about, if it is.
+        client: Option<u64>,
+        /// What.
+        event: Event,
+    },
     /// No client may come any more.
     Draining,
+}
+
+impl ServiceEvent {
+    /// What the scheduler of a client says, as far as it is about nodes and not true for all.
+    pub(super) fn of_client(client: u64, event: &Event) -> Option<Self> {
+        match event {
+            Event::NodeReady { .. } | Event::NodeNotUsed { .. } | Event::NodeClosed { .. } => {
+                Some(ServiceEvent::Node {
+                    client: Some(client),
+                    event: event.clone(),
+                })
+            }
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ServiceEvent {
@@ -75,6 +101,10 @@ impl fmt::Display for ServiceEvent {
                 let mut reason = reason.iter();
                 reason.try_for_each(|reason| write!(f, ": {reason}"))
             }
+            ServiceEvent::Node { client, event } => match client {
+                Some(id) => write!(f, "client {id}: {event}"),
+                None => event.fmt(f),
+            },
             ServiceEvent::Draining => f.write_str(
                 "draining: no client may come, and those that are here go on to their end",
             ),

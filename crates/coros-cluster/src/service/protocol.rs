@@ -31,6 +31,7 @@ use coros_core::remote::NodeId;
 use coros_core::{Address, Exit, Reply};
 use coros_net::{Authority, IdentityError, Location, Secret, SecretError};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::queue::TenantId;
 use crate::computation::Manifest;
@@ -39,12 +40,13 @@ use crate::hash::ContentHash;
 use crate::placement::NodeView;
 use crate::protocol::ToScheduler;
 use crate::scheduler::core::CallId;
+use crate::scheduler::finder::Sight;
 use crate::scheduler::judge::{Question, Verdict};
 use crate::scheduler::lines::Written;
 use crate::scheduler::plan::{Plan, Usage};
 use crate::scheduler::remote::{Ended, RemoteCall};
 use crate::scheduler::target::{Kind, Target};
-use crate::scheduler::{Action, Event, JobError};
+use crate::scheduler::{Action, Event, JobError, Survey};
 
 /// The name under which services are found on their network.
 pub(crate) const NAME: &str = "coros.scheduler";
@@ -179,6 +181,10 @@ pub(crate) enum Own {
     Ready(TenantId),
     /// A tenant has ended; why, if its client has not left by itself.
     Left(TenantId, Option<String>),
+    /// What was seen of a node.
+    Sight(Box<Sight>),
+    /// The daemon of a node has ended, and how.
+    Gone(NodeId, Exit),
     /// Take no new computations, and say when the last one has ended.
     Drain(Reply<()>),
     /// How it stands.
@@ -200,6 +206,8 @@ pub(crate) enum OwnTenant {
     Asked(Box<Question>),
     /// The scheduler has a node that is of use; or has found none.
     Started(Result<(), String>),
+    /// What has the client here?
+    Survey(oneshot::Sender<Survey>),
     Targets(u64, Vec<Target>),
     Controlled(u64, Result<(), JobError>),
     Closed(Vec<Arc<str>>),

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use coros_core::{Address, Context, Reply};
 use coros_net::{Location, Node};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::event::ServiceEvent;
+use super::lookout::Lookout;
 use super::protocol::{Closed, Opening, Own, OwnTenant, ToService, ToTenant};
 use super::queue::{Queue, TenantId};
 use super::tenant::{self, Start, Tenant, Wire};
@@ -15,11 +17,16 @@ use super::{ComputationStatus, Status};
 use crate::daemon::fetch::{Fetching, Turns};
 use crate::daemon::leases::Terms;
 use crate::protocol::ToScheduler;
+use crate::scheduler::Event;
+use crate::scheduler::finder::{self, Sight};
 use crate::store::{Kind, Store};
 use crate::told::Told;
 
 /// How long a tenant may take to end after all that runs for it has.
 pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long tenants may take to say what they have; more than any does that is not starting just then.
+const SURVEY_LIMIT: Duration = Duration::from_secs(2);
 
 pub(super) struct Reception {
     node: Node,
@@ -31,6 +38,7 @@ pub(super) struct Reception {
     told: Told<ServiceEvent>,
     turns: Turns,
     queue: Queue,
+    lookout: Lookout,
     tenants: BTreeMap<TenantId, Client>,
     next: u64,
     /// Who wants to know when the last one has left, once nobody may come.
@@ -62,6 +70,7 @@ impl Reception {
             told,
             turns: Turns::default(),
             queue: Queue::default(),
+            lookout: Lookout::default(),
             tenants: BTreeMap::new(),
             next: 1,
             draining: None,
@@ -71,6 +80,10 @@ impl Reception {
     /// Runs until it is told to terminate; then all computations end first.
     pub(super) async fn run(mut self, mut me: Context<ToService>) {
         let mut terminating = me.terminating();
+        let service = me.address();
+        let _finder = finder::start(self.node.clone(), move |sight| {
+            let _ = service.send(ToService::Own(Own::Sight(Box::new(sight))));
+        });
         loop {
             tokio::select! {
                 biased;
@@ -79,7 +92,7 @@ impl Reception {
                     Some(ToService::Open(opening, reply)) => {
                         reply.send(self.open(&me, *opening));
                     }
-                    Some(ToService::Own(own)) => self.own(own),
+                    Some(ToService::Own(own)) => self.own(&me, own),
                     None => break,
                 },
             }
@@ -163,6 +176,7 @@ impl Reception {
             grace: self.grace,
             opening,
             fetching,
+            public: self.told.clone(),
             wire: wire.clone(),
             own,
         };
@@ -188,7 +202,7 @@ impl Reception {
         Ok(tenant)
     }
 
-    fn own(&mut self, own: Own) {
+    fn own(&mut self, me: &Context<ToService>, own: Own) {
         match own {
             Own::Ready(id) => {
                 if let Some(client) = self.tenants.get(&id) {
@@ -204,7 +218,12 @@ impl Reception {
                 self.draining.get_or_insert_default().push(reply);
                 self.tell_drained();
             }
-            Own::Status(reply) => reply.send(self.status()),
+            Own::Status(reply) => self.survey(reply),
+            Own::Sight(sight) => self.sees(me, *sight),
+            Own::Gone(node, exit) => {
+                let news = self.lookout.gone(node, &exit);
+                self.tell_of_nodes(news);
+            }
         }
     }
 
@@ -249,6 +268,56 @@ impl Reception {
         }
     }
 
+    fn sees(&mut self, me: &Context<ToService>, sight: Sight) {
+        match sight {
+            Sight::Found(found) => {
+                let node = found.node();
+                if self.lookout.is_new(node) {
+                    let service = me.address();
+                    found.daemon.on_exit(move |exit| {
+                        drop(service.send(ToService::Own(Own::Gone(node, exit))));
+                    });
+                }
+                let news = self.lookout.seen(&found);
+                self.tell_of_nodes(news);
+            }
+            Sight::NotUsed(at, why) => {
+                let news = self.lookout.not_used(at, why);
+                self.tell_of_nodes(news);
+            }
+        }
+    }
+
+    fn tell_of_nodes(&self, news: impl IntoIterator<Item = Event>) {
+        for event in news {
+            let client = None;
+            self.told.tell(&ServiceEvent::Node { client, event });
+        }
+    }
+
+    /// Says how it stands, when the tenants have said what they have.
+    fn survey(&self, reply: Reply<Status>) {
+        let mut status = self.status();
+        let ask = |client: &Client| {
+            let (tell, told) = oneshot::channel();
+            // One that has not begun, or has ended, has nothing.
+            let _ = client.wire.send(OwnTenant::Survey(tell));
+            told
+        };
+        let asked: Vec<_> = self.tenants.values().map(ask).collect();
+        tokio::spawn(async move {
+            let deadline = Instant::now() + SURVEY_LIMIT;
+            for (computation, told) in status.computations.iter_mut().zip(asked) {
+                if let Ok(Ok(survey)) = timeout_at(deadline, told).await {
+                    computation.workers = survey.workers;
+                    computation.running = survey.running;
+                    computation.waiting = survey.waiting;
+                }
+            }
+            reply.send(status);
+        });
+    }
+
     fn status(&self) -> Status {
         let computations = self.tenants.iter().map(|(id, client)| ComputationStatus {
             id: id.0,
@@ -256,9 +325,13 @@ impl Reception {
             exclusive: client.terms.exclusive,
             priority: client.terms.priority,
             runs: self.queue.runs(*id),
+            workers: BTreeMap::new(),
+            running: 0,
+            waiting: 0,
         });
         Status {
             draining: self.draining.is_some(),
+            nodes: self.lookout.status(),
             computations: computations.collect(),
         }
     }

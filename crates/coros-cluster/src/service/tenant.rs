@@ -16,6 +16,7 @@ use coros_net::Node;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::backlog::{Backlog, TOO_MUCH};
+use super::event::ServiceEvent;
 use super::protocol::{FromTenant, Opening, Own, OwnTenant, ToService, ToTenant};
 use super::queue::TenantId;
 use super::window::{Account, Breach};
@@ -27,10 +28,12 @@ use crate::protocol::ToScheduler;
 use crate::scheduler::builder::reached_as;
 use crate::scheduler::judge::{Asks, Question};
 use crate::scheduler::lines;
+use crate::scheduler::listeners::EventSink;
 use crate::scheduler::remote::{Deputy, Ended, Ends, RemoteCall};
 use crate::scheduler::target::Kind as TargetKind;
 use crate::scheduler::{Action, Command, Completed, Event, JobError, Target};
 use crate::store::Kind;
+use crate::told::Told;
 
 /// So many messages are taken before any is sent.
 const BATCH: usize = 256;
@@ -52,6 +55,8 @@ pub(super) struct Start {
     pub(super) grace: Duration,
     pub(super) opening: Opening,
     pub(super) fetching: Fetching,
+    /// Who hears what happens at the service.
+    pub(super) public: Told<ServiceEvent>,
     /// What its own process says, which it hears also while it does not listen to the client.
     pub(super) wire: Wire,
     pub(super) own: mpsc::UnboundedReceiver<OwnTenant>,
@@ -76,6 +81,8 @@ pub(super) struct Tenant {
     scheduler: Option<Running>,
     /// Nodes about which the client has been asked.
     asking: HashMap<NodeId, Box<Question>>,
+    /// Who hears what happens at the service.
+    public: Told<ServiceEvent>,
     ends: Ends,
     events: mpsc::UnboundedSender<Event>,
 }
@@ -146,6 +153,7 @@ impl Tenant {
             fetched: None,
             scheduler: None,
             asking: HashMap::new(),
+            public: start.public,
             ends,
             events,
         };
@@ -295,6 +303,7 @@ impl Tenant {
                 Err(why) => self.say(FromTenant::Unfit(why)),
             },
             OwnTenant::Asked(question) => self.ask(question),
+            OwnTenant::Survey(tell) => self.order(Command::Survey(tell)),
             OwnTenant::Started(started) => self.say(FromTenant::Started(started)),
             OwnTenant::Targets(number, targets) => self.say(FromTenant::Targets(number, targets)),
             OwnTenant::Controlled(number, done) => self.say(FromTenant::Controlled(number, done)),
@@ -354,6 +363,7 @@ impl Tenant {
             cargo,
             asks: asks(self.wire.clone()),
             stderr: lines::passed_on(opening.lines.clone()),
+            hears: hears(self.id, self.public.clone()),
             grace: self.grace,
         };
         let (address, has_started) = deputy.start();
@@ -468,6 +478,15 @@ impl Tenant {
             .send(ToService::Own(Own::Left(self.id, reason)));
         ended
     }
+}
+
+/// Tells in public what its scheduler says of nodes.
+fn hears(id: TenantId, public: Told<ServiceEvent>) -> EventSink {
+    Box::new(move |event| {
+        if let Some(event) = ServiceEvent::of_client(id.0, event) {
+            public.tell(&event);
+        }
+    })
 }
 
 /// The client is the judge.

@@ -139,7 +139,7 @@ impl SchedulerBuilder {
                 match nodes.by {
                     By::Itself => {
                         // While all of that is read.
-                        let finder = finder::start(nodes.node.clone(), seat.address.clone());
+                        let finder = finder::start_for(nodes.node.clone(), seat.address.clone());
                         let cluster = Cluster {
                             node: nodes.node,
                             usage,

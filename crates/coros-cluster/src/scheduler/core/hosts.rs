@@ -217,6 +217,12 @@ impl Hosts {
         self.workers.keys().copied().collect()
     }
 
+    /// How many calls run at all workers.
+    pub(super) fn running(&self) -> usize {
+        let of_each = |it: &Worker| usize::from(it.front.is_some()) + it.io.len();
+        self.workers.values().map(of_each).sum()
+    }
+
     pub(super) fn get(&self, worker: WorkerId) -> Option<&Worker> {
         self.workers.get(&worker)
     }

@@ -24,7 +24,7 @@ use crate::computation::Cargo;
 use crate::daemon::leases::Wish;
 use crate::daemon::protocol::{FromDesk, NodeState, ToDesk, View};
 use crate::machine::Machine;
-use crate::placement::{NodeView, Share};
+use crate::placement::Share;
 use crate::process::End;
 use crate::resources::Resources;
 
@@ -155,16 +155,11 @@ impl Shell {
         if !matches!(self.phase, Phase::Open) || self.left.contains(&found.node()) {
             return;
         }
-        let (at, view) = (&found.at, &found.view);
-        if let Err(mismatch) = cluster.cargo.fits(&view.machine) {
+        if let Err(mismatch) = cluster.cargo.fits(&found.view.machine) {
             return self.not_used(&found.at, mismatch.to_string());
         }
-        let node = NodeView {
-            addresses: at.endpoint.map(|it| it.ip()).into_iter().collect(),
-            load: view.load,
-            ..NodeView::new(&*at.name, view.machine.clone())
-        };
-        let new = self.used(at).is_none();
+        let node = found.shown();
+        let new = self.used(&found.at).is_none();
         let question = Question { found, node, new };
         (cluster.asks)(&self.address, Box::new(question));
     }
@@ -325,11 +320,7 @@ impl Shell {
             FromDesk::State(state) => {
                 remote.state = state;
                 let name = Arc::clone(&remote.at.name);
-                self.emit(&match state {
-                    NodeState::Open => Event::NodeResumed { name },
-                    NodeState::Suspended => Event::NodeSuspended { name },
-                    NodeState::Draining => Event::NodeDraining { name },
-                });
+                self.emit(&Event::of_state(state, name));
                 self.look_whether_drained(id);
             }
             FromDesk::Launched { worker, pid } => {
@@ -478,7 +469,7 @@ impl Shell {
     }
 
     /// The desk at a node is no more, and with it go its workers.
-    pub(super) fn host_gone(&mut self, id: HostId, mut gone: Gone) {
+    pub(super) fn host_gone(&mut self, id: HostId, gone: Gone) {
         let Some(remote) = self.remote(id) else {
             return;
         };
@@ -486,9 +477,7 @@ impl Shell {
             return;
         }
         (remote.slots, remote.asked, remote.usable) = (0, 0, 0);
-        if let (NodeState::Draining, Gone::Lost(why)) = (remote.state, &mut gone) {
-            why.push_str(", when it was about to end");
-        }
+        let gone = gone.when(remote.state);
         let at = remote.at.clone();
         if matches!(self.phase, Phase::Open) {
             self.lost.insert(Arc::clone(&at.name));

@@ -51,6 +51,7 @@ async fn that_all_has_ended_is_told_last() {
         fetched: None,
         scheduler: None,
         asking: HashMap::new(),
+        public: Told::default(),
         ends,
         events,
         node,

@@ -1,0 +1,122 @@
+//! The nodes that a service sees, whoever uses them: a state machine.
+//!
+//! Each is looked at every two seconds, and what has changed since is told as clients are told of it. What passes in
+//! between is not seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use coros_core::Exit;
+use coros_core::remote::NodeId;
+use coros_net::Location;
+
+use super::NodeStatus;
+use crate::daemon::protocol::{NodeState, View};
+use crate::scheduler::Event;
+use crate::scheduler::finder::Found;
+use crate::scheduler::liaison::Gone;
+
+#[derive(Debug, Default)]
+pub(super) struct Lookout {
+    nodes: BTreeMap<NodeId, Seen>,
+    /// The names of those that were lost and have not come back.
+    lost: BTreeSet<Arc<str>>,
+    /// Why others are of no use, by their names.
+    unused: BTreeMap<Arc<str>, String>,
+}
+
+/// A node, when it was looked at last.
+#[derive(Debug)]
+struct Seen {
+    status: NodeStatus,
+    name: Arc<str>,
+    state: NodeState,
+    /// It is about to end, and nothing is lent any more.
+    drained: bool,
+}
+
+impl Lookout {
+    /// Whether a node is there that was not before.
+    pub(super) fn is_new(&self, node: NodeId) -> bool {
+        !self.nodes.contains_key(&node)
+    }
+
+    /// A node was looked at: what is new.
+    pub(super) fn seen(&mut self, found: &Found) -> Vec<Event> {
+        let (at, view) = (&found.at, &found.view);
+        self.unused.remove(&at.name);
+        let status = status(found);
+        let mut news = Vec::new();
+        let before = self.nodes.get(&at.node).map(|it| (it.state, it.drained));
+        let (state, was_drained) = before.unwrap_or((NodeState::Open, false));
+        if before.is_none() {
+            let (endpoint, node) = (at.endpoint, Arc::new(status.node.clone()));
+            news.push(match self.lost.remove(&at.name) {
+                true => Event::NodeReturned { endpoint, node },
+                false => Event::NodeFound { endpoint, node },
+            });
+        }
+        let name = || Arc::clone(&at.name);
+        if state != view.state {
+            news.push(Event::of_state(view.state, name()));
+        }
+        let drained = is_drained(view);
+        if drained && !was_drained {
+            news.push(Event::NodeDrained { name: name() });
+        }
+        let seen = Seen {
+            status,
+            name: name(),
+            state: view.state,
+            drained,
+        };
+        self.nodes.insert(at.node, seen);
+        news
+    }
+
+    /// A node cannot be looked at, or not any more: that, unless it was told before.
+    pub(super) fn not_used(&mut self, at: Location, reason: String) -> Option<Event> {
+        let Location { name, endpoint, .. } = at;
+        let before = self.unused.insert(Arc::clone(&name), reason.clone());
+        (before.as_ref() != Some(&reason)).then_some(Event::NodeNotUsed {
+            name,
+            endpoint,
+            reason,
+        })
+    }
+
+    /// The daemon of a node is no more.
+    pub(super) fn gone(&mut self, node: NodeId, exit: &Exit) -> Option<Event> {
+        let Seen { name, state, .. } = self.nodes.remove(&node)?;
+        self.lost.insert(Arc::clone(&name));
+        Some(Gone::of(exit).when(state).event(&name))
+    }
+
+    /// Those that are there, by name.
+    pub(super) fn status(&self) -> Vec<NodeStatus> {
+        let mut all: Vec<_> = self.nodes.values().map(|it| it.status.clone()).collect();
+        all.sort_by(|one, other| one.node.name.cmp(&other.node.name));
+        all
+    }
+}
+
+fn is_drained(view: &View) -> bool {
+    view.state == NodeState::Draining && view.lent == 0
+}
+
+fn status(found: &Found) -> NodeStatus {
+    let View {
+        slots, lent, state, ..
+    } = found.view;
+    NodeStatus {
+        endpoint: found.at.endpoint,
+        node: found.shown(),
+        slots,
+        lent,
+        suspended: state == NodeState::Suspended,
+        draining: state == NodeState::Draining,
+    }
+}
+
+#[cfg(test)]
+mod tests;
