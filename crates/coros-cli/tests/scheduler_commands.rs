@@ -136,18 +136,28 @@ fn it_drains_when_it_is_terminated_and_ends_when_it_is_again() {
     assert_eq!(words(&object(&ended.stdout)), count_words(&texts));
     assert_eq!(scheduler.end().status.code(), Some(0));
 
-    let (mut scheduler, at) = farm.scheduler("office", &at_node);
-    let args = ["demo", &folder, "--scheduler", &at, "--json"];
     make_endless(&path);
-    let mut demo = farm.start_with(&args, |command| {
-        command.env("COROS_LOG", "coros::demo=debug")
-    });
-    counter_of(&mut demo, &path);
-    signal(scheduler.pid(), Signal::SIGTERM);
-    scheduler.wait_for(|line| line.starts_with("draining: "));
-    signal(scheduler.pid(), Signal::SIGTERM);
-    assert_eq!(scheduler.end().status.code(), Some(143));
-    demo.wait_for(|line| line.starts_with("service office was lost: "));
+    for (signals, code) in [
+        (&[Signal::SIGTERM, Signal::SIGTERM][..], 143),
+        (&[Signal::SIGINT], 130),
+    ] {
+        let (mut scheduler, at) = farm.scheduler("office", &at_node);
+        let args = ["demo", &folder, "--scheduler", &at, "--json"];
+        let mut demo = farm.start_with(&args, |command| {
+            command.env("COROS_LOG", "coros::demo=debug")
+        });
+        counter_of(&mut demo, &path);
+        for (n, it) in signals.iter().enumerate() {
+            if n > 0 {
+                scheduler.wait_for(|line| line.starts_with("draining: "));
+            }
+            signal(scheduler.pid(), *it);
+        }
+        assert_eq!(scheduler.end().status.code(), Some(code));
+        let lost = demo.wait_for(|line| line.starts_with("service office was lost: "));
+        let why = "it has ended all that it had run for this program";
+        assert!(lost.ends_with(why), "{lost}");
+    }
 }
 
 #[test]

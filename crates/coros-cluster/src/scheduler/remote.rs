@@ -113,6 +113,11 @@ impl Ended {
         self.completed.bytes()
     }
 
+    /// Whether it has not ended but been left, by a scheduler that is closed or has ended.
+    pub(crate) fn is_left(&self) -> bool {
+        self.completed.result == Err(JobError::Closed)
+    }
+
     /// In place of one that is too large for a message.
     pub(crate) fn refused(self) -> Self {
         let why = format!("the result cannot be sent on{TOO_LARGE}");

@@ -436,7 +436,8 @@ impl Tenant {
         let mut next = first;
         while let Some(end) = next.take().or_else(|| news.ends.try_recv().ok()) {
             let end = Ended::new(end);
-            if self.account.end(end.call) {
+            // Its client ends those that are left when it closes, and has them run elsewhere when it does not.
+            if self.account.end(end.call) && !end.is_left() {
                 self.backlog.ended(end);
             }
         }

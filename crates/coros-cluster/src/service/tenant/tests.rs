@@ -35,6 +35,9 @@ async fn that_all_has_ended_is_told_last() {
         events.send(Event::WorkerClosed { name, pid }).unwrap();
         let cancelled = Completed::without_worker(JobError::Cancelled);
         ends.send((call, cancelled)).unwrap();
+        // The client keeps what has not ended.
+        let left = Completed::without_worker(JobError::Closed);
+        ends.send((MANY + call, left)).unwrap();
     }
     let killed = vec![Arc::from("w1@farm-1")];
     wire.send(OwnTenant::Closed(killed.clone())).unwrap();
@@ -56,7 +59,7 @@ async fn that_all_has_ended_is_told_last() {
         events,
         node,
     };
-    for call in 0..MANY {
+    for call in 0..2 * MANY {
         tenant.account.take(CallId(call as u64), 1).unwrap();
     }
     let news = News {
