@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::farm::*;
 use common::*;
-use coros::cluster::daemon::{Daemon, DaemonEvent};
+use coros::cluster::daemon::DaemonEvent;
 use coros::cluster::{Event, worker};
 use coros::{Address, Context, Scheduler};
 use libtest_mimic::Arguments;
@@ -31,9 +31,7 @@ async fn until_told(mut me: Context<()>, begun: Address<Address<()>>) {
 async fn telling(serve: Option<usize>) -> (Farm, UnboundedReceiver<DaemonEvent>) {
     let mut farm = Farm::new();
     let (tell, told) = unbounded_channel();
-    let mut daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1"))
-        .slots(1)
-        .on_event(move |event| drop(tell.send(event.clone())));
+    let mut daemon = farm.daemon("farm-1").slots(1).on_event(passing(tell));
     if let Some(clients) = serve {
         daemon = daemon.serve(clients);
     }

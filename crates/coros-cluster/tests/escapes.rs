@@ -10,7 +10,6 @@ mod tests {
     use std::time::Duration;
 
     use coros::cluster::command::{Command, Input, Told};
-    use coros::cluster::daemon::Daemon;
     use coros::cluster::{Event, worker};
     use coros::{Address, Scheduler};
     use libtest_mimic::Arguments;
@@ -134,7 +133,7 @@ mod tests {
 
     async fn on_a_node(control_groups: bool) {
         let mut farm = Farm::new();
-        let mut daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1")).slots(1);
+        let mut daemon = farm.daemon("farm-1").slots(1);
         if !control_groups {
             daemon = daemon.without_control_groups();
         }

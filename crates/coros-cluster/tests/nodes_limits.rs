@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::farm::*;
 use common::work::*;
 use common::*;
-use coros::cluster::daemon::{Daemon, DaemonBuilder};
+use coros::cluster::daemon::DaemonBuilder;
 use coros::cluster::worker;
 use coros::{JobError, Scheduler};
 use libtest_mimic::Arguments;
@@ -108,7 +108,7 @@ async fn workers_stand_back_for_their_daemon() {
 /// A node that holds its workers to this.
 async fn holding(rules: impl FnOnce(DaemonBuilder) -> DaemonBuilder) -> (Farm, Scheduler) {
     let mut farm = Farm::new();
-    let daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1")).slots(1);
+    let daemon = farm.daemon("farm-1").slots(1);
     farm.daemons.push(rules(daemon).start().await.unwrap());
     let scheduler = quiet(Scheduler::cluster(&farm.client().await).retries(0));
     let scheduler = scheduler.start().await.unwrap();
@@ -153,7 +153,7 @@ async fn a_call_may_have_all_the_memory_of_a_node() {
 #[cfg(unix)]
 async fn a_worker_that_fills_the_disk_is_stopped_and_told() {
     let mut farm = Farm::new();
-    let daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1")).work(30 << 20);
+    let daemon = farm.daemon("farm-1").work(30 << 20);
     farm.daemons.push(daemon.slots(2).start().await.unwrap());
     let scheduler = farm.scheduler().await;
     let (to, mut work) = told::<Work>();

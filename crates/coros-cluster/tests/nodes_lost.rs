@@ -121,10 +121,11 @@ async fn a_node_that_is_drained_ends_what_it_runs_and_no_more() {
     let mut draining = Box::pin(farm.daemons[0].drain());
     // What comes now runs on the other one, as soon as that is free.
     let more = scheduler.submit(where_am_i());
+    let is_told = |event: &Event| matches!(event, Event::NodeDraining { .. }).then_some(());
     tokio::select! {
         biased;
         _ = &mut draining => panic!("something runs there"),
-        () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        () = until(&mut events, is_told) => {}
     }
     running["farm-2"].send(()).unwrap();
     assert_eq!(node_of(&more.await.unwrap().worker), "farm-2");

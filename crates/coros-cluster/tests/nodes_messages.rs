@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::farm::*;
@@ -122,8 +121,6 @@ fn floods(bytes: usize) {
 
 /// A terminal that takes nothing holds up who writes, and nothing else.
 async fn lines_that_nobody_takes_hold_up_their_worker_alone() {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
     let farm = Farm::of([2]).await;
     for scheduler in [
         Scheduler::cluster(&farm.client().await),
@@ -131,12 +128,11 @@ async fn lines_that_nobody_takes_hold_up_their_worker_alone() {
     ] {
         let (open, is_open) = std::sync::mpsc::channel::<()>();
         let is_open = std::sync::Mutex::new(is_open);
-        let lines = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&lines);
+        let (count, mut lines) = mpsc::unbounded_channel();
         let scheduler = scheduler.log("off").stderr(move |_, _| {
             // Until it is open; then at once.
             let _ = is_open.lock().unwrap().recv();
-            counted.fetch_add(1, Relaxed);
+            let _ = count.send(());
         });
         let scheduler = scheduler.start().await.unwrap();
         workers(&mut scheduler.events(), 2).await;
@@ -148,11 +144,11 @@ async fn lines_that_nobody_takes_hold_up_their_worker_alone() {
         assert!(ends.await.is_err(), "somebody has kept 20 MB of lines");
         drop(open);
         flood.await.unwrap();
-        while lines.load(Relaxed) < 20_000 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        for _ in 0..20_000 {
+            lines.recv().await.unwrap();
         }
         scheduler.close().await.unwrap();
-        assert_eq!(lines.load(Relaxed), 20_000);
+        assert_eq!(lines.try_recv().ok(), None, "more than it has written");
     }
     farm.close().await;
 }

@@ -255,9 +255,7 @@ async fn a_node_may_be_used_no_longer_and_again() {
         }
     }
     assert_eq!(told.as_deref(), Some("it is busy"));
-    while farm.daemons[0].status().await.unwrap().lent > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    lends(&farm.daemons[0], &[0]).await;
     let job = scheduler.submit(where_am_i());
     busy.store(false, Ordering::Relaxed);
     assert_ne!(job.await.unwrap().pid, before.pid);

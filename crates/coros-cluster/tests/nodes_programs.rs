@@ -12,7 +12,6 @@ use common::farm::*;
 use common::work::*;
 use common::*;
 use coros::Scheduler;
-use coros::cluster::daemon::Daemon;
 use coros::cluster::{SchedulerBuilder, StartError, worker};
 use libtest_mimic::Arguments;
 #[cfg(target_os = "linux")]
@@ -346,7 +345,7 @@ async fn what_cannot_travel_is_an_error_at_once() {
 
 async fn what_is_too_large_for_a_node_is_told() {
     let mut farm = Farm::new();
-    let daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1")).cache(1000);
+    let daemon = farm.daemon("farm-1").cache(1000);
     farm.daemons.push(daemon.start().await.unwrap());
     let scheduler = Scheduler::cluster(&farm.client().await).patience(Duration::from_secs(2));
     let error = quiet(scheduler).start().await.unwrap_err().to_string();
@@ -371,7 +370,7 @@ async fn copies_of_files_count_for_the_cache() {
     std::fs::write(file.path(), vec![7; FILE as usize]).unwrap();
     for (room, fits) in [(3 * FILE / 2, false), (2 * FILE, true)] {
         let mut farm = Farm::new();
-        let daemon = Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1"));
+        let daemon = farm.daemon("farm-1");
         let daemon = daemon.cache(program + room).slots(1);
         farm.daemons.push(daemon.start().await.unwrap());
         let scheduler = Scheduler::cluster(&farm.client().await).depends(file.path());

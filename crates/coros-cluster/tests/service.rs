@@ -106,8 +106,8 @@ async fn one_for_whose_program_there_is_no_room_waits_for_some() {
     let farm = Farm::of([1]).await;
     let size = {
         let (tell, mut events) = mpsc::unbounded_channel();
-        let service = Service::builder(farm.knows_all("scheduler"), farm.folder("service"));
-        let service = service.on_event(move |event| drop(tell.send(event.clone())));
+        let service = farm.service();
+        let service = service.on_event(passing(tell));
         let service = service.start().await.unwrap();
         at(&farm, &service).await.close().await.unwrap();
         service.close().await;
@@ -117,7 +117,7 @@ async fn one_for_whose_program_there_is_no_room_waits_for_some() {
             }
         }
     };
-    let service = Service::builder(farm.knows_all("scheduler"), farm.folder("service"));
+    let service = farm.service();
     let service = service.cache(size + size / 2).start().await.unwrap();
     let first = at(&farm, &service).await;
     let (tell, mut events) = mpsc::unbounded_channel();
@@ -460,7 +460,7 @@ async fn without_a_service_it_is_said_what_to_do() {
 async fn of_several_services_one_is_chosen_by_name() {
     let (farm, first) = farm_with_service([1]).await;
     let builder = farm.knows_all("other").peer(endpoint(first.node()));
-    let other = Service::builder(builder, farm.folder("other"));
+    let other = Service::builder(builder, farm.folder("other")).on_event(|_| changed());
     let other = other.start().await.unwrap();
     let node = client(&farm, &first).await;
     let scheduler = quiet(Scheduler::at(&node)).service("other");
@@ -477,7 +477,7 @@ async fn one_that_drains_takes_nobody_and_goes_on_with_who_is_there() {
     let scheduler = at(&farm, &service).await;
     let mut drained = Box::pin(service.drain());
     assert!(futures_util::poll!(&mut drained).is_pending());
-    while !service.status().await.unwrap().draining {}
+    assert!(service.status().await.unwrap().draining);
     let late = Scheduler::at(&client(&farm, &service).await);
     let late = late.patience(Duration::from_millis(1500));
     let error = late.start().await.unwrap_err().to_string();

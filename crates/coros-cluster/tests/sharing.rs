@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use common::farm::*;
 use common::*;
-use coros::cluster::daemon::Daemon;
 use coros::cluster::{Event, Job, Target, worker};
 use coros::{Address, Context, JobError, Scheduler};
 use libtest_mimic::Arguments;
@@ -33,12 +32,6 @@ async fn next(begun: &mut mpsc::UnboundedReceiver<Begun>) -> Begun {
 
 fn has_ended(event: &Event) -> Option<()> {
     matches!(event, Event::NodeEnded { .. }).then_some(())
-}
-
-/// How many slots each client of a node has.
-async fn lent(daemon: &Daemon) -> Vec<usize> {
-    let status = daemon.status().await.unwrap();
-    status.clients.iter().map(|client| client.lent).collect()
 }
 
 async fn a_call_of_all_cores_has_them_alone() {
@@ -143,9 +136,7 @@ async fn there_are_never_more_workers_than_wanted() {
     let at = usize::from(node_of(ready[0].name()) == "farm-2");
     farm.daemons[at].suspend();
     assert_eq!(scheduler.run(square(4)).await, Ok(16));
-    while farm.daemons[at].status().await.unwrap().lent > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    lends(&farm.daemons[at], &[0]).await;
     assert_eq!(scheduler.run(square(5)).await, Ok(25));
     scheduler.close().await.unwrap();
     let (mut there, mut all) = (0_i32, 0);
@@ -175,14 +166,14 @@ async fn who_needs_a_node_gets_its_share_of_that_one() {
         running.push((node_of(&at), end));
     }
     let other = farm.scheduler().await;
-    while other.nodes().await.len() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let mut events = other.events();
+    for _ in 0..2 {
+        let ready = |event: &Event| matches!(event, Event::NodeReady { .. }).then_some(());
+        until(&mut events, ready).await;
     }
     let one = other.submit(call("one").at(Target::node("farm-2")));
     // It has been heard there when somebody is asked for what he has.
-    while lent(&farm.daemons[1]).await != [1, 0] {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    lends(&farm.daemons[1], &[1, 0]).await;
     let mut first = None;
     for turn in 0..4 {
         let at = running.iter().position(|(node, _)| node == "farm-2");

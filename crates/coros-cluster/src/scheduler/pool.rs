@@ -53,7 +53,7 @@ pub(crate) struct Config {
     pub(crate) start_limit: Duration,
     /// From goodbye to kill.
     pub(crate) grace: Duration,
-    /// The first worker has to prepare the host.
+    /// A process prepares the host before others work there.
     pub(crate) prepares: bool,
     /// The last one has to tidy it up.
     pub(crate) tidies_up: bool,

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use coros::cluster::daemon::Daemon;
+use coros::cluster::daemon::{Daemon, DaemonBuilder};
 use coros::cluster::{Event, Events, SchedulerBuilder};
 use coros::net::{Builder, Node, Secret};
 use coros::{Address, Context, Scheduler};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// A network with daemons, each in a folder of its own.
 pub(crate) struct Farm {
@@ -45,9 +45,15 @@ impl Farm {
         self.folders.path().join(name)
     }
 
+    /// A daemon of which [`Changes`] tell.
+    pub(crate) fn daemon(&self, name: &str) -> DaemonBuilder {
+        let daemon = Daemon::builder(self.builder(name), self.folder(name));
+        daemon.on_event(|_| changed())
+    }
+
     pub(crate) async fn add(&mut self, slots: usize) {
         let name = format!("farm-{}", self.daemons.len() + 1);
-        let daemon = Daemon::builder(self.builder(&name), self.folder(&name)).slots(slots);
+        let daemon = self.daemon(&name).slots(slots);
         self.daemons.push(daemon.start().await.unwrap());
     }
 
@@ -125,11 +131,53 @@ pub(crate) fn told<M: Send + 'static>() -> (Address<M>, mpsc::UnboundedReceiver<
     (coro.address(), receiver)
 }
 
+static CHANGED: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::Sender::new(()));
+
+/// Something has happened at a daemon or a service of this process.
+pub(crate) fn changed() {
+    CHANGED.send_replace(());
+}
+
+/// Passes on what happens at a daemon or a service, for one that has somebody else to tell too.
+pub(crate) fn passing<E: Clone>(to: mpsc::UnboundedSender<E>) -> impl Fn(&E) {
+    move |event| {
+        let _ = to.send(event.clone());
+        changed();
+    }
+}
+
+/// What happens at daemons and services, for whoever waits until one of them is as it should be: made before it is
+/// looked at.
+pub(crate) struct Changes(watch::Receiver<()>);
+
+impl Changes {
+    pub(crate) fn from_now() -> Self {
+        Changes(CHANGED.subscribe())
+    }
+
+    /// Waits for the next.
+    pub(crate) async fn next(&mut self) {
+        self.0.changed().await.unwrap();
+    }
+}
+
+/// How many slots each client of a daemon has.
+pub(crate) async fn lent(daemon: &Daemon) -> Vec<usize> {
+    let status = daemon.status().await.unwrap();
+    status.clients.iter().map(|client| client.lent).collect()
+}
+
+/// Waits until the clients of a daemon have so many slots each.
+pub(crate) async fn lends(daemon: &Daemon, wanted: &[usize]) {
+    let mut changes = Changes::from_now();
+    while lent(daemon).await != wanted {
+        changes.next().await;
+    }
+}
+
 /// Waits until a daemon has no client.
 pub(crate) async fn idle(daemon: &Daemon) {
-    while !daemon.status().await.unwrap().clients.is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    lends(daemon, &[]).await;
 }
 
 #[coros::remote]

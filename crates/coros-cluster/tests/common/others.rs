@@ -1,14 +1,15 @@
 //! This executable as a service, or as a client, in another process: to be stopped or killed.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use coros::cluster::service::{Service, ServiceEvent};
 use coros::net::{Node, Secret};
-use coros::{Address, Context, Scheduler};
+use coros::{Context, Scheduler};
 use nix::sys::signal::Signal;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::farm::*;
@@ -20,8 +21,9 @@ const SERVICE: &str = "--as-service";
 /// And when it is a client.
 pub(crate) const CLIENT: &str = "--as-client";
 
-/// And when it is one whose calls return much.
+/// And when it is one whose calls return much, all at once: when they are let through a gate.
 pub(crate) const GREEDY_CLIENT: &str = "--as-greedy-client";
+pub(crate) const GATE: &str = "gate";
 
 /// Becomes what this process is, if it is one of those, and does not return then.
 pub(crate) fn enter() {
@@ -34,7 +36,7 @@ pub(crate) fn enter() {
             match what.as_str() {
                 SERVICE => be_a_service(Path::new(folder), secret, peers).await,
                 CLIENT => be_a_client(secret, peers).await,
-                _ => be_a_greedy_client(secret, peers).await,
+                _ => be_a_greedy_client(Path::new(folder), secret, peers).await,
             }
         });
     }
@@ -67,25 +69,26 @@ async fn be_a_client(secret: &str, peers: &[String]) {
     std::future::pending::<()>().await;
 }
 
-/// Says that it has begun, and gives much a moment later.
+/// How many calls a greedy client makes.
+pub(crate) const GREEDY: usize = 40;
+
+/// Goes to the gate, and gives much when it is let go.
 #[coros::remote]
-async fn much(_me: Context<()>, to: Address<()>, bytes: usize) -> String {
-    to.deliver(()).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+async fn much(_me: Context<()>, gate: SocketAddr, bytes: usize) -> String {
+    let mut gate = TcpStream::connect(gate).await.unwrap();
+    gate.read_to_end(&mut Vec::new()).await.unwrap();
     "x".repeat(bytes)
 }
 
-async fn be_a_greedy_client(secret: &str, peers: &[String]) {
+/// Where the gate is, its folder says.
+async fn be_a_greedy_client(folder: &Path, secret: &str, peers: &[String]) {
+    let gate = std::fs::read_to_string(folder.join(GATE)).unwrap();
+    let gate = gate.parse().unwrap();
     let node = node("desk", secret, peers).build().await.unwrap();
     let scheduler = quiet(Scheduler::at(&node)).start().await.unwrap();
-    let (to, mut begun) = told::<()>();
     let bytes = 8 << 20;
-    let submit = |_| scheduler.submit(much(to.clone(), bytes).io());
-    let jobs: Vec<_> = (0..40).map(submit).collect();
-    for _ in &jobs {
-        begun.recv().await.unwrap();
-    }
-    println!("begun");
+    let submit = |_| scheduler.submit(much(gate, bytes).io());
+    let jobs: Vec<_> = (0..GREEDY).map(submit).collect();
     for job in jobs {
         assert_eq!(job.await.unwrap().len(), bytes);
     }

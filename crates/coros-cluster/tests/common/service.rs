@@ -1,8 +1,6 @@
 //! A service on a farm, clients of it, and what they call.
 
-use std::time::Duration;
-
-use coros::cluster::service::Service;
+use coros::cluster::service::{Service, ServiceBuilder};
 use coros::cluster::worker;
 use coros::net::Node;
 use coros::{Address, Context, Scheduler};
@@ -35,11 +33,18 @@ pub(crate) async fn computes(mut me: Context<()>, of: String, to: Address<Begun>
     at
 }
 
+impl Farm {
+    /// A service of which [`Changes`] tell.
+    pub(crate) fn service(&self) -> ServiceBuilder {
+        let service = Service::builder(self.knows_all("scheduler"), self.folder("service"));
+        service.on_event(|_| changed())
+    }
+}
+
 /// A farm with a service in this process.
 pub(crate) async fn farm_with_service<const N: usize>(slots: [usize; N]) -> (Farm, Service) {
     let farm = Farm::of(slots).await;
-    let builder = Service::builder(farm.knows_all("scheduler"), farm.folder("service"));
-    let service = builder.start().await.unwrap();
+    let service = farm.service().start().await.unwrap();
     (farm, service)
 }
 
@@ -65,12 +70,13 @@ pub(crate) async fn next(begun: &mut mpsc::UnboundedReceiver<Begun>) -> Begun {
 
 /// Waits until the computations of a service are such: whether each has its turn.
 pub(crate) async fn turns(service: &Service, wanted: &[bool]) {
+    let mut changes = Changes::from_now();
     loop {
         let status = service.status().await.unwrap();
         let runs: Vec<_> = status.computations.iter().map(|it| it.runs).collect();
         if runs == wanted {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        changes.next().await;
     }
 }
