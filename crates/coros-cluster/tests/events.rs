@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use common::farm::*;
-use common::service::*;
+use common::service::{client as client_of, *};
 use common::*;
 use coros::cluster::daemon::Daemon;
 use coros::cluster::{Event, Events, Target, worker};
@@ -215,14 +215,19 @@ async fn what_happens_to_a_node_is_told_in_order() {
     assert!(returned.starts_with("node farm-1 ("), "{returned}");
     assert!(returned.contains(" was found again: "), "{returned}");
     again.close().await;
-    // It may have gone before it had opened.
-    let gone = next().await;
-    let ways = [
+    // It may have gone before it had opened; if not, it says what it is about to do.
+    let ways = ["node farm-1 has ended", "node farm-1 was lost: "];
+    let before = [
         "node farm-1 is about to end",
-        "node farm-1 has ended",
-        "node farm-1 was lost: ",
+        "node farm-1 runs nothing more",
     ];
-    assert!(ways.iter().any(|way| gone.starts_with(way)), "{gone}");
+    loop {
+        let told = next().await;
+        if ways.iter().any(|way| told.starts_with(way)) {
+            break;
+        }
+        assert!(before.contains(&&*told), "{told}");
+    }
     scheduler.close().await.unwrap();
     assert_eq!(next().await, "the scheduler is closed");
     assert_eq!(events.recv().await, None);
@@ -236,8 +241,7 @@ async fn who_waits_for_a_node_or_a_service_is_told() {
         Event::NoNodes { .. } => panic!("{event}"),
         _ => None,
     };
-    let mut farm = Farm::new();
-    let client = farm.client().await;
+    let client = Farm::new().client().await;
     for (scheduler, what) in [
         (
             Scheduler::at(&client),
@@ -261,6 +265,24 @@ async fn who_waits_for_a_node_or_a_service_is_told() {
         );
         starting.abort();
     }
+    // The client of a service that has no node waits for one, and hears that from there.
+    let (mut farm, service) = farm_with_service([]).await;
+    let (to, mut events) = mpsc::unbounded_channel();
+    let scheduler = Scheduler::at(&client_of(&farm, &service).await)
+        .on_event(move |event| drop(to.send(event.clone())));
+    let starting = tokio::spawn(quiet(scheduler).start());
+    let reason = loop {
+        if let Some((_, reason)) = awaited(&events.recv().await.unwrap()) {
+            break reason;
+        }
+    };
+    assert!(
+        reason.starts_with("waiting for a node, up to 60s"),
+        "{reason}"
+    );
+    starting.abort();
+    service.close().await;
+
     farm.add(1).await;
     let scheduler = Scheduler::cluster(&farm.client().await).patience(PATIENCE);
     let scheduler = quiet(scheduler).start().await.unwrap();

@@ -43,7 +43,7 @@ While it runs:
 
   SIGTERM (as from systemd, or `kill`) drains it: no client may come, no call begins, those that run
   go on to their end, and then it ends. Another SIGTERM, or Ctrl-C, ends it at once, and with it all
-  that it has started; what ran runs again on other nodes.
+  that it has started; clients are told so, and what ran runs again on other nodes.
 
 Service hours:
   --from 20:00 --until 06:00 lends the cores at night, by the local time of this machine. At 06:00

@@ -73,7 +73,7 @@ fn listen_for_all(own: IpAddr, what: &str) -> String {
         IpAddr::V6(_) => "[0_u16; 8]",
     };
     format!(
-        "the node that was given to Scheduler::at listens on {own} alone, and {what} this program: have the node listen \
+        "the node that was given to Scheduler::at listens on {own} alone, and {what} this program: have yours listen \
          on all interfaces, by `.listen(({any}, 0).into())` at its builder"
     )
 }

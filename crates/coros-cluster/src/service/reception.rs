@@ -46,6 +46,7 @@ pub(super) struct Reception {
 }
 
 struct Client {
+    tenant: Address<ToTenant>,
     wire: Wire,
     address: Address<ToScheduler>,
     from: Location,
@@ -100,6 +101,8 @@ impl Reception {
         for client in self.tenants.values() {
             let _ = client.wire.send(OwnTenant::End);
         }
+        let tenants = self.tenants.values().map(|client| client.tenant.clone());
+        let tenants: Vec<_> = tenants.collect();
         let limit = self.grace + CLOSE_LIMIT;
         let ended = tokio::time::timeout(limit, self.wait_for_tenants(&mut me)).await;
         if ended.is_err() {
@@ -108,6 +111,11 @@ impl Reception {
                 let why = format!("what it has here did not end within {limit:?}");
                 self.left(id, Some(why));
             }
+            return;
+        }
+        // Their clients are told of that: were the node closed before, they would take the service for gone.
+        for tenant in tenants {
+            tenant.exit().await;
         }
     }
 
@@ -192,6 +200,7 @@ impl Reception {
             drop(service.send(ToService::Own(left)));
         });
         let client = Client {
+            tenant: tenant.clone(),
             wire,
             address,
             from,

@@ -73,8 +73,14 @@ struct Starting {
 }
 
 impl Starting {
+    /// The next one, but that something is waited for, which depends on how long that takes.
     async fn event(&mut self) -> String {
-        soon(self.events.recv()).await.unwrap().to_string()
+        loop {
+            match soon(self.events.recv()).await.unwrap() {
+                Event::NodesAwaited { .. } => {}
+                event => return event.to_string(),
+            }
+        }
     }
 }
 
