@@ -99,11 +99,10 @@ async fn what_happens_is_told_once_and_in_order() {
 async fn a_function_that_panics_at_an_event_ends_nothing() {
     let mut farm = Farm::new();
     let (tell, mut told) = unbounded_channel();
-    let daemon =
-        Daemon::builder(farm.builder("farm-1"), farm.folder("farm-1")).on_event(move |_| {
-            tell.send(()).unwrap();
-            panic!("ouch")
-        });
+    let daemon = farm.daemon("farm-1").on_event(move |_| {
+        tell.send(()).unwrap();
+        panic!("ouch")
+    });
     farm.daemons.push(daemon.start().await.unwrap());
     let scheduler = farm.scheduler().await;
     scheduler.run(nothing()).await.unwrap();

@@ -174,13 +174,35 @@ mod tests {
         };
         stdin.send(Input::Data(b"go on\n".to_vec())).unwrap();
         let error = job.await.unwrap_err().to_string();
-        assert!(error.contains("its guard has ended"), "{error}");
+        assert!(error.contains("what was to start it"), "{error}");
         ended(pid).await;
         let output = scheduler
             .run(sh("echo fine".into()).output())
             .await
             .unwrap();
         assert_eq!(output.stdout, b"fine\n");
+        scheduler.close().await.unwrap();
+    }
+
+    /// They may be meant for all processes of a name, or of a terminal.
+    async fn a_guard_outlives_signals_and_keeps_them_from_nobody() {
+        let scheduler = local().await;
+        let guard = || async {
+            let output = sh("echo $PPID; kill -USR1 $$".into()).output();
+            let output = scheduler.run(output).await.unwrap();
+            assert_eq!(output.status.signal, Some(Signal::SIGUSR1 as i32));
+            pid(&output.stdout)
+        };
+        let first = guard().await;
+        for sent in [
+            Signal::SIGTERM,
+            Signal::SIGUSR1,
+            Signal::SIGHUP,
+            Signal::SIGTSTP,
+        ] {
+            signal(first, sent);
+            assert_eq!(guard().await, first, "{sent}");
+        }
         scheduler.close().await.unwrap();
     }
 
@@ -192,6 +214,7 @@ mod tests {
             ends_with_its_worker,
             ends_on_a_node_without_control_groups,
             a_guard_that_is_killed_holds_up_nobody,
+            a_guard_outlives_signals_and_keeps_them_from_nobody,
         ];
         trials.push(trial_that_needs(
             "cgroup: processes",

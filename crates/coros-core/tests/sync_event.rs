@@ -1,4 +1,5 @@
 //! `Event`: releases, no lost wake-up, cancellation.
+#![allow(clippy::unwrap_used, reason = "in tests, and what they share")]
 
 use std::sync::Arc;
 use std::time::Duration;

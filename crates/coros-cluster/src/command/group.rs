@@ -7,8 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::guard::{Guard, Guarded, Piped, Pipes, Program};
 
-/// So many guards wait at most. There were as many more as commands ran at a time.
-const FREE: usize = 32;
+/// So many guards wait at most: those of a worker count among the processes that it may have. There were as many more as
+/// commands ran at a time.
+const FREE: usize = 8;
 
 static GUARDS: Mutex<Vec<Guard>> = Mutex::new(Vec::new());
 

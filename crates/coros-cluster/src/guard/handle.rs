@@ -174,7 +174,9 @@ impl Guarded {
             Ok(Reply::Gone) => self.gone = true,
             Ok(Reply::Began(_) | Reply::Failed(_)) => {}
             Err(why) => {
-                kill_group(self.pid);
+                if self.ended.is_none() {
+                    kill_group(self.pid);
+                }
                 return Err(why);
             }
         }

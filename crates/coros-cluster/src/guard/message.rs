@@ -181,7 +181,7 @@ impl Replies {
 
     fn have(&mut self, more: usize) -> io::Result<Option<Reply>> {
         if more == 0 {
-            let why = "its guard has ended";
+            let why = "what was to start it and to see to its end has been killed";
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
         self.filled += more;

@@ -1,7 +1,7 @@
 //! All that is below this process, and the end of it.
 
 #[cfg(target_os = "linux")]
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 #[cfg(target_os = "linux")]
 use std::fs;
 use std::io;
@@ -17,25 +17,62 @@ pub(super) fn adopt() -> io::Result<()> {
     Ok(())
 }
 
-/// Kills a process group and all that is below this process, as it is now: what is just being started may be
-/// missed, so it has to be called again until nothing is left.
-pub(super) fn kill(leader: u32) {
-    kill_group(leader);
+/// Kills all that is below this process, and the group of `leader`, of which this process is the parent and has not
+/// seen the end. It is as it is now: what is just being started may be missed, so this has to be called again until
+/// nothing is left.
+pub(super) fn kill(leader: Option<u32>) {
+    if let Some(leader) = leader {
+        kill_group(leader);
+    }
     #[cfg(target_os = "linux")]
     for pid in below(std::process::id()) {
         let _ = signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
     }
 }
 
-/// Kills all processes of a group. Its number stays its own while it has members; without members this reaches
-/// nobody, because numbers are not used again so soon.
+/// Kills all processes of a group. Its number is its own for as long as it has members, or its leader has not been
+/// waited for; then it may become another's.
 pub(super) fn kill_group(leader: u32) {
     let _ = signal::killpg(Pid::from_raw(leader.cast_signed()), Signal::SIGKILL);
 }
 
 /// All processes that have been started by this one, or by those, and have not been waited for.
 #[cfg(target_os = "linux")]
-fn below(ancestor: u32) -> Vec<u32> {
+fn below(ancestor: u32) -> BTreeSet<u32> {
+    // Which costs as much as there are below, and not as there are at all, where the system has it.
+    let mut all = match fs::exists("/proc/thread-self/children") {
+        Ok(true) => None,
+        _ => Some(all()),
+    };
+    let mut found = BTreeSet::new();
+    let mut parents = vec![ancestor];
+    while let Some(parent) = parents.pop() {
+        let children = match &mut all {
+            None => children(parent),
+            Some(all) => all.remove(&parent).unwrap_or_default(),
+        };
+        // Each once, even if numbers were used again meanwhile.
+        parents.extend(children.into_iter().filter(|child| found.insert(*child)));
+    }
+    found
+}
+
+/// The processes that one has started, or was given.
+#[cfg(target_os = "linux")]
+fn children(parent: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let lists = threads.flat_map(|thread| fs::read_to_string(thread.path().join("children")));
+    let numbers = |list: String| -> Vec<u32> {
+        let numbers = list.split_ascii_whitespace();
+        numbers.filter_map(|number| number.parse().ok()).collect()
+    };
+    lists.flat_map(numbers).collect()
+}
+
+/// The children of each process.
+#[cfg(target_os = "linux")]
+fn all() -> HashMap<u32, Vec<u32>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         if let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse().ok())
@@ -45,16 +82,7 @@ fn below(ancestor: u32) -> Vec<u32> {
             children.entry(parent).or_default().push(pid);
         }
     }
-    let mut found = Vec::new();
-    let mut parents = vec![ancestor];
-    while let Some(parent) = parents.pop() {
-        // Each once, even if numbers were used again meanwhile.
-        for child in children.remove(&parent).unwrap_or_default() {
-            found.push(child);
-            parents.push(child);
-        }
-    }
-    found
+    children
 }
 
 /// The second word after the name, which may have anything in it.
@@ -86,20 +114,19 @@ mod tests {
         let mut line = String::new();
         let stdout = child.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
-        let mut expected = [child.id(), line.trim().parse().unwrap()];
-        let mut found = below(std::process::id());
-        found.retain(|pid| expected.contains(pid));
-        found.sort_unstable();
-        expected.sort_unstable();
+        let expected = [child.id(), line.trim().parse().unwrap()];
+        let found = below(std::process::id());
+        let by_parents = all();
         let others = below(child.id());
         for pid in expected {
             let _ = signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
         }
         child.wait().unwrap();
-        assert_eq!(found, expected);
-        assert!(
-            !others.contains(&child.id()) && others.len() == 1,
-            "{others:?}"
-        );
+        for pid in expected {
+            assert!(found.contains(&pid), "{expected:?}: {found:?}");
+        }
+        assert_eq!(Vec::from_iter(others), expected[1..]);
+        assert_eq!(by_parents[&child.id()], expected[1..]);
+        assert!(by_parents[&std::process::id()].contains(&child.id()));
     }
 }
