@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use coros::readable_lines;
@@ -11,6 +12,8 @@ use tokio::sync::mpsc;
 
 /// What was asked for has not been done, or not all of it.
 const TROUBLE: u8 = 1;
+/// So long a program in the background waits until it looks whether it is in front.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Prints lines on standard error, where they can do no more than be read: what tells a terminal to
 /// do something, or hides, is shown as escapes.
@@ -56,21 +59,62 @@ pub(crate) fn terms(alone: Option<&str>, priority: i32) -> String {
     }
 }
 
-/// The lines that are typed, if they are wanted; none where standard input is no terminal.
+/// The lines that are typed, if they are wanted; none where standard input is no terminal, and while a shell has this
+/// program in the background.
 pub(crate) fn lines(wanted: bool) -> mpsc::Receiver<String> {
     let (to, lines) = mpsc::channel(1);
     if wanted && io::stdin().is_terminal() {
         // A thread of its own: one of the runtime would keep the program from ending.
-        std::thread::spawn(move || {
-            let lines = io::stdin().lock().lines().map_while(Result::ok);
-            for line in lines.filter(|line| !line.trim().is_empty()) {
-                if to.blocking_send(line).is_err() {
+        std::thread::spawn(move || pass_on(&to));
+    }
+    lines
+}
+
+fn pass_on(to: &mpsc::Sender<String>) {
+    background::reading_is_an_error();
+    let mut stdin = io::stdin().lock();
+    let mut line = String::new();
+    loop {
+        match stdin.read_line(&mut line) {
+            Ok(0) => return,
+            Ok(_) => {
+                let line = std::mem::take(&mut line);
+                if !line.trim().is_empty() && to.blocking_send(line).is_err() {
                     return;
                 }
             }
-        });
+            // A shell tells nobody that it has put somebody in front.
+            Err(_) if background::is_here() => std::thread::sleep(LOOK_AGAIN),
+            Err(_) => return,
+        }
     }
-    lines
+}
+
+/// Programs that a shell runs without waiting for them.
+#[cfg(unix)]
+mod background {
+    use std::io;
+
+    use nix::sys::signal::{SigSet, Signal};
+    use nix::unistd::{getpgrp, tcgetpgrp};
+
+    /// Has this thread get an error when it reads what is typed for others. Otherwise the system would stop the program.
+    pub(super) fn reading_is_an_error() {
+        let _ = SigSet::from(Signal::SIGTTIN).thread_block();
+    }
+
+    pub(super) fn is_here() -> bool {
+        tcgetpgrp(io::stdin()).is_ok_and(|front| front != getpgrp())
+    }
+}
+
+#[cfg(not(unix))]
+mod background {
+    pub(super) fn reading_is_an_error() {}
+
+    pub(super) fn is_here() -> bool {
+        false
+    }
 }
 
 /// So many of something.

@@ -532,3 +532,48 @@ fn a_console_takes_orders() {
     let ended = node.end();
     assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
 }
+
+/// As with `coros node &`: it has a terminal, and may not read what is typed there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_shell_may_have_it_in_the_background() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    let farm = Farm::new();
+    let node = format!(
+        "{} node --name one --dir {} --listen 127.0.0.1:0",
+        env!("CARGO_BIN_EXE_coros"),
+        path_text(&farm.folder("one"))
+    );
+    // A shell with job control, on a terminal of its own.
+    let shell = format!("set -m; {node} & echo pid $!; wait");
+    let mut script = Command::new("script")
+        .args([
+            "--quiet",
+            "--command",
+            &format!("sh -c '{shell}'"),
+            "/dev/null",
+        ])
+        .env("XDG_CONFIG_HOME", farm.config())
+        .env_remove("COROS_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script is there, which Debian calls essential");
+    let mut lines = BufReader::new(script.stdout.take().unwrap()).lines();
+    let mut line = |start: &str| loop {
+        let line = lines.next().expect("it goes on").unwrap();
+        if line.starts_with(start) {
+            break line.trim_end().to_owned();
+        }
+    };
+    let pid = line("pid ")["pid ".len()..].parse().unwrap();
+    let at = line("try, ").rsplit(' ').next().unwrap().to_owned();
+    let (folder, texts) = common::corpus(5, 100);
+    let ended = farm.run(&["demo", &path_text(folder.path()), "--nodes", &at, "--json"]);
+    signal(pid, Signal::SIGKILL);
+    script.wait().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+    assert_eq!(words(&object(&ended.stdout)), count_words(&texts));
+}
