@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use coros_core::remote::{BoxFuture, told};
-use serde::{Deserialize, Serialize};
+use coros_core::remote::{BoxFuture, readable_within, told};
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
@@ -79,7 +79,16 @@ pub(crate) struct End {
     /// It did not: [`Process::kill`] ended it.
     pub(crate) killed: bool,
     /// Its last lines on standard error.
+    #[serde(deserialize_with = "told_lines")]
     pub(crate) last_words: Vec<String>,
+}
+
+/// Lines that somebody else has kept: as many, and as long, as this process would have.
+fn told_lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let lines = Vec::<String>::deserialize(deserializer)?;
+    let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+    let readable = last.iter().map(|line| readable_within(line, LONGEST_LINE));
+    Ok(readable.collect())
 }
 
 impl End {
@@ -409,6 +418,30 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+
+    #[test]
+    fn what_another_has_kept_is_cut_and_made_readable() {
+        let lines = (0..30).map(|n| format!("{n}\x1b[2J{}", "x".repeat(LONGEST_LINE)));
+        let end = End {
+            why: "\x07".into(),
+            killed: false,
+            last_words: lines.collect(),
+        };
+        let told = postcard::to_stdvec(&end).unwrap();
+        let End {
+            why, last_words, ..
+        } = postcard::from_bytes(&told).unwrap();
+        assert_eq!(last_words.len(), LAST_LINES);
+        assert!(
+            last_words[0].starts_with("10\\u{1b}[2Jx"),
+            "{}",
+            last_words[0]
+        );
+        for line in last_words.iter().chain([&why]) {
+            assert!(line.len() <= LONGEST_LINE + 100, "{}", line.len());
+            assert!(!line.contains(char::is_control));
+        }
+    }
 
     #[tokio::test]
     async fn standard_error_is_cut_into_bounded_lines() {

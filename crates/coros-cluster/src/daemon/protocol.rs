@@ -22,7 +22,7 @@
 //!    | ------------- GiveBack -------------> |
 //! ```
 
-use coros_core::remote::NodeId;
+use coros_core::remote::{NodeId, told};
 use coros_core::{Address, Exit, Reply};
 use coros_net::Location;
 use serde::{Deserialize, Serialize};
@@ -163,7 +163,7 @@ pub(crate) enum FromDesk {
     /// All is there.
     Ready,
     /// The computation cannot be run here, and why.
-    Unfit(String),
+    Unfit(#[serde(deserialize_with = "told")] String),
     /// The client has so many slots more.
     Grant(usize),
     /// So many of those that it has are to be given back, in all.
