@@ -101,7 +101,8 @@ impl<R> Call<R> {
     }
 
     /// How often the call runs again when its worker was lost, whatever
-    /// [`SchedulerBuilder::retries`](crate::SchedulerBuilder::retries) says. With 0 it runs at most once.
+    /// [`SchedulerBuilder::retries`](crate::SchedulerBuilder::retries) says, which tells what counts. With 0 it runs at
+    /// most once.
     pub fn retries(mut self, n: u32) -> Self {
         self.options().core.retries = Some(n);
         self

@@ -239,7 +239,10 @@ impl SchedulerBuilder {
     /// How often a call runs again when its worker was lost: 3 times unless told otherwise. Then
     /// it ends with [`JobError::Abandoned`](super::JobError::Abandoned).
     ///
-    /// With 0 a call runs at most once; nothing is prefetched then.
+    /// A loss counts for the call that the scheduler knows to have run there. What waited behind it may have been
+    /// running instead, if results were lost with the worker; it is run alone next, and that loss, if there is another,
+    /// counts. So a call that ends its worker each time may do so once more often than this says. With 0 a call runs at
+    /// most once; nothing is prefetched then.
     pub fn retries(mut self, n: u32) -> Self {
         self.retries = n;
         self

@@ -117,7 +117,8 @@ pub struct Completion<R> {
     pub index: usize,
     /// The worker that it ran on, if it did.
     pub worker: Option<Arc<str>>,
-    /// How often it was started: once more than workers were lost that had it.
+    /// How often it was started, as far as the scheduler knows: once more than losses of workers
+    /// [counted](crate::SchedulerBuilder::retries) for it.
     pub attempts: u32,
     /// Its value.
     pub result: Result<R, JobError>,
