@@ -385,7 +385,8 @@ impl DaemonBuilder {
     /// with their program: 64 GiB unless told otherwise.
     ///
     /// It is looked at every second, or less often where there are very many files. When they have more, the
-    /// one that has written most is killed, and that is told as its end.
+    /// one that has written most is killed, and that is told as its end; likewise one with a folder that may not be looked
+    /// into, or with more than 128 folders inside of each other.
     pub fn work(mut self, bytes: u64) -> Self {
         self.work = bytes;
         self

@@ -15,7 +15,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::bounds::Rules;
 use super::fetch::{Fetched, Fetching, Sender};
-use super::folder::{Fill, WorkFolder, WorkFolders};
+use super::folder::{Overfull, WorkFolder, WorkFolders};
 use super::leases::ClientId;
 use super::protocol::{FromDesk, Opening, Own, OwnDesk, ToDaemon, ToDesk};
 use crate::blocking::blocking;
@@ -173,7 +173,7 @@ impl Desk {
                 self.watch_folders(me);
                 self.told.tell(FromDesk::Ready);
             }
-            ToDesk::Own(OwnDesk::Overfull(fill)) => self.overfull(&fill),
+            ToDesk::Own(OwnDesk::Overfull(overfull)) => self.overfull(overfull),
             ToDesk::Own(OwnDesk::Fetched(Err(why)) | OwnDesk::LaidOut(Err(why))) => {
                 self.told.tell(FromDesk::Unfit(why));
             }
@@ -262,7 +262,9 @@ impl Desk {
                 let began = Instant::now();
                 let fill = folders.fill().await;
                 pause = LOOK.max(began.elapsed() * 10);
-                if fill.total() > most && me.send(ToDesk::Own(OwnDesk::Overfull(fill))).is_err() {
+                if let Some(overfull) = fill.over(most)
+                    && me.send(ToDesk::Own(OwnDesk::Overfull(overfull))).is_err()
+                {
                     return;
                 }
             }
@@ -270,18 +272,12 @@ impl Desk {
         self.watcher = Some(AbortOnDropHandle::new(tokio::spawn(watch)));
     }
 
-    /// Kills the worker that has written most, or all of them where none has: what they share is as much.
-    fn overfull(&mut self, fill: &Fill) {
-        let why = format!(
-            "all workers of its program had {} bytes in their folders, and may have {} on this node",
-            fill.total(),
-            self.rules.work
-        );
+    /// Kills whoever has written too much.
+    fn overfull(&mut self, Overfull { worker, why }: Overfull) {
         tracing::info!(client = self.id.0, "{why}");
-        let largest = fill.largest();
-        for (id, worker) in &mut self.workers {
-            if largest.is_none_or(|largest| largest == *id) {
-                worker.process.kill_for(why.clone());
+        for (id, running) in &mut self.workers {
+            if worker.is_none_or(|worker| worker == *id) {
+                running.process.kill_for(why.clone());
             }
         }
     }

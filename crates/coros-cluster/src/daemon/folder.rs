@@ -1,7 +1,7 @@
 //! The folders in which workers run.
 //!
 //! ```text
-//! work/            all of the daemon's; what an earlier one left there is removed
+//! work/            all of the daemon's; what an earlier one left there is put aside and removed
 //!   3/             those of a client
 //!     files/       what its program needs
 //!     shared/      what its workers share
@@ -10,16 +10,17 @@
 //!
 //! [`Fill`] is what they hold.
 
-#[cfg(unix)]
-use std::ffi::OsStr;
+mod held;
+mod removal;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
-#[cfg(unix)]
-use cap_std::{ambient_authority, fs::Dir};
 use coros_net::FileName;
 use tokio_util::sync::CancellationToken;
 
+use self::held::Held;
+use self::removal::gone;
 use super::leases::ClientId;
 use crate::blocking::blocking;
 use crate::computation::{self, Dependency};
@@ -46,37 +47,49 @@ pub(super) struct WorkFolders {
 #[derive(Debug)]
 pub(super) struct WorkFolder(PathBuf);
 
-/// What a client's workers have written, in bytes of the disk.
+/// What a client's workers have written.
 #[derive(Debug)]
-pub(crate) struct Fill {
-    pub(super) shared: u64,
-    pub(super) workers: Vec<(WorkerId, u64)>,
+pub(super) struct Fill {
+    shared: Held,
+    workers: Vec<(WorkerId, Held)>,
+}
+
+/// That it is too much.
+#[derive(Debug)]
+pub(crate) struct Overfull {
+    /// Who is to go for it; `None` for all of them, as it is what they share.
+    pub(super) worker: Option<WorkerId>,
+    pub(super) why: String,
 }
 
 impl Fill {
-    pub(super) fn total(&self) -> u64 {
-        let workers = self.workers.iter().map(|(_, bytes)| *bytes);
-        workers.fold(self.shared, u64::saturating_add)
-    }
-
-    /// Whose folder holds most of it, if one does.
-    pub(super) fn largest(&self) -> Option<WorkerId> {
-        let largest = self.workers.iter().max_by_key(|(_, bytes)| *bytes);
-        let (worker, _) = largest.filter(|(_, bytes)| *bytes > self.shared)?;
-        Some(*worker)
+    /// Whether it is too much, where so many bytes are allowed.
+    pub(super) fn over(&self, most: u64) -> Option<Overfull> {
+        let workers = self.workers.iter().map(|(id, held)| (Some(*id), held));
+        // Last: where it is as much as that of a worker, it counts.
+        let all = workers.chain([(None, &self.shared)]);
+        let hidden = all
+            .clone()
+            .find_map(|(worker, held)| Some((worker, held.hidden.as_ref()?)));
+        if let Some((worker, hidden)) = hidden {
+            let why = format!("it is not to be seen how much its workers have written: {hidden}");
+            return Some(Overfull { worker, why });
+        }
+        let total = all.clone().map(|(_, held)| held.bytes);
+        let total = total.fold(0, u64::saturating_add);
+        let (worker, _) = all.max_by_key(|(_, held)| held.bytes)?;
+        let why = format!(
+            "all workers of its program had {total} bytes in their folders, and may have {most} on this node"
+        );
+        (total > most).then_some(Overfull { worker, why })
     }
 }
 
 impl WorkRoot {
-    /// Makes it anew.
+    /// Makes it anew. What is there is put aside first: whether it can be removed is nothing to wait for.
     pub(super) async fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.to_owned();
-        blocking(move || {
-            gone(&path)?;
-            make(&path)?;
-            Ok(WorkRoot(path))
-        })
-        .await
+        blocking(move || renew(&path).map(|()| WorkRoot(path))).await
     }
 
     pub(super) fn of(&self, client: ClientId) -> WorkFolders {
@@ -152,11 +165,11 @@ impl WorkFolders {
             let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
             let workers = entries.filter_map(|entry| {
                 let worker = entry.file_name().to_str()?.parse().ok()?;
-                Some((WorkerId(worker), size(entry.path())))
+                Some((WorkerId(worker), Held::by(&entry.path())))
             });
             Fill {
                 workers: workers.collect(),
-                shared: size(path.join(SHARED)),
+                shared: Held::by(&path.join(SHARED)),
             }
         })
     }
@@ -208,34 +221,6 @@ fn link(to: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-/// How much of the disk all in a folder takes. Does not follow links; what goes meanwhile takes nothing.
-fn size(folder: PathBuf) -> u64 {
-    let (mut all, mut folders) = (0_u64, vec![folder]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            all = all.saturating_add(taken(&metadata));
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    all
-}
-
-#[cfg(unix)]
-fn taken(metadata: &std::fs::Metadata) -> u64 {
-    // In these, whatever the disk's are.
-    std::os::unix::fs::MetadataExt::blocks(metadata).saturating_mul(512)
-}
-
-#[cfg(not(unix))]
-fn taken(metadata: &std::fs::Metadata) -> u64 {
-    metadata.len()
-}
-
 /// For this user alone.
 fn make(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
@@ -244,42 +229,39 @@ fn make(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Removes a folder with all that is in it, if it is there. Does not follow links.
-fn gone(path: &Path) -> io::Result<()> {
-    let remove = || match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    };
-    remove().or_else(|error| {
-        if error.kind() != io::ErrorKind::PermissionDenied {
-            return Err(error);
-        }
-        // Whoever ran there may have taken the right away to look into a folder, or to change it.
-        #[cfg(unix)]
-        if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
-            let parent = Dir::open_ambient_dir(parent, ambient_authority())?;
-            open_up(&parent, name)?;
-        }
-        remove()
-    })
-}
-
-/// Lets this user do with a folder, and all those in it, what he likes. Does not follow links: somebody may put
-/// them there meanwhile.
-#[cfg(unix)]
-fn open_up(parent: &Dir, name: &OsStr) -> io::Result<()> {
-    use cap_fs_ext::DirExt;
-    use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
-
-    fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::NoFollowSymlink)?;
-    let folder = parent.open_dir_nofollow(name)?;
-    for entry in folder.entries()? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&folder, &entry.file_name())?;
+/// Makes a folder in place of what is there.
+fn renew(path: &Path) -> io::Result<()> {
+    put_aside(path)?;
+    make(path)?;
+    for left in left_by_others(path) {
+        if let Err(error) = gone(&left) {
+            let left = left.display();
+            tracing::warn!(%error, "cannot remove the folder {left}, which nobody needs: do so by hand");
         }
     }
     Ok(())
+}
+
+/// Gives it another name, if it is there.
+fn put_aside(path: &Path) -> io::Result<()> {
+    let names = (1_u64..).map(|n| path.with_extension(format!("left-{n}")));
+    let free = names.into_iter().find(|name| !name.exists());
+    match std::fs::rename(path, free.expect("there are not so many")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        renamed => renamed,
+    }
+}
+
+/// All that has been put aside.
+fn left_by_others(path: &Path) -> Vec<PathBuf> {
+    let folder = path.parent().unwrap_or(path);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let aside = paths.filter(|it| {
+        let extension = it.extension().and_then(|it| it.to_str());
+        it.file_stem() == path.file_name() && extension.is_some_and(|it| it.starts_with("left-"))
+    });
+    aside.collect()
 }
 
 async fn remove(path: &Path) {
@@ -290,6 +272,13 @@ async fn remove(path: &Path) {
     }
 }
 
+/// For tests: a folder in memory where there is such a place, as disks may take milliseconds to remove each of many.
+#[cfg(test)]
+fn in_memory() -> tempfile::TempDir {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    folder.expect("there are folders for such")
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use std::fs;
@@ -298,38 +287,46 @@ mod tests {
     use super::*;
     use crate::content::Content;
 
-    #[test]
-    fn what_was_locked_up_goes_too() {
+    #[tokio::test]
+    async fn what_earlier_ones_left_goes_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("work");
-        fs::create_dir_all(path.join("a/b")).unwrap();
-        fs::write(path.join("a/b/c"), "left").unwrap();
-        for locked in ["a/b", "a", ""] {
-            let none = fs::Permissions::from_mode(0o000);
-            fs::set_permissions(path.join(locked), none).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in [
+            "work/3/7",
+            "work.left-1/3",
+            "work.left-9",
+            "store",
+            "other.left-1",
+        ] {
+            fs::create_dir_all(at(name)).unwrap();
         }
-        gone(&path).unwrap();
-        assert!(!path.exists());
-        // What is not there is gone.
-        gone(&path).unwrap();
+        WorkRoot::open(&at("work")).await.unwrap();
+        let names = fs::read_dir(folder.path()).unwrap();
+        let mut left: Vec<_> = names.map(|it| it.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["other.left-1", "store", "work"]);
+        assert_eq!(fs::read_dir(at("work")).unwrap().count(), 0);
     }
 
-    /// Somebody who runs on there may put a link where a folder was.
+    /// Else the node would never start again.
+    #[cfg(target_os = "linux")]
     #[test]
-    fn nothing_is_opened_up_that_a_link_leads_to() {
+    fn what_cannot_be_removed_is_in_nobodys_way() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |name| folder.path().join(name);
-        fs::create_dir_all(at("outside/inner")).unwrap();
-        fs::set_permissions(at("outside"), fs::Permissions::from_mode(0o500)).unwrap();
-        fs::create_dir(at("work")).unwrap();
-        std::os::unix::fs::symlink(at("outside"), at("work/link")).unwrap();
-        let work = Dir::open_ambient_dir(at("work"), ambient_authority()).unwrap();
-        open_up(&work, "link".as_ref()).unwrap_err();
-        fs::set_permissions(at("work"), fs::Permissions::from_mode(0o000)).unwrap();
-        let root = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
-        open_up(&root, "work".as_ref()).unwrap();
-        let mode = |name| fs::metadata(at(name)).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode("outside"), mode("work")), (0o500, 0o700));
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("work/3/7")).unwrap();
+        let mode = |name, mode| {
+            fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode("", 0o777);
+        // This thread is nobody, who may not remove what is in another's folder.
+        let open = || {
+            nix::unistd::setfsuid(65_534.into());
+            renew(&at("work"))
+        };
+        std::thread::scope(|threads| threads.spawn(open).join().unwrap()).unwrap();
+        assert!(at("work.left-1/3/7").exists());
+        assert_eq!(fs::read_dir(at("work")).unwrap().count(), 0);
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ use coros_net::Location;
 use serde::{Deserialize, Serialize};
 
 use super::fetch::Fetched;
-use super::folder::Fill;
+use super::folder::Overfull;
 use super::leases::{ClientId, Terms, Wish};
 use crate::blob::Blob;
 use crate::computation::Computation;
@@ -229,7 +229,7 @@ pub(crate) enum OwnDesk {
         end: End,
     },
     /// Workers have written more than they may.
-    Overfull(Fill),
+    Overfull(Overfull),
     /// The client is gone.
     Gone(Exit),
     /// All ends, because the daemon does.

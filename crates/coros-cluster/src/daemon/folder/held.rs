@@ -1,0 +1,183 @@
+//! How much of the disk a folder takes in which others write, and what cannot be told of it.
+//!
+//! A folder that cannot be looked into is not taken for an empty one: whoever made it could have anything in it.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cap_fs_ext::DirExt;
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata};
+
+/// Folders inside of each other that are looked into. No program has use for so many; those that go on without end would
+/// never have been counted.
+const DEEPEST: usize = 128;
+
+/// What is there.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// What it takes of the disk.
+    pub(super) bytes: u64,
+    /// Why there may be more, if so.
+    pub(super) hidden: Option<String>,
+}
+
+impl Held {
+    /// All in a folder. Does not follow links; what goes meanwhile takes nothing. Blocks for as long as there are files.
+    pub(super) fn by(folder: &Path) -> Self {
+        let mut held = Held::default();
+        match Dir::open_ambient_dir(folder, ambient_authority()) {
+            Ok(top) => held.walk(&top),
+            Err(error) => held.failed(Path::new(""), &error),
+        }
+        held
+    }
+
+    /// One path, and what is still to be looked into at each of its levels: as little is kept as can be, for what is
+    /// there is of somebody's choosing. So none is kept open; each is opened by its path from the top, out of which no
+    /// link leads.
+    fn walk(&mut self, top: &Dir) {
+        let mut path = PathBuf::new();
+        let mut levels = vec![self.look(top, &path)];
+        while let Some(level) = levels.last_mut() {
+            if let Some(name) = level.pop() {
+                path.push(name);
+                if levels.len() > DEEPEST {
+                    self.missed(&path, "is deeper than this node looks");
+                    return;
+                }
+                levels.push(self.look(top, &path));
+            } else {
+                levels.pop();
+                path.pop();
+            }
+        }
+    }
+
+    /// Adds what is in one folder; gives the names of those inside of it.
+    fn look(&mut self, top: &Dir, path: &Path) -> Vec<OsString> {
+        let mut inside = Vec::new();
+        if let Err(error) = self.add(top, path, &mut inside) {
+            self.failed(path, &error);
+        }
+        inside
+    }
+
+    fn failed(&mut self, path: &Path, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => self.missed(path, "may not be looked into"),
+            io::ErrorKind::InvalidFilename => self.missed(path, "is deeper than this node looks"),
+            // It has gone, or this process cannot open any at present.
+            _ => {}
+        }
+    }
+
+    fn missed(&mut self, path: &Path, why: &str) {
+        let shown: String = path.to_string_lossy().chars().take(100).collect();
+        self.hidden
+            .get_or_insert_with(|| format!("the folder {shown:?} {why}"));
+    }
+
+    fn add(&mut self, top: &Dir, path: &Path, inside: &mut Vec<OsString>) -> io::Result<()> {
+        let entries = match path.as_os_str().is_empty() {
+            true => top.entries()?,
+            false => top.open_dir_nofollow(path)?.entries()?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            self.bytes = self.bytes.saturating_add(taken(&metadata));
+            if metadata.is_dir() {
+                inside.push(entry.file_name());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn taken(metadata: &Metadata) -> u64 {
+    // In these, whatever the disk's are.
+    cap_std::fs::MetadataExt::blocks(metadata).saturating_mul(512)
+}
+
+#[cfg(not(unix))]
+fn taken(metadata: &Metadata) -> u64 {
+    metadata.len()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn folder(levels: usize) -> tempfile::TempDir {
+        let folder = super::super::in_memory();
+        let mut dir = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        for _ in 0..levels {
+            dir.create_dir("d").unwrap();
+            dir = dir.open_dir("d").unwrap();
+        }
+        dir.write("f", vec![1; 1 << 20]).unwrap();
+        folder
+    }
+
+    #[test]
+    fn all_is_counted_and_no_link_is_followed() {
+        let (folder, other) = (folder(3), folder(0));
+        symlink(other.path(), folder.path().join("link")).unwrap();
+        let held = Held::by(folder.path());
+        assert!((1 << 20..2 << 20).contains(&held.bytes), "{held:?}");
+        assert_eq!(held.hidden, None);
+        assert_eq!(Held::by(Path::new("/no/such/folder")).hidden, None);
+    }
+
+    /// As what is in it is not counted.
+    #[test]
+    fn what_is_too_deep_is_told() {
+        let deep = folder(DEEPEST);
+        assert_eq!(Held::by(deep.path()).hidden, None);
+        for levels in [DEEPEST + 1, 19_000] {
+            let deep = folder(levels);
+            let hidden = Held::by(deep.path()).hidden.unwrap();
+            assert!(
+                hidden.ends_with("is deeper than this node looks"),
+                "{hidden}"
+            );
+            super::super::gone(&deep.path().join("d")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_looked_into_is_told() {
+        let folder = folder(2);
+        let seen = |closed: &str| {
+            let path = folder.path().join(closed);
+            let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let was = fs::metadata(&path).unwrap().permissions().mode();
+            mode(0o300);
+            // Root may look into everything; in this thread it is nobody.
+            let seen = std::thread::scope(|threads| {
+                let look = || {
+                    nix::unistd::setfsuid(65_534.into());
+                    Held::by(folder.path()).hidden
+                };
+                threads.spawn(look).join().unwrap()
+            });
+            mode(was);
+            seen
+        };
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(
+            seen("d/d").unwrap(),
+            "the folder \"d/d\" may not be looked into"
+        );
+        assert_eq!(seen("").unwrap(), "the folder \"\" may not be looked into");
+    }
+}
