@@ -297,6 +297,36 @@ async fn a_worker_has_its_own_folder_and_nothing_of_others() {
     farm.close().await;
 }
 
+/// What this process has open, and the session that it is in.
+#[cfg(target_os = "linux")]
+#[coros::remote]
+fn has() -> (Vec<PathBuf>, i32) {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let open = open.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    let session = nix::unistd::getsid(None).unwrap();
+    (open.collect(), session.as_raw())
+}
+
+/// Neither what it was started with, nor its terminal.
+#[cfg(target_os = "linux")]
+async fn a_worker_has_nothing_that_its_node_has_open() {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("open");
+    let file = std::fs::File::create(&path).unwrap();
+    // As a shell leaves it to what it starts.
+    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+    let (farm, scheduler) = holding(|daemon| daemon).await;
+    let (open, session) = scheduler.run(has()).await.unwrap();
+    assert!(open.len() > 3 && !open.contains(&path), "{open:?}");
+    let out = std::fs::read_link("/proc/self/fd/1").unwrap();
+    assert!(!open.contains(&out), "{open:?}");
+    assert_ne!(session, nix::unistd::getsid(None).unwrap().as_raw());
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
 fn main() {
     worker::enter();
     let mut trials = trials![
@@ -314,6 +344,8 @@ fn main() {
         a_crash_is_told,
         #[cfg(target_os = "linux")]
         a_worker_has_its_own_folder_and_nothing_of_others,
+        #[cfg(target_os = "linux")]
+        a_worker_has_nothing_that_its_node_has_open,
     ];
     #[cfg(target_os = "linux")]
     trials.extend([

@@ -109,6 +109,35 @@ async fn what_workers_write_comes_in_order() {
     farm.close().await;
 }
 
+/// Writes to standard output, whatever captures that of a test.
+#[coros::remote]
+fn prints(line: String) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout();
+    stdout.write_all(line.as_bytes()).unwrap();
+    stdout.flush().unwrap();
+}
+
+/// It is not for the terminal of whoever lends the machine.
+async fn what_workers_of_nodes_print_comes_as_well() {
+    let farm = Farm::of([1]).await;
+    let (to, mut lines) = mpsc::unbounded_channel();
+    let scheduler = Scheduler::cluster(&farm.client().await)
+        .log("off")
+        .stderr(move |_, line| drop(to.send(line.to_owned())));
+    let scheduler = scheduler.start().await.unwrap();
+    for n in 0..10 {
+        scheduler.run(prints(format!("out {n}\n"))).await.unwrap();
+        scheduler.run(says(format!("line {n}"))).await.unwrap();
+    }
+    scheduler.close().await.unwrap();
+    for n in 0..10 {
+        assert_eq!(lines.recv().await.unwrap(), format!("out {n}"));
+        assert_eq!(lines.recv().await.unwrap(), format!("line {n}"));
+    }
+    farm.close().await;
+}
+
 /// Writes to standard error until so many bytes are written.
 #[coros::remote]
 fn floods(bytes: usize) {
@@ -213,6 +242,8 @@ fn main() {
     let trials = trials![
         everyone_can_message_everyone,
         what_workers_write_comes_in_order,
+        #[cfg(unix)]
+        what_workers_of_nodes_print_comes_as_well,
         lines_that_nobody_takes_hold_up_their_worker_alone,
         what_a_worker_wrote_is_told_before_its_end,
         #[cfg(all(target_os = "linux", target_env = "gnu"))]

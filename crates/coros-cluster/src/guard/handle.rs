@@ -60,8 +60,7 @@ impl Guard {
             .arg(GUARD_ARGUMENT)
             .stdin(Stdio::from(OwnedFd::from(its)))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0);
+            .stderr(Stdio::null());
         // It ends when its socket does, and the runtime sees to what is left of it then.
         drop(command.spawn()?);
         Ok(Guard {

@@ -62,6 +62,8 @@ pub(crate) fn run() -> io::Result<()> {
 
 /// Makes this process a guard. What is readable whenever a child has ended.
 fn ends_of_children() -> io::Result<UnixStream> {
+    // No terminal, and so no keys and no control of it, for whatever runs below.
+    nix::unistd::setsid()?;
     tree::adopt()?;
     let unused = Arc::default();
     for signal in HEARD {

@@ -432,7 +432,8 @@ impl SchedulerBuilder {
 
     /// Called with every line that a worker writes to standard error: the worker's name and the
     /// line, without its end, cut at 4 KiB. By default it is printed to standard error as
-    /// `[w1] line`. What workers write to standard output goes to this process's.
+    /// `[w1] line`. What workers here write to standard output goes to this process's; what workers on
+    /// nodes write there comes as lines of standard error.
     ///
     /// It is called for one line at a time, in a thread that it may block: who writes more waits meanwhile, and
     /// nobody else. The lines of a worker come in order, and before its end is told unless they take longer

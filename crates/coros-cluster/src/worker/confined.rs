@@ -3,8 +3,13 @@
 //! The daemon starts its own executable, which isolates itself and then becomes the program (`exec`).
 //! So nothing of the program has run before, not even what runs before its `main`. What is left on
 //! standard input is the program's: the handover.
+//!
+//! Of what the daemon has open the program gets nothing, whoever started that with it: what it writes to standard
+//! output goes where its standard error goes, which is to its client.
 
 use std::io;
+#[cfg(unix)]
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +40,7 @@ pub(super) fn become_worker() -> Result<(), WorkerError> {
         name,
         start,
     } = read_confinement().map_err(failed("no confinement on standard input"))?;
+    keep_nothing().map_err(failed("cannot close what its daemon has open"))?;
     std::env::set_current_dir(&isolation.folder).map_err(failed("cannot go to its folder"))?;
     isolation::apply(&isolation).map_err(|error| WorkerError(error.to_string()))?;
     let why = exec(&program, &name, &isolation.folder, &start);
@@ -53,6 +59,32 @@ fn read_confinement() -> io::Result<Confinement> {
 #[cfg(not(unix))]
 fn read_confinement() -> io::Result<Confinement> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// What a process has open.
+#[cfg(unix)]
+const OPEN: &str = match cfg!(target_os = "linux") {
+    true => "/proc/self/fd",
+    false => "/dev/fd",
+};
+
+/// Closes all but the pipes from and to the daemon.
+#[cfg(unix)]
+fn keep_nothing() -> io::Result<()> {
+    nix::unistd::dup2_stdout(io::stderr())?;
+    let open = std::fs::read_dir(OPEN)?
+        .map(|entry| Ok(entry?.file_name().to_str().and_then(|it| it.parse().ok())));
+    let open: Vec<Option<RawFd>> = open.collect::<io::Result<_>>()?;
+    for fd in open.into_iter().flatten().filter(|fd| *fd > 2) {
+        // Nobody here uses it, and the one by which it was looked is closed.
+        let _ = nix::unistd::close(fd);
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn keep_nothing() -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(unix)]
