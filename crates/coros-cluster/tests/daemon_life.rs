@@ -288,6 +288,61 @@ async fn a_scheduler_is_closed_when_its_nodes_have_heard_that_it_leaves() {
     farm.close().await;
 }
 
+/// The processes that this one has started, and their control groups.
+#[cfg(target_os = "linux")]
+fn left() -> Vec<String> {
+    let me = std::process::id();
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let children =
+        threads.filter_map(|it| std::fs::read_to_string(it.path().join("children")).ok());
+    let children = children.collect::<String>();
+    let children = children.split_whitespace();
+    let running = children.filter(|pid| is_running(pid.parse().unwrap()));
+    let mut left: Vec<_> = running.map(str::to_owned).collect();
+    let mut folders = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
+    while let Some(folder) = folders.pop() {
+        let inside = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        for folder in inside.filter(|it| it.file_type().is_ok_and(|it| it.is_dir())) {
+            let name = folder.file_name().into_string().unwrap();
+            if name.starts_with(&format!("coros-{me}-")) {
+                left.push(name);
+            }
+            folders.push(folder.path());
+        }
+    }
+    left
+}
+
+/// With many launches at once, more than one is started in advance.
+#[cfg(target_os = "linux")]
+async fn nothing_is_left_of_processes_that_nobody_needed() {
+    const SLOTS: usize = 8;
+    for _ in 0..3 {
+        let farm = Farm::of([SLOTS]).await;
+        let scheduler = farm.scheduler().await;
+        let (begun, mut told) = unbounded_channel();
+        let to = coros::spawn(async move |mut me: Context<Address<()>>| {
+            while let Some(begins) = me.receive().await {
+                let _ = begun.send(begins);
+            }
+        });
+        let calls = (0..SLOTS).map(|_| scheduler.submit(until_told(to.address())));
+        let calls: Vec<_> = calls.collect();
+        for _ in 0..SLOTS {
+            told.recv().await.unwrap();
+        }
+        drop(calls);
+        scheduler.close().await.unwrap();
+        farm.close().await;
+    }
+    // Guards see that they are not needed any more, which nobody waits for.
+    let started = std::time::Instant::now();
+    while !left().is_empty() && started.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(left(), [""; 0]);
+}
+
 fn main() {
     worker::enter();
     let trials = trials![
@@ -298,6 +353,8 @@ fn main() {
         what_is_evicted_runs_again,
         a_client_that_comes_back_is_the_same,
         a_scheduler_is_closed_when_its_nodes_have_heard_that_it_leaves,
+        #[cfg(target_os = "linux")]
+        nothing_is_left_of_processes_that_nobody_needed,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

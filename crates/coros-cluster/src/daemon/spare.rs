@@ -4,7 +4,10 @@
 //! put into a control group. So there is always one, and the next is started when it is taken.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use crate::isolation::{Cgroups, Limits};
 use crate::process::Blank;
@@ -15,14 +18,20 @@ pub(super) struct Spare {
     /// Where workers have control groups of their own.
     cgroups: Option<Arc<Cgroups>>,
     one: Mutex<Place>,
+    /// Told when one that was being started is there, or never will be.
+    started: Notify,
 }
 
 #[derive(Debug)]
 enum Place {
     Free,
+    /// Somebody starts one.
+    Starting,
     Taken(Box<Blank>),
-    /// No other is to come.
-    Closed,
+    /// No other is to come, once the one is there that is just being started, if there is one.
+    Closed {
+        starting: bool,
+    },
 }
 
 impl Spare {
@@ -32,6 +41,7 @@ impl Spare {
             limits,
             cgroups,
             one,
+            started: Notify::new(),
         })
     }
 
@@ -47,27 +57,54 @@ impl Spare {
     }
 
     /// Has one wait if none does. Blocks.
+    ///
+    /// # Panics
+    /// As [`Blank::start`].
     pub(super) fn fill(&self) {
-        if !matches!(*self.lock(), Place::Free) {
+        let mut one = self.lock();
+        if !matches!(*one, Place::Free) {
             return;
         }
-        match self.start() {
-            Ok(blank) => {
-                let mut one = self.lock();
-                if matches!(*one, Place::Free) {
-                    *one = Place::Taken(Box::new(blank));
-                }
-            }
-            // Whoever needs one tries again, and tells.
-            Err(error) => tracing::debug!(%error, "cannot start a process in advance"),
+        *one = Place::Starting;
+        drop(one);
+        // Whoever needs one tries again, and tells.
+        let started = self.start().map(Box::new);
+        let started = started.inspect_err(|error| {
+            tracing::debug!(%error, "cannot start a process in advance");
+        });
+        if let Some(blank) = self.put(started.ok()) {
+            Handle::current().block_on(blank.end());
+            *self.lock() = Place::Closed { starting: false };
         }
+        self.started.notify_waiters();
+    }
+
+    /// That it has been started, or cannot be; gives it back if nobody has use for it any more.
+    fn put(&self, started: Option<Box<Blank>>) -> Option<Box<Blank>> {
+        let mut one = self.lock();
+        match (&*one, started) {
+            (Place::Closed { .. }, Some(blank)) => return Some(blank),
+            (Place::Closed { .. }, None) => *one = Place::Closed { starting: false },
+            (_, Some(blank)) => *one = Place::Taken(blank),
+            (_, None) => *one = Place::Free,
+        }
+        None
     }
 
     /// Ends the one that waits, and waits until nothing is left of it. There will be no other.
     pub(super) async fn close(&self) {
-        let last = std::mem::replace(&mut *self.lock(), Place::Closed);
-        if let Place::Taken(blank) = last {
-            blank.end().await;
+        loop {
+            let started = self.started.notified();
+            let last = {
+                let mut one = self.lock();
+                let starting = matches!(*one, Place::Starting | Place::Closed { starting: true });
+                std::mem::replace(&mut *one, Place::Closed { starting })
+            };
+            match last {
+                Place::Taken(blank) => return blank.end().await,
+                Place::Free | Place::Closed { starting: false } => return,
+                Place::Starting | Place::Closed { starting: true } => started.await,
+            }
         }
     }
 
@@ -91,7 +128,7 @@ impl Spare {
         Blank::start(cgroup)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Place> {
+    fn lock(&self) -> MutexGuard<'_, Place> {
         self.one.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,7 +17,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::place::{Found, Place};
 use super::{Check, Counted, Counters, Limits, MakeError};
@@ -176,8 +176,7 @@ impl Cgroup {
 
     /// Kills all processes in it, and removes it when they are gone.
     ///
-    /// When this is dropped, what remains of the group goes with the [`Cgroups::open`] of another
-    /// daemon.
+    /// When this is dropped, that is done in a thread.
     ///
     /// # Errors
     /// When a process cannot be killed: it waits in the kernel for a disk or the like.
@@ -192,10 +191,20 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        for group in &self.groups {
-            group.kill();
-            let _ = fs::remove_dir(&group.folder);
+        self.groups.retain(|group| group.try_remove().is_err());
+        if self.groups.is_empty() {
+            return;
         }
+        // Those who were killed take a moment to go.
+        let groups = std::mem::take(&mut self.groups);
+        let removing = move || {
+            for group in groups {
+                pauses()
+                    .take_while(|_| group.try_remove().is_err())
+                    .for_each(std::thread::sleep);
+            }
+        };
+        let _ = std::thread::Builder::new().spawn(removing);
     }
 }
 
@@ -205,21 +214,31 @@ impl Group {
     }
 
     async fn remove(&self) -> io::Result<()> {
-        // Not all kernels tell when a group is empty.
-        let started = tokio::time::Instant::now();
-        let mut pause = Duration::from_millis(1);
-        loop {
-            // Again: one that was just being started may have been missed.
-            self.kill();
-            match fs::remove_dir(&self.folder) {
-                Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(why) if started.elapsed() > GONE_WITHIN => return Err(why),
-                Err(_) => tokio::time::sleep(pause).await,
-                Ok(()) => return Ok(()),
+        for pause in pauses() {
+            if self.try_remove().is_ok() {
+                return Ok(());
             }
-            pause = (pause * 2).min(Duration::from_millis(50));
+            tokio::time::sleep(pause).await;
+        }
+        self.try_remove()
+    }
+
+    fn try_remove(&self) -> io::Result<()> {
+        // Each time: one that was just being started may have been missed.
+        self.kill();
+        match fs::remove_dir(&self.folder) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
         }
     }
+}
+
+/// Between looks whether a group is empty, which not all kernels tell: for [`GONE_WITHIN`].
+fn pauses() -> impl Iterator<Item = Duration> {
+    let started = Instant::now();
+    let longer = |pause: &Duration| Some((*pause * 2).min(Duration::from_millis(50)));
+    let pauses = std::iter::successors(Some(Duration::from_millis(1)), longer);
+    pauses.take_while(move |_| started.elapsed() < GONE_WITHIN)
 }
 
 /// Removes the groups of daemons that have ended without doing so.
