@@ -2,7 +2,7 @@
 //! them.
 //!
 //! Of several clients with the same content one sends it, and the others find it in the store. One that has its
-//! turn and does not send loses it.
+//! turn and does not send loses it, or sends so slowly that others had better do it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -25,6 +25,10 @@ use crate::store::{Kind, Pin, PinError, Store};
 /// still brings something.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// So many bytes have to come in that time while others wait for the turn: else whoever sends one byte a minute would have
+/// it for ever. A link that brings less is of no use for programs.
+const LEAST: u64 = 1 << 20;
+
 /// How often whoever waits for another one to send something is told that it comes, if it does.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
@@ -45,6 +49,11 @@ impl Turns {
             turn
         })
     }
+}
+
+/// Whether others than the one that has it want it too.
+fn is_waited_for(turn: &Arc<Turn>) -> bool {
+    Arc::strong_count(turn) > 1
 }
 
 /// What is wanted.
@@ -178,7 +187,7 @@ impl Fetching {
             self.client.send(hash).await;
             sent.notified().await;
         };
-        self.comes(&name, sending).await?;
+        self.comes(&name, &turn, sending).await?;
         let adopted = self.store.adopt(hash, kind, room).await;
         let pin = adopted.map_err(Unfit::for_now)?;
         self.client.received(kind, length);
@@ -202,19 +211,32 @@ impl Fetching {
         }
     }
 
-    /// Waits until something has been sent, as long as it comes.
-    async fn comes(&self, name: &str, sending: impl Future<Output = ()>) -> Result<(), Unfit> {
+    /// Waits until something has been sent, as long as it comes, and fast enough for those who wait for the turn.
+    async fn comes(
+        &self,
+        name: &str,
+        turn: &Arc<Turn>,
+        sending: impl Future<Output = ()>,
+    ) -> Result<(), Unfit> {
         let mut sending = pin!(sending);
         let mut before = self.store.received(name).await;
         loop {
+            let waited_for = is_waited_for(turn);
             tokio::select! {
                 () = &mut sending => return Ok(()),
                 () = tokio::time::sleep(SILENCE) => {}
             }
             let now = self.store.received(name).await;
-            if now == before {
+            let came = now.saturating_sub(before);
+            if came == 0 {
                 let why = "nothing more of what this node has asked for has come for";
                 return Err(Unfit::for_now(format!("{why} {SILENCE:?}")));
+            }
+            if came < LEAST && waited_for && is_waited_for(turn) {
+                let why = "others wait for what this node has asked for, of which came in";
+                return Err(Unfit::for_now(format!(
+                    "{why} {SILENCE:?} only {came} bytes"
+                )));
             }
             before = now;
         }

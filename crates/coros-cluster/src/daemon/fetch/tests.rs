@@ -10,7 +10,13 @@ use tokio::time::Instant;
 
 use super::*;
 
-const PROGRAM: &[u8] = b"a program";
+/// Of nine pieces, each large enough for one that others wait for.
+const PROGRAM: &[u8] = &[7; 9 * LEAST as usize];
+
+/// Its pieces.
+fn pieces() -> impl Iterator<Item = &'static [u8]> {
+    PROGRAM.chunks(LEAST as usize)
+}
 
 /// Is told that somebody asks, and that what it would send comes from others.
 struct Client {
@@ -46,7 +52,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         World {
             coming: Arc::default(),
-            store: Store::open(&folder.path().join("store"), 1000)
+            store: Store::open(&folder.path().join("store"), 10 * LEAST)
                 .await
                 .unwrap(),
             turns: Turns::default(),
@@ -72,7 +78,7 @@ impl World {
         let fetching = Fetching {
             store: self.store.clone(),
             turns: self.turns.clone(),
-            largest: 1000,
+            largest: 10 * LEAST,
             program: World::program(),
             also: Vec::new(),
             files: Vec::new(),
@@ -122,14 +128,48 @@ async fn a_client_that_sends_slowly_does_not() {
     let part = world.file(&format!("{hash}/.coros-part-1"));
     let slow = async || {
         let mut file = fs::File::create(&part).unwrap();
-        for piece in PROGRAM.chunks(1) {
+        for _ in 0..9 {
             tokio::time::sleep(SILENCE * 9 / 10).await;
-            file.write_all(piece).unwrap();
+            file.write_all(b"7").unwrap();
         }
+        fs::write(&part, PROGRAM).unwrap();
         fs::rename(&part, world.file(&sent_as(hash))).unwrap();
     };
     world.fetch(slow).await.unwrap();
     assert_eq!(world.coming.load(Ordering::Relaxed), 0, "it knows");
+}
+
+/// Nobody would ever run it whose program somebody else has chosen to send like that.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_slowly_loses_its_turn_to_others() {
+    let world = World::new().await;
+    let hash = World::program().hash;
+    let part = world.file(&format!("{hash}/.coros-part-1"));
+    let started = Instant::now();
+    let slow = world.fetch(async || {
+        let mut file = fs::File::create(&part).unwrap();
+        loop {
+            tokio::time::sleep(SILENCE * 9 / 10).await;
+            file.write_all(b"7").unwrap();
+        }
+    });
+    let other = async {
+        // When nobody waited it could take its time, and it has some now.
+        tokio::time::sleep(SILENCE * 5 / 2).await;
+        let name = world.file(&sent_as(hash));
+        world
+            .fetch(async || fs::write(name, PROGRAM).unwrap())
+            .await
+    };
+    let (slow, other) = tokio::join!(slow, other);
+    let why = slow.unwrap_err().why;
+    assert!(
+        why.contains("in 60s only") && why.contains("bytes"),
+        "{why}"
+    );
+    assert!(fs::read(other.unwrap().program.path()).unwrap() == PROGRAM);
+    let took = started.elapsed();
+    assert!((SILENCE * 4..SILENCE * 9 / 2).contains(&took), "{took:?}");
 }
 
 /// Else it would take the node for one that does nothing.
@@ -142,7 +182,7 @@ async fn whoever_waits_for_the_turn_of_another_is_told_that_it_comes() {
     let slow = world.fetch(async || {
         begun.notify_one();
         let mut file = fs::File::create(&part).unwrap();
-        for piece in PROGRAM.chunks(1) {
+        for piece in pieces() {
             tokio::time::sleep(SILENCE / 2).await;
             file.write_all(piece).unwrap();
         }
@@ -159,5 +199,5 @@ async fn whoever_waits_for_the_turn_of_another_is_told_that_it_comes() {
     assert_eq!(slow.unwrap().program.hash(), other.unwrap().program.hash());
     // While the disk is looked at, the clock may go on: of some pieces it is told together.
     let told = world.coming.load(Ordering::Relaxed);
-    assert!((1..=PROGRAM.len()).contains(&told), "{told} times");
+    assert!((1..=pieces().count()).contains(&told), "{told} times");
 }
