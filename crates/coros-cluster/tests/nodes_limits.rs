@@ -75,6 +75,28 @@ fn litters() {
     }
 }
 
+/// Writes to a file that has no name, by a process that goes on.
+#[coros::remote]
+fn hides() {
+    let script = "exec 9>f; rm f; head -c 60000000 /dev/zero >&9; exec sleep 1000";
+    let sh = std::process::Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .status();
+    drop(sh);
+}
+
+/// Makes folders inside of each other, as many as it takes.
+#[cfg(unix)]
+#[coros::remote]
+fn digs() {
+    for _ in 0..1000 {
+        std::fs::create_dir("d").unwrap();
+        std::env::set_current_dir("d").unwrap();
+    }
+    std::thread::park();
+}
+
 /// Uses memory that is not its own, as faulty unsafe code does.
 #[coros::remote]
 fn crashes() {
@@ -174,6 +196,19 @@ async fn a_worker_that_fills_the_disk_is_stopped_and_told() {
     other.await.unwrap();
     scheduler.close().await.unwrap();
     farm.close().await;
+}
+
+#[cfg(target_os = "linux")]
+async fn a_file_without_a_name_counts_as_well() {
+    let reason = given_up(|daemon| daemon.work(30 << 20), hides()).await;
+    assert!(reason.contains("and may have 31457280"), "{reason}");
+}
+
+/// It is told, and removed.
+#[cfg(unix)]
+async fn a_folder_too_deep_to_be_measured_ends_its_worker() {
+    let reason = given_up(|daemon| daemon, digs()).await;
+    assert!(reason.contains("deeper than this node looks"), "{reason}");
 }
 
 #[cfg(target_os = "linux")]
@@ -340,6 +375,10 @@ fn main() {
         a_runaway_writer_is_stopped_and_told,
         #[cfg(unix)]
         a_worker_that_fills_the_disk_is_stopped_and_told,
+        #[cfg(target_os = "linux")]
+        a_file_without_a_name_counts_as_well,
+        #[cfg(unix)]
+        a_folder_too_deep_to_be_measured_ends_its_worker,
         #[cfg(target_os = "linux")]
         a_crash_is_told,
         #[cfg(target_os = "linux")]

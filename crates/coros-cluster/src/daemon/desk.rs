@@ -4,7 +4,7 @@
 //! everything that they have started, and their folders are removed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use coros_core::remote::BoxFuture;
@@ -53,7 +53,9 @@ pub(super) struct Desk {
     owed: usize,
     /// Those whose process has not ended yet.
     workers: BTreeMap<WorkerId, Worker>,
-    /// Looks at what they have written.
+    /// The numbers of their processes, for whoever looks at what they have written.
+    running: Arc<Mutex<BTreeMap<WorkerId, u32>>>,
+    /// That is who does.
     watcher: Option<AbortOnDropHandle<()>>,
     /// What is done with folders meanwhile.
     chores: TaskTracker,
@@ -91,6 +93,7 @@ impl Desk {
             slots: 0,
             owed: 0,
             workers: BTreeMap::new(),
+            running: Arc::default(),
             watcher: None,
             chores: TaskTracker::new(),
             ending: CancellationToken::new(),
@@ -211,6 +214,7 @@ impl Desk {
 
     /// A worker's process has ended. There may be much in its folder, which nobody waits for.
     fn ended(&mut self, worker: WorkerId) {
+        lock(&self.running).remove(&worker);
         if let Some(Worker { folder, .. }) = self.workers.remove(&worker) {
             self.chores.spawn(folder.remove());
         }
@@ -254,13 +258,15 @@ impl Desk {
     /// often there.
     fn watch_folders(&mut self, me: &Context<ToDesk>) {
         let (folders, most) = (self.folders.clone(), self.rules.work);
+        let running = Arc::clone(&self.running);
         let me = me.address();
         let watch = async move {
             let mut pause = LOOK;
             loop {
                 tokio::time::sleep(pause).await;
                 let began = Instant::now();
-                let fill = folders.fill().await;
+                let running = lock(&running).clone();
+                let fill = folders.fill(running).await;
                 pause = LOOK.max(began.elapsed() * 10);
                 if let Some(overfull) = fill.over(most)
                     && me.send(ToDesk::Own(OwnDesk::Overfull(overfull))).is_err()
@@ -336,6 +342,7 @@ impl Desk {
         match launched.await {
             Ok(process) => {
                 let pid = process.pid();
+                lock(&self.running).insert(id, pid);
                 self.workers.insert(id, Worker { process, folder });
                 Ok(pid)
             }
@@ -349,6 +356,10 @@ impl Desk {
     fn tell_daemon(&self, message: Own) {
         let _ = self.daemon.send(ToDaemon::Own(message));
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says what a client is to know, in order, as fast as its link takes it. What cannot be told a client that is

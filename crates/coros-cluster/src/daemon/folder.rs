@@ -12,7 +12,10 @@
 
 mod held;
 mod removal;
+#[cfg(target_os = "linux")]
+mod unlinked;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +66,22 @@ pub(crate) struct Overfull {
 }
 
 impl Fill {
+    #[cfg(target_os = "linux")]
+    fn add_unlinked(&mut self, folder: &Path, running: &BTreeMap<WorkerId, u32>) {
+        let Ok(mut unlinked) = unlinked::Unlinked::of(folder) else {
+            return;
+        };
+        for (worker, held) in &mut self.workers {
+            if let Some(process) = running.get(worker) {
+                unlinked.add(*process, held);
+            }
+        }
+    }
+
+    /// Elsewhere it is not known who has which files open.
+    #[cfg(not(target_os = "linux"))]
+    fn add_unlinked(&mut self, _folder: &Path, _running: &BTreeMap<WorkerId, u32>) {}
+
     /// Whether it is too much, where so many bytes are allowed.
     pub(super) fn over(&self, most: u64) -> Option<Overfull> {
         let workers = self.workers.iter().map(|(id, held)| (Some(*id), held));
@@ -158,8 +177,12 @@ impl WorkFolders {
         self.path.join(FILES)
     }
 
-    /// What workers have written there so far, which takes as long as there are files.
-    pub(super) fn fill(&self) -> impl Future<Output = Fill> + Send + use<> {
+    /// What these workers, by the numbers of their processes, and earlier ones have written there so far, which takes as
+    /// long as there are files.
+    pub(super) fn fill(
+        &self,
+        running: BTreeMap<WorkerId, u32>,
+    ) -> impl Future<Output = Fill> + Send + use<> {
         let path = self.path.clone();
         blocking(move || {
             let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
@@ -167,10 +190,12 @@ impl WorkFolders {
                 let worker = entry.file_name().to_str()?.parse().ok()?;
                 Some((WorkerId(worker), Held::by(&entry.path())))
             });
-            Fill {
+            let mut fill = Fill {
                 workers: workers.collect(),
                 shared: Held::by(&path.join(SHARED)),
-            }
+            };
+            fill.add_unlinked(&path, &running);
+            fill
         })
     }
 

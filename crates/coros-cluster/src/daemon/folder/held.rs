@@ -13,6 +13,7 @@ use cap_std::fs::{Dir, Metadata};
 /// Folders inside of each other that are looked into. No program has use for so many; those that go on without end would
 /// never have been counted.
 const DEEPEST: usize = 128;
+const TOO_DEEP: &str = "is deeper than this node looks";
 
 /// What is there.
 #[derive(Debug, Default)]
@@ -44,7 +45,7 @@ impl Held {
             if let Some(name) = level.pop() {
                 path.push(name);
                 if levels.len() > DEEPEST {
-                    self.missed(&path, "is deeper than this node looks");
+                    self.missed_folder(&path, TOO_DEEP);
                     return;
                 }
                 levels.push(self.look(top, &path));
@@ -64,21 +65,6 @@ impl Held {
         inside
     }
 
-    fn failed(&mut self, path: &Path, error: &io::Error) {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => self.missed(path, "may not be looked into"),
-            io::ErrorKind::InvalidFilename => self.missed(path, "is deeper than this node looks"),
-            // It has gone, or this process cannot open any at present.
-            _ => {}
-        }
-    }
-
-    fn missed(&mut self, path: &Path, why: &str) {
-        let shown: String = path.to_string_lossy().chars().take(100).collect();
-        self.hidden
-            .get_or_insert_with(|| format!("the folder {shown:?} {why}"));
-    }
-
     fn add(&mut self, top: &Dir, path: &Path, inside: &mut Vec<OsString>) -> io::Result<()> {
         let entries = match path.as_os_str().is_empty() {
             true => top.entries()?,
@@ -96,6 +82,25 @@ impl Held {
             }
         }
         Ok(())
+    }
+
+    fn failed(&mut self, path: &Path, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => self.missed_folder(path, "may not be looked into"),
+            io::ErrorKind::InvalidFilename => self.missed_folder(path, TOO_DEEP),
+            // It has gone, or this process cannot open any at present.
+            _ => {}
+        }
+    }
+
+    fn missed_folder(&mut self, path: &Path, why: &str) {
+        let shown: String = path.to_string_lossy().chars().take(100).collect();
+        self.missed(format!("the folder {shown:?} {why}"));
+    }
+
+    /// There may be more, because of this.
+    pub(super) fn missed(&mut self, why: String) {
+        self.hidden.get_or_insert(why);
     }
 }
 
