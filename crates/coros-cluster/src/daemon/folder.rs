@@ -297,11 +297,20 @@ async fn remove(path: &Path) {
     }
 }
 
-/// For tests: a folder in memory where there is such a place, as disks may take milliseconds to remove each of many.
-#[cfg(test)]
-fn in_memory() -> tempfile::TempDir {
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-    folder.expect("there are folders for such")
+/// For tests: so many folders `d` inside of each other, with a file `f` beside each. In memory where there is such a place,
+/// as disks may take milliseconds to remove each of them.
+#[cfg(all(test, unix))]
+fn deep(levels: usize) -> io::Result<tempfile::TempDir> {
+    use cap_std::{ambient_authority, fs::Dir};
+
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
+    let mut dir = Dir::open_ambient_dir(folder.path(), ambient_authority())?;
+    for _ in 0..levels {
+        dir.create_dir("d")?;
+        dir.write("f", "")?;
+        dir = dir.open_dir("d")?;
+    }
+    Ok(folder)
 }
 
 #[cfg(all(test, unix))]

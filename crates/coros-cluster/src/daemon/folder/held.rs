@@ -120,22 +120,15 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use super::super::{deep, gone};
     use super::*;
-
-    fn folder(levels: usize) -> tempfile::TempDir {
-        let folder = super::super::in_memory();
-        let mut dir = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
-        for _ in 0..levels {
-            dir.create_dir("d").unwrap();
-            dir = dir.open_dir("d").unwrap();
-        }
-        dir.write("f", vec![1; 1 << 20]).unwrap();
-        folder
-    }
 
     #[test]
     fn all_is_counted_and_no_link_is_followed() {
-        let (folder, other) = (folder(3), folder(0));
+        let (folder, other) = (deep(3).unwrap(), deep(0).unwrap());
+        for folder in [folder.path().join("d/d/d"), other.path().into()] {
+            fs::write(folder.join("large"), vec![1; 1 << 20]).unwrap();
+        }
         symlink(other.path(), folder.path().join("link")).unwrap();
         let held = Held::by(folder.path());
         assert!((1 << 20..2 << 20).contains(&held.bytes), "{held:?}");
@@ -146,22 +139,22 @@ mod tests {
     /// As what is in it is not counted.
     #[test]
     fn what_is_too_deep_is_told() {
-        let deep = folder(DEEPEST);
-        assert_eq!(Held::by(deep.path()).hidden, None);
+        let all = deep(DEEPEST).unwrap();
+        assert_eq!(Held::by(all.path()).hidden, None);
         for levels in [DEEPEST + 1, 19_000] {
-            let deep = folder(levels);
-            let hidden = Held::by(deep.path()).hidden.unwrap();
+            let folder = deep(levels).unwrap();
+            let hidden = Held::by(folder.path()).hidden.unwrap();
             assert!(
                 hidden.ends_with("is deeper than this node looks"),
                 "{hidden}"
             );
-            super::super::gone(&deep.path().join("d")).unwrap();
+            gone(&folder.path().join("d")).unwrap();
         }
     }
 
     #[test]
     fn what_may_not_be_looked_into_is_told() {
-        let folder = folder(2);
+        let folder = deep(2).unwrap();
         let seen = |closed: &str| {
             let path = folder.path().join(closed);
             let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

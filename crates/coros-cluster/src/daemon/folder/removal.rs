@@ -116,6 +116,7 @@ mod tests {
     use cap_std::ambient_authority;
     use cap_std::fs::Dir;
 
+    use super::super::deep;
     use super::*;
 
     #[test]
@@ -137,13 +138,7 @@ mod tests {
     /// Deeper than a thread has stack, or a process may open files; and than a path may be long.
     #[test]
     fn folders_go_however_deep_they_are() {
-        let folder = super::super::in_memory();
-        let mut dir = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
-        for _ in 0..40_000 {
-            dir.create_dir("d").unwrap();
-            dir.write("f", "").unwrap();
-            dir = dir.open_dir("d").unwrap();
-        }
+        let folder = deep(40_000).unwrap();
         gone(&folder.path().join("d")).unwrap();
         assert!(!folder.path().join("d").exists());
     }
