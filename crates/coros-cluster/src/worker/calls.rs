@@ -226,6 +226,27 @@ impl State {
         cpu.map(|(_, running)| running)
             .or_else(|| self.io.remove(&id))
     }
+
+    /// A call has ended: `None` when there is nothing more to tell of it, also since it is told to be stuck. The
+    /// scheduler may only hear the one or the other.
+    fn end(&mut self, id: Attempt) -> Option<Running> {
+        let running = self.remove(id)?;
+        (running.io || !self.doomed).then_some(running)
+    }
+
+    /// A call that was to be dropped is still there after all that time: what there is to report.
+    fn cannot_drop(&mut self, id: Attempt, why: Dropped) -> Option<FromWorker> {
+        let (call, attempt) = id;
+        if !self.running(id)?.io {
+            self.doomed = true;
+            return Some(FromWorker::Stuck { call, attempt });
+        }
+        self.remove(id);
+        Some(match why {
+            Dropped::TimedOut => FromWorker::TimedOut { call, attempt },
+            Dropped::Cancelled => FromWorker::Returned { call, attempt },
+        })
+    }
 }
 
 impl Job {
@@ -326,12 +347,13 @@ impl Shared {
         let (call, attempt) = job.attempt();
         let (running, ending) = {
             let mut state = self.lock();
-            (state.remove((call, attempt))?, state.ending)
+            (state.end((call, attempt)), state.ending)
         };
         // Each time would be a system call for each call.
         if ending {
             self.rest.notify_all();
         }
+        let running = running?;
         if let Some(clock) = running.clock {
             clock.abort();
         }
@@ -361,27 +383,10 @@ impl Shared {
             (false, Dropped::Cancelled) => tokio::time::sleep(CANCEL_LIMIT).await,
             (false, Dropped::TimedOut) => {}
         }
-        let (call, attempt) = id;
-        let report = {
-            let mut state = self.lock();
-            match state.running(id) {
-                None => return,
-                Some(running) if !running.io => {
-                    // The report goes out even if the call ends now.
-                    running.clock = None;
-                    state.doomed = true;
-                    FromWorker::Stuck { call, attempt }
-                }
-                Some(_) => {
-                    state.remove(id);
-                    match why {
-                        Dropped::TimedOut => FromWorker::TimedOut { call, attempt },
-                        Dropped::Cancelled => FromWorker::Returned { call, attempt },
-                    }
-                }
-            }
-        };
-        control::report(&self.scheduler, self.worker, report).await;
+        let report = self.lock().cannot_drop(id, why);
+        if let Some(report) = report {
+            control::report(&self.scheduler, self.worker, report).await;
+        }
     }
 
     /// Reports, and waits if the link has no room for it at present.
@@ -419,3 +424,6 @@ impl Shared {
         control::send(&self.scheduler, ToScheduler::Report(self.worker, report))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,26 +194,27 @@ impl<T> Core<T> {
         attempt: u32,
         out: &mut Vec<Output<T, R>>,
     ) {
-        let Some((call, revoked)) = self.find(worker, id, attempt) else {
-            return;
-        };
-        let rank = call.rank(id);
-        // Who wants it still learns that its time was over.
-        let item = self.call(id).item.take();
-        let timed_out = item.is_some();
-        if let Some(item) = item {
-            if revoked {
-                self.hosts.unwanted(rank);
+        let mut timed_out = false;
+        if let Some((call, revoked)) = self.find(worker, id, attempt) {
+            let rank = call.rank(id);
+            // Who wants it still learns that its time was over.
+            if let Some(item) = self.call(id).item.take() {
+                timed_out = true;
+                if revoked {
+                    self.hosts.unwanted(rank);
+                }
+                let attempts = self.attempts(id);
+                let outcome = Outcome::TimedOut { worker, attempts };
+                out.push(Output::Finished {
+                    call: id,
+                    item,
+                    outcome,
+                });
             }
-            let attempts = self.attempts(id);
-            let outcome = Outcome::TimedOut { worker, attempts };
-            out.push(Output::Finished {
-                call: id,
-                item,
-                outcome,
-            });
         }
-        if self.hosts.doom(worker) {
+        // Whatever is known of the call: a worker that says so begins nothing any more, and what is sent there
+        // would wait for ever.
+        if self.hosts.get(worker).is_some() && self.hosts.doom(worker) {
             out.push(Output::Kill {
                 worker,
                 call: id,

@@ -382,12 +382,29 @@ fn nobody_waits_for_what_is_stuck_after_it_was_asked_back() {
     assert!(world.asked.contains(&(CallId(3), 1)));
     // The worker has begun it by then.
     world.step(&Step::TimeOut(0, 0));
+    world.step(&Step::Receive(0));
     for _ in 0..4 {
         world.step(&Step::Report(0, false));
     }
     let late = &world.finished[&CallId(3)];
     assert!(matches!(late, Outcome::TimedOut { .. }));
     world.settle();
+}
+
+/// Even then it begins nothing any more.
+#[test]
+fn a_worker_is_killed_that_is_stuck_in_what_it_has_ended() {
+    let mut world = world(1, 4, 1, 3);
+    world.step(&Step::Receive(0));
+    world.step(&Step::TimeOut(0, 0));
+    world.step(&Step::Finish(0, 0));
+    world.step(&Step::Report(0, false));
+    assert!(is_done(&world, CallId(0)));
+    world.step(&Step::Receive(0));
+    world.step(&Step::Report(0, false));
+    assert!(world.doomed.contains(&WorkerId(0)));
+    world.settle();
+    assert!((0..3).all(|n| is_done(&world, CallId(n))));
 }
 
 #[test]

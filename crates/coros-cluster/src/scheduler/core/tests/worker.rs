@@ -16,6 +16,8 @@ pub(super) struct FakeWorker {
     io: Vec<(CallId, u32)>,
     /// A call is stuck: nothing else begins.
     doomed: bool,
+    /// That this is so has yet to be said.
+    stuck: Option<In>,
     pub(super) dead: bool,
 }
 
@@ -40,6 +42,7 @@ fn can_be_dropped(call: CallId) -> bool {
 impl FakeWorker {
     /// Takes the next message off the link.
     pub(super) fn receive(&mut self, me: WorkerId) {
+        self.from.extend(self.stuck.take());
         match self.to.pop_front() {
             Some(ToWorker::Start {
                 rank,
@@ -93,7 +96,7 @@ impl FakeWorker {
 
     fn stuck(&mut self, worker: WorkerId, (call, attempt): (CallId, u32)) {
         self.doomed = true;
-        self.from.push_back(In::Stuck {
+        self.stuck = Some(In::Stuck {
             worker,
             call,
             attempt,
@@ -115,9 +118,11 @@ impl FakeWorker {
         }
     }
 
-    /// Ends one of the calls that run.
+    /// Ends one of the calls that run. Of one that is stuck nothing more is to be said, and may be nevertheless.
     pub(super) fn finish(&mut self, worker: WorkerId, which: usize) {
-        if let Some(((call, attempt), _)) = self.pick(which) {
+        if let Some(((call, attempt), io)) = self.pick(which)
+            && (io || !self.doomed || which.is_multiple_of(2))
+        {
             self.from.push_back(In::Done {
                 worker,
                 call,
