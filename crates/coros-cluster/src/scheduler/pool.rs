@@ -281,7 +281,9 @@ impl Pool {
                     && let Some(process) = self.processes.get_mut(&worker)
                 {
                     process.retiring = true;
-                    process.deadline = Some(now + self.config.grace);
+                    if process.listens() {
+                        process.deadline = Some(now + self.config.grace);
+                    }
                     self.upkeep = Upkeep::Prepared;
                     // Workers do start.
                     self.failures = 0;
@@ -289,13 +291,15 @@ impl Pool {
                 }
             }
             Input::Ready { worker } => {
-                if let Some(process) = self.processes.get_mut(&worker) {
+                // One that is being killed may have said so before.
+                if let Some(process) = self.processes.get_mut(&worker)
+                    && process.listens()
+                    && !process.retiring
+                    && process.ready.is_none()
+                {
                     process.ready = Some(now);
                     process.deadline = None;
                     self.failures = 0;
-                    if self.closing || process.retiring {
-                        self.say_goodbye(now, worker, out);
-                    }
                 }
             }
             Input::Ended {

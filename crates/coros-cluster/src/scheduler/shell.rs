@@ -345,6 +345,10 @@ impl Shell {
         let Some(host) = self.workers.get(&id).map(|worker| worker.host) else {
             return;
         };
+        // One that is being killed may have said so before.
+        if self.hosts.get(&host).is_none_or(|it| !it.pool.is_live(id)) {
+            return;
+        }
         if self.is_remote(host) {
             self.watch_session(id, &control);
         }

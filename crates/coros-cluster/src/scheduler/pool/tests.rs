@@ -377,6 +377,35 @@ fn one_that_does_not_go_is_killed_when_its_grace_is_over() {
     assert_eq!(clock.pool.deadline(), None);
 }
 
+/// What it said before it was told.
+#[test]
+fn one_that_is_ready_when_it_is_being_killed_takes_no_calls() {
+    let mut clock = Clock::new(1);
+    assert_eq!(clock.wait(), [launch(1)]);
+    let worker = WorkerId(1);
+    let kill = Output::Kill { worker };
+    assert_eq!(clock.tell(Input::Want { workers: 0 }), [kill]);
+    let told = clock.now;
+    assert_eq!(clock.tell(Input::Ready { worker }), []);
+    assert!(!clock.pool.is_live(worker));
+    assert_eq!(clock.wait(), [retired(1)], "not even that ends it");
+    assert_eq!(clock.now - told, LINGER);
+
+    let mut clock = just_prepared();
+    clock.wait();
+    let worker = WorkerId(2);
+    let kill = Output::Kill { worker };
+    assert_eq!(
+        clock.wait(),
+        [Output::Kill {
+            worker: WorkerId(1)
+        }]
+    );
+    assert_eq!(clock.tell(Input::Want { workers: 0 }), [kill]);
+    assert_eq!(clock.tell(Input::Ready { worker }), []);
+    assert_eq!(clock.end_killed(2), [retired(2)]);
+}
+
 #[test]
 fn a_setup_has_a_limit_of_its_own() {
     let mut clock = Clock::new(1);
