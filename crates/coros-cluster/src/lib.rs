@@ -40,6 +40,7 @@ mod protocol;
 mod resources;
 pub mod scheduler;
 pub mod service;
+mod size;
 #[cfg(test)]
 mod soon;
 mod store;

@@ -507,17 +507,20 @@ struct Item {
 }
 
 impl Item {
-    /// What is told of its beginning.
-    fn started(&mut self, call: CallId, worker: Arc<str>, attempt: u32) -> Event {
+    /// What is told of its beginning: once for each attempt, whatever a worker or a service says.
+    fn started(&mut self, call: CallId, worker: Arc<str>, attempt: u32) -> Option<Event> {
+        if self.begun.is_some() {
+            return None;
+        }
         let now = *self.begun.insert(Instant::now());
-        Event::JobStarted {
+        Some(Event::JobStarted {
             job: call.0,
             function: self.function.clone(),
             arguments: Arguments::new(self.args.clone()),
             worker,
             attempt,
             after: now - self.submitted,
-        }
+        })
     }
 
     /// What is told of its end.

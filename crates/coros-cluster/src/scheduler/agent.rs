@@ -415,20 +415,26 @@ impl Agent {
             } => {
                 // One that was cancelled has ended.
                 let (call, attempt) = (CallId(*job), *attempt);
-                let Some(item) = self.ledger.get_mut(call) else {
+                let item = self.ledger.get_mut(call);
+                let Some(started) =
+                    item.and_then(|it| it.started(call, Arc::clone(worker), attempt))
+                else {
                     return;
                 };
-                event = item.started(call, Arc::clone(worker), attempt);
+                event = started;
             }
             Event::JobRetried { job, .. } => {
-                if let Some(item) = self.ledger.get_mut(CallId(*job)) {
-                    item.begun = None;
-                }
+                let Some(item) = self.ledger.get_mut(CallId(*job)) else {
+                    return;
+                };
+                item.begun = None;
             }
+            Event::JobWaits { job, .. } if self.ledger.get_mut(CallId(*job)).is_none() => return,
             Event::NodeReady { name } => {
                 self.nodes.insert(Arc::clone(name));
             }
-            Event::NodeLost { name, .. } | Event::NodeClosed { name } => {
+            Event::NodeLost { name, .. }
+            | Event::NodeClosed { name } => {
                 self.nodes.remove(name);
             }
             Event::WorkerReady { name, pid } => {

@@ -42,12 +42,14 @@ pub enum JobError {
     #[error("{0}, where it had to run, is gone")]
     TargetLost(Target),
     /// There is no such node or worker.
-    #[error("there is no {target}{}", others(.there))]
+    #[error("there is no {target}{}", others(.there, *.more))]
     NoTarget {
         /// Where the call had to run.
         target: Target,
-        /// The names of those that there are.
+        /// The names of those that there are: the first 32 of them.
         there: Vec<Arc<str>>,
+        /// How many more there are.
+        more: usize,
     },
     /// That cannot be done with a node, or with a worker.
     #[error("{target} {why}")]
@@ -74,25 +76,25 @@ pub enum JobError {
     Codec(CodecError),
 }
 
+/// So many names of others are told.
+const TOLD: usize = 32;
+
 impl JobError {
-    /// What may be long in it.
-    pub(super) fn text(&self) -> &str {
-        match self {
-            JobError::Failed(why)
-            | JobError::Panicked(why)
-            | JobError::Refused(why)
-            | JobError::NoWorkers(why)
-            | JobError::WrongTarget { why, .. }
-            | JobError::Abandoned { reason: why, .. } => why,
-            _ => "",
+    /// There is no such node or worker, but these.
+    pub(crate) fn no_target(target: Target, there: &[Arc<str>]) -> Self {
+        JobError::NoTarget {
+            target,
+            there: there.iter().take(TOLD).cloned().collect(),
+            more: there.len().saturating_sub(TOLD),
         }
     }
 }
 
-fn others(there: &[Arc<str>]) -> String {
-    match there {
-        [] => ", nor any other".to_owned(),
-        there => format!("; there are: {}", there.join(", ")),
+fn others(there: &[Arc<str>], more: usize) -> String {
+    match (there, more) {
+        ([], _) => ", nor any other".to_owned(),
+        (there, 0) => format!("; there are: {}", there.join(", ")),
+        (there, more) => format!("; there are: {}, and {more} more", there.join(", ")),
     }
 }
 
@@ -163,9 +165,17 @@ mod tests {
 
     #[test]
     fn where_there_is_nobody_nobody_is_listed() {
-        let (target, there) = (Target::node("vm"), Vec::new());
-        let error = JobError::NoTarget { target, there };
+        let error = JobError::no_target(Target::node("vm"), &[]);
         assert_eq!(error.to_string(), "there is no node vm, nor any other");
+    }
+
+    #[test]
+    fn of_many_others_some_are_told() {
+        let there: Vec<_> = (0..40).map(|n| Arc::from(format!("w{n}"))).collect();
+        let text = JobError::no_target(Target::worker("w77"), &there).to_string();
+        assert!(text.ends_with("w30, w31, and 8 more"), "{text}");
+        let text = JobError::no_target(Target::worker("w77"), &there[..32]).to_string();
+        assert!(text.ends_with("w30, w31"), "{text}");
     }
 
     #[test]
@@ -185,6 +195,7 @@ mod tests {
             JobError::NoTarget {
                 target: target.clone(),
                 there: vec!["e".into()],
+                more: 1,
             },
             JobError::WrongTarget {
                 target,

@@ -149,14 +149,6 @@ impl Completed {
         Completed::without_worker(JobError::Closed)
     }
 
-    /// How many bytes it takes on its way, about.
-    pub(crate) fn bytes(&self) -> usize {
-        64 + match &self.result {
-            Ok(value) => value.0.len(),
-            Err(error) => error.text().len(),
-        }
-    }
-
     pub(super) fn decode<R: Message>(self, index: usize, node: &Node) -> Completion<R> {
         let Completed {
             worker,

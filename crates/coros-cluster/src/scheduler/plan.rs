@@ -39,6 +39,19 @@ pub(crate) struct Usage {
     pub(super) limit: usize,
 }
 
+/// How long calls wait at a service when there is no node, whatever its client says.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+impl Usage {
+    /// What a service makes of what a client says.
+    pub(crate) fn accepted(self) -> Self {
+        Usage {
+            patience: self.patience.min(LONGEST_PATIENCE),
+            ..self
+        }
+    }
+}
+
 impl Plan {
     pub(crate) fn start_limit(&self) -> Duration {
         self.start_limit
@@ -71,6 +84,19 @@ impl Plan {
     /// How long a scheduler may take to end when it is told to.
     pub(super) fn ending(&self) -> Duration {
         self.grace + FAREWELL + Duration::from_secs(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_not_patient_for_ever() {
+        let mut usage = samples::usage();
+        assert_eq!(usage.accepted().patience, usage.patience);
+        usage.patience = Duration::MAX;
+        assert_eq!(usage.accepted().patience, LONGEST_PATIENCE);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::blob::Blob;
 use crate::computation::Cargo;
 use crate::function::Options;
 use crate::protocol::{TOO_LARGE, ToScheduler};
+use crate::size;
 
 /// A call as it travels.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,6 +57,14 @@ impl RemoteCall {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn named(self, function: String) -> Self {
+        RemoteCall {
+            function: function.into(),
+            ..self
+        }
+    }
+
     pub(super) fn of(call: CallId, item: &Item) -> Self {
         RemoteCall {
             call,
@@ -73,8 +82,24 @@ impl RemoteCall {
         bytes(&self.function, &self.args, self.options.as_deref())
     }
 
+    /// How many bytes its names take: those of its function, of where it runs, and of what it needs.
+    pub(crate) fn names(&self) -> usize {
+        self.function.len() + self.options.as_deref().map_or(0, Options::bytes)
+    }
+
+    fn index(&self) -> usize {
+        usize::try_from(self.call.0).unwrap_or(usize::MAX)
+    }
+
+    /// Ends it without running it.
+    pub(crate) fn refuse(&self, why: String, ends: &Ends) {
+        let refused = Completed::without_worker(JobError::Refused(why));
+        // Who ends has no use for it.
+        let _ = ends.send((self.index(), refused));
+    }
+
     pub(crate) fn submission(self, ends: &Ends) -> Submission {
-        let index = usize::try_from(self.call.0).unwrap_or(usize::MAX);
+        let index = self.index();
         Submission {
             call: self.call,
             item: Item {
@@ -110,7 +135,7 @@ impl Ended {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.completed.bytes()
+        size::bytes(self)
     }
 
     /// Whether it has not ended but been left, by a scheduler that is closed or has ended.

@@ -8,13 +8,12 @@ use super::protocol::FromTenant;
 use super::window::WINDOW;
 use crate::scheduler::remote::Ended;
 use crate::scheduler::{Arguments, Event};
+use crate::size;
 
 /// So many go together.
 const BATCH: usize = 256;
 /// And so many bytes.
 const BATCH_BYTES: usize = 64 * 1024;
-/// What an event takes, about.
-const EVENT: usize = 512;
 
 /// When so much waits though nothing more is to begin, it was not meant to be so much.
 const MOST: usize = 16 * WINDOW;
@@ -44,7 +43,7 @@ impl Backlog {
         if let Event::JobStarted { arguments, .. } = &mut event {
             *arguments = Arguments::default();
         }
-        self.bytes += EVENT;
+        self.bytes += size::bytes(&event);
         self.events.push_back(event);
     }
 
@@ -54,27 +53,18 @@ impl Backlog {
     }
 
     /// The next message to the client: events go before the ends of their calls, and all goes before that the
-    /// scheduler is closed. A large end goes alone, so that no other is refused with it.
+    /// scheduler is closed. What is large goes alone, so that nothing else is refused with it.
     pub(super) fn next(&mut self) -> Option<FromTenant> {
-        if !self.events.is_empty() {
-            let some = self.events.len().min(BATCH);
-            self.bytes -= some * EVENT;
-            return Some(FromTenant::Events(self.events.drain(..some).collect()));
-        }
-        let (mut some, mut bytes) = (Vec::new(), 0);
-        while some.len() < BATCH
-            && bytes < BATCH_BYTES
-            && let Some(end) = self
-                .ends
-                .pop_front_if(|end| some.is_empty() || end.bytes() < BATCH_BYTES)
-        {
-            bytes += end.bytes();
-            some.push(end);
-        }
+        let (events, bytes) = some(&mut self.events, size::bytes);
         self.bytes -= bytes;
-        match some.is_empty() {
+        if !events.is_empty() {
+            return Some(FromTenant::Events(events));
+        }
+        let (ends, bytes) = some(&mut self.ends, Ended::bytes);
+        self.bytes -= bytes;
+        match ends.is_empty() {
             true => self.closed.take().map(FromTenant::Closed),
-            false => Some(FromTenant::Ended(some)),
+            false => Some(FromTenant::Ended(ends)),
         }
     }
 
@@ -94,10 +84,24 @@ impl Backlog {
     }
 }
 
+/// Those that go together next, and how many bytes they take.
+fn some<T>(from: &mut VecDeque<T>, size: impl Fn(&T) -> usize) -> (Vec<T>, usize) {
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    while some.len() < BATCH
+        && bytes < BATCH_BYTES
+        && let Some(next) = from.pop_front_if(|it| some.is_empty() || size(it) < BATCH_BYTES)
+    {
+        bytes += size(&next);
+        some.push(next);
+    }
+    (some, bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheduler::{Completed, JobError};
+    use crate::resources::Resources;
+    use crate::scheduler::{Completed, JobError, Target};
 
     fn end(call: usize, bytes: usize) -> Ended {
         let failed = JobError::Failed("x".repeat(bytes));
@@ -146,6 +150,29 @@ mod tests {
         }
         assert_eq!(calls(backlog.next()).len(), BATCH);
         assert_eq!(calls(backlog.next()), [BATCH as u64]);
+        assert_eq!(backlog.bytes, 0);
+    }
+
+    #[test]
+    fn all_that_an_event_or_an_error_says_counts() {
+        let mut backlog = Backlog::default();
+        let long = || "x".repeat(1 << 20);
+        backlog.happened(Event::JobWaits {
+            job: 0,
+            function: long().into(),
+        });
+        assert!(backlog.bytes > 1 << 20);
+        let target = Target::node(long());
+        for error in [
+            JobError::no_target(target.clone(), &[]),
+            JobError::TargetLost(target.clone()),
+            JobError::NoRoom(Resources::default().named(long(), 1)),
+        ] {
+            let before = backlog.bytes;
+            backlog.ended(Ended::new((0, Completed::without_worker(error))));
+            assert!(backlog.bytes > before + (1 << 20));
+        }
+        while backlog.next().is_some() {}
         assert_eq!(backlog.bytes, 0);
     }
 

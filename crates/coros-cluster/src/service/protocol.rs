@@ -54,6 +54,9 @@ pub(crate) const NAME: &str = "coros.scheduler";
 /// What the network of a client and its workers is called.
 pub(crate) const OWN_NETWORK: &str = "local";
 
+/// How many computations a process may have at a service, with those that are about to end.
+pub(super) const MOST_COMPUTATIONS: usize = 16;
+
 /// To a service.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToService {
@@ -68,6 +71,9 @@ pub(crate) enum ToService {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Opening {
     pub(crate) client: Address<ToScheduler>,
+    /// The node that this came from, whatever it says.
+    #[serde(skip, default = "sender")]
+    pub(crate) sender: Option<NodeId>,
     /// Takes what workers write to standard error.
     pub(crate) lines: Address<Written>,
     /// Which opening of the client it is; no two have the same number.
@@ -81,6 +87,11 @@ pub(crate) struct Opening {
     pub(crate) manifest: Manifest,
     pub(crate) plan: Plan,
     pub(crate) usage: Usage,
+}
+
+/// The node whose message is being read.
+fn sender() -> Option<NodeId> {
+    coros_core::remote::exchange()?.peer()
 }
 
 /// The secret of the network of a client and its workers. It is as old as the scheduler at the client: so
@@ -126,6 +137,11 @@ pub(crate) enum Closed {
     /// It ends as soon as its clients are done.
     #[error("it takes no new computations, because it is about to end")]
     Draining,
+    /// Each is kept, and has nodes asked for slots.
+    #[error(
+        "this process has {MOST_COMPUTATIONS} computations there, and no process may have more at a time"
+    )]
+    TooMany,
 }
 
 /// To a tenant.
@@ -240,6 +256,7 @@ pub(crate) mod samples {
         };
         Opening {
             client,
+            sender: None,
             lines: lines.address(),
             epoch: 1,
             from: from.clone(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use coros_core::remote::NodeId;
 use coros_core::{Address, Context, Reply};
 use coros_net::{Location, Node};
 use tokio::sync::{mpsc, oneshot};
@@ -10,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::event::ServiceEvent;
 use super::lookout::Lookout;
-use super::protocol::{Closed, Opening, Own, OwnTenant, ToService, ToTenant};
+use super::protocol::{Closed, MOST_COMPUTATIONS, Opening, Own, OwnTenant, ToService, ToTenant};
 use super::queue::{Queue, TenantId};
 use super::tenant::{self, Start, Tenant, Wire};
 use super::{ComputationStatus, Status};
@@ -49,6 +50,7 @@ struct Client {
     tenant: Address<ToTenant>,
     wire: Wire,
     address: Address<ToScheduler>,
+    sender: Option<NodeId>,
     from: Location,
     terms: Terms,
     /// How many go before it, as it was told last.
@@ -143,6 +145,11 @@ impl Reception {
                 let _ = client.wire.send(OwnTenant::End);
             }
         }
+        let sender = opening.sender;
+        let of_sender = self.tenants.values().filter(|it| it.sender == sender);
+        if of_sender.count() >= MOST_COMPUTATIONS {
+            return Err(Closed::TooMany);
+        }
         let id = TenantId(self.next);
         self.next += 1;
         let (from, terms) = (opening.from.clone(), opening.usage.terms);
@@ -203,6 +210,7 @@ impl Reception {
             tenant: tenant.clone(),
             wire,
             address,
+            sender,
             from,
             terms,
             before: None,

@@ -19,7 +19,7 @@ use super::backlog::{Backlog, TOO_MUCH};
 use super::event::ServiceEvent;
 use super::protocol::{FromTenant, Opening, Own, OwnTenant, ToService, ToTenant};
 use super::queue::TenantId;
-use super::window::{Account, Breach};
+use super::window::{Account, Breach, LONGEST_NAMES};
 use crate::computation::Cargo;
 use crate::daemon::fetch::{Fetched, Fetching, Sender, Unfit};
 use crate::feeder::{Feeder, NO_ROOM, Unsent};
@@ -32,13 +32,16 @@ use crate::scheduler::listeners::EventSink;
 use crate::scheduler::remote::{Deputy, Ended, Ends, RemoteCall};
 use crate::scheduler::target::Kind as TargetKind;
 use crate::scheduler::{Action, Command, Completed, Event, JobError, Target};
+use crate::size;
 use crate::store::Kind;
 use crate::told::Told;
 
 /// So many messages are taken before any is sent.
 const BATCH: usize = 256;
-/// So many messages may wait for the client before it is not listened to.
+/// So many messages may wait for the client, or be on their way from its scheduler, before it is not listened to.
 const UNHEARD: usize = 256;
+/// And so many bytes.
+const UNHEARD_BYTES: usize = 1 << 20;
 /// How long a client that is let go may take to hear of it.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -81,6 +84,8 @@ pub(super) struct Tenant {
     scheduler: Option<Running>,
     /// Nodes about which the client has been asked.
     asking: HashMap<NodeId, Box<Question>>,
+    /// How many questions of the client its scheduler has not answered yet.
+    inquiries: usize,
     /// Who hears what happens at the service.
     public: Told<ServiceEvent>,
     ends: Ends,
@@ -153,6 +158,7 @@ impl Tenant {
             fetched: None,
             scheduler: None,
             asking: HashMap::new(),
+            inquiries: 0,
             public: start.public,
             ends,
             events,
@@ -165,7 +171,7 @@ impl Tenant {
     async fn serve(&mut self, me: &mut Context<ToTenant>, mut news: News) -> Over {
         let mut inbox = Vec::with_capacity(BATCH);
         loop {
-            let (idle, deaf) = (self.told.is_idle(), self.told.waiting() >= UNHEARD);
+            let (idle, deaf) = (self.told.is_idle(), self.is_deaf());
             let served = tokio::select! {
                 n = me.receive_many(&mut inbox, BATCH), if !deaf => match n {
                     0 => Err(Over::Told),
@@ -195,6 +201,13 @@ impl Tenant {
                 Err(over) => return over,
             }
         }
+    }
+
+    /// Whether the client is not listened to, until it has heard more of what it was told.
+    fn is_deaf(&self) -> bool {
+        let waiting = self.told.waiting();
+        waiting.len() + self.inquiries >= UNHEARD
+            || waiting.map(size::bytes).sum::<usize>() >= UNHEARD_BYTES
     }
 
     /// Has the client told what it has room for, and the scheduler go on accordingly.
@@ -280,8 +293,14 @@ impl Tenant {
         for call in &calls {
             self.account.take(call.call(), call.bytes())?;
         }
-        let calls = calls.into_iter().map(|call| call.submission(&self.ends));
-        self.order(Command::Submit(calls.collect()));
+        let mut taken = Vec::with_capacity(calls.len());
+        for call in calls {
+            match too_long(call.names()) {
+                Some(why) => call.refuse(why, &self.ends),
+                None => taken.push(call.submission(&self.ends)),
+            }
+        }
+        self.order(Command::Submit(taken));
         Ok(())
     }
 
@@ -305,9 +324,16 @@ impl Tenant {
             OwnTenant::Asked(question) => self.ask(question),
             OwnTenant::Survey(tell) => self.order(Command::Survey(tell)),
             OwnTenant::Started(started) => self.say(FromTenant::Started(started)),
-            OwnTenant::Targets(number, targets) => self.say(FromTenant::Targets(number, targets)),
-            OwnTenant::Controlled(number, done) => self.say(FromTenant::Controlled(number, done)),
+            OwnTenant::Targets(number, targets) => {
+                self.inquiries -= 1;
+                self.say(FromTenant::Targets(number, targets));
+            }
+            OwnTenant::Controlled(number, done) => {
+                self.inquiries -= 1;
+                self.say(FromTenant::Controlled(number, done));
+            }
             OwnTenant::Closed(killed) => {
+                self.inquiries -= 1;
                 // All that the scheduler has said, it said before.
                 self.keep(None, news);
                 self.backlog.closed(killed);
@@ -359,7 +385,7 @@ impl Tenant {
             node: self.node.clone(),
             client: opening.here.clone(),
             plan: opening.plan.clone(),
-            usage: opening.usage,
+            usage: opening.usage.accepted(),
             cargo,
             asks: asks(self.wire.clone()),
             stderr: lines::passed_on(opening.lines.clone()),
@@ -392,17 +418,17 @@ impl Tenant {
         }
     }
 
-    fn targets(&self, number: u64, kind: TargetKind) {
+    fn targets(&mut self, number: u64, kind: TargetKind) {
         let answer = move |targets| OwnTenant::Targets(number, targets);
         self.inquire(|tell| Command::Targets(kind, tell), Vec::new(), answer);
     }
 
-    fn control(&self, number: u64, target: Target, action: Action) {
+    fn control(&mut self, number: u64, target: Target, action: Action) {
+        if let Some(why) = too_long(target.name().len()) {
+            return self.say(FromTenant::Controlled(number, Err(JobError::Refused(why))));
+        }
         let answer = move |done| OwnTenant::Controlled(number, done);
-        let nothing = Err(JobError::NoTarget {
-            target: target.clone(),
-            there: Vec::new(),
-        });
+        let nothing = Err(JobError::no_target(target.clone(), &[]));
         let control = |tell| Command::Control(target, action, tell);
         self.inquire(control, nothing, answer);
     }
@@ -417,13 +443,14 @@ impl Tenant {
 
     /// Has the scheduler answer; the answer is `otherwise` when it does not run yet, or has ended.
     fn inquire<T: Send + 'static>(
-        &self,
+        &mut self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
         otherwise: T,
         answer: impl FnOnce(T) -> OwnTenant + Send + 'static,
     ) {
         let (tell, told) = oneshot::channel();
         self.order(command(tell));
+        self.inquiries += 1;
         let wire = self.wire.clone();
         tokio::spawn(async move {
             let told = told.await.unwrap_or(otherwise);
@@ -479,6 +506,15 @@ impl Tenant {
             .send(ToService::Own(Own::Left(self.id, reason)));
         ended
     }
+}
+
+/// Why names of so many bytes are not taken, if so.
+fn too_long(names: usize) -> Option<String> {
+    (names > LONGEST_NAMES).then(|| {
+        format!(
+            "names of {names} bytes: a service takes {LONGEST_NAMES} for a function, where it runs, and what it needs"
+        )
+    })
 }
 
 /// Tells in public what its scheduler says of nodes.

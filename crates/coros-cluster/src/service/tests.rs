@@ -17,7 +17,7 @@ use crate::protocol::ToScheduler;
 use crate::scheduler::core::CallId;
 use crate::scheduler::remote::RemoteCall;
 use crate::scheduler::target::Kind;
-use crate::scheduler::{Action, Target};
+use crate::scheduler::{Action, JobError, Target};
 use crate::soon::soon;
 
 /// A service on a network without nodes.
@@ -83,11 +83,7 @@ impl Client {
                 }
             })
             .address();
-        let mut opening = opening(address.clone(), node.location());
-        opening.usage.terms.exclusive = true;
-        let service = node.locate::<Address<ToService>>(NAME).await.unwrap();
-        let tenant = service.ask(|reply| ToService::Open(Box::new(opening), reply));
-        let tenant = tenant.await.unwrap().unwrap();
+        let tenant = open(&node, &address).await.unwrap();
         let path = world.folder.path().join("program");
         std::fs::write(&path, PROGRAM).unwrap();
         Client {
@@ -141,6 +137,65 @@ impl Client {
         self.say(ToTenant::Leave).await;
         (why, soon(self.tenant.exit()).await)
     }
+}
+
+/// Opens a computation, which wants all nodes for itself.
+async fn open(
+    node: &Node,
+    client: &Address<ToScheduler>,
+) -> Result<Address<ToTenant>, protocol::Closed> {
+    let mut opening = opening(client.clone(), node.location());
+    opening.usage.terms.exclusive = true;
+    let service = node.locate::<Address<ToService>>(NAME).await.unwrap();
+    let opened = service.ask(|reply| ToService::Open(Box::new(opening), reply));
+    soon(opened).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_process_opens_no_more_computations_than_it_may() {
+    let world = World::new().await;
+    let client = Client::new(&world).await;
+    let mut others = Vec::new();
+    let mut another = async || {
+        let run = async |mut me: Context<ToScheduler>| while me.receive().await.is_some() {};
+        let other = coros_core::build().daemon().spawn(run).address();
+        others.push(other.clone());
+        open(&client.node, &other).await
+    };
+    for _ in 1..protocol::MOST_COMPUTATIONS {
+        another().await.unwrap();
+    }
+    assert_eq!(another().await.unwrap_err(), protocol::Closed::TooMany);
+    // That is no reason to refuse anybody else.
+    Client::new(&world).await;
+    // One that ends makes room.
+    client.say(ToTenant::Leave).await;
+    soon(client.tenant.exit()).await;
+    another().await.unwrap();
+    world.service.close().await;
+}
+
+#[tokio::test]
+async fn names_that_are_too_long_are_refused_where_they_come_in() {
+    let world = World::new().await;
+    let mut client = Client::new(&world).await;
+    client.runs().await;
+    let name = "x".repeat(window::LONGEST_NAMES + 1);
+    let call = RemoteCall::sample(0, 0).named(name.clone());
+    client.say(ToTenant::Calls(vec![call])).await;
+    let FromTenant::Ended(ends) = client.hears().await else {
+        panic!("no end");
+    };
+    let told = format!("{:?}", ends[0]);
+    assert!(told.contains("names of 4097 bytes"), "{told}");
+    let control = ToTenant::Control(7, Target::node(name), Action::Suspend);
+    client.say(control).await;
+    let answer = client.hears().await;
+    assert!(
+        matches!(&answer, FromTenant::Controlled(7, Err(JobError::Refused(why))) if why.contains("4097")),
+        "{answer:?}"
+    );
+    world.service.close().await;
 }
 
 #[tokio::test]

@@ -10,6 +10,10 @@ use crate::scheduler::core::CallId;
 /// more of them begin.
 pub(crate) const WINDOW: usize = 64 << 20;
 
+/// How many bytes the names of a call may take in all, and that of a node or a worker: what happens to a call is told
+/// with its names, so that they are kept more than once.
+pub(super) const LONGEST_NAMES: usize = 4096;
+
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     there: usize,

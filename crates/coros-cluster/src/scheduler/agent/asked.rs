@@ -16,8 +16,7 @@ impl Asked {
             // Who has asked may have gone away.
             Asked::Targets(reply) => drop(reply.send(Vec::new())),
             Asked::Control(target, reply) => {
-                let there = Vec::new();
-                drop(reply.send(Err(JobError::NoTarget { target, there })));
+                drop(reply.send(Err(JobError::no_target(target, &[]))));
             }
         }
     }

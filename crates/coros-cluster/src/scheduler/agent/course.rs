@@ -45,6 +45,7 @@ impl Agent {
         let resting = resting.collect();
         let opening = Opening {
             client: self.address.clone(),
+            sender: None,
             lines: self.lines.clone(),
             epoch: 0,
             from: self.settings.node.location(),

@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::daemon::fetch::Unfit;
+use crate::function::{Invocation, Remote, call};
 use crate::machine::Machine;
-use crate::scheduler::{Scheduler, StartError};
+use crate::scheduler::{Arguments, Scheduler, StartError};
 use crate::service::protocol::{Closed, NAME, Opening, ToService};
 use crate::soon::soon;
 
@@ -140,6 +141,73 @@ async fn a_service_that_cannot_now_is_tried_again_later() {
     second.says(FromTenant::Started(Ok(())));
     let scheduler = soon(client.starting).await.unwrap().unwrap();
     drop(scheduler);
+}
+
+struct Nothing;
+
+impl Remote for Nothing {
+    type Args = ();
+    type Output = ();
+    const NAME: &'static str = "nothing";
+    const ASYNC: bool = false;
+
+    fn invoke((): ()) -> Invocation<()> {
+        Invocation::Now(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn what_comes_of_a_call_is_told_once_and_nothing_after_its_end() {
+    let mut service = Service::new().await;
+    let mut client = service.client().await;
+    let mut tenant = service.takes().await;
+    tenant.says(FromTenant::Runs);
+    tenant.says(FromTenant::Started(Ok(())));
+    assert!(matches!(tenant.hears().await, ToTenant::Listen));
+    let scheduler = soon(&mut client.starting).await.unwrap().unwrap();
+    let job = scheduler.submit(call::<Nothing>(()));
+    let ToTenant::Calls(calls) = tenant.hears().await else {
+        panic!("no call");
+    };
+    let (job_id, function) = (job.id(), || "nothing".into());
+    let started = || Event::JobStarted {
+        job: job_id,
+        function: function(),
+        arguments: Arguments::default(),
+        worker: "w1".into(),
+        attempt: 1,
+        after: Duration::ZERO,
+    };
+    let waits = || Event::JobWaits {
+        job: job_id,
+        function: function(),
+    };
+    let retried = || Event::JobRetried {
+        job: job_id,
+        function: function(),
+        from: "w1".into(),
+    };
+    let before = vec![waits(), started(), started(), retried(), started()];
+    tenant.says(FromTenant::Events(before));
+    let end = (0, Completed::without_worker(JobError::Failed("no".into())));
+    assert_eq!(calls[0].call(), CallId(0));
+    tenant.says(FromTenant::Ended(vec![Ended::new(end)]));
+    tenant.says(FromTenant::Events(vec![waits(), retried(), started()]));
+    let name = "farm-1".into();
+    tenant.says(FromTenant::Events(vec![Event::NodeReady { name }]));
+    let mut told = Vec::new();
+    loop {
+        match soon(client.events.recv()).await.unwrap() {
+            Event::JobWaits { .. } => told.push("waits"),
+            Event::JobStarted { .. } => told.push("started"),
+            Event::JobRetried { .. } => told.push("retried"),
+            Event::JobEnded { .. } => told.push("ended"),
+            Event::NodeReady { .. } => break,
+            _ => {}
+        }
+    }
+    assert_eq!(told, ["waits", "started", "retried", "started", "ended"]);
+    drop((scheduler, job));
 }
 
 /// The client listens on loopback, as nodes do unless told otherwise.

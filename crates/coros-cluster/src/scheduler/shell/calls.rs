@@ -167,8 +167,8 @@ impl Shell {
         // One that was cancelled has ended.
         if let Some(attempts) = self.core.begun(worker, call, attempt)
             && let Some(item) = self.core.item_mut(call)
+            && let Some(event) = item.started(call, name, attempts)
         {
-            let event = item.started(call, name, attempts);
             self.emit(&event);
         }
     }
@@ -225,6 +225,7 @@ impl Shell {
                 Phase::Closing | Phase::Closed => JobError::Closed,
             }),
         };
+        self.patience.ended(call);
         if self.listeners.any() && self.tells_ends() {
             self.emit(&item.ended(call, &completed));
         }

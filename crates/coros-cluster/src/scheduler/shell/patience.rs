@@ -1,6 +1,6 @@
 //! How long calls wait for nodes, and what is told when that is in vain.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ pub(super) struct Patience {
     /// For a slot of one; until that is told, once.
     slot: Option<Instant>,
     told: bool,
-    /// For a node that can have room for a call, in order. A call may be there more than once: then the last counts.
-    room: VecDeque<(Instant, CallId)>,
+    /// For a node that can have room for a call: in order, and of which.
+    room: BTreeSet<(Instant, CallId)>,
     room_of: HashMap<CallId, Instant>,
     /// There was no node for too long, and none has been found since.
     pub(super) in_vain: InVain,
@@ -30,20 +30,29 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let room = self.room.front().map(|(until, _)| *until);
+        let room = self.room.first().map(|(until, _)| *until);
         let node = self.node.as_ref().map(Wait::deadline);
         node.into_iter().chain(self.slot).chain(room).min()
     }
 
     /// The next call that has waited for too long for a node with room.
     fn too_large(&mut self, now: Instant) -> Option<CallId> {
-        while let Some((until, call)) = self.room.pop_front_if(|(until, _)| *until <= now) {
-            if self.room_of.get(&call) == Some(&until) {
-                self.room_of.remove(&call);
-                return Some(call);
-            }
+        let (_, call) = *self.room.first().filter(|(until, _)| *until <= now)?;
+        self.ended(call);
+        Some(call)
+    }
+
+    fn wait_for_room(&mut self, call: CallId, until: Instant) {
+        self.ended(call);
+        self.room.insert((until, call));
+        self.room_of.insert(call, until);
+    }
+
+    /// A call waits no longer.
+    pub(super) fn ended(&mut self, call: CallId) {
+        if let Some(until) = self.room_of.remove(&call) {
+            self.room.remove(&(until, call));
         }
-        None
     }
 }
 
@@ -181,8 +190,7 @@ impl Shell {
             let (job, function) = (call.0, item.function.clone());
             self.emit(&Event::JobWaits { job, function });
             let until = Instant::now() + self.limit();
-            self.patience.room.push_back((until, call));
-            self.patience.room_of.insert(call, until);
+            self.patience.wait_for_room(call, until);
         }
     }
 }
@@ -191,5 +199,29 @@ impl Shell {
 fn list(text: &mut String, nodes: impl IntoIterator<Item = (String, String)>) {
     for (at, reason) in nodes {
         let _ = write!(text, "\n    {at}: {reason}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_has_ended_is_not_kept_until_it_would_have_waited_long_enough() {
+        let now = Instant::now();
+        let mut patience = Patience::default();
+        for (call, seconds) in [(0, 60), (1, 10), (2, 20)] {
+            let until = now + Duration::from_secs(seconds);
+            patience.wait_for_room(CallId(call), until);
+        }
+        patience.ended(CallId(1));
+        // It waits anew.
+        patience.wait_for_room(CallId(0), now + Duration::from_secs(5));
+        assert_eq!((patience.room.len(), patience.room_of.len()), (2, 2));
+        assert_eq!(patience.deadline(), Some(now + Duration::from_secs(5)));
+        let later = now + Duration::from_secs(60);
+        let over = std::iter::from_fn(|| patience.too_large(later).map(|call| call.0));
+        assert_eq!(over.collect::<Vec<_>>(), [0, 2]);
+        assert_eq!((patience.room.len(), patience.room_of.len()), (0, 0));
     }
 }

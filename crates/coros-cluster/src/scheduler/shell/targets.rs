@@ -53,10 +53,8 @@ impl Shell {
 
     fn no_target(&self, target: &Target) -> JobError {
         let there = self.targets(target.kind());
-        JobError::NoTarget {
-            target: target.clone(),
-            there: there.iter().map(|(it, _)| it.name().into()).collect(),
-        }
+        let there: Vec<_> = there.iter().map(|(it, _)| it.name().into()).collect();
+        JobError::no_target(target.clone(), &there)
     }
 
     /// Where that is.

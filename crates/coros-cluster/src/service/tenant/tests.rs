@@ -54,6 +54,7 @@ async fn that_all_has_ended_is_told_last() {
         fetched: None,
         scheduler: None,
         asking: HashMap::new(),
+        inquiries: 1,
         public: Told::default(),
         ends,
         events,
