@@ -128,6 +128,25 @@ async fn whoever_listens_late_hears_of_the_nodes_and_workers_that_are_ready() {
         assert_eq!(node.await, "farm-1");
         scheduler.close().await.unwrap();
     }
+    // Nor is one that has ended.
+    let scheduler = quiet(Scheduler::at(&client)).start().await.unwrap();
+    let mut events = scheduler.events();
+    workers(&mut events, 2).await;
+    farm.daemons[1].close().await;
+    let ended = |event: &Event| matches!(event, Event::NodeEnded { .. }).then_some(());
+    until(&mut events, ended).await;
+    let mut events = scheduler.events();
+    let mut nodes = BTreeSet::new();
+    loop {
+        match events.next().await.unwrap() {
+            Event::NodeReady { name } => drop(nodes.insert(name)),
+            // Nodes come before the workers.
+            Event::WorkerReady { .. } => break,
+            _ => {}
+        }
+    }
+    assert_eq!(nodes, BTreeSet::from(["farm-1".into()]));
+    scheduler.close().await.unwrap();
     close(farm, service).await;
 }
 
