@@ -434,6 +434,7 @@ impl Agent {
                 self.nodes.insert(Arc::clone(name));
             }
             Event::NodeLost { name, .. }
+            | Event::NodeEnded { name }
             | Event::NodeClosed { name } => {
                 self.nodes.remove(name);
             }

@@ -198,6 +198,8 @@ impl SchedulerBuilder {
     /// calls wait for as long as that lasts, and after this time
     /// [`Event::NoSlots`] says so.
     ///
+    /// At a [service](crate::service), calls wait for a node for a week at most.
+    ///
     /// # Panics
     /// On a scheduler with workers on this machine.
     pub fn patience(mut self, limit: Duration) -> Self {
