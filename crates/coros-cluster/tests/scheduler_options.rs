@@ -6,7 +6,7 @@ mod common;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::trials;
+use common::{LIMIT, trials};
 use coros::cluster::{Event, Resources, SchedulerBuilder, worker};
 use coros::{Address, Context, JobError, Scheduler};
 use libtest_mimic::Arguments;
@@ -36,6 +36,11 @@ fn square(n: u64) -> u64 {
 #[coros::remote]
 fn pid() -> u32 {
     std::process::id()
+}
+
+#[coros::remote]
+fn length(text: String) -> usize {
+    text.len()
 }
 
 #[coros::remote]
@@ -313,6 +318,34 @@ async fn io_calls_are_dropped_where_they_wait() {
     scheduler.close().await.unwrap();
 }
 
+/// As many of them as there is room for on the link are, and the others go.
+#[cfg(target_os = "linux")]
+async fn cancelled_calls_are_not_kept_for_a_worker_that_reads_nothing() {
+    let scheduler = local(1).silence(LIMIT).start().await.unwrap();
+    let stopped = scheduler.run(pid()).await.unwrap();
+    common::signal(stopped, nix::sys::signal::Signal::SIGSTOP);
+    let resident = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    };
+    let large = "x".repeat(8 << 20);
+    for _ in 0..60 {
+        drop(scheduler.submit(length(large.clone()).io()));
+        // Whatever was said before has been done when it answers.
+        scheduler.workers().await;
+    }
+    let kept = resident();
+    assert!(kept < 60 * large.len() / 2, "{kept}");
+    common::signal(stopped, nix::sys::signal::Signal::SIGCONT);
+    assert_eq!(scheduler.run(pid()).await, Ok(stopped));
+    assert_eq!(
+        scheduler.run(length(large.clone()).io()).await,
+        Ok(large.len())
+    );
+    scheduler.close().await.unwrap();
+}
+
 async fn an_async_call_out_of_time_is_dropped() {
     let scheduler = start(1).await;
     let (to, mut from) = signs();
@@ -452,6 +485,8 @@ fn main() {
         a_higher_priority_overtakes_what_waits_at_workers,
         a_thousand_io_calls_share_a_worker_with_one_that_computes,
         io_calls_are_dropped_where_they_wait,
+        #[cfg(target_os = "linux")]
+        cancelled_calls_are_not_kept_for_a_worker_that_reads_nothing,
         an_async_call_out_of_time_is_dropped,
         a_call_that_computes_out_of_time_ends_with_its_worker_alone,
         an_async_call_that_never_waits_ends_with_its_worker_too,

@@ -77,6 +77,9 @@ impl Shell {
                 } => {
                     // After the calls that were sent before it.
                     self.flush_worker(worker);
+                    if abort && self.take_back(worker, call, attempt) {
+                        continue;
+                    }
                     self.send(
                         worker,
                         ToWorker::Revoke {

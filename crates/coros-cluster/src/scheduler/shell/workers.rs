@@ -8,7 +8,7 @@ use std::time::Instant;
 use coros_core::remote::{CodecError, NodeId};
 use coros_core::{Address, SendError};
 
-use super::super::core::{self, HostId, Outcome, WorkerId};
+use super::super::core::{self, CallId, HostId, Outcome, WorkerId};
 use super::super::error::end_of;
 use super::super::pool;
 use super::super::{Command, Event};
@@ -46,6 +46,24 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    fn new(host: HostId, name: Arc<str>, node: Option<NodeId>, process: Option<Running>) -> Self {
+        Worker {
+            host,
+            name,
+            node,
+            process,
+            control: None,
+            retiring: false,
+            failure: None,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            batch_function: Cow::default(),
+            stalled: VecDeque::new(),
+            end: String::new(),
+            last_words: Vec::new(),
+        }
+    }
+
     /// Names the function of a call that joins the batch, unless it is that of the last one.
     #[expect(clippy::ptr_arg, reason = "a borrowed name is cloned as what it is")]
     pub(super) fn batch_names(
@@ -57,6 +75,29 @@ impl Worker {
         }
         self.batch_function.clone_from(function);
         Some(function.clone())
+    }
+
+    /// Takes out a call for which the link has had no room: whether it was there.
+    fn take_back(&mut self, call: CallId, attempt: u32) -> bool {
+        let is_it = |run: &Run| (run.call, run.attempt) == (call, attempt);
+        for (n, message) in self.stalled.iter_mut().enumerate() {
+            let ToWorker::Run(batch) = message else {
+                continue;
+            };
+            let Some(place) = batch.iter().position(is_it) else {
+                continue;
+            };
+            let taken = batch.remove(place);
+            // The next one may have relied on it.
+            if let Some(next) = batch.get_mut(place) {
+                next.function = next.function.take().or(taken.function);
+            }
+            if batch.is_empty() {
+                self.stalled.remove(n);
+            }
+            return true;
+        }
+        false
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -132,7 +173,27 @@ impl Shell {
                 result,
             });
         }
-        // They end in the next round, which must come.
+        self.nudge();
+    }
+
+    /// Takes back a call that nobody wants any more, if it has not gone to its worker, which may read nothing for long:
+    /// whether it is back.
+    pub(super) fn take_back(&mut self, id: WorkerId, call: CallId, attempt: u32) -> bool {
+        let worker = self.workers.get_mut(&id);
+        if !worker.is_some_and(|it| it.take_back(call, attempt)) {
+            return false;
+        }
+        self.tell_core(core::Input::Returned {
+            worker: id,
+            call,
+            attempt,
+        });
+        self.nudge();
+        true
+    }
+
+    /// Has what the core was told while its outputs were acted upon be done in the next round, which must come.
+    fn nudge(&self) {
         let nudge = Command::Submit(Vec::new());
         let _ = self.address.send(ToScheduler::Command(nudge));
     }
@@ -231,24 +292,8 @@ impl Shell {
             Ok((node, process)) => (Some(node), Some(process), None),
             Err(why) => (None, None, Some(why)),
         };
-        self.workers.insert(
-            id,
-            Worker {
-                host,
-                name,
-                node,
-                process,
-                control: None,
-                retiring: false,
-                failure: None,
-                batch: Vec::new(),
-                batch_bytes: 0,
-                batch_function: Cow::default(),
-                stalled: VecDeque::new(),
-                end: String::new(),
-                last_words: Vec::new(),
-            },
-        );
+        let worker = Worker::new(host, name, node, process);
+        self.workers.insert(id, worker);
         if let Some(why) = why {
             let end = End::never_began(why);
             let command = Command::Ended { worker: id, end };
@@ -415,5 +460,43 @@ pub(in super::super) fn full_name(worker: WorkerId, node: &str) -> Arc<str> {
     match full.len() <= LONGEST_NAME {
         true => full.into(),
         false => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(call: u64, function: Option<&'static str>) -> Run {
+        Run {
+            call: CallId(call),
+            attempt: 1,
+            function: function.map(Cow::Borrowed),
+            args: Vec::new().into(),
+            priority: 0,
+            io: true,
+            limit: None,
+            watched: false,
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_its_name_to_the_next() {
+        let mut worker = Worker::new(HostId(0), "w1".into(), None, None);
+        let batch = vec![run(0, Some("a")), run(1, None), run(2, Some("b"))];
+        worker.stalled = [ToWorker::Run(batch), ToWorker::Pause(true)].into();
+        assert!(!worker.take_back(CallId(0), 2));
+        assert!(worker.take_back(CallId(0), 1));
+        assert!(!worker.take_back(CallId(0), 1));
+        let ToWorker::Run(batch) = &worker.stalled[0] else {
+            panic!("{:?}", worker.stalled);
+        };
+        let names: Vec<_> = batch.iter().map(|it| it.function.as_deref()).collect();
+        assert_eq!(names, [Some("a"), Some("b")]);
+        assert!(worker.take_back(CallId(1), 1) && worker.take_back(CallId(2), 1));
+        assert!(matches!(
+            worker.stalled.make_contiguous(),
+            [ToWorker::Pause(true)]
+        ));
     }
 }
