@@ -198,11 +198,13 @@ fn is_told(event: &Event) -> bool {
             | Event::ServiceLost { .. }
             | Event::NodeFound { .. }
             | Event::NodeNotUsed { .. }
+            | Event::NodeReturned { .. }
             | Event::NodeReady { .. }
             | Event::NodeSuspended { .. }
             | Event::NodeResumed { .. }
             | Event::NodeDraining { .. }
             | Event::NodeEnded { .. }
+            | Event::NodeClosed { .. }
             | Event::NodeLost { .. }
             | Event::NodesAwaited { .. }
             | Event::WorkerReady { .. }
