@@ -187,8 +187,13 @@ impl WorkFolders {
         blocking(move || {
             let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
             let workers = entries.filter_map(|entry| {
-                let worker = entry.file_name().to_str()?.parse().ok()?;
-                Some((WorkerId(worker), Held::by(&entry.path())))
+                let worker = WorkerId(entry.file_name().to_str()?.parse().ok()?);
+                let mut held = Held::by(&entry.path());
+                if !running.contains_key(&worker) {
+                    // It has ended for it.
+                    held.hidden = None;
+                }
+                Some((worker, held))
             });
             let mut fill = Fill {
                 workers: workers.collect(),
@@ -361,6 +366,32 @@ mod tests {
         std::thread::scope(|threads| threads.spawn(open).join().unwrap()).unwrap();
         assert!(at("work.left-1/3/7").exists());
         assert_eq!(fs::read_dir(at("work")).unwrap().count(), 0);
+    }
+
+    /// One that has ended is in nobody's way while its folder goes.
+    #[tokio::test]
+    async fn who_goes_is_one_that_runs() {
+        let folder = deep(200).unwrap();
+        let (path, shown) = (folder.path().join("work"), Vec::new());
+        for name in ["shared", "7", "8", "9"] {
+            fs::create_dir_all(path.join(name)).unwrap();
+        }
+        fs::rename(folder.path().join("d"), path.join("7/d")).unwrap();
+        fs::write(path.join("8/large"), vec![1; 1 << 20]).unwrap();
+        let folders = WorkFolders { path, shown };
+        let over = async |running: &[u32], most| {
+            let me = std::process::id();
+            let running = running.iter().map(|worker| (WorkerId(*worker), me));
+            let over = folders.fill(running.collect()).await.over(most);
+            over.map(|over| (over.worker, over.why))
+        };
+        assert_eq!(over(&[8, 9], 1 << 30).await, None);
+        let (worker, why) = over(&[8, 9], 1 << 19).await.unwrap();
+        assert_eq!(worker, Some(WorkerId(8)));
+        assert!(why.ends_with("and may have 524288 on this node"), "{why}");
+        let (worker, why) = over(&[7, 8, 9], 1 << 30).await.unwrap();
+        assert_eq!(worker, Some(WorkerId(7)));
+        assert!(why.ends_with("deeper than this node looks"), "{why}");
     }
 
     #[tokio::test]
