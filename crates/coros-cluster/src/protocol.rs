@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use crate::blob::Blob;
 use crate::scheduler::Command;
 use crate::scheduler::core::{CallId, WorkerId};
+use crate::scheduler::pool::Purpose;
 use crate::service::protocol::FromTenant;
 
 /// What to do about arguments or a result that no message has room for: the end of the error.
@@ -61,6 +62,8 @@ pub(crate) struct Handover {
     pub(crate) files: Vec<(String, PathBuf)>,
     /// What all workers of this scheduler on this machine share: a folder.
     pub(crate) shared: PathBuf,
+    /// What it is there for.
+    pub(crate) purpose: Purpose,
     /// What runs before and after all calls.
     pub(crate) duties: Duties,
     /// The address of the scheduler's coroutine, encoded by the client's node.
@@ -79,7 +82,7 @@ pub(crate) struct Handover {
 pub(crate) struct Duties {
     /// For one that does nothing else, before all workers of a node.
     pub(crate) set_up_node: Option<Duty>,
-    /// For the last of them.
+    /// For the last of them, or one that does nothing else.
     pub(crate) tear_down_node: Option<Duty>,
     pub(crate) set_up: Option<Duty>,
     pub(crate) tear_down: Option<Duty>,

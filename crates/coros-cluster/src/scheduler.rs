@@ -27,7 +27,7 @@ pub(crate) mod lines;
 pub(crate) mod listeners;
 mod map;
 pub(crate) mod plan;
-mod pool;
+pub(crate) mod pool;
 mod reach;
 pub(crate) mod remote;
 mod setup;

@@ -286,7 +286,7 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
     let client = handover.client.unwrap_or(home);
     let _ = (NODE.set(node.clone()), CLIENT.set(client));
     let (worker, duties) = (handover.worker, handover.duties);
-    let next = duty::set_up(&duties, &node, tasks, &scheduler, worker)
+    let next = duty::begin(handover.purpose, &duties, &node, tasks, &scheduler, worker)
         .await
         .map_err(WorkerError)?;
     if next == Next::End {

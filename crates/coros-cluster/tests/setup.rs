@@ -353,6 +353,34 @@ async fn restarting_all_tidies_up_before_anybody_comes_back() {
     farm.close().await;
 }
 
+/// It is still being prepared.
+async fn a_node_is_tidied_up_though_no_worker_has_come_to_work() {
+    let never_ready = |scheduler| {
+        let (scheduler, steps) = with_all(scheduler);
+        let (asks, asked) = told::<Address<()>>();
+        let (to, _) = told::<Step>();
+        let scheduler =
+            scheduler.set_up_worker(move |_| Some(slowly_done(asks.clone(), to.clone())));
+        (scheduler, steps, asked)
+    };
+    let (scheduler, mut steps, mut asked) = never_ready(Scheduler::local().workers(1));
+    tokio::select! {
+        _ = scheduler.start() => panic!("none is ready"),
+        _ = asked.recv() => {}
+    }
+    assert_eq!(next(&mut steps).await, [What::NodeUp, What::NodeDown]);
+
+    let farm = Farm::of([1]).await;
+    let (scheduler, mut steps, mut asked) = never_ready(Scheduler::cluster(&farm.client().await));
+    let scheduler = scheduler.start().await.unwrap();
+    let job = scheduler.submit(takes(Duration::ZERO));
+    asked.recv().await.unwrap();
+    scheduler.close().await.unwrap();
+    assert_eq!(next(&mut steps).await, [What::NodeUp, What::NodeDown]);
+    assert!(job.await.is_err());
+    farm.close().await;
+}
+
 /// Slots that are lent again meanwhile wait until the node is tidied up.
 async fn nobody_starts_while_a_node_is_tidied_up() {
     let farm = Farm::of([2]).await;
@@ -589,6 +617,7 @@ fn main() {
         a_scheduler_that_is_dropped_tidies_up_too,
         a_worker_that_is_replaced_is_prepared_and_its_node_is_not,
         restarting_all_tidies_up_before_anybody_comes_back,
+        a_node_is_tidied_up_though_no_worker_has_come_to_work,
         nobody_starts_while_a_node_is_tidied_up,
         what_cannot_be_prepared_is_not_used_and_told_why,
         a_function_that_panics_for_a_node_is_the_reason_why_it_is_not_used,

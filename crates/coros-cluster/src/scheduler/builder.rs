@@ -365,7 +365,8 @@ impl SchedulerBuilder {
     }
 
     /// Has a function tidy up each node that was prepared: once, in its last worker, when all others have
-    /// ended. The shared folder goes by itself. It does not run where the last one was lost or killed.
+    /// ended, or in one that starts for that, if [`set_up_node`](Self::set_up_node) has prepared the node and none is
+    /// left. The shared folder goes by itself. It does not run where the one that was told to was lost or killed.
     pub fn tear_down_node<R: Message>(
         mut self,
         call: impl Fn(&NodeView) -> Option<Call<R>> + Send + 'static,

@@ -21,6 +21,9 @@ pub(crate) struct Plan {
     /// With what it takes to tidy up.
     pub(super) grace: Duration,
     pub(super) setup_limit: Duration,
+    /// Whether hosts are prepared, and tidied up, unless something else is said of one.
+    pub(super) prepares: bool,
+    pub(super) tidies_up: bool,
     /// How long a worker may give no sign of life.
     pub(super) silence: Duration,
     /// What workers log.
@@ -74,16 +77,15 @@ impl Plan {
         pool::Config {
             start_limit: self.start_limit,
             grace: self.grace,
-            // As each host needs it.
-            prepares: false,
-            tidies_up: false,
+            prepares: self.prepares,
+            tidies_up: self.tidies_up,
             far: false,
         }
     }
 
     /// How long a scheduler may take to end when it is told to.
     pub(super) fn ending(&self) -> Duration {
-        self.grace + FAREWELL + Duration::from_secs(2)
+        self.pool().closing() + FAREWELL + Duration::from_secs(1)
     }
 }
 
@@ -112,6 +114,8 @@ pub(crate) mod samples {
             start_limit: Duration::from_secs(10),
             grace: Duration::from_secs(1),
             setup_limit: Duration::from_secs(10),
+            prepares: false,
+            tidies_up: false,
             silence: Duration::from_secs(2),
             log: "off".into(),
             files: Vec::new(),

@@ -21,9 +21,11 @@
 //! - Where a host is to be prepared, one process starts alone, does that and ends, as it may do more there than those
 //!   that work; these start when [it has done it](Input::HostPrepared), each where there is a place. Where the host is
 //!   to be tidied up, that is for the last of them: when one is to
-//!   go and none stays, no other starts, and it is told goodbye when it is alone. Whoever comes next
+//!   go and none stays, no other starts, and it is told goodbye when it is alone. Where none is left and none is to
+//!   come, one starts that does only that. Whoever comes next
 //!   prepares the host anew. So it is prepared and tidied up in turns, and nobody works there meanwhile.
-//! - Closing tells ready workers goodbye; they have a grace period; the rest is killed.
+//! - Closing tells ready workers goodbye; they have a grace period; the rest is killed. It takes
+//!   [no longer than this](Config::closing).
 //! - The end of a process that is [far](Config::far) may be heard of late. Its calls do not wait for
 //!   that, but its place does.
 
@@ -31,6 +33,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use super::core::WorkerId;
 
@@ -59,6 +63,30 @@ pub(crate) struct Config {
     pub(crate) tidies_up: bool,
     /// The processes are another machine's.
     pub(crate) far: bool,
+}
+
+impl Config {
+    /// How long closing may take, until whoever does not end has been killed, and given up.
+    pub(crate) fn closing(&self) -> Duration {
+        let one = self.grace + LINGER;
+        match (self.tidies_up, self.prepares) {
+            (false, _) => one,
+            (true, false) => 2 * one,
+            // One may have to start for that, when all others are gone.
+            (true, true) => 2 * one + self.start_limit,
+        }
+    }
+}
+
+/// What a process is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// To take calls.
+    Work,
+    /// Only to prepare the host for those that do.
+    Prepare,
+    /// Only to tidy it up after them.
+    TidyUp,
 }
 
 /// Numbers for workers, for all pools of a scheduler.
@@ -99,6 +127,8 @@ pub(crate) enum Input {
     Unlinked { worker: WorkerId, why: String },
     /// A worker is to be killed: why.
     Kill { worker: WorkerId, why: String },
+    /// Nothing can start on the host any more, and there is nothing to tidy up.
+    HostGone,
     /// All workers shall end.
     Close,
 }
@@ -106,8 +136,8 @@ pub(crate) enum Input {
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// Start a process, which prepares the host if so.
-    Launch { worker: WorkerId, prepares: bool },
+    /// Start a process.
+    Launch { worker: WorkerId, purpose: Purpose },
     /// Kill a worker's process and all that it started.
     Kill { worker: WorkerId },
     /// Tell a worker to end, and to tidy up the host first if so: it is the last one.
@@ -167,7 +197,7 @@ enum Upkeep {
     Prepared,
     /// This one is the last, and is told so when it is alone.
     Leaving(WorkerId),
-    /// It has been told.
+    /// It has been told, or was started for that.
     TidyingUp(WorkerId),
 }
 
@@ -269,8 +299,7 @@ impl Pool {
             }
             Input::SettingUp { worker, limit } => {
                 if let Some(process) = self.processes.get_mut(&worker)
-                    && process.ended.is_none()
-                    && process.killed.is_none()
+                    && process.is_live()
                 {
                     process.setting_up = Some(limit);
                     process.deadline = Some(now + limit);
@@ -328,6 +357,7 @@ impl Pool {
                 }
             }
             Input::Kill { worker, why } => self.kill(now, worker, why, out),
+            Input::HostGone => self.upkeep = Upkeep::at_first(&self.config),
             Input::Close => self.close(now, out),
         }
     }
@@ -344,6 +374,7 @@ impl Pool {
         for worker in not_needed.into_iter().take(self.surplus()) {
             self.handle(now, Input::Retire { worker }, out);
         }
+        self.tidy_up(now, out);
         self.fill(now);
     }
 
@@ -379,22 +410,45 @@ impl Pool {
             self.late(now, worker, out);
         }
         let due = self.due.extract_if(.., |due| *due <= now).count();
-        let prepares = self.upkeep == Upkeep::Bare;
+        let purpose = match self.upkeep {
+            Upkeep::Bare => Purpose::Prepare,
+            _ => Purpose::Work,
+        };
         for _ in 0..due {
-            let worker = self.ids.next();
-            let process = Process {
-                ready: None,
-                ended: None,
-                unlinked: None,
-                killed: None,
-                retiring: false,
-                dismissed: false,
-                setting_up: None,
-                wanted: false,
-                deadline: Some(now + self.config.start_limit),
-            };
-            self.processes.insert(worker, process);
-            out.push(Output::Launch { worker, prepares });
+            self.launch(now + self.config.start_limit, purpose, out);
+        }
+    }
+
+    fn launch(&mut self, deadline: Instant, purpose: Purpose, out: &mut Vec<Output>) -> WorkerId {
+        let worker = self.ids.next();
+        let process = Process {
+            ready: None,
+            ended: None,
+            unlinked: None,
+            killed: None,
+            retiring: purpose == Purpose::TidyUp,
+            dismissed: false,
+            setting_up: None,
+            wanted: false,
+            deadline: Some(deadline),
+        };
+        self.processes.insert(worker, process);
+        out.push(Output::Launch { worker, purpose });
+        worker
+    }
+
+    /// Has somebody come to tidy up what was prepared, if nobody else is left to do that or to work there.
+    fn tidy_up(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let Config {
+            prepares,
+            tidies_up,
+            ..
+        } = self.config;
+        let nobody = self.processes.is_empty() && (self.closing || self.wanted == 0);
+        if prepares && tidies_up && nobody && self.upkeep == Upkeep::Prepared {
+            let deadline = now + self.config.start_limit + self.config.grace;
+            let worker = self.launch(deadline, Purpose::TidyUp, out);
+            self.upkeep = Upkeep::TidyingUp(worker);
         }
     }
 
@@ -460,6 +514,7 @@ impl Pool {
             give_up = self.failures >= START_FAILURES && none_ready && !self.closing;
         }
         self.see_to_last(now, worker, out);
+        self.tidy_up(now, out);
         if give_up {
             out.push(Output::GiveUp);
             self.close(now, out);
@@ -488,6 +543,7 @@ impl Pool {
         for worker in workers {
             self.say_goodbye(now, worker, out);
         }
+        self.tidy_up(now, out);
         self.closed(out);
     }
 
@@ -500,7 +556,7 @@ impl Pool {
             process.deadline = Some(now);
         } else if process.unlinked.is_some() || process.killed.is_some() {
             // It has a deadline, and nobody to say goodbye to.
-        } else if process.dismissed {
+        } else if process.dismissed || self.upkeep == Upkeep::TidyingUp(worker) {
             // It has been told, or will be when it is alone.
         } else if process.ready.is_some() {
             process.dismissed = true;

@@ -12,20 +12,22 @@ use crate::blob::Blob;
 use crate::function;
 use crate::protocol::{CallResult, Duties, Duty, FromWorker, ToScheduler, fits};
 use crate::scheduler::core::WorkerId;
+use crate::scheduler::pool::Purpose;
 
-/// What there is to do for a worker that is prepared.
+/// What there is to do for a worker that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Work,
-    /// Nothing: it was there to prepare the node.
+    /// Nothing: it was there to prepare the node, or to tidy it up.
     End,
 }
 
-/// Prepares the node, if this worker is there for that, or the worker.
+/// Does all that a worker is there for besides calls, but for what comes after those.
 ///
 /// # Errors
 /// What went wrong, which the scheduler has been told.
-pub(super) async fn set_up(
+pub(super) async fn begin(
+    purpose: Purpose,
     duties: &Duties,
     node: &Node,
     tasks: &Handle,
@@ -33,6 +35,21 @@ pub(super) async fn set_up(
     worker: WorkerId,
 ) -> Result<Next, String> {
     keep(duties.node_value.clone());
+    if purpose == Purpose::TidyUp {
+        tear_down(duties, true, node, tasks, scheduler, worker).await;
+        return Ok(Next::End);
+    }
+    set_up(duties, node, tasks, scheduler, worker).await
+}
+
+/// Prepares the node, if this worker is there for that, or the worker.
+async fn set_up(
+    duties: &Duties,
+    node: &Node,
+    tasks: &Handle,
+    scheduler: &Address<ToScheduler>,
+    worker: WorkerId,
+) -> Result<Next, String> {
     if duties.set_up_node.is_none() && duties.set_up.is_none() {
         return Ok(Next::Work);
     }

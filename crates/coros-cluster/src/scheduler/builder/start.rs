@@ -101,6 +101,8 @@ impl SchedulerBuilder {
             start_limit: self.start_limit,
             grace: self.grace + tidying,
             setup_limit: self.setup.limit,
+            prepares: self.setup.set_up_node.is_some(),
+            tidies_up: self.setup.tear_down_node.is_some(),
             silence: self.silence,
             log,
             files: files.map_err(|error| StartError::Depends(error.to_string()))?,

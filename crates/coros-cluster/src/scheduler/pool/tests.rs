@@ -77,14 +77,28 @@ impl Clock {
 fn launch(n: u32) -> Output {
     Output::Launch {
         worker: WorkerId(n),
-        prepares: false,
+        purpose: Purpose::Work,
     }
 }
 
 fn prepare(n: u32) -> Output {
     Output::Launch {
         worker: WorkerId(n),
-        prepares: true,
+        purpose: Purpose::Prepare,
+    }
+}
+
+fn failed_to_start(n: u32) -> Output {
+    Output::Failed {
+        worker: WorkerId(n),
+        why: "killed while it started".into(),
+    }
+}
+
+fn only_tidies_up(n: u32) -> Output {
+    Output::Launch {
+        worker: WorkerId(n),
+        purpose: Purpose::TidyUp,
     }
 }
 
@@ -403,7 +417,8 @@ fn one_that_is_ready_when_it_is_being_killed_takes_no_calls() {
     );
     assert_eq!(clock.tell(Input::Want { workers: 0 }), [kill]);
     assert_eq!(clock.tell(Input::Ready { worker }), []);
-    assert_eq!(clock.end_killed(2), [retired(2)]);
+    assert_eq!(clock.end_killed(1), [retired(1)]);
+    assert_eq!(clock.end_killed(2)[0], retired(2));
 }
 
 #[test]
@@ -514,6 +529,43 @@ fn who_leaves_one_that_starts_behind_is_not_the_last() {
 }
 
 #[test]
+fn where_nobody_is_left_one_comes_only_to_tidy_up() {
+    // The other has not ended yet, which is of no use any more.
+    let mut clock = just_prepared();
+    let kill = |n| Output::Kill {
+        worker: WorkerId(n),
+    };
+    assert_eq!(clock.wait(), [launch(2)]);
+    assert_eq!(clock.tell(Input::Close), [kill(1), kill(2)]);
+    assert_eq!(clock.end_killed(2), [failed_to_start(2)]);
+    assert_eq!(clock.end_killed(1), [retired(1), only_tidies_up(3)]);
+    let began = clock.now;
+    assert_eq!(clock.wait(), [kill(3)]);
+    assert_eq!(clock.now - began, LIMIT + GRACE);
+    let killed = vec![WorkerId(3)];
+    assert_eq!(
+        clock.end_killed(3),
+        [retired(3), Output::Closed { killed }],
+        "that is tried once"
+    );
+
+    // Nor does it have to wait for those that were about to start.
+    let mut clock = just_prepared();
+    assert_eq!(clock.end(1), [retired(1)]);
+    assert_eq!(clock.tell(Input::Want { workers: 0 }), [only_tidies_up(2)]);
+    // It goes on, whatever is wanted.
+    assert_eq!(clock.tell(Input::Want { workers: 2 }), []);
+    assert_eq!(clock.tell(Input::Close), []);
+    let killed = Vec::new();
+    assert_eq!(clock.end(2), [retired(2), Output::Closed { killed }]);
+
+    let mut clock = just_prepared();
+    assert_eq!(clock.end(1), [retired(1)]);
+    clock.tell(Input::HostGone);
+    assert_eq!(clock.tell(Input::Want { workers: 0 }), []);
+}
+
+#[test]
 fn who_is_being_killed_does_not_keep_others_from_tidying_up() {
     let mut clock = prepared();
     let worker = WorkerId(3);
@@ -597,12 +649,16 @@ mod at_random {
         fn take(&mut self, out: Vec<Output>) {
             for output in out {
                 match output {
-                    Output::Launch { worker, prepares } => {
+                    Output::Launch { worker, purpose } => {
                         assert_eq!(self.tidies_up, None, "the host is being tidied up");
-                        assert_eq!(prepares, !self.is_prepared);
-                        if prepares {
+                        assert_eq!(purpose != Purpose::Prepare, self.is_prepared);
+                        if purpose != Purpose::Work {
                             assert_eq!(self.there, BTreeSet::new(), "it is not alone");
-                            self.prepares = Some(worker);
+                        }
+                        match purpose {
+                            Purpose::Work => {}
+                            Purpose::Prepare => self.prepares = Some(worker),
+                            Purpose::TidyUp => self.tidies_up = Some(worker),
                         }
                         self.there.insert(worker);
                     }
@@ -640,7 +696,7 @@ mod at_random {
     proptest! {
         #[test]
         fn a_host_is_prepared_and_tidied_up_in_turns(
-            steps in prop::collection::vec(step(), 1..80)
+            steps in prop::collection::vec(step(), 1..80), willing: bool, obedient: bool
         ) {
             let mut clock =
                 Clock::with(2, |config| (config.prepares, config.tidies_up) = (true, true));
@@ -664,7 +720,8 @@ mod at_random {
                     }
                     Step::Ready(n) => {
                         let works = |it: &WorkerId| {
-                            seen.prepares != Some(*it) && !seen.has_prepared.contains(it)
+                            let other = [seen.prepares, seen.tidies_up].contains(&Some(*it));
+                            !other && !seen.has_prepared.contains(it)
                         };
                         let Some(worker) = seen.pick(n).filter(works) else {
                             continue;
@@ -706,20 +763,26 @@ mod at_random {
                 };
                 seen.take(out);
             }
-            // It all ends.
+            // It all ends: each by itself, or when it is killed, or not even then.
+            let began = clock.now;
             let out = clock.tell(Input::Close);
             seen.take(out);
-            for _ in 0..20 {
+            while !seen.closed {
                 for worker in seen.there.clone() {
-                    let out = clock.end(worker.0);
-                    seen.take(out);
+                    let is_killed = clock.pool.processes[&worker].killed.is_some();
+                    if willing || (obedient && is_killed) {
+                        let out = clock.end(worker.0);
+                        seen.take(out);
+                    }
                 }
-                if clock.pool.deadline().is_some() {
+                if !seen.closed {
                     let out = clock.wait();
                     seen.take(out);
                 }
             }
-            prop_assert!(seen.closed);
+            let took = clock.now - began;
+            prop_assert!(took <= clock.pool.config.closing(), "{took:?}");
+            prop_assert!(!seen.is_prepared, "nobody has tidied up");
         }
     }
 }

@@ -10,7 +10,7 @@ use coros_net::Location;
 
 use super::super::core::{self, HostId};
 use super::super::liaison::FAREWELL;
-use super::super::pool::{self, Pool};
+use super::super::pool::{self, Pool, Purpose};
 use super::super::reach::facing;
 use super::nodes::Remote;
 use super::workers::{full_name, name_of};
@@ -45,17 +45,22 @@ impl Host {
         !self.closed && !self.closing && self.remote.as_ref().is_none_or(Remote::is_there)
     }
 
-    /// What a worker does that prepares the host, and nothing else; or one that works there.
-    pub(super) fn duties(&self, prepares: bool) -> Duties {
+    /// What a worker has to do, and no more.
+    pub(super) fn duties(&self, purpose: Purpose) -> Duties {
         let duties = self.duties.clone();
-        match prepares {
-            true => Duties {
+        match purpose {
+            Purpose::Work => Duties {
+                set_up_node: None,
+                ..duties
+            },
+            Purpose::Prepare => Duties {
                 set_up_node: duties.set_up_node,
                 ..Duties::default()
             },
-            false => Duties {
-                set_up_node: None,
-                ..duties
+            Purpose::TidyUp => Duties {
+                tear_down_node: duties.tear_down_node,
+                node_value: duties.node_value,
+                ..Duties::default()
             },
         }
     }

@@ -490,6 +490,7 @@ impl Shell {
             lost: true,
         };
         self.unused.insert(at.to_string(), unused);
+        self.tell_pool(id, pool::Input::HostGone);
         self.fit(id);
         let workers = self.workers.iter().filter(|(_, it)| it.host == id);
         let workers: Vec<WorkerId> = workers.map(|(worker, _)| *worker).collect();

@@ -10,7 +10,7 @@ use coros_core::{Address, SendError};
 
 use super::super::core::{self, CallId, HostId, Outcome, WorkerId};
 use super::super::error::end_of;
-use super::super::pool;
+use super::super::pool::{self, Purpose};
 use super::super::{Command, Event};
 use super::{Phase, Report, Shell};
 use crate::blob::Blob;
@@ -251,7 +251,7 @@ impl Shell {
 
     fn act_for_pool(&mut self, host: HostId, output: pool::Output) {
         match output {
-            pool::Output::Launch { worker, prepares } => self.launch(host, worker, prepares),
+            pool::Output::Launch { worker, purpose } => self.launch(host, worker, purpose),
             pool::Output::Kill { worker } => self.kill(worker),
             pool::Output::Goodbye { worker, tidies_up } => {
                 self.flush_worker(worker);
@@ -280,12 +280,12 @@ impl Shell {
         }
     }
 
-    fn launch(&mut self, host: HostId, id: WorkerId, prepares: bool) {
+    fn launch(&mut self, host: HostId, id: WorkerId, purpose: Purpose) {
         let name = self.name_at(host, id);
         let process = self
-            .handover(host, id, &name, prepares)
+            .handover(host, id, &name, purpose)
             .and_then(|(node, handover)| {
-                let process = self.start_process(host, id, &name, handover, prepares)?;
+                let process = self.start_process(host, id, &name, handover, purpose)?;
                 Ok((node, process))
             });
         let (node, process, why) = match process {
@@ -307,14 +307,18 @@ impl Shell {
         id: WorkerId,
         name: &Arc<str>,
         handover: Vec<u8>,
-        prepares: bool,
+        purpose: Purpose,
     ) -> Result<Running, String> {
-        if self.is_remote(host) {
+        let remote = self.hosts.get(&host).and_then(|it| it.remote.as_ref());
+        if let Some(remote) = remote {
+            if remote.gone {
+                return Err("its node is gone".into());
+            }
             let launch = ToDesk::Launch {
                 worker: id,
                 name: name.to_string(),
                 handover: handover.into(),
-                prepared: !prepares && self.hosts[&host].is_prepared(),
+                prepared: purpose != Purpose::Prepare && self.hosts[&host].is_prepared(),
             };
             self.order(host, launch);
             return Ok(Running::There { pid: 0 });
@@ -348,7 +352,7 @@ impl Shell {
         host: HostId,
         worker: WorkerId,
         name: &str,
-        prepares: bool,
+        purpose: Purpose,
     ) -> Result<(NodeId, Vec<u8>), String> {
         let credentials = self
             .authority
@@ -367,7 +371,8 @@ impl Shell {
             listen,
             files: self.plan.files.clone(),
             shared: self.shared_at(host),
-            duties: self.hosts[&host].duties(prepares),
+            purpose,
+            duties: self.hosts[&host].duties(purpose),
             scheduler: Blob::from(scheduler),
             worker,
             link_limit: self.plan.start_limit,
