@@ -381,6 +381,14 @@ impl<T> Core<T> {
         options: Option<Box<Options>>,
         out: &mut Vec<Output<T, R>>,
     ) {
+        // The client of a service may use a number again that it has cancelled, and the call may still be at a worker.
+        if self.calls.contains_key(&id) {
+            return out.push(Output::Finished {
+                call: id,
+                item,
+                outcome: Outcome::Cancelled,
+            });
+        }
         let options = options.map_or_else(Options::default, |options| *options);
         if !self.hosts.takes_calls(options.place) {
             let outcome = Outcome::TargetLost;

@@ -1,6 +1,6 @@
 //! What must not happen again, and what is worth an example.
 
-use super::super::{CallId, HostId, Input, Local, Outcome, WorkerId};
+use super::super::{CallId, HostId, Input, Local, Outcome, Output, WorkerId};
 use super::steps::{Asks, At, Step};
 use super::world::World;
 use crate::resources::Resources;
@@ -123,6 +123,30 @@ fn a_late_result_of_an_earlier_attempt_is_ignored() {
     world.tell(late);
     assert!(world.finished.is_empty());
     assert_eq!(world.in_flight[&WorkerId(1)], [(CallId(0), 2)]);
+}
+
+/// As the client of a service may do, which is not to be trusted.
+#[test]
+fn a_number_that_is_used_again_while_its_call_is_at_a_worker_is_that_of_none() {
+    let mut world = world(1, 1, 1, 2);
+    let call = CallId(0);
+    world.tell(Input::Cancel { call });
+    let again = Input::<u64, u64>::Submit {
+        call,
+        item: 7,
+        bulky: false,
+        options: None,
+    };
+    let mut out = Vec::new();
+    world.core.handle(again, &mut out);
+    let (item, outcome) = (7, Outcome::Cancelled);
+    let finished = Output::Finished {
+        call,
+        item,
+        outcome,
+    };
+    assert_eq!(out, [finished]);
+    world.settle();
 }
 
 #[test]
