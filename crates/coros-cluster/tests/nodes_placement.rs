@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::farm::*;
 use common::work::*;
 use common::*;
+use coros::cluster::daemon::Daemon;
 use coros::cluster::placement::{Decision, NodeView, Placement, Rule};
 use coros::cluster::{Event, Target, worker};
 use coros::{JobError, Scheduler};
@@ -168,6 +169,39 @@ async fn calls_run_where_they_are_told_to() {
     farm.close().await;
 }
 
+/// Names need not be unique.
+async fn twins_are_told_from_each_other() {
+    let mut farm = Farm::new();
+    for folder in ["one", "other"] {
+        let node = farm.builder("twin");
+        let daemon = Daemon::builder(node, farm.folder(folder)).slots(1);
+        farm.daemons.push(daemon.start().await.unwrap());
+    }
+    let scheduler = farm.scheduler().await;
+    workers(&mut scheduler.events(), 2).await;
+    let each = scheduler.run_each_node(|_| where_am_i()).await;
+    let pids: BTreeSet<_> = each
+        .iter()
+        .map(|(_, it)| it.as_ref().unwrap().pid)
+        .collect();
+    assert_eq!(pids.len(), 2);
+    // What is suspended is all that is left when one is resumed, whichever that is.
+    for node in scheduler.nodes().await {
+        scheduler.suspend(node).await.unwrap();
+    }
+    let waits = scheduler.submit(where_am_i());
+    let (last, place) = each.last().unwrap();
+    let mut events = scheduler.events();
+    scheduler.resume(last.clone()).await.unwrap();
+    workers(&mut events, 1).await;
+    let ran = waits.await.unwrap();
+    let again = scheduler.run(where_am_i().at(last.clone())).await.unwrap();
+    assert_eq!((ran.pid, &ran.worker), (again.pid, &again.worker));
+    assert_ne!(ran.pid, place.as_ref().unwrap().pid);
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
 async fn nodes_and_workers_can_be_told_what_to_do() {
     let farm = Farm::of([1, 1]).await;
     for scheduler in [
@@ -270,6 +304,7 @@ fn main() {
         exclusive_clients_run_in_turn,
         nodes_are_used_as_the_client_wants,
         calls_run_where_they_are_told_to,
+        twins_are_told_from_each_other,
         nodes_and_workers_can_be_told_what_to_do,
         a_node_may_be_used_no_longer_and_again,
     ];

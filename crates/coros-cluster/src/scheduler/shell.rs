@@ -407,9 +407,8 @@ impl Shell {
             Command::Subscribe(to) => self.subscribe(to),
             Command::Survey(reply) => drop(reply.send(self.survey())),
             Command::Targets(kind, reply) => {
-                let names = self.targets(kind);
                 // Who has asked may have gone away.
-                let _ = reply.send(names.into_iter().map(|(target, _)| target).collect());
+                let _ = reply.send(self.targets(kind));
             }
             Command::Control(target, action, reply) => {
                 // Who has asked may have gone away.
