@@ -14,7 +14,6 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use coros_core::remote::{BoxFuture, readable_within, told};
@@ -105,7 +104,6 @@ impl End {
 /// A running worker process. Dropping it kills the process and all that it has started.
 #[derive(Debug)]
 pub(crate) struct Process {
-    pid: Arc<AtomicU32>,
     kill: Option<oneshot::Sender<String>>,
 }
 
@@ -113,15 +111,7 @@ impl Process {
     /// One that there is not.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Process {
-            pid: Arc::default(),
-            kill: None,
-        }
-    }
-
-    /// Its number; 0 until it has been started, which it has been when it says anything.
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid.load(Ordering::Acquire)
+        Process { kill: None }
     }
 
     /// Kills the process and all that it has started; its end is reported as ever.
@@ -159,15 +149,12 @@ impl Launcher {
     ) -> io::Result<Process> {
         let lines = Lines::new(Arc::clone(name), self.stderr);
         let (kill, killed) = oneshot::channel();
-        let pid = Arc::new(AtomicU32::new(0));
         match self.place {
             Place::Here(start) => {
                 let program = here(self.program, name, &start);
-                let pid = Arc::clone(&pid);
                 tokio::spawn(async move {
                     let end = match begin(&program).await {
                         Ok((guarded, input, error)) => {
-                            pid.store(guarded.pid, Ordering::Release);
                             let (input, error) = ((input, handover), (error, lines));
                             watch(guarded, input, error, killed, None).await
                         }
@@ -202,7 +189,6 @@ impl Launcher {
                 };
                 let frame = to_frame(&confinement).map_err(io::Error::other)?;
                 let bounds = Bounds { limits, cgroup };
-                pid.store(guarded.pid, Ordering::Release);
                 let input = (input, [frame, handover].concat());
                 let error = (error, lines);
                 tokio::spawn(async move {
@@ -210,10 +196,7 @@ impl Launcher {
                 });
             }
         }
-        Ok(Process {
-            pid,
-            kill: Some(kill),
-        })
+        Ok(Process { kill: Some(kill) })
     }
 }
 

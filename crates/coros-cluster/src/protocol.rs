@@ -196,7 +196,11 @@ pub(crate) enum FromWorker {
     /// What was prepared could not be undone: which of it, and why.
     TearDownFailed(#[serde(deserialize_with = "told")] String),
     /// The worker takes calls.
-    Ready { control: Address<ToWorker> },
+    Ready {
+        control: Address<ToWorker>,
+        /// The number of its process.
+        pid: u32,
+    },
     /// A call that is watched begins.
     Begun { call: CallId, attempt: u32 },
     /// A call has ended.

@@ -151,13 +151,10 @@ impl Desk {
             } => {
                 let handover = handover.0.to_vec();
                 let launched = self.launch(me, worker, &name, handover, prepared).await;
-                self.told.tell(match launched {
-                    Ok(pid) => FromDesk::Launched { worker, pid },
-                    Err(why) => FromDesk::Ended {
-                        worker,
-                        end: End::never_began(why),
-                    },
-                });
+                if let Err(why) = launched {
+                    let end = End::never_began(why);
+                    self.told.tell(FromDesk::Ended { worker, end });
+                }
             }
             ToDesk::Kill(worker) => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
@@ -295,7 +292,7 @@ impl Desk {
         name: &str,
         handover: Vec<u8>,
         prepared: bool,
-    ) -> Result<u32, String> {
+    ) -> Result<(), String> {
         let slots = self.slots - self.owed;
         if self.workers.len() >= slots {
             return Err(format!("this client has {slots} slots, all in use"));
@@ -324,8 +321,10 @@ impl Desk {
         };
         // Some systems take tens of milliseconds to put a process into a control group.
         let launched = blocking(move || {
+            let blank = Box::new(rules.spare.take()?);
+            let pid = blank.pid();
             let place = Place::Folder {
-                blank: Box::new(rules.spare.take()?),
+                blank,
                 start,
                 isolation: Box::new(rules.for_worker(&path, write, read)),
             };
@@ -337,14 +336,13 @@ impl Desk {
             let launched = launcher.launch(&name, handover, ended);
             // The next one need not wait for that.
             tokio::task::spawn_blocking(move || rules.spare.fill());
-            launched
+            launched.map(|process| (process, pid))
         });
         match launched.await {
-            Ok(process) => {
-                let pid = process.pid();
+            Ok((process, pid)) => {
                 lock(&self.running).insert(id, pid);
                 self.workers.insert(id, Worker { process, folder });
-                Ok(pid)
+                Ok(())
             }
             Err(why) => {
                 self.chores.spawn(folder.remove());

@@ -17,7 +17,7 @@
 //!    | ------------- Want -----------------> |
 //!    | <------------ Grant ----------------- |   slots, of which each is a worker
 //!    | ------------- Launch ---------------> |
-//!    | <------------ Launched, Ended ------- |
+//!    | <------------ Ended ----------------- |   for each of them
 //!    | <------------ Reclaim --------------- |   when others are to have slots
 //!    | ------------- GiveBack -------------> |
 //! ```
@@ -170,8 +170,6 @@ pub(crate) enum FromDesk {
     Reclaim(usize),
     /// The node lends slots, or not.
     State(NodeState),
-    /// A worker's process has begun.
-    Launched { worker: WorkerId, pid: u32 },
     /// A worker's process has ended, or could not be started.
     Ended { worker: WorkerId, end: End },
 }

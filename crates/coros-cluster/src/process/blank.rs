@@ -56,6 +56,11 @@ impl Blank {
         })
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.guarded.pid
+    }
+
     /// Whether it has not ended.
     pub(crate) fn is_there(&mut self) -> bool {
         self.guarded.has_ended().is_none()

@@ -294,7 +294,7 @@ impl Shell {
                 let name = self.name(worker);
                 self.emit(&Event::TearDownFailed { name, reason });
             }
-            FromWorker::Ready { control } => self.ready(worker, control),
+            FromWorker::Ready { control, pid } => self.ready(worker, control, pid),
             FromWorker::Begun { call, attempt } => self.begun(worker, call, attempt),
             FromWorker::Done {
                 call,
@@ -341,7 +341,7 @@ impl Shell {
         }
     }
 
-    fn ready(&mut self, id: WorkerId, control: Address<ToWorker>) {
+    fn ready(&mut self, id: WorkerId, control: Address<ToWorker>, pid: u32) {
         let Some(host) = self.workers.get(&id).map(|worker| worker.host) else {
             return;
         };
@@ -356,7 +356,8 @@ impl Shell {
             return;
         };
         worker.control = Some(control);
-        let (name, pid) = (Arc::clone(&worker.name), worker.pid());
+        worker.pid = pid;
+        let name = Arc::clone(&worker.name);
         if self.paused {
             self.send(id, ToWorker::Pause(true));
         }
@@ -430,7 +431,7 @@ impl Shell {
         there.sort_unstable_by_key(|(id, _)| **id);
         let workers = there.into_iter().map(|(_, it)| Event::WorkerReady {
             name: Arc::clone(&it.name),
-            pid: it.pid(),
+            pid: it.pid,
         });
         // Whoever begins to listen late, as the client of a service does, is to know why.
         let nodes = self.not_used_so_far().chain(self.awaited_so_far());

@@ -17,6 +17,7 @@ pub(super) async fn run(
     drop(me.monitor(&scheduler, |_| ToWorker::ClientLost));
     let ready = FromWorker::Ready {
         control: me.address(),
+        pid: std::process::id(),
     };
     report(&scheduler, worker, ready).await;
     let mut last = false;

@@ -18,7 +18,6 @@ use super::super::liaison::{Gone, Liaison, ToLiaison};
 use super::super::plan::Usage;
 use super::super::pool;
 use super::super::wishes::{self, Lender};
-use super::workers::Running;
 use super::{Phase, Shell, WorkerId};
 use crate::computation::Cargo;
 use crate::daemon::leases::Wish;
@@ -322,11 +321,6 @@ impl Shell {
                 let name = Arc::clone(&remote.at.name);
                 self.emit(&Event::of_state(state, name));
                 self.look_whether_drained(id);
-            }
-            FromDesk::Launched { worker, pid } => {
-                if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.process = Some(Running::There { pid });
-                }
             }
             FromDesk::Ended { worker, end } => self.ended_at(id, worker, end),
         }

@@ -28,6 +28,8 @@ pub(super) struct Worker {
     /// None if it could not be started.
     pub(super) node: Option<NodeId>,
     pub(super) process: Option<Running>,
+    /// The number of that; 0 until it is ready.
+    pub(super) pid: u32,
     /// It gets no more calls, and ends when it has none left.
     pub(super) retiring: bool,
     /// Why it could not be prepared.
@@ -52,6 +54,7 @@ impl Worker {
             name,
             node,
             process,
+            pid: 0,
             control: None,
             retiring: false,
             failure: None,
@@ -99,14 +102,6 @@ impl Worker {
         }
         false
     }
-
-    pub(super) fn pid(&self) -> u32 {
-        match &self.process {
-            Some(Running::Here(process)) => process.pid(),
-            Some(Running::There { pid }) => *pid,
-            None => 0,
-        }
-    }
 }
 
 /// A worker's process.
@@ -114,8 +109,8 @@ impl Worker {
 pub(super) enum Running {
     /// A child of this one. Killed when dropped.
     Here(Process),
-    /// One of a node; 0 until that has told its number.
-    There { pid: u32 },
+    /// One of a node.
+    There,
 }
 
 impl Shell {
@@ -272,7 +267,7 @@ impl Shell {
         };
         match &mut worker.process {
             Some(Running::Here(process)) => process.kill(),
-            Some(Running::There { .. }) => {
+            Some(Running::There) => {
                 let host = worker.host;
                 self.order(host, ToDesk::Kill(id));
             }
@@ -321,7 +316,7 @@ impl Shell {
                 prepared: purpose != Purpose::Prepare && self.hosts[&host].is_prepared(),
             };
             self.order(host, launch);
-            return Ok(Running::There { pid: 0 });
+            return Ok(Running::There);
         }
         let Some(here) = &self.here else {
             return Err("this machine is not for workers".into());
@@ -407,7 +402,7 @@ impl Shell {
             }
         }
         if let Some(worker) = self.workers.get(&id) {
-            let (name, pid) = (Arc::clone(&worker.name), worker.pid());
+            let (name, pid) = (Arc::clone(&worker.name), worker.pid);
             self.emit(&if closing || retired {
                 Event::WorkerClosed { name, pid }
             } else {
