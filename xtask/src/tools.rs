@@ -25,6 +25,11 @@ pub(crate) const TEST_PROGRAMS: &[Program] = &[
         why: "the tests of pipelines chain it",
     },
     Program {
+        name: "script",
+        package: "bsdutils",
+        why: "a shell has a node in the background of a terminal that it makes",
+    },
+    Program {
         name: "sha1sum",
         package: "coreutils",
         why: "the example pipe_csum is held to its sums",
