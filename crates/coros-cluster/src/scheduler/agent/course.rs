@@ -68,6 +68,9 @@ impl Agent {
 
     pub(super) fn joined(&mut self, epoch: u64, at: Location, tenant: Address<ToTenant>) {
         if !matches!(self.phase, Phase::Looking(_)) {
+            // It must not wait for one that will never come.
+            let link = Link::new(epoch, at, tenant);
+            tokio::spawn(link.leave(self.settings.node.clone()));
             return;
         }
         self.epoch = epoch;

@@ -247,6 +247,28 @@ async fn a_service_that_never_can_is_not_tried_again() {
 }
 
 #[tokio::test]
+async fn a_tenant_that_comes_when_all_is_in_vain_is_told_to_leave() {
+    let mut service = Service::new().await;
+    let client = service.client().await;
+    let mut tenant = service.takes().await;
+    tenant.says(FromTenant::Runs);
+    tenant.says(FromTenant::Started(Ok(())));
+    let scheduler = soon(client.starting).await.unwrap().unwrap();
+    tenant.says(FromTenant::Unfit(Unfit::for_good("it is too large")));
+    while !matches!(tenant.hears().await, ToTenant::Leave) {}
+    let (address, said) = self::tenant();
+    let joined = Command::Joined {
+        epoch: tenant.opening.epoch + 1,
+        at: service.node.location(),
+        tenant: address,
+    };
+    scheduler.inner.command(joined);
+    let opening = tenant.opening;
+    let mut late = Tenant { opening, said };
+    assert!(matches!(late.hears().await, ToTenant::Leave));
+}
+
+#[tokio::test]
 async fn one_that_is_unfit_when_all_was_to_end_has_ended() {
     let mut service = Service::new().await;
     let mut client = service.client().await;
