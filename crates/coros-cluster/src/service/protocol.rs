@@ -227,8 +227,8 @@ pub(crate) enum OwnTenant {
     Targets(u64, Vec<Target>),
     Controlled(u64, Result<(), JobError>),
     Closed(Vec<Arc<str>>),
-    /// The scheduler has ended.
-    Over,
+    /// The scheduler has ended, and how.
+    Over(Exit),
     /// The client is gone.
     Gone(Exit),
     /// All ends, because the service does.

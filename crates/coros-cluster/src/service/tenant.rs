@@ -338,11 +338,14 @@ impl Tenant {
                 self.keep(None, news);
                 self.backlog.closed(killed);
             }
-            // When it was told to, the client leaves once it knows.
-            OwnTenant::Over => {
+            OwnTenant::Over(Exit::Finished) => {
+                // When it was told to, the client leaves once it knows.
                 if self.scheduler.as_ref().is_some_and(|it| !it.closing) {
                     return Err(Over::Told);
                 }
+            }
+            OwnTenant::Over(exit) => {
+                return Err(Over::LetGo(format!("its scheduler has ended: {exit}")));
             }
             OwnTenant::Gone(exit) => return Err(Over::Gone(exit)),
             OwnTenant::End => return Err(Over::Told),
@@ -400,7 +403,7 @@ impl Tenant {
                 let _ = wire.send(OwnTenant::Started(started));
             }
         });
-        address.on_exit(move |_| drop(over.send(OwnTenant::Over)));
+        address.on_exit(move |exit| drop(over.send(OwnTenant::Over(exit))));
         Ok(Running {
             address,
             own,

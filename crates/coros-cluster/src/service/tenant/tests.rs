@@ -7,32 +7,95 @@ use super::*;
 use crate::scheduler::core::CallId;
 use crate::soon::soon;
 
+/// A tenant, what its client is told, and what its own process says.
+struct World {
+    tenant: Tenant,
+    news: News,
+    told: mpsc::UnboundedReceiver<FromTenant>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let node = Node::builder().secret(Secret::random()).build();
+        let node = node.await.unwrap();
+        let (tell, told) = mpsc::unbounded_channel();
+        let client = coros_core::build().daemon().capacity(1).spawn(
+            async move |mut me: Context<ToScheduler>| {
+                while let Some(message) = me.receive().await {
+                    if let ToScheduler::Service(_, message) = message {
+                        let _ = tell.send(message);
+                    }
+                }
+            },
+        );
+        let service = coros_core::build()
+            .daemon()
+            .spawn(async |me: Context<ToService>| drop(me));
+        let (wire, own) = mpsc::unbounded_channel();
+        let (ends, told_ends) = mpsc::unbounded_channel();
+        let (events, told_events) = mpsc::unbounded_channel();
+        let tenant = Tenant {
+            id: TenantId(1),
+            service: service.address(),
+            grace: Duration::ZERO,
+            opening: opening(client.address(), node.location()),
+            wire,
+            told: Feeder::new(client.address()),
+            backlog: Backlog::default(),
+            account: Account::default(),
+            sent: Arc::default(),
+            fetched: None,
+            scheduler: None,
+            asking: HashMap::new(),
+            inquiries: 0,
+            public: Told::default(),
+            ends,
+            events,
+            node,
+        };
+        let news = News {
+            own,
+            ends: told_ends,
+            events: told_events,
+        };
+        World { tenant, news, told }
+    }
+
+    /// How it ends; and what its client is told.
+    fn serve(
+        self,
+    ) -> (
+        coros_core::Coro<ToTenant, Over>,
+        mpsc::UnboundedReceiver<FromTenant>,
+    ) {
+        let World {
+            mut tenant,
+            news,
+            told,
+        } = self;
+        let serving = coros_core::build()
+            .daemon()
+            .spawn(async move |mut me: Context<ToTenant>| tenant.serve(&mut me, news).await);
+        (serving, told)
+    }
+}
+
+fn closed(worker: usize) -> Event {
+    let name = Arc::from(format!("w{worker}@farm-1"));
+    Event::WorkerClosed { name, pid: 7 }
+}
+
 /// However the turns fall, and though the client has not taken what came before.
 #[tokio::test]
 async fn that_all_has_ended_is_told_last() {
     const MANY: usize = 600;
-    let node = Node::builder().secret(Secret::random()).build();
-    let node = node.await.unwrap();
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let client = coros_core::build().daemon().capacity(1).spawn(
-        async move |mut me: Context<ToScheduler>| {
-            while let Some(message) = me.receive().await {
-                if let ToScheduler::Service(_, message) = message {
-                    let _ = tell.send(message);
-                }
-            }
-        },
-    );
-    let service = coros_core::build()
-        .daemon()
-        .spawn(async |me: Context<ToService>| drop(me));
-    let (wire, own) = mpsc::unbounded_channel();
-    let (ends, told_ends) = mpsc::unbounded_channel();
-    let (events, told_events) = mpsc::unbounded_channel();
+    let mut world = World::new().await;
+    let Tenant {
+        ends, events, wire, ..
+    } = &world.tenant;
+    let wire = wire.clone();
     for call in 0..MANY {
-        let name = Arc::from(format!("w{call}@farm-1"));
-        let pid = 7;
-        events.send(Event::WorkerClosed { name, pid }).unwrap();
+        events.send(closed(call)).unwrap();
         let cancelled = Completed::without_worker(JobError::Cancelled);
         ends.send((call, cancelled)).unwrap();
         // The client keeps what has not ended.
@@ -41,36 +104,11 @@ async fn that_all_has_ended_is_told_last() {
     }
     let killed = vec![Arc::from("w1@farm-1")];
     wire.send(OwnTenant::Closed(killed.clone())).unwrap();
-    let mut tenant = Tenant {
-        id: TenantId(1),
-        service: service.address(),
-        grace: Duration::ZERO,
-        opening: opening(client.address(), node.location()),
-        wire: wire.clone(),
-        told: Feeder::new(client.address()),
-        backlog: Backlog::default(),
-        account: Account::default(),
-        sent: Arc::default(),
-        fetched: None,
-        scheduler: None,
-        asking: HashMap::new(),
-        inquiries: 1,
-        public: Told::default(),
-        ends,
-        events,
-        node,
-    };
     for call in 0..2 * MANY {
-        tenant.account.take(CallId(call as u64), 1).unwrap();
+        let call = CallId(call as u64);
+        world.tenant.account.take(call, 1).unwrap();
     }
-    let news = News {
-        own,
-        ends: told_ends,
-        events: told_events,
-    };
-    let serving = coros_core::build()
-        .daemon()
-        .spawn(async move |mut me: Context<ToTenant>| tenant.serve(&mut me, news).await);
+    let (serving, mut told) = world.serve();
     let (mut seen, mut ended) = (0, 0);
     loop {
         match soon(told.recv()).await.unwrap() {
@@ -86,4 +124,22 @@ async fn that_all_has_ended_is_told_last() {
     assert_eq!((seen, ended), (MANY, MANY));
     wire.send(OwnTenant::End).unwrap();
     assert!(matches!(soon(serving.join()).await, Ok(Over::Told)));
+}
+
+/// Whoever loses its calls is to know why.
+#[tokio::test]
+async fn a_scheduler_that_panics_is_the_reason_why_its_client_is_let_go() {
+    let world = World::new().await;
+    let wire = world.tenant.wire.clone();
+    let scheduler = coros_core::build()
+        .daemon()
+        .spawn(async |_: Context<()>| panic!("call 7 is unknown"));
+    let exit = scheduler.address().exit().await;
+    wire.send(OwnTenant::Over(exit)).unwrap();
+    let (serving, _told) = world.serve();
+    let _open = serving.address();
+    match soon(serving.join()).await {
+        Ok(Over::LetGo(why)) => assert!(why.contains("call 7 is unknown"), "{why}"),
+        _ => panic!("it is let go"),
+    }
 }
