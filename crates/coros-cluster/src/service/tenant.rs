@@ -476,11 +476,38 @@ impl Tenant {
         }
     }
 
-    /// What was too large for a message.
+    /// What was too large for a message: something is said in its place, since the client may wait for it.
     fn refuse(&mut self, unsent: ToScheduler) {
-        if let ToScheduler::Service(_, FromTenant::Ended(ends)) = unsent {
-            let refused = ends.into_iter().map(Ended::refused).collect();
-            self.say(FromTenant::Ended(refused));
+        let ToScheduler::Service(_, unsent) = unsent else {
+            return;
+        };
+        match unsent {
+            FromTenant::Ended(ends) => {
+                let refused = ends.into_iter().map(Ended::refused).collect();
+                self.say(FromTenant::Ended(refused));
+            }
+            FromTenant::Events(events) if events.len() > 1 => {
+                for event in events {
+                    self.say(FromTenant::Events(vec![event]));
+                }
+            }
+            FromTenant::Targets(number, targets) if !targets.is_empty() => {
+                tracing::warn!("the client has too many nodes or workers here to name them");
+                self.say(FromTenant::Targets(number, Vec::new()));
+            }
+            FromTenant::Controlled(number, Err(JobError::NoTarget { target, there }))
+                if !there.is_empty() =>
+            {
+                let there = Vec::new();
+                let nothing = Err(JobError::NoTarget { target, there });
+                self.say(FromTenant::Controlled(number, nothing));
+            }
+            // That any was killed is what matters.
+            FromTenant::Closed(mut killed) if killed.len() > 1 => {
+                killed.truncate(1);
+                self.say(FromTenant::Closed(killed));
+            }
+            _ => tracing::warn!("something is too large to be told to a client"),
         }
     }
 

@@ -143,3 +143,36 @@ async fn a_scheduler_that_panics_is_the_reason_why_its_client_is_let_go() {
         _ => panic!("it is let go"),
     }
 }
+
+/// The client may wait for it.
+#[tokio::test]
+async fn for_what_is_too_large_something_is_told_instead() {
+    let mut world = World::new().await;
+    let epoch = world.tenant.opening.epoch;
+    let there = vec![Target::worker("w1@farm-1")];
+    let target = Target::worker("w2@farm-1");
+    let nothing = JobError::NoTarget {
+        target,
+        there: vec!["w1@farm-1".into()],
+    };
+    for unsent in [
+        FromTenant::Events(vec![closed(1), closed(2)]),
+        FromTenant::Targets(3, there),
+        FromTenant::Controlled(4, Err(nothing)),
+        FromTenant::Closed(vec!["w1".into(), "w2".into()]),
+    ] {
+        world.tenant.refuse(ToScheduler::Service(epoch, unsent));
+    }
+    let (_serving, mut told) = world.serve();
+    let mut next = async || soon(told.recv()).await.unwrap();
+    for _ in 0..2 {
+        assert!(matches!(next().await, FromTenant::Events(it) if it.len() == 1));
+    }
+    assert!(matches!(next().await, FromTenant::Targets(3, it) if it.is_empty()));
+    let answer = next().await;
+    assert!(matches!(
+        answer,
+        FromTenant::Controlled(4, Err(JobError::NoTarget { there, .. })) if there.is_empty()
+    ));
+    assert!(matches!(next().await, FromTenant::Closed(it) if it.len() == 1));
+}
