@@ -29,6 +29,8 @@
 //! - The end of a process that is [far](Config::far) may be heard of late. Its calls do not wait for
 //!   that, but its place does.
 
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -36,6 +38,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use self::upkeep::Upkeep;
 use super::core::WorkerId;
 
 /// How long a worker may be half there: after its process ended, and after it was killed.
@@ -185,28 +188,6 @@ impl Process {
     /// Whether there is somebody to tell anything.
     fn listens(&self) -> bool {
         self.ended.is_none() && self.unlinked.is_none() && self.killed.is_none()
-    }
-}
-
-/// How far the host is prepared for workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Upkeep {
-    /// Not at all: the next one has to do that.
-    Bare,
-    /// They may come and go.
-    Prepared,
-    /// This one is the last, and is told so when it is alone.
-    Leaving(WorkerId),
-    /// It has been told, or was started for that.
-    TidyingUp(WorkerId),
-}
-
-impl Upkeep {
-    fn at_first(config: &Config) -> Self {
-        match config.prepares {
-            true => Upkeep::Bare,
-            false => Upkeep::Prepared,
-        }
     }
 }
 
@@ -437,21 +418,6 @@ impl Pool {
         worker
     }
 
-    /// Has somebody come to tidy up what was prepared, if nobody else is left to do that or to work there.
-    fn tidy_up(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let Config {
-            prepares,
-            tidies_up,
-            ..
-        } = self.config;
-        let nobody = self.processes.is_empty() && (self.closing || self.wanted == 0);
-        if prepares && tidies_up && nobody && self.upkeep == Upkeep::Prepared {
-            let deadline = now + self.config.start_limit + self.config.grace;
-            let worker = self.launch(deadline, Purpose::TidyUp, out);
-            self.upkeep = Upkeep::TidyingUp(worker);
-        }
-    }
-
     /// What a worker's deadline was for has not happened.
     fn late(&mut self, now: Instant, worker: WorkerId, out: &mut Vec<Output>) {
         let process = self
@@ -571,40 +537,6 @@ impl Pool {
             process.killed = Some("killed while it started".into());
             process.deadline = Some(now + LINGER);
             out.push(Output::Kill { worker });
-        }
-    }
-
-    /// Whether a worker that is to go leaves nobody behind, where that makes a difference.
-    fn is_last(&self, worker: WorkerId) -> bool {
-        // When all end, who is not ready yet is killed.
-        let stays = |process: &Process| {
-            let comes = process.ready.is_some() || !self.closing;
-            process.is_live() && !process.dismissed && comes
-        };
-        let mut others = self.processes.iter().filter(|(id, _)| **id != worker);
-        let prepared = self.upkeep == Upkeep::Prepared;
-        self.config.tidies_up && prepared && !others.any(|(_, process)| stays(process))
-    }
-
-    /// After a worker is gone.
-    fn see_to_last(&mut self, now: Instant, gone: WorkerId, out: &mut Vec<Output>) {
-        match self.upkeep {
-            Upkeep::Leaving(last) if last == gone => self.upkeep = Upkeep::Prepared,
-            Upkeep::TidyingUp(last) if last == gone => {
-                self.upkeep = Upkeep::at_first(&self.config);
-            }
-            _ => self.tell_last(now, out),
-        }
-    }
-
-    /// Has the last one tidy up if it is alone.
-    fn tell_last(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if let Upkeep::Leaving(last) = self.upkeep
-            && self.processes.len() == 1
-            && self.processes.values().all(Process::listens)
-        {
-            self.upkeep = Upkeep::TidyingUp(last);
-            self.dismiss(now, last, true, out);
         }
     }
 
