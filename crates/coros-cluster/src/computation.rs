@@ -102,6 +102,12 @@ pub(crate) enum CargoError {
         first: PathBuf,
         second: PathBuf,
     },
+    #[error("{file} would be the file {name:?} there, and {inside} in a folder of that name: give one another name by `depends_as`", file = .file.display(), inside = .inside.display())]
+    Inside {
+        name: String,
+        file: PathBuf,
+        inside: PathBuf,
+    },
 }
 
 /// Why workers cannot be started with something.
@@ -336,6 +342,17 @@ fn find(given: &[Given]) -> Result<BTreeMap<String, PathBuf>, CargoError> {
             }
         }
     }
+    for (name, inside) in &found {
+        for (end, _) in name.match_indices('/') {
+            if let Some((name, file)) = found.get_key_value(&name[..end]) {
+                return Err(CargoError::Inside {
+                    name: name.clone(),
+                    file: file.clone(),
+                    inside: inside.clone(),
+                });
+            }
+        }
+    }
     Ok(found)
 }
 
@@ -420,6 +437,20 @@ mod tests {
         assert!(outside.contains("\"..\""), "{outside}");
         let twice = load(&[given(&at("a"), Some("x")), given(&at("sub/b"), Some("x"))]).await;
         assert!(twice.contains("both be \"x\" there"), "{twice}");
+        // Between the two in order.
+        let others = given(&at("a"), Some("x-ray"));
+        let [file, inside] = [(&at("a"), "x"), (&at("sub/b"), "x/y/z")];
+        let [file, inside] = [file, inside].map(|(path, name)| given(path, Some(name)));
+        for both in [[file.clone(), inside.clone()], [inside, file]] {
+            let [one, other] = both;
+            let error = load(&[one, others.clone(), other]).await;
+            let says = format!(
+                "{} would be the file \"x\" there, and {} in a folder of that name",
+                at("a").display(),
+                at("sub/b").display()
+            );
+            assert!(error.starts_with(&says), "{error}");
+        }
     }
 
     #[test]
