@@ -14,6 +14,10 @@ pub(crate) const WINDOW: usize = 64 << 20;
 /// with its names, so that they are kept more than once.
 pub(super) const LONGEST_NAMES: usize = 4096;
 
+/// How much of that a client keeps for calls of a higher priority than all that are there, so that these need not
+/// wait for room: about as much as a message takes.
+const RESERVED: usize = WINDOW / 4;
+
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     there: usize,
@@ -22,7 +26,16 @@ pub(crate) struct Window {
 impl Window {
     /// Whether a call of so many bytes may come.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.there == 0 || self.there.saturating_add(bytes) <= WINDOW
+        self.has_room_within(WINDOW, bytes)
+    }
+
+    /// Whether a client sends one that is no more urgent than all that are there.
+    pub(crate) fn has_usual_room(&self, bytes: usize) -> bool {
+        self.has_room_within(WINDOW - RESERVED, bytes)
+    }
+
+    fn has_room_within(&self, most: usize, bytes: usize) -> bool {
+        self.there == 0 || self.there.saturating_add(bytes) <= most
     }
 
     pub(crate) fn enter(&mut self, bytes: usize) {

@@ -1,7 +1,7 @@
 //! The calls of a client that a service runs: which it has, and which wait until it may have more.
 //!
 //! A service keeps no more of a client than a [window](Window). The others stay here, and the next to go is
-//! the one that is to run next. All are kept until they have ended: when the service is lost, they go
+//! the one that is to run next; a quarter of the window is for one of a higher priority than all that are there. All are kept until they have ended: when the service is lost, they go
 //! to the next one.
 
 use std::collections::BTreeSet;
@@ -17,6 +17,7 @@ pub(super) struct Ledger<T> {
     /// Those that the service does not have.
     waiting: BTreeSet<Rank>,
     /// Those that it does have.
+    sent: BTreeSet<Rank>,
     there: Window,
 }
 
@@ -33,6 +34,7 @@ impl<T> Ledger<T> {
         Ledger {
             calls: HashMap::new(),
             waiting: BTreeSet::new(),
+            sent: BTreeSet::new(),
             there: Window::default(),
         }
     }
@@ -62,10 +64,19 @@ impl<T> Ledger<T> {
     pub(super) fn next(&mut self) -> Option<(CallId, &T)> {
         let rank = *self.waiting.first()?;
         let kept = self.calls.get_mut(&rank.call)?;
-        if !self.there.has_room(kept.bytes) {
+        let urgent = self
+            .sent
+            .first()
+            .is_none_or(|it| rank.priority() > it.priority());
+        let has_room = match urgent {
+            true => self.there.has_room(kept.bytes),
+            false => self.there.has_usual_room(kept.bytes),
+        };
+        if !has_room {
             return None;
         }
         self.waiting.remove(&rank);
+        self.sent.insert(rank);
         kept.sent = true;
         self.there.enter(kept.bytes);
         Some((rank.call, &kept.item))
@@ -75,7 +86,10 @@ impl<T> Ledger<T> {
     pub(super) fn end(&mut self, call: CallId) -> Option<(T, bool)> {
         let kept = self.calls.remove(&call)?;
         match kept.sent {
-            true => self.there.leave(kept.bytes),
+            true => {
+                self.there.leave(kept.bytes);
+                self.sent.remove(&kept.rank);
+            }
             false => drop(self.waiting.remove(&kept.rank)),
         }
         Some((kept.item, kept.sent))
@@ -85,6 +99,7 @@ impl<T> Ledger<T> {
     /// ended.
     pub(super) fn lost(&mut self, may_run_again: impl Fn(&mut T) -> bool) -> Vec<(CallId, T)> {
         self.there = Window::default();
+        self.sent.clear();
         let mut ended = Vec::new();
         for (call, kept) in &mut self.calls {
             if std::mem::take(&mut kept.sent) {
@@ -102,6 +117,7 @@ impl<T> Ledger<T> {
     /// All calls have ended.
     pub(super) fn clear(&mut self) -> Vec<(CallId, T)> {
         self.waiting.clear();
+        self.sent.clear();
         self.there = Window::default();
         let all = self.calls.drain().map(|(call, kept)| (call, kept.item));
         let mut all: Vec<_> = all.collect();
@@ -127,12 +143,13 @@ mod tests {
     #[test]
     fn the_window_is_filled_by_priority_and_as_calls_end() {
         let mut ledger = Ledger::new();
-        let half = WINDOW / 2;
+        let third = WINDOW / 4 + WINDOW / 8;
         for call in 0..4 {
-            ledger.add(rank(0, call), half, call);
+            ledger.add(rank(0, call), third, call);
         }
         assert_eq!(go(&mut ledger), [0, 1]);
-        ledger.add(rank(1, 4), half, 4);
+        ledger.add(rank(1, 4), third, 4);
+        assert_eq!(go(&mut ledger), []);
         assert_eq!(ledger.end(CallId(1)), Some((1, true)));
         assert_eq!(ledger.end(CallId(1)), None);
         assert_eq!(go(&mut ledger), [4]);
@@ -141,6 +158,28 @@ mod tests {
         assert_eq!(go(&mut ledger), []);
         assert_eq!(ledger.end(CallId(4)), Some((4, true)));
         assert_eq!(go(&mut ledger), [3]);
+    }
+
+    #[test]
+    fn a_call_of_a_higher_priority_does_not_wait_for_those_that_are_there() {
+        let mut ledger = Ledger::new();
+        let each = WINDOW / 16;
+        for call in 0..16 {
+            ledger.add(rank(0, call), each, call);
+        }
+        assert_eq!(go(&mut ledger).len(), 12);
+        // Of those that are as urgent as one that is there, some room stays for others.
+        for (call, priority) in [(16, 1), (17, 1), (18, 2)] {
+            ledger.add(rank(priority, call), each, call);
+            let went = go(&mut ledger);
+            assert_eq!(went.is_empty(), call == 17, "{went:?}");
+            assert_ne!(went, [17]);
+        }
+        for call in [16, 18] {
+            assert_eq!(ledger.end(CallId(call)), Some((call, true)));
+        }
+        // Once they have ended, it is as before.
+        assert_eq!(go(&mut ledger), [17]);
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Rank {
         }
     }
 
-    pub(super) fn priority(self) -> i32 {
+    pub(crate) fn priority(self) -> i32 {
         self.priority.0
     }
 }
