@@ -269,6 +269,9 @@ impl SchedulerBuilder {
     ///
     /// A worker shows that it lives from a thread of its own, whatever its functions do, so this
     /// is for processes that are stopped: by `SIGSTOP`, or by a debugger, which wants it longer.
+    ///
+    /// Of a worker of a node it may be the network that is silent. So it has [another 5 s](coros_net::Builder::grace) to
+    /// link again before it is given up. A process that has ended is told by its node, at once.
     pub fn silence(mut self, limit: Duration) -> Self {
         self.silence = limit;
         self
