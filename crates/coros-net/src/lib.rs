@@ -137,4 +137,4 @@ pub use tcp::TcpTransport;
 pub use tls::HandshakeError;
 pub use transport::{BoxListener, BoxStream, ByteStream, Listener, Transport};
 #[doc(hidden)]
-pub use unheard::{Printing, print_unheard};
+pub use unheard::{Printing, print_unheard, say_unheard};

@@ -65,6 +65,13 @@ pub(crate) fn say(trouble: Trouble, line: fmt::Arguments<'_>) {
     }
 }
 
+/// Prints a line of somebody who uses nodes, as those are printed that are [unheard](print_unheard): it waits for
+/// something, and nobody would know. Never blocks.
+#[doc(hidden)]
+pub fn say_unheard(line: String) {
+    say(Trouble::Wait(line.clone().into()), format_args!("{line}"));
+}
+
 /// What a line is about, without what differs each time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Trouble {
@@ -74,6 +81,8 @@ pub(crate) enum Trouble {
     Unreachable(SocketAddr, Failure),
     /// It is not known where that is.
     NotFound(HostPort),
+    /// Somebody waits: for what, in words.
+    Wait(Box<str>),
 }
 
 type Failure = (
@@ -160,7 +169,7 @@ impl Unheard {
 
     fn rest(&mut self) -> Option<String> {
         let more = mem::take(&mut self.more);
-        (more > 0).then(|| format!("and {more} more, of other peers or for other reasons"))
+        (more > 0).then(|| format!("and {more} more, of others or for other reasons"))
     }
 }
 
@@ -322,7 +331,7 @@ mod tests {
         }
         let nothing: [String; 0] = [];
         assert_eq!(unheard.handle(start + MINUTE - SECOND, 2, None), nothing);
-        let rest = "and 7 more, of other peers or for other reasons";
+        let rest = "and 7 more, of others or for other reasons";
         assert_eq!(unheard.handle(start + MINUTE, 0, None), [rest]);
         assert_eq!(unheard.deadline(), None);
         // Who was only counted is no known one.

@@ -256,6 +256,17 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether it tells that something waits, perhaps for long.
+    pub(crate) fn is_of_a_wait(&self) -> bool {
+        matches!(
+            self,
+            Event::ServiceBusy { .. }
+                | Event::NodesAwaited { .. }
+                | Event::NoSlots { .. }
+                | Event::JobWaits { .. }
+        )
+    }
+
     /// A node of that name lends slots, or not, from now on.
     pub(crate) fn of_state(state: NodeState, name: Arc<str>) -> Self {
         match state {

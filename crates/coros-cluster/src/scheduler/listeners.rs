@@ -6,13 +6,15 @@ use super::Event;
 use crate::caught::heard;
 
 pub(crate) type EventSink = Box<dyn Fn(&Event) + Send>;
+/// Hears also whether anybody else does.
+pub(crate) type Aside = Box<dyn Fn(&Event, bool) + Send>;
 
 /// The function that hears all events, if there is one, and those who have asked for them since.
 #[derive(Default)]
 pub(super) struct Listeners {
     function: Option<EventSink>,
     /// One that hears as well, for whom nothing is told that would not be told anyway.
-    aside: Option<EventSink>,
+    aside: Option<Aside>,
     streams: Vec<mpsc::UnboundedSender<Event>>,
 }
 
@@ -24,7 +26,7 @@ impl Listeners {
         }
     }
 
-    pub(super) fn aside(f: EventSink) -> Self {
+    pub(super) fn aside(f: Aside) -> Self {
         Listeners {
             aside: Some(f),
             ..Listeners::default()
@@ -37,10 +39,17 @@ impl Listeners {
     }
 
     pub(super) fn tell(&mut self, event: &Event) {
-        tracing::debug!("{event}");
+        let any = self.any();
+        match event.is_of_a_wait() && !any && self.aside.is_none() {
+            true => {
+                tracing::warn!("{event}");
+                coros_net::say_unheard(event.to_string());
+            }
+            false => tracing::debug!("{event}"),
+        }
         self.function.take_if(|f| !heard(&**f, event));
         if let Some(f) = &self.aside {
-            f(event);
+            f(event, any);
         }
         self.streams.retain(|to| to.send(event.clone()).is_ok());
     }
@@ -78,6 +87,30 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_wait_that_nobody_hears_of_is_a_warning() {
+        let log = Log::default();
+        let to = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || to.clone());
+        let waits = |function: &'static str| Event::JobWaits {
+            job: 7,
+            function: function.into(),
+        };
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            let mut listeners = Listeners::default();
+            listeners.tell(&waits("unheard"));
+            listeners.tell(&Event::Scheduled);
+            let (to, _told) = mpsc::unbounded_channel();
+            listeners.add(to, []);
+            listeners.tell(&waits("heard"));
+            // Whoever hears aside passes it on.
+            Listeners::aside(Box::new(|_, heard| assert!(!heard))).tell(&waits("aside"));
+        });
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.matches("WARN").count(), 1, "{log}");
+        assert!(log.contains("job 7 (unheard) waits"), "{log}");
     }
 
     #[test]

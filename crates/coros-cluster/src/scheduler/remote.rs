@@ -14,7 +14,7 @@ use super::core::CallId;
 use super::finder;
 use super::job::{Completed, ReplyTo};
 use super::judge::Asks;
-use super::listeners::{EventSink, Listeners};
+use super::listeners::{Aside, Listeners};
 use super::plan::{Plan, Usage};
 use super::shell::{Cluster, Settings, Shell, Workers};
 use super::{Item, JobError, Submission};
@@ -170,7 +170,7 @@ pub(crate) struct Deputy {
     pub(crate) asks: Asks,
     pub(crate) stderr: Stderr,
     /// Hears what happens besides those who have asked for it.
-    pub(crate) hears: EventSink,
+    pub(crate) hears: Aside,
     /// How long it may take to end when it is terminated, whatever the client says.
     pub(crate) grace: Duration,
 }

@@ -28,7 +28,7 @@ use crate::protocol::ToScheduler;
 use crate::scheduler::builder::reached_as;
 use crate::scheduler::judge::{Asks, Question};
 use crate::scheduler::lines;
-use crate::scheduler::listeners::EventSink;
+use crate::scheduler::listeners::Aside;
 use crate::scheduler::remote::{Deputy, Ended, Ends, RemoteCall};
 use crate::scheduler::target::Kind as TargetKind;
 use crate::scheduler::{Action, Command, Completed, Event, JobError, Target};
@@ -392,7 +392,7 @@ impl Tenant {
             cargo,
             asks: asks(self.wire.clone()),
             stderr: lines::passed_on(opening.lines.clone()),
-            hears: hears(self.id, self.public.clone()),
+            hears: hears(self.id, self.public.clone(), self.events.clone()),
             grace: self.grace,
         };
         let (address, has_started) = deputy.start();
@@ -547,9 +547,13 @@ fn too_long(names: usize) -> Option<String> {
     })
 }
 
-/// Tells in public what its scheduler says of nodes.
-fn hears(id: TenantId, public: Told<ServiceEvent>) -> EventSink {
-    Box::new(move |event| {
+/// Tells in public what its scheduler says of nodes; and the client, though it does not listen, what its calls wait for.
+fn hears(id: TenantId, public: Told<ServiceEvent>, client: mpsc::UnboundedSender<Event>) -> Aside {
+    Box::new(move |event, heard| {
+        if event.is_of_a_wait() && !heard {
+            // When the tenant has ended, there is nobody to tell.
+            let _ = client.send(event.clone());
+        }
         if let Some(event) = ServiceEvent::of_client(id.0, event) {
             public.tell(&event);
         }

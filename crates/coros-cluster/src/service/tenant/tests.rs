@@ -7,6 +7,19 @@ use super::*;
 use crate::scheduler::core::CallId;
 use crate::soon::soon;
 
+#[test]
+fn a_client_that_does_not_listen_hears_what_its_calls_wait_for() {
+    let (client, mut told) = mpsc::unbounded_channel();
+    let hears = hears(TenantId(1), Told::default(), client);
+    let reason = "all are suspended".to_owned();
+    let waits = Event::NoSlots { reason };
+    hears(&Event::Scheduled, false);
+    hears(&waits, true);
+    assert!(told.try_recv().is_err());
+    hears(&waits, false);
+    assert_eq!(told.try_recv(), Ok(waits));
+}
+
 /// A tenant, what its client is told, and what its own process says.
 struct World {
     tenant: Tenant,
@@ -104,6 +117,7 @@ async fn that_all_has_ended_is_told_last() {
     }
     let killed = vec![Arc::from("w1@farm-1")];
     wire.send(OwnTenant::Closed(killed.clone())).unwrap();
+    world.tenant.inquiries += 1;
     for call in 0..2 * MANY {
         let call = CallId(call as u64);
         world.tenant.account.take(call, 1).unwrap();
