@@ -6,13 +6,14 @@
 
 mod asked;
 mod course;
+mod known;
 mod ledger;
 mod link;
 mod seek;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -25,8 +26,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::asked::Asked;
 use self::course::Rest;
+use self::known::Known;
 use self::ledger::Ledger;
 use self::link::Link;
+pub(super) use self::seek::Which;
 use super::builder::Stderr;
 use super::core::{CallId, Rank};
 use super::in_vain::InVain;
@@ -56,8 +59,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct Settings {
     /// This process on the network of the daemons.
     pub(super) node: Node,
-    /// The name of the service.
-    pub(super) service: Option<String>,
+    pub(super) service: Which,
     /// This process on the network of its workers.
     pub(super) here: Location,
     pub(super) key: Key,
@@ -75,9 +77,8 @@ pub(super) struct Agent {
     /// Takes what workers write to standard error.
     lines: Address<Written>,
     listeners: Listeners,
-    /// The nodes and the workers that are ready, for those who begin to listen.
-    nodes: BTreeSet<Arc<str>>,
-    workers: BTreeMap<Arc<str>, u32>,
+    /// For those who begin to listen.
+    known: Known,
     /// Who waits for what.
     asked: HashMap<u64, Asked>,
     next_question: u64,
@@ -128,8 +129,7 @@ impl Agent {
             settings,
             ledger: Ledger::new(),
             listeners,
-            nodes: BTreeSet::new(),
-            workers: BTreeMap::new(),
+            known: Known::default(),
             asked: HashMap::new(),
             next_question: 0,
             started: Some(started),
@@ -230,13 +230,9 @@ impl Agent {
                 if !self.listeners.any() {
                     self.say(ToTenant::Listen);
                 }
-                let nodes = self.nodes.iter().cloned();
-                let nodes = nodes.map(|name| Event::NodeReady { name });
-                let workers = self.workers.iter().map(|(name, pid)| Event::WorkerReady {
-                    name: Arc::clone(name),
-                    pid: *pid,
-                });
-                self.listeners.add(to, nodes.chain(workers));
+                let awaited = self.awaited_so_far();
+                let before = awaited.into_iter().chain(self.known.so_far());
+                self.listeners.add(to, before);
             }
             Command::Targets(kind, reply) => {
                 let asked = Asked::Targets(reply);
@@ -402,6 +398,9 @@ impl Agent {
         let Settings { here, judge, .. } = &self.settings;
         let apart = || apart(here, &link.at, view, facing);
         let verdict = judge.decide(view, new, apart);
+        if verdict.share.is_ok() {
+            self.known.is_to_be_used(view);
+        }
         self.say(ToTenant::Judged(id, Box::new(verdict)));
     }
 
@@ -430,21 +429,9 @@ impl Agent {
                 item.begun = None;
             }
             Event::JobWaits { job, .. } if self.ledger.get_mut(CallId(*job)).is_none() => return,
-            Event::NodeReady { name } => {
-                self.nodes.insert(Arc::clone(name));
-            }
-            Event::NodeLost { name, .. }
-            | Event::NodeEnded { name }
-            | Event::NodeClosed { name } => {
-                self.nodes.remove(name);
-            }
-            Event::WorkerReady { name, pid } => {
-                self.workers.insert(Arc::clone(name), *pid);
-            }
-            Event::WorkerLost { name, .. } | Event::WorkerClosed { name, .. } => {
-                self.workers.remove(name);
-            }
-            _ => {}
+            // It is told anew when the service begins to be listened to.
+            event if self.known.is_awaited_as(event) => return,
+            event => self.known.heard(event),
         }
         self.listeners.tell(&event);
     }

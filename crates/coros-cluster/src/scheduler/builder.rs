@@ -4,6 +4,7 @@ mod start;
 
 use std::fmt;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use coros_net::{Folder, Node};
 
 pub(crate) use self::start::reached_as;
 use super::Event;
+use super::agent::Which;
 use super::listeners::EventSink;
 use super::setup::{Setup, for_node};
 use crate::computation::{Given, Start};
@@ -68,8 +70,8 @@ struct Nodes {
 enum By {
     /// This process.
     Itself,
-    /// A service, of this name if there is more than one.
-    Service(Option<String>),
+    /// A service.
+    Service(Which),
 }
 
 /// Takes a line that a worker wrote to standard error: the worker's name, the line.
@@ -85,7 +87,7 @@ impl SchedulerBuilder {
     }
 
     pub(super) fn at(node: Node) -> Self {
-        Self::nodes_of(node, By::Service(None))
+        Self::nodes_of(node, By::Service(Which::Any))
     }
 
     fn nodes_of(node: Node, by: By) -> Self {
@@ -147,8 +149,20 @@ impl SchedulerBuilder {
     /// On a scheduler that is not [at a service](crate::Scheduler::at).
     pub fn service(mut self, name: impl Into<String>) -> Self {
         match &mut self.nodes("service").by {
-            By::Service(service) => *service = Some(name.into()),
+            By::Service(service) => *service = Which::Named(name.into()),
             By::Itself => panic!("service is for a scheduler at one"),
+        }
+        self
+    }
+
+    /// Likewise, by where its node listens, whatever that is called.
+    ///
+    /// # Panics
+    /// On a scheduler that is not [at a service](crate::Scheduler::at).
+    pub fn service_at(mut self, endpoint: SocketAddr) -> Self {
+        match &mut self.nodes("service_at").by {
+            By::Service(service) => *service = Which::At(endpoint),
+            By::Itself => panic!("service_at is for a scheduler at one"),
         }
         self
     }

@@ -15,6 +15,7 @@ use super::super::job::Completed;
 use super::super::reach::{facing, out_of_reach};
 use super::super::wait::{Due, Wait};
 use super::super::{Command, Event, Item, JobError};
+use super::known::Known;
 use super::link::Link;
 use super::seek::Seek;
 use super::{Agent, CLOSE_LIMIT, Phase};
@@ -57,7 +58,7 @@ impl Agent {
         };
         let seek = Seek {
             node: self.settings.node.clone(),
-            name: self.settings.service.clone(),
+            which: self.settings.service.clone(),
             resting,
             epochs: Arc::clone(&self.epochs),
             opening,
@@ -182,8 +183,7 @@ impl Agent {
         for (_, asked) in self.asked.drain() {
             asked.answer_nothing();
         }
-        self.nodes.clear();
-        self.workers.clear();
+        self.known = Known::default();
         self.give_up()
     }
 
@@ -248,6 +248,12 @@ impl Agent {
         Event::NodesAwaited { limit, reason }
     }
 
+    /// That, if it has been told.
+    pub(super) fn awaited_so_far(&self) -> Option<Event> {
+        let wait = self.patience.as_ref();
+        wait.is_some_and(Wait::is_told).then(|| self.awaited())
+    }
+
     /// There has been no service for too long: nobody shall wait any longer.
     fn waited_in_vain(&mut self) {
         self.patience = None;
@@ -266,10 +272,9 @@ impl Agent {
     /// What there is instead of a service.
     fn none_instead(&self, mut text: String) -> String {
         if self.unused.is_empty() {
-            let name = self.settings.service.as_ref();
-            let called = name.map_or_else(String::new, |name| format!(" of the name {name:?}"));
+            let which = &self.settings.service;
             text.push_str(&format!(
-                "; none{called} was found: does `coros scheduler` run there, with the same secret, and \
+                "; none{which} was found: does `coros scheduler` run there, with the same secret, and \
                  does this program know where (by a peer, or by discovery)?"
             ));
         }

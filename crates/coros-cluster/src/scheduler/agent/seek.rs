@@ -1,6 +1,8 @@
 //! Finds a service and opens a computation there, for as long as that takes.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,13 +26,43 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Seek {
     pub(super) node: Node,
-    /// Of the service; `None` for any.
-    pub(super) name: Option<String>,
+    pub(super) which: Which,
     /// Until when which are left alone.
     pub(super) resting: HashMap<NodeId, Instant>,
     /// How many openings there have been.
     pub(super) epochs: Arc<AtomicU64>,
     pub(super) opening: Opening,
+}
+
+/// Which service is meant.
+#[derive(Clone, Debug)]
+pub(in super::super) enum Which {
+    Any,
+    /// One with a node of that name.
+    Named(String),
+    /// The one that listens there.
+    At(SocketAddr),
+}
+
+impl Which {
+    fn is(&self, at: &Location) -> bool {
+        match self {
+            Which::Any => true,
+            Which::Named(name) => *at.name == **name,
+            Which::At(endpoint) => at.endpoint == Some(*endpoint),
+        }
+    }
+}
+
+/// After "none".
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Which::Any => Ok(()),
+            Which::Named(name) => write!(f, " of the name {name:?}"),
+            Which::At(endpoint) => write!(f, " at {endpoint}"),
+        }
+    }
 }
 
 impl Seek {
@@ -65,9 +97,8 @@ impl Seek {
     }
 
     fn may_try(&self, at: &Location) -> bool {
-        let named = self.name.as_ref().is_none_or(|name| *at.name == **name);
         let rests = self.resting.get(&at.node);
-        named && rests.is_none_or(|until| *until <= Instant::now())
+        self.which.is(at) && rests.is_none_or(|until| *until <= Instant::now())
     }
 }
 
