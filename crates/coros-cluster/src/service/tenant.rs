@@ -495,13 +495,6 @@ impl Tenant {
                 tracing::warn!("the client has too many nodes or workers here to name them");
                 self.say(FromTenant::Targets(number, Vec::new()));
             }
-            FromTenant::Controlled(number, Err(JobError::NoTarget { target, there }))
-                if !there.is_empty() =>
-            {
-                let there = Vec::new();
-                let nothing = Err(JobError::NoTarget { target, there });
-                self.say(FromTenant::Controlled(number, nothing));
-            }
             // That any was killed is what matters.
             FromTenant::Closed(mut killed) if killed.len() > 1 => {
                 killed.truncate(1);

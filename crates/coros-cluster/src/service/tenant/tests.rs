@@ -164,15 +164,9 @@ async fn for_what_is_too_large_something_is_told_instead() {
     let mut world = World::new().await;
     let epoch = world.tenant.opening.epoch;
     let there = vec![Target::worker("w1@farm-1")];
-    let target = Target::worker("w2@farm-1");
-    let nothing = JobError::NoTarget {
-        target,
-        there: vec!["w1@farm-1".into()],
-    };
     for unsent in [
         FromTenant::Events(vec![closed(1), closed(2)]),
         FromTenant::Targets(3, there),
-        FromTenant::Controlled(4, Err(nothing)),
         FromTenant::Closed(vec!["w1".into(), "w2".into()]),
     ] {
         world.tenant.refuse(ToScheduler::Service(epoch, unsent));
@@ -183,10 +177,5 @@ async fn for_what_is_too_large_something_is_told_instead() {
         assert!(matches!(next().await, FromTenant::Events(it) if it.len() == 1));
     }
     assert!(matches!(next().await, FromTenant::Targets(3, it) if it.is_empty()));
-    let answer = next().await;
-    assert!(matches!(
-        answer,
-        FromTenant::Controlled(4, Err(JobError::NoTarget { there, .. })) if there.is_empty()
-    ));
     assert!(matches!(next().await, FromTenant::Closed(it) if it.len() == 1));
 }
