@@ -157,7 +157,7 @@ async fn start(
     let scheduler = match nodes {
         Some(nodes) => tokio::select! {
             started = starting => started?,
-            why = nodes.is_no_scheduler() => anyhow::bail!(why),
+            why = nodes.is_another() => anyhow::bail!(why),
         },
         None => starting.await?,
     };

@@ -105,7 +105,9 @@ fn a_scheduler_that_is_killed_and_comes_back_costs_nothing() {
     signal(scheduler.pid(), Signal::SIGKILL);
     demo.wait_for(|line| line.starts_with("service office was lost: "));
     endless.set_len(15).unwrap();
-    let (_again, _) = farm.scheduler("office", &at_node);
+    // Whatever it is called, it is there where it was.
+    let listen = ["--listen", &at, "--peer", &at_node];
+    let (_again, _) = farm.serve_with("scheduler", "bureau", &listen, |command| command);
     let ended = demo.end();
     assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
     assert_eq!(words(&object(&ended.stdout)), count_words(&texts));
@@ -169,6 +171,18 @@ fn a_node_that_is_given_as_a_scheduler_is_told_of() {
     assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.stderr);
     let what = format!("one@{at} is a node, and no scheduler: try --nodes {at}");
     assert_eq!(ended.stderr, [format!("coros demo: {what}")]);
+}
+
+#[test]
+fn a_scheduler_that_is_given_as_a_node_is_told_of() {
+    let farm = Farm::new();
+    let (_node, at_node) = farm.node("one", &[]);
+    let (_scheduler, at) = farm.scheduler("office", &at_node);
+    let (folder, _) = common::corpus(1, 100);
+    let ended = farm.run(&["demo", &path_text(folder.path()), "--nodes", &at]);
+    assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.stderr);
+    let what = format!("coros demo: office@{at} is a scheduler, and no node: try --scheduler {at}");
+    assert!(ended.stderr.contains(&what), "{:#?}", ended.stderr);
 }
 
 #[test]

@@ -26,7 +26,7 @@ mod rule;
 mod tests;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -47,6 +47,8 @@ pub struct NodeView {
     pub name: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Where it listens, if that is known.
+    pub endpoint: Option<SocketAddr>,
     /// What it has.
     pub machine: Machine,
     /// How busy it is.
@@ -59,6 +61,7 @@ impl NodeView {
         NodeView {
             name: name.into(),
             addresses: Vec::new(),
+            endpoint: None,
             machine,
             load: Load::default(),
         }

@@ -196,6 +196,14 @@ impl Service {
         self.reception.exit().await;
     }
 
+    /// Whether there is a service at a node, as far as another node of its network knows: one hears of it a moment after
+    /// they are linked.
+    #[must_use]
+    pub fn is_at(there: &Location, node: &Node) -> bool {
+        let mut services = node.locate_all::<Address<ToService>>(NAME).into_iter();
+        services.any(|(at, _)| at.node == there.node)
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         f: impl FnOnce(Reply<T>) -> Own,

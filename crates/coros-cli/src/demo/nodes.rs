@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use coros::Scheduler;
 use coros::cluster::daemon::Daemon;
-use coros::cluster::placement::{Decision, Placement};
+use coros::cluster::placement::{Decision, NodeView, Placement};
+use coros::cluster::service::Service;
 use coros::cluster::{Event, SchedulerBuilder};
 use coros::net::{Location, Node};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -76,7 +77,12 @@ impl Nodes {
         let given = match &self.given {
             Given::Nodes(given) => Arc::clone(given),
             Given::Scheduler(at, alone) => {
-                let scheduler = Scheduler::at(&self.node).service(&*at.name);
+                let scheduler = Scheduler::at(&self.node);
+                // Whatever it is called when it comes back.
+                let scheduler = match at.endpoint {
+                    Some(endpoint) => scheduler.service_at(endpoint),
+                    None => scheduler.service(&*at.name),
+                };
                 return Ok(match alone {
                     true => scheduler.exclusive(),
                     false => scheduler,
@@ -84,11 +90,7 @@ impl Nodes {
             }
         };
         let placement = Placement::builder().allocate(move |node, decision| {
-            let is_it = |at: &Location| {
-                let ip = at.endpoint.map(|endpoint| endpoint.ip());
-                *at.name == *node.name && ip.is_none_or(|ip| node.addresses.contains(&ip))
-            };
-            match given.iter().any(is_it) {
+            match given.iter().any(|at| is_it(at, node)) {
                 true => decision,
                 false => Decision::exclude("it is not among --nodes"),
             }
@@ -96,18 +98,28 @@ impl Nodes {
         Ok(Scheduler::cluster(&self.node).placement(placement.build()?))
     }
 
-    /// Resolves when it is known that what was given as a scheduler is a node, and gives what to do; never
-    /// otherwise. Nobody else would tell: a scheduler of that name may still come.
-    pub(super) async fn is_no_scheduler(&self) -> String {
-        let Given::Scheduler(at, _) = &self.given else {
-            return std::future::pending().await;
+    /// Resolves when it is known that what was given as a scheduler is a node, or the other way round, and gives what
+    /// to do; never otherwise. Nobody else would tell: one may still come.
+    pub(super) async fn is_another(&self) -> String {
+        let advise = |at: &Location, is: &str, option: &str| {
+            let endpoint = at.endpoint.map(|it| format!(" {it}"));
+            let endpoint = endpoint.unwrap_or_default();
+            format!("{at} is a {is}: try {option}{endpoint}")
         };
-        while !Daemon::is_at(at, &self.node) {
+        loop {
+            match &self.given {
+                Given::Scheduler(at, _) if Daemon::is_at(at, &self.node) => {
+                    return advise(at, "node, and no scheduler", "--nodes");
+                }
+                Given::Scheduler(..) => {}
+                Given::Nodes(all) => {
+                    if let Some(at) = all.iter().find(|at| Service::is_at(at, &self.node)) {
+                        return advise(at, "scheduler, and no node", "--scheduler");
+                    }
+                }
+            }
             tokio::time::sleep(LOOK).await;
         }
-        let endpoint = at.endpoint.map(|it| format!(" {it}"));
-        let endpoint = endpoint.unwrap_or_default();
-        format!("{at} is a node, and no scheduler: try --nodes{endpoint}")
     }
 
     /// Whether an event is that a node is not used which nobody wants to be.
@@ -153,5 +165,45 @@ impl Nodes {
     /// Says goodbye.
     pub(super) async fn leave(self) {
         self.node.close().await;
+    }
+}
+
+/// Whether a node is that which was given: two on one machine may have one name, and another process may have come
+/// back in its place.
+fn is_it(at: &Location, node: &NodeView) -> bool {
+    let Some(endpoint) = at.endpoint else {
+        return *at.name == *node.name;
+    };
+    let port = node.endpoint.map(|it| it.port());
+    *at.name == *node.name
+        && node.addresses.contains(&endpoint.ip())
+        && port.is_none_or(|port| port == endpoint.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use coros::cluster::machine::Machine;
+    use coros::net::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn of_two_nodes_of_one_name_on_one_machine_the_one_that_was_given_is_meant() {
+        let at = |port| Some(SocketAddr::from(([10, 0, 0, 1], port)));
+        let given = Location {
+            node: NodeId(1),
+            name: "farm".into(),
+            endpoint: at(7),
+        };
+        let mut node = NodeView::new("farm", Machine::look([]));
+        node.addresses = vec![[10, 0, 0, 1].into()];
+        for (endpoint, is) in [(at(7), true), (at(8), false), (None, true)] {
+            node.endpoint = endpoint;
+            assert_eq!(is_it(&given, &node), is, "{endpoint:?}");
+        }
+        node.name = "desk".into();
+        assert!(!is_it(&given, &node));
     }
 }

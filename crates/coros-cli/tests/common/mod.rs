@@ -225,7 +225,11 @@ impl Farm {
     ) -> (Demo, String) {
         let folder = path_text(&self.folder(name));
         let usual = [command, "--name", name, "--dir", &folder];
-        let args = [&usual[..], &["--listen", "127.0.0.1:0"], args].concat();
+        let listen: &[_] = match args.contains(&"--listen") {
+            true => &[],
+            false => &["--listen", "127.0.0.1:0"],
+        };
+        let args = [&usual[..], listen, args].concat();
         let mut serving = self.start_with(&args, set);
         let line = serving.wait_for(|line| line.starts_with("try, "));
         let at = line.rsplit(' ').next().expect("it says where").to_owned();

@@ -48,6 +48,7 @@ impl Found {
         let Found { at, view, .. } = self;
         NodeView {
             addresses: at.endpoint.map(|it| it.ip()).into_iter().collect(),
+            endpoint: at.endpoint,
             load: view.load,
             ..NodeView::new(&*at.name, view.machine.clone())
         }
