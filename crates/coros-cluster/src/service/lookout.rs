@@ -21,8 +21,8 @@ pub(super) struct Lookout {
     nodes: BTreeMap<NodeId, Seen>,
     /// The names of those that were lost and have not come back.
     lost: BTreeSet<Arc<str>>,
-    /// Why others are of no use, by their names.
-    unused: BTreeMap<Arc<str>, String>,
+    /// Why others are of no use, by what they are called and where they listen.
+    unused: BTreeMap<String, String>,
 }
 
 /// A node, when it was looked at last.
@@ -44,7 +44,7 @@ impl Lookout {
     /// A node was looked at: what is new.
     pub(super) fn seen(&mut self, found: &Found) -> Vec<Event> {
         let (at, view) = (&found.at, &found.view);
-        self.unused.remove(&at.name);
+        self.unused.remove(&at.to_string());
         let status = status(found);
         let mut news = Vec::new();
         let before = self.nodes.get(&at.node).map(|it| (it.state, it.drained));
@@ -76,8 +76,8 @@ impl Lookout {
 
     /// A node cannot be looked at, or not any more: that, unless it was told before.
     pub(super) fn not_used(&mut self, at: Location, reason: String) -> Option<Event> {
+        let before = self.unused.insert(at.to_string(), reason.clone());
         let Location { name, endpoint, .. } = at;
-        let before = self.unused.insert(Arc::clone(&name), reason.clone());
         (before.as_ref() != Some(&reason)).then_some(Event::NodeNotUsed {
             name,
             endpoint,

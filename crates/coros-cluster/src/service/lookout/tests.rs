@@ -106,3 +106,15 @@ async fn one_that_cannot_be_looked_at_is_told_of_once_until_it_can() {
     assert_eq!(world.look(1, NodeState::Open, 0), ["farm found"]);
     assert_eq!(silent(&mut world), told);
 }
+
+#[tokio::test]
+async fn of_two_that_share_a_name_each_is_told_of() {
+    let mut world = World::new();
+    let mut silent = |port| {
+        let endpoint = Some(([10, 0, 0, 1], port).into());
+        let at = Location { endpoint, ..at(1) };
+        world.lookout.not_used(at, "it is silent".into()).is_some()
+    };
+    let told = [silent(1), silent(2), silent(1), silent(2)];
+    assert_eq!(told, [true, true, false, false]);
+}
