@@ -68,8 +68,8 @@ pub(crate) fn say(trouble: Trouble, line: fmt::Arguments<'_>) {
 /// Prints a line of somebody who uses nodes, as those are printed that are [unheard](print_unheard): it waits for
 /// something, and nobody would know. Never blocks.
 #[doc(hidden)]
-pub fn say_unheard(line: String) {
-    say(Trouble::Wait(line.clone().into()), format_args!("{line}"));
+pub fn say_unheard(line: &str) {
+    say(Trouble::Wait(line.into()), format_args!("{line}"));
 }
 
 /// What a line is about, without what differs each time.

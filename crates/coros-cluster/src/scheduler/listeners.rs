@@ -43,7 +43,7 @@ impl Listeners {
         match event.is_of_a_wait() && !any && self.aside.is_none() {
             true => {
                 tracing::warn!("{event}");
-                coros_net::say_unheard(event.to_string());
+                coros_net::say_unheard(&event.to_string());
             }
             false => tracing::debug!("{event}"),
         }
