@@ -34,6 +34,9 @@ const UNHEARD: usize = 4096;
 /// How often it is looked at what workers have written.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// So long the end of a desk waits for its client to take what it has been told.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 pub(super) struct Desk {
     id: ClientId,
     daemon: Address<ToDaemon>,
@@ -207,6 +210,7 @@ impl Desk {
             client: self.id,
             lost: !has_left,
         });
+        self.told.end().await;
     }
 
     /// A worker's process has ended. There may be much in its folder, which nobody waits for.
@@ -365,7 +369,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Teller {
     to: mpsc::Sender<FromDesk>,
     heard: bool,
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Teller {
@@ -379,12 +383,18 @@ impl Teller {
         Teller {
             to,
             heard: true,
-            _task: AbortOnDropHandle::new(task),
+            task: AbortOnDropHandle::new(task),
         }
     }
 
     fn tell(&mut self, message: FromDesk) {
         self.heard &= self.to.try_send(message).is_ok();
+    }
+
+    /// Waits until all has been said, but not for a client that does not take it.
+    async fn end(self) {
+        drop(self.to);
+        let _ = tokio::time::timeout(LAST_WORDS, self.task).await;
     }
 
     /// Whether it takes what it is told. One that does not, for so long, cannot know what it has here.
