@@ -133,34 +133,34 @@ mod units {
 
     pub(super) fn run() {
         let missing = why_not("check units", &[ANALYZE, "--version"]);
-        let tests: [(&str, Option<&str>, fn()); 4] = [
-            (
+        let test = |name, missing, test: fn()| {
+            trial(name, missing, move || {
+                test();
+                Ok(())
+            })
+        };
+        let trials = vec![
+            test(
                 "the_units_have_what_is_relied_on",
                 None,
                 the_units_have_what_is_relied_on,
             ),
-            (
+            test(
                 "the_unit_of_a_node_lets_workers_be_confined",
                 None,
                 the_unit_of_a_node_lets_workers_be_confined,
             ),
-            (
+            test(
                 "what_the_units_start_is_a_command_line_that_there_is",
                 None,
                 what_the_units_start_is_a_command_line_that_there_is,
             ),
-            (
+            test(
                 "systemd_understands_the_units",
                 missing.as_deref(),
                 systemd_understands_the_units,
             ),
         ];
-        let trials = tests.map(|(name, missing, test)| {
-            trial(name, missing, move || {
-                test();
-                Ok(())
-            })
-        });
-        libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+        libtest_mimic::run(&Arguments::from_args(), trials).exit();
     }
 }
