@@ -47,7 +47,7 @@ use crate::guard;
 pub use crate::isolation::Check;
 use crate::isolation::{self, Limits, amount};
 use crate::machine::{Label, Machine};
-use crate::store;
+use crate::store::{self, Store};
 use crate::told::Told;
 
 /// A worker that does nothing has some of it: the program, and what the runtime and links take.
@@ -61,6 +61,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Daemon {
     node: Node,
     keeper: Address<ToDaemon>,
+    store: Store,
 }
 
 /// What a daemon is doing.
@@ -316,6 +317,7 @@ impl Daemon {
         self.keeper.terminate();
         self.keeper.exit().await;
         self.node.close().await;
+        self.store.release();
     }
 }
 
@@ -503,7 +505,7 @@ impl DaemonBuilder {
             slots,
             largest,
             serve,
-            store,
+            store: store.clone(),
             work,
             rules,
             told,
@@ -515,7 +517,11 @@ impl DaemonBuilder {
             .spawn(move |me| keeper.run(me))
             .address();
         farewell::closes_after(&node, &keeper, GRACE);
-        let daemon = Daemon { node, keeper };
+        let daemon = Daemon {
+            node,
+            keeper,
+            store,
+        };
         daemon.node.register(NAME, &daemon.keeper)?;
         Ok(daemon)
     }

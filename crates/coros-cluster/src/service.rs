@@ -48,7 +48,7 @@ use self::protocol::{NAME, Own, ToService};
 use self::reception::{CLOSE_LIMIT, Reception};
 use crate::farewell;
 use crate::placement::NodeView;
-use crate::store;
+use crate::store::{self, Store};
 use crate::told::Told;
 
 #[cfg(test)]
@@ -63,6 +63,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Service {
     node: Node,
     reception: Address<ToService>,
+    store: Store,
 }
 
 /// What a service is doing.
@@ -224,6 +225,7 @@ impl Service {
         self.reception.terminate();
         self.reception.exit().await;
         self.node.close().await;
+        self.store.release();
     }
 }
 
@@ -275,7 +277,7 @@ impl ServiceBuilder {
         let incoming = store.folder(largest, self.cache);
         let node = self.node.files(incoming).build().await?;
         let grace = self.grace + 2 * CLOSE_LIMIT;
-        let reception = Reception::new(node.clone(), store, largest, self.grace, self.told);
+        let reception = Reception::new(node.clone(), store.clone(), largest, self.grace, self.told);
         let reception = coros_core::build()
             .name(NAME)
             .daemon()
@@ -284,7 +286,11 @@ impl ServiceBuilder {
             .spawn(move |me| reception.run(me))
             .address();
         farewell::closes_after(&node, &reception, grace);
-        let service = Service { node, reception };
+        let service = Service {
+            node,
+            reception,
+            store,
+        };
         service.node.register(NAME, &service.reception)?;
         Ok(service)
     }

@@ -217,6 +217,12 @@ impl Store {
         .await
     }
 
+    /// Lets the next daemon have the folder, at the end: what still has this store in its hands, as a task that is about
+    /// to be dropped, has no use for it.
+    pub(crate) fn release(&self) {
+        self.0.disk.release();
+    }
+
     /// How many bytes there are of what comes under a name in a folder of its own: all in the folder.
     ///
     /// Cancel safe.

@@ -95,6 +95,16 @@ async fn what_happens_is_told_once_and_in_order() {
     );
 }
 
+/// Whoever still has the handle.
+async fn the_folder_of_a_daemon_that_is_closed_is_free() {
+    let farm = Farm::new();
+    let closed = farm.daemon("farm-1").start().await.unwrap();
+    closed.close().await;
+    let next = farm.daemon("farm-1").start().await.unwrap();
+    next.close().await;
+    drop(closed);
+}
+
 /// The node serves on, and the function is let be.
 async fn a_function_that_panics_at_an_event_ends_nothing() {
     let mut farm = Farm::new();
@@ -347,6 +357,7 @@ fn main() {
     worker::enter();
     let trials = trials![
         what_happens_is_told_once_and_in_order,
+        the_folder_of_a_daemon_that_is_closed_is_free,
         a_function_that_panics_at_an_event_ends_nothing,
         a_call_is_told_to_wait_when_the_last_node_goes_that_could_take_it,
         a_suspended_node_lends_nothing_until_it_is_resumed,

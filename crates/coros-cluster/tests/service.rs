@@ -104,7 +104,8 @@ const MARK: &[u8; 16] = b"<this, not that>";
 
 async fn one_for_whose_program_there_is_no_room_waits_for_some() {
     let farm = Farm::of([1]).await;
-    let size = {
+    // It is closed, and its folder free, whoever still has the handle.
+    let (size, _closed) = {
         let (tell, mut events) = mpsc::unbounded_channel();
         let service = farm.service();
         let service = service.on_event(passing(tell));
@@ -113,7 +114,7 @@ async fn one_for_whose_program_there_is_no_room_waits_for_some() {
         service.close().await;
         loop {
             if let ServiceEvent::ProgramReceived { bytes, .. } = events.recv().await.unwrap() {
-                break bytes;
+                break (bytes, service);
             }
         }
     };

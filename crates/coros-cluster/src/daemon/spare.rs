@@ -45,14 +45,23 @@ impl Spare {
         })
     }
 
-    /// The one that waits, or another if there is none. May block.
+    /// The one that waits or is just being started, or another if there is none. May block.
     ///
     /// # Errors
     /// When none can be started.
+    ///
+    /// # Panics
+    /// As [`Blank::start`].
     pub(super) fn take(&self) -> io::Result<Blank> {
-        match self.waiting() {
-            Some(blank) => Ok(blank),
-            None => self.start(),
+        loop {
+            let started = self.started.notified();
+            if let Some(blank) = self.waiting() {
+                return Ok(blank);
+            }
+            if !matches!(*self.lock(), Place::Starting) {
+                return self.start();
+            }
+            Handle::current().block_on(started);
         }
     }
 
@@ -67,12 +76,12 @@ impl Spare {
         }
         *one = Place::Starting;
         drop(one);
-        // Whoever needs one tries again, and tells.
-        let started = self.start().map(Box::new);
-        let started = started.inspect_err(|error| {
-            tracing::debug!(%error, "cannot start a process in advance");
-        });
-        if let Some(blank) = self.put(started.ok()) {
+        let mut started = self.start_in_advance();
+        // It may have been killed as soon as it was seen.
+        if started.as_mut().is_some_and(|blank| !blank.is_there()) {
+            started = self.start_in_advance();
+        }
+        if let Some(blank) = self.put(started) {
             Handle::current().block_on(blank.end());
             *self.lock() = Place::Closed { starting: false };
         }
@@ -117,6 +126,14 @@ impl Spare {
                 None
             }
         }
+    }
+
+    /// Whoever needs one if there is none tries again, and tells.
+    fn start_in_advance(&self) -> Option<Box<Blank>> {
+        let started = self.start().inspect_err(|error| {
+            tracing::debug!(%error, "cannot start a process in advance");
+        });
+        started.ok().map(Box::new)
     }
 
     fn start(&self) -> io::Result<Blank> {

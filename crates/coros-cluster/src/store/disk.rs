@@ -43,8 +43,7 @@ pub(super) struct Disk {
     folder: Dir,
     /// Absolute.
     path: PathBuf,
-    /// Locked.
-    _lock: File,
+    lock: File,
     adopting: AtomicU64,
 }
 
@@ -72,9 +71,17 @@ impl Disk {
         Ok(Disk {
             folder,
             path,
-            _lock: lock,
+            lock,
             adopting: AtomicU64::new(0),
         })
+    }
+
+    /// Lets others use the folder, which nothing in this process does any more. Should the lock be kept, it goes when
+    /// this is dropped.
+    pub(super) fn release(&self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::debug!(%error, "cannot unlock a store");
+        }
     }
 
     /// Whether a folder could be opened, if nobody else uses it. Changes nothing.
