@@ -27,6 +27,8 @@ pub mod command;
 mod computation;
 mod content;
 pub mod daemon;
+#[cfg(target_os = "linux")]
+mod descendants;
 mod farewell;
 mod feeder;
 pub mod function;

@@ -6,10 +6,12 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::iter;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::held::Held;
+use crate::descendants::{below, parent};
 
 /// Files of one folder.
 #[derive(Debug)]
@@ -34,24 +36,12 @@ impl Unlinked {
     pub(super) fn add(&mut self, worker: u32, held: &mut Held) {
         // What it leaves behind is its guard's, which is a child of this process.
         let guard = parent(worker).filter(|it| parent(*it) == Some(std::process::id()));
-        let mut processes = vec![guard.unwrap_or(worker)];
-        let mut met = HashSet::new();
-        while let Some(process) = processes.pop() {
-            // Numbers are used again.
-            if !met.insert(process) {
-                continue;
-            }
-            // Each thread may have children and files of its own.
+        let root = guard.unwrap_or(worker);
+        for process in iter::once(root).chain(below(root)) {
+            // Each thread may have files of its own.
             let threads = fs::read_dir(format!("/proc/{process}/task"));
             for thread in threads.into_iter().flatten().flatten() {
-                let thread = thread.path();
-                let children = fs::read_to_string(thread.join("children")).unwrap_or_default();
-                processes.extend(
-                    children
-                        .split_whitespace()
-                        .filter_map(|it| it.parse::<u32>().ok()),
-                );
-                self.add_thread(process, &thread, held);
+                self.add_thread(process, &thread.path(), held);
             }
         }
     }
@@ -90,13 +80,6 @@ impl Unlinked {
             Err(why) => why.kind() == io::ErrorKind::InvalidFilename,
         }
     }
-}
-
-/// The number of the process that a process is a child of.
-fn parent(process: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-    line?.trim().parse().ok()
 }
 
 /// One that is about to end has none, and belongs to nobody.
