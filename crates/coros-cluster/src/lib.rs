@@ -46,6 +46,8 @@ mod size;
 #[cfg(test)]
 mod soon;
 mod store;
+#[cfg(test)]
+mod strangers;
 mod told;
 pub mod worker;
 
