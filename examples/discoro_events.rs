@@ -50,8 +50,8 @@ struct Plan {
 impl Plan {
     async fn on(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
-            Event::WorkerReady { name, .. } => {
-                say!("{name} is ready");
+            Event::WorkerReady { name, pid, .. } => {
+                say!("{name} (pid {pid}) is ready");
                 self.idle.push_back(name);
             }
             Event::WorkerLost { name, .. } | Event::WorkerClosed { name, .. } => {

@@ -212,8 +212,8 @@ fn no_worker_outlives_a_killed_client() {
 
 #[test]
 fn not_even_a_stopped_worker_outlives_a_killed_client() {
-    // The workers become this process's children then. Were their new parent of another session,
-    // as it mostly is, the kernel would wake them by a rule of terminals.
+    // The guards of the workers become this process's children then. Were their new parent of another session,
+    // as it mostly is, the kernel would wake what is stopped below them by a rule of terminals.
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let folder = long_work();
     let mut demo = Demo::start(&["demo", &path_text(folder.path())]);

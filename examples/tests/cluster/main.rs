@@ -285,19 +285,6 @@ fn discoro_events_gives_each_worker_one_call_at_a_time() {
     });
 }
 
-/// The processes that a program has started.
-#[cfg(target_os = "linux")]
-fn children(pid: u32) -> Vec<u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let of_thread = |thread: fs::DirEntry| {
-        let children = fs::read_to_string(thread.path().join("children"));
-        let children = children.unwrap_or_default();
-        let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
-        pids.collect::<Vec<_>>()
-    };
-    threads.map(Result::unwrap).flat_map(of_thread).collect()
-}
-
 #[cfg(target_os = "linux")]
 fn discoro_events_gives_to_others_what_a_lost_worker_had() {
     use nix::sys::signal::{Signal, kill};
@@ -305,10 +292,10 @@ fn discoro_events_gives_to_others_what_a_lost_worker_had() {
 
     let program = Program::start("discoro_events", ["30"]);
     // It works on the first of its calls, the longest.
-    assert!(program.line().ends_with(" is ready"));
-    let workers = children(program.pid());
-    let worker = Pid::from_raw(i32::try_from(workers[0]).unwrap());
-    kill(worker, Signal::SIGKILL).unwrap();
+    let ready = program.line();
+    let pid = ready.strip_suffix(") is ready").unwrap();
+    let (_, pid) = pid.rsplit_once(" (pid ").unwrap();
+    kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
     let lines = program.wait().success();
     let found = lines.iter().filter_map(|line| {
         let (_, n) = line.rsplit_once(" primes up to ")?;

@@ -3,9 +3,6 @@
 use crate::command::Cmd;
 use crate::tools;
 
-/// No fault, but as long, and with real processes too.
-const SETUP: &str = "a_setup_of_a_minute";
-
 /// Kill nodes, stop them, cut their network, and print what came of it: lost, doubled, stuck
 ///
 /// Each fault runs a few times, with real processes on this machine and, where you are root, between
@@ -16,7 +13,7 @@ pub(crate) struct Args {
     /// How often each fault is run
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Also what takes a minute and more; with it, a worker that takes a minute to be prepared
+    /// Also what takes a minute and more
     #[arg(long)]
     long: bool,
     /// In a release build: a debug build has less time to spare on a busy machine
@@ -33,13 +30,5 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .args(["--", "--table", "--runs", &args.runs.to_string()])
         .args(args.long.then_some("--long"))
         .args(&args.names)
-        .run()?;
-    let is_meant = |name: &String| SETUP.contains(name.as_str());
-    if args.long && (args.names.is_empty() || args.names.iter().any(is_meant)) {
-        Cmd::cargo("test --quiet --package coros-cluster --test setup")
-            .args(args.release.then_some("--release"))
-            .args(["--", "--ignored", SETUP])
-            .run()?;
-    }
-    Ok(())
+        .run()
 }

@@ -72,13 +72,12 @@ pub(crate) fn trial<Fut: Future<Output = ()> + Send + 'static>(
     trial_within(LIMIT, name, test)
 }
 
-/// A test that takes a minute and more: whoever lists what was skipped sees how to run it.
+/// A test that takes a minute.
 pub(crate) fn long_trial<Fut: Future<Output = ()> + Send + 'static>(
     name: &str,
     test: fn() -> Fut,
 ) -> Trial {
-    let name = format!("{name} (takes a minute: `cargo xtask faults --long`)");
-    trial_within(2 * LIMIT, &name, test).with_ignored_flag(true)
+    trial_within(2 * LIMIT, name, test)
 }
 
 fn trial_within<Fut: Future<Output = ()> + Send + 'static>(
