@@ -30,6 +30,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use coros_core::remote::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Load, Machine};
@@ -43,8 +44,10 @@ pub use rule::Rule;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NodeView {
-    /// The name that it has on the network.
+    /// The name that it has on the network, which another one may have too.
     pub name: String,
+    /// Which node it is there, if that is known.
+    pub id: Option<NodeId>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
     /// Where it listens, if that is known.
@@ -60,6 +63,7 @@ impl NodeView {
     pub fn new(name: impl Into<String>, machine: Machine) -> NodeView {
         NodeView {
             name: name.into(),
+            id: None,
             addresses: Vec::new(),
             endpoint: None,
             machine,

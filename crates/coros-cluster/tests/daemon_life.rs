@@ -141,7 +141,7 @@ async fn a_call_is_told_to_wait_when_the_last_node_goes_that_could_take_it() {
     let mut ended = false;
     let waits = loop {
         match events.recv().await.unwrap() {
-            Event::NodeEnded { name } => ended = *name == *"farm-2",
+            Event::NodeEnded { node } => ended = node.name == "farm-2",
             Event::JobWaits { job, .. } => break job,
             _ => {}
         }

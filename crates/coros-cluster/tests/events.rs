@@ -97,7 +97,7 @@ async fn whoever_listens_late_hears_of_the_nodes_and_workers_that_are_ready() {
         let (mut nodes, mut ready) = (BTreeSet::new(), BTreeSet::new());
         while (nodes.len(), ready.len()) != (2, 2) {
             match events.next().await.unwrap() {
-                Event::NodeReady { name } => assert!(nodes.insert(name)),
+                Event::NodeReady { node } => assert!(nodes.insert(node.name.clone())),
                 Event::WorkerReady { name, .. } => {
                     assert!(ready.insert(name));
                 }
@@ -114,6 +114,25 @@ async fn whoever_listens_late_hears_of_the_nodes_and_workers_that_are_ready() {
             let nodes = heard(&scheduler).await;
             assert_eq!(nodes, BTreeSet::from(["farm-1".into(), "farm-2".into()]));
         }
+        // One that lends nothing is told to be so.
+        let mut events = scheduler.events();
+        scheduler.suspend(Target::node("farm-1")).await.unwrap();
+        let suspended = |event: &Event| matches!(event, Event::NodeSuspended { .. }).then_some(());
+        until(&mut events, suspended).await;
+        let mut events = scheduler.events();
+        let mut told = Vec::new();
+        while told.len() < 3 {
+            told.push(match events.next().await.unwrap() {
+                Event::NodeReady { node } => format!("{} is ready", node.name),
+                Event::NodeSuspended { node } => format!("{} is suspended", node.name),
+                event => panic!("{event}"),
+            });
+        }
+        let after = told.iter().position(|it| it == "farm-1 is suspended");
+        assert_eq!(told[after.unwrap() - 1], "farm-1 is ready");
+        assert!(told.contains(&"farm-2 is ready".to_owned()), "{told:?}");
+        scheduler.resume(Target::node("farm-1")).await.unwrap();
+        heard(&scheduler).await;
         // One that is let go is there no more.
         let mut events = scheduler.events();
         scheduler.close_node(Target::node("farm-2")).await.unwrap();
@@ -121,7 +140,7 @@ async fn whoever_listens_late_hears_of_the_nodes_and_workers_that_are_ready() {
         until(&mut events, closed).await;
         let mut events = scheduler.events();
         let node = until(&mut events, |event| match event {
-            Event::NodeReady { name } => Some(name.to_string()),
+            Event::NodeReady { node } => Some(node.name.clone()),
             Event::WorkerReady { .. } => panic!("the node comes first"),
             _ => None,
         });
@@ -139,7 +158,7 @@ async fn whoever_listens_late_hears_of_the_nodes_and_workers_that_are_ready() {
     let mut nodes = BTreeSet::new();
     loop {
         match events.next().await.unwrap() {
-            Event::NodeReady { name } => drop(nodes.insert(name)),
+            Event::NodeReady { node } => drop(nodes.insert(node.name.clone())),
             // Nodes come before the workers.
             Event::WorkerReady { .. } => break,
             _ => {}
@@ -167,6 +186,7 @@ async fn a_function_that_panics_at_an_event_ends_nothing() {
 
 /// Each change is one event, in order.
 async fn what_happens_to_a_node_is_told_in_order() {
+    let (asks, mut begun) = told::<Address<()>>();
     let farm = Farm::of([1]).await;
     let (to, mut events) = mpsc::unbounded_channel();
     let client = farm.client().await;
@@ -216,13 +236,46 @@ async fn what_happens_to_a_node_is_told_in_order() {
     daemon.resume();
     let expected = ["node farm-1 lends again", "w2@farm-1 ready"];
     assert_eq!(until("w2@farm-1 ready").await, expected);
-    daemon.drain().await.unwrap();
+    let node = Target::node("farm-1");
+    scheduler.suspend(node.clone()).await.unwrap();
+    let expected = ["node farm-1 is suspended", "w2@farm-1 closed"];
+    assert_eq!(until("w2@farm-1 closed").await, expected);
+    scheduler.resume(node.clone()).await.unwrap();
+    let expected = ["node farm-1 lends again", "w3@farm-1 ready"];
+    assert_eq!(until("w3@farm-1 ready").await, expected);
+    // The daemon has it so, and the scheduler too: that is no change, nor is it that one of them has not.
+    daemon.suspend();
+    let expected = ["node farm-1 is suspended", "w3@farm-1 closed"];
+    assert_eq!(until("w3@farm-1 closed").await, expected);
+    scheduler.suspend(node.clone()).await.unwrap();
+    daemon.resume();
+    scheduler.resume(node).await.unwrap();
+    let expected = ["node farm-1 lends again", "w4@farm-1 ready"];
+    assert_eq!(until("w4@farm-1 ready").await, expected);
+    let job = scheduler.submit(computes(7, asks));
+    let id = job.id();
+    let end = begun.recv().await.unwrap();
+    let expected = format!("job {id} (events::computes) has begun at worker w4@farm-1");
+    assert_eq!(until(&expected).await, [expected]);
+    let mut draining = Box::pin(daemon.drain());
+    let expected = "node farm-1 is about to end";
+    tokio::select! {
+        biased;
+        _ = &mut draining => panic!("something runs there"),
+        told = until(expected) => assert_eq!(told, [expected]),
+    }
+    // Nor is this, of one that is about to end.
+    daemon.suspend();
+    daemon.resume();
+    end.send(()).unwrap();
+    assert_eq!(job.await, Ok(7));
+    draining.await.unwrap();
     let expected = [
-        "node farm-1 is about to end",
-        "w2@farm-1 closed",
-        "node farm-1 runs nothing more",
+        format!("{id} ended at w4@farm-1"),
+        "w4@farm-1 closed".to_owned(),
+        "node farm-1 runs nothing more".to_owned(),
     ];
-    assert_eq!(until(expected[2]).await, expected);
+    assert_eq!(until(&expected[2]).await, expected);
     daemon.close().await;
     let ended = next().await;
     assert_eq!(ended, "node farm-1 has ended all that ran there");

@@ -149,11 +149,11 @@ impl Nodes {
         {
             let settled = match &event {
                 Event::WorkerReady { name, .. } => name.split_once('@').map(|(_, node)| node),
-                Event::NodeNotUsed { name, .. }
-                | Event::NodeSuspended { name }
-                | Event::NodeDraining { name }
-                | Event::NodeEnded { name }
-                | Event::NodeLost { name, .. } => Some(&**name),
+                Event::NodeNotUsed { name, .. } => Some(&**name),
+                Event::NodeSuspended { node }
+                | Event::NodeDraining { node }
+                | Event::NodeEnded { node }
+                | Event::NodeLost { node, .. } => Some(&*node.name),
                 _ => None,
             };
             if let Some(name) = settled {

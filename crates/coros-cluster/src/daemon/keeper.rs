@@ -262,13 +262,17 @@ impl Keeper {
                 self.leases.resize(now, self.slots(), &mut out);
             }
             Own::Suspend(suspended) => {
+                let before = self.state();
                 if std::mem::replace(&mut self.suspended, suspended) != suspended {
                     self.tell(match suspended {
                         true => &DaemonEvent::Suspended,
                         false => &DaemonEvent::Resumed,
                     });
                     self.leases.resize(now, self.slots(), &mut out);
-                    self.tell_state();
+                    // Which it is not where it is about to end.
+                    if self.state() != before {
+                        self.tell_state();
+                    }
                 }
             }
             Own::Evict => self.evict(),

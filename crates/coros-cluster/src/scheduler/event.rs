@@ -67,15 +67,11 @@ pub enum Event {
     },
     /// A node was found that can run the program; it is asked for slots.
     NodeFound {
-        /// Where it listens.
-        endpoint: Option<SocketAddr>,
-        /// What it is called, what it has, and how busy it is.
+        /// What it is called, where it is, what it has, and how busy it is.
         node: Arc<NodeView>,
     },
     /// A node of that name, which was [lost](Event::NodeLost) or had [ended](Event::NodeEnded) before, was found again.
     NodeReturned {
-        /// Where it listens.
-        endpoint: Option<SocketAddr>,
         /// As of [`NodeFound`](Event::NodeFound).
         node: Arc<NodeView>,
     },
@@ -90,47 +86,47 @@ pub enum Event {
     },
     /// A node has the program and lends slots as soon as it has some.
     NodeReady {
-        /// Its name.
-        name: Arc<str>,
+        /// As it was when it was looked at last.
+        node: Arc<NodeView>,
     },
-    /// A node lends nothing for a while; what runs there goes on. Told when its own daemon has it so, not of
+    /// A node lends nothing for a while; what runs there goes on. Its own daemon has it so, or
     /// [`Scheduler::suspend`](super::Scheduler::suspend).
     NodeSuspended {
-        /// Its name.
-        name: Arc<str>,
+        /// As it was when it was looked at last.
+        node: Arc<NodeView>,
     },
-    /// A node that was suspended by its own daemon lends again.
+    /// A node that was suspended lends again.
     NodeResumed {
-        /// Its name.
-        name: Arc<str>,
+        /// As it was when it was looked at last.
+        node: Arc<NodeView>,
     },
     /// A node is about to end: it lends nothing more, and what runs there goes on, unless it is closed: then that
     /// ends too.
     NodeDraining {
-        /// Its name.
-        name: Arc<str>,
+        /// As it was when it was looked at last.
+        node: Arc<NodeView>,
     },
     /// A node that is about to end runs nothing more of this program.
     NodeDrained {
-        /// Its name.
-        name: Arc<str>,
+        /// As it was when it was looked at last.
+        node: Arc<NodeView>,
     },
     /// A node was [closed](super::Scheduler::close_node): nothing of this program runs there any more.
     NodeClosed {
-        /// Its name.
-        name: Arc<str>,
+        /// As it was when it was looked at last.
+        node: Arc<NodeView>,
     },
     /// A node has ended all that ran there for this program, as when its owner closes it (Ctrl-C at a `coros node`
     /// does), or wants it for himself.
     /// It is used again when it is back.
     NodeEnded {
-        /// Its name.
-        name: Arc<str>,
+        /// As it was when it was looked at last.
+        node: Arc<NodeView>,
     },
     /// A node that was found is of no use any more. It is used again when it is back.
     NodeLost {
-        /// Its name.
-        name: Arc<str>,
+        /// As it was when it was looked at last.
+        node: Arc<NodeView>,
         /// Why.
         reason: String,
     },
@@ -267,12 +263,22 @@ impl Event {
         )
     }
 
-    /// A node of that name lends slots, or not, from now on.
-    pub(crate) fn of_state(state: NodeState, name: Arc<str>) -> Self {
+    /// What is told of a node that has the program, and is as it was told, to whoever begins to listen.
+    pub(crate) fn ready_and(told: NodeState, node: &Arc<NodeView>) -> impl Iterator<Item = Self> {
+        let ready = Event::NodeReady {
+            node: Arc::clone(node),
+        };
+        let lends = told == NodeState::Open;
+        let state = (!lends).then(|| Event::of_state(told, Arc::clone(node)));
+        std::iter::once(ready).chain(state)
+    }
+
+    /// A node lends slots, or not, from now on.
+    pub(crate) fn of_state(state: NodeState, node: Arc<NodeView>) -> Self {
         match state {
-            NodeState::Open => Event::NodeResumed { name },
-            NodeState::Suspended => Event::NodeSuspended { name },
-            NodeState::Draining => Event::NodeDraining { name },
+            NodeState::Open => Event::NodeResumed { node },
+            NodeState::Suspended => Event::NodeSuspended { node },
+            NodeState::Draining => Event::NodeDraining { node },
         }
     }
 }
@@ -311,14 +317,14 @@ impl fmt::Display for Event {
             }
             Event::ServiceReady { name } => write!(f, "service {name} runs the program"),
             Event::ServiceLost { name, reason } => write!(f, "service {name} was lost: {reason}"),
-            Event::NodeFound { endpoint, node } | Event::NodeReturned { endpoint, node } => {
+            Event::NodeFound { node } | Event::NodeReturned { node } => {
                 let (name, cores) = (&node.name, node.machine.cores);
                 let s = if cores.get() == 1 { "" } else { "s" };
                 let again = match self {
                     Event::NodeReturned { .. } => " again",
                     _ => "",
                 };
-                let at = at(endpoint);
+                let at = at(&node.endpoint);
                 write!(f, "node {name}{at} was found{again}: {cores} core{s}")
             }
             Event::NodeNotUsed {
@@ -326,14 +332,16 @@ impl fmt::Display for Event {
                 endpoint,
                 reason,
             } => write!(f, "node {name}{} is not used: {reason}", at(endpoint)),
-            Event::NodeReady { name } => write!(f, "node {name} is ready"),
-            Event::NodeSuspended { name } => write!(f, "node {name} is suspended"),
-            Event::NodeResumed { name } => write!(f, "node {name} lends again"),
-            Event::NodeDraining { name } => write!(f, "node {name} is about to end"),
-            Event::NodeDrained { name } => write!(f, "node {name} runs nothing more"),
-            Event::NodeClosed { name } => write!(f, "node {name} is closed"),
-            Event::NodeEnded { name } => write!(f, "node {name} has ended all that ran there"),
-            Event::NodeLost { name, reason } => write!(f, "node {name} was lost: {reason}"),
+            Event::NodeReady { node } => write!(f, "node {} is ready", node.name),
+            Event::NodeSuspended { node } => write!(f, "node {} is suspended", node.name),
+            Event::NodeResumed { node } => write!(f, "node {} lends again", node.name),
+            Event::NodeDraining { node } => write!(f, "node {} is about to end", node.name),
+            Event::NodeDrained { node } => write!(f, "node {} runs nothing more", node.name),
+            Event::NodeClosed { node } => write!(f, "node {} is closed", node.name),
+            Event::NodeEnded { node } => {
+                write!(f, "node {} has ended all that ran there", node.name)
+            }
+            Event::NodeLost { node, reason } => write!(f, "node {} was lost: {reason}", node.name),
             Event::NodesAwaited { reason, .. }
             | Event::NoNodes { reason }
             | Event::NoSlots { reason } => f.write_str(reason),

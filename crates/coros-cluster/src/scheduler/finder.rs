@@ -47,6 +47,7 @@ impl Found {
     pub(crate) fn shown(&self) -> NodeView {
         let Found { at, view, .. } = self;
         NodeView {
+            id: Some(at.node),
             addresses: at.endpoint.map(|it| it.ip()).into_iter().collect(),
             endpoint: at.endpoint,
             load: view.load,

@@ -20,6 +20,7 @@ use crate::computation::{Cargo, Computation};
 use crate::daemon::leases::Terms;
 use crate::daemon::protocol::{FromDesk, NodeState, Opening, ToDaemon, ToDesk, sent_as};
 use crate::hash::ContentHash;
+use crate::placement::NodeView;
 use crate::protocol::ToScheduler;
 
 /// How long a desk may take to hear that the scheduler leaves.
@@ -76,12 +77,11 @@ impl Gone {
     }
 
     /// What is told of it.
-    pub(crate) fn event(&self, name: &Arc<str>) -> Event {
-        let name = Arc::clone(name);
+    pub(crate) fn event(&self, node: Arc<NodeView>) -> Event {
         match self {
-            Gone::Ended => Event::NodeEnded { name },
+            Gone::Ended => Event::NodeEnded { node },
             Gone::Lost(reason) => Event::NodeLost {
-                name,
+                node,
                 reason: reason.clone(),
             },
         }

@@ -122,7 +122,7 @@ mod tests {
             backlog.ended(end(call, bytes));
         }
         let name = || "farm-1".into();
-        backlog.happened(Event::NodeReady { name: name() });
+        backlog.happened(Event::ServiceReady { name: name() });
         let first = backlog.next();
         assert!(
             matches!(&first, Some(FromTenant::Events(it)) if it.len() == 1),
@@ -140,7 +140,7 @@ mod tests {
         let mut backlog = Backlog::default();
         for call in 0..=BATCH {
             backlog.ended(end(call, 0));
-            backlog.happened(Event::NodeReady {
+            backlog.happened(Event::ServiceReady {
                 name: "farm-1".into(),
             });
         }

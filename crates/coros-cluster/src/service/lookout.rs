@@ -46,27 +46,27 @@ impl Lookout {
         let (at, view) = (&found.at, &found.view);
         self.unused.remove(&at.to_string());
         let status = status(found);
+        let node = || Arc::new(status.node.clone());
         let mut news = Vec::new();
         let before = self.nodes.get(&at.node).map(|it| (it.state, it.drained));
         let (state, was_drained) = before.unwrap_or((NodeState::Open, false));
         if before.is_none() {
-            let (endpoint, node) = (at.endpoint, Arc::new(status.node.clone()));
+            let node = node();
             news.push(match self.lost.remove(&at.name) {
-                true => Event::NodeReturned { endpoint, node },
-                false => Event::NodeFound { endpoint, node },
+                true => Event::NodeReturned { node },
+                false => Event::NodeFound { node },
             });
         }
-        let name = || Arc::clone(&at.name);
         if state != view.state {
-            news.push(Event::of_state(view.state, name()));
+            news.push(Event::of_state(view.state, node()));
         }
         let drained = is_drained(view);
         if drained && !was_drained {
-            news.push(Event::NodeDrained { name: name() });
+            news.push(Event::NodeDrained { node: node() });
         }
         let seen = Seen {
             status,
-            name: name(),
+            name: Arc::clone(&at.name),
             state: view.state,
             drained,
         };
@@ -87,9 +87,15 @@ impl Lookout {
 
     /// The daemon of a node is no more.
     pub(super) fn gone(&mut self, node: NodeId, exit: &Exit) -> Option<Event> {
-        let Seen { name, state, .. } = self.nodes.remove(&node)?;
-        self.lost.insert(Arc::clone(&name));
-        Some(Gone::of(exit).when(state).event(&name))
+        let Seen {
+            name,
+            state,
+            status,
+            ..
+        } = self.nodes.remove(&node)?;
+        self.lost.insert(name);
+        let node = Arc::new(status.node);
+        Some(Gone::of(exit).when(state).event(node))
     }
 
     /// Those that are there, by name.

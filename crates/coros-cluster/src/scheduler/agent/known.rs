@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use coros_core::remote::NodeId;
+
 use super::super::Event;
+use crate::daemon::protocol::NodeState;
 use crate::placement::NodeView;
 
 #[derive(Debug, Default)]
@@ -13,17 +16,10 @@ pub(super) struct Known {
     unused: BTreeMap<(Arc<str>, Option<SocketAddr>), String>,
     /// That a node is waited for.
     awaited: Option<Event>,
-    nodes: BTreeMap<Arc<str>, Nodes>,
+    /// Those that have the program, and whether they lend anything.
+    ready: BTreeMap<Option<NodeId>, (Arc<NodeView>, NodeState)>,
     /// The workers that are ready, and their processes.
     workers: BTreeMap<Arc<str>, u32>,
-}
-
-/// Those of one name, which need not be unique.
-#[derive(Debug, Default)]
-struct Nodes {
-    found: usize,
-    /// How many of them have the program.
-    ready: usize,
 }
 
 impl Known {
@@ -37,21 +33,21 @@ impl Known {
                 let node = (Arc::clone(name), *endpoint);
                 self.unused.insert(node, reason.clone());
             }
-            Event::NodeFound { endpoint, node } | Event::NodeReturned { endpoint, node } => {
-                let name: Arc<str> = node.name.as_str().into();
-                self.unused.remove(&(Arc::clone(&name), *endpoint));
-                self.nodes.entry(name).or_default().found += 1;
+            Event::NodeFound { node } | Event::NodeReturned { node } => {
+                self.unused
+                    .remove(&(node.name.as_str().into(), node.endpoint));
             }
-            Event::NodeReady { name } => {
+            Event::NodeReady { node } => {
                 self.awaited = None;
-                let nodes = self.nodes.entry(Arc::clone(name)).or_default();
-                nodes.ready += 1;
-                // Who began to listen when it had been found has not heard of that.
-                nodes.found = nodes.found.max(nodes.ready);
+                let lends = (Arc::clone(node), NodeState::Open);
+                self.ready.insert(node.id, lends);
             }
-            Event::NodeLost { name, .. }
-            | Event::NodeEnded { name }
-            | Event::NodeClosed { name } => self.gone(name),
+            Event::NodeSuspended { node } => self.is(node, NodeState::Suspended),
+            Event::NodeResumed { node } => self.is(node, NodeState::Open),
+            Event::NodeDraining { node } => self.is(node, NodeState::Draining),
+            Event::NodeLost { node, .. }
+            | Event::NodeEnded { node }
+            | Event::NodeClosed { node } => drop(self.ready.remove(&node.id)),
             Event::NodesAwaited { .. } => self.awaited = Some(event.clone()),
             Event::NoNodes { .. } => self.awaited = None,
             Event::WorkerReady { name, pid } => {
@@ -64,21 +60,15 @@ impl Known {
         }
     }
 
+    fn is(&mut self, node: &NodeView, state: NodeState) {
+        if let Some((_, known)) = self.ready.get_mut(&node.id) {
+            *known = state;
+        }
+    }
+
     /// Whether that tells of a wait as it is known already.
     pub(super) fn is_awaited_as(&self, event: &Event) -> bool {
         self.awaited.as_ref() == Some(event)
-    }
-
-    /// One of these is no more.
-    fn gone(&mut self, name: &Arc<str>) {
-        let Some(nodes) = self.nodes.get_mut(name) else {
-            return;
-        };
-        nodes.found = nodes.found.saturating_sub(1);
-        nodes.ready = nodes.ready.min(nodes.found);
-        if nodes.found == 0 {
-            self.nodes.remove(name);
-        }
     }
 
     /// The client wants a node to be used, which it may not have been before.
@@ -97,10 +87,8 @@ impl Known {
             endpoint: *endpoint,
             reason: reason.clone(),
         });
-        let nodes = self.nodes.iter().flat_map(|(name, nodes)| {
-            let name = Arc::clone(name);
-            std::iter::repeat_n(Event::NodeReady { name }, nodes.ready)
-        });
+        let ready = self.ready.values();
+        let nodes = ready.flat_map(|(node, state)| Event::ready_and(*state, node));
         let workers = self.workers.iter().map(|(name, pid)| Event::WorkerReady {
             name: Arc::clone(name),
             pid: *pid,
@@ -119,11 +107,13 @@ mod tests {
         Some(([10, 0, 0, 1], port).into())
     }
 
-    fn view(name: &str) -> NodeView {
-        NodeView {
+    fn view(name: &str, port: u16) -> Arc<NodeView> {
+        Arc::new(NodeView {
+            id: Some(NodeId(port.into())),
             addresses: vec![[10, 0, 0, 1].into()],
+            endpoint: at(port),
             ..NodeView::new(name, Machine::look([]))
-        }
+        })
     }
 
     fn not_used(name: &str, port: u16) -> Event {
@@ -135,18 +125,18 @@ mod tests {
     }
 
     fn found(name: &str, port: u16) -> Event {
-        Event::NodeFound {
-            endpoint: at(port),
-            node: Arc::new(view(name)),
-        }
+        let node = view(name, port);
+        Event::NodeFound { node }
     }
 
-    fn ready(name: &str) -> Event {
-        Event::NodeReady { name: name.into() }
+    fn ready(name: &str, port: u16) -> Event {
+        let node = view(name, port);
+        Event::NodeReady { node }
     }
 
-    fn ended(name: &str) -> Event {
-        Event::NodeEnded { name: name.into() }
+    fn ended(name: &str, port: u16) -> Event {
+        let node = view(name, port);
+        Event::NodeEnded { node }
     }
 
     fn so_far(known: &mut Known, events: &[Event]) -> Vec<Event> {
@@ -157,12 +147,30 @@ mod tests {
     #[test]
     fn of_two_nodes_that_share_a_name_one_stays() {
         let mut known = Known::default();
-        let events = [found("a", 1), found("a", 2), ready("a"), ready("a")];
-        assert_eq!(so_far(&mut known, &events), [ready("a"), ready("a")]);
-        assert_eq!(so_far(&mut known, &[ended("a")]), [ready("a")]);
-        assert_eq!(so_far(&mut known, &[ended("a"), ended("a")]), []);
+        let both = [ready("a", 1), ready("a", 2)];
+        let events = [found("a", 1), found("a", 2), ready("a", 2), ready("a", 1)];
+        assert_eq!(so_far(&mut known, &events), both);
+        assert_eq!(so_far(&mut known, &[ended("a", 1)]), [ready("a", 2)]);
+        assert_eq!(so_far(&mut known, &[ended("a", 2), ended("a", 2)]), []);
         // Not all that is told came first.
-        assert_eq!(so_far(&mut known, &[ready("a"), ended("a")]), []);
+        assert_eq!(so_far(&mut known, &[ready("a", 1), ended("a", 1)]), []);
+    }
+
+    #[test]
+    fn a_node_that_lends_nothing_is_told_to_be_so_until_it_does() {
+        let mut known = Known::default();
+        let node = view("a", 1);
+        let state = |state| Event::of_state(state, Arc::clone(&node));
+        let (suspended, draining) = (state(NodeState::Suspended), state(NodeState::Draining));
+        // Before it has the program, it is not told of.
+        assert_eq!(so_far(&mut known, &[suspended.clone()]), []);
+        let events = [ready("a", 1), suspended.clone()];
+        assert_eq!(so_far(&mut known, &events), events);
+        let resumed = [state(NodeState::Open)];
+        assert_eq!(so_far(&mut known, &resumed), [ready("a", 1)]);
+        let events = [suspended, draining.clone()];
+        assert_eq!(so_far(&mut known, &events), [ready("a", 1), draining]);
+        assert_eq!(so_far(&mut known, &[ended("a", 1)]), []);
     }
 
     #[test]
@@ -171,7 +179,7 @@ mod tests {
         let both = [not_used("a", 1), not_used("b", 2)];
         assert_eq!(so_far(&mut known, &both), both);
         assert_eq!(so_far(&mut known, &[found("a", 1)]), [not_used("b", 2)]);
-        known.is_to_be_used(&view("b"));
+        known.is_to_be_used(&view("b", 2));
         assert_eq!(known.so_far(), []);
     }
 
@@ -184,6 +192,6 @@ mod tests {
         };
         let events = [awaited.clone()];
         assert_eq!(so_far(&mut known, &events), events);
-        assert_eq!(so_far(&mut known, &[ready("a")]), [ready("a")]);
+        assert_eq!(so_far(&mut known, &[ready("a", 1)]), [ready("a", 1)]);
     }
 }

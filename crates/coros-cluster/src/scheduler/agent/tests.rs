@@ -193,8 +193,8 @@ async fn what_comes_of_a_call_is_told_once_and_nothing_after_its_end() {
     assert_eq!(calls[0].call(), CallId(0));
     tenant.says(FromTenant::Ended(vec![Ended::new(end)]));
     tenant.says(FromTenant::Events(vec![waits(), retried(), started()]));
-    let name = "farm-1".into();
-    tenant.says(FromTenant::Events(vec![Event::NodeReady { name }]));
+    let node = NodeView::new("farm-1", Machine::look([])).into();
+    tenant.says(FromTenant::Events(vec![Event::NodeReady { node }]));
     let mut told = Vec::new();
     loop {
         match soon(client.events.recv()).await.unwrap() {

@@ -190,6 +190,7 @@ impl Shell {
     pub(super) fn hold(&mut self, id: HostId, held: bool) {
         if let Some(host) = self.hosts.get_mut(&id) {
             host.held = held;
+            self.tell_state(id);
             self.fit(id);
         }
         if held {

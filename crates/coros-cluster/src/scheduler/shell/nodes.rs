@@ -23,7 +23,7 @@ use crate::computation::Cargo;
 use crate::daemon::leases::Wish;
 use crate::daemon::protocol::{FromDesk, NodeState, ToDesk, View};
 use crate::machine::Machine;
-use crate::placement::Share;
+use crate::placement::{NodeView, Share};
 use crate::process::End;
 use crate::resources::Resources;
 
@@ -42,6 +42,8 @@ pub(in super::super) struct Cluster {
 /// A node that lends slots.
 pub(super) struct Remote {
     pub(super) at: Location,
+    /// As it was when it was looked at last.
+    node: Arc<NodeView>,
     liaison: Address<ToLiaison>,
     /// What calls may need there, but for the cores, of which there is one for each slot.
     pub(super) room: Resources,
@@ -63,6 +65,8 @@ pub(super) struct Remote {
     pub(super) ready: bool,
     /// Whether it lends any.
     state: NodeState,
+    /// And whether any is used, as was told.
+    told: NodeState,
     /// It is about to end, and nothing of this program is left there.
     drained: bool,
     /// A worker there has taken calls.
@@ -180,7 +184,7 @@ impl Shell {
         let Question { found, node, .. } = question;
         let Found { at, daemon, view } = found;
         if let Some(id) = self.used(&at) {
-            return self.fit_share(id, &view, verdict.share);
+            return self.fit_share(id, node, &view, verdict.share);
         }
         let (share, workers, room) = match verdict.share {
             Ok(share) => of_use(&view, &share),
@@ -213,15 +217,20 @@ impl Shell {
             .spawn(move |me| liaison.run(me));
         self.liaisons.insert(host);
         self.unused.remove(&at.to_string());
-        let (endpoint, node) = (at.endpoint, Arc::new(node));
+        let node = Arc::new(node);
         self.patience.in_vain.clear();
         let is_back = self.lost.remove(&at.name);
         self.emit(&match is_back {
-            true => Event::NodeReturned { endpoint, node },
-            false => Event::NodeFound { endpoint, node },
+            true => Event::NodeReturned {
+                node: Arc::clone(&node),
+            },
+            false => Event::NodeFound {
+                node: Arc::clone(&node),
+            },
         });
         let remote = Remote {
             at,
+            node,
             liaison: liaison.address(),
             room,
             share,
@@ -233,6 +242,7 @@ impl Shell {
             usable: 0,
             ready: false,
             state: NodeState::Open,
+            told: NodeState::Open,
             drained: false,
             useful: false,
             gone: false,
@@ -243,10 +253,11 @@ impl Shell {
     }
 
     /// How much of a node that is in use is used from now on.
-    fn fit_share(&mut self, id: HostId, view: &View, share: Result<Share, String>) {
+    fn fit_share(&mut self, id: HostId, node: NodeView, view: &View, share: Result<Share, String>) {
         let Some(remote) = self.remote(id) else {
             return;
         };
+        remote.node = Arc::new(node);
         let at = remote.at.clone();
         let now = match &share {
             Ok(share) => of_use(view, share),
@@ -283,13 +294,11 @@ impl Shell {
         unused.map(Unused::event)
     }
 
-    /// The nodes that have the program.
+    /// The nodes that have the program, and which of them lend nothing.
     pub(super) fn ready_so_far(&self) -> impl Iterator<Item = Event> {
         let remotes = self.hosts.values().filter_map(|host| host.remote.as_ref());
         let ready = remotes.filter(|remote| remote.is_there());
-        ready.map(|remote| Event::NodeReady {
-            name: Arc::clone(&remote.at.name),
-        })
+        ready.flat_map(|remote| Event::ready_and(remote.told, &remote.node))
     }
 
     pub(super) fn desk_says(&mut self, id: HostId, message: FromDesk) {
@@ -301,8 +310,8 @@ impl Shell {
             FromDesk::Send(_) | FromDesk::Coming => {}
             FromDesk::Ready => {
                 remote.ready = true;
-                let name = Arc::clone(&remote.at.name);
-                self.emit(&Event::NodeReady { name });
+                let node = Arc::clone(&remote.node);
+                self.emit(&Event::NodeReady { node });
                 self.has_started();
             }
             FromDesk::Unfit(why) => {
@@ -318,11 +327,28 @@ impl Shell {
             FromDesk::Reclaim(slots) => remote.asked = slots,
             FromDesk::State(state) => {
                 remote.state = state;
-                let name = Arc::clone(&remote.at.name);
-                self.emit(&Event::of_state(state, name));
+                self.tell_state(id);
                 self.look_whether_drained(id);
             }
             FromDesk::Ended { worker, end } => self.ended_at(id, worker, end),
+        }
+    }
+
+    /// Tells whether a node lends anything that is used, if that is another than was told.
+    pub(super) fn tell_state(&mut self, id: HostId) {
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.closing) else {
+            return;
+        };
+        let Some(remote) = &mut host.remote else {
+            return;
+        };
+        let state = match remote.state {
+            NodeState::Open if host.held => NodeState::Suspended,
+            state => state,
+        };
+        if std::mem::replace(&mut remote.told, state) != state {
+            let node = Arc::clone(&remote.node);
+            self.emit(&Event::of_state(state, node));
         }
     }
 
@@ -404,10 +430,10 @@ impl Shell {
         let Some(remote) = self.remote(id) else {
             return;
         };
-        let drained = remote.state == NodeState::Draining && remote.slots == 0;
+        let drained = remote.told == NodeState::Draining && remote.slots == 0;
         if drained && !std::mem::replace(&mut remote.drained, true) {
-            let name = Arc::clone(&remote.at.name);
-            self.emit(&Event::NodeDrained { name });
+            let node = Arc::clone(&remote.node);
+            self.emit(&Event::NodeDrained { node });
         }
     }
 
@@ -432,9 +458,9 @@ impl Shell {
             return;
         }
         remote.gone = true;
-        let name = Arc::clone(&remote.at.name);
+        let node = Arc::clone(&remote.node);
         self.order(id, ToDesk::Leave);
-        self.emit(&Event::NodeClosed { name });
+        self.emit(&Event::NodeClosed { node });
     }
 
     /// A worker of a host takes calls.
@@ -472,10 +498,10 @@ impl Shell {
         }
         (remote.slots, remote.asked, remote.usable) = (0, 0, 0);
         let gone = gone.when(remote.state);
-        let at = remote.at.clone();
+        let (at, node) = (remote.at.clone(), Arc::clone(&remote.node));
         if matches!(self.phase, Phase::Open) {
             self.lost.insert(Arc::clone(&at.name));
-            self.emit(&gone.event(&at.name));
+            self.emit(&gone.event(node));
         }
         let why = gone.to_string();
         let unused = Unused {
