@@ -314,9 +314,8 @@ impl Agent {
             let (mut calls, mut bytes) = (Vec::new(), 0);
             while calls.len() < BATCH
                 && bytes < BATCH_BYTES
-                && let Some((call, item)) = self.ledger.next()
+                && let Some((call, item, each)) = self.ledger.next()
             {
-                let each = item.bytes();
                 bytes += each;
                 let large = each >= BATCH_BYTES && !calls.is_empty();
                 let call = RemoteCall::of(call, item);

@@ -22,7 +22,6 @@ use crate::blob::Blob;
 use crate::computation::Cargo;
 use crate::function::Options;
 use crate::protocol::{TOO_LARGE, ToScheduler};
-use crate::size;
 
 /// A call as it travels.
 #[derive(Debug, Serialize, Deserialize)]
@@ -132,10 +131,6 @@ impl Ended {
             call: CallId(index as u64),
             completed,
         }
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        size::bytes(self)
     }
 
     /// Whether it has not ended but been left, by a scheduler that is closed or has ended.

@@ -1,19 +1,19 @@
-//! What the scheduler of a client has said, and the client has not been sent yet: a state machine. When that
-//! is too much, the scheduler is to pause until the client has taken its part.
+//! What a client is to be told and has not been sent yet: what its tenant says, and what has come of its calls. A
+//! state machine. When the latter is too much, the scheduler is to pause until the client has taken its part.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::protocol::FromTenant;
 use super::window::WINDOW;
 use crate::scheduler::remote::Ended;
 use crate::scheduler::{Arguments, Event};
-use crate::size;
+use crate::size::Line;
 
-/// So many go together.
-const BATCH: usize = 256;
+/// So many messages of its tenant may wait for a client, with those that are on their way from its scheduler, before
+/// it is not listened to.
+const UNHEARD: usize = 256;
 /// And so many bytes.
-const BATCH_BYTES: usize = 64 * 1024;
+const UNHEARD_BYTES: usize = 1 << 20;
 
 /// When so much waits though nothing more is to begin, it was not meant to be so much.
 const MOST: usize = 16 * WINDOW;
@@ -23,9 +23,9 @@ pub(super) const TOO_MUCH: &str =
 
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    ends: VecDeque<Ended>,
-    events: VecDeque<Event>,
-    bytes: usize,
+    said: Line<FromTenant>,
+    events: Line<Event>,
+    ends: Line<Ended>,
     /// The scheduler is closed: which workers had to be killed.
     closed: Option<Vec<Arc<str>>>,
     /// The scheduler has been told that it is too much.
@@ -33,9 +33,13 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
+    /// What its tenant says goes before all that comes of its calls.
+    pub(super) fn say(&mut self, message: FromTenant) {
+        self.said.push(message);
+    }
+
     pub(super) fn ended(&mut self, end: Ended) {
-        self.bytes += end.bytes();
-        self.ends.push_back(end);
+        self.ends.push(end);
     }
 
     pub(super) fn happened(&mut self, mut event: Event) {
@@ -43,8 +47,7 @@ impl Backlog {
         if let Event::JobStarted { arguments, .. } = &mut event {
             *arguments = Arguments::default();
         }
-        self.bytes += size::bytes(&event);
-        self.events.push_back(event);
+        self.events.push(event);
     }
 
     /// The scheduler is closed, and says nothing more.
@@ -52,49 +55,53 @@ impl Backlog {
         self.closed = Some(killed);
     }
 
+    /// The next that its tenant says.
+    pub(super) fn said(&mut self) -> Option<FromTenant> {
+        self.said.pop()
+    }
+
     /// The next message to the client: events go before the ends of their calls, and all goes before that the
-    /// scheduler is closed. What is large goes alone, so that nothing else is refused with it.
+    /// scheduler is closed.
     pub(super) fn next(&mut self) -> Option<FromTenant> {
-        let (events, bytes) = some(&mut self.events, size::bytes);
-        self.bytes -= bytes;
+        if let Some(said) = self.said() {
+            return Some(said);
+        }
+        let events = self.events.batch();
         if !events.is_empty() {
             return Some(FromTenant::Events(events));
         }
-        let (ends, bytes) = some(&mut self.ends, Ended::bytes);
-        self.bytes -= bytes;
+        let ends = self.ends.batch();
         match ends.is_empty() {
             true => self.closed.take().map(FromTenant::Closed),
             false => Some(FromTenant::Ended(ends)),
         }
     }
 
+    /// Whether the client has not heard so much of what its tenant says, with so much that is on its way, that it is
+    /// not listened to.
+    pub(super) fn is_unheard(&self, coming: usize) -> bool {
+        self.said.len() + coming >= UNHEARD || self.said.bytes() >= UNHEARD_BYTES
+    }
+
+    /// How many bytes have come of its calls.
+    fn bytes(&self) -> usize {
+        self.events.bytes() + self.ends.bytes()
+    }
+
     /// Whether its client cannot be kept.
     pub(super) fn is_too_much(&self) -> bool {
-        self.bytes > MOST
+        self.bytes() > MOST
     }
 
     /// Whether the scheduler is to pause from now on, or not any more.
     pub(super) fn turns(&mut self) -> Option<bool> {
         let full = match self.full {
-            false => self.bytes > WINDOW,
-            true => self.bytes > WINDOW / 2,
+            false => self.bytes() > WINDOW,
+            true => self.bytes() > WINDOW / 2,
         };
         let before = std::mem::replace(&mut self.full, full);
         (before != full).then_some(full)
     }
-}
-
-/// Those that go together next, and how many bytes they take.
-fn some<T>(from: &mut VecDeque<T>, size: impl Fn(&T) -> usize) -> (Vec<T>, usize) {
-    let (mut some, mut bytes) = (Vec::new(), 0);
-    while some.len() < BATCH
-        && bytes < BATCH_BYTES
-        && let Some(next) = from.pop_front_if(|it| some.is_empty() || size(it) < BATCH_BYTES)
-    {
-        bytes += size(&next);
-        some.push(next);
-    }
-    (some, bytes)
 }
 
 #[cfg(test)]
@@ -102,6 +109,7 @@ mod tests {
     use super::*;
     use crate::resources::Resources;
     use crate::scheduler::{Completed, JobError, Target};
+    use crate::size::{BATCH, BATCH_BYTES};
 
     fn end(call: usize, bytes: usize) -> Ended {
         let failed = JobError::Failed("x".repeat(bytes));
@@ -132,7 +140,29 @@ mod tests {
         assert_eq!(calls(backlog.next()), [2]);
         assert_eq!(calls(backlog.next()), [3, 4]);
         assert!(backlog.next().is_none());
-        assert_eq!(backlog.bytes, 0);
+        assert_eq!(backlog.bytes(), 0);
+    }
+
+    #[test]
+    fn what_its_tenant_says_goes_first_and_when_it_is_much_the_client_is_not_listened_to() {
+        let mut backlog = Backlog::default();
+        backlog.ended(end(0, 2 * UNHEARD_BYTES));
+        assert!(!backlog.is_unheard(UNHEARD - 1));
+        for before in 0..UNHEARD {
+            assert!(!backlog.is_unheard(0));
+            backlog.say(FromTenant::Waits(before));
+        }
+        assert!(backlog.is_unheard(0));
+        assert!(matches!(backlog.next(), Some(FromTenant::Waits(0))));
+        assert!(!backlog.is_unheard(0));
+        assert!(backlog.is_unheard(1));
+        while backlog.said().is_some() {}
+        let large = Err("x".repeat(UNHEARD_BYTES));
+        backlog.say(FromTenant::Started(large));
+        assert!(backlog.is_unheard(0));
+        backlog.next();
+        assert!(!backlog.is_unheard(0));
+        assert_eq!(calls(backlog.next()), [0]);
     }
 
     #[test]
@@ -150,7 +180,7 @@ mod tests {
         }
         assert_eq!(calls(backlog.next()).len(), BATCH);
         assert_eq!(calls(backlog.next()), [BATCH as u64]);
-        assert_eq!(backlog.bytes, 0);
+        assert_eq!(backlog.bytes(), 0);
     }
 
     #[test]
@@ -161,19 +191,19 @@ mod tests {
             job: 0,
             function: long().into(),
         });
-        assert!(backlog.bytes > 1 << 20);
+        assert!(backlog.bytes() > 1 << 20);
         let target = Target::node(long());
         for error in [
             JobError::no_target(target.clone(), &[]),
             JobError::TargetLost(target.clone()),
             JobError::NoRoom(Resources::default().named(long(), 1)),
         ] {
-            let before = backlog.bytes;
+            let before = backlog.bytes();
             backlog.ended(Ended::new((0, Completed::without_worker(error))));
-            assert!(backlog.bytes > before + (1 << 20));
+            assert!(backlog.bytes() > before + (1 << 20));
         }
         while backlog.next().is_some() {}
-        assert_eq!(backlog.bytes, 0);
+        assert_eq!(backlog.bytes(), 0);
     }
 
     #[test]
@@ -189,8 +219,16 @@ mod tests {
         assert_eq!(backlog.turns(), None);
         backlog.next();
         assert_eq!((backlog.turns(), backlog.turns()), (Some(false), None));
+        // Kept once, whoever has it.
+        let long: &'static str = "x".repeat(WINDOW).leak();
+        while backlog.bytes() + WINDOW < MOST {
+            backlog.happened(Event::JobWaits {
+                job: 0,
+                function: long.into(),
+            });
+        }
         assert!(!backlog.is_too_much());
-        backlog.bytes = MOST + 1;
+        backlog.ended(end(3, WINDOW));
         assert!(backlog.is_too_much());
     }
 }

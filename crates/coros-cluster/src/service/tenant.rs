@@ -32,16 +32,11 @@ use crate::scheduler::listeners::Aside;
 use crate::scheduler::remote::{Deputy, Ended, Ends, RemoteCall};
 use crate::scheduler::target::Kind as TargetKind;
 use crate::scheduler::{Action, Command, Completed, Event, JobError, Target};
-use crate::size;
 use crate::store::Kind;
 use crate::told::Told;
 
 /// So many messages are taken before any is sent.
 const BATCH: usize = 256;
-/// So many messages may wait for the client, or be on their way from its scheduler, before it is not listened to.
-const UNHEARD: usize = 256;
-/// And so many bytes.
-const UNHEARD_BYTES: usize = 1 << 20;
 /// How long a client that is let go may take to hear of it.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -73,7 +68,7 @@ pub(super) struct Tenant {
     opening: Opening,
     wire: Wire,
     told: Feeder<ToScheduler>,
-    /// What the client is to be told besides, as it has room for it.
+    /// What the client is to be told, as it has room for it.
     backlog: Backlog,
     /// The calls that it has here.
     account: Account,
@@ -171,7 +166,8 @@ impl Tenant {
     async fn serve(&mut self, me: &mut Context<ToTenant>, mut news: News) -> Over {
         let mut inbox = Vec::with_capacity(BATCH);
         loop {
-            let (idle, deaf) = (self.told.is_idle(), self.is_deaf());
+            let idle = self.told.is_idle();
+            let deaf = self.backlog.is_unheard(self.inquiries);
             let served = tokio::select! {
                 n = me.receive_many(&mut inbox, BATCH), if !deaf => match n {
                     0 => Err(Over::Told),
@@ -203,19 +199,12 @@ impl Tenant {
         }
     }
 
-    /// Whether the client is not listened to, until it has heard more of what it was told.
-    fn is_deaf(&self) -> bool {
-        let waiting = self.told.waiting();
-        waiting.len() + self.inquiries >= UNHEARD
-            || waiting.map(size::bytes).sum::<usize>() >= UNHEARD_BYTES
-    }
-
     /// Has the client told what it has room for, and the scheduler go on accordingly.
     fn tell_more(&mut self) -> Result<(), Over> {
         if self.told.is_idle()
             && let Some(message) = self.backlog.next()
         {
-            self.say(message);
+            self.tell(message);
         }
         if let Some(pause) = self.backlog.turns() {
             self.order(Command::Pause(pause));
@@ -236,6 +225,9 @@ impl Tenant {
         self.order(Command::Close(None));
         let why = format!("the service lets this client go: {breach}");
         self.say(FromTenant::Unfit(Unfit::for_good(why)));
+        while let Some(message) = self.backlog.said() {
+            self.tell(message);
+        }
         let heard = async {
             loop {
                 let idle = self.told.is_idle();
@@ -354,6 +346,11 @@ impl Tenant {
     }
 
     fn say(&mut self, message: FromTenant) {
+        self.backlog.say(message);
+    }
+
+    /// Has it told after what is being sent.
+    fn tell(&mut self, message: FromTenant) {
         let epoch = self.opening.epoch;
         self.told.push(ToScheduler::Service(epoch, message));
     }

@@ -60,8 +60,8 @@ impl<T> Ledger<T> {
         self.calls.get_mut(&call).map(|kept| &mut kept.item)
     }
 
-    /// The next call that goes to the service, if it may have one more.
-    pub(super) fn next(&mut self) -> Option<(CallId, &T)> {
+    /// The next call that goes to the service, if it may have one more, and how many bytes it takes.
+    pub(super) fn next(&mut self) -> Option<(CallId, &T, usize)> {
         let rank = *self.waiting.first()?;
         let kept = self.calls.get_mut(&rank.call)?;
         let urgent = self
@@ -79,7 +79,7 @@ impl<T> Ledger<T> {
         self.sent.insert(rank);
         kept.sent = true;
         self.there.enter(kept.bytes);
-        Some((rank.call, &kept.item))
+        Some((rank.call, &kept.item, kept.bytes))
     }
 
     /// A call has ended, or is cancelled: it, and whether the service has it. `None` when it has ended before.
@@ -137,7 +137,7 @@ mod tests {
 
     /// All that may go now.
     fn go(ledger: &mut Ledger<u64>) -> Vec<u64> {
-        std::iter::from_fn(|| ledger.next().map(|(call, _)| call.0)).collect()
+        std::iter::from_fn(|| ledger.next().map(|(call, ..)| call.0)).collect()
     }
 
     #[test]

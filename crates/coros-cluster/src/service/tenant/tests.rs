@@ -171,6 +171,7 @@ async fn for_what_is_too_large_something_is_told_instead() {
     ] {
         world.tenant.refuse(ToScheduler::Service(epoch, unsent));
     }
+    assert!(world.tenant.tell_more().is_ok());
     let (_serving, mut told) = world.serve();
     let mut next = async || soon(told.recv()).await.unwrap();
     for _ in 0..2 {
