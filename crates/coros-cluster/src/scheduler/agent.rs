@@ -175,9 +175,9 @@ impl Agent {
                     }
                 }
                 sent = feeding => match sent {
-                    Err(Unsent::TooLarge(ToTenant::Calls(calls))) => self.refuse(calls),
+                    Err(Unsent::TooLarge(message)) => self.unsent(message),
                     Err(Unsent::NoRoom) => self.lost(NO_ROOM),
-                    Ok(()) | Err(Unsent::TooLarge(_)) => {}
+                    Ok(()) => {}
                 },
                 () = tick => self.tick(),
             }
@@ -330,6 +330,29 @@ impl Agent {
                 return;
             }
             link.feeder.push(ToTenant::Calls(calls));
+        }
+    }
+
+    /// What is too large for a message: whoever waits for what comes of it is told so.
+    fn unsent(&mut self, message: ToTenant) {
+        match message {
+            ToTenant::Calls(calls) => self.refuse(calls),
+            ToTenant::Control(number, target, _) => {
+                if let Some(Asked::Control(_, reply)) = self.asked.remove(&number) {
+                    let bytes = target.name().len();
+                    let why = format!("a name of {bytes} bytes, which is too long to be sent");
+                    // Who has asked may have gone away.
+                    let _ = reply.send(Err(JobError::Refused(why)));
+                }
+            }
+            // These have room.
+            ToTenant::Sent
+            | ToTenant::Judged(..)
+            | ToTenant::Cancel(_)
+            | ToTenant::Listen
+            | ToTenant::Targets(..)
+            | ToTenant::Close
+            | ToTenant::Leave => {}
         }
     }
 

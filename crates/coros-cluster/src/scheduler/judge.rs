@@ -5,8 +5,9 @@
 //! it is all the same to it whether the judge is in its process, or at a client far away.
 
 use coros_core::Address;
+use coros_core::remote::{MAX_TOLD, readable_lines_within};
 use coros_net::Node;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Command;
 use super::finder::Found;
@@ -31,9 +32,33 @@ pub(crate) struct Question {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     /// How much of it is used; or why it is not.
+    #[serde(deserialize_with = "told_share")]
     pub(super) share: Result<Share, String>,
     /// What its workers do before and after all calls, if it was new.
     pub(super) duties: Option<Duties>,
+}
+
+impl Verdict {
+    /// The node is not used: why, as much of it as anybody reads. So any verdict has room in a message.
+    pub(crate) fn not_used(why: &str) -> Self {
+        Verdict {
+            share: Err(readable_lines_within(why, MAX_TOLD)),
+            duties: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn why_not(&self) -> Option<&str> {
+        self.share.as_ref().err().map(String::as_str)
+    }
+}
+
+/// Why a client does not use a node is kept, and told to others.
+fn told_share<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Result<Share, String>, D::Error> {
+    let share = Result::<Share, String>::deserialize(deserializer)?;
+    Ok(share.map_err(|why| readable_lines_within(&why, MAX_TOLD)))
 }
 
 /// What the client has said of nodes in general.
@@ -68,11 +93,13 @@ impl Judge {
             let duties = new.then(|| duties(&self.setup, &self.node, node));
             Ok((share, duties.transpose()?))
         });
-        let (share, duties) = match decided {
-            Ok((share, duties)) => (Ok(share), duties),
-            Err(why) => (Err(why), None),
-        };
-        Verdict { share, duties }
+        match decided {
+            Ok((share, duties)) => Verdict {
+                share: Ok(share),
+                duties,
+            },
+            Err(why) => Verdict::not_used(&why),
+        }
     }
 
     fn share(&self, node: &NodeView) -> Result<Share, String> {

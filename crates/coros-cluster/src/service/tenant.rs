@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coros_core::remote::{BoxFuture, NodeId};
+use coros_core::remote::{BoxFuture, MAX_TOLD, NodeId, readable_lines_within};
 use coros_core::{Address, Context, Exit};
 use coros_net::Node;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -26,7 +26,7 @@ use crate::feeder::{Feeder, NO_ROOM, Unsent};
 use crate::hash::ContentHash;
 use crate::protocol::ToScheduler;
 use crate::scheduler::builder::reached_as;
-use crate::scheduler::judge::{Asks, Question};
+use crate::scheduler::judge::{Asks, Question, Verdict};
 use crate::scheduler::lines;
 use crate::scheduler::listeners::Aside;
 use crate::scheduler::remote::{Deputy, Ended, Ends, RemoteCall};
@@ -492,6 +492,23 @@ impl Tenant {
                 tracing::warn!("the client has too many nodes or workers here to name them");
                 self.say(FromTenant::Targets(number, Vec::new()));
             }
+            // It is not asked about again before it is answered.
+            FromTenant::Judge(id, ..) => {
+                if let Some(question) = self.asking.remove(&id) {
+                    let verdict =
+                        Verdict::not_used("what it says of itself is too large to be told");
+                    self.order(Command::Decided(question, Box::new(verdict)));
+                }
+            }
+            FromTenant::Started(Err(why)) => self.say(FromTenant::Started(Err(short(&why)))),
+            FromTenant::Unfit(Unfit { why, passes }) => {
+                let why = short(&why);
+                self.say(FromTenant::Unfit(Unfit { why, passes }));
+            }
+            FromTenant::Controlled(number, Err(why)) => {
+                let why = JobError::Refused(short(&why.to_string()));
+                self.say(FromTenant::Controlled(number, Err(why)));
+            }
             // That any was killed is what matters.
             FromTenant::Closed(mut killed) if killed.len() > 1 => {
                 killed.truncate(1);
@@ -526,6 +543,11 @@ impl Tenant {
             .send(ToService::Own(Own::Left(self.id, reason)));
         ended
     }
+}
+
+/// The beginning of what is too long to be told.
+fn short(why: &str) -> String {
+    readable_lines_within(why, MAX_TOLD)
 }
 
 /// Why names of so many bytes are not taken, if so.

@@ -1,5 +1,6 @@
 //! A client, and services that do as they like.
 
+use coros_core::remote::MAX_TOLD;
 use coros_core::{Context, Reply};
 use coros_net::Secret;
 use tokio::sync::mpsc;
@@ -8,7 +9,8 @@ use super::*;
 use crate::daemon::fetch::Unfit;
 use crate::function::{Invocation, Remote, call};
 use crate::machine::Machine;
-use crate::scheduler::{Arguments, Scheduler, StartError};
+use crate::placement::{Decision, Placement};
+use crate::scheduler::{Action, Arguments, Scheduler, SchedulerBuilder, StartError, Target};
 use crate::service::protocol::{Closed, NAME, Opening, ToService};
 use crate::soon::soon;
 
@@ -49,6 +51,13 @@ impl Service {
 
     /// Starts a scheduler at it, which has it run this executable.
     async fn client(&self) -> Starting {
+        self.client_with(|builder| builder).await
+    }
+
+    async fn client_with(
+        &self,
+        with: impl FnOnce(SchedulerBuilder) -> SchedulerBuilder,
+    ) -> Starting {
         let at = self.node.location().endpoint.unwrap();
         let node = Node::builder().name("desk").secret(self.secret.clone());
         let node = node.peer(at).build().await.unwrap();
@@ -56,7 +65,7 @@ impl Service {
         let scheduler = Scheduler::at(&node)
             .program(std::env::current_exe().unwrap())
             .on_event(move |event| drop(tell.send(event.clone())));
-        let starting = tokio::spawn(scheduler.start());
+        let starting = tokio::spawn(with(scheduler).start());
         Starting { starting, events }
     }
 
@@ -208,6 +217,46 @@ async fn what_comes_of_a_call_is_told_once_and_nothing_after_its_end() {
     }
     assert_eq!(told, ["waits", "started", "retried", "started", "ended"]);
     drop((scheduler, job));
+}
+
+/// More than any message has room for.
+fn long() -> String {
+    "x".repeat(17 << 20)
+}
+
+/// The service would not ask again.
+#[tokio::test]
+async fn why_a_node_is_not_used_is_told_however_long_it_is() {
+    let mut service = Service::new().await;
+    let excluded = Placement::builder().allocate(|_, _| Decision::exclude(long()));
+    let excluded = excluded.build().unwrap();
+    let _client = service
+        .client_with(|builder| builder.placement(excluded))
+        .await;
+    let mut tenant = service.takes().await;
+    tenant.says(FromTenant::Runs);
+    assert!(matches!(tenant.hears().await, ToTenant::Listen));
+    let node = Box::new(NodeView::new("farm", Machine::look([])));
+    tenant.says(FromTenant::Judge(NodeId(7), node, true));
+    let ToTenant::Judged(NodeId(7), verdict) = tenant.hears().await else {
+        panic!("it was asked about a node")
+    };
+    let why = verdict.share.unwrap_err();
+    assert!(why.starts_with("xxx") && why.len() <= MAX_TOLD);
+}
+
+/// Nobody else would answer.
+#[tokio::test]
+async fn whoever_asks_for_more_than_can_be_sent_is_told_so() {
+    let mut service = Service::new().await;
+    let client = service.client().await;
+    let tenant = service.takes().await;
+    tenant.says(FromTenant::Runs);
+    tenant.says(FromTenant::Started(Ok(())));
+    let scheduler = soon(client.starting).await.unwrap().unwrap();
+    let done = soon(scheduler.control(Target::node(long()), Action::Suspend)).await;
+    let why = "a name of 17825792 bytes, which is too long to be sent".to_owned();
+    assert_eq!(done, Err(JobError::Refused(why)));
 }
 
 /// The client listens on loopback, as nodes do unless told otherwise.

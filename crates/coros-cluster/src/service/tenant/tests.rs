@@ -4,7 +4,10 @@ use coros_net::Secret;
 
 use super::super::protocol::samples::opening;
 use super::*;
+use crate::daemon::protocol::{NodeState, ToDaemon, View};
+use crate::machine::{Load, Machine};
 use crate::scheduler::core::CallId;
+use crate::scheduler::finder::Found;
 use crate::soon::soon;
 
 #[test]
@@ -164,7 +167,11 @@ async fn for_what_is_too_large_something_is_told_instead() {
     let mut world = World::new().await;
     let epoch = world.tenant.opening.epoch;
     let there = vec![Target::worker("w1@farm-1")];
+    let long = || "x".repeat(MAX_TOLD + 1);
     for unsent in [
+        FromTenant::Started(Err(long())),
+        FromTenant::Unfit(Unfit::for_good(long())),
+        FromTenant::Controlled(2, Err(JobError::Failed(long()))),
         FromTenant::Events(vec![closed(1), closed(2)]),
         FromTenant::Targets(3, there),
         FromTenant::Closed(vec!["w1".into(), "w2".into()]),
@@ -174,9 +181,69 @@ async fn for_what_is_too_large_something_is_told_instead() {
     assert!(world.tenant.tell_more().is_ok());
     let (_serving, mut told) = world.serve();
     let mut next = async || soon(told.recv()).await.unwrap();
+    let short = "x".repeat(MAX_TOLD);
+    assert!(matches!(next().await, FromTenant::Started(Err(why)) if why == short));
+    assert!(matches!(next().await, FromTenant::Unfit(it) if it.why == short && !it.passes));
+    let refused = Err(JobError::Refused(short));
+    assert!(matches!(next().await, FromTenant::Controlled(2, done) if done == refused));
     for _ in 0..2 {
         assert!(matches!(next().await, FromTenant::Events(it) if it.len() == 1));
     }
     assert!(matches!(next().await, FromTenant::Targets(3, it) if it.is_empty()));
     assert!(matches!(next().await, FromTenant::Closed(it) if it.len() == 1));
+}
+
+/// It would not be asked about again.
+#[tokio::test]
+async fn a_node_that_is_too_large_to_be_shown_to_the_client_is_not_used() {
+    let mut world = World::new().await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let scheduler =
+        coros_core::build()
+            .daemon()
+            .spawn(async move |mut me: Context<ToScheduler>| {
+                while let Some(message) = me.receive().await {
+                    let _ = tell.send(message);
+                }
+            });
+    world.tenant.scheduler = Some(Running {
+        address: scheduler.address(),
+        own: world.tenant.node.clone(),
+        heard: false,
+        closing: false,
+    });
+    let daemon = coros_core::build().daemon();
+    let daemon = daemon.spawn(async |me: Context<ToDaemon>| drop(me));
+    let found = Found {
+        at: world.tenant.node.location(),
+        daemon: daemon.address(),
+        view: View {
+            machine: Machine::look([]),
+            load: Load::default(),
+            slots: 1,
+            lent: 0,
+            state: NodeState::Open,
+        },
+    };
+    let (id, node) = (found.node(), found.shown());
+    let question = Question {
+        found,
+        node,
+        new: true,
+    };
+    world.tenant.ask(Box::new(question));
+    let Some(unsent @ FromTenant::Judge(..)) = world.tenant.backlog.next() else {
+        panic!("the client is asked")
+    };
+    let epoch = world.tenant.opening.epoch;
+    world.tenant.refuse(ToScheduler::Service(epoch, unsent));
+    let Some(ToScheduler::Command(Command::Decided(question, verdict))) = soon(told.recv()).await
+    else {
+        panic!("the scheduler is told")
+    };
+    assert_eq!(question.found.node(), id);
+    let why = "what it says of itself is too large to be told";
+    assert_eq!(verdict.why_not(), Some(why));
+    // The next time it may be another.
+    assert!(world.tenant.asking.is_empty());
 }
