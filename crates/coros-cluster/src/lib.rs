@@ -35,6 +35,7 @@ pub mod function;
 mod guard;
 mod hash;
 mod isolation;
+mod lock;
 pub mod machine;
 pub mod placement;
 mod process;

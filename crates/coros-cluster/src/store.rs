@@ -18,7 +18,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use coros_net::{Folder, Verified};
 
@@ -30,6 +30,7 @@ pub(crate) use self::error::{AdoptError, DiskError, OpenError, PinError, RoomErr
 use self::index::{Index, Pinned, Step};
 use crate::blocking::blocking;
 use crate::hash::ContentHash;
+use crate::lock::lock;
 
 mod disk;
 mod error;
@@ -504,14 +505,14 @@ impl Shared {
     }
 
     fn changes(&self) -> MutexGuard<'_, ()> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.changes)
     }
 
     fn awaited(&self) -> MutexGuard<'_, Vec<Awaited>> {
-        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.awaited)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.index)
     }
 }

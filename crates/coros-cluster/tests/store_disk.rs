@@ -12,6 +12,7 @@
 mod private {
     pub(crate) mod blocking;
     pub(crate) mod hash;
+    pub(crate) mod lock;
     pub(crate) mod store;
 }
 #[cfg(target_os = "linux")]
@@ -19,7 +20,7 @@ mod private {
 mod trial;
 
 #[cfg(target_os = "linux")]
-use private::{blocking, hash, store};
+use private::{blocking, hash, lock, store};
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {

@@ -3,9 +3,10 @@
 //! Starting a guard costs more than most commands, so those that are free wait for the next ones.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::guard::{Guard, Guarded, Piped, Pipes, Program};
+use crate::lock::lock;
 
 /// So many guards wait at most: those of a worker count among the processes that it may have. There were as many more as
 /// commands ran at a time.
@@ -35,5 +36,5 @@ pub(super) async fn end(command: Guarded) {
 }
 
 fn guards() -> MutexGuard<'static, Vec<Guard>> {
-    GUARDS.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&GUARDS)
 }

@@ -4,7 +4,7 @@
 //! everything that they have started, and their folders are removed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use coros_core::remote::BoxFuture;
@@ -21,6 +21,7 @@ use super::protocol::{FromDesk, Opening, Own, OwnDesk, ToDaemon, ToDesk};
 use crate::blocking::blocking;
 use crate::computation::Start;
 use crate::hash::ContentHash;
+use crate::lock::lock;
 use crate::process::{End, Launcher, LineSink, Place, Process};
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
@@ -358,10 +359,6 @@ impl Desk {
     fn tell_daemon(&self, message: Own) {
         let _ = self.daemon.send(ToDaemon::Own(message));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says what a client is to know, in order, as fast as its link takes it. What cannot be told a client that is

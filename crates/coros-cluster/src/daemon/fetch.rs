@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use coros_core::remote::BoxFuture;
@@ -19,6 +19,7 @@ use super::protocol::sent_as;
 use crate::computation::Dependency;
 use crate::content::Content;
 use crate::hash::ContentHash;
+use crate::lock::lock;
 use crate::store::{Kind, Pin, PinError, Store};
 
 /// So long nothing may come of what a client is to send: as long as others usually wait for it. A slow link
@@ -40,7 +41,7 @@ type Turn = tokio::sync::Mutex<()>;
 
 impl Turns {
     fn of(&self, hash: ContentHash) -> Arc<Turn> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = lock(&self.0);
         turns.retain(|_, turn| turn.strong_count() > 0);
         let turn = turns.get(&hash).and_then(Weak::upgrade);
         turn.unwrap_or_else(|| {

@@ -4,12 +4,13 @@
 //! put into a control group. So there is always one, and the next is started when it is taken.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::isolation::{Cgroups, Limits};
+use crate::lock::lock;
 use crate::process::Blank;
 
 #[derive(Debug)]
@@ -146,6 +147,6 @@ impl Spare {
     }
 
     fn lock(&self) -> MutexGuard<'_, Place> {
-        self.one.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.one)
     }
 }

@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 
 use super::control;
 use crate::function::{self, Function};
+use crate::lock::lock;
 use crate::protocol::{CallResult, FromWorker, Run, ToScheduler};
 use crate::scheduler::core::{CallId, Rank, WorkerId};
 
@@ -284,7 +285,7 @@ impl Running {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No call runs with the lock held, so nothing is half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The thread for CPU-bound calls.
