@@ -6,18 +6,19 @@ mod common;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::farm::*;
 use common::work::*;
 use common::*;
 use coros::cluster::daemon::Daemon;
-use coros::cluster::{Event, Target, worker};
+use coros::cluster::{Event, Events, Target, worker};
 use coros::net::{Node, Secret};
-use coros::{JobError, Scheduler};
+use coros::{Address, JobError, Scheduler};
 use libtest_mimic::Arguments;
 #[cfg(target_os = "linux")]
 use nix::sys::signal::Signal;
+use tokio::sync::mpsc;
 
 #[coros::remote]
 fn exits(code: i32) {
@@ -55,9 +56,7 @@ async fn what_waits_for_a_node_that_goes_ends() {
     let target = Target::node("farm-1");
     let (to, mut work) = told::<Work>();
     let running = scheduler.submit(until_told(to).at(target.clone()));
-    let Some(Work::Begun(_, _address)) = work.recv().await else {
-        panic!("it has not begun")
-    };
+    let (_, _address) = begun(&mut work).await;
     let waiting = scheduler.submit(square(2).at(target.clone()));
     farm.daemons[0].close().await;
     let gone = JobError::TargetLost(target);
@@ -105,6 +104,15 @@ async fn without_a_node_nothing_hangs() {
     again.close().await;
 }
 
+/// Waits until a call has begun: where, and what ends it.
+async fn begun(work: &mut mpsc::UnboundedReceiver<Work>) -> (Place, Address<()>) {
+    loop {
+        if let Work::Begun(place, address) = work.recv().await.unwrap() {
+            return (place, address);
+        }
+    }
+}
+
 async fn a_node_that_is_drained_ends_what_it_runs_and_no_more() {
     let farm = Farm::of([1, 1]).await;
     let scheduler = farm.scheduler().await;
@@ -112,12 +120,8 @@ async fn a_node_that_is_drained_ends_what_it_runs_and_no_more() {
     workers(&mut events, 2).await;
     let (to, mut work) = told::<Work>();
     let jobs = [(); 2].map(|()| scheduler.submit(until_told(to.clone())));
-    let mut running = BTreeMap::new();
-    while running.len() < 2 {
-        if let Work::Begun(place, address) = work.recv().await.unwrap() {
-            running.insert(node_of(&place.worker), address);
-        }
-    }
+    let running = [begun(&mut work).await, begun(&mut work).await];
+    let running = BTreeMap::from(running.map(|(place, address)| (node_of(&place.worker), address)));
     let mut draining = Box::pin(farm.daemons[0].drain());
     // What comes now runs on the other one, as soon as that is free.
     let more = scheduler.submit(where_am_i());
@@ -179,6 +183,13 @@ mod processes {
             Process { child, endpoint }
         }
 
+        /// Another one in its place, when this one has ended.
+        fn again(self, farm: &Farm) -> Self {
+            let endpoint = self.endpoint;
+            drop(self);
+            Self::listening(farm, "farm-1", 1, endpoint)
+        }
+
         fn signal(&self, which: Signal) {
             signal(self.child.id(), which);
         }
@@ -220,6 +231,20 @@ mod processes {
         quiet(Scheduler::cluster(&node)).start().await.unwrap()
     }
 
+    /// A daemon that is alone on its network, and a scheduler that uses it.
+    async fn alone() -> (Farm, Process, Scheduler) {
+        let farm = Farm::new();
+        let one = Process::start(&farm, "farm-1", 1);
+        let scheduler = scheduler(&farm, &[&one]).await;
+        (farm, one, scheduler)
+    }
+
+    /// Waits for an event that tells of what was killed just now.
+    async fn soon<T>(events: &mut Events, meant: impl Fn(&Event) -> Option<T>) -> T {
+        let told = tokio::time::timeout(Duration::from_secs(2), until(events, meant)).await;
+        told.expect("it is known within 2 s")
+    }
+
     pub(super) async fn a_killed_daemon_takes_its_workers_along_and_the_work_goes_on() {
         let farm = Farm::new();
         let [one, other] = ["farm-1", "farm-2"].map(|name| Process::start(&farm, name, 1));
@@ -228,32 +253,21 @@ mod processes {
         workers(&mut events, 2).await;
         let (to, mut work) = told::<Work>();
         let jobs = [(); 2].map(|()| scheduler.submit(until_told(to.clone())));
-        let mut running = BTreeMap::new();
-        while running.len() < 2 {
-            if let Work::Begun(place, address) = work.recv().await.unwrap() {
-                running.insert(node_of(&place.worker), (place, address));
-            }
-        }
-        let killed = Instant::now();
+        let running = [begun(&mut work).await, begun(&mut work).await];
+        let running = running.map(|it| (node_of(&it.0.worker), it));
+        let running = BTreeMap::from(running);
         one.signal(Signal::SIGKILL);
-        let reason = loop {
-            if let Event::WorkerLost { name, reason, .. } = events.next().await.unwrap() {
-                assert_eq!(node_of(&name), "farm-1");
-                break reason;
-            }
+        let lost = |event: &Event| match event {
+            Event::WorkerLost { name, .. } => Some(node_of(name)),
+            _ => None,
         };
-        let took = killed.elapsed();
-        assert!(took < Duration::from_secs(2), "{took:?}: {reason}");
+        assert_eq!(soon(&mut events, lost).await, "farm-1");
         ended(running["farm-1"].0.pid).await;
         // It runs again on the other one as soon as that is free.
         running["farm-2"].1.send(()).unwrap();
-        loop {
-            if let Work::Begun(place, address) = work.recv().await.unwrap() {
-                assert_eq!(node_of(&place.worker), "farm-2");
-                address.send(()).unwrap();
-                break;
-            }
-        }
+        let (place, address) = begun(&mut work).await;
+        assert_eq!(node_of(&place.worker), "farm-2");
+        address.send(()).unwrap();
         for job in jobs {
             assert_eq!(node_of(&job.await.unwrap()), "farm-2");
         }
@@ -261,9 +275,7 @@ mod processes {
     }
 
     pub(super) async fn a_killed_daemon_takes_along_what_has_left_its_group() {
-        let farm = Farm::new();
-        let one = Process::start(&farm, "farm-1", 1);
-        let scheduler = scheduler(&farm, &[&one]).await;
+        let (_farm, one, scheduler) = alone().await;
         let left = scheduler.run(leave_behind()).await.unwrap();
         assert!(is_running(left));
         one.signal(Signal::SIGKILL);
@@ -272,17 +284,13 @@ mod processes {
     }
 
     pub(super) async fn a_daemon_that_is_back_is_used_again() {
-        let farm = Farm::new();
-        let one = Process::start(&farm, "farm-1", 1);
-        let scheduler = scheduler(&farm, &[&one]).await;
+        let (farm, one, scheduler) = alone().await;
         let before = scheduler.run(where_am_i()).await.unwrap();
         one.signal(Signal::SIGKILL);
         ended(before.pid).await;
         // It waits meanwhile.
         let job = scheduler.submit(where_am_i());
-        let endpoint = one.endpoint;
-        drop(one);
-        let _again = Process::listening(&farm, "farm-1", 1, endpoint);
+        let _again = one.again(&farm);
         let after = job.await.unwrap();
         assert_eq!(node_of(&after.worker), "farm-1");
         assert_ne!(after.pid, before.pid);
@@ -324,10 +332,8 @@ mod processes {
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
         one.signal(Signal::SIGKILL);
-        let endpoint = one.endpoint;
-        drop(one);
         let before = identity(&part);
-        let _again = Process::listening(&farm, "farm-1", 1, endpoint);
+        let _again = one.again(&farm);
         let scheduler = starting.await.unwrap().unwrap();
         let place = scheduler.run(where_am_i()).await.unwrap();
         // It has become the program.
@@ -336,16 +342,12 @@ mod processes {
     }
 
     pub(super) async fn a_node_that_dies_while_it_has_nothing_to_do_is_noticed() {
-        let farm = Farm::new();
-        let one = Process::start(&farm, "farm-1", 1);
-        let scheduler = scheduler(&farm, &[&one]).await;
+        let (_farm, one, scheduler) = alone().await;
         let mut events = scheduler.events();
         workers(&mut events, 1).await;
-        let killed = Instant::now();
         one.signal(Signal::SIGKILL);
-        while !matches!(events.next().await.unwrap(), Event::NodeLost { .. }) {}
-        let took = killed.elapsed();
-        assert!(took < Duration::from_secs(2), "{took:?}");
+        let lost = |event: &Event| matches!(event, Event::NodeLost { .. }).then_some(());
+        soon(&mut events, lost).await;
         scheduler.close().await.unwrap();
     }
 
@@ -354,17 +356,13 @@ mod processes {
         let scheduler = farm.scheduler().await;
         let mut events = scheduler.events();
         let place = scheduler.run(where_am_i()).await.unwrap();
-        let killed = Instant::now();
         signal(place.pid, Signal::SIGKILL);
-        let reason = loop {
-            if let Event::WorkerLost { reason, pid, .. } = events.next().await.unwrap() {
-                assert_eq!(pid, place.pid);
-                break reason;
-            }
+        let lost = |event: &Event| match event {
+            Event::WorkerLost { reason, pid, .. } => Some((*pid, reason.clone())),
+            _ => None,
         };
-        let took = killed.elapsed();
-        assert!(took < Duration::from_secs(2), "{took:?}");
-        assert_eq!(reason, "killed by signal 9 (SIGKILL)");
+        let why = "killed by signal 9 (SIGKILL)".to_owned();
+        assert_eq!(soon(&mut events, lost).await, (place.pid, why));
         let again = scheduler.run(where_am_i()).await.unwrap();
         assert_ne!(again.pid, place.pid);
         scheduler.close().await.unwrap();
