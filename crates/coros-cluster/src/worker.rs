@@ -38,7 +38,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use self::calls::Calls;
-use self::duty::Next;
+use self::duty::{Caretaker, Next};
 use self::lifeline::Lifeline;
 use crate::blob::Blob;
 #[cfg(unix)]
@@ -285,10 +285,16 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
 
     let client = handover.client.unwrap_or(home);
     let _ = (NODE.set(node.clone()), CLIENT.set(client));
-    let (worker, duties) = (handover.worker, handover.duties);
-    let next = duty::begin(handover.purpose, &duties, &node, tasks, &scheduler, worker)
-        .await
-        .map_err(WorkerError)?;
+    let worker = handover.worker;
+    let caretaker = Caretaker {
+        duties: handover.duties,
+        node: &node,
+        tasks,
+        scheduler: &scheduler,
+        worker,
+    };
+    let next = caretaker.begin(handover.purpose).await;
+    let next = next.map_err(WorkerError)?;
     if next == Next::End {
         coros_core::runtime::clean_up().await;
         node.close().await;
@@ -304,7 +310,7 @@ async fn serve(handover: Handover, tasks: &Handle) -> Result<(), WorkerError> {
     let last = control.join().await.unwrap_or(false);
     // Coroutines of calls, and what those have started.
     coros_core::runtime::clean_up().await;
-    duty::tear_down(&duties, last, &node, tasks, &scheduler, worker).await;
+    caretaker.tear_down(last).await;
     node.close().await;
     Ok(())
 }
