@@ -195,6 +195,8 @@ pub(crate) enum FromWorker {
     SetupFailed(#[serde(deserialize_with = "told")] String),
     /// What was prepared could not be undone: which of it, and why.
     TearDownFailed(#[serde(deserialize_with = "told")] String),
+    /// It has tidied up the node, however that went, and ends: one that was started for that.
+    NodeTidiedUp,
     /// The worker takes calls.
     Ready {
         control: Address<ToWorker>,

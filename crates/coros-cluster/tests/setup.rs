@@ -133,6 +133,13 @@ fn fails(why: String) -> Result<(), String> {
 }
 
 #[coros::remote]
+fn may_exit(code: Option<i32>) {
+    if let Some(code) = code {
+        std::process::exit(code)
+    }
+}
+
+#[coros::remote]
 async fn takes(time: Duration) {
     tokio::time::sleep(time).await;
 }
@@ -587,6 +594,30 @@ async fn what_cannot_be_undone_is_told() {
     farm.close().await;
 }
 
+/// One that comes only for that, as nobody else is left: also when it cannot say so itself.
+async fn one_that_ends_while_it_tidies_up_is_told_of() {
+    for code in [None, Some(3)] {
+        let (asks, mut asked) = told::<Address<()>>();
+        let (to, _) = told::<Step>();
+        let (tell, mut failed) = mpsc::unbounded_channel();
+        let scheduler = quiet(Scheduler::local().workers(1))
+            .on_event(move |event| {
+                if let Event::TearDownFailed { name, reason } = event {
+                    let _ = tell.send(format!("{name}: {reason}"));
+                }
+            })
+            .set_up_node(|_| Some(takes(Duration::ZERO)))
+            .set_up_worker(move |_| Some(slowly_done(asks.clone(), to.clone())))
+            .tear_down_node(move |_| Some(may_exit(code)));
+        tokio::select! {
+            _ = scheduler.start() => panic!("none is ready"),
+            _ = asked.recv() => {}
+        }
+        let why = "w3: the teardown of its node failed: worker w3, ended with exit status 3";
+        assert_eq!(failed.recv().await, code.map(|_| why.to_owned()));
+    }
+}
+
 /// On a node whose workers never start nobody waits for ever, though it is tried again and again.
 async fn a_node_that_cannot_be_prepared_keeps_nobody_waiting() {
     let farm = Farm::of([1]).await;
@@ -623,6 +654,7 @@ fn main() {
         a_function_that_panics_for_a_node_is_the_reason_why_it_is_not_used,
         what_prepares_a_node_may_be_large,
         what_cannot_be_undone_is_told,
+        one_that_ends_while_it_tidies_up_is_told_of,
         a_node_that_cannot_be_prepared_keeps_nobody_waiting,
         a_node_that_need_not_be_prepared_is_not,
     ];

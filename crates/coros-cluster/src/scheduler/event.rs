@@ -180,7 +180,8 @@ pub enum Event {
         /// How it ended, with the last lines of its standard error.
         reason: String,
     },
-    /// What a worker had prepared for itself or its node could not be undone when it ended.
+    /// What a worker had prepared for itself or its node could not be undone when it ended. Also told of one that was
+    /// started only to tidy up its node, and has not come to that.
     TearDownFailed {
         /// The worker's name.
         name: Arc<str>,

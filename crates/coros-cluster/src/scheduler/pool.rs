@@ -115,6 +115,8 @@ pub(crate) enum Input {
     SettingUp { worker: WorkerId, limit: Duration },
     /// A worker has prepared the host, and is about to end.
     HostPrepared { worker: WorkerId },
+    /// A worker that was started for that has tidied up the host, and is about to end.
+    HostTidiedUp { worker: WorkerId },
     /// A worker takes calls.
     Ready { worker: WorkerId },
     /// A worker's process has ended, or could not be started: how, and whether only because it was
@@ -151,6 +153,8 @@ pub(crate) enum Output {
     Failed { worker: WorkerId, why: String },
     /// A worker is gone because it was not needed any more.
     Retired { worker: WorkerId },
+    /// A worker is gone that was to do nothing but tidy up the host, and has not.
+    TidyUpFailed { worker: WorkerId, why: String },
     /// There is no worker and none will come.
     GiveUp,
     /// Closing is over: these had to be killed.
@@ -169,6 +173,8 @@ struct Process {
     killed: Option<String>,
     /// It is to go, and not to be replaced.
     retiring: bool,
+    /// Before that it is to tidy up the host, and nothing else.
+    is_to_tidy_up: bool,
     /// It has been told to end.
     dismissed: bool,
     /// Its end was wanted, and is no sign that starting it again is in vain.
@@ -300,6 +306,11 @@ impl Pool {
                     self.fill(now);
                 }
             }
+            Input::HostTidiedUp { worker } => {
+                if let Some(process) = self.processes.get_mut(&worker) {
+                    process.is_to_tidy_up = false;
+                }
+            }
             Input::Ready { worker } => {
                 // One that is being killed may have said so before.
                 if let Some(process) = self.processes.get_mut(&worker)
@@ -408,6 +419,7 @@ impl Pool {
             unlinked: None,
             killed: None,
             retiring: purpose == Purpose::TidyUp,
+            is_to_tidy_up: purpose == Purpose::TidyUp,
             dismissed: false,
             setting_up: None,
             wanted: false,
@@ -434,7 +446,13 @@ impl Pool {
             if self.closing {
                 self.killed_by_closing.push(worker);
             }
-            "killed, because it did not end when told to".into()
+            match process.is_to_tidy_up {
+                true => {
+                    let limit = self.config.start_limit + self.config.grace;
+                    format!("killed, because it did not tidy up within {limit:?} of its start")
+                }
+                false => "killed, because it did not end when told to".into(),
+            }
         } else if let Some(limit) = process.setting_up {
             format!("killed, because its setup took longer than {limit:?}")
         } else {
@@ -466,7 +484,9 @@ impl Pool {
         let why = process.ended.or(process.killed);
         let why = why.expect("nobody is buried who has neither ended nor been killed");
         let mut give_up = false;
-        if process.retiring {
+        if process.is_to_tidy_up {
+            out.push(Output::TidyUpFailed { worker, why });
+        } else if process.retiring {
             out.push(Output::Retired { worker });
         } else if let Some(since) = process.ready {
             let settled = process.wanted || now.saturating_duration_since(since) >= SETTLED;

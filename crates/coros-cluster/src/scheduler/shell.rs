@@ -297,6 +297,9 @@ impl Shell {
             FromWorker::Ready { control, pid } => self.ready(worker, control, pid),
             FromWorker::Begun { call, attempt } => self.begun(worker, call, attempt),
             FromWorker::Done {
+            FromWorker::NodeTidiedUp => {
+                self.tell_pool_of(worker, pool::Input::HostTidiedUp { worker });
+            }
                 call,
                 attempt,
                 result,

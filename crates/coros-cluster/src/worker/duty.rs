@@ -41,6 +41,7 @@ impl Caretaker<'_> {
         keep(self.duties.node_value.clone());
         if purpose == Purpose::TidyUp {
             self.tear_down(true).await;
+            self.tell(FromWorker::NodeTidiedUp).await;
             return Ok(Next::End);
         }
         self.set_up().await

@@ -543,9 +543,14 @@ fn where_nobody_is_left_one_comes_only_to_tidy_up() {
     assert_eq!(clock.wait(), [kill(3)]);
     assert_eq!(clock.now - began, LIMIT + GRACE);
     let killed = vec![WorkerId(3)];
+    let why = "killed, because it did not tidy up within 15s of its start".into();
+    let worker = WorkerId(3);
     assert_eq!(
         clock.end_killed(3),
-        [retired(3), Output::Closed { killed }],
+        [
+            Output::TidyUpFailed { worker, why },
+            Output::Closed { killed }
+        ],
         "that is tried once"
     );
 
@@ -556,6 +561,8 @@ fn where_nobody_is_left_one_comes_only_to_tidy_up() {
     // It goes on, whatever is wanted.
     assert_eq!(clock.tell(Input::Want { workers: 2 }), []);
     assert_eq!(clock.tell(Input::Close), []);
+    let worker = WorkerId(2);
+    assert_eq!(clock.tell(Input::HostTidiedUp { worker }), []);
     let killed = Vec::new();
     assert_eq!(clock.end(2), [retired(2), Output::Closed { killed }]);
 
@@ -672,7 +679,8 @@ mod at_random {
                     }
                     Output::Lost { worker, .. }
                     | Output::Failed { worker, .. }
-                    | Output::Retired { worker } => self.gone(worker),
+                    | Output::Retired { worker }
+                    | Output::TidyUpFailed { worker, .. } => self.gone(worker),
                     Output::Closed { .. } => self.closed = true,
                     Output::Kill { .. } | Output::GiveUp => {}
                 }

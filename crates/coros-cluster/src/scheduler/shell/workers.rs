@@ -256,6 +256,7 @@ impl Shell {
             pool::Output::Lost { worker, why } => self.lost(worker, &why),
             pool::Output::Failed { worker, why } => self.failed(worker, &why),
             pool::Output::Retired { worker } => self.retired(worker),
+            pool::Output::TidyUpFailed { worker, why } => self.tidy_up_failed(worker, &why),
             pool::Output::GiveUp => self.give_up(host),
             pool::Output::Closed { killed } => self.pool_closed(host, killed),
         }
@@ -426,6 +427,15 @@ impl Shell {
             // One that never was ready has no calls, and nobody has heard of it.
             Some(worker) if worker.control.is_none() => drop(self.workers.remove(&id)),
             _ => self.lost(id, "it was not needed any more"),
+        }
+    }
+
+    fn tidy_up_failed(&mut self, id: WorkerId, why: &str) {
+        if let Some(worker) = self.workers.remove(&id) {
+            let end = end_of(&worker.name, why, &worker.last_words);
+            let reason = format!("the teardown of its node failed: {end}");
+            let name = worker.name;
+            self.emit(&Event::TearDownFailed { name, reason });
         }
     }
 
