@@ -6,6 +6,8 @@ mod nodes;
 mod patience;
 mod survey;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::collections::{BTreeMap, HashSet};

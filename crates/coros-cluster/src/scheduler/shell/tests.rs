@@ -1,0 +1,62 @@
+//! The shell by itself: what it makes of what it is told.
+
+use coros_net::Secret;
+
+use super::super::plan::samples::plan;
+use super::*;
+use crate::service::protocol::OWN_NETWORK;
+
+/// A scheduler of this machine, whose one worker starts; and what it tells.
+async fn world(me: &Context<ToScheduler>) -> (Shell, mpsc::UnboundedReceiver<Event>) {
+    let authority = Authority::derive(&Secret::random(), OWN_NETWORK).unwrap();
+    let node = Node::builder().member(false).authority(authority.clone());
+    let here = Here {
+        room: Resources::default(),
+        workers: 1,
+        path: "/nowhere/there/is/a/program".into(),
+        start: Start::default(),
+        duties: Duties::default(),
+        shared: tempfile::tempdir().unwrap(),
+    };
+    let settings = Settings {
+        plan: plan(),
+        workers: Workers::Here(Box::new(here)),
+        stderr: Arc::new(|_, _| {}),
+        authority,
+        client: None,
+    };
+    let (tell, told) = mpsc::unbounded_channel();
+    let mut listeners = Listeners::default();
+    listeners.add(tell, []);
+    let (started, _) = oneshot::channel();
+    let node = node.build().await.unwrap();
+    let mut shell = Shell::new(me, node, settings, listeners, started);
+    shell.start_hosts();
+    (shell, told)
+}
+
+/// It may have said so before it was killed.
+#[tokio::test]
+async fn a_worker_that_is_being_killed_is_not_ready() {
+    let test = async |me: Context<ToScheduler>| {
+        let control = coros_core::build().daemon();
+        let control = control.spawn(async |me: Context<ToWorker>| drop(me));
+        for killed in [false, true] {
+            let (mut shell, mut told) = world(&me).await;
+            let worker = WorkerId(1);
+            if killed {
+                let why = "its call was cancelled".into();
+                shell.tell_pool_of(worker, pool::Input::Kill { worker, why });
+            }
+            shell.ready(worker, control.address(), 7);
+            assert_eq!(shell.workers[&worker].control.is_some(), !killed);
+            let ready = Event::WorkerReady {
+                name: "w1".into(),
+                pid: 7,
+            };
+            assert_eq!(told.try_recv().ok(), (!killed).then_some(ready));
+        }
+    };
+    let tested = coros_core::build().daemon().spawn(test);
+    tested.join().await.unwrap();
+}
