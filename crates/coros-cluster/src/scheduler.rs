@@ -11,6 +11,7 @@
 //!        └──────────── results ──────────────┴────Ready, Done, ... ─────┘
 //! ```
 
+pub(crate) mod absent;
 mod agent;
 mod arguments;
 mod backoff;

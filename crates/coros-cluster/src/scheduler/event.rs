@@ -70,7 +70,8 @@ pub enum Event {
         /// What it is called, where it is, what it has, and how busy it is.
         node: Arc<NodeView>,
     },
-    /// A node of that name, which was [lost](Event::NodeLost) or had [ended](Event::NodeEnded) before, was found again.
+    /// A node that was [lost](Event::NodeLost) or had [ended](Event::NodeEnded) before was found again: itself, or
+    /// another run of a node of that name at that address.
     NodeReturned {
         /// As of [`NodeFound`](Event::NodeFound).
         node: Arc<NodeView>,

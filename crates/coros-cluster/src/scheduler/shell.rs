@@ -30,6 +30,7 @@ use self::patience::Patience;
 pub(crate) use self::survey::Survey;
 pub(super) use self::workers::full_name;
 use self::workers::{Worker, name_of};
+use super::absent::Absent;
 use super::builder::Stderr;
 use super::core::{self, Core, HostId, WorkerId};
 use super::finder::ToFinder;
@@ -95,8 +96,8 @@ pub(super) struct Shell {
     failing: HashSet<NodeId>,
     /// The nodes that are not to be used any more.
     left: HashSet<NodeId>,
-    /// The names of nodes that were lost and have not come back.
-    lost: HashSet<Arc<str>>,
+    /// The nodes that were lost and have not come back.
+    absent: Absent,
     /// How many calls the nodes have been told of, and since when there are fewer, if that is so: until
     /// when it is not told.
     wanted: usize,
@@ -160,7 +161,7 @@ impl Shell {
             farewell: None,
             failing: HashSet::new(),
             left: HashSet::new(),
-            lost: HashSet::new(),
+            absent: Absent::default(),
             wanted: 0,
             calm: None,
             unused: BTreeMap::new(),
@@ -296,12 +297,12 @@ impl Shell {
                 let name = self.name(worker);
                 self.emit(&Event::TearDownFailed { name, reason });
             }
-            FromWorker::Ready { control, pid } => self.ready(worker, control, pid),
-            FromWorker::Begun { call, attempt } => self.begun(worker, call, attempt),
-            FromWorker::Done {
             FromWorker::NodeTidiedUp => {
                 self.tell_pool_of(worker, pool::Input::HostTidiedUp { worker });
             }
+            FromWorker::Ready { control, pid } => self.ready(worker, control, pid),
+            FromWorker::Begun { call, attempt } => self.begun(worker, call, attempt),
+            FromWorker::Done {
                 call,
                 attempt,
                 result,

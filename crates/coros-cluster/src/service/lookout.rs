@@ -3,7 +3,7 @@
 //! Each is looked at every two seconds, and what has changed since is told as clients are told of it. What passes in
 //! between is not seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coros_core::Exit;
@@ -13,14 +13,15 @@ use coros_net::Location;
 use super::NodeStatus;
 use crate::daemon::protocol::{NodeState, View};
 use crate::scheduler::Event;
+use crate::scheduler::absent::Absent;
 use crate::scheduler::finder::Found;
 use crate::scheduler::liaison::Gone;
 
 #[derive(Debug, Default)]
 pub(super) struct Lookout {
     nodes: BTreeMap<NodeId, Seen>,
-    /// The names of those that were lost and have not come back.
-    lost: BTreeSet<Arc<str>>,
+    /// Those that were lost and have not come back.
+    absent: Absent,
     /// Why others are of no use, by what they are called and where they listen.
     unused: BTreeMap<String, String>,
 }
@@ -29,7 +30,7 @@ pub(super) struct Lookout {
 #[derive(Debug)]
 struct Seen {
     status: NodeStatus,
-    name: Arc<str>,
+    at: Location,
     state: NodeState,
     /// It is about to end, and nothing is lent any more.
     drained: bool,
@@ -52,7 +53,7 @@ impl Lookout {
         let (state, was_drained) = before.unwrap_or((NodeState::Open, false));
         if before.is_none() {
             let node = node();
-            news.push(match self.lost.remove(&at.name) {
+            news.push(match self.absent.is_back(at) {
                 true => Event::NodeReturned { node },
                 false => Event::NodeFound { node },
             });
@@ -66,7 +67,7 @@ impl Lookout {
         }
         let seen = Seen {
             status,
-            name: Arc::clone(&at.name),
+            at: at.clone(),
             state: view.state,
             drained,
         };
@@ -88,12 +89,9 @@ impl Lookout {
     /// The daemon of a node is no more.
     pub(super) fn gone(&mut self, node: NodeId, exit: &Exit) -> Option<Event> {
         let Seen {
-            name,
-            state,
-            status,
-            ..
+            at, state, status, ..
         } = self.nodes.remove(&node)?;
-        self.lost.insert(name);
+        self.absent.lost(at);
         let node = Arc::new(status.node);
         Some(Gone::of(exit).when(state).event(node))
     }

@@ -219,7 +219,7 @@ impl Shell {
         self.unused.remove(&at.to_string());
         let node = Arc::new(node);
         self.patience.in_vain.clear();
-        let is_back = self.lost.remove(&at.name);
+        let is_back = self.absent.is_back(&at);
         self.emit(&match is_back {
             true => Event::NodeReturned {
                 node: Arc::clone(&node),
@@ -500,7 +500,7 @@ impl Shell {
         let gone = gone.when(remote.state);
         let (at, node) = (remote.at.clone(), Arc::clone(&remote.node));
         if matches!(self.phase, Phase::Open) {
-            self.lost.insert(Arc::clone(&at.name));
+            self.absent.lost(at.clone());
             self.emit(&gone.event(node));
         }
         let why = gone.to_string();

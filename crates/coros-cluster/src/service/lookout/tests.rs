@@ -94,6 +94,21 @@ async fn one_that_was_lost_returns_be_it_another_run_of_it() {
 }
 
 #[tokio::test]
+async fn of_two_lost_ones_that_share_a_name_each_returns() {
+    let mut world = World::new();
+    for node in [1, 2] {
+        assert_eq!(world.look(node, NodeState::Open, 0), ["farm found"]);
+    }
+    for node in [1, 2] {
+        world.gone(node, &Exit::Disconnected).unwrap();
+    }
+    for node in [2, 3] {
+        assert_eq!(world.look(node, NodeState::Open, 0), ["farm returned"]);
+    }
+    assert_eq!(world.look(4, NodeState::Open, 0), ["farm found"]);
+}
+
+#[tokio::test]
 async fn one_that_cannot_be_looked_at_is_told_of_once_until_it_can() {
     let mut world = World::new();
     let silent = |world: &mut World| {
