@@ -310,6 +310,23 @@ async fn nodes_and_workers_are_known_by_name() {
     close(farm, service).await;
 }
 
+/// A node that serves one client takes no other one.
+async fn a_client_that_another_service_goes_on_for_is_the_same() {
+    let mut farm = Farm::new();
+    let daemon = farm.daemon("farm-1").slots(1).serve(1);
+    farm.daemons.push(daemon.start().await.unwrap());
+    let service = farm.service().start().await.unwrap();
+    let scheduler = quiet(Scheduler::at(&farm.client().await));
+    let scheduler = scheduler.start().await.unwrap();
+    assert_eq!(scheduler.run(square(3)).await, Ok(9));
+    service.close().await;
+    let service = farm.service().start().await.unwrap();
+    assert_eq!(scheduler.run(square(4)).await, Ok(16));
+    scheduler.close().await.unwrap();
+    farm.daemons[0].served().await.unwrap();
+    close(farm, service).await;
+}
+
 async fn what_happens_is_told_in_order_and_once() {
     let (farm, service) = farm_with_service([2]).await;
     let (to, mut told_early) = mpsc::unbounded_channel();
@@ -505,6 +522,7 @@ fn main() {
         the_client_prepares_each_node_its_own_way,
         which_nodes_are_not_used_is_told,
         nodes_and_workers_are_known_by_name,
+        a_client_that_another_service_goes_on_for_is_the_same,
         what_happens_is_told_in_order_and_once,
         what_workers_write_is_heard_at_the_client,
         a_call_that_is_cancelled_frees_its_worker,

@@ -82,7 +82,8 @@ pub(crate) struct Opening {
     pub(crate) lines: Address<ToLines>,
     /// For people.
     pub(crate) from: Location,
-    /// Whose computation it is: the scheduler's own node, however often it opens a desk.
+    /// Whose computation it is: the client's node on the network of its workers, however often a desk is opened for it,
+    /// and by whichever service. Nobody outside of that network hears of it, who could pretend to be that client.
     pub(crate) scheduler: NodeId,
     pub(crate) terms: Terms,
     pub(crate) computation: Computation,

@@ -100,7 +100,7 @@ impl fmt::Display for Gone {
 /// What it needs to know.
 pub(super) struct Liaison {
     pub(super) host: HostId,
-    /// The scheduler's own node.
+    /// Whose computation it is.
     pub(super) id: NodeId,
     /// The client's node on the network of the daemons.
     pub(super) node: Node,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coros_core::Address;
+use coros_core::remote::NodeId;
 use coros_net::{Location, Node};
 
 use super::super::Event;
@@ -167,6 +168,12 @@ impl Shell {
         (cluster.asks)(&self.address, Box::new(question));
     }
 
+    /// Whose computation it is: the client's, also when another service goes on with it.
+    fn computation(&self) -> NodeId {
+        let client = self.client.as_ref().map(|it| it.node);
+        client.unwrap_or_else(|| self.node.location().node)
+    }
+
     fn used(&self, at: &Location) -> Option<HostId> {
         let mut hosts = self.hosts.iter();
         let used = hosts.find(|(_, host)| host.remote.as_ref().is_some_and(|it| it.at == *at));
@@ -201,7 +208,7 @@ impl Shell {
         let host = HostId(self.next_host);
         let liaison = Liaison {
             host,
-            id: self.node.location().node,
+            id: self.computation(),
             node: cluster.node.clone(),
             daemon,
             at: at.clone(),
