@@ -278,12 +278,17 @@ impl Cargo {
     /// # Errors
     /// When it cannot be had at present.
     pub(crate) fn source(&self, hash: ContentHash) -> Option<io::Result<PathBuf>> {
-        if let Some(path) = self.sources.get(&hash) {
-            return Some(Ok(path.clone()));
+        if let Some(path) = self.file(hash) {
+            return Some(Ok(path.to_owned()));
         }
         let mut programs = std::iter::once(&self.program).chain(&self.also);
         let program = programs.find(|program| program.content.hash == hash)?;
         Some(program.source())
+    }
+
+    /// Where a file is read from, if that is the content of one.
+    pub(crate) fn file(&self, hash: ContentHash) -> Option<&Path> {
+        self.sources.get(&hash).map(PathBuf::as_path)
     }
 }
 

@@ -37,6 +37,7 @@ mod hash;
 mod isolation;
 mod lock;
 pub mod machine;
+mod pack;
 pub mod placement;
 mod process;
 mod protocol;

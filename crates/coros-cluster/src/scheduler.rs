@@ -443,10 +443,10 @@ pub(crate) enum Command {
         epoch: u64,
         why: String,
     },
-    /// What it asked for has been sent, or why not.
+    /// What it is to be told when what it asked for has been sent, or is to be; or why not.
     Sent {
         epoch: u64,
-        sent: Result<(), Unfit>,
+        sent: Result<ToTenant, Unfit>,
     },
     /// Begin no calls, and have workers keep results, until the client has taken those that there are; or not
     /// any more.

@@ -10,7 +10,8 @@
 //!
 //! What is used is what its name says: the content of each entry is read before its first use by
 //! a process, and its size is looked at before the later ones, so that what a power cut has damaged is
-//! found out and removed. Only one process at a time uses the folder. It is safe from other users, not
+//! found out and removed. Of [small](SMALL) ones, which are often many, the content is read each time: so it
+//! does not matter when they come to the disk. Only one process at a time uses the folder. It is safe from other users, not
 //! from other processes of its own.
 //!
 //! [`index`] decides, [`disk`] has the files.
@@ -20,13 +21,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use coros_net::{Folder, Verified};
 
-use self::disk::Disk;
 pub(crate) use self::disk::Kind;
+use self::disk::{Adopting, Disk};
 #[cfg(test)]
 pub(crate) use self::error::NoRoom;
-pub(crate) use self::error::{AdoptError, DiskError, OpenError, PinError, RoomError};
+pub(crate) use self::error::{AdoptError, DiskError, KeepError, OpenError, PinError, RoomError};
 use self::index::{Index, Pinned, Step};
 use crate::blocking::blocking;
 use crate::hash::ContentHash;
@@ -88,6 +90,9 @@ struct Awaited {
     /// What is known of it, once it is there.
     came: Option<Verified>,
 }
+
+/// To read an entry of so many bytes takes hardly longer than to look at it.
+pub(crate) const SMALL: u64 = 256 << 10;
 
 /// How much programs and files of clients may take on disk, unless told otherwise: 10 GiB.
 pub(crate) const USUAL_LIMIT: u64 = 10 << 30;
@@ -203,7 +208,8 @@ impl Store {
         blocking(move || shared.make_room(received, bytes)).await
     }
 
-    /// Sets room aside for what is kept elsewhere on the disk, and removes for it what nobody uses.
+    /// Sets room aside for what comes another way, or is kept elsewhere on the disk, and removes for it what was left
+    /// incomplete, and what nobody uses.
     ///
     /// Cancel safe: nothing is set aside then, though entries may have gone.
     ///
@@ -213,7 +219,7 @@ impl Store {
         let shared = Arc::clone(&self.0);
         blocking(move || {
             let _changes = shared.changes();
-            shared.set_aside(bytes)
+            shared.set_aside(None, bytes)
         })
         .await
     }
@@ -257,6 +263,23 @@ impl Store {
     ) -> Result<Pin, AdoptError> {
         let shared = Arc::clone(&self.0);
         blocking(move || shared.adopt(hash, kind, room)).await
+    }
+
+    /// Makes entries of files that came together, one behind the other, and pins them: of such hashes and lengths, for
+    /// which room has been set aside.
+    ///
+    /// When this is dropped they are there a little later, and not pinned.
+    ///
+    /// # Errors
+    /// When they are not these files. Those before the one that is another are entries then.
+    pub(crate) async fn keep(
+        &self,
+        contents: Vec<(ContentHash, u64)>,
+        came: Bytes,
+        room: Aside,
+    ) -> Result<Vec<Pin>, KeepError> {
+        let shared = Arc::clone(&self.0);
+        blocking(move || shared.keep(&contents, came, room)).await
     }
 }
 
@@ -325,23 +348,7 @@ impl Shared {
 
     fn make_room(self: &Arc<Self>, received: String, bytes: u64) -> Result<Room, RoomError> {
         let _changes = self.changes();
-        let failed = |why| DiskError {
-            what: "make room in",
-            path: self.disk.incoming(),
-            why,
-        };
-        let awaited = self.awaited();
-        let mut names: Vec<_> = awaited.iter().map(|it| it.name.clone()).collect();
-        drop(awaited);
-        names.push(received.clone());
-        let left = self.disk.left(&names).map_err(failed)?;
-        let bytes_left: u64 = left.iter().map(|(_, bytes)| bytes).sum();
-        if !self.index().has_room(bytes.saturating_add(bytes_left)) {
-            for (name, _) in left {
-                self.disk.remove_received(&name).map_err(failed)?;
-            }
-        }
-        let aside = self.set_aside(bytes)?;
+        let aside = self.set_aside(Some(&received), bytes)?;
         self.awaited().push(Awaited {
             name: received.clone(),
             came: None,
@@ -353,7 +360,24 @@ impl Shared {
         })
     }
 
-    fn set_aside(self: &Arc<Self>, bytes: u64) -> Result<Aside, RoomError> {
+    /// Removes for it what was left incomplete, but for what is to come under that name, and what nobody uses.
+    fn set_aside(self: &Arc<Self>, coming: Option<&str>, bytes: u64) -> Result<Aside, RoomError> {
+        let failed = |why| DiskError {
+            what: "make room in",
+            path: self.disk.incoming(),
+            why,
+        };
+        let awaited = self.awaited();
+        let names = awaited.iter().map(|it| it.name.clone());
+        let names: Vec<_> = names.chain(coming.map(str::to_owned)).collect();
+        drop(awaited);
+        let left = self.disk.left(&names).map_err(failed)?;
+        let bytes_left: u64 = left.iter().map(|(_, bytes)| bytes).sum();
+        if !self.index().has_room(bytes.saturating_add(bytes_left)) {
+            for (name, _) in left {
+                self.disk.remove_received(&name).map_err(failed)?;
+            }
+        }
         self.evict(bytes)?;
         Ok(Aside {
             store: Arc::clone(self),
@@ -437,19 +461,64 @@ impl Shared {
             });
         }
         disk::used_as(kind, &file).map_err(failed)?;
+        Ok(self.enter((hash, size), kind, adopting, file, &mut room.aside)?)
+    }
+
+    fn keep(
+        self: &Arc<Self>,
+        contents: &[(ContentHash, u64)],
+        mut came: Bytes,
+        mut room: Aside,
+    ) -> Result<Vec<Pin>, KeepError> {
+        let wanted = contents.iter().map(|(_, length)| length).sum();
+        if came.len() as u64 != wanted {
+            let came = came.len() as u64;
+            return Err(KeepError::Length { wanted, came });
+        }
+        let keep = |&(hash, length): &(ContentHash, u64)| {
+            let bytes = came.split_to(length as usize);
+            let failed = |why| DiskError {
+                what: "write to",
+                path: self.disk.path_of(&hash),
+                why,
+            };
+            if ContentHash::of(&*bytes).map_err(failed)? != (hash, length) {
+                return Err(KeepError::Mismatch(hash));
+            }
+            let (adopting, file) = self.disk.write(&bytes).map_err(failed)?;
+            let known = (hash, length);
+            Ok(self.enter(known, Kind::File, adopting, file, &mut room)?)
+        };
+        contents.iter().map(keep).collect()
+    }
+
+    /// Makes an entry of what is what it should be, for which there is room, and pins it; or the one that is there.
+    fn enter(
+        self: &Arc<Self>,
+        (hash, length): (ContentHash, u64),
+        kind: Kind,
+        adopting: Adopting<'_>,
+        file: File,
+        room: &mut Aside,
+    ) -> Result<Pin, DiskError> {
         loop {
             match self.pin(hash, kind) {
                 Ok(pin) => return Ok(pin),
-                Err(PinError::Disk(error)) => return Err(error.into()),
+                Err(PinError::Disk(error)) => return Err(error),
                 Err(PinError::Missing(_) | PinError::Damaged(_)) => {}
             }
             let _changes = self.changes();
             // Somebody else may have been faster.
             if !self.index().contains(&hash) {
-                adopting.name(&hash).map_err(failed)?;
-                let room = std::mem::take(&mut room.aside.bytes);
-                let id = self.index().adopted(hash, size, room);
-                self.settle(hash, id, size, file);
+                let path = self.disk.path_of(&hash);
+                let what = "give its name to";
+                let named = adopting.name(&hash);
+                named.map_err(|why| DiskError { what, path, why })?;
+                room.bytes -= length;
+                let id = self.index().adopted(hash, length);
+                if length > SMALL {
+                    self.settle(hash, id, length, file);
+                }
                 return Ok(self.pin_of(hash, id));
             }
         }
@@ -488,8 +557,9 @@ impl Shared {
         let Some(file) = self.disk.open_entry(hash)? else {
             return Ok(false);
         };
+        let seen = known.verified && known.size > SMALL;
         let sound = file.metadata()?.len() == known.size
-            && (known.verified || ContentHash::of(&file)? == (*hash, known.size));
+            && (seen || ContentHash::of(&file)? == (*hash, known.size));
         if sound {
             disk::used_as(kind, &file)?;
         }

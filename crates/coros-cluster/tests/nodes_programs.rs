@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::farm::*;
+use common::service::*;
 use common::work::*;
 use common::*;
 use coros::Scheduler;
+use coros::cluster::daemon::DaemonEvent;
 use coros::cluster::{SchedulerBuilder, StartError, worker};
 use libtest_mimic::Arguments;
 #[cfg(target_os = "linux")]
@@ -288,6 +290,47 @@ async fn files_and_environment_travel() {
     farm.close().await;
 }
 
+/// How many of these files are there, with their names in them.
+#[coros::remote]
+fn are_there(n: usize) -> usize {
+    let is_there = |n: &usize| {
+        let name = format!("words/{n}");
+        std::fs::read_to_string(worker::file(&name).unwrap()).is_ok_and(|text| text == name)
+    };
+    (0..n).filter(is_there).count()
+}
+
+/// Directly and by way of a service, which has them before.
+async fn many_small_files_travel_once() {
+    const FILES: usize = 600;
+    let mut farm = Farm::new();
+    let (to, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let daemon = farm.daemon("farm-1").slots(1).on_event(passing(to));
+    farm.daemons.push(daemon.start().await.unwrap());
+    let service = farm.service().start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let words = folder.path().join("words");
+    std::fs::create_dir(&words).unwrap();
+    for n in 0..FILES {
+        std::fs::write(words.join(n.to_string()), format!("words/{n}")).unwrap();
+    }
+    let node = client(&farm, &service).await;
+    for scheduler in [
+        Scheduler::at(&node),
+        Scheduler::cluster(&farm.client().await),
+    ] {
+        let scheduler = quiet(scheduler).depends(&words).start().await.unwrap();
+        assert_eq!(scheduler.run(are_there(FILES)).await, Ok(FILES));
+        scheduler.close().await.unwrap();
+    }
+    close(farm, service).await;
+    let mut files = 0;
+    while let Some(event) = events.recv().await {
+        files += usize::from(matches!(event, DaemonEvent::FileReceived { .. }));
+    }
+    assert_eq!(files, FILES);
+}
+
 /// For workers of this machine as for nodes, so that what works here works there.
 async fn what_cannot_travel_is_an_error_at_once() {
     let farm = Farm::of([1]).await;
@@ -411,6 +454,7 @@ fn main() {
         nothing_of_a_computation_stays,
         a_worker_knows_nothing_of_its_daemon,
         files_and_environment_travel,
+        many_small_files_travel_once,
         what_cannot_travel_is_an_error_at_once,
         what_is_too_large_for_a_node_is_told,
         copies_of_files_count_for_the_cache,

@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use coros_core::remote::BoxFuture;
 use coros_core::{Address, Context, Exit};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::bounds::Rules;
-use super::fetch::{Fetched, Fetching, Sender};
+use super::fetch::{Came, Fetched, Fetching, Sender};
 use super::folder::{Overfull, WorkFolder, WorkFolders};
 use super::leases::ClientId;
 use super::protocol::{FromDesk, Opening, Own, OwnDesk, ToDaemon, ToDesk};
+use crate::blob::Blob;
 use crate::blocking::blocking;
 use crate::computation::Start;
 use crate::hash::ContentHash;
@@ -109,24 +110,26 @@ impl Desk {
         let own = |message| ToDesk::Own(message);
         me.monitor(&self.client, move |exit| own(OwnDesk::Gone(exit)));
         let address = me.address();
-        let (sent, fetched) = fetching.start(move |fetched| {
+        let (came, fetched) = fetching.start(move |fetched| {
             // Clients come again anyway.
             let fetched = fetched.map_err(|unfit| unfit.why);
             let _ = address.send(ToDesk::Own(OwnDesk::Fetched(fetched)));
         });
-        let has_left = self.serve(&mut me, &sent).await;
+        let has_left = self.serve(&mut me, &came).await;
         drop(fetched);
         self.end(me, has_left).await;
     }
 
     /// Nothing that takes long is waited for here: whoever wants the desk to end is heard at once.
     /// Gives whether the client has left, and was not lost or sent away.
-    async fn serve(&mut self, me: &mut Context<ToDesk>, sent: &Notify) -> bool {
+    async fn serve(&mut self, me: &mut Context<ToDesk>, came: &mpsc::Sender<Came>) -> bool {
         while self.told.is_heard()
             && let Some(message) = me.receive().await
         {
             match message {
-                ToDesk::Sent => sent.notify_one(),
+                // There is room for what was asked for, and nobody waits for anything else.
+                ToDesk::Sent => drop(came.try_send(Came::File)),
+                ToDesk::Packed(Blob(pack)) => drop(came.try_send(Came::Pack(pack))),
                 ToDesk::Own(OwnDesk::Gone(exit)) => {
                     tracing::info!(client = self.id.0, %exit, "a client is gone");
                     // That one has ended may be heard of before what it said last.
@@ -186,7 +189,10 @@ impl Desk {
                 self.give_back();
                 self.told.tell(FromDesk::Ended { worker, end });
             }
-            ToDesk::Sent | ToDesk::Leave | ToDesk::Own(OwnDesk::Gone(_) | OwnDesk::End) => {}
+            ToDesk::Sent
+            | ToDesk::Packed(_)
+            | ToDesk::Leave
+            | ToDesk::Own(OwnDesk::Gone(_) | OwnDesk::End) => {}
         }
     }
 
@@ -238,10 +244,7 @@ impl Desk {
 
     /// Puts the files where workers find them, if there is room for so much more.
     fn lay_out(&mut self, me: &Context<ToDesk>, fetched: Fetched) {
-        let files = fetched.files.iter();
-        let files: Vec<_> = files
-            .map(|(file, pin)| (file.clone(), pin.path()))
-            .collect();
+        let files: Vec<_> = fetched.files().collect();
         let bytes = files.iter().map(|(file, _)| file.content.length);
         let bytes = bytes.fold(0, u64::saturating_add);
         let laid_out = self.folders.lay_out(files, self.ending.clone());
@@ -310,7 +313,7 @@ impl Desk {
         }
         let folder = self.folders.make(id).await;
         let folder = folder.map_err(|why| format!("it can have no folder: {why}"))?;
-        let program = fetched.program.path();
+        let program = fetched.program();
         let (mut read, mut write) = (vec![program.clone(), self.folders.files()], Vec::new());
         match prepared {
             true => read.push(self.folders.shared()),
@@ -425,6 +428,11 @@ impl Sender for Client {
     fn send(&self, content: ContentHash) -> BoxFuture<()> {
         let client = self.address.clone();
         Box::pin(async move { tell(&client, FromDesk::Send(content)).await })
+    }
+
+    fn pack(&self, contents: Vec<ContentHash>) -> BoxFuture<()> {
+        let client = self.address.clone();
+        Box::pin(async move { tell(&client, FromDesk::Pack(contents)).await })
     }
 
     fn coming(&self) -> BoxFuture<()> {

@@ -3,6 +3,8 @@
 //!
 //! Of several clients with the same content one sends it, and the others find it in the store. One that has its
 //! turn and does not send loses it, or sends so slowly that others had better do it.
+//!
+//! Programs and large files come one after the other; small files come in [packs](crate::pack).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -10,9 +12,11 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use coros_core::remote::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{MutexGuard, Notify};
+use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::protocol::sent_as;
@@ -20,6 +24,7 @@ use crate::computation::Dependency;
 use crate::content::Content;
 use crate::hash::ContentHash;
 use crate::lock::lock;
+use crate::pack;
 use crate::store::{Kind, Pin, PinError, Store};
 
 /// So long nothing may come of what a client is to send: as long as others usually wait for it. A slow link
@@ -74,12 +79,23 @@ pub(crate) struct Fetching {
 pub(crate) trait Sender: Send + Sync {
     /// Has it send this.
     fn send(&self, content: ContentHash) -> BoxFuture<()>;
+    /// Has it send these files together.
+    fn pack(&self, contents: Vec<ContentHash>) -> BoxFuture<()>;
     /// Somebody else sends it, and more of it has come: for one that does not wait for ever.
     fn coming(&self) -> BoxFuture<()> {
         Box::pin(std::future::ready(()))
     }
     /// It has, so many bytes.
     fn received(&self, kind: Kind, bytes: u64);
+}
+
+/// What a client was asked for is there.
+#[derive(Debug)]
+pub(crate) enum Came {
+    /// As a file, where the store receives them.
+    File,
+    /// All of a pack.
+    Pack(Bytes),
 }
 
 /// Why a program cannot be had, or run.
@@ -108,58 +124,168 @@ impl Unfit {
 /// What there is; it stays as long as this does.
 #[derive(Debug)]
 pub(crate) struct Fetched {
-    pub(crate) program: Pin,
-    also: Vec<Pin>,
-    pub(crate) files: Vec<(Dependency, Pin)>,
+    program: ContentHash,
+    files: Vec<Dependency>,
+    pins: Pins,
 }
 
+type Pins = BTreeMap<ContentHash, Pin>;
+
 impl Fetched {
+    /// Where the program is.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.pins[&self.program].path()
+    }
+
+    /// The files, and where the content of each is.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (Dependency, PathBuf)> {
+        let path = |file: &Dependency| self.pins[&file.content.hash].path();
+        self.files
+            .iter()
+            .map(move |file| (file.clone(), path(file)))
+    }
+
     /// Where each content is.
     pub(crate) fn sources(&self) -> BTreeMap<ContentHash, PathBuf> {
-        let programs = std::iter::once(&self.program).chain(&self.also);
-        let pins = programs.chain(self.files.iter().map(|(_, pin)| pin));
-        pins.map(|pin| (pin.hash(), pin.path())).collect()
+        let pins = self.pins.iter();
+        pins.map(|(hash, pin)| (*hash, pin.path())).collect()
+    }
+}
+
+/// What comes together, and nobody else is to send meanwhile.
+#[derive(Default)]
+struct Pack {
+    contents: Vec<Content>,
+    bytes: u64,
+    turns: Vec<OwnedMutexGuard<()>>,
+}
+
+impl Pack {
+    fn has_room(&self, content: Content) -> bool {
+        self.contents.len() < pack::MOST && self.bytes + content.length <= pack::MOST_BYTES
+    }
+
+    fn add(&mut self, content: Content, turn: OwnedMutexGuard<()>) {
+        self.contents.push(content);
+        self.bytes += content.length;
+        self.turns.push(turn);
     }
 }
 
 impl Fetching {
-    /// Starts; `done` is called with the outcome. The first value is for whoever knows that the client
-    /// has sent something, the second ends all this when dropped.
+    /// Starts; `done` is called with the outcome. Whoever knows that the client has sent something says so to the first
+    /// value, which has room for what was asked for; the second ends all this when dropped.
     pub(crate) fn start(
         self,
         done: impl FnOnce(Result<Fetched, Unfit>) + Send + 'static,
-    ) -> (Arc<Notify>, AbortOnDropHandle<()>) {
-        let sent = Arc::new(Notify::new());
-        let told = Arc::clone(&sent);
+    ) -> (mpsc::Sender<Came>, AbortOnDropHandle<()>) {
+        let (sender, mut came) = mpsc::channel(1);
         let task = tokio::spawn(async move {
-            done(self.run(&told).await);
+            done(self.run(&mut came).await);
         });
-        (sent, AbortOnDropHandle::new(task))
+        (sender, AbortOnDropHandle::new(task))
     }
 
-    async fn run(self, sent: &Notify) -> Result<Fetched, Unfit> {
-        let program = self.one(self.program, Kind::Program, sent).await?;
-        let mut also = Vec::new();
-        for content in &self.also {
-            also.push(self.one(*content, Kind::Program, sent).await?);
+    async fn run(self, came: &mut mpsc::Receiver<Came>) -> Result<Fetched, Unfit> {
+        let mut pins = Pins::new();
+        let programs = std::iter::once(self.program).chain(self.also.iter().copied());
+        for content in programs {
+            let pin = self.one(content, Kind::Program, came).await?;
+            pins.insert(content.hash, pin);
         }
-        let mut files = Vec::new();
-        for file in &self.files {
-            let pin = self.one(file.content, Kind::File, sent).await?;
-            files.push((file.clone(), pin));
+        let files = self.files.iter().map(|it| (it.content.hash, it.content));
+        // Each once, and in an order that all clients have.
+        let files: BTreeMap<_, _> = files.filter(|(hash, _)| !pins.contains_key(hash)).collect();
+        let is_small = |content: &Content| content.length <= self.largest.min(pack::MOST_BYTES);
+        let (small, large): (Vec<_>, Vec<_>) = files.into_values().partition(is_small);
+        for content in large {
+            let pin = self.one(content, Kind::File, came).await?;
+            pins.insert(content.hash, pin);
         }
+        self.many(small, came, &mut pins).await?;
         Ok(Fetched {
-            program,
-            also,
-            files,
+            program: self.program.hash,
+            files: self.files,
+            pins,
         })
+    }
+
+    /// Small files.
+    async fn many(
+        &self,
+        small: Vec<Content>,
+        came: &mut mpsc::Receiver<Came>,
+        pins: &mut Pins,
+    ) -> Result<(), Unfit> {
+        let mut pack = Pack::default();
+        for content in small {
+            if !pack.has_room(content) {
+                self.fill(std::mem::take(&mut pack), came, pins).await?;
+            }
+            let turn = self.turns.of(content.hash);
+            let turn = match Arc::clone(&turn).try_lock_owned() {
+                Ok(turn) => turn,
+                Err(_) => {
+                    // Two that wait for each other would do so for ever.
+                    self.fill(std::mem::take(&mut pack), came, pins).await?;
+                    self.turn(turn.lock_owned(), &sent_as(content.hash)).await
+                }
+            };
+            match self.pinned(content.hash, Kind::File).await? {
+                Some(pin) => drop(pins.insert(content.hash, pin)),
+                None => pack.add(content, turn),
+            }
+        }
+        self.fill(pack, came, pins).await
+    }
+
+    /// Has the client send a pack.
+    async fn fill(
+        &self,
+        pack: Pack,
+        came: &mut mpsc::Receiver<Came>,
+        pins: &mut Pins,
+    ) -> Result<(), Unfit> {
+        let Pack {
+            contents,
+            bytes,
+            turns,
+        } = pack;
+        if contents.is_empty() {
+            return Ok(());
+        }
+        let room = self.store.set_aside(bytes).await;
+        let room = room.map_err(Unfit::for_now)?;
+        let asked = contents.iter().map(|it| it.hash).collect();
+        let packed = timeout(SILENCE, async {
+            self.client.pack(asked).await;
+            loop {
+                match came.recv().await {
+                    Some(Came::Pack(packed)) => return packed,
+                    Some(Came::File) => {}
+                    // This is about to be dropped.
+                    None => std::future::pending().await,
+                }
+            }
+        });
+        let packed = packed.await.map_err(|_| Unfit::for_now(too_silent()))?;
+        let wanted = contents.iter().map(|it| (it.hash, it.length)).collect();
+        let kept = self.store.keep(wanted, packed, room).await;
+        for pin in kept.map_err(Unfit::for_now)? {
+            pins.insert(pin.hash(), pin);
+        }
+        for content in contents {
+            self.client.received(Kind::File, content.length);
+        }
+        drop(turns);
+        Ok(())
     }
 
     async fn one(
         &self,
         Content { hash, length }: Content,
         kind: Kind,
-        sent: &Notify,
+        came: &mut mpsc::Receiver<Came>,
     ) -> Result<Pin, Unfit> {
         if let Some(pin) = self.pinned(hash, kind).await? {
             return Ok(pin);
@@ -177,7 +303,7 @@ impl Fetching {
         }
         let name = sent_as(hash);
         let turn = self.turns.of(hash);
-        let _turn = self.turn(&turn, &name).await;
+        let _turn = self.turn(turn.lock(), &name).await;
         // Somebody else may have sent it meanwhile.
         if let Some(pin) = self.pinned(hash, kind).await? {
             return Ok(pin);
@@ -186,7 +312,7 @@ impl Fetching {
         let room = room.map_err(Unfit::for_now)?;
         let sending = async {
             self.client.send(hash).await;
-            sent.notified().await;
+            while let Some(Came::Pack(_)) = came.recv().await {}
         };
         self.comes(&name, &turn, sending).await?;
         let adopted = self.store.adopt(hash, kind, room).await;
@@ -196,8 +322,8 @@ impl Fetching {
     }
 
     /// Waits for its turn. Whoever has it now may take long, and meanwhile sends for all.
-    async fn turn<'a>(&self, turn: &'a Turn, name: &str) -> MutexGuard<'a, ()> {
-        let mut lock = pin!(turn.lock());
+    async fn turn<T>(&self, lock: impl Future<Output = T>, name: &str) -> T {
+        let mut lock = pin!(lock);
         let mut before = None;
         loop {
             tokio::select! {
@@ -230,8 +356,7 @@ impl Fetching {
             let now = self.store.received(name).await;
             let came = now.saturating_sub(before);
             if came == 0 {
-                let why = "nothing more of what this node has asked for has come for";
-                return Err(Unfit::for_now(format!("{why} {SILENCE:?}")));
+                return Err(Unfit::for_now(too_silent()));
             }
             if came < LEAST && waited_for && is_waited_for(turn) {
                 let why = "others wait for what this node has asked for, of which came in";
@@ -250,6 +375,10 @@ impl Fetching {
             Err(PinError::Disk(why)) => Err(Unfit::for_now(why)),
         }
     }
+}
+
+fn too_silent() -> String {
+    format!("nothing more of what this node has asked for has come for {SILENCE:?}")
 }
 
 #[cfg(test)]

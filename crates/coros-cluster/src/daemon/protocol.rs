@@ -13,6 +13,8 @@
 //!    | <------------ Send ------------------ |   for each content that is not there
 //!    | == it, as a file ===================> |
 //!    | ------------- Sent -----------------> |
+//!    | <------------ Pack ------------------ |   for small ones, many at a time
+//!    | ------------- Packed ---------------> |
 //!    | <------------ Ready ----------------- |   the program can be started
 //!    | ------------- Want -----------------> |
 //!    | <------------ Grant ----------------- |   slots, of which each is a worker
@@ -133,6 +135,8 @@ pub(crate) enum Closed {
 pub(crate) enum ToDesk {
     /// What was asked for has been sent.
     Sent,
+    /// All of what was asked for [together](crate::pack).
+    Packed(Blob),
     /// How many slots the client has use for.
     Want(Wish),
     /// So many slots are free again.
@@ -159,6 +163,8 @@ pub(crate) enum ToDesk {
 pub(crate) enum FromDesk {
     /// This is not there: send it as a file, [under a name](sent_as) that its hash gives.
     Send(ContentHash),
+    /// These files are not there: send them [together](crate::pack).
+    Pack(Vec<ContentHash>),
     /// What is not there another client is sending, and more of it has come.
     Coming,
     /// All is there.

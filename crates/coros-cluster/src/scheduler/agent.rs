@@ -246,7 +246,7 @@ impl Agent {
             Command::NotUsed(at, why) => self.not_used(&at, why),
             Command::Left { epoch, why } if epoch == self.epoch => self.lost(&why),
             Command::Sent { epoch, sent } if epoch == self.epoch => match sent {
-                Ok(()) => self.say(ToTenant::Sent),
+                Ok(message) => self.say(message),
                 Err(unfit) => self.unfit(unfit),
             },
             Command::Close(tell) => self.close(tell),
@@ -369,7 +369,8 @@ impl Agent {
 
     fn told(&mut self, message: FromTenant) {
         match message {
-            FromTenant::Send(content) => self.send_content(content),
+            FromTenant::Send(content) => self.send_file(content),
+            FromTenant::Pack(contents) => self.send_pack(contents),
             FromTenant::Unfit(unfit) => self.unfit(unfit),
             FromTenant::Waits(before) => {
                 if let Some(name) = self.fits() {
@@ -469,11 +470,18 @@ impl Agent {
         }
     }
 
-    fn send_content(&mut self, content: ContentHash) {
+    fn send_file(&mut self, content: ContentHash) {
         if let Phase::Open(link) = &mut self.phase {
             let Settings { node, cargo, .. } = &self.settings;
-            let agent = self.address.clone();
-            link.send_content(node.clone(), Arc::clone(cargo), content, agent);
+            let file = link::file(node.clone(), link.at.clone(), Arc::clone(cargo), content);
+            link.send(self.address.clone(), file);
+        }
+    }
+
+    fn send_pack(&mut self, contents: Vec<ContentHash>) {
+        if let Phase::Open(link) = &mut self.phase {
+            let pack = link::pack(Arc::clone(&self.settings.cargo), contents);
+            link.send(self.address.clone(), pack);
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::daemon::leases::Terms;
 use crate::daemon::protocol::{FromDesk, NodeState, Opening, ToDaemon, ToDesk, sent_as};
 use crate::hash::ContentHash;
 use crate::placement::NodeView;
+use crate::pack;
 use crate::protocol::ToScheduler;
 
 /// How long a desk may take to hear that the scheduler leaves.
@@ -166,6 +167,9 @@ impl Liaison {
                     };
                     sending = Some(self.send_content(me, content, path));
                 }
+                ToLiaison::Desk(FromDesk::Pack(contents)) => {
+                    sending = Some(self.send_pack(me, desk.clone(), contents));
+                }
                 ToLiaison::Desk(FromDesk::Coming) => self.tell(Command::Progress(self.host)),
                 ToLiaison::Desk(ended @ FromDesk::Ended { .. }) => {
                     // Whatever it wrote has come before.
@@ -226,6 +230,23 @@ impl Liaison {
             let _ = me.send(ToLiaison::Sent(sent));
         };
         AbortOnDropHandle::new(tokio::spawn(sending))
+    }
+
+    /// Likewise.
+    fn send_pack(
+        &self,
+        me: &Context<ToLiaison>,
+        desk: Address<ToDesk>,
+        contents: Vec<ContentHash>,
+    ) -> AbortOnDropHandle<()> {
+        let (cargo, me) = (Arc::clone(&self.cargo), me.address());
+        self.tell(Command::Progress(self.host));
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            match blocking(move || pack::read(&cargo, &contents)).await {
+                Ok(pack) => drop(desk.feed(ToDesk::Packed(pack.into())).await),
+                Err(why) => drop(me.send(ToLiaison::Sent(Err(why.to_string())))),
+            }
+        }))
     }
 
     fn tell(&self, command: Command) {

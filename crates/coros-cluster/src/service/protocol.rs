@@ -12,6 +12,8 @@
 //!    | <------------- Send --------------- |   for each content that is not there
 //!    | == it, as a file =================> |
 //!    | -------------- Sent --------------> |
+//!    | <------------- Pack --------------- |   for small ones, many at a time
+//!    | ------------- Packed -------------> |
 //!    | <------------- Waits -------------- |   how many go before it, when that changes: see `queue`
 //!    | <------------- Runs --------------- |   its turn has come
 //!    | <------------- Judge -------------- |   for each node that is found, again and again
@@ -34,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::queue::TenantId;
+use crate::blob::Blob;
 use crate::computation::Manifest;
 use crate::daemon::fetch::{Fetched, Unfit};
 use crate::hash::ContentHash;
@@ -149,6 +152,8 @@ pub(crate) enum Closed {
 pub(crate) enum ToTenant {
     /// What was asked for has been sent.
     Sent,
+    /// All of what was asked for [together](crate::pack).
+    Packed(Blob),
     /// What the client says of a node.
     Judged(NodeId, Box<Verdict>),
     /// Run these.
@@ -172,6 +177,8 @@ pub(crate) enum ToTenant {
 pub(crate) enum FromTenant {
     /// This is not there: send it as a file.
     Send(ContentHash),
+    /// These files are not there: send them [together](crate::pack).
+    Pack(Vec<ContentHash>),
     /// The computation cannot be run, and why.
     Unfit(Unfit),
     /// So many others go before it, with those that run.
@@ -214,6 +221,8 @@ pub(crate) enum OwnTenant {
     Fetched(Result<Fetched, Unfit>),
     /// It is not there, and the client is to send it.
     Wanted(ContentHash),
+    /// Likewise, together.
+    PackWanted(Vec<ContentHash>),
     /// So many others go before it, with those that run.
     Waits(usize),
     /// Its turn has come.

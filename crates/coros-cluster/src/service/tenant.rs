@@ -7,21 +7,21 @@
 //! nothing for long, or sends more than it may, is let go.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use coros_core::remote::{BoxFuture, MAX_TOLD, NodeId, readable_lines_within};
 use coros_core::{Address, Context, Exit};
 use coros_net::Node;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::backlog::{Backlog, TOO_MUCH};
 use super::event::ServiceEvent;
 use super::protocol::{FromTenant, Opening, Own, OwnTenant, ToService, ToTenant};
 use super::queue::TenantId;
 use super::window::{Account, Breach, LONGEST_NAMES};
+use crate::blob::Blob;
 use crate::computation::Cargo;
-use crate::daemon::fetch::{Fetched, Fetching, Sender, Unfit};
+use crate::daemon::fetch::{Came, Fetched, Fetching, Sender, Unfit};
 use crate::feeder::{Feeder, NO_ROOM, Unsent};
 use crate::hash::ContentHash;
 use crate::protocol::ToScheduler;
@@ -72,8 +72,8 @@ pub(super) struct Tenant {
     backlog: Backlog,
     /// The calls that it has here.
     account: Account,
-    /// Someone that knows of what has been sent.
-    sent: Arc<Notify>,
+    /// Where it is told that something has come that the client was asked for.
+    came: mpsc::Sender<Came>,
     /// What travels, once it is here.
     fetched: Option<Fetched>,
     scheduler: Option<Running>,
@@ -136,7 +136,7 @@ impl Tenant {
             events: told_events,
         };
         let fetched = wire.clone();
-        let (sent, fetching) = start.fetching.start(move |it| {
+        let (came, fetching) = start.fetching.start(move |it| {
             let _ = fetched.send(OwnTenant::Fetched(it));
         });
         let mut tenant = Tenant {
@@ -149,7 +149,7 @@ impl Tenant {
             backlog: Backlog::default(),
             account: Account::default(),
             opening: start.opening,
-            sent,
+            came,
             fetched: None,
             scheduler: None,
             asking: HashMap::new(),
@@ -251,7 +251,9 @@ impl Tenant {
     /// What the client says.
     fn take(&mut self, message: ToTenant) -> Result<(), Over> {
         match message {
-            ToTenant::Sent => self.sent.notify_one(),
+            // There is room for what was asked for, and nobody waits for anything else.
+            ToTenant::Sent => drop(self.came.try_send(Came::File)),
+            ToTenant::Packed(Blob(pack)) => drop(self.came.try_send(Came::Pack(pack))),
             ToTenant::Judged(id, verdict) => {
                 if let Some(question) = self.asking.remove(&id) {
                     self.order(Command::Decided(question, verdict));
@@ -300,6 +302,7 @@ impl Tenant {
     async fn own(&mut self, own: OwnTenant, news: &mut News) -> Result<(), Over> {
         match own {
             OwnTenant::Wanted(content) => self.say(FromTenant::Send(content)),
+            OwnTenant::PackWanted(contents) => self.say(FromTenant::Pack(contents)),
             OwnTenant::Fetched(Ok(fetched)) => {
                 self.fetched = Some(fetched);
                 let _ = self.service.send(ToService::Own(Own::Ready(self.id)));
@@ -587,6 +590,11 @@ pub(super) struct Client<F> {
 impl<F: Fn(Kind, u64) + Send + Sync> Sender for Client<F> {
     fn send(&self, content: ContentHash) -> BoxFuture<()> {
         let _ = self.wire.send(OwnTenant::Wanted(content));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn pack(&self, contents: Vec<ContentHash>) -> BoxFuture<()> {
+        let _ = self.wire.send(OwnTenant::PackWanted(contents));
         Box::pin(std::future::ready(()))
     }
 

@@ -177,8 +177,7 @@ impl Disk {
     /// Takes a received file away from where others may have to do with it.
     pub(super) fn take(&self, received: &str) -> io::Result<Adopting<'_>> {
         let incoming = self.folder.open_dir(INCOMING)?;
-        let number = self.adopting.fetch_add(1, Ordering::Relaxed);
-        let name = format!("adopting-{number}");
+        let name = self.new_name();
         incoming.rename(received, &self.folder, &name)?;
         // The folders that it was in, when nothing else is there.
         for folder in Path::new(received).ancestors().skip(1) {
@@ -187,6 +186,25 @@ impl Disk {
             }
         }
         Ok(Adopting { disk: self, name })
+    }
+
+    /// Writes what came in another way than as a file, and is what it should be: [used](used_as) as a file.
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<(Adopting<'_>, File)> {
+        let name = self.new_name();
+        let mut options = careful();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        cap_std::fs::OpenOptionsExt::mode(&mut options, 0o400);
+        let mut file = self.folder.open_with(&name, &options)?.into_std();
+        // Gone with this if it fails.
+        let adopting = Adopting { disk: self, name };
+        file.write_all(bytes)?;
+        Ok((adopting, file))
+    }
+
+    fn new_name(&self) -> String {
+        let number = self.adopting.fetch_add(1, Ordering::Relaxed);
+        format!("adopting-{number}")
     }
 
     /// What has been received, or some of it, and is none of these or in a folder with one; how large each is.

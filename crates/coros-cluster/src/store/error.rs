@@ -97,6 +97,19 @@ pub(crate) enum PinError {
     Disk(#[from] DiskError),
 }
 
+/// Why what came together is not kept, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeepError {
+    /// It has the length of something else.
+    #[error("{came} bytes came and not {wanted}: send it again")]
+    Length { wanted: u64, came: u64 },
+    /// Some of it is not what was announced.
+    #[error("what came as {0} is not that: send it again")]
+    Mismatch(ContentHash),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
 /// Why what was received is not taken into the store. It is removed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdoptError {

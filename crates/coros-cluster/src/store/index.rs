@@ -76,10 +76,9 @@ impl Index {
         self.rest(&hash);
     }
 
-    /// What came into room of so many bytes is an entry now, pinned; nothing of its hash was there.
-    pub(super) fn adopted(&mut self, hash: ContentHash, size: u64, room: u64) -> u64 {
-        debug_assert!(size <= room, "it has room");
-        self.release(room);
+    /// What came into room for so many bytes is an entry now, pinned; nothing of its hash was there.
+    pub(super) fn adopted(&mut self, hash: ContentHash, size: u64) -> u64 {
+        self.release(size);
         self.insert(hash, size, true)
     }
 

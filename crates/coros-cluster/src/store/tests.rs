@@ -287,10 +287,6 @@ async fn a_damaged_entry_is_found_removed_and_can_come_again() {
         "nothing",
     ] {
         for restarted in [true, false] {
-            if what == "other bytes" && !restarted {
-                // Read once in the life of a process.
-                continue;
-            }
             let site = Site::new();
             let mut store = site.open(100).await;
             drop(adopt(&store, content, Kind::Program).await);
@@ -312,6 +308,73 @@ async fn a_damaged_entry_is_found_removed_and_can_come_again() {
         }
     }
     assert_eq!(fs::read(&target).unwrap(), content);
+}
+
+/// Has the store keep what came for these.
+async fn keep(store: &Store, contents: &[&[u8]], came: &[u8]) -> Result<Vec<Pin>, KeepError> {
+    let contents = contents.iter().map(|it| ContentHash::of(*it).unwrap());
+    let contents: Vec<_> = contents.collect();
+    let room = contents.iter().map(|(_, length)| length).sum();
+    let room = store.set_aside(room).await.unwrap();
+    store
+        .keep(contents, Bytes::copy_from_slice(came), room)
+        .await
+}
+
+#[tokio::test]
+async fn what_came_together_is_kept_one_by_one() {
+    let site = Site::new();
+    let store = site.open(100).await;
+    drop(adopt(&store, b"two", Kind::File).await);
+    let contents: [&[u8]; 4] = [b"one", b"two", b"", b"three"];
+    let pins = keep(&store, &contents, b"onetwothree").await.unwrap();
+    for (pin, content) in pins.iter().zip(contents) {
+        assert_eq!(pin.hash(), hash_of(content));
+        assert_eq!(fs::read(pin.path()).unwrap(), content);
+    }
+    assert_eq!(site.names(), site.expected(&contents));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(pins[0].path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o400);
+    }
+    drop(pins);
+    assert_all_is_free(&store, 100).await;
+    assert_eq!(site.names(), site.expected(&[]));
+}
+
+#[tokio::test]
+async fn what_was_left_incomplete_goes_for_what_comes_together() {
+    let site = Site::new();
+    let store = site.open(100).await;
+    let left = store.incoming().join("left");
+    fs::write(&left, [7; 95]).unwrap();
+    keep(&store, &[b"one"], b"one").await.unwrap();
+    assert!(left.exists());
+    keep(&store, &[b"two", b"three"], b"twothree")
+        .await
+        .unwrap();
+    assert!(!left.exists());
+}
+
+#[tokio::test]
+async fn what_came_together_and_is_something_else_is_not_kept() {
+    let site = Site::new();
+    let store = site.open(100).await;
+    for came in ["onetw", "onetwoo", ""] {
+        let error = keep(&store, &[b"one", b"two"], came.as_bytes()).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("and not 6: send it again"), "{error}");
+        assert_eq!(site.names(), site.expected(&[]));
+    }
+    let error = keep(&store, &[b"one", b"two", b"three"], b"onetowthree").await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains(&hash_of(b"two").to_string()), "{error}");
+    // It goes as all that nobody uses.
+    assert_eq!(site.names(), site.expected(&[b"one"]));
+    assert_all_is_free(&store, 100).await;
+    assert_eq!(site.names(), site.expected(&[]));
 }
 
 /// A damaged one does not keep out what has come in its stead.

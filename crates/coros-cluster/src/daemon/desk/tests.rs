@@ -72,7 +72,7 @@ impl World {
         desk.slots = 1;
         desk.workers.insert(WORKER, worker);
         let run = async move |mut me: Context<ToDesk>| {
-            let has_left = desk.serve(&mut me, &Notify::new()).await;
+            let has_left = desk.serve(&mut me, &mpsc::channel(1).0).await;
             desk.end(me, has_left).await;
         };
         World {

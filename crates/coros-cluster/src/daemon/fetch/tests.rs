@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::*;
@@ -28,6 +29,10 @@ impl Sender for Client {
     fn send(&self, _: ContentHash) -> BoxFuture<()> {
         self.asked.notify_one();
         Box::pin(std::future::ready(()))
+    }
+
+    fn pack(&self, _: Vec<ContentHash>) -> BoxFuture<()> {
+        unreachable!("it has no files")
     }
 
     fn coming(&self) -> BoxFuture<()> {
@@ -87,15 +92,15 @@ impl World {
                 coming: Arc::clone(&self.coming),
             }),
         };
-        let sent = Notify::new();
+        let (sent, mut came) = mpsc::channel(1);
         let send = async {
             is_asked.notified().await;
             send().await;
-            sent.notify_one();
+            sent.send(Came::File).await.unwrap();
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            fetched = fetching.run(&sent) => fetched,
+            fetched = fetching.run(&mut came) => fetched,
             () = send => unreachable!("it is pending for ever"),
         }
     }
@@ -116,7 +121,7 @@ async fn a_client_that_sends_nothing_loses_its_turn() {
     };
     let (mute, other) = tokio::join!(mute, other);
     assert!(mute.unwrap_err().why.contains("has come for 60s"));
-    assert!(fs::read(other.unwrap().program.path()).unwrap() == PROGRAM);
+    assert!(fs::read(other.unwrap().program()).unwrap() == PROGRAM);
     let took = started.elapsed();
     assert!(took < Duration::from_secs(61), "{took:?}");
 }
@@ -167,7 +172,7 @@ async fn a_client_that_sends_slowly_loses_its_turn_to_others() {
         why.contains("in 60s only") && why.contains("bytes"),
         "{why}"
     );
-    assert!(fs::read(other.unwrap().program.path()).unwrap() == PROGRAM);
+    assert!(fs::read(other.unwrap().program()).unwrap() == PROGRAM);
     let took = started.elapsed();
     assert!((SILENCE * 4..SILENCE * 9 / 2).contains(&took), "{took:?}");
 }
@@ -196,8 +201,165 @@ async fn whoever_waits_for_the_turn_of_another_is_told_that_it_comes() {
         others.await
     };
     let (slow, other) = tokio::join!(slow, other);
-    assert_eq!(slow.unwrap().program.hash(), other.unwrap().program.hash());
+    assert_eq!(slow.unwrap().program, other.unwrap().program);
     // While the disk is looked at, the clock may go on: of some pieces it is told together.
     let told = world.coming.load(Ordering::Relaxed);
     assert!((1..=pieces().count()).contains(&told), "{told} times");
+}
+
+/// Many small files, all different; the program is the first.
+fn small(n: usize) -> Vec<Vec<u8>> {
+    (0..n).map(|n| format!("{n:1024}").into_bytes()).collect()
+}
+
+/// Is asked for packs, each of which is told.
+struct Packer(mpsc::UnboundedSender<Vec<ContentHash>>);
+
+impl Sender for Packer {
+    fn send(&self, _: ContentHash) -> BoxFuture<()> {
+        unreachable!("all is small, and the program is there")
+    }
+
+    fn pack(&self, contents: Vec<ContentHash>) -> BoxFuture<()> {
+        self.0.send(contents).unwrap();
+        Box::pin(std::future::ready(()))
+    }
+
+    fn received(&self, kind: Kind, bytes: u64) {
+        assert_eq!((kind, bytes), (Kind::File, 1024));
+    }
+}
+
+/// A client that has files.
+struct Files {
+    asked: mpsc::UnboundedReceiver<Vec<ContentHash>>,
+    came: mpsc::Sender<Came>,
+    fetched: tokio::sync::oneshot::Receiver<Result<Fetched, Unfit>>,
+    _fetching: AbortOnDropHandle<()>,
+}
+
+impl Files {
+    async fn of(world: &World, files: &[Vec<u8>]) -> Self {
+        let content = |file: &Vec<u8>| Content::of(&**file).unwrap();
+        let program = content(&files[0]);
+        let room = world
+            .store
+            .make_room("program", program.length)
+            .await
+            .unwrap();
+        fs::write(world.file("program"), &files[0]).unwrap();
+        let adopted = world.store.adopt(program.hash, Kind::Program, room).await;
+        let file = |file| Dependency {
+            name: "a/file".into(),
+            content: content(file),
+            executable: false,
+        };
+        let (packer, asked) = mpsc::unbounded_channel();
+        let (tell, fetched) = tokio::sync::oneshot::channel();
+        let fetching = Fetching {
+            store: world.store.clone(),
+            turns: world.turns.clone(),
+            largest: 10 * LEAST,
+            program,
+            also: Vec::new(),
+            files: files.iter().map(file).collect(),
+            client: Box::new(Packer(packer)),
+        };
+        let (came, fetching) = fetching.start(move |it| drop(tell.send(it)));
+        drop(adopted);
+        Files {
+            asked,
+            came,
+            fetched,
+            _fetching: fetching,
+        }
+    }
+
+    /// Sends what it is asked for, until that is all; in how many packs, and how many contents.
+    async fn send(mut self, files: &[Vec<u8>]) -> (Result<Fetched, Unfit>, usize, usize) {
+        let hash = |file: &Vec<u8>| Content::of(&**file).unwrap().hash;
+        let all: HashMap<_, _> = files.iter().map(|file| (hash(file), file)).collect();
+        let (mut packs, mut contents) = (0, 0);
+        loop {
+            tokio::select! {
+                biased;
+                Some(asked) = self.asked.recv() => {
+                    (packs, contents) = (packs + 1, contents + asked.len());
+                    let pack: Vec<_> = asked.iter().map(|hash| &**all[hash]).collect();
+                    self.came.send(Came::Pack(pack.concat().into())).await.unwrap();
+                }
+                fetched = &mut self.fetched => return (fetched.unwrap(), packs, contents),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn small_files_come_in_few_packs() {
+    let world = World::new().await;
+    let mut files = small(600);
+    // One that is there twice comes once, and so does what is also the program: not at all.
+    files.push(files[1].clone());
+    let (fetched, packs, contents) = Files::of(&world, &files).await.send(&files).await;
+    assert_eq!((packs, contents), (3, 599));
+    let fetched = fetched.unwrap();
+    let found: Vec<_> = fetched
+        .files()
+        .map(|(_, path)| fs::read(path).unwrap())
+        .collect();
+    assert!(found == files);
+    // All is there now.
+    let (_, packs, _) = Files::of(&world, &files).await.send(&files).await;
+    assert_eq!(packs, 0);
+}
+
+#[tokio::test]
+async fn of_two_clients_with_the_same_small_files_each_is_sent_by_one() {
+    let world = World::new().await;
+    let files = small(600);
+    // The second has some that the first does not have, and the other way round.
+    let (one, two) = (
+        &files[..400],
+        &files[..1]
+            .iter()
+            .chain(&files[200..])
+            .cloned()
+            .collect::<Vec<_>>(),
+    );
+    let (a, b) = (Files::of(&world, one).await, Files::of(&world, two).await);
+    let (a, b) = tokio::join!(a.send(one), b.send(two));
+    assert_eq!(a.2 + b.2, 599);
+    for (fetched, files) in [(a.0, one), (b.0, &**two)] {
+        let fetched = fetched.unwrap();
+        let found: Vec<_> = fetched
+            .files()
+            .map(|(_, path)| fs::read(path).unwrap())
+            .collect();
+        assert!(found == files);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sends_no_pack_or_another_leaves_its_turns_to_others() {
+    let world = World::new().await;
+    let files = small(10);
+    let mut mute = Files::of(&world, &files).await;
+    mute.asked.recv().await.unwrap();
+    // As a file it was not asked for.
+    mute.came.send(Came::File).await.unwrap();
+    let mut liar = Files::of(&world, &files).await;
+    let lie = async {
+        assert_eq!(liar.asked.recv().await.unwrap().len(), 9);
+        let other = vec![b'x'; 9 * 1024];
+        liar.came.send(Came::Pack(other.into())).await.unwrap();
+        liar.fetched.await.unwrap()
+    };
+    let (mute, liar) = tokio::join!(mute.fetched, lie);
+    let why = mute.unwrap().unwrap_err().why;
+    assert!(why.contains("has come for 60s"), "{why}");
+    let why = liar.unwrap_err().why;
+    assert!(why.contains("is not that: send it again"), "{why}");
+    let (fetched, packs, contents) = Files::of(&world, &files).await.send(&files).await;
+    assert_eq!((packs, contents), (1, 9));
+    assert_eq!(fetched.unwrap().files().count(), 10);
 }

@@ -14,6 +14,7 @@ use crate::daemon::fetch::Unfit;
 use crate::daemon::protocol::sent_as;
 use crate::feeder::Feeder;
 use crate::hash::ContentHash;
+use crate::pack;
 use crate::protocol::ToScheduler;
 use crate::service::protocol::ToTenant;
 
@@ -49,20 +50,17 @@ impl Link {
         }
     }
 
-    /// Sends something of a cargo; the agent is told of the outcome.
-    pub(super) fn send_content(
+    /// Has something of a cargo sent; the agent is told what to say then.
+    pub(super) fn send(
         &mut self,
-        node: Node,
-        cargo: Arc<Cargo>,
-        content: ContentHash,
         agent: Address<ToScheduler>,
+        sent: impl Future<Output = Result<ToTenant, Unfit>> + Send + 'static,
     ) {
-        let (epoch, to) = (self.epoch, self.at.clone());
+        let epoch = self.epoch;
         let sending = async move {
-            let sent = send(&node, &to, cargo, content).await;
-            let sent = Command::Sent { epoch, sent };
+            let sent = sent.await;
             // When it has ended, so has this.
-            let _ = agent.send(ToScheduler::Command(sent));
+            let _ = agent.send(ToScheduler::Command(Command::Sent { epoch, sent }));
         };
         self.sending = Some(AbortOnDropHandle::new(tokio::spawn(sending)));
     }
@@ -86,12 +84,12 @@ impl Link {
 
 /// Sends what a service has asked for; again for a while when that breaks off, because the end of the service
 /// may become known by that first.
-async fn send(
-    node: &Node,
-    to: &Location,
+pub(super) async fn file(
+    node: Node,
+    to: Location,
     cargo: Arc<Cargo>,
     content: ContentHash,
-) -> Result<(), Unfit> {
+) -> Result<ToTenant, Unfit> {
     let path = blocking(move || cargo.source(content)).await;
     let path = path.ok_or_else(|| {
         let why = format!("the service asks for {content}, which is no part of the program");
@@ -102,12 +100,18 @@ async fn send(
     let mut attempts = 0;
     loop {
         let options = SendFile::new().name(sent_as(content));
-        match node.send_file(to, &path, options).await {
-            Ok(_) => return Ok(()),
+        match node.send_file(&to, &path, options).await {
+            Ok(_) => return Ok(ToTenant::Sent),
             Err(error) if attempts == ATTEMPTS => return Err(Unfit::for_now(error)),
             Err(error) => tracing::info!(%content, "trying to send it again: {error}"),
         }
         attempts += 1;
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Reads files that a service has asked for together.
+pub(super) async fn pack(cargo: Arc<Cargo>, contents: Vec<ContentHash>) -> Result<ToTenant, Unfit> {
+    let pack = blocking(move || pack::read(&cargo, &contents)).await;
+    Ok(ToTenant::Packed(pack.map_err(Unfit::for_good)?.into()))
 }

@@ -314,7 +314,7 @@ impl Shell {
         };
         match message {
             // The liaison's.
-            FromDesk::Send(_) | FromDesk::Coming => {}
+            FromDesk::Send(_) | FromDesk::Pack(_) | FromDesk::Coming => {}
             FromDesk::Ready => {
                 remote.ready = true;
                 let node = Arc::clone(&remote.node);

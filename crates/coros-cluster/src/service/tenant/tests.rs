@@ -1,5 +1,7 @@
 //! A tenant by itself, and what its client is told.
 
+use std::sync::Arc;
+
 use coros_net::Secret;
 
 use super::super::protocol::samples::opening;
@@ -59,7 +61,7 @@ impl World {
             told: Feeder::new(client.address()),
             backlog: Backlog::default(),
             account: Account::default(),
-            sent: Arc::default(),
+            came: mpsc::channel(1).0,
             fetched: None,
             scheduler: None,
             asking: HashMap::new(),

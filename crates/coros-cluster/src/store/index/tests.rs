@@ -126,7 +126,8 @@ impl Model {
                 }
                 let room = self.rooms.swap_remove(n);
                 let size = size.min(room);
-                let id = self.index.adopted(hash, size, room);
+                let id = self.index.adopted(hash, size);
+                self.index.release(room - size);
                 self.known.push(Known {
                     hash,
                     id,
