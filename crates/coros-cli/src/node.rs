@@ -215,6 +215,7 @@ async fn attend(
             _ = &mut drained => return ExitCode::SUCCESS,
             _ = &mut served => return ExitCode::SUCCESS,
             Some(line) = lines.recv() => match line.parse() {
+                Ok(Order::Drain) if drain.is_cancelled() => say(terminal::DRAINS),
                 Ok(Order::Drain) => drain.cancel(),
                 Ok(Order::Close) => return ExitCode::SUCCESS,
                 Ok(order) => follow(daemon, order, cores).await,
@@ -236,9 +237,8 @@ async fn follow(daemon: &Daemon, order: Order, cores: usize) {
         Order::Suspend => daemon.suspend(),
         Order::Resume => daemon.resume(),
         Order::Cpus(cpus) => {
-            let slots = cpus.of(cores);
-            daemon.resize(slots);
-            say(&format!("{slots} of {cores} cores are lent from now on"));
+            daemon.resize(cpus.of(cores));
+            say(&console::lends(cpus, cores));
         }
         Order::Drain | Order::Close => {}
     }

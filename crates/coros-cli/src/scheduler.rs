@@ -120,6 +120,7 @@ async fn attend(service: &Service, mut terminations: Terminations, console: bool
                 Ok(Order::Status) => show(service, console::status).await,
                 Ok(Order::Clients) => show(service, console::clients).await,
                 Ok(Order::Nodes) => show(service, console::nodes).await,
+                Ok(Order::Drain) if drain.is_cancelled() => say(terminal::DRAINS),
                 Ok(Order::Drain) => drain.cancel(),
                 Ok(Order::Close) => return ExitCode::SUCCESS,
                 Err(error) => say(&error),

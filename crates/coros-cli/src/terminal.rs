@@ -12,6 +12,9 @@ use tokio::sync::mpsc;
 
 /// What was asked for has not been done, or not all of it.
 const TROUBLE: u8 = 1;
+/// What is said to whoever wants a node or a scheduler to drain that does already.
+pub(crate) const DRAINS: &str =
+    "it is draining already: it ends when nothing runs here any more; `close` ends it at once";
 /// So long a program in the background waits until it looks whether it is in front.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 

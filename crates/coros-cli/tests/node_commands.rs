@@ -497,6 +497,10 @@ fn a_console_takes_orders() {
     order(&mut node, "status", "0 of 1 cores are lent, to 0 clients");
     order(&mut node, "clients", "nobody is here");
     order(&mut node, "stauts", "\"stauts\" is nothing");
+    let cores = std::thread::available_parallelism().unwrap();
+    let all = format!("{cores} of {cores} cores are lent from now on: there are no more");
+    order(&mut node, "cpus 2147483647", &all);
+    order(&mut node, "cpus 1", "1 of ");
     order(&mut node, "suspend", "suspended: ");
     order(
         &mut node,
@@ -519,10 +523,11 @@ fn a_console_takes_orders() {
     order(&mut node, "status", "1 of 1 cores are lent, to 1 client");
     let client = order(&mut node, "clients", "client 1 (coros-");
     assert!(client.ends_with("): 1 core"), "{client}");
-    let cores = std::thread::available_parallelism().unwrap();
     let answer = format!("1 of {cores} cores are lent from now on");
-    order(&mut node, "cpus 1", &answer);
+    let said = order(&mut node, "cpus 1", &answer);
+    assert_eq!(said, answer);
     order(&mut node, "drain", "draining: ");
+    order(&mut node, "drain", "it is draining already");
     order(
         &mut node,
         "status",

@@ -47,6 +47,16 @@ impl Cpus {
             false => cores.saturating_sub(number).max(1),
         }
     }
+
+    /// Why it is not as many of them as was asked for, if so.
+    pub(crate) fn cut(self, cores: usize) -> Option<&'static str> {
+        let (number, cores) = (i128::from(self.0.get()), cores as i128);
+        match number {
+            number if number > cores => Some("there are no more"),
+            number if -number >= cores => Some("it is one at least"),
+            _ => None,
+        }
+    }
 }
 
 impl FromStr for Cpus {
@@ -159,6 +169,14 @@ mod tests {
         assert_eq!((of("3", 8), of("9", 8)), (3, 8));
         assert_eq!((of("-1", 8), of("-7", 8)), (7, 1));
         assert_eq!((of("-8", 8), of("-1", 1), of("-2147483648", 8)), (1, 1, 1));
+        let cut = |text: &str, cores| text.parse::<Cpus>().unwrap().cut(cores);
+        for asked in ["1", "8", "-1", "-7"] {
+            assert_eq!(cut(asked, 8), None, "{asked}");
+        }
+        assert_eq!(cut("9", 8), Some("there are no more"));
+        for asked in ["-8", "-2147483648"] {
+            assert_eq!(cut(asked, 8), Some("it is one at least"), "{asked}");
+        }
         for wrong in ["0", "", "half", "1.5"] {
             assert!(wrong.parse::<Cpus>().is_err(), "{wrong}");
         }

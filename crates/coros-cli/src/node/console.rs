@@ -62,6 +62,14 @@ impl FromStr for Order {
     }
 }
 
+/// What is said when so many cores are lent from now on.
+pub(super) fn lends(cpus: Cpus, cores: usize) -> String {
+    let cut = cpus.cut(cores);
+    let cut = cut.map_or_else(String::new, |why| format!(": {why}"));
+    let slots = cpus.of(cores);
+    format!("{slots} of {cores} cores are lent from now on{cut}")
+}
+
 pub(super) fn status(status: &Status) -> String {
     let Status {
         slots,
