@@ -195,8 +195,9 @@ impl Shell {
     }
 }
 
-/// Adds a line for each node.
+/// Adds a line for each node: one for a node that was restarted, and whose earlier run is not known to have ended.
 fn list(text: &mut String, nodes: impl IntoIterator<Item = (String, String)>) {
+    let nodes: BTreeSet<_> = nodes.into_iter().collect();
     for (at, reason) in nodes {
         let _ = write!(text, "\n    {at}: {reason}");
     }
@@ -205,6 +206,14 @@ fn list(text: &mut String, nodes: impl IntoIterator<Item = (String, String)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_line_is_told_twice() {
+        let mut text = "none".to_owned();
+        let nodes = [("b", "busy"), ("a", "busy"), ("b", "busy"), ("b", "old")];
+        list(&mut text, nodes.map(|(at, why)| (at.into(), why.into())));
+        assert_eq!(text, "none\n    a: busy\n    b: busy\n    b: old");
+    }
 
     #[test]
     fn a_call_that_has_ended_is_not_kept_until_it_would_have_waited_long_enough() {
