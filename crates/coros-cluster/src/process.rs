@@ -276,7 +276,7 @@ async fn watch(
     };
     guarded.end().await;
     let _ = tokio::time::timeout(LAST_WORDS, lines.read(&mut stderr)).await;
-    let last_words: Vec<_> = lines.last.into();
+    let last_words = without_empty_backtraces(lines.last.into());
     let why = match (status, &bounds) {
         (Ok(status), Some(bounds)) if killed_for.is_none() => bounds.explain(status, &last_words),
         (Ok(status), _) => {
@@ -383,6 +383,26 @@ impl Lines {
     }
 }
 
+/// What a panic says without the backtraces that have nothing in them, as those of a program that travels without names.
+fn without_empty_backtraces(lines: Vec<String>) -> Vec<String> {
+    // `   0: a::function`.
+    let is_frame = |line: &String| {
+        let number = line.trim_start().split_once(": ").map(|(number, _)| number);
+        number.is_some_and(|it| it.parse::<usize>().is_ok())
+    };
+    let mut kept = Vec::with_capacity(lines.len());
+    let mut lines = lines.into_iter().peekable();
+    while let Some(line) = lines.next() {
+        if line != "stack backtrace:" || lines.peek().is_some_and(is_frame) {
+            kept.push(line);
+            continue;
+        }
+        // That there is more to be had by asking for it is not true either.
+        lines.next_if(|line| line.starts_with("note: Some details are omitted"));
+    }
+    kept
+}
+
 /// The last lines of a worker as the end of an error message.
 pub(crate) fn last_words(lines: &[String]) -> String {
     use fmt::Write;
@@ -401,6 +421,28 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+
+    #[test]
+    fn a_backtrace_with_nothing_in_it_is_not_reported() {
+        let said = |lines: &[&str]| lines.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let note = "note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.";
+        let empty = [
+            "thread 'main' panicked at a.rs:1:1:",
+            "boom",
+            "stack backtrace:",
+        ];
+        let rest = ["", "thread 'main' panicked at b.rs:1:1:", "again"];
+        let all = [&empty[..], &rest, &empty[2..], &[note, "more"]].concat();
+        let kept = [&empty[..2], &rest, &["more"]].concat();
+        assert_eq!(without_empty_backtraces(said(&all)), kept);
+        assert_eq!(without_empty_backtraces(said(&empty)), empty[..2]);
+        let full = [
+            &empty[..],
+            &["   0: a::b", "             at ./a.rs:1:1", note],
+        ]
+        .concat();
+        assert_eq!(without_empty_backtraces(said(&full)), full);
+    }
 
     #[test]
     fn what_another_has_kept_is_cut_and_made_readable() {
