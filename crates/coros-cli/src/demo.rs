@@ -198,6 +198,7 @@ fn is_told(event: &Event) -> bool {
             | Event::ServiceLost { .. }
             | Event::NodeFound { .. }
             | Event::NodeNotUsed { .. }
+            | Event::NodeUnfit { .. }
             | Event::NodeReturned { .. }
             | Event::NodeReady { .. }
             | Event::NodeSuspended { .. }

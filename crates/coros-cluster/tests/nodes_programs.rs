@@ -14,7 +14,7 @@ use common::work::*;
 use common::*;
 use coros::Scheduler;
 use coros::cluster::daemon::DaemonEvent;
-use coros::cluster::{SchedulerBuilder, StartError, worker};
+use coros::cluster::{Event, SchedulerBuilder, StartError, worker};
 use libtest_mimic::Arguments;
 #[cfg(target_os = "linux")]
 use nix::sys::signal::Signal;
@@ -390,8 +390,18 @@ async fn what_is_too_large_for_a_node_is_told() {
     let mut farm = Farm::new();
     let daemon = farm.daemon("farm-1").cache(1000);
     farm.daemons.push(daemon.start().await.unwrap());
+    let (to, mut events) = tokio::sync::mpsc::unbounded_channel();
     let scheduler = Scheduler::cluster(&farm.client().await).patience(Duration::from_secs(2));
+    let scheduler = scheduler.on_event(move |event| drop(to.send(event.clone())));
     let error = quiet(scheduler).start().await.unwrap_err().to_string();
+    let mut told = Vec::new();
+    while let Some(event) = events.recv().await {
+        assert!(!matches!(event, Event::NodeLost { .. }), "{event}");
+        told.push(event.to_string());
+    }
+    let endpoint = endpoint(farm.daemons[0].node());
+    let unfit = format!("node farm-1 ({endpoint}) is of no use: it cannot take the program: ");
+    assert!(told.iter().any(|it| it.starts_with(&unfit)), "{told:#?}");
     assert!(
         error.contains("farm-1") && error.contains("takes no more than 1000 at a time"),
         "{error}"

@@ -150,7 +150,8 @@ impl Nodes {
             let settled = match &event {
                 Event::WorkerReady { name, .. } => name.split_once('@').map(|(_, node)| node),
                 Event::NodeNotUsed { name, .. } => Some(&**name),
-                Event::NodeSuspended { node }
+                Event::NodeUnfit { node, .. }
+                | Event::NodeSuspended { node }
                 | Event::NodeDraining { node }
                 | Event::NodeEnded { node }
                 | Event::NodeLost { node, .. } => Some(&*node.name),

@@ -85,6 +85,14 @@ pub enum Event {
         /// Why, and what to do.
         reason: String,
     },
+    /// A node that was found is there and of no use for this program: it cannot take it, no worker starts there, or it
+    /// takes nobody. It is tried again later.
+    NodeUnfit {
+        /// As it was when it was looked at last.
+        node: Arc<NodeView>,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A node has the program and lends slots as soon as it has some.
     NodeReady {
         /// As it was when it was looked at last.
@@ -124,7 +132,7 @@ pub enum Event {
         /// As it was when it was looked at last.
         node: Arc<NodeView>,
     },
-    /// A node that was found is of no use any more. It is used again when it is back.
+    /// A node that was found cannot be reached any more. It is used again when it is back.
     NodeLost {
         /// As it was when it was looked at last.
         node: Arc<NodeView>,
@@ -334,6 +342,10 @@ impl fmt::Display for Event {
                 endpoint,
                 reason,
             } => write!(f, "node {name}{} is not used: {reason}", at(endpoint)),
+            Event::NodeUnfit { node, reason } => {
+                let at = at(&node.endpoint);
+                write!(f, "node {}{at} is of no use: {reason}", node.name)
+            }
             Event::NodeReady { node } => write!(f, "node {} is ready", node.name),
             Event::NodeSuspended { node } => write!(f, "node {} is suspended", node.name),
             Event::NodeResumed { node } => write!(f, "node {} lends again", node.name),

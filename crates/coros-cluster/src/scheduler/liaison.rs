@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use coros_core::remote::NodeId;
 use coros_core::{Address, Context, Exit};
-use coros_net::{Location, Node, SendFile};
+use coros_net::{Location, Node, SendFile, SendFileError};
 use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -43,7 +43,7 @@ pub(crate) enum ToLiaison {
     Order(ToDesk),
     /// What the desk asked for has been sent, or why not.
     #[serde(skip)]
-    Sent(Result<(), String>),
+    Sent(Result<(), Gone>),
     /// The desk has ended, or cannot be reached any more.
     #[serde(skip)]
     Ended(Gone),
@@ -54,7 +54,9 @@ pub(crate) enum ToLiaison {
 pub(crate) enum Gone {
     /// It has ended all that ran there.
     Ended,
-    /// It cannot be reached, or cannot be used: why.
+    /// It is there, and cannot be used for this program: why.
+    Unfit(String),
+    /// It cannot be reached any more: why.
     Lost(String),
 }
 
@@ -81,6 +83,10 @@ impl Gone {
     pub(crate) fn event(&self, node: Arc<NodeView>) -> Event {
         match self {
             Gone::Ended => Event::NodeEnded { node },
+            Gone::Unfit(reason) => Event::NodeUnfit {
+                node,
+                reason: reason.clone(),
+            },
             Gone::Lost(reason) => Event::NodeLost {
                 node,
                 reason: reason.clone(),
@@ -93,7 +99,7 @@ impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Gone::Ended => "it has ended all that ran there for this program",
-            Gone::Lost(why) => why,
+            Gone::Unfit(why) | Gone::Lost(why) => why,
         })
     }
 }
@@ -140,7 +146,7 @@ impl Liaison {
             .ask_timeout(OPEN_LIMIT, |reply| ToDaemon::Open(Box::new(opening), reply));
         let desk = match opened.await {
             Ok(Ok(desk)) => desk,
-            Ok(Err(closed)) => return Gone::Lost(closed.to_string()),
+            Ok(Err(closed)) => return Gone::Unfit(closed.to_string()),
             Err(error) => return Gone::Lost(error.to_string()),
         };
         me.monitor(&desk, |exit| ToLiaison::Ended(Gone::of(&exit)));
@@ -157,7 +163,7 @@ impl Liaison {
                         Some(Ok(path)) => path,
                         other => {
                             let _ = desk.feed(ToDesk::Leave).await;
-                            return Gone::Lost(match other {
+                            return Gone::Unfit(match other {
                                 Some(Err(why)) => format!("the program cannot be copied: {why}"),
                                 _ => format!(
                                     "it asks for {content}, which is no part of the program"
@@ -194,9 +200,9 @@ impl Liaison {
                 ToLiaison::Sent(Ok(())) => {
                     let _ = desk.feed(ToDesk::Sent).await;
                 }
-                ToLiaison::Sent(Err(why)) => {
+                ToLiaison::Sent(Err(gone)) => {
                     let _ = desk.feed(ToDesk::Leave).await;
-                    return Gone::Lost(why);
+                    return gone;
                 }
                 ToLiaison::Ended(gone) => return gone,
             }
@@ -226,7 +232,12 @@ impl Liaison {
         let options = SendFile::new().name(name).progress(progress);
         let sending = async move {
             let sent = node.send_file(&to, &path, options).await;
-            let sent = sent.map(|_| ()).map_err(|error| error.to_string());
+            let sent = sent.map(drop).map_err(|error| match error {
+                SendFileError::Unreachable { .. }
+                | SendFileError::Lost { .. }
+                | SendFileError::Closed => Gone::Lost(error.to_string()),
+                error => Gone::Unfit(error.to_string()),
+            });
             let _ = me.send(ToLiaison::Sent(sent));
         };
         AbortOnDropHandle::new(tokio::spawn(sending))
@@ -244,7 +255,7 @@ impl Liaison {
         AbortOnDropHandle::new(tokio::spawn(async move {
             match blocking(move || pack::read(&cargo, &contents)).await {
                 Ok(pack) => drop(desk.feed(ToDesk::Packed(pack.into())).await),
-                Err(why) => drop(me.send(ToLiaison::Sent(Err(why.to_string())))),
+                Err(why) => drop(me.send(ToLiaison::Sent(Err(Gone::Unfit(why.to_string()))))),
             }
         }))
     }

@@ -64,12 +64,13 @@ impl ServiceEvent {
     /// What the scheduler of a client says, as far as it is about nodes and not true for all.
     pub(super) fn of_client(client: u64, event: &Event) -> Option<Self> {
         match event {
-            Event::NodeReady { .. } | Event::NodeNotUsed { .. } | Event::NodeClosed { .. } => {
-                Some(ServiceEvent::Node {
-                    client: Some(client),
-                    event: event.clone(),
-                })
-            }
+            Event::NodeReady { .. }
+            | Event::NodeNotUsed { .. }
+            | Event::NodeUnfit { .. }
+            | Event::NodeClosed { .. } => Some(ServiceEvent::Node {
+                client: Some(client),
+                event: event.clone(),
+            }),
             _ => None,
         }
     }

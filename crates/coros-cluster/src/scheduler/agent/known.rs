@@ -33,6 +33,11 @@ impl Known {
                 let node = (Arc::clone(name), *endpoint);
                 self.unused.insert(node, reason.clone());
             }
+            Event::NodeUnfit { node, reason } => {
+                let place = (node.name.as_str().into(), node.endpoint);
+                self.unused.insert(place, reason.clone());
+                self.ready.remove(&node.id);
+            }
             Event::NodeFound { node } | Event::NodeReturned { node } => {
                 self.unused
                     .remove(&(node.name.as_str().into(), node.endpoint));
@@ -181,6 +186,19 @@ mod tests {
         assert_eq!(so_far(&mut known, &[found("a", 1)]), [not_used("b", 2)]);
         known.is_to_be_used(&view("b", 2));
         assert_eq!(known.so_far(), []);
+    }
+
+    #[test]
+    fn a_node_that_is_of_no_use_is_not_ready_any_more() {
+        let mut known = Known::default();
+        let unfit = Event::NodeUnfit {
+            node: view("a", 1),
+            reason: "it is too old".into(),
+        };
+        let events = [found("a", 1), ready("a", 1), unfit];
+        assert_eq!(so_far(&mut known, &events), [not_used("a", 1)]);
+        let again = [found("a", 1), ready("a", 1)];
+        assert_eq!(so_far(&mut known, &again), [ready("a", 1)]);
     }
 
     #[test]

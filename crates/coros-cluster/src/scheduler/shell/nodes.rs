@@ -323,7 +323,10 @@ impl Shell {
             }
             FromDesk::Unfit(why) => {
                 self.order(id, ToDesk::Leave);
-                self.host_gone(id, Gone::Lost(format!("it cannot take the program: {why}")));
+                self.host_gone(
+                    id,
+                    Gone::Unfit(format!("it cannot take the program: {why}")),
+                );
             }
             // What follows from that is seen to by the next plan.
             FromDesk::Grant(slots) => {
@@ -485,7 +488,10 @@ impl Shell {
             let node = remote.at.node;
             self.failing.insert(node);
             self.order(id, ToDesk::Leave);
-            self.host_gone(id, Gone::Lost(format!("workers do not start there: {why}")));
+            self.host_gone(
+                id,
+                Gone::Unfit(format!("workers do not start there: {why}")),
+            );
         }
     }
 
@@ -506,15 +512,18 @@ impl Shell {
         (remote.slots, remote.asked, remote.usable) = (0, 0, 0);
         let gone = gone.when(remote.state);
         let (at, node) = (remote.at.clone(), Arc::clone(&remote.node));
+        let lost = !matches!(gone, Gone::Unfit(_));
         if matches!(self.phase, Phase::Open) {
-            self.absent.lost(at.clone());
+            if lost {
+                self.absent.lost(at.clone());
+            }
             self.emit(&gone.event(node));
         }
         let why = gone.to_string();
         let unused = Unused {
             at: at.clone(),
             why: why.clone(),
-            lost: true,
+            lost,
         };
         self.unused.insert(at.to_string(), unused);
         self.tell_pool(id, pool::Input::HostGone);
