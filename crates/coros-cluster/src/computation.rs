@@ -15,7 +15,15 @@ pub(crate) use self::program::{Program, ProgramError};
 use crate::blocking::blocking;
 use crate::content::Content;
 use crate::hash::ContentHash;
+use crate::isolation::amount;
 use crate::machine::{Machine, Mismatch, Target};
+use crate::size;
+
+/// The most bytes that the environment and the arguments of workers may take. Whoever is told of a computation
+/// keeps them, and of each worker has them on the way.
+const LARGEST_START: usize = 1 << 20;
+/// The most bytes that the names and hashes of the files that travel may take: those of about 100,000.
+const LARGEST_LIST: usize = 8 << 20;
 
 /// A computation as a node is told of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -96,6 +104,8 @@ pub(crate) enum CargoError {
     NoName(PathBuf),
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error(transparent)]
+    Large(#[from] TooLarge),
     #[error("{first} and {second} would both be {name:?} there: give one another name by `depends_as`", first = .first.display(), second = .second.display())]
     Twice {
         name: String,
@@ -108,6 +118,21 @@ pub(crate) enum CargoError {
         file: PathBuf,
         inside: PathBuf,
     },
+}
+
+/// What of a computation takes more than anybody takes note of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub(crate) enum TooLarge {
+    #[error(
+        "the environment and the arguments of the workers take more than {}: let what is large travel as a file, by \
+         `depends`", amount(LARGEST_START as u64)
+    )]
+    Start,
+    #[error(
+        "the names and hashes of the files that travel with the program take more than {}: pack those that are used \
+         together into one", amount(LARGEST_LIST as u64)
+    )]
+    Files,
 }
 
 /// Why workers cannot be started with something.
@@ -123,6 +148,8 @@ pub(crate) enum NoStart {
         "{0} has a byte 0 in it, which no program can be given: leave that out, or put it into a file"
     )]
     Zero(String),
+    #[error(transparent)]
+    Large(#[from] TooLarge),
 }
 
 impl Start {
@@ -143,10 +170,47 @@ impl Start {
                 return Err(NoStart::Zero(what));
             }
         }
-        match self.arguments.iter().find(|it| it.contains('\0')) {
-            Some(it) => Err(NoStart::Zero(format!("the argument {it:?} of the workers"))),
-            None => Ok(()),
+        if let Some(it) = self.arguments.iter().find(|it| it.contains('\0')) {
+            return Err(NoStart::Zero(format!("the argument {it:?} of the workers")));
         }
+        self.bytes()?;
+        Ok(())
+    }
+
+    /// How many it takes.
+    fn bytes(&self) -> Result<usize, TooLarge> {
+        let bytes = size::bytes(self);
+        (bytes <= LARGEST_START)
+            .then_some(bytes)
+            .ok_or(TooLarge::Start)
+    }
+}
+
+/// How many bytes a list of files takes.
+fn listed(files: &[Dependency]) -> Result<usize, TooLarge> {
+    let bytes = size::bytes(&files);
+    (bytes <= LARGEST_LIST)
+        .then_some(bytes)
+        .ok_or(TooLarge::Files)
+}
+
+impl Computation {
+    /// How many bytes it takes to keep it.
+    ///
+    /// # Errors
+    /// When nobody has to, because no client that [checks](Start::check) what it is given tells of so much.
+    pub(crate) fn bytes(&self) -> Result<usize, TooLarge> {
+        Ok(self.start.bytes()? + listed(&self.files)?)
+    }
+}
+
+impl Manifest {
+    /// As of a [`Computation`].
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(crate) fn bytes(&self) -> Result<usize, TooLarge> {
+        Ok(self.start.bytes()? + listed(&self.files)?)
     }
 }
 
@@ -180,7 +244,7 @@ impl Cargo {
     /// Cancel safe.
     ///
     /// # Errors
-    /// When something cannot be read, or has a name that it cannot have there.
+    /// When something cannot be read, or has a name that it cannot have there, and when there are too many.
     pub(crate) async fn load(
         (program, also): (Arc<Program>, Vec<Arc<Program>>),
         given: Vec<Given>,
@@ -200,6 +264,7 @@ impl Cargo {
                 });
                 sources.insert(content.hash, path);
             }
+            listed(&files)?;
             Ok(Cargo {
                 program,
                 also,
@@ -481,5 +546,28 @@ mod tests {
             assert!(told.contains("has a byte 0 in it"), "{told}");
             assert!(!told.contains('\0'), "{told}");
         }
+        let large = of(&[("A", &"x".repeat(LARGEST_START))], &[]).unwrap_err();
+        assert_eq!(large, NoStart::Large(TooLarge::Start));
+        let told = large.to_string();
+        assert!(told.contains("more than 1 MiB"), "{told}");
+    }
+
+    #[test]
+    fn more_files_than_can_be_told_of_are_refused() {
+        let content = Content::of(b"".as_slice()).unwrap();
+        let files = |count: usize| -> Vec<_> {
+            let name = |n| format!("a/folder/of/forty/characters/{n:0>11}");
+            let file = |n| Dependency {
+                name: name(n),
+                content,
+                executable: false,
+            };
+            (0..count).map(file).collect()
+        };
+        assert!(listed(&files(100_000)).is_ok());
+        let error = listed(&files(150_000)).unwrap_err();
+        assert_eq!(error, TooLarge::Files);
+        let told = error.to_string();
+        assert!(told.contains("more than 8 MiB"), "{told}");
     }
 }

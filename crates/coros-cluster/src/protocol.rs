@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coros_core::Address;
-use coros_core::remote::{Location, told};
+use coros_core::remote::{Location, NodeId, told};
 use coros_net::Credentials;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,11 @@ use crate::service::protocol::FromTenant;
 /// What to do about arguments or a result that no message has room for: the end of the error.
 pub(crate) const TOO_LARGE: &str =
     "; hand over the path of a file instead, or send pieces to an address among the arguments";
+
+/// The node whose message is being read.
+pub(crate) fn sender() -> Option<NodeId> {
+    coros_core::remote::exchange()?.peer()
+}
 
 /// All that a worker process needs to join: comes on its standard input, whose end tells it that
 /// its client is gone.

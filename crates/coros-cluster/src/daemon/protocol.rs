@@ -33,14 +33,22 @@ use super::fetch::Fetched;
 use super::folder::Overfull;
 use super::leases::{ClientId, Terms, Wish};
 use crate::blob::Blob;
-use crate::computation::Computation;
+use crate::computation::{Computation, TooLarge};
 use crate::hash::ContentHash;
+use crate::isolation::amount;
 use crate::machine::{Load, Machine};
 use crate::process::End;
+use crate::protocol::sender;
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
 use crate::scheduler::lines::ToLines;
 use crate::store::{Aside, Kind};
+
+/// How many desks a process may have at a node. Each is that of a computation, and a service has as many as it has
+/// tenants.
+pub(super) const MOST_DESKS: usize = 1024;
+/// How many bytes what it has told of all of them may take.
+pub(super) const MOST_TOLD: usize = 64 << 20;
 
 /// The name under which daemons are found on their network.
 pub(crate) const NAME: &str = "coros.node";
@@ -80,6 +88,9 @@ pub(crate) struct View {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Opening {
     pub(crate) client: Address<ToLiaison>,
+    /// The node that this came from, whatever it says.
+    #[serde(skip, default = "sender")]
+    pub(crate) sender: Option<NodeId>,
     /// Where the lines go that workers write to standard error, each before its worker's end is told.
     pub(crate) lines: Address<ToLines>,
     /// For people.
@@ -99,6 +110,7 @@ impl Opening {
         let (hash, length) = ContentHash::of(b"".as_slice()).expect("it is there");
         Opening {
             client,
+            sender: None,
             lines: coros_core::build().daemon().spawn(lines).address(),
             from: Location {
                 node: NodeId(1),
@@ -128,6 +140,20 @@ pub(crate) enum Closed {
     /// It takes no more than so many clients.
     #[error("it takes no more clients than those that it has had")]
     Served,
+    /// A process has as many as it may.
+    #[error(
+        "this process has {MOST_DESKS} computations there, and no process may have more at a time"
+    )]
+    TooMany,
+    /// It would have to keep more of one process than it does.
+    #[error(
+        "the environments, the arguments and the names of files of all computations that this process has there would \
+         take more than {}, and those of no process may: close one that is done", amount(MOST_TOLD as u64)
+    )]
+    TooMuch,
+    /// It would have to keep more of a computation than any client tells of.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
 }
 
 /// To the desk of a client.

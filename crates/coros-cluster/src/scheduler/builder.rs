@@ -322,7 +322,8 @@ impl SchedulerBuilder {
     /// of each worker too, to be read and not to be written to; workers on this machine read the original.
     ///
     /// Links are followed, but those inside of a folder that lead to folders are left out. Anything else, such as a
-    /// device, a pipe or a socket, is an error of [`start`](Self::start), as is what cannot be read.
+    /// device, a pipe or a socket, is an error of [`start`](Self::start), as is what cannot be read. So are more files
+    /// than can be told of: about 100,000.
     pub fn depends(mut self, path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         self.given.push(Given { path, name: None });
@@ -340,7 +341,8 @@ impl SchedulerBuilder {
     /// `TMPDIR` and what says which language and time zone it is, nothing else; workers on
     /// this machine have this process's environment.
     ///
-    /// A name that is empty or has `=` in it, and a byte 0 in either, are an error of [`start`](Self::start).
+    /// A name that is empty or has `=` in it, and a byte 0 in either, are an error of [`start`](Self::start), as is
+    /// more than 1 MiB of variables and arguments in all.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let environment = &mut self.start.environment;
         environment.insert(name.into(), value.into());

@@ -135,6 +135,7 @@ impl Liaison {
     async fn serve(&self, me: &mut Context<ToLiaison>, lines: &Address<ToLines>) -> Gone {
         let opening = Opening {
             client: me.address(),
+            sender: None,
             lines: lines.clone(),
             from: self.node.location(),
             scheduler: self.id,

@@ -37,11 +37,11 @@ use tokio::sync::oneshot;
 
 use super::queue::TenantId;
 use crate::blob::Blob;
-use crate::computation::Manifest;
+use crate::computation::{Manifest, TooLarge};
 use crate::daemon::fetch::{Fetched, Unfit};
 use crate::hash::ContentHash;
 use crate::placement::NodeView;
-use crate::protocol::ToScheduler;
+use crate::protocol::{ToScheduler, sender};
 use crate::scheduler::core::CallId;
 use crate::scheduler::finder::Sight;
 use crate::scheduler::judge::{Question, Verdict};
@@ -92,11 +92,6 @@ pub(crate) struct Opening {
     pub(crate) usage: Usage,
 }
 
-/// The node whose message is being read.
-fn sender() -> Option<NodeId> {
-    coros_core::remote::exchange()?.peer()
-}
-
 /// The secret of the network of a client and its workers. It is as old as the scheduler at the client: so
 /// addresses that calls have taken along work also when another tenant runs them.
 #[derive(Clone, Serialize, Deserialize)]
@@ -145,6 +140,9 @@ pub(crate) enum Closed {
         "this process has {MOST_COMPUTATIONS} computations there, and no process may have more at a time"
     )]
     TooMany,
+    /// It would have to keep more of a computation than any client tells of.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
 }
 
 /// To a tenant.

@@ -150,6 +150,7 @@ impl Reception {
         if of_sender.count() >= MOST_COMPUTATIONS {
             return Err(Closed::TooMany);
         }
+        opening.manifest.bytes()?;
         let id = TenantId(self.next);
         self.next += 1;
         let (from, terms) = (opening.from.clone(), opening.usage.terms);

@@ -1,14 +1,16 @@
-//! A daemon that is for one client, in virtual time.
+//! A daemon, and clients that do as they like.
 
 use std::path::Path;
 
 use coros_core::Exit;
+use coros_net::{Node, Secret};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::super::protocol::FromDesk;
+use super::super::protocol::{FromDesk, NAME};
 use super::super::spare::Spare;
 use super::*;
+use crate::computation::TooLarge;
 use crate::isolation::Limits;
 use crate::scheduler::liaison::ToLiaison;
 use crate::soon::soon;
@@ -44,14 +46,58 @@ async fn daemon(folder: &Path, serve: Option<usize>) -> Address<ToDaemon> {
         .address()
 }
 
+/// One on a network, and a process that opens desks there.
+struct World {
+    _folder: tempfile::TempDir,
+    secret: Secret,
+    node: Node,
+    daemon: Address<ToDaemon>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (folder, secret) = (tempfile::tempdir().unwrap(), Secret::random());
+        let node = Node::builder().name("farm").secret(secret.clone());
+        let node = node.build().await.unwrap();
+        let daemon = daemon(folder.path(), None).await;
+        node.register(NAME, &daemon).unwrap();
+        World {
+            _folder: folder,
+            secret,
+            node,
+            daemon,
+        }
+    }
+
+    /// The daemon, as a process sees it.
+    async fn process(&self) -> (Node, Address<ToDaemon>) {
+        let at = self.node.location().endpoint.unwrap();
+        let node = Node::builder().name("desk").secret(self.secret.clone());
+        let node = node.peer(at).build().await.unwrap();
+        let daemon = soon(node.locate(NAME)).await.unwrap();
+        (node, daemon)
+    }
+}
+
 async fn open(
     daemon: &Address<ToDaemon>,
     client: &Address<ToLiaison>,
     node: u128,
 ) -> Result<Address<ToDesk>, Closed> {
-    let opening = Opening::for_test(client.clone(), node);
+    ask(daemon, Opening::for_test(client.clone(), node)).await
+}
+
+async fn ask(daemon: &Address<ToDaemon>, opening: Opening) -> Result<Address<ToDesk>, Closed> {
     let opened = daemon.ask(|reply| ToDaemon::Open(Box::new(opening), reply));
-    opened.await.unwrap()
+    soon(opened).await.unwrap()
+}
+
+/// Of a client that brings so many bytes along.
+fn with(client: &Address<ToLiaison>, bytes: usize) -> Opening {
+    let mut opening = Opening::for_test(client.clone(), 1);
+    let environment = &mut opening.computation.start.environment;
+    environment.insert("A".into(), "x".repeat(bytes));
+    opening
 }
 
 /// Should the link not last until it has.
@@ -116,4 +162,47 @@ async fn a_client_counts_once_however_often_it_comes() {
     assert!(lost.elapsed() < AWAY * 11 / 10);
     daemon.terminate();
     daemon.exit().await;
+}
+
+/// Whatever schedulers it says that they are for.
+#[tokio::test]
+async fn a_process_has_no_more_desks_than_it_may() {
+    let world = World::new().await;
+    let (_node, daemon) = world.process().await;
+    let [client, last] = [client(), client()];
+    let desk = open(&daemon, &last, 0).await.unwrap();
+    for scheduler in 1..MOST_DESKS {
+        open(&daemon, &client, scheduler as u128).await.unwrap();
+    }
+    let refused = open(&daemon, &client, 0).await.unwrap_err();
+    assert_eq!(refused, Closed::TooMany);
+    // That is no reason to refuse anybody else.
+    let (_node, another) = world.process().await;
+    open(&another, &client, 0).await.unwrap();
+    // One that ends makes room.
+    last.terminate();
+    soon(desk.exit()).await;
+    open(&daemon, &client, 0).await.unwrap();
+    world.daemon.terminate();
+    soon(world.daemon.exit()).await;
+}
+
+#[tokio::test]
+async fn a_process_has_no_more_kept_than_it_may() {
+    let world = World::new().await;
+    let (_node, daemon) = world.process().await;
+    let client = client();
+    let refused = ask(&daemon, with(&client, 4 << 20)).await.unwrap_err();
+    assert_eq!(refused, Closed::TooLarge(TooLarge::Start));
+    for _ in 0..MOST_TOLD / 1_000_000 {
+        ask(&daemon, with(&client, 1_000_000)).await.unwrap();
+    }
+    let refused = ask(&daemon, with(&client, 1_000_000)).await.unwrap_err();
+    assert_eq!(refused, Closed::TooMuch);
+    // There is still room for one that brings little.
+    open(&daemon, &client, 1).await.unwrap();
+    let (_node, another) = world.process().await;
+    ask(&another, with(&client, 1_000_000)).await.unwrap();
+    world.daemon.terminate();
+    soon(world.daemon.exit()).await;
 }
