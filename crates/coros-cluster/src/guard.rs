@@ -15,7 +15,8 @@
 //!   | <------------ Gone -------------- |    and waits for the next             |
 //! ```
 //!
-//! `Gone` comes by itself when nothing is left, mostly with `Ended`; `End` sees to it that it comes soon.
+//! `Gone` comes by itself when nothing is left, mostly with `Ended`; `End` sees to it that it comes soon. A guard that is
+//! stopped goes on as soon as this process hears of that. Should it not get to killing all the same, this process does.
 //! They speak over a pair of sockets. When this process is gone, or has no use for the guard any more, its end of
 //! it is closed, and the guard kills what there is and ends.
 

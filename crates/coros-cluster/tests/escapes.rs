@@ -14,6 +14,7 @@ mod tests {
     use coros::{Address, Scheduler};
     use libtest_mimic::Arguments;
     use nix::sys::signal::Signal;
+    use nix::unistd::Pid;
     use tokio::sync::mpsc::UnboundedReceiver;
 
     use crate::common::farm::{Farm, told, until, workers};
@@ -184,6 +185,87 @@ mod tests {
         scheduler.close().await.unwrap();
     }
 
+    /// Says which it is, and which its guard, and computes for ever.
+    #[coros::remote]
+    fn compute(to: Address<(u32, u32)>) {
+        let guard = std::os::unix::process::parent_id();
+        to.send((std::process::id(), guard)).unwrap();
+        loop {
+            std::thread::sleep(Duration::from_secs(1000));
+        }
+    }
+
+    /// When it is cancelled, and when it ends by itself.
+    async fn a_guard_that_is_stopped_ends_its_command(scheduler: &Scheduler) {
+        for script in [
+            "kill -STOP $PPID; echo $$; exec sleep 1000",
+            "echo $$; while :; do kill -STOP $PPID; done",
+        ] {
+            let (to, mut tells) = told();
+            let job = scheduler.submit(sh(script.into()).run(to));
+            let pid = number(&mut tells).await;
+            drop(job);
+            ended(pid).await;
+        }
+        let output = sh("kill -STOP $PPID; echo fine".into()).output();
+        let output = scheduler.run(output).await.unwrap();
+        assert_eq!(output.stdout, b"fine\n");
+    }
+
+    /// Unless it is gone.
+    fn send(pid: u32, signal: Signal) {
+        let pid = Pid::from_raw(pid.cast_signed());
+        let _ = nix::sys::signal::kill(pid, signal);
+    }
+
+    /// When it is stopped once or again and again, and whoever ends the worker.
+    async fn a_guard_that_is_stopped_ends_its_worker(scheduler: &Scheduler) {
+        for (again, cancel) in [(false, true), (true, true), (false, false)] {
+            let (to, mut pids) = told();
+            let job = scheduler.submit(compute(to).retries(0));
+            let (pid, guard) = pids.recv().await.unwrap();
+            send(guard, Signal::SIGSTOP);
+            let stopping = std::thread::spawn(move || {
+                while again && is_running(pid) && is_running(guard) {
+                    send(guard, Signal::SIGSTOP);
+                }
+            });
+            match cancel {
+                true => drop(job),
+                false => {
+                    signal(pid, Signal::SIGKILL);
+                    job.await.unwrap_err();
+                }
+            }
+            ended(pid).await;
+            stopping.join().unwrap();
+            if again {
+                // The last time may have come when it had been left to itself.
+                send(guard, Signal::SIGCONT);
+            }
+            ended(guard).await;
+        }
+        scheduler.run(leave_behind()).await.unwrap();
+    }
+
+    async fn a_guard_that_is_stopped_goes_on() {
+        let scheduler = local().await;
+        a_guard_that_is_stopped_ends_its_command(&scheduler).await;
+        a_guard_that_is_stopped_ends_its_worker(&scheduler).await;
+        scheduler.close().await.unwrap();
+    }
+
+    async fn a_guard_that_is_stopped_goes_on_on_a_node() {
+        let farm = Farm::of([1]).await;
+        let scheduler = farm.scheduler().await;
+        a_guard_that_is_stopped_ends_its_command(&scheduler).await;
+        a_guard_that_is_stopped_ends_its_worker(&scheduler).await;
+        scheduler.close().await.unwrap();
+        farm.daemons[0].close().await;
+        let left = std::fs::read_dir(farm.folder("farm-1").join("work"));
+        assert_eq!(left.unwrap().count(), 0);
+    }
+
     /// They may be meant for all processes of a name, or of a terminal.
     async fn a_guard_outlives_signals_and_keeps_them_from_nobody() {
         let scheduler = local().await;
@@ -214,6 +296,8 @@ mod tests {
             ends_with_its_worker,
             ends_on_a_node_without_control_groups,
             a_guard_that_is_killed_holds_up_nobody,
+            a_guard_that_is_stopped_goes_on,
+            a_guard_that_is_stopped_goes_on_on_a_node,
             a_guard_outlives_signals_and_keeps_them_from_nobody,
         ];
         trials.push(trial_that_needs(

@@ -8,17 +8,20 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::message::{self, Replies, Reply};
-use super::tree::kill_group;
+use super::tree;
 use super::{Piped, Pipes, Program};
 use crate::process::{Launcher, own_name};
 use crate::worker::GUARD_ARGUMENT;
 
-/// So long is waited until nothing is left: a process may wait in the kernel for a disk or the like.
+/// So long is waited until nothing is left of what was killed: a process may wait in the kernel for a disk or the like.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// This process's end of a standard input.
@@ -29,8 +32,14 @@ pub(crate) type Output = pipe::Receiver;
 pub(crate) type Errors = pipe::Receiver;
 
 /// A guard that has nothing to do. When it is dropped, it ends.
+///
+/// What it guards may stop it, as it may kill it. It goes on as soon as this process hears of that.
 #[derive(Debug)]
 pub(crate) struct Guard {
+    /// Nobody waits for it before this is dropped, so that its number is its own.
+    child: Child,
+    /// Tells that a child of this process has ended, or was stopped.
+    changes: tokio::signal::unix::Signal,
     socket: UnixStream,
     replies: Replies,
 }
@@ -44,6 +53,8 @@ pub(crate) struct Guarded {
     ended: Option<ExitStatus>,
     /// Nothing is left of it.
     gone: bool,
+    /// Once it has been killed: when that shall be so.
+    due: Option<Instant>,
 }
 
 impl Guard {
@@ -61,9 +72,11 @@ impl Guard {
             .stdin(Stdio::from(OwnedFd::from(its)))
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        // It ends when its socket does, and the runtime sees to what is left of it then.
-        drop(command.spawn()?);
+        let changes = signal(SignalKind::child())?;
         Ok(Guard {
+            // It ends when its socket does, and the runtime sees to what is left of it then.
+            child: command.spawn()?,
+            changes,
             socket: UnixStream::from_std(ours)?,
             replies: Replies::default(),
         })
@@ -105,7 +118,7 @@ impl Guard {
         message::send(&self.socket, program, [&reads, &writes, &errors]).await?;
         // Else this process would hold them open, and never see their end.
         drop((reads, writes, errors));
-        let pid = match self.replies.next(&self.socket).await? {
+        let pid = match self.next().await? {
             Reply::Began(pid) => pid,
             Reply::Failed(why) => return Err(why),
             Reply::Ended(_) | Reply::Gone => return Err(io::ErrorKind::InvalidData.into()),
@@ -115,6 +128,7 @@ impl Guard {
             pid,
             ended: None,
             gone: false,
+            due: None,
         };
         let pipes = Pipes {
             input,
@@ -127,6 +141,46 @@ impl Guard {
     fn order(&self, order: u8) {
         // One byte at a time always has room. To a guard that is gone there is nothing to say.
         let _ = rustix::io::write(&self.socket, &[order]);
+        self.go_on();
+    }
+
+    /// What it says next.
+    ///
+    /// Cancel safe.
+    async fn next(&mut self) -> io::Result<Reply> {
+        loop {
+            tokio::select! {
+                biased;
+                reply = self.replies.next(&self.socket) => return reply,
+                _ = self.changes.recv() => self.go_on(),
+            }
+        }
+    }
+
+    /// If it is stopped, it goes on.
+    fn go_on(&self) {
+        if let Some(pid) = self.pid() {
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+
+    /// Its number, if it is stopped at present.
+    fn stopped(&self) -> Option<Pid> {
+        let pid = self.pid()?;
+        let only_look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let stopped = waitid(WaitId::Pid(pid), only_look);
+        stopped.ok().flatten().map(|_| pid)
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(self.child.id()?.cast_signed())
+    }
+}
+
+impl Drop for Guard {
+    /// Who is stopped does not see that nobody has use for it.
+    fn drop(&mut self) {
+        self.go_on();
     }
 }
 
@@ -134,7 +188,8 @@ impl Guarded {
     /// How it ended, when it has.
     ///
     /// # Errors
-    /// When that cannot be seen, because its guard was killed. Then it is killed too, as far as its group goes.
+    /// When that cannot be seen, because its guard was killed, which it is then too, as far as its group goes; or because
+    /// it does not end though it was killed.
     ///
     /// Cancel safe.
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
@@ -142,9 +197,7 @@ impl Guarded {
             if let Some(status) = self.ended {
                 return Ok(status);
             }
-            let Guard { socket, replies } = &mut self.guard;
-            let reply = replies.next(socket).await;
-            self.hear(reply)?;
+            self.next().await?;
         }
     }
 
@@ -162,9 +215,40 @@ impl Guarded {
 
     /// Hears one thing, if there is any.
     fn hear_now(&mut self) -> Option<io::Result<()>> {
-        let Guard { socket, replies } = &mut self.guard;
+        let Guard {
+            socket, replies, ..
+        } = &mut self.guard;
         let reply = replies.now(socket).transpose()?;
         Some(self.hear(reply))
+    }
+
+    /// Hears the next thing.
+    async fn next(&mut self) -> io::Result<()> {
+        let next = self.guard.next();
+        let reply = match self.due {
+            None => next.await,
+            Some(due) => match tokio::time::timeout_at(due, next).await {
+                Ok(reply) => reply,
+                Err(_) => Err(self.overdue()),
+            },
+        };
+        self.hear(reply)
+    }
+
+    /// It is not gone though it was to be. Its guard may be stopped time and again: then what is there is killed from
+    /// here, and the guard too.
+    fn overdue(&self) -> io::Error {
+        if let Some(guard) = self.guard.stopped() {
+            tree::kill_below(guard.as_raw_pid().cast_unsigned());
+            let _ = kill_process(guard, Signal::KILL);
+        }
+        let why = "it cannot be killed at present";
+        io::Error::new(io::ErrorKind::TimedOut, why)
+    }
+
+    fn order(&mut self, order: u8) {
+        self.due.get_or_insert_with(|| Instant::now() + GONE_WITHIN);
+        self.guard.order(order);
     }
 
     fn hear(&mut self, reply: io::Result<Reply>) -> io::Result<()> {
@@ -174,7 +258,7 @@ impl Guarded {
             Ok(Reply::Began(_) | Reply::Failed(_)) => {}
             Err(why) => {
                 if self.ended.is_none() {
-                    kill_group(self.pid);
+                    tree::kill_group(self.pid);
                 }
                 return Err(why);
             }
@@ -184,7 +268,7 @@ impl Guarded {
 
     /// Kills it and what it has started. Its end is seen as ever.
     pub(crate) fn kill(&mut self) {
-        self.guard.order(message::KILL);
+        self.order(message::KILL);
     }
 
     /// Kills whatever there is of it, and waits until nothing is; then its guard is free. `None` if that was
@@ -196,22 +280,14 @@ impl Guarded {
         // Mostly there is nothing, and that is known.
         while !self.gone && self.hear_now().is_some_and(|heard| heard.is_ok()) {}
         if !self.gone {
-            self.guard.order(message::END);
+            self.order(message::END);
         }
-        let gone = async {
-            while !self.gone {
-                let Guard { socket, replies } = &mut self.guard;
-                let reply = replies.next(socket).await;
-                self.hear(reply)?;
-            }
-            Ok::<_, io::Error>(())
-        };
-        match tokio::time::timeout(GONE_WITHIN, gone).await {
-            Ok(gone) => gone.is_ok().then_some(self.guard),
-            Err(_) => {
-                tracing::warn!(pid = self.pid, "a process cannot be killed at present");
-                None
+        while !self.gone {
+            if let Err(why) = self.next().await {
+                tracing::warn!(pid = self.pid, "what is left of a process goes on: {why}");
+                return None;
             }
         }
+        Some(self.guard)
     }
 }

@@ -20,10 +20,17 @@ pub(super) fn kill(leader: Option<u32>) {
     if let Some(leader) = leader {
         kill_group(leader);
     }
+    kill_below(std::process::id());
+}
+
+/// Likewise all that is below another process, where that is known.
+pub(super) fn kill_below(ancestor: u32) {
     #[cfg(target_os = "linux")]
-    for pid in crate::descendants::below(std::process::id()) {
+    for pid in crate::descendants::below(ancestor) {
         let _ = signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = ancestor;
 }
 
 /// Kills all processes of a group. Its number is its own for as long as it has members, or its leader has not been

@@ -36,7 +36,12 @@ pub(crate) async fn ended(pid: u32) {
         opened => opened.unwrap(),
     };
     let limit = Duration::from_secs(30).try_into().unwrap();
-    let ended = move || poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit));
+    let ended = move || loop {
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)) {
+            Err(Errno::INTR) => {}
+            ended => return ended,
+        }
+    };
     let ended = tokio::task::spawn_blocking(ended).await.unwrap();
     assert_eq!(ended, Ok(1), "it runs on");
 }
