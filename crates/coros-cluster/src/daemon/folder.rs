@@ -177,23 +177,17 @@ impl WorkFolders {
         self.path.join(FILES)
     }
 
-    /// What these workers, by the numbers of their processes, and earlier ones have written there so far, which takes as
-    /// long as there are files.
+    /// What these workers, by the numbers of their processes, have written there so far, which takes as long as there are
+    /// files. What earlier ones have left is going anyway: nobody else is to go for it.
     pub(super) fn fill(
         &self,
         running: BTreeMap<WorkerId, u32>,
     ) -> impl Future<Output = Fill> + Send + use<> {
         let path = self.path.clone();
         blocking(move || {
-            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
-            let workers = entries.filter_map(|entry| {
-                let worker = WorkerId(entry.file_name().to_str()?.parse().ok()?);
-                let mut held = Held::by(&entry.path());
-                if !running.contains_key(&worker) {
-                    // It has ended for it.
-                    held.hidden = None;
-                }
-                Some((worker, held))
+            let workers = running.keys().map(|worker| {
+                let folder = path.join(worker.0.to_string());
+                (*worker, Held::by(&folder))
             });
             let mut fill = Fill {
                 workers: workers.collect(),
@@ -368,7 +362,7 @@ mod tests {
         assert_eq!(fs::read_dir(at("work")).unwrap().count(), 0);
     }
 
-    /// One that has ended is in nobody's way while its folder goes.
+    /// One that has ended is in nobody's way while its folder goes: neither saves it anybody, nor does anybody go for it.
     #[tokio::test]
     async fn who_goes_is_one_that_runs() {
         let folder = deep(200).unwrap();
@@ -377,6 +371,7 @@ mod tests {
             fs::create_dir_all(path.join(name)).unwrap();
         }
         fs::rename(folder.path().join("d"), path.join("7/d")).unwrap();
+        fs::write(path.join("7/larger"), vec![1; 3 << 20]).unwrap();
         fs::write(path.join("8/large"), vec![1; 1 << 20]).unwrap();
         let folders = WorkFolders { path, shown };
         let over = async |running: &[u32], most| {
@@ -385,7 +380,7 @@ mod tests {
             let over = folders.fill(running.collect()).await.over(most);
             over.map(|over| (over.worker, over.why))
         };
-        assert_eq!(over(&[8, 9], 1 << 30).await, None);
+        assert_eq!(over(&[8, 9], 2 << 20).await, None);
         let (worker, why) = over(&[8, 9], 1 << 19).await.unwrap();
         assert_eq!(worker, Some(WorkerId(8)));
         assert!(why.ends_with("and may have 524288 on this node"), "{why}");
