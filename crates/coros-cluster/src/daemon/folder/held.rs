@@ -10,6 +10,8 @@ use cap_fs_ext::DirExt;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
 
+/// Bytes that whatever has a name counts for at least: that takes room as well, though systems do not say how much.
+const LEAST: u64 = 4096;
 /// Folders inside of each other that are looked into. No program has use for so many; those that go on without end would
 /// never have been counted.
 const DEEPEST: usize = 128;
@@ -25,11 +27,17 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// All in a folder. Does not follow links; what goes meanwhile takes nothing. Blocks for as long as there are files.
+    /// All in a folder, and the folder. Does not follow links; what goes meanwhile takes nothing. Blocks for as long as
+    /// there are files.
     pub(super) fn by(folder: &Path) -> Self {
         let mut held = Held::default();
-        match Dir::open_ambient_dir(folder, ambient_authority()) {
-            Ok(top) => held.walk(&top),
+        let top = Dir::open_ambient_dir(folder, ambient_authority());
+        let opened = top.and_then(|top| Ok((top.dir_metadata()?, top)));
+        match opened {
+            Ok((metadata, top)) => {
+                held.add(&metadata);
+                held.walk(&top);
+            }
             Err(error) => held.failed(Path::new(""), &error),
         }
         held
@@ -59,13 +67,13 @@ impl Held {
     /// Adds what is in one folder; gives the names of those inside of it.
     fn look(&mut self, top: &Dir, path: &Path) -> Vec<OsString> {
         let mut inside = Vec::new();
-        if let Err(error) = self.add(top, path, &mut inside) {
+        if let Err(error) = self.add_all(top, path, &mut inside) {
             self.failed(path, &error);
         }
         inside
     }
 
-    fn add(&mut self, top: &Dir, path: &Path, inside: &mut Vec<OsString>) -> io::Result<()> {
+    fn add_all(&mut self, top: &Dir, path: &Path, inside: &mut Vec<OsString>) -> io::Result<()> {
         let entries = match path.as_os_str().is_empty() {
             true => top.entries()?,
             false => top.open_dir_nofollow(path)?.entries()?,
@@ -76,12 +84,16 @@ impl Held {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 metadata => metadata?,
             };
-            self.bytes = self.bytes.saturating_add(taken(&metadata));
+            self.add(&metadata);
             if metadata.is_dir() {
                 inside.push(entry.file_name());
             }
         }
         Ok(())
+    }
+
+    fn add(&mut self, metadata: &Metadata) {
+        self.bytes = self.bytes.saturating_add(taken(metadata).max(LEAST));
     }
 
     fn failed(&mut self, path: &Path, error: &io::Error) {
@@ -118,7 +130,7 @@ fn taken(metadata: &Metadata) -> u64 {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::super::{deep, gone};
     use super::*;
@@ -134,6 +146,22 @@ mod tests {
         assert!((1 << 20..2 << 20).contains(&held.bytes), "{held:?}");
         assert_eq!(held.hidden, None);
         assert_eq!(Held::by(Path::new("/no/such/folder")).hidden, None);
+    }
+
+    /// Their names take room, on some systems in the folder that they are in.
+    #[test]
+    fn what_has_nothing_in_it_counts() {
+        for folder in [deep(0).unwrap(), tempfile::tempdir().unwrap()] {
+            let at = |what: &str, n| folder.path().join(format!("{what} {n:0>200}"));
+            for n in 0..100 {
+                fs::write(at("file", n), "").unwrap();
+                fs::create_dir(at("folder", n)).unwrap();
+                symlink("nowhere", at("link", n)).unwrap();
+            }
+            let itself = fs::metadata(folder.path()).unwrap().blocks() * 512;
+            let held = Held::by(folder.path());
+            assert!(held.bytes >= 300 * LEAST + itself.max(LEAST), "{held:?}");
+        }
     }
 
     /// As what is in it is not counted.
