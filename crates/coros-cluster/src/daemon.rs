@@ -389,9 +389,10 @@ impl DaemonBuilder {
     ///
     /// It is looked at every second, or less often where there are very many files. When they have more, the
     /// one that has written most is killed, and that is told as its end; likewise one that hides what it has: with a folder
-    /// that may not be looked into, with more than 128 folders inside of each other, or, on Linux, with a process that does
-    /// not show which files it has open. There, files that have no name any more count for as long as a process has them open;
-    /// not those that it has only mapped into memory, or sent on their way to another.
+    /// that may not be looked into, with more than 128 folders inside of each other, with more than 100,000 beside each
+    /// other, or, on Linux, with a process that does not show which files it has open. There, files that have no name any
+    /// more count for as long as a process has them open; not those that it has only mapped into memory, or sent on their
+    /// way to another.
     pub fn work(mut self, bytes: u64) -> Self {
         self.work = bytes;
         self

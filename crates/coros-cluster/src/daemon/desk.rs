@@ -271,7 +271,7 @@ impl Desk {
                 tokio::time::sleep(pause).await;
                 let began = Instant::now();
                 let running = lock(&running).clone();
-                let fill = folders.fill(running).await;
+                let fill = folders.fill(running, most).await;
                 pause = LOOK.max(began.elapsed() * 10);
                 if let Some(overfull) = fill.over(most)
                     && me.send(ToDesk::Own(OwnDesk::Overfull(overfull))).is_err()

@@ -98,7 +98,7 @@ impl Fill {
         let total = total.fold(0, u64::saturating_add);
         let (worker, _) = all.max_by_key(|(_, held)| held.bytes)?;
         let why = format!(
-            "all workers of its program had {total} bytes in their folders, and may have {most} on this node"
+            "all workers of its program had {total} bytes in their folders at least, and may have {most} on this node"
         );
         (total > most).then_some(Overfull { worker, why })
     }
@@ -177,21 +177,23 @@ impl WorkFolders {
         self.path.join(FILES)
     }
 
-    /// What these workers, by the numbers of their processes, have written there so far, which takes as long as there are
-    /// files. What earlier ones have left is going anyway: nobody else is to go for it.
+    /// What these workers, by the numbers of their processes, have written there so far; of each no more than shows that
+    /// it is more than so many bytes. Takes as long as there are files. What earlier ones have left is going anyway:
+    /// nobody else is to go for it.
     pub(super) fn fill(
         &self,
         running: BTreeMap<WorkerId, u32>,
+        most: u64,
     ) -> impl Future<Output = Fill> + Send + use<> {
         let path = self.path.clone();
         blocking(move || {
             let workers = running.keys().map(|worker| {
                 let folder = path.join(worker.0.to_string());
-                (*worker, Held::by(&folder))
+                (*worker, Held::by(&folder, most))
             });
             let mut fill = Fill {
                 workers: workers.collect(),
-                shared: Held::by(&path.join(SHARED)),
+                shared: Held::by(&path.join(SHARED), most),
             };
             fill.add_unlinked(&path, &running);
             fill
@@ -377,7 +379,7 @@ mod tests {
         let over = async |running: &[u32], most| {
             let me = std::process::id();
             let running = running.iter().map(|worker| (WorkerId(*worker), me));
-            let over = folders.fill(running.collect()).await.over(most);
+            let over = folders.fill(running.collect(), most).await.over(most);
             over.map(|over| (over.worker, over.why))
         };
         assert_eq!(over(&[8, 9], 2 << 20).await, None);

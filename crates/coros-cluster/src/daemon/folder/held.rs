@@ -1,6 +1,7 @@
 //! How much of the disk a folder takes in which others write, and what cannot be told of it.
 //!
-//! A folder that cannot be looked into is not taken for an empty one: whoever made it could have anything in it.
+//! A folder that cannot be looked into is not taken for an empty one: whoever made it could have anything in it. Whatever is
+//! there, looking ends as soon as it is too much, and few names are kept meanwhile.
 
 use std::ffi::OsString;
 use std::io;
@@ -16,6 +17,9 @@ const LEAST: u64 = 4096;
 /// never have been counted.
 const DEEPEST: usize = 128;
 const TOO_DEEP: &str = "is deeper than this node looks";
+/// Folders that may wait to be looked into, at all levels: their names are kept. No program has use for so many either.
+const MOST_WAITING: usize = if cfg!(test) { 1000 } else { 1 << 17 };
+const TOO_WIDE: &str = "has more folders in it than this node looks into";
 
 /// What is there.
 #[derive(Debug, Default)]
@@ -26,70 +30,41 @@ pub(crate) struct Held {
     pub(super) hidden: Option<String>,
 }
 
+/// One that is under way: one path, and what is still to be looked into at each of its levels. As little is kept as can be,
+/// for what is there is of somebody's choosing. So none is kept open; each is opened by its path from the top, out of
+/// which no link leads.
+struct Look<'a> {
+    top: &'a Dir,
+    /// Bytes that are not too much.
+    most: u64,
+    path: PathBuf,
+    levels: Vec<Vec<OsString>>,
+    held: Held,
+}
+
 impl Held {
-    /// All in a folder, and the folder. Does not follow links; what goes meanwhile takes nothing. Blocks for as long as
-    /// there are files.
-    pub(super) fn by(folder: &Path) -> Self {
+    /// All in a folder, and the folder; where that is more than so many bytes, only that it is more. Does not follow
+    /// links; what goes meanwhile takes nothing. Blocks for as long as there are files.
+    pub(super) fn by(folder: &Path, most: u64) -> Self {
         let mut held = Held::default();
         let top = Dir::open_ambient_dir(folder, ambient_authority());
-        let opened = top.and_then(|top| Ok((top.dir_metadata()?, top)));
-        match opened {
+        match top.and_then(|top| Ok((top.dir_metadata()?, top))) {
             Ok((metadata, top)) => {
                 held.add(&metadata);
-                held.walk(&top);
+                let look = Look {
+                    top: &top,
+                    most,
+                    path: PathBuf::new(),
+                    levels: Vec::new(),
+                    held,
+                };
+                look.all()
             }
-            Err(error) => held.failed(Path::new(""), &error),
-        }
-        held
-    }
-
-    /// One path, and what is still to be looked into at each of its levels: as little is kept as can be, for what is
-    /// there is of somebody's choosing. So none is kept open; each is opened by its path from the top, out of which no
-    /// link leads.
-    fn walk(&mut self, top: &Dir) {
-        let mut path = PathBuf::new();
-        let mut levels = vec![self.look(top, &path)];
-        while let Some(level) = levels.last_mut() {
-            if let Some(name) = level.pop() {
-                path.push(name);
-                if levels.len() > DEEPEST {
-                    self.missed_folder(&path, TOO_DEEP);
-                    return;
-                }
-                levels.push(self.look(top, &path));
-            } else {
-                levels.pop();
-                path.pop();
+            Err(error) => {
+                held.failed(Path::new(""), &error);
+                held
             }
         }
-    }
-
-    /// Adds what is in one folder; gives the names of those inside of it.
-    fn look(&mut self, top: &Dir, path: &Path) -> Vec<OsString> {
-        let mut inside = Vec::new();
-        if let Err(error) = self.add_all(top, path, &mut inside) {
-            self.failed(path, &error);
-        }
-        inside
-    }
-
-    fn add_all(&mut self, top: &Dir, path: &Path, inside: &mut Vec<OsString>) -> io::Result<()> {
-        let entries = match path.as_os_str().is_empty() {
-            true => top.entries()?,
-            false => top.open_dir_nofollow(path)?.entries()?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            let metadata = match entry.metadata() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                metadata => metadata?,
-            };
-            self.add(&metadata);
-            if metadata.is_dir() {
-                inside.push(entry.file_name());
-            }
-        }
-        Ok(())
     }
 
     fn add(&mut self, metadata: &Metadata) {
@@ -113,6 +88,68 @@ impl Held {
     /// There may be more, because of this.
     pub(super) fn missed(&mut self, why: String) {
         self.hidden.get_or_insert(why);
+    }
+}
+
+impl Look<'_> {
+    fn all(mut self) -> Held {
+        self.enter();
+        while !self.is_too_much()
+            && let Some(level) = self.levels.last_mut()
+        {
+            if let Some(name) = level.pop() {
+                self.path.push(name);
+                self.enter();
+            } else {
+                self.levels.pop();
+                self.path.pop();
+            }
+        }
+        self.held
+    }
+
+    /// Then nobody asks what else there is.
+    fn is_too_much(&self) -> bool {
+        self.held.bytes > self.most || self.held.hidden.is_some()
+    }
+
+    /// Looks into the folder at the path.
+    fn enter(&mut self) {
+        if self.levels.len() > DEEPEST {
+            return self.held.missed_folder(&self.path, TOO_DEEP);
+        }
+        let mut inside = Vec::new();
+        if let Err(error) = self.add_all(&mut inside) {
+            self.held.failed(&self.path, &error);
+        }
+        self.levels.push(inside);
+    }
+
+    /// Adds what is in it; gives the names of those inside of it.
+    fn add_all(&mut self, inside: &mut Vec<OsString>) -> io::Result<()> {
+        let entries = match self.path.as_os_str().is_empty() {
+            true => self.top.entries()?,
+            false => self.top.open_dir_nofollow(&self.path)?.entries()?,
+        };
+        let waiting: usize = self.levels.iter().map(Vec::len).sum();
+        for entry in entries {
+            let entry = entry?;
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            self.held.add(&metadata);
+            if metadata.is_dir() {
+                inside.push(entry.file_name());
+            }
+            if waiting + inside.len() > MOST_WAITING {
+                self.held.missed_folder(&self.path, TOO_WIDE);
+            }
+            if self.is_too_much() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -142,10 +179,13 @@ mod tests {
             fs::write(folder.join("large"), vec![1; 1 << 20]).unwrap();
         }
         symlink(other.path(), folder.path().join("link")).unwrap();
-        let held = Held::by(folder.path());
+        let held = Held::by(folder.path(), u64::MAX);
         assert!((1 << 20..2 << 20).contains(&held.bytes), "{held:?}");
         assert_eq!(held.hidden, None);
-        assert_eq!(Held::by(Path::new("/no/such/folder")).hidden, None);
+        assert_eq!(
+            Held::by(Path::new("/no/such/folder"), u64::MAX).hidden,
+            None
+        );
     }
 
     /// Their names take room, on some systems in the folder that they are in.
@@ -159,7 +199,7 @@ mod tests {
                 symlink("nowhere", at("link", n)).unwrap();
             }
             let itself = fs::metadata(folder.path()).unwrap().blocks() * 512;
-            let held = Held::by(folder.path());
+            let held = Held::by(folder.path(), u64::MAX);
             assert!(held.bytes >= 300 * LEAST + itself.max(LEAST), "{held:?}");
         }
     }
@@ -168,16 +208,47 @@ mod tests {
     #[test]
     fn what_is_too_deep_is_told() {
         let all = deep(DEEPEST).unwrap();
-        assert_eq!(Held::by(all.path()).hidden, None);
+        assert_eq!(Held::by(all.path(), u64::MAX).hidden, None);
         for levels in [DEEPEST + 1, 19_000] {
             let folder = deep(levels).unwrap();
-            let hidden = Held::by(folder.path()).hidden.unwrap();
+            let hidden = Held::by(folder.path(), u64::MAX).hidden.unwrap();
             assert!(
                 hidden.ends_with("is deeper than this node looks"),
                 "{hidden}"
             );
             gone(&folder.path().join("d")).unwrap();
         }
+    }
+
+    /// As their names would have to be kept.
+    #[test]
+    fn what_is_too_wide_is_told() {
+        let folder = deep(0).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for n in 0..MOST_WAITING {
+            fs::create_dir_all(at(&format!("a/{n}"))).unwrap();
+            fs::create_dir_all(at(&format!("b/{n}"))).unwrap();
+        }
+        // In each of them are not too many; but one waits meanwhile.
+        let held = Held::by(&at("a"), MOST_WAITING as u64 * LEAST);
+        assert_eq!(held.hidden, None);
+        let hidden = Held::by(folder.path(), u64::MAX).hidden.unwrap();
+        assert!(hidden.ends_with(TOO_WIDE), "{hidden}");
+    }
+
+    /// However much there is: no more of it is looked at than shows that it is too much.
+    #[test]
+    fn looking_ends_where_it_is_too_much() {
+        let folder = deep(3).unwrap();
+        for n in 0..100 {
+            fs::create_dir_all(folder.path().join(format!("{n}/in"))).unwrap();
+        }
+        for most in [LEAST, 50 * LEAST, 150 * LEAST] {
+            let held = Held::by(folder.path(), most);
+            assert!((most + 1..=most + LEAST).contains(&held.bytes), "{held:?}");
+        }
+        let held = Held::by(folder.path(), 1 << 30);
+        assert!(held.bytes >= 207 * LEAST, "{held:?}");
     }
 
     #[test]
@@ -192,7 +263,7 @@ mod tests {
             let seen = std::thread::scope(|threads| {
                 let look = || {
                     nix::unistd::setfsuid(65_534.into());
-                    Held::by(folder.path()).hidden
+                    Held::by(folder.path(), u64::MAX).hidden
                 };
                 threads.spawn(look).join().unwrap()
             });
