@@ -15,7 +15,7 @@ pub(crate) const BATCH_BYTES: usize = 64 * 1024;
 
 /// How many bytes a value takes on its way, and about as many where it is kept. It must hold no addresses, which are
 /// written for somebody alone.
-fn bytes(value: &impl Serialize) -> usize {
+pub(crate) fn bytes(value: &impl Serialize) -> usize {
     // What cannot travel says nothing.
     EACH + postcard::serialize_with_flavor(value, Size::default()).unwrap_or(0)
 }

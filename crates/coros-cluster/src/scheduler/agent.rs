@@ -347,6 +347,7 @@ impl Agent {
             }
             // These have room.
             ToTenant::Sent
+            | ToTenant::Packed(_)
             | ToTenant::Judged(..)
             | ToTenant::Cancel(_)
             | ToTenant::Listen

@@ -20,8 +20,8 @@ use crate::computation::{Cargo, Computation};
 use crate::daemon::leases::Terms;
 use crate::daemon::protocol::{FromDesk, NodeState, Opening, ToDaemon, ToDesk, sent_as};
 use crate::hash::ContentHash;
-use crate::placement::NodeView;
 use crate::pack;
+use crate::placement::NodeView;
 use crate::protocol::ToScheduler;
 
 /// How long a desk may take to hear that the scheduler leaves.

@@ -168,7 +168,7 @@ mod tests {
         let state = |state| Event::of_state(state, Arc::clone(&node));
         let (suspended, draining) = (state(NodeState::Suspended), state(NodeState::Draining));
         // Before it has the program, it is not told of.
-        assert_eq!(so_far(&mut known, &[suspended.clone()]), []);
+        assert_eq!(so_far(&mut known, std::slice::from_ref(&suspended)), []);
         let events = [ready("a", 1), suspended.clone()];
         assert_eq!(so_far(&mut known, &events), events);
         let resumed = [state(NodeState::Open)];
