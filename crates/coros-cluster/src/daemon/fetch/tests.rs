@@ -294,6 +294,11 @@ impl Files {
     }
 }
 
+fn what_came(fetched: &Fetched) -> Vec<Vec<u8>> {
+    let files = fetched.files();
+    files.map(|(_, path)| fs::read(path).unwrap()).collect()
+}
+
 #[tokio::test]
 async fn small_files_come_in_few_packs() {
     let world = World::new().await;
@@ -303,11 +308,7 @@ async fn small_files_come_in_few_packs() {
     let (fetched, packs, contents) = Files::of(&world, &files).await.send(&files).await;
     assert_eq!((packs, contents), (3, 599));
     let fetched = fetched.unwrap();
-    let found: Vec<_> = fetched
-        .files()
-        .map(|(_, path)| fs::read(path).unwrap())
-        .collect();
-    assert!(found == files);
+    assert!(what_came(&fetched) == files);
     // All is there now.
     let (_, packs, _) = Files::of(&world, &files).await.send(&files).await;
     assert_eq!(packs, 0);
@@ -331,11 +332,7 @@ async fn of_two_clients_with_the_same_small_files_each_is_sent_by_one() {
     assert_eq!(a.2 + b.2, 599);
     for (fetched, files) in [(a.0, one), (b.0, &**two)] {
         let fetched = fetched.unwrap();
-        let found: Vec<_> = fetched
-            .files()
-            .map(|(_, path)| fs::read(path).unwrap())
-            .collect();
-        assert!(found == files);
+        assert!(what_came(&fetched) == files);
     }
 }
 
