@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::check::Check;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use self::elsewhere::{Cgroup, Cgroups, apply, probe};
-pub(crate) use self::ending::{amount, explain, how_it_ended, signal_of};
+pub(crate) use self::ending::{amount, explain, hit, how_it_ended, signal_of};
 #[cfg(target_os = "linux")]
 pub(crate) use self::linux::{Cgroup, Cgroups, apply, probe};
 

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::blank::Blank;
 use crate::computation::Start;
 use crate::guard::{Errors, Guard, Guarded, Input, Piped, Program};
-use crate::isolation::{Cgroup, Isolation, Limits, explain, how_it_ended, signal_of};
+use crate::isolation::{Cgroup, Isolation, Limits, hit, how_it_ended, signal_of};
 use crate::protocol::to_frame;
 use crate::worker::WORKER_ARGUMENT;
 use crate::worker::confined::Confinement;
@@ -75,6 +75,9 @@ pub(crate) struct End {
     /// By itself, in words.
     #[serde(deserialize_with = "told")]
     pub(crate) why: String,
+    /// What it may have been for: the limits that it has hit.
+    #[serde(deserialize_with = "told_lines")]
+    pub(crate) hit: Vec<String>,
     /// It did not: [`Process::kill`] ended it.
     pub(crate) killed: bool,
     /// Its last lines on standard error.
@@ -95,6 +98,7 @@ impl End {
     pub(crate) fn never_began(why: String) -> Self {
         End {
             why,
+            hit: Vec::new(),
             killed: false,
             last_words: Vec::new(),
         }
@@ -277,13 +281,14 @@ async fn watch(
     guarded.end().await;
     let _ = tokio::time::timeout(LAST_WORDS, lines.read(&mut stderr)).await;
     let last_words = without_empty_backtraces(lines.last.into());
-    let why = match (status, &bounds) {
-        (Ok(status), Some(bounds)) if killed_for.is_none() => bounds.explain(status, &last_words),
-        (Ok(status), _) => {
-            let how = how_it_ended(status.code(), signal_of(status));
-            killed_for.map_or_else(|| how.clone(), |why| format!("{how}: {why}"))
+    let mut hit = Vec::from_iter(killed_for);
+    let why = match status {
+        Ok(status) => {
+            let bounds = bounds.iter();
+            hit.extend(bounds.flat_map(|bounds| bounds.hit(status, &last_words)));
+            how_it_ended(status.code(), signal_of(status))
         }
-        (Err(error), _) => format!("its end could not be seen: {error}"),
+        Err(error) => format!("its end could not be seen: {error}"),
     };
     if let Some(cgroup) = bounds.and_then(|bounds| bounds.cgroup)
         && let Err(error) = cgroup.remove().await
@@ -292,17 +297,18 @@ async fn watch(
     }
     End {
         why,
+        hit,
         killed,
         last_words,
     }
 }
 
 impl Bounds {
-    /// What they had to do with an end.
-    fn explain(&self, status: ExitStatus, last_words: &[String]) -> String {
+    /// Which of them a process has hit.
+    fn hit(&self, status: ExitStatus, last_words: &[String]) -> Vec<String> {
         let counters = self.cgroup.as_ref().map(Cgroup::counters);
         let counters = counters.unwrap_or_default();
-        explain(status, &self.limits, &counters, last_words)
+        hit(status, &self.limits, &counters, last_words)
     }
 }
 
@@ -449,6 +455,7 @@ mod tests {
         let lines = (0..30).map(|n| format!("{n}\x1b[2J{}", "x".repeat(LONGEST_LINE)));
         let end = End {
             why: "\x07".into(),
+            hit: Vec::new(),
             killed: false,
             last_words: lines.collect(),
         };

@@ -59,7 +59,10 @@ mod tests {
     use libtest_mimic::{Failed, Trial};
     use tempfile::TempDir;
 
-    use crate::isolation::{Cgroup, Cgroups, Counters, Isolation, Limits, Network, explain, probe};
+    use crate::isolation::{
+        Cgroup, Cgroups, Counters, Isolation, Limits, Network, explain, hit, how_it_ended, probe,
+        signal_of,
+    };
     use crate::trial::trial;
 
     /// The first argument of a process that isolates itself.
@@ -192,7 +195,9 @@ mod tests {
         fn told(&self, output: &Output, counters: Counters) -> String {
             let stderr = String::from_utf8_lossy(&output.stderr);
             let last: Vec<String> = stderr.lines().map(str::to_owned).collect();
-            explain(output.status, &self.isolation.limits, &counters, &last)
+            let hit = hit(output.status, &self.isolation.limits, &counters, &last);
+            let how = how_it_ended(output.status.code(), signal_of(output.status));
+            explain(how, &hit)
         }
     }
 

@@ -10,7 +10,7 @@ use common::farm::*;
 use common::work::*;
 use common::*;
 use coros::cluster::daemon::DaemonBuilder;
-use coros::cluster::worker;
+use coros::cluster::{Event, worker};
 use coros::{JobError, Scheduler};
 use libtest_mimic::Arguments;
 #[cfg(target_os = "linux")]
@@ -33,15 +33,16 @@ fn takes(bytes: usize) -> usize {
     std::hint::black_box(&all).len()
 }
 
-/// Starts processes that start processes.
+/// Starts processes that start processes, for ever.
 #[coros::remote]
-fn bombs() -> String {
-    let script = "f() { f | f & wait; }; f";
-    let ran = std::process::Command::new("sh")
-        .arg("-c")
-        .arg(script)
-        .output();
-    format!("{:?}", ran.map(|it| it.status))
+fn bombs() {
+    let script = "f() { f | f & wait; }; while :; do f; done";
+    loop {
+        let sh = std::process::Command::new("sh")
+            .args(["-c", script])
+            .output();
+        drop(sh);
+    }
 }
 
 /// Starts processes until that is refused: how many, and why no more.
@@ -246,6 +247,7 @@ const MOST: usize = 100;
 #[cfg(target_os = "linux")]
 async fn a_fork_bomb_is_held_and_ended() {
     let (farm, scheduler) = holding(|daemon| daemon).await;
+    let mut events = scheduler.events();
     let place = scheduler.run(where_am_i()).await.unwrap();
     let mut bomb = scheduler.submit(bombs().time_limit(Duration::from_secs(2)));
     let mut seen = Vec::new();
@@ -259,13 +261,18 @@ async fn a_fork_bomb_is_held_and_ended() {
     };
     // When the system is slow, it has come to nothing before anybody looks.
     assert!(seen.iter().all(|n| *n <= 512), "{seen:?}");
+    assert!(matches!(ended, Err(JobError::TimedOut(_))), "{ended:?}");
+    let lost = |event: &Event| match event {
+        Event::WorkerLost { reason, .. } => Some(reason.clone()),
+        _ => None,
+    };
+    let why = until(&mut events, lost).await;
+    assert!(
+        why.ends_with("computed on: it tried to start more than 512 processes"),
+        "{why}"
+    );
     let again = scheduler.run(where_am_i()).await.unwrap();
-    match ended {
-        // It came to nothing, because it could start no more.
-        Ok(_) => assert_eq!(again.pid, place.pid),
-        Err(JobError::TimedOut(_)) => assert_ne!(again.pid, place.pid),
-        Err(error) => panic!("{error}"),
-    }
+    assert_ne!(again.pid, place.pid);
     scheduler.close().await.unwrap();
     assert_eq!(group(place.pid), [0; 0]);
     farm.close().await;

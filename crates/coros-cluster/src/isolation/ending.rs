@@ -37,14 +37,14 @@ pub(crate) fn signal_of(status: ExitStatus) -> Option<i32> {
     }
 }
 
-/// How a process ended, and what its limits had to do with it, from what its control group has
-/// seen and its last lines on standard error.
-pub(crate) fn explain(
+/// Which limits a process has hit before it ended, from what its control group has seen and its last lines on
+/// standard error.
+pub(crate) fn hit(
     status: ExitStatus,
     limits: &Limits,
     counters: &Counters,
     last_words: &[String],
-) -> String {
+) -> Vec<String> {
     let size = |limit: Option<u64>| match limit {
         Some(bytes) => format!(" of {}", amount(bytes)),
         None => String::new(),
@@ -87,11 +87,14 @@ pub(crate) fn explain(
         }
         _ => {}
     }
-    let ended = how_it_ended(status.code(), signal_of(status));
-    if why.is_empty() {
-        ended
-    } else {
-        format!("{ended}: {}", why.join(", and "))
+    why
+}
+
+/// An end, and what the limits that were hit have to do with it.
+pub(crate) fn explain(ended: String, hit: &[String]) -> String {
+    match hit {
+        [] => ended,
+        hit => format!("{ended}: {}", hit.join(", and ")),
     }
 }
 
@@ -122,12 +125,9 @@ mod tests {
     };
 
     fn told(status: i32, counters: Counters, last: &str) -> String {
-        explain(
-            ExitStatus::from_raw(status),
-            &LIMITS,
-            &counters,
-            &["hello".into(), last.into()],
-        )
+        let status = ExitStatus::from_raw(status);
+        let hit = hit(status, &LIMITS, &counters, &["hello".into(), last.into()]);
+        explain(how_it_ended(status.code(), signal_of(status)), &hit)
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
         );
         assert_eq!(told(0, NOTHING, last), "ended with exit status 0");
         let none = Limits::default();
-        let words = explain(ExitStatus::from_raw(6), &none, &NOTHING, &[last.into()]);
-        assert_eq!(words, "killed by signal 6 (SIGABRT)");
+        let none = hit(ExitStatus::from_raw(6), &none, &NOTHING, &[last.into()]);
+        assert!(none.is_empty(), "{none:?}");
     }
 }

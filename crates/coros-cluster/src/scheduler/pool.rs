@@ -40,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use self::upkeep::Upkeep;
 use super::core::WorkerId;
+use crate::isolation::explain;
 
 /// How long a worker may be half there: after its process ended, and after it was killed.
 const LINGER: Duration = Duration::from_secs(1);
@@ -124,6 +125,8 @@ pub(crate) enum Input {
     Ended {
         worker: WorkerId,
         why: String,
+        /// Which limits it has hit, whoever has ended it.
+        hit: Vec<String>,
         killed: bool,
         /// It had calls, which are to blame; how often they run again is seen to elsewhere.
         busy: bool,
@@ -326,13 +329,14 @@ impl Pool {
             Input::Ended {
                 worker,
                 why,
+                hit,
                 killed,
                 busy,
             } => {
                 if let Some(process) = self.processes.get_mut(&worker) {
                     process.wanted |= busy;
                     let reason = process.killed.take().filter(|_| killed);
-                    process.ended = Some(reason.unwrap_or(why));
+                    process.ended = Some(explain(reason.unwrap_or(why), &hit));
                     process.deadline = Some(now + LINGER);
                     self.bury(now, worker, false, out);
                 } else if self.unseen.remove(&worker) && !self.closing {

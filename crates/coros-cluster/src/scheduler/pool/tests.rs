@@ -51,6 +51,7 @@ impl Clock {
         self.tell(Input::Ended {
             worker: WorkerId(n),
             why: format!("end {n}"),
+            hit: Vec::new(),
             killed: false,
             busy: false,
         })
@@ -61,6 +62,7 @@ impl Clock {
         self.tell(Input::Ended {
             worker: WorkerId(n),
             why: "SIGKILL".into(),
+            hit: Vec::new(),
             killed: true,
             busy: false,
         })
@@ -222,6 +224,7 @@ fn who_ends_at_work_is_replaced_without_delay_however_often() {
             clock.tell(Input::Ended {
                 worker,
                 why: why.clone(),
+                hit: Vec::new(),
                 killed,
                 busy,
             });
@@ -792,5 +795,29 @@ mod at_random {
             prop_assert!(took <= clock.pool.config.closing(), "{took:?}");
             prop_assert!(!seen.is_prepared, "nobody has tidied up");
         }
+    }
+}
+
+#[test]
+fn the_limits_that_it_has_hit_are_told_whoever_has_ended_it() {
+    for (kill, told) in [
+        (true, "too slow: it forked, and it swelled"),
+        (false, "SIGKILL: it forked, and it swelled"),
+    ] {
+        let mut clock = unlinked();
+        let worker = WorkerId(1);
+        if kill {
+            let why = "too slow".into();
+            clock.tell(Input::Kill { worker, why });
+        }
+        let lost = clock.tell(Input::Ended {
+            worker,
+            why: "SIGKILL".into(),
+            hit: vec!["it forked".into(), "it swelled".into()],
+            killed: kill,
+            busy: true,
+        });
+        let why = told.into();
+        assert_eq!(lost, [Output::Lost { worker, why }]);
     }
 }

@@ -565,6 +565,7 @@ impl Shell {
                 pool::Input::Ended {
                     worker,
                     why: end.why,
+                    hit: end.hit,
                     killed: end.killed,
                     busy: false,
                 },

@@ -234,11 +234,11 @@ impl Shell {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.last_words = end.last_words;
         }
-        let (why, killed) = (end.why, end.killed);
         let ended = pool::Input::Ended {
             worker: id,
-            why,
-            killed,
+            why: end.why,
+            hit: end.hit,
+            killed: end.killed,
             busy: self.core.is_busy(id),
         };
         self.tell_pool_of(id, ended);
