@@ -2,7 +2,7 @@
 //!
 //! A [`Command`] becomes a [`Call`] like that of any remote function: it is handed to a scheduler, runs
 //! in a worker in its working directory, with the files that [travel](crate::SchedulerBuilder::depends)
-//! beside it, and holds the worker's place until it has ended. What it writes comes as messages to
+//! beside it, and holds the worker's place until nothing is left of it. What it writes comes as messages to
 //! an address, or all together at the end. What it has started ends with it, and all of that with the call: also
 //! when that is cancelled or fails, and on Linux also what has left its process group or session.
 //!
@@ -17,7 +17,7 @@
 //! # Ok(()) }
 //! ```
 
-mod group;
+pub(crate) mod group;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+use self::group::Group;
 use crate::blob::{self, Blob};
 use crate::function::{self, Call, Failure, Function, Invocation, Remote, TerminateOnDrop};
 use crate::guard::{self, Piped, Program};
@@ -203,11 +204,11 @@ impl Command {
             input: !self.input.0.is_empty() || self.goes_on,
             output: true,
         };
-        let started = group::start(&self.program(), piped).await;
+        let started = Group::start(&self.program(), piped).await;
         let (mut command, pipes) = started.map_err(|why| self.cannot_run(&why))?;
         let stdin = pipes.input.map(|stdin| self.feed(stdin));
         let _writer = stdin.as_ref().map(TerminateOnDrop::new);
-        sink.began(command.pid, stdin).await?;
+        sink.began(command.pid(), stdin).await?;
         let mut stdout = pipes.output.expect("it was piped");
         let mut stderr = pipes.error;
         let ended = CancellationToken::new();
@@ -224,7 +225,7 @@ impl Command {
                 .take(bytes, Stream::Stderr)),
         )?;
         let status = status.map_err(|why| format!("its end could not be seen: {why}"))?;
-        group::end(command).await;
+        command.end().await;
         Ok(Status {
             code: status.code(),
             signal: signal_of(status),

@@ -13,7 +13,8 @@ mod tests {
     use coros::cluster::{Event, worker};
     use coros::{Address, Scheduler};
     use libtest_mimic::Arguments;
-    use nix::sys::signal::Signal;
+    use nix::errno::Errno;
+    use nix::sys::signal::{Signal, killpg};
     use nix::unistd::Pid;
     use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -185,6 +186,20 @@ mod tests {
         scheduler.close().await.unwrap();
     }
 
+    async fn the_place_of_a_command_is_free_when_nothing_is_left_of_it() {
+        let scheduler = local().await;
+        let script = "n=0; while [ $n -lt 300 ]; do sleep 1000 & n=$((n + 1)); done; echo $$; wait";
+        for _ in 0..3 {
+            let (to, mut tells) = told();
+            let job = scheduler.submit(sh(script.into()).run(to));
+            let group = Pid::from_raw(number(&mut tells).await.cast_signed());
+            drop(job);
+            scheduler.run(leave_behind()).await.unwrap();
+            assert_eq!(killpg(group, None), Err(Errno::ESRCH));
+        }
+        scheduler.close().await.unwrap();
+    }
+
     /// Says which it is, and which its guard, and computes for ever.
     #[coros::remote]
     fn compute(to: Address<(u32, u32)>) {
@@ -296,6 +311,7 @@ mod tests {
             ends_with_its_worker,
             ends_on_a_node_without_control_groups,
             a_guard_that_is_killed_holds_up_nobody,
+            the_place_of_a_command_is_free_when_nothing_is_left_of_it,
             a_guard_that_is_stopped_goes_on,
             a_guard_that_is_stopped_goes_on_on_a_node,
             a_guard_outlives_signals_and_keeps_them_from_nobody,

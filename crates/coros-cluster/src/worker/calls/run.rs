@@ -14,6 +14,7 @@ use super::super::control;
 use super::{Attempt, Job, Shared};
 use crate::blob::Blob;
 use crate::caught::caught;
+use crate::command::group::settled;
 use crate::function::{Begun, Failure, Function, Invocation};
 use crate::protocol::CallResult;
 
@@ -94,7 +95,7 @@ impl Shared {
                 else => None,
             }
         };
-        let polled = AssertUnwindSafe(run).catch_unwind().await;
+        let polled = settled(AssertUnwindSafe(run).catch_unwind()).await;
         polled.unwrap_or_else(|panic| Some(Err(Failure::Panicked(panic_text(&*panic).to_owned()))))
     }
 }
