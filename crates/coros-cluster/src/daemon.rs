@@ -62,6 +62,7 @@ pub struct Daemon {
     node: Node,
     keeper: Address<ToDaemon>,
     store: Store,
+    work: WorkRoot,
 }
 
 /// What a daemon is doing.
@@ -309,7 +310,9 @@ impl Daemon {
         let _ = self.keeper.send(ToDaemon::Own(own));
     }
 
-    /// Kills all workers, waits until nothing is left of them, and closes the node.
+    /// Kills all workers, waits until nothing is left of them, and closes the node. It waits for 10 s at most: what it takes
+    /// longer to remove stays in the daemon's folder, unless this process goes on; the log says so, and the next daemon that
+    /// has the folder removes it.
     ///
     /// Cancel safe: once polled, it ends.
     pub async fn close(&self) {
@@ -317,6 +320,13 @@ impl Daemon {
         self.keeper.terminate();
         self.keeper.exit().await;
         self.node.close().await;
+        let work = self.work.clone();
+        for left in blocking(move || work.left()).await {
+            let left = left.display();
+            tracing::warn!(
+                "there was no time to remove {left}: the next daemon with this folder does"
+            );
+        }
         self.store.release();
     }
 }
@@ -508,7 +518,7 @@ impl DaemonBuilder {
             largest,
             serve,
             store: store.clone(),
-            work,
+            work: work.clone(),
             rules,
             told,
         });
@@ -523,6 +533,7 @@ impl DaemonBuilder {
             node,
             keeper,
             store,
+            work,
         };
         daemon.node.register(NAME, &daemon.keeper)?;
         Ok(daemon)

@@ -1,14 +1,16 @@
 //! The folders in which workers run.
 //!
 //! ```text
-//! work/            all of the daemon's; what an earlier one left there is put aside and removed
+//! work/            all of the daemon's
 //!   3/             those of a client
 //!     files/       what its program needs
 //!     shared/      what its workers share
 //!     7/           that of a worker: its working directory, with links to the files
+//! work.left-1/     one that nobody needs any more, whoever's it was, also what an earlier daemon left there
 //! ```
 //!
-//! [`Fill`] is what they hold.
+//! Nobody waits for one to be removed, as others have written in it: it is put aside, which frees its place at once, and
+//! goes when it can. [`Fill`] is what they hold.
 
 mod held;
 mod removal;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use coros_net::FileName;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::held::Held;
 use self::removal::gone;
@@ -36,11 +39,16 @@ pub(crate) const SHARED: &str = "shared";
 
 /// The folders of all clients.
 #[derive(Clone, Debug)]
-pub(super) struct WorkRoot(PathBuf);
+pub(super) struct WorkRoot {
+    path: PathBuf,
+    /// What is done about those that have been put aside.
+    removals: TaskTracker,
+}
 
 /// Those of one client.
 #[derive(Clone, Debug)]
 pub(super) struct WorkFolders {
+    root: WorkRoot,
     path: PathBuf,
     /// What there is to be seen of the files in the folder of each worker.
     shown: Vec<String>,
@@ -48,7 +56,10 @@ pub(super) struct WorkFolders {
 
 /// That of a worker.
 #[derive(Debug)]
-pub(super) struct WorkFolder(PathBuf);
+pub(super) struct WorkFolder {
+    root: WorkRoot,
+    path: PathBuf,
+}
 
 /// What a client's workers have written.
 #[derive(Debug)]
@@ -105,17 +116,66 @@ impl Fill {
 }
 
 impl WorkRoot {
-    /// Makes it anew. What is there is put aside first: whether it can be removed is nothing to wait for.
+    /// Makes it anew. What is there is put aside first, and goes with what is aside already.
     pub(super) async fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.to_owned();
-        blocking(move || renew(&path).map(|()| WorkRoot(path))).await
+        let root = WorkRoot {
+            path: path.clone(),
+            removals: TaskTracker::new(),
+        };
+        blocking(move || renew(&path)).await?;
+        let path = root.path.clone();
+        for left in blocking(move || aside(&path)).await {
+            root.will_go(left);
+        }
+        Ok(root)
     }
 
     pub(super) fn of(&self, client: ClientId) -> WorkFolders {
         WorkFolders {
-            path: self.0.join(client.0.to_string()),
+            root: self.clone(),
+            path: self.path.join(client.0.to_string()),
             shown: Vec::new(),
         }
+    }
+
+    /// Frees the place of a folder, and removes it then.
+    async fn remove(&self, folder: PathBuf) {
+        let root = self.path.clone();
+        let put_aside = blocking(move || put_aside(&folder, &root).map_err(|why| (folder, why)));
+        match put_aside.await {
+            Ok(Some(aside)) => self.will_go(aside),
+            Ok(None) => {}
+            Err((folder, error)) => {
+                tracing::warn!(%error, "cannot put aside the folder {}", folder.display());
+                self.will_go(folder);
+            }
+        }
+    }
+
+    fn will_go(&self, folder: PathBuf) {
+        self.removals.spawn_blocking(move || {
+            if let Err(error) = gone(&folder) {
+                let folder = folder.display();
+                tracing::warn!(%error, "cannot remove the folder {folder}, which nobody needs: do so by hand");
+            }
+        });
+    }
+
+    /// Resolves when all that is to go is gone, as far as it can be removed.
+    pub(super) async fn cleared(&self) {
+        self.removals.close();
+        self.removals.wait().await;
+    }
+
+    /// What is there that nobody needs, when all clients have left. Blocks for a moment.
+    pub(super) fn left(&self) -> Vec<PathBuf> {
+        let clients = std::fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let clients = clients.map(|entry| entry.path());
+        clients.chain(aside(&self.path)).collect()
     }
 }
 
@@ -155,6 +215,7 @@ impl WorkFolders {
     pub(super) async fn make(&self, worker: WorkerId) -> io::Result<WorkFolder> {
         let path = self.path.join(worker.0.to_string());
         let (files, shown) = (self.path.join(FILES), self.shown.clone());
+        let root = self.root.clone();
         blocking(move || {
             make(&path)?;
             let mut shown = shown.iter();
@@ -162,7 +223,7 @@ impl WorkFolders {
             if linked.is_err() {
                 let _ = gone(&path);
             }
-            linked.map(|()| WorkFolder(path))
+            linked.map(|()| WorkFolder { root, path })
         })
         .await
     }
@@ -200,19 +261,22 @@ impl WorkFolders {
         })
     }
 
-    /// Removes all that is left.
+    /// Removes all that is left: the files at once, as there is room for no more of them meanwhile.
     pub(super) async fn remove(&self) {
-        remove(&self.path).await;
+        let files = self.files();
+        // Else they go with the rest.
+        let _ = blocking(move || gone(&files)).await;
+        self.root.remove(self.path.clone()).await;
     }
 }
 
 impl WorkFolder {
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(super) async fn remove(self) {
-        remove(&self.0).await;
+        self.root.remove(self.path).await;
     }
 }
 
@@ -257,45 +321,36 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// Makes a folder in place of what is there.
 fn renew(path: &Path) -> io::Result<()> {
-    put_aside(path)?;
-    make(path)?;
-    for left in left_by_others(path) {
-        if let Err(error) = gone(&left) {
-            let left = left.display();
-            tracing::warn!(%error, "cannot remove the folder {left}, which nobody needs: do so by hand");
-        }
-    }
-    Ok(())
+    put_aside(path, path)?;
+    make(path)
 }
 
-/// Gives it another name, if it is there.
-fn put_aside(path: &Path) -> io::Result<()> {
-    let names = (1_u64..).map(|n| path.with_extension(format!("left-{n}")));
-    let free = names.into_iter().find(|name| !name.exists());
-    match std::fs::rename(path, free.expect("there are not so many")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        renamed => renamed,
+/// Gives a folder another name, which it has beside the root then, if it is there.
+fn put_aside(folder: &Path, root: &Path) -> io::Result<Option<PathBuf>> {
+    use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotFound};
+    let names = (1_u64..).map(|n| root.with_extension(format!("left-{n}")));
+    for name in names.filter(|name| !name.exists()) {
+        match removal::moved(folder, &name) {
+            Ok(()) => return Ok(Some(name)),
+            Err(error) if error.kind() == NotFound => return Ok(None),
+            // Another one has it by now.
+            Err(error) if matches!(error.kind(), AlreadyExists | DirectoryNotEmpty) => {}
+            Err(error) => return Err(error),
+        }
     }
+    unreachable!("there are not so many")
 }
 
 /// All that has been put aside.
-fn left_by_others(path: &Path) -> Vec<PathBuf> {
-    let folder = path.parent().unwrap_or(path);
+fn aside(root: &Path) -> Vec<PathBuf> {
+    let folder = root.parent().unwrap_or(root);
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     let aside = paths.filter(|it| {
         let extension = it.extension().and_then(|it| it.to_str());
-        it.file_stem() == path.file_name() && extension.is_some_and(|it| it.starts_with("left-"))
+        it.file_stem() == root.file_name() && extension.is_some_and(|it| it.starts_with("left-"))
     });
     aside.collect()
-}
-
-async fn remove(path: &Path) {
-    let path = path.to_owned();
-    let removed = blocking(move || gone(&path).map_err(|error| (path, error))).await;
-    if let Err((path, error)) = removed {
-        tracing::warn!(%error, "cannot remove the folder {}", path.display());
-    }
 }
 
 /// For tests: so many folders `d` inside of each other, with a file `f` beside each. In memory where there is such a place,
@@ -335,12 +390,50 @@ mod tests {
         ] {
             fs::create_dir_all(at(name)).unwrap();
         }
-        WorkRoot::open(&at("work")).await.unwrap();
+        let work = WorkRoot::open(&at("work")).await.unwrap();
+        work.cleared().await;
         let names = fs::read_dir(folder.path()).unwrap();
         let mut left: Vec<_> = names.map(|it| it.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["other.left-1", "store", "work"]);
         assert_eq!(fs::read_dir(at("work")).unwrap().count(), 0);
+    }
+
+    /// However long it takes to remove what is there, its place is free, and it is known what is left.
+    #[test]
+    fn a_place_is_free_before_what_was_there_is_gone() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let work = WorkRoot::open(&folder.path().join("work")).await.unwrap();
+            let mut folders = work.of(ClientId(3));
+            let stop = CancellationToken::new();
+            folders.lay_out(Vec::new(), stop).await.unwrap();
+            let worker = folders.make(WorkerId(7)).await.unwrap();
+            let locked = fs::Permissions::from_mode(0o000);
+            fs::set_permissions(worker.path(), locked).unwrap();
+            // The one thread for it does this in between.
+            let hold = || {
+                let (release, released) = std::sync::mpsc::channel::<()>();
+                tokio::task::spawn_blocking(move || released.recv());
+                release
+            };
+            let before = hold();
+            let put_aside = worker.remove();
+            let ((), between) = tokio::join!(biased; put_aside, async {
+                let between = hold();
+                drop(before);
+                between
+            });
+            let at = |name: &str| folder.path().join(name);
+            assert!(!at("work/3/7").exists());
+            assert_eq!(work.left(), [at("work/3"), at("work.left-1")]);
+            drop(between);
+            folders.remove().await;
+            work.cleared().await;
+            assert_eq!(work.left(), [] as [PathBuf; 0]);
+        });
     }
 
     /// Else the node would never start again.
@@ -368,6 +461,7 @@ mod tests {
     #[tokio::test]
     async fn who_goes_is_one_that_runs() {
         let folder = deep(200).unwrap();
+        let root = WorkRoot::open(&folder.path().join("root")).await.unwrap();
         let (path, shown) = (folder.path().join("work"), Vec::new());
         for name in ["shared", "7", "8", "9"] {
             fs::create_dir_all(path.join(name)).unwrap();
@@ -375,7 +469,7 @@ mod tests {
         fs::rename(folder.path().join("d"), path.join("7/d")).unwrap();
         fs::write(path.join("7/larger"), vec![1; 3 << 20]).unwrap();
         fs::write(path.join("8/large"), vec![1; 1 << 20]).unwrap();
-        let folders = WorkFolders { path, shown };
+        let folders = WorkFolders { root, path, shown };
         let over = async |running: &[u32], most| {
             let me = std::process::id();
             let running = running.iter().map(|worker| (WorkerId(*worker), me));

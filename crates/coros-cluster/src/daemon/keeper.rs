@@ -141,6 +141,7 @@ impl Keeper {
             desk.exit().await;
         }
         self.settings.rules.spare.close().await;
+        self.settings.work.cleared().await;
     }
 
     fn take(&mut self, me: &Context<ToDaemon>, message: ToDaemon) {

@@ -15,6 +15,14 @@ pub(super) fn gone(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Gives a folder another name, perhaps in another folder. Blocks for a moment.
+pub(super) fn moved(path: &Path, to: &Path) -> io::Result<()> {
+    // Where it is, is written in it. Whose it is not may move it all the same.
+    #[cfg(unix)]
+    let _ = unix::unlock(path);
+    std::fs::rename(path, to)
+}
+
 /// Removes it without bringing anything up: there it is not known how.
 #[cfg(not(unix))]
 fn all(path: &Path) -> io::Result<()> {
@@ -28,10 +36,12 @@ use self::unix::all;
 mod unix {
     use std::ffi::OsStr;
     use std::io;
+    use std::os::fd::AsFd;
     use std::path::Path;
 
     use cap_fs_ext::DirExt;
     use cap_std::{ambient_authority, fs::Dir};
+    use nix::fcntl::AT_FDCWD;
     use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 
     pub(super) fn all(path: &Path) -> io::Result<()> {
@@ -41,6 +51,10 @@ mod unix {
         let parent = Dir::open_ambient_dir(parent, ambient_authority())?;
         empty(&opened_up(&parent, name)?)?;
         parent.remove_dir(name)
+    }
+
+    pub(super) fn unlock(path: &Path) -> io::Result<()> {
+        open_up(AT_FDCWD, path.as_os_str())
     }
 
     fn empty(top: &Dir) -> io::Result<()> {
@@ -97,7 +111,7 @@ mod unix {
     }
 
     /// Lets this user do with a folder what he likes. Does not follow links: somebody may put them there meanwhile.
-    fn open_up(parent: &Dir, name: &OsStr) -> io::Result<()> {
+    fn open_up(parent: impl AsFd, name: &OsStr) -> io::Result<()> {
         fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::NoFollowSymlink)?;
         Ok(())
     }
