@@ -22,12 +22,6 @@ use nix::sys::signal::Signal;
 #[coros::remote]
 fn nothing() {}
 
-#[coros::remote]
-fn leaves_a_file() -> PathBuf {
-    std::fs::write("left", "something").unwrap();
-    std::path::absolute("left").unwrap()
-}
-
 /// What a worker finds: the text of each file, variables, the last arguments, and whether it can write
 /// into a file.
 #[coros::remote]
@@ -193,13 +187,17 @@ async fn a_program_is_sent_once() {
 
 async fn nothing_of_a_computation_stays() {
     let farm = Farm::of([1]).await;
+    let (daemon, elsewhere) = (&farm.daemons[0], elsewhere());
     let work = farm.folder("farm-1").join("work");
     let scheduler = farm.scheduler().await;
-    let left = scheduler.run(leaves_a_file()).await.unwrap();
-    assert!(left.exists() && left.starts_with(&work));
+    let call = leaves_much(elsewhere.path().into());
+    let left = scheduler.run(call).await.unwrap();
+    assert!(left.join("many/999").exists() && left.starts_with(&work));
     scheduler.close().await.unwrap();
-    idle(&farm.daemons[0]).await;
+    idle(daemon).await;
     assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0);
+    daemon.close().await;
+    nothing_is_left(&farm.folder("farm-1"), elsewhere.path());
     farm.close().await;
 }
 

@@ -19,6 +19,7 @@ mod killed {
     use super::common::farm::*;
     use super::common::others::*;
     use super::common::service::*;
+    use super::common::work::*;
     use super::common::*;
     use coros::cluster::{Event, Target, worker};
     use coros::{JobError, Scheduler};
@@ -99,7 +100,9 @@ mod killed {
     async fn nothing_is_left_of_a_client_that_was_killed() {
         let (farm, service) = farm_with_service([1]).await;
         let peers = [endpoint(service.node()).to_string()];
-        let (client, mut words) = process(&farm, CLIENT, "client", &peers).await;
+        let elsewhere = elsewhere();
+        let folder = elsewhere.path().to_str().unwrap();
+        let (client, mut words) = process(&farm, CLIENT, folder, &peers).await;
         let pid = word(&mut words).await;
         turns(&service, &[true]).await;
         kill(client).await;
@@ -112,6 +115,8 @@ mod killed {
         let other = at(&farm, &service).await;
         assert_eq!(other.run(square(3)).await, Ok(9));
         other.close().await.unwrap();
+        farm.daemons[0].close().await;
+        nothing_is_left(&farm.folder("farm-1"), elsewhere.path());
         close(farm, service).await;
     }
 

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use super::farm::*;
 use super::service::{Begun, computes, next};
 use super::signal;
+use super::work::leaves_much;
 
 /// What this executable is when it is a service: where its folder and its secret are, and its peers.
 const SERVICE: &str = "--as-service";
@@ -35,7 +36,7 @@ pub(crate) fn enter() {
         runtime.block_on(async {
             match what.as_str() {
                 SERVICE => be_a_service(Path::new(folder), secret, peers).await,
-                CLIENT => be_a_client(secret, peers).await,
+                CLIENT => be_a_client(Path::new(folder), secret, peers).await,
                 _ => be_a_greedy_client(Path::new(folder), secret, peers).await,
             }
         });
@@ -60,9 +61,11 @@ async fn be_a_service(folder: &Path, secret: &str, peers: &[String]) {
     std::future::pending::<()>().await;
 }
 
-async fn be_a_client(secret: &str, peers: &[String]) {
+/// Leaves much at a node, with links to its folder.
+async fn be_a_client(folder: &Path, secret: &str, peers: &[String]) {
     let node = node("desk", secret, peers).build().await.unwrap();
     let scheduler = quiet(Scheduler::at(&node)).start().await.unwrap();
+    scheduler.run(leaves_much(folder.into())).await.unwrap();
     let (to, mut begun) = told::<Begun>();
     let _job = scheduler.submit(computes("mine".into(), to));
     println!("{}", next(&mut begun).await.pid);
