@@ -276,6 +276,31 @@ async fn a_higher_priority_overtakes_what_waits_at_workers() {
     scheduler.close().await.unwrap();
 }
 
+async fn calls_of_one_priority_run_in_order_and_those_of_a_higher_one_before() {
+    let scheduler = start(1).await;
+    let (to, mut from) = signs();
+    let gate = scheduler.submit(gated(to.clone(), 0));
+    let (_, first) = next_gate(&mut from).await;
+    // They wait at the worker, and for it.
+    let priorities = [0, 1, -1, 0, 2, 1];
+    let calls = (1..).zip(priorities.into_iter().cycle()).take(60);
+    let calls: Vec<_> = calls.collect();
+    let submit =
+        |(n, priority): &(u32, i32)| scheduler.submit(tell(to.clone(), *n).priority(*priority));
+    let jobs: Vec<_> = calls.iter().map(submit).collect();
+    heard(&scheduler, 1).await;
+    first.send(()).unwrap();
+    for priority in [2, 1, 0, -1] {
+        for (n, _) in calls.iter().filter(|(_, it)| *it == priority) {
+            assert_eq!(from.recv().await, Some(Sign::Began(*n)));
+        }
+    }
+    for job in jobs.into_iter().chain([gate]) {
+        job.await.unwrap();
+    }
+    scheduler.close().await.unwrap();
+}
+
 async fn a_thousand_io_calls_share_a_worker_with_one_that_computes() {
     let scheduler = start(1).await;
     let computes = scheduler.submit(compute_until_met());
@@ -486,6 +511,7 @@ fn main() {
         running_calls_never_take_more_cores_than_there_are,
         a_call_of_two_cores_has_them_to_itself,
         a_higher_priority_overtakes_what_waits_at_workers,
+        calls_of_one_priority_run_in_order_and_those_of_a_higher_one_before,
         a_thousand_io_calls_share_a_worker_with_one_that_computes,
         io_calls_are_dropped_where_they_wait,
         #[cfg(target_os = "linux")]
