@@ -148,6 +148,37 @@ async fn the_next_worker_is_there_before_it_is_wanted() {
     assert_eq!(spares(), BTreeSet::new());
 }
 
+/// A copy of this program that says that it needs a glibc that there is not.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn of_the_future(folder: &Path) -> PathBuf {
+    let mut program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    let name = *b"GLIBC_2.";
+    // Such names are at the beginning.
+    for at in 0..program.len().min(1 << 20) - name.len() - 3 {
+        let (it, version) = program[at..].split_at(name.len());
+        if it == name && matches!(version, [b'0'..=b'9', b'0'..=b'9', 0, ..]) {
+            program[at + name.len() - 2] = b'9';
+        }
+    }
+    let path = folder.join("of-the-future");
+    std::fs::write(&path, program).unwrap();
+    path
+}
+
+/// That is in the file: it need not run for that.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+async fn a_program_for_a_newer_libc_is_refused_with_what_to_build() {
+    let farm = Farm::of([1]).await;
+    let program = of_the_future(farm.folders.path());
+    let scheduler = Scheduler::cluster(&farm.client().await).program(&program);
+    let scheduler = quiet(scheduler.patience(Duration::from_millis(1500)));
+    let error = scheduler.start().await.unwrap_err().to_string();
+    for part in ["the program needs glibc 9.", " has 2.", "-linux-musl"] {
+        assert!(error.contains(part), "{error}");
+    }
+    farm.close().await;
+}
+
 async fn a_node_gets_the_program_that_it_can_run() {
     let farm = Farm::of([1]).await;
     let node = farm.client().await;
@@ -455,6 +486,8 @@ fn main() {
     worker::enter();
     let trials = trials![
         a_program_runs_where_it_has_never_been,
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        a_program_for_a_newer_libc_is_refused_with_what_to_build,
         a_node_gets_the_program_that_it_can_run,
         #[cfg(target_os = "linux")]
         the_next_worker_is_there_before_it_is_wanted,
