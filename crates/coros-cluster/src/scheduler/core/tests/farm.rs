@@ -1,12 +1,15 @@
-//! Many nodes, half of which die at once while results are on their way.
+//! Many nodes, half of which die at once, whatever their calls are about.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::*;
 
+const SEEDS: u64 = 10;
 const HOSTS: u32 = 128;
-const CORES: u32 = 4;
-const CALLS: u64 = 20_000;
+const CORES: u32 = 2;
+const CALLS: u64 = 800;
+/// Of the highest priority, submitted last.
+const URGENT: u64 = 100;
 
 /// A number that looks random, the same in each run.
 struct Dice(u64);
@@ -21,130 +24,273 @@ impl Dice {
     }
 }
 
+/// What a worker is told.
+#[derive(Clone, Copy)]
+enum Order {
+    Start(CallId, u32),
+    Revoke(CallId, u32, bool),
+}
+
+#[derive(Default)]
+struct Worker {
+    /// What it has not heard yet.
+    orders: VecDeque<Order>,
+    /// The first of which runs.
+    has: VecDeque<(CallId, u32)>,
+}
+
+/// Of how many calls that were on the way at a node that died.
+#[derive(Debug, Default)]
+struct Lost {
+    unheard: usize,
+    running: usize,
+    behind: usize,
+    asked_back: usize,
+    waiting: usize,
+}
+
 struct Farm {
+    dice: Dice,
     core: Core<u64>,
-    /// What each worker has, the first of which runs.
-    workers: HashMap<WorkerId, VecDeque<(CallId, u32)>>,
+    /// By their numbers; those that are gone are `None`.
+    workers: Vec<Option<Worker>>,
+    alive: Vec<WorkerId>,
     /// Results that their worker has sent before it died.
     late: Vec<(WorkerId, CallId, u32)>,
-    results: HashMap<CallId, u64>,
+    cancelled: BTreeSet<CallId>,
+    outcomes: BTreeMap<CallId, Outcome<u64>>,
 }
 
 impl Farm {
-    fn new() -> Self {
+    fn new(seed: u64) -> Self {
         let mut farm = Farm {
+            dice: Dice(seed),
             core: Core::new(Config {
                 prefetch: 3,
                 bulky_prefetch: 1,
                 retries: 3,
                 hosts_may_come: true,
             }),
-            workers: HashMap::new(),
+            workers: Vec::new(),
+            alive: Vec::new(),
             late: Vec::new(),
-            results: HashMap::new(),
+            cancelled: BTreeSet::new(),
+            outcomes: BTreeMap::new(),
         };
         for host in (0..HOSTS).map(HostId) {
             let room = Resources::cpus(CORES);
             let could = room.clone();
-            farm.tell(Input::HostRoom { host, room, could });
-            for n in 0..CORES {
-                let worker = WorkerId(host.0 * CORES + n);
-                farm.workers.insert(worker, VecDeque::new());
-                farm.tell(Input::WorkerReady { worker, host });
+            farm.tell([Input::HostRoom { host, room, could }]);
+            for worker in workers_of(host) {
+                farm.workers.push(Some(Worker::default()));
+                farm.alive.push(worker);
+                farm.tell([Input::WorkerReady { worker, host }]);
             }
         }
         farm
     }
 
-    fn tell(&mut self, input: Input<u64, u64>) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let mut out = Vec::new();
+    /// All of it in one turn.
+    fn tell(&mut self, inputs: impl IntoIterator<Item = Input<u64, u64>>) {
+        let mut out = Vec::new();
+        for input in inputs {
             self.core.handle(input, &mut out);
-            self.core.dispatch(&mut out);
-            for output in out {
-                inputs.extend(self.obey(output));
-            }
+        }
+        self.core.dispatch(&mut out);
+        for output in out {
+            self.obey(output);
         }
     }
 
-    /// Does what it is told at once; the answer.
-    fn obey(&mut self, output: Output<u64, u64>) -> Option<Input<u64, u64>> {
+    fn obey(&mut self, output: Output<u64, u64>) {
         match output {
             Output::Start {
                 worker,
                 call,
                 attempt,
             } => {
-                let has = self.workers.get_mut(&worker).expect("it is alive");
-                has.push_back((call, attempt));
-                None
+                let worker = self.worker(worker).expect("it is alive");
+                worker.orders.push_back(Order::Start(call, attempt));
             }
             Output::Revoke {
                 worker,
                 call,
                 attempt,
-                ..
+                abort,
             } => {
-                let has = self.workers.get_mut(&worker).expect("it is alive");
-                let place = has.iter().position(|it| *it == (call, attempt));
-                Some(match place {
-                    Some(0) | None => Input::Kept {
-                        worker,
-                        call,
-                        attempt,
-                    },
-                    Some(place) => {
-                        has.remove(place);
-                        Input::Returned {
-                            worker,
-                            call,
-                            attempt,
-                        }
-                    }
-                })
+                // One that dies in the same turn hears nothing any more.
+                if let Some(worker) = self.worker(worker) {
+                    let order = Order::Revoke(call, attempt, abort);
+                    worker.orders.push_back(order);
+                }
             }
             Output::Finished { call, outcome, .. } => {
-                let Outcome::Done { result, .. } = outcome else {
-                    panic!("{call:?}: {outcome:?}")
-                };
-                let before = self.results.insert(call, result);
-                assert_eq!(before, None, "{call:?} has two results");
-                None
+                let before = self.outcomes.insert(call, outcome);
+                assert_eq!(before, None, "{call:?} ends twice");
             }
-            Output::Retry { .. } | Output::Unplaceable { .. } => None,
-            Output::Kill { .. } | Output::Retired { .. } => panic!("{output:?}"),
+            Output::Retry { .. } => {}
+            Output::Kill { .. } | Output::Retired { .. } | Output::Unplaceable { .. } => {
+                panic!("{output:?}")
+            }
         }
     }
 
-    /// Some worker ends what it runs; false when none runs anything.
-    fn step(&mut self, dice: &mut Dice) -> bool {
-        let busy = self.workers.iter().filter(|(_, has)| !has.is_empty());
-        let mut busy: Vec<_> = busy.map(|(id, _)| *id).collect();
-        busy.sort_unstable();
-        if busy.is_empty() {
-            return false;
+    /// One that is alive.
+    fn worker(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.workers[id.0 as usize].as_mut()
+    }
+
+    fn submit(&mut self, call: CallId) {
+        self.tell([Input::Submit {
+            call,
+            item: call.0,
+            bulky: call.0.is_multiple_of(7),
+            options: options(call),
+        }]);
+    }
+
+    fn cancel(&mut self) {
+        let call = CallId(self.dice.below(CALLS as usize) as u64);
+        if !self.outcomes.contains_key(&call) {
+            self.cancelled.insert(call);
+            self.tell([Input::Cancel { call }]);
         }
-        let worker = busy[dice.below(busy.len())];
-        let has = self.workers.get_mut(&worker).expect("it was just there");
-        let (call, attempt) = has.pop_front().expect("it is busy");
-        self.tell(done(worker, call, attempt));
+    }
+
+    /// Some worker hears something, or ends what it runs; false when none has anything to do.
+    fn step(&mut self) -> bool {
+        let n = self.alive.len();
+        let first = self.dice.below(n);
+        let mut workers = (first..first + n).map(|it| self.alive[it % n]);
+        let busy = workers.find(|id| {
+            let it = self.workers[id.0 as usize].as_ref();
+            it.is_some_and(|it| !it.orders.is_empty() || !it.has.is_empty())
+        });
+        let Some(id) = busy else {
+            return false;
+        };
+        let hears = self.dice.below(3) > 0;
+        let worker = self.worker(id).expect("it is alive");
+        if worker.orders.is_empty() || !(hears || worker.has.is_empty()) {
+            let (call, attempt) = worker.has.pop_front().expect("it is busy");
+            self.tell([done(id, call, attempt)]);
+        } else {
+            let answers = worker.hear(id);
+            self.tell(answers);
+        }
         true
     }
 
-    /// A node is gone, some of whose results are still on their way.
-    fn kill(&mut self, host: HostId, dice: &mut Dice) {
-        for worker in (0..CORES).map(|n| WorkerId(host.0 * CORES + n)) {
-            let has = self.workers.remove(&worker).expect("it is alive");
-            if let Some((call, attempt)) = has.front()
-                && dice.below(2) == 0
-            {
-                self.late.push((worker, *call, *attempt));
-            }
-            self.tell(Input::WorkerLost { worker });
+    /// Half of the nodes are gone, before anybody does anything about any of them. Some of their results are still on
+    /// their way. Gives which calls cannot be begun again.
+    fn half_dies(&mut self, lost: &mut Lost) -> BTreeSet<CallId> {
+        let mut hosts: Vec<_> = (0..HOSTS).map(HostId).collect();
+        for n in (1..hosts.len()).rev() {
+            hosts.swap(n, self.dice.below(n + 1));
         }
-        self.tell(Input::HostLost { host });
+        hosts.truncate(HOSTS as usize / 2);
+        let (mut abandoned, mut inputs) = (BTreeSet::new(), Vec::new());
+        for host in hosts {
+            for worker in workers_of(host) {
+                let it = self.workers[worker.0 as usize].take();
+                let it = it.expect("it is alive");
+                let unheard = it.orders.iter().filter_map(|order| match order {
+                    Order::Start(call, attempt) => Some((*call, *attempt)),
+                    Order::Revoke(..) => None,
+                });
+                let unheard: Vec<_> = unheard.collect();
+                lost.running += usize::from(!it.has.is_empty());
+                lost.behind += it.has.len().saturating_sub(1);
+                lost.unheard += unheard.len();
+                lost.asked_back += it.orders.len() - unheard.len();
+                for (call, attempt) in it.has.into_iter().chain(unheard) {
+                    if self.dice.below(2) == 0 {
+                        self.late.push((worker, call, attempt));
+                    }
+                    if runs_once(call) && !self.outcomes.contains_key(&call) {
+                        abandoned.insert(call);
+                    }
+                }
+                inputs.push(Input::WorkerLost { worker });
+            }
+            inputs.push(Input::HostLost { host });
+        }
+        self.alive
+            .retain(|id| self.workers[id.0 as usize].is_some());
+        lost.waiting += self.core.count().1;
+        self.tell(inputs);
+        abandoned
     }
+
+    /// Whoever is left has nothing, and each can begin something.
+    fn all_slots_are_free(&mut self) {
+        assert!(!self.core.has_calls());
+        assert_eq!(self.core.demand().total, 0);
+        for n in 0..self.alive.len() as u64 {
+            self.submit(CallId(CALLS + URGENT + n));
+        }
+        for worker in self.workers.iter().flatten() {
+            assert_eq!(worker.orders.len(), 1);
+        }
+    }
+}
+
+impl Worker {
+    /// What it answers to all that it is told.
+    fn hear(&mut self, worker: WorkerId) -> Vec<Input<u64, u64>> {
+        let mut answers = Vec::new();
+        for order in self.orders.drain(..) {
+            let (call, attempt, abort) = match order {
+                Order::Start(call, attempt) => {
+                    self.has.push_back((call, attempt));
+                    continue;
+                }
+                Order::Revoke(call, attempt, abort) => (call, attempt, abort),
+            };
+            let place = self.has.iter().position(|it| *it == (call, attempt));
+            if let Some(place) = place.filter(|place| *place > 0 || abort) {
+                self.has.remove(place);
+                answers.push(Input::Returned {
+                    worker,
+                    call,
+                    attempt,
+                });
+            } else {
+                answers.push(Input::Kept {
+                    worker,
+                    call,
+                    attempt,
+                });
+            }
+        }
+        answers
+    }
+}
+
+fn workers_of(host: HostId) -> impl Iterator<Item = WorkerId> {
+    (0..CORES).map(move |n| WorkerId(host.0 * CORES + n))
+}
+
+fn runs_once(call: CallId) -> bool {
+    call.0 < CALLS && call.0 % 10 == 1
+}
+
+/// There are calls of all kinds.
+fn options(call: CallId) -> Option<Box<Options>> {
+    let mut options = Options::default();
+    match call.0 % 10 {
+        _ if call.0 >= CALLS + URGENT => return None,
+        _ if call.0 >= CALLS => options.priority = 2,
+        _ if runs_once(call) => options.retries = Some(0),
+        2 => options.needs = Resources::cpus(1 + call.0 as u32 / 10 % CORES),
+        3 => options.priority = 1,
+        4 => {
+            options.io = true;
+            options.needs = Resources::default();
+        }
+        _ => return None,
+    }
+    Some(Box::new(options))
 }
 
 fn done(worker: WorkerId, call: CallId, attempt: u32) -> Input<u64, u64> {
@@ -157,32 +303,52 @@ fn done(worker: WorkerId, call: CallId, attempt: u32) -> Input<u64, u64> {
 }
 
 #[test]
-fn when_half_of_the_nodes_die_at_once_every_call_has_one_result() {
-    let (mut farm, mut dice) = (Farm::new(), Dice(7));
-    for call in (0..CALLS).map(CallId) {
-        farm.tell(Input::Submit {
-            call,
-            item: call.0,
-            bulky: false,
-            options: None,
-        });
-    }
-    for _ in 0..CALLS / 4 {
-        farm.step(&mut dice);
-    }
-    for host in (0..HOSTS).step_by(2).map(HostId) {
-        farm.kill(host, &mut dice);
-    }
-    assert!(farm.late.len() > 64, "{}", farm.late.len());
-    while farm.step(&mut dice) {
-        // What comes late is the result of nothing any more.
-        if dice.below(20) == 0
-            && let Some((worker, call, attempt)) = farm.late.pop()
-        {
-            farm.tell(done(worker, call, attempt));
+fn when_half_of_the_nodes_die_at_once_every_call_ends_once() {
+    let mut lost = Lost::default();
+    for seed in 0..SEEDS {
+        println!("seed {seed}");
+        let mut farm = Farm::new(seed);
+        (0..CALLS).for_each(|call| farm.submit(CallId(call)));
+        for _ in 0..farm.dice.below(2 * CALLS as usize) {
+            farm.step();
+            if farm.dice.below(50) == 0 {
+                farm.cancel();
+            }
         }
+        (CALLS..CALLS + URGENT).for_each(|call| farm.submit(CallId(call)));
+        let abandoned = farm.half_dies(&mut lost);
+        while farm.step() {
+            // What comes late is the result of nothing any more.
+            if farm.dice.below(5) == 0
+                && let Some((worker, call, attempt)) = farm.late.pop()
+            {
+                farm.tell([done(worker, call, attempt)]);
+            }
+        }
+        assert_eq!(farm.outcomes.len() as u64, CALLS + URGENT);
+        for (call, outcome) in &farm.outcomes {
+            let is_right = match outcome {
+                Outcome::Abandoned { losses, .. } => *losses == 1 && abandoned.contains(call),
+                Outcome::Cancelled => farm.cancelled.contains(call),
+                Outcome::Done { result, .. } => {
+                    *result == call.0 * call.0
+                        && !abandoned.contains(call)
+                        && !farm.cancelled.contains(call)
+                }
+                _ => false,
+            };
+            assert!(is_right, "{call:?}: {outcome:?}");
+        }
+        farm.all_slots_are_free();
     }
-    assert_eq!(farm.results.len() as u64, CALLS);
-    assert!(farm.results.iter().all(|(call, n)| *n == call.0 * call.0));
-    assert_eq!(farm.core.demand().total, 0);
+    let Lost {
+        unheard,
+        running,
+        behind,
+        asked_back,
+        waiting,
+    } = lost;
+    for some in [unheard, running, behind, asked_back, waiting] {
+        assert!(some > 50, "{lost:?}");
+    }
 }
