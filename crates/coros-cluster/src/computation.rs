@@ -22,8 +22,9 @@ use crate::size;
 /// The most bytes that the environment and the arguments of workers may take. Whoever is told of a computation
 /// keeps them, and of each worker has them on the way.
 const LARGEST_START: usize = 1 << 20;
-/// The most bytes that the names and hashes of the files that travel may take: those of about 100,000.
-const LARGEST_LIST: usize = 8 << 20;
+/// The most bytes that the names and hashes of the files that travel may take: those of about 80,000. It goes with that
+/// into one message.
+const LARGEST_LIST: usize = 16 << 20;
 
 /// A computation as a node is told of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -179,7 +180,10 @@ impl Start {
 
     /// How many it takes.
     fn bytes(&self) -> Result<usize, TooLarge> {
-        let bytes = size::bytes(self);
+        // What says little takes some room too.
+        let environment = self.environment.iter().map(|it| size::bytes(&it));
+        let arguments = self.arguments.iter().map(size::bytes);
+        let bytes = environment.chain(arguments).sum();
         (bytes <= LARGEST_START)
             .then_some(bytes)
             .ok_or(TooLarge::Start)
@@ -188,7 +192,7 @@ impl Start {
 
 /// How many bytes a list of files takes.
 fn listed(files: &[Dependency]) -> Result<usize, TooLarge> {
-    let bytes = size::bytes(&files);
+    let bytes = files.iter().map(size::bytes).sum();
     (bytes <= LARGEST_LIST)
         .then_some(bytes)
         .ok_or(TooLarge::Files)
@@ -548,6 +552,8 @@ mod tests {
         }
         let large = of(&[("A", &"x".repeat(LARGEST_START))], &[]).unwrap_err();
         assert_eq!(large, NoStart::Large(TooLarge::Start));
+        let many = of(&[], &["x"; 10_000]).unwrap_err();
+        assert_eq!(many, large);
         let told = large.to_string();
         assert!(told.contains("more than 1 MiB"), "{told}");
     }
@@ -564,10 +570,12 @@ mod tests {
             };
             (0..count).map(file).collect()
         };
-        assert!(listed(&files(100_000)).is_ok());
-        let error = listed(&files(150_000)).unwrap_err();
+        let most = files(75_000);
+        assert!(listed(&most).is_ok());
+        assert!(postcard::to_stdvec(&most).unwrap().len() + LARGEST_START < 16 << 20);
+        let error = listed(&files(100_000)).unwrap_err();
         assert_eq!(error, TooLarge::Files);
         let told = error.to_string();
-        assert!(told.contains("more than 8 MiB"), "{told}");
+        assert!(told.contains("more than 16 MiB"), "{told}");
     }
 }

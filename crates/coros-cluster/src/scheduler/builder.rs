@@ -323,7 +323,7 @@ impl SchedulerBuilder {
     ///
     /// Links are followed, but those inside of a folder that lead to folders are left out. Anything else, such as a
     /// device, a pipe or a socket, is an error of [`start`](Self::start), as is what cannot be read. So are more files
-    /// than can be told of: about 100,000.
+    /// than can be told of: about 80,000.
     pub fn depends(mut self, path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         self.given.push(Given { path, name: None });
@@ -342,7 +342,7 @@ impl SchedulerBuilder {
     /// this machine have this process's environment.
     ///
     /// A name that is empty or has `=` in it, and a byte 0 in either, are an error of [`start`](Self::start), as is
-    /// more than 1 MiB of variables and arguments in all.
+    /// more than 1 MiB of variables and arguments in all, each with 128 bytes more.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let environment = &mut self.start.environment;
         environment.insert(name.into(), value.into());
