@@ -274,6 +274,23 @@ mod processes {
         scheduler.close().await.unwrap();
     }
 
+    /// It can run nowhere else.
+    pub(super) async fn what_waits_for_a_node_whose_daemon_is_killed_ends() {
+        let (_farm, one, scheduler) = alone().await;
+        let node = Target::node("farm-1");
+        let (to, mut work) = told::<Work>();
+        let running = scheduler.submit(until_told(to).at(node.clone()));
+        let (_place, _address) = begun(&mut work).await;
+        let waiting = [2, 3].map(|n| scheduler.submit(square(n).at(node.clone())));
+        one.signal(Signal::SIGKILL);
+        let gone = Err(JobError::TargetLost(node));
+        for job in waiting {
+            assert_eq!(job.await, gone.clone());
+        }
+        assert_eq!(running.await.map(drop), gone.map(drop));
+        scheduler.close().await.unwrap();
+    }
+
     pub(super) async fn a_killed_daemon_takes_along_what_has_left_its_group() {
         let (_farm, one, scheduler) = alone().await;
         let left = scheduler.run(leave_behind()).await.unwrap();
@@ -387,6 +404,8 @@ fn main() {
         a_node_that_is_drained_ends_what_it_runs_and_no_more,
         #[cfg(target_os = "linux")]
         a_killed_daemon_takes_its_workers_along_and_the_work_goes_on,
+        #[cfg(target_os = "linux")]
+        what_waits_for_a_node_whose_daemon_is_killed_ends,
         #[cfg(target_os = "linux")]
         a_killed_daemon_takes_along_what_has_left_its_group,
         #[cfg(target_os = "linux")]
