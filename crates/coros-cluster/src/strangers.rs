@@ -137,6 +137,7 @@ async fn a_daemon_and_its_clients_bear_any_bytes() {
     let end = End {
         why: "killed".into(),
         killed: true,
+        hit: vec!["too many processes".into()],
         last_words: vec!["so long".into()],
     };
     let said = [
