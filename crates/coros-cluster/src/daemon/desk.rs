@@ -342,8 +342,7 @@ impl Desk {
                 place,
             };
             let launched = launcher.launch(&name, handover, ended);
-            // The next one need not wait for that.
-            tokio::task::spawn_blocking(move || rules.spare.fill());
+            rules.spare.fill_soon();
             launched.map(|process| (process, pid))
         });
         match launched.await {
