@@ -342,7 +342,8 @@ impl Desk {
                 place,
             };
             let launched = launcher.launch(&name, handover, ended);
-            rules.spare.fill_soon();
+            // The next one need not wait for that.
+            tokio::task::spawn_blocking(move || rules.spare.fill());
             launched.map(|process| (process, pid))
         });
         match launched.await {

@@ -1,11 +1,10 @@
 //! A process that waits to become the next worker, so that a client need not wait for it.
 //!
 //! Starting one takes a daemon longer than all else together that a worker needs: it is loaded twice, and
-//! put into a control group. So one waits, and the next is started when the cores have done what the first was taken for.
+//! put into a control group. So there is always one, and the next is started when it is taken.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -13,9 +12,6 @@ use tokio::sync::Notify;
 use crate::isolation::{Cgroups, Limits};
 use crate::lock::lock;
 use crate::process::Blank;
-
-/// For so long after one was taken no other is started in advance: the cores are the worker's.
-const CALM: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Spare {
@@ -68,14 +64,6 @@ impl Spare {
             }
             Handle::current().block_on(started);
         }
-    }
-
-    /// Has one wait, if none does, in a while.
-    pub(super) fn fill_soon(self: Arc<Self>) {
-        Handle::current().spawn(async move {
-            tokio::time::sleep(CALM).await;
-            tokio::task::spawn_blocking(move || self.fill());
-        });
     }
 
     /// Has one wait if none does. Blocks.
