@@ -24,8 +24,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::swap::{SwapError, SwapFunction};
 use crate::{Address, Channel, Exit, readable};
@@ -60,15 +60,27 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// How much of a node's name is shown, in bytes.
-const MAX_SHOWN: usize = 128;
+/// The longest name of a node, in bytes: of a longer one no more is shown, and no message with one is taken.
+const MAX_NODE_NAME: usize = 128;
+
+/// The name of a node, as somebody else says it: it may be kept.
+fn node_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    let name = Arc::<str>::deserialize(deserializer)?;
+    match name.len() {
+        0..=MAX_NODE_NAME => Ok(name),
+        n => Err(D::Error::custom(format_args!(
+            "the name of a node has {n} bytes, and may have {MAX_NODE_NAME}"
+        ))),
+    }
+}
 
 /// A node as others refer to it: who it is and where it listens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Location {
     /// This run of the node; alone decides equality.
     pub node: NodeId,
-    /// Its name, for people.
+    /// Its name, for people: at most 128 bytes where it comes in a message.
+    #[serde(deserialize_with = "node_name")]
     pub name: Arc<str>,
     /// Where it can be dialled; `None` for a node that accepts no connections.
     pub endpoint: Option<SocketAddr>,
@@ -91,7 +103,7 @@ impl std::hash::Hash for Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Of nodes that only others have spoken of nobody has looked at the name.
-        let end = self.name.floor_char_boundary(MAX_SHOWN);
+        let end = self.name.floor_char_boundary(MAX_NODE_NAME);
         f.write_str(&readable(&self.name[..end]))?;
         match self.endpoint {
             Some(endpoint) => write!(f, "@{endpoint}"),
@@ -563,6 +575,23 @@ mod tests {
         #[serde(skip_serializing_if = "Option::is_none")]
         first: Option<u32>,
         second: u32,
+    }
+
+    /// Whoever sends it may have many kept.
+    #[test]
+    fn a_node_with_a_name_that_no_node_can_have_is_not_read() {
+        let read = |length| {
+            let location = Location {
+                node: NodeId(7),
+                name: "n".repeat(length).into(),
+                endpoint: None,
+            };
+            let mut bytes = Vec::new();
+            encode(&location, &mut bytes).unwrap();
+            decode::<Location>(&bytes).map(|it| it.name.len())
+        };
+        assert_eq!(read(MAX_NODE_NAME).unwrap(), MAX_NODE_NAME);
+        assert!(read(MAX_NODE_NAME + 1).is_err());
     }
 
     #[test]
