@@ -48,7 +48,7 @@ use crate::store::{Aside, Kind};
 /// tenants.
 pub(super) const MOST_DESKS: usize = 1024;
 /// How many bytes what it has told of all of them may take.
-pub(super) const MOST_TOLD: usize = 64 << 20;
+pub(crate) const MOST_TOLD: usize = 128 << 20;
 
 /// The name under which daemons are found on their network.
 pub(crate) const NAME: &str = "coros.node";

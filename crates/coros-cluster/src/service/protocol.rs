@@ -39,7 +39,9 @@ use super::queue::TenantId;
 use crate::blob::Blob;
 use crate::computation::{Manifest, TooLarge};
 use crate::daemon::fetch::{Fetched, Unfit};
+use crate::daemon::protocol as daemon;
 use crate::hash::ContentHash;
+use crate::isolation::amount;
 use crate::placement::NodeView;
 use crate::protocol::{ToScheduler, sender};
 use crate::scheduler::core::CallId;
@@ -59,6 +61,10 @@ pub(crate) const OWN_NETWORK: &str = "local";
 
 /// How many computations a process may have at a service, with those that are about to end.
 pub(super) const MOST_COMPUTATIONS: usize = 16;
+/// How many bytes what it has told of all of them may take.
+pub(super) const MOST_TOLD: usize = 32 << 20;
+/// And what all processes have. A node, to which all of them come from the service, keeps as much.
+pub(super) const MOST_TOLD_IN_ALL: usize = daemon::MOST_TOLD;
 
 /// To a service.
 #[derive(Debug, Serialize, Deserialize)]
@@ -140,6 +146,18 @@ pub(crate) enum Closed {
         "this process has {MOST_COMPUTATIONS} computations there, and no process may have more at a time"
     )]
     TooMany,
+    /// It would have to keep more of one process than it does.
+    #[error(
+        "the environments, the arguments and the names of files of all computations that this process has there would \
+         take more than {}, and those of no process may: close one that is done", amount(MOST_TOLD as u64)
+    )]
+    TooMuch,
+    /// It would have to keep more of all processes than it, or a node, does.
+    #[error(
+        "the environments, the arguments and the names of files of all computations there would take more than {}: \
+         wait until others are done, or have fewer files travel", amount(MOST_TOLD_IN_ALL as u64)
+    )]
+    Full,
     /// It would have to keep more of a computation than any client tells of.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),

@@ -11,7 +11,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::event::ServiceEvent;
 use super::lookout::Lookout;
-use super::protocol::{Closed, MOST_COMPUTATIONS, Opening, Own, OwnTenant, ToService, ToTenant};
+use super::protocol::{
+    Closed, MOST_COMPUTATIONS, MOST_TOLD, MOST_TOLD_IN_ALL, Opening, Own, OwnTenant, ToService,
+    ToTenant,
+};
 use super::queue::{Queue, TenantId};
 use super::tenant::{self, Start, Tenant, Wire};
 use super::{ComputationStatus, Status};
@@ -51,6 +54,8 @@ struct Client {
     wire: Wire,
     address: Address<ToScheduler>,
     sender: Option<NodeId>,
+    /// How many bytes are kept of what it has told.
+    kept: usize,
     from: Location,
     terms: Terms,
     /// How many go before it, as it was told last.
@@ -150,7 +155,7 @@ impl Reception {
         if of_sender.count() >= MOST_COMPUTATIONS {
             return Err(Closed::TooMany);
         }
-        opening.manifest.bytes()?;
+        let kept = self.room(&opening)?;
         let id = TenantId(self.next);
         self.next += 1;
         let (from, terms) = (opening.from.clone(), opening.usage.terms);
@@ -212,12 +217,29 @@ impl Reception {
             wire,
             address,
             sender,
+            kept,
             from,
             terms,
             before: None,
         };
         self.tenants.insert(id, client);
         Ok(tenant)
+    }
+
+    /// How many bytes are to be kept of what somebody tells who opens a computation, if he may have that.
+    fn room(&self, opening: &Opening) -> Result<usize, Closed> {
+        let told = opening.manifest.bytes()?;
+        let sum = |of: &dyn Fn(&&Client) -> bool| {
+            let tenants = self.tenants.values().filter(of);
+            told + tenants.map(|it| it.kept).sum::<usize>()
+        };
+        if sum(&|it| it.sender == opening.sender) > MOST_TOLD {
+            return Err(Closed::TooMuch);
+        }
+        if sum(&|_| true) > MOST_TOLD_IN_ALL {
+            return Err(Closed::Full);
+        }
+        Ok(told)
     }
 
     fn own(&mut self, me: &Context<ToService>, own: Own) {

@@ -12,6 +12,8 @@ use super::protocol::samples::{PROGRAM, opening};
 use super::protocol::{FromTenant, ToTenant};
 use super::window::WINDOW;
 use super::*;
+use crate::computation::Dependency;
+use crate::content::Content;
 use crate::daemon::protocol::sent_as;
 use crate::protocol::ToScheduler;
 use crate::scheduler::core::CallId;
@@ -172,6 +174,44 @@ async fn a_process_opens_no_more_computations_than_it_may() {
     client.say(ToTenant::Leave).await;
     soon(client.tenant.exit()).await;
     another().await.unwrap();
+    world.service.close().await;
+}
+
+/// And no process so much that nothing is left for others, nor all of them more than a node keeps.
+#[tokio::test]
+async fn a_process_has_no_more_kept_than_it_may() {
+    let world = World::new().await;
+    let many: Vec<_> = (0..12_000)
+        .map(|n| Dependency {
+            name: format!("{n:01000}"),
+            content: Content::of(b"".as_slice()).unwrap(),
+            executable: false,
+        })
+        .collect();
+    let mut others = Vec::new();
+    let mut another = async |node: &Node| {
+        let run = async |mut me: Context<ToScheduler>| while me.receive().await.is_some() {};
+        let other = coros_core::build().daemon().spawn(run).address();
+        others.push(other.clone());
+        let mut opening = opening(other, node.location());
+        opening.manifest.files.clone_from(&many);
+        let service = node.locate::<Address<ToService>>(NAME).await.unwrap();
+        let opened = service.ask(|reply| ToService::Open(Box::new(opening), reply));
+        soon(opened).await.unwrap().err()
+    };
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(Client::new(&world).await);
+    }
+    let (last, first) = clients.split_last().unwrap();
+    for client in first {
+        assert_eq!(another(&client.node).await, None);
+        assert_eq!(another(&client.node).await, None);
+        let refused = another(&client.node).await;
+        assert_eq!(refused, Some(protocol::Closed::TooMuch));
+    }
+    assert_eq!(another(&last.node).await, None);
+    assert_eq!(another(&last.node).await, Some(protocol::Closed::Full));
     world.service.close().await;
 }
 
