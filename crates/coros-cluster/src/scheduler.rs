@@ -204,7 +204,8 @@ impl Scheduler {
     }
 
     /// Lets a node run nothing more: what runs there goes on to its end, and its workers end then. Calls for
-    /// that node alone wait. Where it is suspended already, nothing happens.
+    /// that node alone wait. Where it is suspended already, nothing happens. It is told as
+    /// [`Event::NodeSuspended`], but for the workers of this machine.
     ///
     /// Cancel safe: once polled, it is done.
     ///

@@ -103,11 +103,14 @@ async fn a_node_that_lends_nothing_holds_up_nobody() {
         let scheduler = Scheduler::cluster(&node).workers(1);
         let scheduler = scheduler.on_event(move |event| drop(to.send(event.clone())));
         let scheduler = quiet(scheduler).start().await.unwrap();
-        let (mut ready, mut told) = (0, 0);
-        while ready < 2 || told < 1 {
+        let (mut ready, mut told) = (Vec::new(), 0);
+        while ready.len() < 2 || told < 1 {
             match events.recv().await.unwrap() {
-                Event::NodeReady { .. } => ready += 1,
-                Event::NodeSuspended { .. } => told += 1,
+                Event::NodeReady { node } => ready.push(node.id),
+                Event::NodeSuspended { node } => {
+                    assert!(ready.contains(&node.id), "{} is not ready", node.name);
+                    told += 1;
+                }
                 _ => {}
             }
         }

@@ -319,6 +319,8 @@ impl Shell {
                 remote.ready = true;
                 let node = Arc::clone(&remote.node);
                 self.emit(&Event::NodeReady { node });
+                self.tell_state(id);
+                self.look_whether_drained(id);
                 self.has_started();
             }
             FromDesk::Unfit(why) => {
@@ -344,12 +346,12 @@ impl Shell {
         }
     }
 
-    /// Tells whether a node lends anything that is used, if that is another than was told.
+    /// Tells whether a node that has the program lends anything that is used, if that is another than was told.
     pub(super) fn tell_state(&mut self, id: HostId) {
         let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.closing) else {
             return;
         };
-        let Some(remote) = &mut host.remote else {
+        let Some(remote) = host.remote.as_mut().filter(|remote| remote.is_there()) else {
             return;
         };
         let state = match remote.state {
