@@ -33,6 +33,7 @@ mod tree;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,9 @@ use crate::isolation::Check;
 pub(crate) use self::elsewhere::{Errors, Guard, Guarded, Input, Output};
 #[cfg(unix)]
 pub(crate) use self::handle::{Errors, Guard, Guarded, Input, Output};
+
+/// So long is waited until nothing is left of what was killed: a process may wait in the kernel for a disk or the like.
+pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whether all that a worker leaves behind can be ended.
 pub(crate) fn check() -> Check {

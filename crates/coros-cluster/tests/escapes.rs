@@ -7,6 +7,7 @@ mod common;
 
 #[cfg(target_os = "linux")]
 mod tests {
+    use std::sync::mpsc;
     use std::time::Duration;
 
     use coros::cluster::command::{Command, Input, Told};
@@ -14,6 +15,7 @@ mod tests {
     use coros::{Address, Scheduler};
     use libtest_mimic::Arguments;
     use nix::errno::Errno;
+    use nix::sys::ptrace;
     use nix::sys::signal::{Signal, killpg};
     use nix::unistd::Pid;
     use tokio::sync::mpsc::UnboundedReceiver;
@@ -200,6 +202,57 @@ mod tests {
         scheduler.close().await.unwrap();
     }
 
+    /// Has nobody else see the end of a process until what this gives is dropped: who traces it sees that first.
+    fn hold(pid: u32) -> mpsc::Sender<()> {
+        let (release, released) = mpsc::channel();
+        let (tell, held) = mpsc::channel();
+        std::thread::spawn(move || {
+            let pid = Pid::from_raw(pid.cast_signed());
+            tell.send(ptrace::seize(pid, ptrace::Options::empty()))
+                .unwrap();
+            // It is traced for as long as this thread lives.
+            let _: Result<(), _> = released.recv();
+        });
+        held.recv().unwrap().unwrap();
+        release
+    }
+
+    #[coros::remote]
+    fn own_pid() -> u32 {
+        std::process::id()
+    }
+
+    /// Neither its worker nor what runs beside it ends with it.
+    async fn a_command_that_does_not_go_gives_its_place_back() {
+        let scheduler = local().await;
+        let worker = scheduler.run(own_pid()).await.unwrap();
+        let (to, mut tells) = told();
+        let echo = sh("read line; echo \"$line\"".into()).stdin_goes_on();
+        let beside = scheduler.submit(echo.run(to).io().retries(0));
+        let Some(Told::Began {
+            stdin: Some(stdin), ..
+        }) = tells.recv().await
+        else {
+            panic!("it does not begin")
+        };
+        let (to, mut held) = told();
+        let job = scheduler.submit(sh("echo $$; exec sleep 1000".into()).run(to));
+        let pid = number(&mut held).await;
+        let _held = hold(pid);
+        drop(job);
+        ended(pid).await;
+        assert_eq!(scheduler.run(own_pid()).await.unwrap(), worker);
+        stdin.send(Input::Data(b"fine\n".to_vec())).unwrap();
+        let text = loop {
+            if let Told::Stdout(text) = tells.recv().await.unwrap() {
+                break text;
+            }
+        };
+        assert_eq!(text, b"fine\n");
+        assert!(beside.await.unwrap().success());
+        scheduler.close().await.unwrap();
+    }
+
     /// Says which it is, and which its guard, and computes for ever.
     #[coros::remote]
     fn compute(to: Address<(u32, u32)>) {
@@ -312,6 +365,7 @@ mod tests {
             ends_on_a_node_without_control_groups,
             a_guard_that_is_killed_holds_up_nobody,
             the_place_of_a_command_is_free_when_nothing_is_left_of_it,
+            a_command_that_does_not_go_gives_its_place_back,
             a_guard_that_is_stopped_goes_on,
             a_guard_that_is_stopped_goes_on_on_a_node,
             a_guard_outlives_signals_and_keeps_them_from_nobody,

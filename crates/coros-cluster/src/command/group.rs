@@ -78,12 +78,15 @@ async fn end(guarded: Guarded) {
 }
 
 /// Runs a call to its end, or until it drops what it does, and waits until nothing is left of commands that it has
-/// dropped.
-pub(crate) async fn settled<T>(call: impl Future<Output = T>) -> T {
+/// dropped: at most for [`GONE_WITHIN`](crate::guard::GONE_WITHIN). Says so if there are any.
+pub(crate) async fn settled<T>(call: impl Future<Output = T>, settles: impl FnOnce()) -> T {
     let ending = TaskTracker::new();
     ending.close();
     let ended = ENDING.scope(ending.clone(), call).await;
-    ending.wait().await;
+    if !ending.is_empty() {
+        settles();
+        ending.wait().await;
+    }
     ended
 }
 

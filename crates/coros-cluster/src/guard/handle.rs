@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::net::UnixStream;
@@ -17,12 +16,9 @@ use tokio::time::Instant;
 
 use super::message::{self, Replies, Reply};
 use super::tree;
-use super::{Piped, Pipes, Program};
+use super::{GONE_WITHIN, Piped, Pipes, Program};
 use crate::process::{Launcher, own_name};
 use crate::worker::GUARD_ARGUMENT;
-
-/// So long is waited until nothing is left of what was killed: a process may wait in the kernel for a disk or the like.
-const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// This process's end of a standard input.
 pub(crate) type Input = pipe::Sender;

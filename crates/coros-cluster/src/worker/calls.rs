@@ -2,7 +2,8 @@
 //!
 //! A call that has begun can only be dropped while it is async and waits. One that was to be dropped
 //! and has neither been nor ended within a moment is *stuck*. A CPU-bound call that is stuck has the
-//! scheduler kill this process, so nothing else begins any more; an io call is left to itself.
+//! scheduler kill this process, so nothing else begins any more; an io call is left to itself. One
+//! that only *settles* has been dropped, and its commands have longer to go.
 
 pub(super) mod run;
 
@@ -19,12 +20,16 @@ use tokio::task::AbortHandle;
 
 use super::control;
 use crate::function::{self, Function};
+use crate::guard::GONE_WITHIN;
 use crate::lock::lock;
 use crate::protocol::{CallResult, FromWorker, Run, ToScheduler};
 use crate::scheduler::core::{CallId, Rank, WorkerId};
 
 /// How long an async call has to come to an await point when it is to be dropped.
 const DROP_LIMIT: Duration = Duration::from_secs(1);
+/// How long the commands of a call that has been dropped have to go beyond that. They are given up
+/// before.
+const SETTLE_LIMIT: Duration = GONE_WITHIN.saturating_add(DROP_LIMIT);
 /// How long a call that is not async and that nobody wants any more has to end by itself: a new
 /// worker costs more than what most calls still have before them.
 const CANCEL_LIMIT: Duration = Duration::from_millis(200);
@@ -84,6 +89,8 @@ struct Running {
     abort: Option<oneshot::Sender<()>>,
     /// It is to be dropped: why.
     dropped: Option<Dropped>,
+    /// Nothing of it runs any more but commands that are being killed.
+    settles: bool,
     /// Its time limit.
     clock: Option<AbortHandle>,
     /// Of one that is watched.
@@ -235,6 +242,11 @@ impl State {
         (running.io || !self.doomed).then_some(running)
     }
 
+    /// Whether a call is still there only because its commands are.
+    fn settles(&mut self, id: Attempt) -> bool {
+        self.running(id).is_some_and(|running| running.settles)
+    }
+
     /// A call that was to be dropped is still there after all that time: what there is to report.
     fn cannot_drop(&mut self, id: Attempt, why: Dropped) -> Option<FromWorker> {
         let (call, attempt) = id;
@@ -333,6 +345,7 @@ impl Shared {
             is_async: job.is_async(),
             abort: None,
             dropped: None,
+            settles: false,
             clock,
             begun: job.run.watched.then(Instant::now),
         };
@@ -383,6 +396,9 @@ impl Shared {
             (true, _) => tokio::time::sleep(DROP_LIMIT).await,
             (false, Dropped::Cancelled) => tokio::time::sleep(CANCEL_LIMIT).await,
             (false, Dropped::TimedOut) => {}
+        }
+        if self.lock().settles(id) {
+            tokio::time::sleep(SETTLE_LIMIT).await;
         }
         let report = self.lock().cannot_drop(id, why);
         if let Some(report) = report {

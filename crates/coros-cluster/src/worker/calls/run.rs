@@ -95,7 +95,12 @@ impl Shared {
                 else => None,
             }
         };
-        let polled = settled(AssertUnwindSafe(run).catch_unwind()).await;
+        let settles = || {
+            if let Some(running) = self.lock().running(id) {
+                running.settles = true;
+            }
+        };
+        let polled = settled(AssertUnwindSafe(run).catch_unwind(), settles).await;
         polled.unwrap_or_else(|panic| Some(Err(Failure::Panicked(panic_text(&*panic).to_owned()))))
     }
 }

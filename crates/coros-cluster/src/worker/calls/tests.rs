@@ -11,6 +11,7 @@ fn runs(io: bool) -> State {
         is_async: false,
         abort: None,
         dropped: Some(Dropped::TimedOut),
+        settles: false,
         clock: None,
         begun: None,
     };
