@@ -281,13 +281,11 @@ async fn watch(
     guarded.end().await;
     let _ = tokio::time::timeout(LAST_WORDS, lines.read(&mut stderr)).await;
     let last_words = without_empty_backtraces(lines.last.into());
-    let mut hit = Vec::from_iter(killed_for);
+    let seen = status.as_ref().ok().copied();
+    let hit = bounds.iter().flat_map(|it| it.hit(seen, &last_words));
+    let hit = killed_for.into_iter().chain(hit).collect();
     let why = match status {
-        Ok(status) => {
-            let bounds = bounds.iter();
-            hit.extend(bounds.flat_map(|bounds| bounds.hit(status, &last_words)));
-            how_it_ended(status.code(), signal_of(status))
-        }
+        Ok(status) => how_it_ended(status.code(), signal_of(status)),
         Err(error) => format!("its end could not be seen: {error}"),
     };
     if let Some(cgroup) = bounds.and_then(|bounds| bounds.cgroup)
@@ -304,8 +302,8 @@ async fn watch(
 }
 
 impl Bounds {
-    /// Which of them a process has hit.
-    fn hit(&self, status: ExitStatus, last_words: &[String]) -> Vec<String> {
+    /// Which of them a process has hit, also if its end could not be seen.
+    fn hit(&self, status: Option<ExitStatus>, last_words: &[String]) -> Vec<String> {
         let counters = self.cgroup.as_ref().map(Cgroup::counters);
         let counters = counters.unwrap_or_default();
         hit(status, &self.limits, &counters, last_words)

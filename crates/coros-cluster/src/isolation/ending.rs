@@ -38,9 +38,9 @@ pub(crate) fn signal_of(status: ExitStatus) -> Option<i32> {
 }
 
 /// Which limits a process has hit before it ended, from what its control group has seen and its last lines on
-/// standard error.
+/// standard error. No status: its end could not be seen.
 pub(crate) fn hit(
-    status: ExitStatus,
+    status: Option<ExitStatus>,
     limits: &Limits,
     counters: &Counters,
     last_words: &[String],
@@ -50,6 +50,7 @@ pub(crate) fn hit(
         None => String::new(),
     };
     let mut why = Vec::new();
+    let succeeded = status.is_some_and(|status| status.success());
     let no_memory = || last_words.iter().any(|line| line.starts_with(NO_MEMORY));
     // The groups around it have something of their own as well.
     let nearly_all = |most: u64| limits.memory.is_none_or(|limit| most >= limit / 16 * 15);
@@ -63,7 +64,7 @@ pub(crate) fn hit(
                 amount(most >> 20 << 20)
             ),
         });
-    } else if limits.memory.is_some() && !status.success() && no_memory() {
+    } else if limits.memory.is_some() && !succeeded && no_memory() {
         why.push(format!(
             "it wanted more than its memory{}",
             size(limits.memory)
@@ -76,7 +77,7 @@ pub(crate) fn hit(
         why.push(format!("it tried to start more than{most} processes"));
     }
     #[cfg(target_os = "linux")]
-    match signal_of(status) {
+    match status.and_then(signal_of) {
         Some(nix::libc::SIGXFSZ) => {
             let limit = size(limits.file_size);
             why.push(format!("it wrote more than the file size limit{limit}"));
@@ -126,7 +127,12 @@ mod tests {
 
     fn told(status: i32, counters: Counters, last: &str) -> String {
         let status = ExitStatus::from_raw(status);
-        let hit = hit(status, &LIMITS, &counters, &["hello".into(), last.into()]);
+        let hit = hit(
+            Some(status),
+            &LIMITS,
+            &counters,
+            &["hello".into(), last.into()],
+        );
         explain(how_it_ended(status.code(), signal_of(status)), &hit)
     }
 
@@ -185,7 +191,26 @@ mod tests {
         );
         assert_eq!(told(0, NOTHING, last), "ended with exit status 0");
         let none = Limits::default();
-        let none = hit(ExitStatus::from_raw(6), &none, &NOTHING, &[last.into()]);
+        let aborted = Some(ExitStatus::from_raw(6));
+        let none = hit(aborted, &none, &NOTHING, &[last.into()]);
         assert!(none.is_empty(), "{none:?}");
+    }
+
+    #[test]
+    fn a_limit_is_told_though_the_end_could_not_be_seen() {
+        let counters = Counters {
+            killed_for_memory: 1,
+            processes_refused: 3,
+            ..NOTHING
+        };
+        let told = [
+            "it used more than its memory of 64 MiB",
+            "it tried to start more than 20 processes",
+        ];
+        assert_eq!(hit(None, &LIMITS, &counters, &[]), told);
+        let last = "memory allocation of 1073741824 bytes failed";
+        let wanted = ["it wanted more than its memory of 64 MiB"];
+        assert_eq!(hit(None, &LIMITS, &NOTHING, &[last.into()]), wanted);
+        assert!(hit(None, &LIMITS, &NOTHING, &[]).is_empty());
     }
 }
