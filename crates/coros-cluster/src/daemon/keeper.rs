@@ -343,7 +343,10 @@ impl Keeper {
             return;
         };
         tracing::info!(client = client.0, "closed its desk");
-        if lost && self.settings.serve.is_some() {
+        // One that has another desk is here.
+        let mut others = self.desks.values();
+        let gone = !others.any(|other| other.scheduler == scheduler);
+        if lost && gone && self.settings.serve.is_some() {
             self.away.insert(scheduler, client);
             let daemon = me.address();
             tokio::spawn(async move {

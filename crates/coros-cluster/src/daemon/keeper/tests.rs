@@ -164,6 +164,29 @@ async fn a_client_counts_once_however_often_it_comes() {
     daemon.exit().await;
 }
 
+/// It has come again before the first desk saw that its link was lost.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_another_desk_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = daemon(folder.path(), Some(1)).await;
+    let [first, second] = [client(), client()];
+    open(&daemon, &first, 1).await.unwrap();
+    let desk = open(&daemon, &second, 1).await.unwrap();
+    let lost = Own::Left {
+        client: ClientId(1),
+        lost: true,
+    };
+    daemon.send(ToDaemon::Own(lost)).unwrap();
+    let started = Instant::now();
+    second.terminate();
+    assert_eq!(desk.exit().await, Exit::Finished);
+    let served = daemon.ask(|reply| ToDaemon::Own(Own::Served(reply)));
+    served.await.unwrap();
+    assert!(started.elapsed() < AWAY / 10);
+    daemon.terminate();
+    daemon.exit().await;
+}
+
 /// Whatever schedulers it says that they are for.
 #[tokio::test]
 async fn a_process_has_no_more_desks_than_it_may() {
