@@ -195,7 +195,8 @@ mod tests {
         fn told(&self, output: &Output, counters: Counters) -> String {
             let stderr = String::from_utf8_lossy(&output.stderr);
             let last: Vec<String> = stderr.lines().map(str::to_owned).collect();
-            let hit = hit(output.status, &self.isolation.limits, &counters, &last);
+            let status = Some(output.status);
+            let hit = hit(status, &self.isolation.limits, &counters, &last);
             let how = how_it_ended(output.status.code(), signal_of(output.status));
             explain(how, &hit)
         }
