@@ -395,7 +395,8 @@ impl DaemonBuilder {
 
     /// How many bytes of the disk the workers of one client may fill, all together, besides the files that came
     /// with their program: 64 GiB unless told otherwise. Whatever has a name counts for 4 KiB at least: each file,
-    /// folder and link, those to the files that came among them.
+    /// folder and link, those to the files that came among them. What a worker leaves when it ends counts until it has been
+    /// removed; while that alone is more, no other worker of that client starts.
     ///
     /// It is looked at every second, or less often where there are very many files. When they have more, the
     /// one that has written most is killed, and that is told as its end; likewise one that hides what it has: with a folder

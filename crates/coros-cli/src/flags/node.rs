@@ -114,7 +114,7 @@ pub(crate) struct Settings {
 
     /// How much of the disk the workers of one client may fill, besides the files that came with its program: the
     /// one that has written most is killed when they have more. Each file, folder and link counts for 4K at
-    /// least [default: 64G]
+    /// least; what one leaves that ends counts until it has been removed [default: 64G]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "written")]
     pub(crate) max_work_size: Option<Size>,

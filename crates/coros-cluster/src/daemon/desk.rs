@@ -58,6 +58,8 @@ pub(super) struct Desk {
     owed: usize,
     /// Those whose process has not ended yet.
     workers: BTreeMap<WorkerId, Worker>,
+    /// Those that are to start when enough is gone of what earlier ones have left.
+    waiting: BTreeMap<WorkerId, Launch>,
     /// The numbers of their processes, for whoever looks at what they have written.
     running: Arc<Mutex<BTreeMap<WorkerId, u32>>>,
     /// That is who does.
@@ -73,6 +75,13 @@ struct Worker {
     process: Process,
     /// To be removed when its process has ended.
     folder: WorkFolder,
+}
+
+/// How a worker is to start.
+struct Launch {
+    name: String,
+    handover: Vec<u8>,
+    prepared: bool,
 }
 
 impl Desk {
@@ -98,6 +107,7 @@ impl Desk {
             slots: 0,
             owed: 0,
             workers: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             running: Arc::default(),
             watcher: None,
             chores: TaskTracker::new(),
@@ -123,9 +133,15 @@ impl Desk {
     /// Nothing that takes long is waited for here: whoever wants the desk to end is heard at once.
     /// Gives whether the client has left, and was not lost or sent away.
     async fn serve(&mut self, me: &mut Context<ToDesk>, came: &mpsc::Sender<Came>) -> bool {
-        while self.told.is_heard()
-            && let Some(message) = me.receive().await
-        {
+        while self.told.is_heard() {
+            let message = tokio::select! {
+                message = me.receive() => message,
+                () = self.folders.room(self.rules.work), if !self.waiting.is_empty() => {
+                    self.launch_waiting(me).await;
+                    continue;
+                }
+            };
+            let Some(message) = message else { break };
             match message {
                 // There is room for what was asked for, and nobody waits for anything else.
                 ToDesk::Sent => drop(came.try_send(Came::File)),
@@ -156,18 +172,20 @@ impl Desk {
                 handover,
                 prepared,
             } => {
-                let handover = handover.0.to_vec();
-                let launched = self.launch(me, worker, &name, handover, prepared).await;
-                if let Err(why) = launched {
+                if let Err(why) = self.may_launch(worker) {
                     let end = End::never_began(why);
-                    self.told.tell(FromDesk::Ended { worker, end });
+                    return self.told.tell(FromDesk::Ended { worker, end });
                 }
+                let handover = handover.0.to_vec();
+                let launch = Launch {
+                    name,
+                    handover,
+                    prepared,
+                };
+                self.waiting.insert(worker, launch);
+                self.launch_waiting(me).await;
             }
-            ToDesk::Kill(worker) => {
-                if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.process.kill();
-                }
-            }
+            ToDesk::Kill(worker) => self.kill(worker),
             ToDesk::Own(OwnDesk::Grant(slots)) => {
                 self.slots += slots;
                 self.told.tell(FromDesk::Grant(slots));
@@ -224,7 +242,7 @@ impl Desk {
     fn ended(&mut self, worker: WorkerId) {
         lock(&self.running).remove(&worker);
         if let Some(Worker { folder, .. }) = self.workers.remove(&worker) {
-            self.chores.spawn(folder.remove());
+            self.chores.spawn(folder.remove(self.rules.work));
         }
     }
 
@@ -233,7 +251,9 @@ impl Desk {
     fn give_back(&mut self) {
         // Nobody can owe more than he has.
         self.owed = self.owed.min(self.slots);
-        let idle = self.slots.saturating_sub(self.workers.len());
+        let idle = self
+            .slots
+            .saturating_sub(self.workers.len() + self.waiting.len());
         let slots = self.owed.min(idle);
         if slots > 0 {
             self.slots -= slots;
@@ -293,24 +313,58 @@ impl Desk {
         }
     }
 
+    fn kill(&mut self, worker: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.process.kill();
+        } else if self.waiting.remove(&worker).is_some() {
+            self.give_back();
+            let end = End {
+                killed: true,
+                ..End::never_began("it had not begun".into())
+            };
+            self.told.tell(FromDesk::Ended { worker, end });
+        }
+    }
+
+    /// Why a worker may not start, if so.
+    fn may_launch(&self, id: WorkerId) -> Result<(), String> {
+        let slots = self.slots - self.owed;
+        if self.workers.len() + self.waiting.len() >= slots {
+            return Err(format!("this client has {slots} slots, all in use"));
+        }
+        if self.workers.contains_key(&id) || self.waiting.contains_key(&id) {
+            return Err("a worker of that number runs".into());
+        }
+        Ok(())
+    }
+
+    /// Starts those that wait, if what earlier ones have left is no more than all may have.
+    async fn launch_waiting(&mut self, me: &Context<ToDesk>) {
+        while self.folders.have_room(self.rules.work)
+            && let Some((worker, launch)) = self.waiting.pop_first()
+        {
+            if let Err(why) = self.launch(me, worker, launch).await {
+                self.give_back();
+                let end = End::never_began(why);
+                self.told.tell(FromDesk::Ended { worker, end });
+            }
+        }
+    }
+
     async fn launch(
         &mut self,
         me: &Context<ToDesk>,
         id: WorkerId,
-        name: &str,
-        handover: Vec<u8>,
-        prepared: bool,
+        launch: Launch,
     ) -> Result<(), String> {
-        let slots = self.slots - self.owed;
-        if self.workers.len() >= slots {
-            return Err(format!("this client has {slots} slots, all in use"));
-        }
+        let Launch {
+            name,
+            handover,
+            prepared,
+        } = launch;
         let Some((fetched, _)) = &self.fetched else {
             return Err("its program is not there yet".into());
         };
-        if self.workers.contains_key(&id) {
-            return Err("a worker of that number runs".into());
-        }
         let folder = self.folders.make(id).await;
         let folder = folder.map_err(|why| format!("it can have no folder: {why}"))?;
         let program = fetched.program();
@@ -321,7 +375,7 @@ impl Desk {
         }
         let rules = self.rules.clone();
         let (start, stderr) = (self.start.clone(), passed_on(self.lines.clone(), id));
-        let (path, name) = (folder.path().to_owned(), Arc::from(name));
+        let (path, name) = (folder.path().to_owned(), Arc::from(name.as_str()));
         let address = me.address();
         let ended = move |end| {
             let ended = OwnDesk::Ended { worker: id, end };
@@ -353,7 +407,7 @@ impl Desk {
                 Ok(())
             }
             Err(why) => {
-                self.chores.spawn(folder.remove());
+                self.chores.spawn(folder.remove(self.rules.work));
                 Err(format!("it cannot be started: {why}"))
             }
         }

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! Nobody waits for one to be removed, as others have written in it: it is put aside, which frees its place at once, and
-//! goes when it can. [`Fill`] is what they hold.
+//! goes when it can. [`Fill`] is what they hold; what those have left that have ended counts until it is gone.
 
 mod held;
+mod leftovers;
 mod removal;
 #[cfg(target_os = "linux")]
 mod unlinked;
@@ -20,12 +21,15 @@ mod unlinked;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use coros_net::FileName;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::held::Held;
+use self::leftovers::{Leftover, Leftovers};
 use self::removal::gone;
 use super::leases::ClientId;
 use crate::blocking::blocking;
@@ -36,6 +40,8 @@ use crate::scheduler::core::WorkerId;
 const FILES: &str = "files";
 /// That of the folder that is for all workers.
 pub(crate) const SHARED: &str = "shared";
+/// So many folders are removed at a time: more would be no faster, and keep the disk from the workers.
+const REMOVALS: usize = 4;
 
 /// The folders of all clients.
 #[derive(Clone, Debug)]
@@ -43,6 +49,8 @@ pub(super) struct WorkRoot {
     path: PathBuf,
     /// What is done about those that have been put aside.
     removals: TaskTracker,
+    /// Whose turn it is to be removed.
+    turns: Arc<Semaphore>,
 }
 
 /// Those of one client.
@@ -52,6 +60,7 @@ pub(super) struct WorkFolders {
     path: PathBuf,
     /// What there is to be seen of the files in the folder of each worker.
     shown: Vec<String>,
+    leftovers: Leftovers,
 }
 
 /// That of a worker.
@@ -59,6 +68,7 @@ pub(super) struct WorkFolders {
 pub(super) struct WorkFolder {
     root: WorkRoot,
     path: PathBuf,
+    leftovers: Leftovers,
 }
 
 /// What a client's workers have written.
@@ -66,6 +76,8 @@ pub(super) struct WorkFolder {
 pub(super) struct Fill {
     shared: Held,
     workers: Vec<(WorkerId, Held)>,
+    /// What earlier ones have left that is not gone yet.
+    left: u64,
 }
 
 /// That it is too much.
@@ -106,10 +118,16 @@ impl Fill {
             return Some(Overfull { worker, why });
         }
         let total = all.clone().map(|(_, held)| held.bytes);
-        let total = total.fold(0, u64::saturating_add);
+        let total = total.fold(self.left, u64::saturating_add);
         let (worker, _) = all.max_by_key(|(_, held)| held.bytes)?;
+        let left = match self.left {
+            0 => String::new(),
+            left => {
+                format!(" ({left} of them of workers that have ended, which are being removed)")
+            }
+        };
         let why = format!(
-            "all workers of its program had {total} bytes in their folders at least, and may have {most} on this node"
+            "all workers of its program had {total} bytes in their folders at least{left}, and may have {most} on this node"
         );
         (total > most).then_some(Overfull { worker, why })
     }
@@ -122,11 +140,12 @@ impl WorkRoot {
         let root = WorkRoot {
             path: path.clone(),
             removals: TaskTracker::new(),
+            turns: Arc::new(Semaphore::new(REMOVALS)),
         };
         blocking(move || renew(&path)).await?;
         let path = root.path.clone();
         for left in blocking(move || aside(&path)).await {
-            root.will_go(left);
+            root.will_go(left, None);
         }
         Ok(root)
     }
@@ -136,29 +155,43 @@ impl WorkRoot {
             root: self.clone(),
             path: self.path.join(client.0.to_string()),
             shown: Vec::new(),
+            leftovers: Leftovers::default(),
         }
     }
 
-    /// Frees the place of a folder, and removes it then.
-    async fn remove(&self, folder: PathBuf) {
+    /// Frees the place of a folder, and removes it then. If it counts, it is looked at before, up to so many bytes.
+    async fn remove(&self, folder: PathBuf, counted: Option<(Leftover, u64)>) {
         let root = self.path.clone();
         let put_aside = blocking(move || put_aside(&folder, &root).map_err(|why| (folder, why)));
         match put_aside.await {
-            Ok(Some(aside)) => self.will_go(aside),
+            Ok(Some(aside)) => self.will_go(aside, counted),
             Ok(None) => {}
             Err((folder, error)) => {
                 tracing::warn!(%error, "cannot put aside the folder {}", folder.display());
-                self.will_go(folder);
+                self.will_go(folder, counted);
             }
         }
     }
 
-    fn will_go(&self, folder: PathBuf) {
-        self.removals.spawn_blocking(move || {
-            if let Err(error) = gone(&folder) {
-                let folder = folder.display();
-                tracing::warn!(%error, "cannot remove the folder {folder}, which nobody needs: do so by hand");
-            }
+    fn will_go(&self, folder: PathBuf, mut counted: Option<(Leftover, u64)>) {
+        let turns = Arc::clone(&self.turns);
+        self.removals.spawn(async move {
+            let (folder, counted) = blocking(move || {
+                if let Some((leftover, most)) = &mut counted {
+                    leftover.seen(&Held::by(&folder, *most));
+                }
+                (folder, counted)
+            })
+            .await;
+            let turn = turns.acquire_owned().await;
+            blocking(move || {
+                if let Err(error) = gone(&folder) {
+                    let folder = folder.display();
+                    tracing::warn!(%error, "cannot remove the folder {folder}, which nobody needs: do so by hand");
+                }
+                drop((turn, counted));
+            })
+            .await;
         });
     }
 
@@ -215,7 +248,7 @@ impl WorkFolders {
     pub(super) async fn make(&self, worker: WorkerId) -> io::Result<WorkFolder> {
         let path = self.path.join(worker.0.to_string());
         let (files, shown) = (self.path.join(FILES), self.shown.clone());
-        let root = self.root.clone();
+        let (root, leftovers) = (self.root.clone(), self.leftovers.clone());
         blocking(move || {
             make(&path)?;
             let mut shown = shown.iter();
@@ -223,7 +256,11 @@ impl WorkFolders {
             if linked.is_err() {
                 let _ = gone(&path);
             }
-            linked.map(|()| WorkFolder { root, path })
+            linked.map(|()| WorkFolder {
+                root,
+                path,
+                leftovers,
+            })
         })
         .await
     }
@@ -239,14 +276,15 @@ impl WorkFolders {
     }
 
     /// What these workers, by the numbers of their processes, have written there so far; of each no more than shows that
-    /// it is more than so many bytes. Takes as long as there are files. What earlier ones have left is going anyway:
-    /// nobody else is to go for it.
+    /// it is more than so many bytes. Takes as long as there are files. What earlier ones have left counts until it is gone,
+    /// as far as it is known.
     pub(super) fn fill(
         &self,
         running: BTreeMap<WorkerId, u32>,
         most: u64,
     ) -> impl Future<Output = Fill> + Send + use<> {
-        let path = self.path.clone();
+        // Those that end from now on are among these already.
+        let (path, left) = (self.path.clone(), self.leftovers.bytes());
         blocking(move || {
             let workers = running.keys().map(|worker| {
                 let folder = path.join(worker.0.to_string());
@@ -255,6 +293,7 @@ impl WorkFolders {
             let mut fill = Fill {
                 workers: workers.collect(),
                 shared: Held::by(&path.join(SHARED), most),
+                left,
             };
             fill.add_unlinked(&path, &running);
             fill
@@ -266,7 +305,18 @@ impl WorkFolders {
         let files = self.files();
         // Else they go with the rest.
         let _ = blocking(move || gone(&files)).await;
-        self.root.remove(self.path.clone()).await;
+        self.root.remove(self.path.clone(), None).await;
+    }
+
+    /// Whether all that earlier workers have left has no more than so many bytes: else whoever comes could fill as much
+    /// again before it is gone.
+    pub(super) fn have_room(&self, most: u64) -> bool {
+        self.leftovers.are_within(most)
+    }
+
+    /// Resolves when it has no more. Cancel safe.
+    pub(super) async fn room(&self, most: u64) {
+        self.leftovers.within(most).await;
     }
 }
 
@@ -275,8 +325,10 @@ impl WorkFolder {
         &self.path
     }
 
-    pub(super) async fn remove(self) {
-        self.root.remove(self.path).await;
+    /// Counts among what is left from now on, with that it has more than so many bytes if so, until it is gone.
+    pub(super) fn remove(self, most: u64) -> impl Future<Output = ()> + Send + use<> {
+        let leftover = self.leftovers.add();
+        async move { self.root.remove(self.path, Some((leftover, most))).await }
     }
 }
 
@@ -420,7 +472,7 @@ mod tests {
                 release
             };
             let before = hold();
-            let put_aside = worker.remove();
+            let put_aside = worker.remove(u64::MAX);
             let ((), between) = tokio::join!(biased; put_aside, async {
                 let between = hold();
                 drop(before);
@@ -457,7 +509,7 @@ mod tests {
         assert_eq!(fs::read_dir(at("work")).unwrap().count(), 0);
     }
 
-    /// One that has ended is in nobody's way while its folder goes: neither saves it anybody, nor does anybody go for it.
+    /// What is there of others that have ended neither saves anybody, nor is it asked to go.
     #[tokio::test]
     async fn who_goes_is_one_that_runs() {
         let folder = deep(200).unwrap();
@@ -469,7 +521,13 @@ mod tests {
         fs::rename(folder.path().join("d"), path.join("7/d")).unwrap();
         fs::write(path.join("7/larger"), vec![1; 3 << 20]).unwrap();
         fs::write(path.join("8/large"), vec![1; 1 << 20]).unwrap();
-        let folders = WorkFolders { root, path, shown };
+        let leftovers = Leftovers::default();
+        let folders = WorkFolders {
+            root,
+            path,
+            shown,
+            leftovers,
+        };
         let over = async |running: &[u32], most| {
             let me = std::process::id();
             let running = running.iter().map(|worker| (WorkerId(*worker), me));
@@ -483,6 +541,43 @@ mod tests {
         let (worker, why) = over(&[7, 8, 9], 1 << 30).await.unwrap();
         assert_eq!(worker, Some(WorkerId(7)));
         assert!(why.ends_with("deeper than this node looks"), "{why}");
+    }
+
+    /// Else workers that follow each other could fill the disk, as fast as they write and not as it is removed.
+    #[tokio::test]
+    async fn what_one_has_left_counts_until_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let work = WorkRoot::open(&folder.path().join("work")).await.unwrap();
+        let mut folders = work.of(ClientId(3));
+        let stop = CancellationToken::new();
+        folders.lay_out(Vec::new(), stop).await.unwrap();
+        let most = 4 << 20;
+        let runs = async |worker: u32| {
+            let folder = folders.make(WorkerId(worker)).await.unwrap();
+            fs::write(folder.path().join("large"), vec![1; 3 << 20]).unwrap();
+            folder
+        };
+        let (first, second) = (runs(7).await, runs(8).await);
+        let over = async || {
+            let running = [(WorkerId(8), std::process::id())].into();
+            folders.fill(running, most).await.over(most)
+        };
+        assert!(over().await.is_none());
+        // Nothing is removed before its turn.
+        let turns = work.turns.acquire_many(REMOVALS as u32).await.unwrap();
+        let put_aside = first.remove(most);
+        assert!(!folders.have_room(most), "nobody has looked at it yet");
+        put_aside.await;
+        folders.room(most).await;
+        let overfull = over().await.unwrap();
+        assert_eq!(overfull.worker, Some(WorkerId(8)));
+        let told = " of them of workers that have ended, which are being removed)";
+        assert!(overfull.why.contains(told), "{}", overfull.why);
+        second.remove(most).await;
+        drop(turns);
+        folders.room(0).await;
+        assert_eq!(folders.leftovers.bytes(), 0);
+        assert!(!folder.path().join("work.left-1").exists());
     }
 
     #[tokio::test]

@@ -199,3 +199,45 @@ async fn a_slot_that_is_given_back_too_early_comes_when_its_worker_has_ended() {
         Some("this client has 0 slots, all in use")
     );
 }
+
+/// It may have left as much as all may have, and more would come before that is gone.
+#[test]
+fn nobody_starts_before_it_is_known_what_the_one_before_has_left() {
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1);
+    runtime.build().unwrap().block_on(async {
+        let (client, mut told) = heard();
+        let mut world = World::new(client).await;
+        let launch = |worker| ToDesk::Launch {
+            worker: WorkerId(worker),
+            name: format!("w{worker}"),
+            handover: Vec::new().into(),
+            prepared: false,
+        };
+        let mut ended = async || match timeout(LIMIT, told.recv()).await {
+            Ok(Some(ToLiaison::Desk(FromDesk::Ended { worker, end }))) => (worker.0, end),
+            other => panic!("{other:?}"),
+        };
+        let held = hold();
+        world.ended();
+        assert_eq!(ended().await.0, WORKER.0);
+        world.say(launch(8));
+        world.is_awake().await;
+        // It has the slot, and can be killed as if it ran.
+        world.say(launch(9));
+        let (worker, end) = ended().await;
+        let all_in_use = "this client has 1 slots, all in use";
+        assert_eq!((worker, &*end.why), (9, all_in_use));
+        world.say(ToDesk::Kill(WorkerId(8)));
+        let (worker, end) = ended().await;
+        assert_eq!((worker, end.killed), (8, true));
+        world.say(launch(10));
+        world.say(ToDesk::GiveBack(1));
+        world.is_awake().await;
+        drop(held);
+        let (worker, end) = ended().await;
+        assert_eq!((worker, &*end.why), (10, "its program is not there yet"));
+        let back = world.next().await;
+        assert!(matches!(back, Own::GiveBack(_, 1)), "{back:?}");
+    });
+}
