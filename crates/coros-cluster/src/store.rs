@@ -29,6 +29,9 @@ use self::disk::{Adopting, Disk};
 #[cfg(test)]
 pub(crate) use self::error::NoRoom;
 pub(crate) use self::error::{AdoptError, DiskError, KeepError, OpenError, PinError, RoomError};
+#[cfg(test)]
+pub(crate) use self::index::LEAST;
+pub(crate) use self::index::counted;
 use self::index::{Index, Pinned, Step};
 use crate::blocking::blocking;
 use crate::hash::ContentHash;
@@ -52,6 +55,7 @@ pub(crate) struct Pin {
     store: Arc<Shared>,
     hash: ContentHash,
     id: u64,
+    size: u64,
 }
 
 /// Room set aside for what is on its way, until it is adopted or this is dropped.
@@ -131,8 +135,8 @@ fn make(folder: &Path) -> io::Result<()> {
 }
 
 impl Store {
-    /// Opens the store in a folder, which is made if it is missing: entries of at most `limit` bytes
-    /// together. If there are more, the first to go go now.
+    /// Opens the store in a folder, which is made if it is missing: entries that [count](counted) for at most `limit`
+    /// bytes together. If there are more, the first to go go now.
     ///
     /// # Errors
     /// When the folder is another user's, others may write to it, it holds something else, another
@@ -195,7 +199,7 @@ impl Store {
         blocking(move || shared.pin(hash, kind)).await
     }
 
-    /// Sets room aside for what is to come under that name, and removes for it what was left incomplete, and
+    /// Sets room aside for a file of so many bytes that is to come under that name, and removes for it what was left incomplete, and
     /// what nobody uses, least recently used first.
     ///
     /// Cancel safe: nothing is set aside then, though entries may have gone.
@@ -205,7 +209,7 @@ impl Store {
     /// removed.
     pub(crate) async fn make_room(&self, received: &str, bytes: u64) -> Result<Room, RoomError> {
         let (shared, received) = (Arc::clone(&self.0), received.to_owned());
-        blocking(move || shared.make_room(received, bytes)).await
+        blocking(move || shared.make_room(received, counted(bytes))).await
     }
 
     /// Sets room aside for what comes another way, or is kept elsewhere on the disk, and removes for it what was left
@@ -266,7 +270,7 @@ impl Store {
     }
 
     /// Makes entries of files that came together, one behind the other, and pins them: of such hashes and lengths, for
-    /// which room has been set aside.
+    /// which as much room has been set aside as they [count](counted) for.
     ///
     /// When this is dropped they are there a little later, and not pinned.
     ///
@@ -286,6 +290,11 @@ impl Store {
 impl Pin {
     pub(crate) fn hash(&self) -> ContentHash {
         self.hash
+    }
+
+    /// What the file, or a copy of it, counts for.
+    pub(crate) fn counted(&self) -> u64 {
+        counted(self.size)
     }
 
     /// The file, absolute: to be read or run, not to be written to.
@@ -324,7 +333,7 @@ impl Shared {
     fn pin(self: &Arc<Self>, hash: ContentHash, kind: Kind) -> Result<Pin, PinError> {
         loop {
             let pinned = self.index().pin(&hash).ok_or(PinError::Missing(hash))?;
-            let pin = self.pin_of(hash, pinned.id);
+            let pin = self.pin_of(hash, pinned.id, pinned.size);
             let failed = |why| DiskError {
                 what: "use",
                 path: pin.path(),
@@ -514,12 +523,12 @@ impl Shared {
                 let what = "give its name to";
                 let named = adopting.name(&hash);
                 named.map_err(|why| DiskError { what, path, why })?;
-                room.bytes -= length;
+                room.bytes -= counted(length);
                 let id = self.index().adopted(hash, length);
                 if length > SMALL {
                     self.settle(hash, id, length, file);
                 }
-                return Ok(self.pin_of(hash, id));
+                return Ok(self.pin_of(hash, id, length));
             }
         }
     }
@@ -566,11 +575,12 @@ impl Shared {
         Ok(sound)
     }
 
-    fn pin_of(self: &Arc<Self>, hash: ContentHash, id: u64) -> Pin {
+    fn pin_of(self: &Arc<Self>, hash: ContentHash, id: u64, size: u64) -> Pin {
         Pin {
             store: Arc::clone(self),
             hash,
             id,
+            size,
         }
     }
 

@@ -67,7 +67,8 @@ pub(crate) struct Member {
     pub(crate) dir: Option<PathBuf>,
 
     /// How much all programs and files may take there: bytes, or with K, M, G, T (powers of 1024). Those
-    /// used longest ago go first. At a node, copies of files with which workers run count too [default: 10G]
+    /// used longest ago go first. At a node, copies of files with which workers run count too. Each counts for 4K
+    /// at least [default: 10G]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "written")]
     pub(crate) cache: Option<Size>,

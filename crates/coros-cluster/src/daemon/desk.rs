@@ -264,9 +264,7 @@ impl Desk {
 
     /// Puts the files where workers find them, if there is room for so much more.
     fn lay_out(&mut self, me: &Context<ToDesk>, fetched: Fetched) {
-        let files: Vec<_> = fetched.files().collect();
-        let bytes = files.iter().map(|(file, _)| file.content.length);
-        let bytes = bytes.fold(0, u64::saturating_add);
+        let (files, bytes) = (fetched.files().collect(), fetched.copied());
         let laid_out = self.folders.lay_out(files, self.ending.clone());
         let (me, store) = (me.address(), self.store.clone());
         self.chores.spawn(async move {

@@ -25,7 +25,7 @@ use crate::content::Content;
 use crate::hash::ContentHash;
 use crate::lock::lock;
 use crate::pack;
-use crate::store::{Kind, Pin, PinError, Store};
+use crate::store::{Kind, Pin, PinError, Store, counted};
 
 /// So long nothing may come of what a client is to send: as long as others usually wait for it. A slow link
 /// still brings something.
@@ -145,6 +145,12 @@ impl Fetched {
             .map(move |file| (file.clone(), path(file)))
     }
 
+    /// What copies of all files count for, whatever the client says of their lengths.
+    pub(crate) fn copied(&self) -> u64 {
+        let counted = |file: &Dependency| self.pins[&file.content.hash].counted();
+        self.files.iter().map(counted).fold(0, u64::saturating_add)
+    }
+
     /// Where each content is.
     pub(crate) fn sources(&self) -> BTreeMap<ContentHash, PathBuf> {
         let pins = self.pins.iter();
@@ -247,14 +253,13 @@ impl Fetching {
         pins: &mut Pins,
     ) -> Result<(), Unfit> {
         let Pack {
-            contents,
-            bytes,
-            turns,
+            contents, turns, ..
         } = pack;
         if contents.is_empty() {
             return Ok(());
         }
-        let room = self.store.set_aside(bytes).await;
+        let room = contents.iter().map(|it| counted(it.length)).sum();
+        let room = self.store.set_aside(room).await;
         let room = room.map_err(Unfit::for_now)?;
         let asked = contents.iter().map(|it| it.hash).collect();
         let packed = timeout(SILENCE, async {

@@ -1,6 +1,6 @@
 //! What is in a store, and what goes when room is needed. Plain state: it knows sizes, and no files.
 //!
-//! The bytes of all entries and of all room that was set aside are never more than the limit, but
+//! What all entries [count](counted) for, with all room that was set aside, is never more than the limit, but
 //! for a store that was opened with a lower limit than before, until room is made in it.
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,15 +8,23 @@ use std::collections::{BTreeMap, HashMap};
 use super::error::NoRoom;
 use crate::hash::ContentHash;
 
+/// Bytes that whatever has a name counts for at least: that takes room as well, though systems do not say how much.
+pub(crate) const LEAST: u64 = 4096;
+
+/// What a file of that length counts for.
+pub(crate) fn counted(length: u64) -> u64 {
+    length.max(LEAST)
+}
+
 #[derive(Debug)]
 pub(super) struct Index {
     limit: u64,
     entries: HashMap<ContentHash, Entry>,
     /// Those that nobody has pinned, by their last use.
     idle: BTreeMap<u64, ContentHash>,
-    /// The bytes of all entries.
+    /// What all entries count for.
     used: u64,
-    /// The bytes of those that somebody has pinned.
+    /// What those count for that somebody has pinned.
     pinned: u64,
     /// The bytes that were set aside for what comes.
     promised: u64,
@@ -76,9 +84,9 @@ impl Index {
         self.rest(&hash);
     }
 
-    /// What came into room for so many bytes is an entry now, pinned; nothing of its hash was there.
+    /// What came into room for a file of that size is an entry now, pinned; nothing of its hash was there.
     pub(super) fn adopted(&mut self, hash: ContentHash, size: u64) -> u64 {
-        self.release(size);
+        self.release(counted(size));
         self.insert(hash, size, true)
     }
 
@@ -87,7 +95,7 @@ impl Index {
         let entry = self.entries.get_mut(hash)?;
         if entry.pins == 0 {
             self.idle.remove(&entry.last_use);
-            self.pinned += entry.size;
+            self.pinned += counted(entry.size);
         }
         entry.pins += 1;
         Some(Pinned {
@@ -119,7 +127,7 @@ impl Index {
         let Some(entry) = self.current(hash, id) else {
             return false;
         };
-        let size = entry.size;
+        let size = counted(entry.size);
         self.used -= size;
         self.pinned -= size;
         self.entries.remove(hash);
@@ -151,7 +159,7 @@ impl Index {
             && let Some((_, hash)) = self.idle.pop_first()
             && let Some(entry) = self.entries.remove(&hash)
         {
-            self.used -= entry.size;
+            self.used -= counted(entry.size);
             return Ok(Step::Evict(hash, entry.size));
         }
         self.promised += bytes;
@@ -184,8 +192,8 @@ impl Index {
         };
         let before = self.entries.insert(hash, entry);
         debug_assert!(before.is_none(), "an entry is kept once");
-        self.used += size;
-        self.pinned += size;
+        self.used += counted(size);
+        self.pinned += counted(size);
         id
     }
 
@@ -195,7 +203,7 @@ impl Index {
         if let Some(entry) = self.entries.get_mut(hash) {
             entry.pins = 0;
             entry.last_use = now;
-            self.pinned -= entry.size;
+            self.pinned -= counted(entry.size);
             self.idle.insert(now, *hash);
         }
     }

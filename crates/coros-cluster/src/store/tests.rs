@@ -131,7 +131,7 @@ async fn nobody_can_write_to_an_entry_and_programs_can_be_run() {
 #[tokio::test]
 async fn what_is_not_what_was_announced_is_refused_and_removed() {
     let site = Site::new();
-    let store = site.open(100).await;
+    let store = site.open(10 * LEAST).await;
     let wanted = hash_of(b"announced");
     let adopt = async |name: &str, bytes| {
         let room = store.make_room(name, bytes).await.unwrap();
@@ -147,16 +147,16 @@ async fn what_is_not_what_was_announced_is_refused_and_removed() {
     };
     assert_eq!(found, hash_of(b"another"));
 
-    fs::write(received("announced"), b"announced").unwrap();
+    fs::write(received("announced"), [7; LEAST as usize + 1]).unwrap();
     let error = adopt("announced", 8).await;
     assert!(
         matches!(
             error,
             AdoptError::TooLarge {
-                size: 9,
-                room: 8,
+                size,
+                room: LEAST,
                 ..
-            }
+            } if size == LEAST + 1
         ),
         "{error}"
     );
@@ -170,7 +170,7 @@ async fn what_is_not_what_was_announced_is_refused_and_removed() {
     assert!(!store.contains(&wanted));
     assert_eq!(names(&store.incoming()), [""; 0]);
     assert_eq!(site.names(), site.expected(&[]));
-    assert_all_is_free(&store, 100).await;
+    assert_all_is_free(&store, 10 * LEAST).await;
 }
 
 #[cfg(unix)]
@@ -207,7 +207,7 @@ async fn no_name_and_no_link_leads_out_of_the_folder() {
 #[tokio::test]
 async fn the_least_recently_used_goes_first() {
     let site = Site::new();
-    let store = site.open(30).await;
+    let store = site.open(3 * LEAST).await;
     let [a, b, c] = [[b'a'; 10], [b'b'; 10], [b'c'; 10]];
     for content in [a, b, c] {
         adopt(&store, &content, Kind::File).await;
@@ -226,41 +226,42 @@ async fn the_least_recently_used_goes_first() {
     };
     long_ago(&a, 2);
     long_ago(&c, 1);
-    let store = site.open(30).await;
+    let store = site.open(3 * LEAST).await;
     adopt(&store, &b, Kind::File).await;
     pin(&store, &a).await.unwrap();
     drop(store);
     long_ago(&b, 3);
     // It holds less from now on: `a` has been used last.
-    let store = site.open(19).await;
+    let store = site.open(2 * LEAST - 1).await;
     assert_eq!(site.names(), site.expected(&[&a]));
     assert!(store.contains(&hash_of(&a)));
 }
 
 #[tokio::test]
 async fn what_is_in_use_or_on_its_way_takes_its_room() {
+    const SIZE: usize = LEAST as usize;
     let site = Site::new();
-    let store = site.open(100).await;
-    let kept = adopt(&store, &[1; 60], Kind::Program).await;
-    adopt(&store, &[2; 20], Kind::File).await;
-    let room = store.make_room("x", 30).await.unwrap();
-    assert_eq!(site.names(), site.expected(&[&[1; 60]]));
-    let error = store.make_room("x", 11).await.unwrap_err();
+    let store = site.open(10 * LEAST).await;
+    let kept = adopt(&store, &[1; 6 * SIZE], Kind::Program).await;
+    adopt(&store, &[2; 2 * SIZE], Kind::File).await;
+    let room = store.make_room("x", 3 * LEAST).await.unwrap();
+    assert_eq!(site.names(), site.expected(&[&[1; 6 * SIZE]]));
+    let error = store.make_room("x", LEAST + 1).await.unwrap_err();
     let RoomError::NoRoom(error) = error else {
         panic!("{error}");
     };
     let expected = NoRoom {
-        limit: 100,
-        pinned: 60,
-        promised: 30,
-        wanted: 11,
+        limit: 10 * LEAST,
+        pinned: 6 * LEAST,
+        promised: 3 * LEAST,
+        wanted: LEAST + 1,
     };
     assert_eq!(error, expected);
     drop(room);
-    store.make_room("x", 40).await.unwrap();
+    store.make_room("x", 4 * LEAST).await.unwrap();
     assert!(kept.path().exists());
     drop(kept);
-    assert_all_is_free(&store, 100).await;
+    assert_all_is_free(&store, 10 * LEAST).await;
     assert_eq!(site.names(), site.expected(&[]));
 }
 
@@ -288,12 +289,12 @@ async fn a_damaged_entry_is_found_removed_and_can_come_again() {
     ] {
         for restarted in [true, false] {
             let site = Site::new();
-            let mut store = site.open(100).await;
+            let mut store = site.open(10 * LEAST).await;
             drop(adopt(&store, content, Kind::Program).await);
             let path = site.entry(content);
             if restarted {
                 drop(store);
-                store = site.open(100).await;
+                store = site.open(10 * LEAST).await;
             }
             fs::remove_file(&path).unwrap();
             damage(what, &path).unwrap();
@@ -302,7 +303,7 @@ async fn a_damaged_entry_is_found_removed_and_can_come_again() {
             let error = pin(&store, content).await.unwrap_err();
             assert!(matches!(error, PinError::Missing(_)), "{what}: {error}");
             assert_eq!(site.names(), site.expected(&[]), "{what}");
-            assert_all_is_free(&store, 100).await;
+            assert_all_is_free(&store, 10 * LEAST).await;
             let pin = adopt(&store, content, Kind::Program).await;
             assert_eq!(fs::read(pin.path()).unwrap(), content);
         }
@@ -314,7 +315,7 @@ async fn a_damaged_entry_is_found_removed_and_can_come_again() {
 async fn keep(store: &Store, contents: &[&[u8]], came: &[u8]) -> Result<Vec<Pin>, KeepError> {
     let contents = contents.iter().map(|it| ContentHash::of(*it).unwrap());
     let contents: Vec<_> = contents.collect();
-    let room = contents.iter().map(|(_, length)| length).sum();
+    let room = contents.iter().map(|(_, length)| counted(*length)).sum();
     let room = store.set_aside(room).await.unwrap();
     store
         .keep(contents, Bytes::copy_from_slice(came), room)
@@ -324,7 +325,7 @@ async fn keep(store: &Store, contents: &[&[u8]], came: &[u8]) -> Result<Vec<Pin>
 #[tokio::test]
 async fn what_came_together_is_kept_one_by_one() {
     let site = Site::new();
-    let store = site.open(100).await;
+    let store = site.open(10 * LEAST).await;
     drop(adopt(&store, b"two", Kind::File).await);
     let contents: [&[u8]; 4] = [b"one", b"two", b"", b"three"];
     let pins = keep(&store, &contents, b"onetwothree").await.unwrap();
@@ -340,16 +341,16 @@ async fn what_came_together_is_kept_one_by_one() {
         assert_eq!(mode & 0o7777, 0o400);
     }
     drop(pins);
-    assert_all_is_free(&store, 100).await;
+    assert_all_is_free(&store, 10 * LEAST).await;
     assert_eq!(site.names(), site.expected(&[]));
 }
 
 #[tokio::test]
 async fn what_was_left_incomplete_goes_for_what_comes_together() {
     let site = Site::new();
-    let store = site.open(100).await;
+    let store = site.open(10 * LEAST).await;
     let left = store.incoming().join("left");
-    fs::write(&left, [7; 95]).unwrap();
+    fs::write(&left, [7; 9 * LEAST as usize]).unwrap();
     keep(&store, &[b"one"], b"one").await.unwrap();
     assert!(left.exists());
     keep(&store, &[b"two", b"three"], b"twothree")
@@ -361,7 +362,7 @@ async fn what_was_left_incomplete_goes_for_what_comes_together() {
 #[tokio::test]
 async fn what_came_together_and_is_something_else_is_not_kept() {
     let site = Site::new();
-    let store = site.open(100).await;
+    let store = site.open(10 * LEAST).await;
     for came in ["onetw", "onetwoo", ""] {
         let error = keep(&store, &[b"one", b"two"], came.as_bytes()).await;
         let error = error.unwrap_err().to_string();
@@ -373,7 +374,7 @@ async fn what_came_together_and_is_something_else_is_not_kept() {
     assert!(error.contains(&hash_of(b"two").to_string()), "{error}");
     // It goes as all that nobody uses.
     assert_eq!(site.names(), site.expected(&[b"one"]));
-    assert_all_is_free(&store, 100).await;
+    assert_all_is_free(&store, 10 * LEAST).await;
     assert_eq!(site.names(), site.expected(&[]));
 }
 
@@ -549,7 +550,7 @@ async fn many_at_once_adopt_the_same() {
 /// Half of what is wanted has room: all the time something goes and comes again, while others use it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_pinned_stays_whatever_goes_at_that_moment() {
-    const SIZE: usize = 1000;
+    const SIZE: usize = LEAST as usize;
     let site = Site::new();
     let store = site.open(8 * SIZE as u64).await;
     let mut tasks = JoinSet::new();
@@ -597,7 +598,7 @@ async fn is_empty(folder: &Path) {
 #[tokio::test]
 async fn what_came_and_is_not_waited_for_goes() {
     let site = Site::new();
-    let store = site.open(100).await;
+    let store = site.open(10 * LEAST).await;
     let incoming = store.incoming();
     let came = |name: &str| {
         fs::create_dir_all(incoming.join(name).parent().unwrap()).unwrap();
@@ -623,25 +624,26 @@ async fn what_came_and_is_not_waited_for_goes() {
 /// What was left incomplete is kept for another attempt, but counts, and goes before anything else.
 #[tokio::test]
 async fn what_is_incomplete_has_no_room_of_its_own() {
+    const SIZE: usize = LEAST as usize;
     let site = Site::new();
-    let store = site.open(100).await;
+    let store = site.open(10 * LEAST).await;
     let incoming = store.incoming();
     let part = |name: &str| {
         fs::create_dir_all(incoming.join(name)).unwrap();
-        fs::write(incoming.join(name).join(".coros-part-x"), [7; 30]).unwrap();
+        fs::write(incoming.join(name).join(".coros-part-x"), [7; 3 * SIZE]).unwrap();
     };
-    adopt(&store, &[1; 40], Kind::File).await;
+    adopt(&store, &[1; 4 * SIZE], Kind::File).await;
     part("one");
     part("other");
     // There is as much as there may be.
-    drop(store.make_room("one/content", 30).await.unwrap());
+    drop(store.make_room("one/content", 3 * LEAST).await.unwrap());
     assert_eq!(names(&incoming), ["one", "other"]);
-    let room = store.make_room("one/content", 31).await.unwrap();
+    let room = store.make_room("one/content", 3 * LEAST + 1).await.unwrap();
     assert_eq!(names(&incoming), ["one"]);
-    assert_eq!(store.received("one/content").await, 30);
-    assert!(store.contains(&hash_of(&[1; 40])));
+    assert_eq!(store.received("one/content").await, 3 * LEAST);
+    assert!(store.contains(&hash_of(&[1; 4 * SIZE])));
     drop(room);
-    assert_all_is_free(&store, 100).await;
+    assert_all_is_free(&store, 10 * LEAST).await;
     assert_eq!(names(&incoming), [""; 0]);
 }
 

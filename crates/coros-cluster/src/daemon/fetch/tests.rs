@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::*;
+use crate::store;
 
 /// Of nine pieces, each large enough for one that others wait for.
 const PROGRAM: &[u8] = &[7; 9 * LEAST as usize];
@@ -207,6 +208,24 @@ async fn whoever_waits_for_the_turn_of_another_is_told_that_it_comes() {
     assert!((1..=pieces().count()).contains(&told), "{told} times");
 }
 
+/// What a client says of a file that is there may be anything.
+#[tokio::test]
+async fn room_for_a_copy_is_as_large_as_what_is_copied() {
+    let world = World::new().await;
+    let content = World::program();
+    let name = world.file(&sent_as(content.hash));
+    let fetched = world.fetch(async || fs::write(name, PROGRAM).unwrap());
+    let mut fetched = fetched.await.unwrap();
+    for length in [content.length, 0] {
+        fetched.files.push(Dependency {
+            name: format!("a/{length}"),
+            content: Content { length, ..content },
+            executable: false,
+        });
+    }
+    assert_eq!(fetched.copied(), 2 * content.length);
+}
+
 /// Many small files, all different; the program is the first.
 fn small(n: usize) -> Vec<Vec<u8>> {
     (0..n).map(|n| format!("{n:1024}").into_bytes()).collect()
@@ -309,6 +328,7 @@ async fn small_files_come_in_few_packs() {
     assert_eq!((packs, contents), (3, 599));
     let fetched = fetched.unwrap();
     assert!(what_came(&fetched) == files);
+    assert_eq!(fetched.copied(), 601 * store::LEAST);
     // All is there now.
     let (_, packs, _) = Files::of(&world, &files).await.send(&files).await;
     assert_eq!(packs, 0);

@@ -11,8 +11,8 @@ use cap_fs_ext::DirExt;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
 
-/// Bytes that whatever has a name counts for at least: that takes room as well, though systems do not say how much.
-const LEAST: u64 = 4096;
+use crate::store::counted;
+
 /// Folders inside of each other that are looked into. No program has use for so many; those that go on without end would
 /// never have been counted.
 const DEEPEST: usize = 128;
@@ -68,7 +68,7 @@ impl Held {
     }
 
     fn add(&mut self, metadata: &Metadata) {
-        self.bytes = self.bytes.saturating_add(taken(metadata).max(LEAST));
+        self.bytes = self.bytes.saturating_add(counted(taken(metadata)));
     }
 
     fn failed(&mut self, path: &Path, error: &io::Error) {
@@ -171,6 +171,7 @@ mod tests {
 
     use super::super::{deep, gone};
     use super::*;
+    use crate::store::LEAST;
 
     #[test]
     fn all_is_counted_and_no_link_is_followed() {

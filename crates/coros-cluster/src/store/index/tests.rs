@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMIT: u64 = 100;
+const LIMIT: u64 = 25 * LEAST;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -86,14 +86,14 @@ impl Model {
     }
 
     fn used(&self) -> u64 {
-        self.known.iter().map(|it| it.size).sum()
+        self.known.iter().map(|it| it.size.max(LEAST)).sum()
     }
 
     fn pinned(&self) -> u64 {
         self.known
             .iter()
             .filter(|it| it.pins > 0)
-            .map(|it| it.size)
+            .map(|it| it.size.max(LEAST))
             .sum()
     }
 
@@ -124,10 +124,13 @@ impl Model {
                 if self.index.contains(&hash) {
                     return;
                 }
+                if self.rooms[n] < LEAST {
+                    return;
+                }
                 let room = self.rooms.swap_remove(n);
                 let size = size.min(room);
                 let id = self.index.adopted(hash, size);
-                self.index.release(room - size);
+                self.index.release(room - counted(size));
                 self.known.push(Known {
                     hash,
                     id,
@@ -243,6 +246,19 @@ proptest! {
         }
         while model.index.make_room(LIMIT).unwrap() != Step::Done {}
     }
+}
+
+/// A name, and what a disk keeps for it, take room too.
+#[test]
+fn small_ones_count_for_more_than_their_bytes() {
+    let mut index = Index::new(2 * LEAST);
+    index.found(hash(1), 8);
+    index.found(hash(2), 0);
+    assert!(!index.has_room(1));
+    assert_eq!(index.make_room(1), Ok(Step::Evict(hash(1), 8)));
+    assert_eq!(index.make_room(LEAST), Ok(Step::Done));
+    assert!(index.pin(&hash(2)).is_some());
+    assert!(index.make_room(1).is_err());
 }
 
 #[test]
