@@ -35,6 +35,7 @@ use super::leases::ClientId;
 use crate::blocking::blocking;
 use crate::computation::{self, Dependency};
 use crate::scheduler::core::WorkerId;
+use crate::store::counted;
 
 /// The name of the folder with the files.
 const FILES: &str = "files";
@@ -78,6 +79,8 @@ pub(super) struct Fill {
     workers: Vec<(WorkerId, Held)>,
     /// What earlier ones have left that is not gone yet.
     left: u64,
+    /// What a worker's folder may have in which nothing has been written.
+    made: u64,
 }
 
 /// That it is too much.
@@ -117,9 +120,16 @@ impl Fill {
             let why = format!("it is not to be seen how much its workers have written: {hidden}");
             return Some(Overfull { worker, why });
         }
-        let total = all.clone().map(|(_, held)| held.bytes);
-        let total = total.fold(self.left, u64::saturating_add);
-        let (worker, _) = all.max_by_key(|(_, held)| held.bytes)?;
+        let held = all.clone().map(|(_, held)| held.bytes);
+        let held = held.fold(0, u64::saturating_add);
+        let total = held.saturating_add(self.left);
+        let worker = if held > most {
+            all.max_by_key(|(_, held)| held.bytes)?.0
+        } else {
+            // Who has written nothing, and what all share, are not to go for what goes anyway.
+            let written = self.workers.iter().filter(|it| it.1.bytes > self.made);
+            Some(written.max_by_key(|(_, held)| held.bytes)?.0)
+        };
         let left = match self.left {
             0 => String::new(),
             left => {
@@ -285,6 +295,8 @@ impl WorkFolders {
     ) -> impl Future<Output = Fill> + Send + use<> {
         // Those that end from now on are among these already.
         let (path, left) = (self.path.clone(), self.leftovers.bytes());
+        // Its links, and what their names take.
+        let made = 2 * counted(0) * (1 + self.shown.len() as u64);
         blocking(move || {
             let workers = running.keys().map(|worker| {
                 let folder = path.join(worker.0.to_string());
@@ -294,6 +306,7 @@ impl WorkFolders {
                 workers: workers.collect(),
                 shared: Held::by(&path.join(SHARED), most),
                 left,
+                made,
             };
             fill.add_unlinked(&path, &running);
             fill
@@ -558,22 +571,28 @@ mod tests {
             folder
         };
         let (first, second) = (runs(7).await, runs(8).await);
-        let over = async || {
-            let running = [(WorkerId(8), std::process::id())].into();
+        let over = async |worker: u32| {
+            let running = [(WorkerId(worker), std::process::id())].into();
             folders.fill(running, most).await.over(most)
         };
-        assert!(over().await.is_none());
+        assert!(over(8).await.is_none());
         // Nothing is removed before its turn.
         let turns = work.turns.acquire_many(REMOVALS as u32).await.unwrap();
         let put_aside = first.remove(most);
         assert!(!folders.have_room(most), "nobody has looked at it yet");
         put_aside.await;
         folders.room(most).await;
-        let overfull = over().await.unwrap();
+        let overfull = over(8).await.unwrap();
         assert_eq!(overfull.worker, Some(WorkerId(8)));
         let told = " of them of workers that have ended, which are being removed)";
         assert!(overfull.why.contains(told), "{}", overfull.why);
         second.remove(most).await;
+        folders.room(u64::MAX).await;
+        assert!(!folders.have_room(most));
+        // Nobody who has written nothing goes for it, and nobody for what all share.
+        let _third = folders.make(WorkerId(9)).await.unwrap();
+        fs::write(folders.shared().join("data"), vec![1; 1 << 20]).unwrap();
+        assert!(over(9).await.is_none());
         drop(turns);
         folders.room(0).await;
         assert_eq!(folders.leftovers.bytes(), 0);
