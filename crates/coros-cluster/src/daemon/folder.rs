@@ -188,7 +188,10 @@ impl WorkRoot {
         self.removals.spawn(async move {
             let (folder, counted) = blocking(move || {
                 if let Some((leftover, most)) = &mut counted {
-                    leftover.seen(&Held::by(&folder, *most));
+                    // Somebody may have put a link there: what that leads to stays.
+                    let is_folder = folder.symlink_metadata().is_ok_and(|it| it.is_dir());
+                    let held = is_folder.then(|| Held::by(&folder, *most));
+                    leftover.seen(&held.unwrap_or_default());
                 }
                 (folder, counted)
             })
@@ -394,7 +397,8 @@ fn renew(path: &Path) -> io::Result<()> {
 fn put_aside(folder: &Path, root: &Path) -> io::Result<Option<PathBuf>> {
     use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotFound};
     let names = (1_u64..).map(|n| root.with_extension(format!("left-{n}")));
-    for name in names.filter(|name| !name.exists()) {
+    // Where a link leads does not matter.
+    for name in names.filter(|name| name.symlink_metadata().is_err()) {
         match removal::moved(folder, &name) {
             Ok(()) => return Ok(Some(name)),
             Err(error) if error.kind() == NotFound => return Ok(None),
@@ -499,6 +503,35 @@ mod tests {
             work.cleared().await;
             assert_eq!(work.left(), [] as [PathBuf; 0]);
         });
+    }
+
+    /// It is its folder: a worker may do with it what it likes.
+    #[tokio::test]
+    async fn a_link_in_place_of_a_folder_goes_as_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("outside")).unwrap();
+        let work = WorkRoot::open(&at("work")).await.unwrap();
+        let mut folders = work.of(ClientId(3));
+        let stop = CancellationToken::new();
+        folders.lay_out(Vec::new(), stop).await.unwrap();
+        // Nothing is removed before its turn.
+        let turns = work.turns.acquire_many(REMOVALS as u32).await.unwrap();
+        // One that leads nowhere takes a name all the same.
+        std::os::unix::fs::symlink(at("nowhere"), at("work.left-1")).unwrap();
+        for (worker, leads_to) in [(7, "outside"), (8, "nowhere")] {
+            let worker = folders.make(WorkerId(worker)).await.unwrap();
+            fs::remove_dir_all(worker.path()).unwrap();
+            std::os::unix::fs::symlink(at(leads_to), worker.path()).unwrap();
+            worker.remove(u64::MAX).await;
+        }
+        folders.room(u64::MAX).await;
+        assert!(folders.have_room(0), "they have nothing in them");
+        drop(turns);
+        assert!(at("work.left-1").is_symlink());
+        work.cleared().await;
+        assert_eq!(work.left(), [at("work/3"), at("work.left-1")]);
+        assert!(at("outside").exists());
     }
 
     /// Else the node would never start again.

@@ -7,9 +7,15 @@
 use std::io;
 use std::path::Path;
 
-/// Removes a folder with all that is in it, if it is there. Does not follow links. Blocks.
+/// Removes a folder with all that is in it, or what somebody has put in its place, if it is there. Does not follow links.
+/// Blocks.
 pub(super) fn gone(path: &Path) -> io::Result<()> {
-    match all(path) {
+    let is_folder = std::fs::symlink_metadata(path).map(|it| it.is_dir());
+    let removed = is_folder.and_then(|is_folder| match is_folder {
+        true => all(path),
+        false => unlinked(path),
+    });
+    match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
@@ -21,6 +27,15 @@ pub(super) fn moved(path: &Path, to: &Path) -> io::Result<()> {
     #[cfg(unix)]
     let _ = unix::unlock(path);
     std::fs::rename(path, to)
+}
+
+/// Removes a file, or a link and not what it leads to.
+fn unlinked(path: &Path) -> io::Result<()> {
+    let removed = std::fs::remove_file(path);
+    // There, a link to a folder is one.
+    #[cfg(windows)]
+    let removed = removed.or_else(|_| std::fs::remove_dir(path));
+    removed
 }
 
 /// Removes it without bringing anything up: there it is not known how.
@@ -182,7 +197,9 @@ mod tests {
         symlink(at("outside"), at("work/in/link")).unwrap();
         let work = Dir::open_ambient_dir(at("work"), ambient_authority()).unwrap();
         unix::opened_up(&work, "link".as_ref()).unwrap_err();
-        gone(&at("work/link")).unwrap_err();
+        gone(&at("work/link")).unwrap();
+        assert!(!at("work/link").is_symlink());
+        symlink(at("outside"), at("work/link")).unwrap();
         gone(&at("work")).unwrap();
         let mode = fs::metadata(at("outside")).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o500);
