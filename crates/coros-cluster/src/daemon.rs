@@ -311,8 +311,9 @@ impl Daemon {
     }
 
     /// Kills all workers, waits until nothing is left of them, and closes the node. It waits for 10 s at most: what it takes
-    /// longer to remove stays in the daemon's folder, unless this process goes on; the log says so, and the next daemon that
-    /// has the folder removes it.
+    /// longer to remove, or cannot be removed, stays in the daemon's folder, unless this process goes on; the next daemon that
+    /// has the folder tries again. The log says so, which it does not when the daemon ends otherwise: dropped, or with its
+    /// process.
     ///
     /// Cancel safe: once polled, it ends.
     pub async fn close(&self) {
@@ -324,7 +325,7 @@ impl Daemon {
         for left in blocking(move || work.left()).await {
             let left = left.display();
             tracing::warn!(
-                "there was no time to remove {left}: the next daemon with this folder does"
+                "{left} is not removed, as that takes longer or cannot be: the next daemon with this folder tries again"
             );
         }
         self.store.release();
@@ -345,7 +346,8 @@ impl DaemonBuilder {
     }
 
     /// How many bytes programs and files may take, with those that are not in use, and with the copies of files
-    /// with which workers run: 10 GiB unless told otherwise. Those used longest ago go first.
+    /// with which workers run: 10 GiB unless told otherwise. Each counts for 4 KiB at least. Those used longest ago go
+    /// first.
     pub fn cache(mut self, bytes: u64) -> Self {
         self.cache = bytes;
         self
@@ -396,10 +398,12 @@ impl DaemonBuilder {
     /// How many bytes of the disk the workers of one client may fill, all together, besides the files that came
     /// with their program: 64 GiB unless told otherwise. Whatever has a name counts for 4 KiB at least: each file,
     /// folder and link, those to the files that came among them. What a worker leaves when it ends counts until it has been
-    /// removed; while that alone is more, no other worker of that client starts.
+    /// removed: nobody is killed for that who has written nothing, but while that alone is more, no other worker of that
+    /// client starts.
     ///
     /// It is looked at every second, or less often where there are very many files. When they have more, the
-    /// one that has written most is killed, and that is told as its end; likewise one that hides what it has: with a folder
+    /// one that has written most is killed, and that is told as its end: of several that alone have more than is allowed any
+    /// may be it, as nobody looks further than that; likewise one that hides what it has: with a folder
     /// that may not be looked into, with more than 128 folders inside of each other, with more than 100,000 beside each
     /// other, or, on Linux, with a process that does not show which files it has open. There, files that have no name any
     /// more count for as long as a process has them open; not those that it has only mapped into memory, or sent on their

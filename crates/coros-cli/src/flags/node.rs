@@ -113,7 +113,7 @@ pub(crate) struct Settings {
     pub(crate) memory: Option<Size>,
 
     /// How much of the disk the workers of one client may fill, besides the files that came with its program: the
-    /// one that has written most is killed when they have more. Each file, folder and link counts for 4K at
+    /// one that has written most is killed when they have more, or any of those that alone have more. Each file, folder and link counts for 4K at
     /// least; what one leaves that ends counts until it has been removed [default: 64G]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "written")]
