@@ -198,24 +198,12 @@ fn listed(files: &[Dependency]) -> Result<usize, TooLarge> {
         .ok_or(TooLarge::Files)
 }
 
-impl Computation {
-    /// How many bytes it takes to keep it.
-    ///
-    /// # Errors
-    /// When nobody has to, because no client that [checks](Start::check) what it is given tells of so much.
-    pub(crate) fn bytes(&self) -> Result<usize, TooLarge> {
-        Ok(self.start.bytes()? + listed(&self.files)?)
-    }
-}
-
-impl Manifest {
-    /// As of a [`Computation`].
-    ///
-    /// # Errors
-    /// Likewise.
-    pub(crate) fn bytes(&self) -> Result<usize, TooLarge> {
-        Ok(self.start.bytes()? + listed(&self.files)?)
-    }
+/// How many bytes it takes to keep what a computation is told with.
+///
+/// # Errors
+/// When nobody has to, because no client that [checks](Start::check) what it is given tells of so much.
+pub(crate) fn bytes(start: &Start, files: &[Dependency]) -> Result<usize, TooLarge> {
+    Ok(start.bytes()? + listed(files)?)
 }
 
 impl Given {

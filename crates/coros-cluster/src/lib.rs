@@ -41,6 +41,7 @@ mod pack;
 pub mod placement;
 mod process;
 mod protocol;
+mod quota;
 mod resources;
 pub mod scheduler;
 pub mod service;

@@ -14,12 +14,12 @@ use super::event::DaemonEvent;
 use super::fetch::{Fetching, Turns};
 use super::folder::WorkRoot;
 use super::leases::{ClientId, Leases, Output, Terms};
-use super::protocol::{
-    Closed, MOST_DESKS, MOST_TOLD, NodeState, Opening, Own, OwnDesk, ToDaemon, ToDesk, View,
-};
+use super::protocol::{Closed, NodeState, Opening, Own, OwnDesk, QUOTA, ToDaemon, ToDesk, View};
 use super::{ClientStatus, Status};
 use crate::blocking::blocking;
+use crate::computation;
 use crate::machine::{Load, Machine};
+use crate::quota::Kept;
 use crate::store::{Kind, Store};
 use crate::told::Told;
 
@@ -66,10 +66,7 @@ pub(super) struct Keeper {
 struct Client {
     desk: Address<ToDesk>,
     from: Location,
-    /// The node that opened it.
-    sender: Option<NodeId>,
-    /// How many bytes what it has told of its computation takes.
-    told: usize,
+    kept: Kept,
     /// Its scheduler.
     scheduler: NodeId,
     terms: Terms,
@@ -186,7 +183,11 @@ impl Keeper {
         if self.is_full() && !self.came.contains(&who) {
             return Err(Closed::Served);
         }
-        let told = self.room(opening)?;
+        let kept = Kept {
+            sender: opening.sender,
+            bytes: computation::bytes(&opening.computation.start, &opening.computation.files)?,
+        };
+        QUOTA.admit(kept, self.desks.values().map(|it| it.kept))?;
         if self.settings.serve.is_some() {
             self.came.insert(who);
             self.away.remove(&who);
@@ -240,28 +241,12 @@ impl Keeper {
         let client = Client {
             desk: desk.clone(),
             from: from.clone(),
-            sender: opening.sender,
-            told,
+            kept,
             scheduler: opening.scheduler,
             terms: *terms,
         };
         self.desks.insert(id, client);
         Ok(desk)
-    }
-
-    /// How many bytes are to be kept for a desk, if whoever opens it may have that.
-    fn room(&self, opening: &Opening) -> Result<usize, Closed> {
-        let told = opening.computation.bytes()?;
-        let desks = self.desks.values();
-        let of_sender = desks.filter(|desk| desk.sender == opening.sender);
-        let (desks, all) = of_sender.fold((1, told), |(n, all), desk| (n + 1, all + desk.told));
-        if desks > MOST_DESKS {
-            return Err(Closed::TooMany);
-        }
-        if all > MOST_TOLD {
-            return Err(Closed::TooMuch);
-        }
-        Ok(told)
     }
 
     fn own(&mut self, me: &Context<ToDaemon>, own: Own) {

@@ -35,20 +35,21 @@ use super::leases::{ClientId, Terms, Wish};
 use crate::blob::Blob;
 use crate::computation::{Computation, TooLarge};
 use crate::hash::ContentHash;
-use crate::isolation::amount;
 use crate::machine::{Load, Machine};
 use crate::process::End;
 use crate::protocol::sender;
+use crate::quota::{Quota, Spent};
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
 use crate::scheduler::lines::ToLines;
 use crate::store::{Aside, Kind};
 
-/// How many desks a process may have at a node. Each is that of a computation, and a service has as many as it has
-/// tenants.
-pub(super) const MOST_DESKS: usize = 1024;
-/// How many bytes what it has told of all of them may take.
-pub(crate) const MOST_TOLD: usize = 128 << 20;
+/// What a process may have at a node, where each computation has a desk. A service has those of all its tenants.
+pub(crate) const QUOTA: Quota = Quota {
+    computations: 1024,
+    bytes: 128 << 20,
+    in_all: usize::MAX,
+};
 
 /// The name under which daemons are found on their network.
 pub(crate) const NAME: &str = "coros.node";
@@ -140,17 +141,9 @@ pub(crate) enum Closed {
     /// It takes no more than so many clients.
     #[error("it takes no more clients than those that it has had")]
     Served,
-    /// A process has as many as it may.
-    #[error(
-        "this process has {MOST_DESKS} computations there, and no process may have more at a time"
-    )]
-    TooMany,
-    /// It would have to keep more of one process than it does.
-    #[error(
-        "the environments, the arguments and the names of files of all computations that this process has there would \
-         take more than {}, and those of no process may: close one that is done", amount(MOST_TOLD as u64)
-    )]
-    TooMuch,
+    /// A process has as much as it may.
+    #[error(transparent)]
+    Spent(#[from] Spent),
     /// It would have to keep more of a computation than any client tells of.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),

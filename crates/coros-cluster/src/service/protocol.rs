@@ -41,9 +41,9 @@ use crate::computation::{Manifest, TooLarge};
 use crate::daemon::fetch::{Fetched, Unfit};
 use crate::daemon::protocol as daemon;
 use crate::hash::ContentHash;
-use crate::isolation::amount;
 use crate::placement::NodeView;
 use crate::protocol::{ToScheduler, sender};
+use crate::quota::{Quota, Spent};
 use crate::scheduler::core::CallId;
 use crate::scheduler::finder::Sight;
 use crate::scheduler::judge::{Question, Verdict};
@@ -59,12 +59,12 @@ pub(crate) const NAME: &str = "coros.scheduler";
 /// What the network of a client and its workers is called.
 pub(crate) const OWN_NETWORK: &str = "local";
 
-/// How many computations a process may have at a service, with those that are about to end.
-pub(super) const MOST_COMPUTATIONS: usize = 16;
-/// How many bytes what it has told of all of them may take.
-pub(super) const MOST_TOLD: usize = 32 << 20;
-/// And what all processes have. A node, to which all of them come from the service, keeps as much.
-pub(super) const MOST_TOLD_IN_ALL: usize = daemon::MOST_TOLD;
+/// What a process may have at a service. All of them come to a node from the service, for which it keeps as much.
+pub(super) const QUOTA: Quota = Quota {
+    computations: 16,
+    bytes: 32 << 20,
+    in_all: daemon::QUOTA.bytes,
+};
 
 /// To a service.
 #[derive(Debug, Serialize, Deserialize)]
@@ -141,23 +141,9 @@ pub(crate) enum Closed {
     /// It ends as soon as its clients are done.
     #[error("it takes no new computations, because it is about to end")]
     Draining,
-    /// Each is kept, and has nodes asked for slots.
-    #[error(
-        "this process has {MOST_COMPUTATIONS} computations there, and no process may have more at a time"
-    )]
-    TooMany,
-    /// It would have to keep more of one process than it does.
-    #[error(
-        "the environments, the arguments and the names of files of all computations that this process has there would \
-         take more than {}, and those of no process may: close one that is done", amount(MOST_TOLD as u64)
-    )]
-    TooMuch,
-    /// It would have to keep more of all processes than it, or a node, does.
-    #[error(
-        "the environments, the arguments and the names of files of all computations there would take more than {}: \
-         wait until others are done, or have fewer files travel", amount(MOST_TOLD_IN_ALL as u64)
-    )]
-    Full,
+    /// A process, or all of them, have as much as they may: each is kept, and has nodes asked for slots.
+    #[error(transparent)]
+    Spent(#[from] Spent),
     /// It would have to keep more of a computation than any client tells of.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),

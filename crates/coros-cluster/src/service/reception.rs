@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use coros_core::remote::NodeId;
 use coros_core::{Address, Context, Reply};
 use coros_net::{Location, Node};
 use tokio::sync::{mpsc, oneshot};
@@ -11,16 +10,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::event::ServiceEvent;
 use super::lookout::Lookout;
-use super::protocol::{
-    Closed, MOST_COMPUTATIONS, MOST_TOLD, MOST_TOLD_IN_ALL, Opening, Own, OwnTenant, ToService,
-    ToTenant,
-};
+use super::protocol::{Closed, Opening, Own, OwnTenant, QUOTA, ToService, ToTenant};
 use super::queue::{Queue, TenantId};
 use super::tenant::{self, Start, Tenant, Wire};
 use super::{ComputationStatus, Status};
+use crate::computation;
 use crate::daemon::fetch::{Fetching, Turns};
 use crate::daemon::leases::Terms;
 use crate::protocol::ToScheduler;
+use crate::quota::Kept;
 use crate::scheduler::Event;
 use crate::scheduler::finder::{self, Sight};
 use crate::store::{Kind, Store};
@@ -53,9 +51,7 @@ struct Client {
     tenant: Address<ToTenant>,
     wire: Wire,
     address: Address<ToScheduler>,
-    sender: Option<NodeId>,
-    /// How many bytes are kept of what it has told.
-    kept: usize,
+    kept: Kept,
     from: Location,
     terms: Terms,
     /// How many go before it, as it was told last.
@@ -150,12 +146,11 @@ impl Reception {
                 let _ = client.wire.send(OwnTenant::End);
             }
         }
-        let sender = opening.sender;
-        let of_sender = self.tenants.values().filter(|it| it.sender == sender);
-        if of_sender.count() >= MOST_COMPUTATIONS {
-            return Err(Closed::TooMany);
-        }
-        let kept = self.room(&opening)?;
+        let kept = Kept {
+            sender: opening.sender,
+            bytes: computation::bytes(&opening.manifest.start, &opening.manifest.files)?,
+        };
+        QUOTA.admit(kept, self.tenants.values().map(|it| it.kept))?;
         let id = TenantId(self.next);
         self.next += 1;
         let (from, terms) = (opening.from.clone(), opening.usage.terms);
@@ -216,7 +211,6 @@ impl Reception {
             tenant: tenant.clone(),
             wire,
             address,
-            sender,
             kept,
             from,
             terms,
@@ -224,22 +218,6 @@ impl Reception {
         };
         self.tenants.insert(id, client);
         Ok(tenant)
-    }
-
-    /// How many bytes are to be kept of what somebody tells who opens a computation, if he may have that.
-    fn room(&self, opening: &Opening) -> Result<usize, Closed> {
-        let told = opening.manifest.bytes()?;
-        let sum = |of: &dyn Fn(&&Client) -> bool| {
-            let tenants = self.tenants.values().filter(of);
-            told + tenants.map(|it| it.kept).sum::<usize>()
-        };
-        if sum(&|it| it.sender == opening.sender) > MOST_TOLD {
-            return Err(Closed::TooMuch);
-        }
-        if sum(&|_| true) > MOST_TOLD_IN_ALL {
-            return Err(Closed::Full);
-        }
-        Ok(told)
     }
 
     fn own(&mut self, me: &Context<ToService>, own: Own) {

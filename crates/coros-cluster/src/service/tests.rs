@@ -16,6 +16,7 @@ use crate::computation::Dependency;
 use crate::content::Content;
 use crate::daemon::protocol::sent_as;
 use crate::protocol::ToScheduler;
+use crate::quota::Spent;
 use crate::scheduler::core::CallId;
 use crate::scheduler::remote::RemoteCall;
 use crate::scheduler::target::Kind;
@@ -164,10 +165,13 @@ async fn a_process_opens_no_more_computations_than_it_may() {
         others.push(other.clone());
         open(&client.node, &other).await
     };
-    for _ in 1..protocol::MOST_COMPUTATIONS {
+    for _ in 1..protocol::QUOTA.computations {
         another().await.unwrap();
     }
-    assert_eq!(another().await.unwrap_err(), protocol::Closed::TooMany);
+    assert_eq!(
+        another().await.unwrap_err(),
+        protocol::Closed::Spent(Spent::Computations(16))
+    );
     // That is no reason to refuse anybody else.
     Client::new(&world).await;
     // One that ends makes room.
@@ -208,10 +212,13 @@ async fn a_process_has_no_more_kept_than_it_may() {
         assert_eq!(another(&client.node).await, None);
         assert_eq!(another(&client.node).await, None);
         let refused = another(&client.node).await;
-        assert_eq!(refused, Some(protocol::Closed::TooMuch));
+        assert_eq!(refused, Some(Spent::Bytes(32 << 20).into()));
     }
     assert_eq!(another(&last.node).await, None);
-    assert_eq!(another(&last.node).await, Some(protocol::Closed::Full));
+    assert_eq!(
+        another(&last.node).await,
+        Some(Spent::InAll(128 << 20).into())
+    );
     world.service.close().await;
 }
 

@@ -12,6 +12,7 @@ use super::super::spare::Spare;
 use super::*;
 use crate::computation::TooLarge;
 use crate::isolation::Limits;
+use crate::quota::Spent;
 use crate::scheduler::liaison::ToLiaison;
 use crate::soon::soon;
 
@@ -194,11 +195,11 @@ async fn a_process_has_no_more_desks_than_it_may() {
     let (_node, daemon) = world.process().await;
     let [client, last] = [client(), client()];
     let desk = open(&daemon, &last, 0).await.unwrap();
-    for scheduler in 1..MOST_DESKS {
+    for scheduler in 1..QUOTA.computations {
         open(&daemon, &client, scheduler as u128).await.unwrap();
     }
     let refused = open(&daemon, &client, 0).await.unwrap_err();
-    assert_eq!(refused, Closed::TooMany);
+    assert_eq!(refused, Closed::Spent(Spent::Computations(1024)));
     // That is no reason to refuse anybody else.
     let (_node, another) = world.process().await;
     open(&another, &client, 0).await.unwrap();
@@ -217,11 +218,11 @@ async fn a_process_has_no_more_kept_than_it_may() {
     let client = client();
     let refused = ask(&daemon, with(&client, 4 << 20)).await.unwrap_err();
     assert_eq!(refused, Closed::TooLarge(TooLarge::Start));
-    for _ in 0..MOST_TOLD / 1_000_000 {
+    for _ in 0..QUOTA.bytes / 1_000_000 {
         ask(&daemon, with(&client, 1_000_000)).await.unwrap();
     }
     let refused = ask(&daemon, with(&client, 1_000_000)).await.unwrap_err();
-    assert_eq!(refused, Closed::TooMuch);
+    assert_eq!(refused, Closed::Spent(Spent::Bytes(QUOTA.bytes)));
     // There is still room for one that brings little.
     open(&daemon, &client, 1).await.unwrap();
     let (_node, another) = world.process().await;
