@@ -110,10 +110,9 @@ impl Load {
     }
 }
 
-/// How much memory there is for this process, in bytes. Blocks while it reads small files.
-pub(crate) fn memory() -> u64 {
-    match Memory::look().total {
-        // The system does not tell.
+/// How much memory calls may need where so much is told, which is 0 where nothing is.
+pub(crate) fn memory_for_calls(told: u64) -> u64 {
+    match told {
         0 => u64::MAX,
         bytes => bytes,
     }

@@ -85,7 +85,7 @@ pub struct NodeStatus {
     /// Where it listens.
     pub endpoint: Option<SocketAddr>,
     /// What it is called, what it has, and how busy it is.
-    pub node: NodeView,
+    pub node: Arc<NodeView>,
     /// How many slots there are when it is not suspended.
     pub slots: usize,
     /// How many are lent, to whomever.

@@ -98,7 +98,10 @@ async fn whoever_listens_late_hears_of_the_nodes_and_workers_that_are_ready() {
         while (nodes.len(), ready.len()) != (2, 2) {
             match events.next().await.unwrap() {
                 Event::NodeReady { node } => assert!(nodes.insert(node.name.clone())),
-                Event::WorkerReady { name, .. } => {
+                Event::WorkerReady { name, node, .. } => {
+                    assert!(name.ends_with(&format!("@{}", node.name)), "{name}");
+                    assert!(node.machine.memory > 0 && node.load.disk_free.is_some());
+                    assert!(node.id.is_some() && node.endpoint.is_some());
                     assert!(ready.insert(name));
                 }
                 _ => {}

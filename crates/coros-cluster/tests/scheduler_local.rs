@@ -356,9 +356,11 @@ async fn nothing_is_left_of_a_worker() {
     let mut events = scheduler.events();
     let mut pids = Vec::new();
     for _ in 0..2 {
-        let Some(Event::WorkerReady { pid, .. }) = events.next().await else {
+        let Some(Event::WorkerReady { pid, node, .. }) = events.next().await else {
             panic!()
         };
+        assert_eq!(node.name, "local");
+        assert!(node.machine.memory > 0 && node.load.disk_free.is_some());
         pids.push(pid);
     }
     let mut started = vec![scheduler.run(leaves_a_child()).await.unwrap()];

@@ -567,7 +567,7 @@ async fn what_cannot_be_undone_is_told() {
             .log("off")
             .stderr(move |_, line| drop(say.send(line.to_owned())))
             .on_event(move |event| {
-                if let Event::TearDownFailed { name, reason } = event {
+                if let Event::TearDownFailed { name, reason, .. } = event {
                     let _ = tell.send(format!("{name}: {reason}"));
                 }
             })
@@ -602,7 +602,7 @@ async fn one_that_ends_while_it_tidies_up_is_told_of() {
         let (tell, mut failed) = mpsc::unbounded_channel();
         let scheduler = quiet(Scheduler::local().workers(1))
             .on_event(move |event| {
-                if let Event::TearDownFailed { name, reason } = event {
+                if let Event::TearDownFailed { name, reason, .. } = event {
                     let _ = tell.send(format!("{name}: {reason}"));
                 }
             })

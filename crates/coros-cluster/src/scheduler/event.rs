@@ -165,6 +165,8 @@ pub enum Event {
         name: Arc<str>,
         /// Its process.
         pid: u32,
+        /// Where it is: as that was when it was looked at last.
+        node: Arc<NodeView>,
     },
     /// A worker that was ready is gone. Another one is started in its place.
     WorkerLost {
@@ -172,6 +174,8 @@ pub enum Event {
         name: Arc<str>,
         /// Its process.
         pid: u32,
+        /// Where it is: as that was when it was looked at last.
+        node: Arc<NodeView>,
         /// How it ended, as `killed by signal 9 (SIGKILL)`, or why it was killed, as `no sign of
         /// life for 2.2s, so it was killed`.
         reason: String,
@@ -186,6 +190,8 @@ pub enum Event {
     WorkerFailed {
         /// Its name.
         name: Arc<str>,
+        /// Where it is: as that was when it was looked at last.
+        node: Arc<NodeView>,
         /// How it ended, with the last lines of its standard error.
         reason: String,
     },
@@ -194,6 +200,8 @@ pub enum Event {
     TearDownFailed {
         /// The worker's name.
         name: Arc<str>,
+        /// Where it is: as that was when it was looked at last.
+        node: Arc<NodeView>,
         /// Which of it, and why.
         reason: String,
     },
@@ -258,6 +266,8 @@ pub enum Event {
         name: Arc<str>,
         /// Its process.
         pid: u32,
+        /// Where it is: as that was when it was looked at last.
+        node: Arc<NodeView>,
     },
 }
 
@@ -359,7 +369,7 @@ impl fmt::Display for Event {
             Event::NodesAwaited { reason, .. }
             | Event::NoNodes { reason }
             | Event::NoSlots { reason } => f.write_str(reason),
-            Event::WorkerReady { name, pid } => write!(f, "worker {name} (pid {pid}) is ready"),
+            Event::WorkerReady { name, pid, .. } => write!(f, "worker {name} (pid {pid}) is ready"),
             Event::WorkerLost {
                 name,
                 pid,
@@ -367,6 +377,7 @@ impl fmt::Display for Event {
                 jobs,
                 waited,
                 given_up,
+                ..
             } => {
                 write!(f, "worker {name} (pid {pid}) was lost ({reason})")?;
                 let parts = [
@@ -388,10 +399,10 @@ impl fmt::Display for Event {
                 }
                 Ok(())
             }
-            Event::WorkerFailed { name, reason } => {
+            Event::WorkerFailed { name, reason, .. } => {
                 write!(f, "worker {name} could not be started: {reason}")
             }
-            Event::TearDownFailed { name, reason } => write!(f, "worker {name}: {reason}"),
+            Event::TearDownFailed { name, reason, .. } => write!(f, "worker {name}: {reason}"),
             Event::JobStarted {
                 job,
                 function,
@@ -433,7 +444,9 @@ impl fmt::Display for Event {
                     "job {job} ({function}) runs again, because worker {from} was lost"
                 )
             }
-            Event::WorkerClosed { name, pid } => write!(f, "worker {name} (pid {pid}) has ended"),
+            Event::WorkerClosed { name, pid, .. } => {
+                write!(f, "worker {name} (pid {pid}) has ended")
+            }
         }
     }
 }
@@ -466,6 +479,7 @@ impl futures_util::Stream for Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Machine;
 
     #[test]
     fn a_loss_tells_only_of_jobs_that_there_were() {
@@ -473,6 +487,7 @@ mod tests {
             let event = Event::WorkerLost {
                 name: "w1".into(),
                 pid: 7,
+                node: Arc::new(NodeView::new("local", Machine::look([]))),
                 reason: "gone".into(),
                 jobs,
                 waited,

@@ -40,6 +40,7 @@ use super::plan::Plan;
 use super::pool;
 use super::{Command, Event, Item, Submission};
 use crate::computation::Start;
+use crate::placement::NodeView;
 use crate::protocol::{Duties, FromWorker, ToScheduler, ToWorker};
 use crate::resources::Resources;
 
@@ -68,6 +69,8 @@ pub(super) enum Workers {
 pub(super) struct Here {
     /// What calls that run here at a time may need in all.
     pub(super) room: Resources,
+    /// This machine.
+    pub(super) node: Arc<NodeView>,
     /// How many workers there are.
     pub(super) workers: usize,
     /// Their program.
@@ -294,8 +297,10 @@ impl Shell {
                 }
             }
             FromWorker::TearDownFailed(reason) => {
-                let name = self.name(worker);
-                self.emit(&Event::TearDownFailed { name, reason });
+                if let Some(it) = self.workers.get(&worker) {
+                    let (name, node) = (Arc::clone(&it.name), self.node_at(it.host));
+                    self.emit(&Event::TearDownFailed { name, node, reason });
+                }
             }
             FromWorker::NodeTidiedUp => {
                 self.tell_pool_of(worker, pool::Input::HostTidiedUp { worker });
@@ -363,17 +368,24 @@ impl Shell {
         };
         worker.control = Some(control);
         worker.pid = pid;
-        let name = Arc::clone(&worker.name);
         if self.paused {
             self.send(id, ToWorker::Pause(true));
         }
-        let event = Event::WorkerReady { name, pid };
+        let event = self.is_ready(&self.workers[&id]);
         self.is_of_use(host);
         self.tell_pool(host, pool::Input::Ready { worker: id });
         if matches!(self.phase, Phase::Open) {
             self.emit(&event);
             self.tell_core(core::Input::WorkerReady { worker: id, host });
             self.has_started();
+        }
+    }
+
+    fn is_ready(&self, worker: &Worker) -> Event {
+        Event::WorkerReady {
+            name: Arc::clone(&worker.name),
+            pid: worker.pid,
+            node: self.node_at(worker.host),
         }
     }
 
@@ -435,10 +447,7 @@ impl Shell {
             .filter(|(_, worker)| worker.control.is_some())
             .collect();
         there.sort_unstable_by_key(|(id, _)| **id);
-        let workers = there.into_iter().map(|(_, it)| Event::WorkerReady {
-            name: Arc::clone(&it.name),
-            pid: it.pid,
-        });
+        let workers = there.into_iter().map(|(_, it)| self.is_ready(it));
         // Whoever begins to listen late, as the client of a service does, is to know why.
         let nodes = self.not_used_so_far().chain(self.awaited_so_far());
         let nodes = nodes.chain(self.ready_so_far());

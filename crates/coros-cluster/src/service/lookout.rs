@@ -47,7 +47,7 @@ impl Lookout {
         let (at, view) = (&found.at, &found.view);
         self.unused.remove(&at.to_string());
         let status = status(found);
-        let node = || Arc::new(status.node.clone());
+        let node = || Arc::clone(&status.node);
         let mut news = Vec::new();
         let before = self.nodes.get(&at.node).map(|it| (it.state, it.drained));
         let (state, was_drained) = before.unwrap_or((NodeState::Open, false));
@@ -92,8 +92,7 @@ impl Lookout {
             at, state, status, ..
         } = self.nodes.remove(&node)?;
         self.absent.lost(at);
-        let node = Arc::new(status.node);
-        Some(Gone::of(exit).when(state).event(node))
+        Some(Gone::of(exit).when(state).event(status.node))
     }
 
     /// Those that are there, by name.
@@ -114,7 +113,7 @@ fn status(found: &Found) -> NodeStatus {
     } = found.view;
     NodeStatus {
         endpoint: found.at.endpoint,
-        node: found.shown(),
+        node: Arc::new(found.shown()),
         slots,
         lent,
         suspended: state == NodeState::Suspended,

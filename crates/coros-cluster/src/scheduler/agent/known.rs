@@ -18,8 +18,8 @@ pub(super) struct Known {
     awaited: Option<Event>,
     /// Those that have the program, and whether they lend anything.
     ready: BTreeMap<Option<NodeId>, (Arc<NodeView>, NodeState)>,
-    /// The workers that are ready, and their processes.
-    workers: BTreeMap<Arc<str>, u32>,
+    /// That workers are ready, by their names.
+    workers: BTreeMap<Arc<str>, Event>,
 }
 
 impl Known {
@@ -55,8 +55,8 @@ impl Known {
             | Event::NodeClosed { node } => drop(self.ready.remove(&node.id)),
             Event::NodesAwaited { .. } => self.awaited = Some(event.clone()),
             Event::NoNodes { .. } => self.awaited = None,
-            Event::WorkerReady { name, pid } => {
-                self.workers.insert(Arc::clone(name), *pid);
+            Event::WorkerReady { name, .. } => {
+                self.workers.insert(Arc::clone(name), event.clone());
             }
             Event::WorkerLost { name, .. } | Event::WorkerClosed { name, .. } => {
                 self.workers.remove(name);
@@ -94,10 +94,7 @@ impl Known {
         });
         let ready = self.ready.values();
         let nodes = ready.flat_map(|(node, state)| Event::ready_and(*state, node));
-        let workers = self.workers.iter().map(|(name, pid)| Event::WorkerReady {
-            name: Arc::clone(name),
-            pid: *pid,
-        });
+        let workers = self.workers.values().cloned();
         let unused = unused.chain(self.awaited.clone());
         unused.chain(nodes).chain(workers).collect()
     }

@@ -1,6 +1,7 @@
 //! Starting a scheduler: this process gets a node for its workers, and a coroutine that sees to them.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use coros_core::{Address, Context};
 use coros_net::{Authority, Node, Secret};
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::level_filters::LevelFilter;
@@ -26,7 +28,7 @@ use super::super::{Inner, Scheduler, StartError};
 use super::{By, On, SchedulerBuilder};
 use crate::blocking::blocking;
 use crate::computation::{self, Cargo, CargoError, Given, Program, ProgramError};
-use crate::machine::{self, Machine};
+use crate::machine::{Load, Machine, memory_for_calls};
 use crate::placement::NodeView;
 use crate::process::Launcher;
 use crate::protocol::{Duties, ToScheduler};
@@ -168,14 +170,16 @@ impl SchedulerBuilder {
                 given.map_err(|error| StartError::Depends(error.to_string()))?;
                 let cores = || std::thread::available_parallelism().map_or(1, usize::from);
                 let workers = self.workers.unwrap_or_else(cores);
-                let shared = blocking(tempfile::tempdir).await;
+                let here = blocking(look_here).await;
+                let (shared, here) = here.map_err(StartError::Shared)?;
                 let here = Here {
-                    room: room(workers, self.resources, self.memory).await,
+                    room: room(workers, self.resources, self.memory, &here.machine),
+                    duties: duties_here(&self.setup, &node, &here)?,
+                    node: Arc::new(here),
                     workers,
                     path: program,
                     start: self.start,
-                    duties: duties_here(self.setup, &node).await?,
-                    shared: shared.map_err(StartError::Shared)?,
+                    shared,
                 };
                 Behind::Shell(settings(plan, Workers::Here(Box::new(here))))
             }
@@ -270,24 +274,29 @@ async fn programs(
     .await
 }
 
-/// What calls may need that run on this machine at a time.
-async fn room(workers: usize, named: Resources, memory: Option<u64>) -> Resources {
-    let memory = match memory {
-        Some(bytes) => bytes,
-        None => blocking(machine::memory).await,
+/// This machine as a node, with a folder for what its workers share. Blocks.
+fn look_here() -> io::Result<(TempDir, NodeView)> {
+    let shared = tempfile::tempdir()?;
+    let here = NodeView {
+        load: Load::look(shared.path()),
+        ..NodeView::new(HERE, Machine::look([]))
     };
-    let mut room = named.memory(memory);
+    Ok((shared, here))
+}
+
+/// What calls may need that run on this machine at a time.
+fn room(workers: usize, named: Resources, memory: Option<u64>, here: &Machine) -> Resources {
+    let mut room = named.memory(memory.unwrap_or(memory_for_calls(here.memory)));
     room.set_cores(u32::try_from(workers).unwrap_or(u32::MAX));
     room
 }
 
 /// What workers of this machine do before and after all calls.
-async fn duties_here(setup: Setup, node: &Node) -> Result<Duties, StartError> {
+fn duties_here(setup: &Setup, node: &Node, here: &NodeView) -> Result<Duties, StartError> {
     if !setup.is_needed() {
         return Ok(Duties::default());
     }
-    let here = blocking(|| NodeView::new(HERE, Machine::look([]))).await;
-    judge::duties(&setup, node, &here).map_err(StartError::NoWorkers)
+    judge::duties(setup, node, here).map_err(StartError::NoWorkers)
 }
 
 /// Where a worker finds what travels: in its own folder, or here.

@@ -18,6 +18,7 @@ use super::{Phase, Shell, WorkerId};
 use crate::blob::Blob;
 use crate::daemon::folder::SHARED;
 use crate::daemon::protocol::ToDesk;
+use crate::placement::NodeView;
 use crate::protocol::Duties;
 use crate::resources::Resources;
 
@@ -26,6 +27,8 @@ pub(super) struct Host {
     pub(super) pool: Pool,
     /// All its workers have ended, for good.
     closed: bool,
+    /// As it was when it was looked at last.
+    pub(super) node: Arc<NodeView>,
     /// What its workers do before and after all calls.
     duties: Duties,
     /// It is to run nothing for the time being.
@@ -109,12 +112,18 @@ impl Shell {
     pub(super) fn start_hosts(&mut self) {
         if let Some(here) = &mut self.here {
             let duties = std::mem::take(&mut here.duties);
-            let local = self.add_host(duties, None);
+            let node = Arc::clone(&here.node);
+            let local = self.add_host(node, duties, None);
             self.fit(local);
         }
     }
 
-    pub(super) fn add_host(&mut self, duties: Duties, remote: Option<Remote>) -> HostId {
+    pub(super) fn add_host(
+        &mut self,
+        node: Arc<NodeView>,
+        duties: Duties,
+        remote: Option<Remote>,
+    ) -> HostId {
         let id = HostId(self.next_host);
         self.next_host += 1;
         let config = pool::Config {
@@ -126,6 +135,7 @@ impl Shell {
         let host = Host {
             pool: Pool::new(config, self.ids.clone()),
             closed: false,
+            node,
             duties,
             held: false,
             closing: false,
@@ -145,6 +155,11 @@ impl Shell {
         }
         self.lose_patience(now);
         self.all_closed();
+    }
+
+    /// A host that is there, as events tell of it.
+    pub(super) fn node_at(&self, host: HostId) -> Arc<NodeView> {
+        Arc::clone(&self.hosts[&host].node)
     }
 
     /// The name of a worker, as `w3@farm-1`.

@@ -23,7 +23,7 @@ use super::{Phase, Shell, WorkerId};
 use crate::computation::Cargo;
 use crate::daemon::leases::Wish;
 use crate::daemon::protocol::{FromDesk, NodeState, ToDesk, View};
-use crate::machine::Machine;
+use crate::machine::{Machine, memory_for_calls};
 use crate::placement::{NodeView, Share};
 use crate::process::End;
 use crate::resources::Resources;
@@ -43,8 +43,6 @@ pub(in super::super) struct Cluster {
 /// A node that lends slots.
 pub(super) struct Remote {
     pub(super) at: Location,
-    /// As it was when it was looked at last.
-    node: Arc<NodeView>,
     liaison: Address<ToLiaison>,
     /// What calls may need there, but for the cores, of which there is one for each slot.
     pub(super) room: Resources,
@@ -128,13 +126,8 @@ fn of_use(view: &View, share: &Share) -> (usize, usize, Resources) {
 
 /// What calls may need on a node of which so much is used.
 fn room(machine: &Machine, share: &Share) -> Resources {
-    let memory = match share.memory {
-        // It does not tell how much it has.
-        0 => u64::MAX,
-        bytes => bytes,
-    };
     Resources::default()
-        .memory(memory)
+        .memory(memory_for_calls(share.memory))
         .named("gpu", machine.gpus.into())
 }
 
@@ -237,7 +230,6 @@ impl Shell {
         });
         let remote = Remote {
             at,
-            node,
             liaison: liaison.address(),
             room,
             share,
@@ -254,17 +246,20 @@ impl Shell {
             useful: false,
             gone: false,
         };
-        let id = self.add_host(duties, Some(remote));
+        let id = self.add_host(node, duties, Some(remote));
         // Without cores until it has lent slots.
         self.fit(id);
     }
 
     /// How much of a node that is in use is used from now on.
     fn fit_share(&mut self, id: HostId, node: NodeView, view: &View, share: Result<Share, String>) {
-        let Some(remote) = self.remote(id) else {
+        let Some(host) = self.hosts.get_mut(&id) else {
             return;
         };
-        remote.node = Arc::new(node);
+        let Some(remote) = &mut host.remote else {
+            return;
+        };
+        host.node = Arc::new(node);
         let at = remote.at.clone();
         let now = match &share {
             Ok(share) => of_use(view, share),
@@ -303,9 +298,10 @@ impl Shell {
 
     /// The nodes that have the program, and which of them lend nothing.
     pub(super) fn ready_so_far(&self) -> impl Iterator<Item = Event> {
-        let remotes = self.hosts.values().filter_map(|host| host.remote.as_ref());
-        let ready = remotes.filter(|remote| remote.is_there());
-        ready.flat_map(|remote| Event::ready_and(remote.told, &remote.node))
+        let remotes = self.hosts.values();
+        let remotes = remotes.filter_map(|host| Some((host, host.remote.as_ref()?)));
+        let ready = remotes.filter(|(_, remote)| remote.is_there());
+        ready.flat_map(|(host, remote)| Event::ready_and(remote.told, &host.node))
     }
 
     pub(super) fn desk_says(&mut self, id: HostId, message: FromDesk) {
@@ -317,7 +313,7 @@ impl Shell {
             FromDesk::Send(_) | FromDesk::Pack(_) | FromDesk::Coming => {}
             FromDesk::Ready => {
                 remote.ready = true;
-                let node = Arc::clone(&remote.node);
+                let node = self.node_at(id);
                 self.emit(&Event::NodeReady { node });
                 self.tell_state(id);
                 self.look_whether_drained(id);
@@ -359,7 +355,7 @@ impl Shell {
             state => state,
         };
         if std::mem::replace(&mut remote.told, state) != state {
-            let node = Arc::clone(&remote.node);
+            let node = Arc::clone(&host.node);
             self.emit(&Event::of_state(state, node));
         }
     }
@@ -444,7 +440,7 @@ impl Shell {
         };
         let drained = remote.told == NodeState::Draining && remote.slots == 0;
         if drained && !std::mem::replace(&mut remote.drained, true) {
-            let node = Arc::clone(&remote.node);
+            let node = self.node_at(id);
             self.emit(&Event::NodeDrained { node });
         }
     }
@@ -470,7 +466,7 @@ impl Shell {
             return;
         }
         remote.gone = true;
-        let node = Arc::clone(&remote.node);
+        let node = Arc::clone(&host.node);
         self.order(id, ToDesk::Leave);
         self.emit(&Event::NodeClosed { node });
     }
@@ -513,7 +509,8 @@ impl Shell {
         }
         (remote.slots, remote.asked, remote.usable) = (0, 0, 0);
         let gone = gone.when(remote.state);
-        let (at, node) = (remote.at.clone(), Arc::clone(&remote.node));
+        let at = remote.at.clone();
+        let node = self.node_at(id);
         let lost = !matches!(gone, Gone::Unfit(_));
         if matches!(self.phase, Phase::Open) {
             if lost {

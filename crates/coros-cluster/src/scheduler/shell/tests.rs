@@ -2,8 +2,10 @@
 
 use coros_net::Secret;
 
+use super::super::core::HostId;
 use super::super::plan::samples::plan;
 use super::*;
+use crate::machine::Machine;
 use crate::service::protocol::OWN_NETWORK;
 
 /// A scheduler of this machine, whose one worker starts; and what it tells.
@@ -12,6 +14,7 @@ async fn world(me: &Context<ToScheduler>) -> (Shell, mpsc::UnboundedReceiver<Eve
     let node = Node::builder().member(false).authority(authority.clone());
     let here = Here {
         room: Resources::default(),
+        node: Arc::new(NodeView::new("local", Machine::look([]))),
         workers: 1,
         path: "/nowhere/there/is/a/program".into(),
         start: Start::default(),
@@ -53,6 +56,7 @@ async fn a_worker_that_is_being_killed_is_not_ready() {
             let ready = Event::WorkerReady {
                 name: "w1".into(),
                 pid: 7,
+                node: shell.node_at(HostId(0)),
             };
             assert_eq!(told.try_recv().ok(), (!killed).then_some(ready));
         }

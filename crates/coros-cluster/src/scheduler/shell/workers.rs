@@ -404,12 +404,14 @@ impl Shell {
         }
         if let Some(worker) = self.workers.get(&id) {
             let (name, pid) = (Arc::clone(&worker.name), worker.pid);
+            let node = self.node_at(worker.host);
             self.emit(&if closing || retired {
-                Event::WorkerClosed { name, pid }
+                Event::WorkerClosed { name, pid, node }
             } else {
                 Event::WorkerLost {
                     name,
                     pid,
+                    node,
                     reason: why.to_owned(),
                     jobs,
                     waited,
@@ -434,8 +436,9 @@ impl Shell {
         if let Some(worker) = self.workers.remove(&id) {
             let end = end_of(&worker.name, why, &worker.last_words);
             let reason = format!("the teardown of its node failed: {end}");
+            let node = self.node_at(worker.host);
             let name = worker.name;
-            self.emit(&Event::TearDownFailed { name, reason });
+            self.emit(&Event::TearDownFailed { name, node, reason });
         }
     }
 
@@ -448,6 +451,7 @@ impl Shell {
             };
             self.last_failure.clone_from(&reason);
             self.emit(&Event::WorkerFailed {
+                node: self.node_at(worker.host),
                 name: worker.name,
                 reason,
             });

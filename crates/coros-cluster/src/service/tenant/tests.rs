@@ -8,6 +8,7 @@ use super::super::protocol::samples::opening;
 use super::*;
 use crate::daemon::protocol::{NodeState, ToDaemon, View};
 use crate::machine::{Load, Machine};
+use crate::placement::NodeView;
 use crate::scheduler::core::CallId;
 use crate::scheduler::finder::Found;
 use crate::soon::soon;
@@ -100,7 +101,9 @@ impl World {
 
 fn closed(worker: usize) -> Event {
     let name = Arc::from(format!("w{worker}@farm-1"));
-    Event::WorkerClosed { name, pid: 7 }
+    let node = Arc::new(NodeView::new("farm-1", Machine::look([])));
+    let pid = 7;
+    Event::WorkerClosed { name, pid, node }
 }
 
 /// However the turns fall, and though the client has not taken what came before.
