@@ -113,7 +113,8 @@ fn builder(settings: &Settings, dir: &Path, machine: &Machine) -> anyhow::Result
     let builder = network::long_lived(&settings.member, flags::node::PORT, &machine.name)?;
     let mut daemon = Daemon::builder(builder, dir)
         .slots(settings.lent(machine))
-        .labels(settings.label.iter().cloned());
+        .labels(settings.label.iter().cloned())
+        .resources(settings.resource.iter().cloned());
     if let Some(Size(all)) = settings.member.cache {
         daemon = daemon.cache(all);
     }

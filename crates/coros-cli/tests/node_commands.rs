@@ -229,7 +229,16 @@ fn a_node_for_two_clients_ends_when_they_have_left() {
 fn what_a_machine_has_is_shown() {
     let farm = Farm::new();
     let check = [
-        "node", "--check", "--cpus", "-1", "--name", "farm", "--label", "gpu=a100",
+        "node",
+        "--check",
+        "--cpus",
+        "-1",
+        "--name",
+        "farm",
+        "--label",
+        "gpu=a100",
+        "--resource",
+        "license=2",
     ];
     let ended = farm.run(&[&check[..], &["--json"]].concat());
     assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
@@ -245,6 +254,7 @@ fn what_a_machine_has_is_shown() {
         (&cores.into(), &cores.saturating_sub(1).max(1).into())
     );
     assert_eq!(object["labels"], serde_json::json!(["gpu=a100"]));
+    assert_eq!(object["resources"], serde_json::json!(["license=2"]));
     let memory = object["memory"].as_u64().unwrap();
     assert_eq!(object["memory_lent"], memory / 8 * 7, "{object}");
     assert!(memory > 0, "{object}");
@@ -270,6 +280,7 @@ fn what_a_machine_has_is_shown() {
     let lines: Vec<_> = ended.stdout.lines().collect();
     assert_eq!(lines[0], "name      farm");
     assert!(lines.contains(&"labels    gpu=a100"), "{lines:#?}");
+    assert!(lines.contains(&"resources license=2"), "{lines:#?}");
 
     let ended = farm.run(&["node", "--check", "--cpus", "1", "--memory", "64M"]);
     let said = |what: &str| ended.stdout.contains(what);
@@ -333,12 +344,13 @@ fn a_file_says_what_the_command_line_leaves_open() {
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(
         &file,
-        "name = \"farm\"\nlabel = [\"quiet\", \"room=b12\"]\n",
+        "name = \"farm\"\nlabel = [\"quiet\", \"room=b12\"]\nresource = [\"gpu=2\"]\n",
     )
     .unwrap();
     let object = shown(&[]);
     assert_eq!(object["name"], "farm");
     assert_eq!(object["labels"], serde_json::json!(["quiet", "room=b12"]));
+    assert_eq!(object["resources"], serde_json::json!(["gpu=2"]));
     let object = shown(&["--label", "loud"]);
     assert_eq!(object["name"], "farm");
     assert_eq!(object["labels"], serde_json::json!(["loud"]));
@@ -358,6 +370,10 @@ fn a_file_says_what_the_command_line_leaves_open() {
         assert!(what.iter().all(|what| said.contains(what)), "{said}");
     };
     usage(&[], &["node.toml: ", "line 3", "unknown field `labels`"]);
+    std::fs::write(&file, "resource = [\"gpu\"]\n").unwrap();
+    let no_number = "expected `name=number`, as in `license=2`";
+    usage(&[], &["node.toml: ", "line 1", no_number]);
+    usage(&["--resource", "gpu=many"], &["--resource", no_number]);
     let nowhere = farm.config().join("nowhere.toml");
     usage(&["--config", &path_text(&nowhere)], &["there is no file"]);
     std::fs::write(&file, "from = \"20:00\"\n").unwrap();

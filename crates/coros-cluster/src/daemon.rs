@@ -18,6 +18,7 @@
 //! | `event` | what happens, for whoever wants to know |
 
 mod bounds;
+mod claims;
 mod desk;
 mod event;
 pub(crate) mod fetch;
@@ -46,7 +47,7 @@ use crate::farewell;
 use crate::guard;
 pub use crate::isolation::Check;
 use crate::isolation::{self, Limits, amount};
-use crate::machine::{Label, Machine};
+use crate::machine::{Label, Machine, Resource};
 use crate::store::{self, Store};
 use crate::told::Told;
 
@@ -165,6 +166,7 @@ pub struct DaemonBuilder {
     cache: u64,
     largest: u64,
     labels: Vec<Label>,
+    resources: Vec<Resource>,
     serve: Option<usize>,
     memory: Option<u64>,
     work: u64,
@@ -189,6 +191,7 @@ impl Daemon {
             cache: store::USUAL_LIMIT,
             largest: u64::MAX,
             labels: Vec::new(),
+            resources: Vec::new(),
             serve: None,
             memory: None,
             work: 64 << 30,
@@ -450,6 +453,14 @@ impl DaemonBuilder {
         self
     }
 
+    /// What there is for calls that [need](crate::Call::resource) it, besides cores, memory and the graphics processors that
+    /// are found; one called `gpu` counts in place of these. What calls of all clients that run here at a time need of it
+    /// is never more.
+    pub fn resources(mut self, resources: impl IntoIterator<Item = Resource>) -> Self {
+        self.resources.extend(resources);
+        self
+    }
+
     /// Whether [`start`](Self::start) could start it, as far as that can be told while nothing is made or started: another
     /// daemon may use the folder or the port.
     ///
@@ -477,6 +488,7 @@ impl DaemonBuilder {
             cache,
             largest,
             labels,
+            resources,
             serve,
             memory,
             work: most,
@@ -494,6 +506,7 @@ impl DaemonBuilder {
         let work = WorkRoot::open(&path).await;
         let work = work.map_err(|why| DaemonError::Work { path, why })?;
         let mut machine = blocking(move || Machine::look(labels)).await;
+        machine.resources.extend(resources);
         let slots = slots.unwrap_or(machine.cores.get() as usize);
         machine.memory = Daemon::memory_lent(&machine, memory);
         limits.memory = Some(machine.memory).filter(|bytes| *bytes > 0);

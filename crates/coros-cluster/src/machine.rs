@@ -11,6 +11,7 @@
 pub(crate) mod elf;
 mod label;
 mod platform;
+mod resource;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use sysinfo::{CGroupLimits, MemoryRefreshKind, ProcessRefreshKind, ProcessesToUp
 
 pub use label::{Label, LabelError};
 pub use platform::{CpuLevel, Platform, Version};
+pub use resource::{Resource, ResourceError};
 pub use target::{Libc, Mismatch, Target, TargetError};
 
 /// What a node has and does not change while it runs.
@@ -58,6 +60,9 @@ pub struct Machine {
     pub gpus: u32,
     /// What its owner says of it.
     pub labels: BTreeSet<Label>,
+    /// What else there is for calls that need it, as its owner says; of two with one name the larger counts. One called
+    /// `gpu` counts in place of the graphics processors that were found.
+    pub resources: BTreeSet<Resource>,
 }
 
 impl Machine {
@@ -76,6 +81,7 @@ impl Machine {
             memory: Memory::look().total,
             gpus: gpus(Path::new("/")),
             labels: labels.into_iter().collect(),
+            resources: BTreeSet::new(),
         }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::{Machine, memory_for_calls};
+
 /// So many cores, so much memory, and so many of what has a name, such as `gpu`.
 ///
 /// ```
@@ -31,6 +33,15 @@ impl Resources {
             cpus: n,
             ..Resources::default()
         }
+    }
+
+    /// What a machine has besides its cores.
+    pub(crate) fn of(machine: &Machine) -> Self {
+        let room = Resources::default()
+            .memory(memory_for_calls(machine.memory))
+            .named("gpu", machine.gpus.into());
+        let named = machine.resources.iter();
+        named.fold(room, |room, it| room.named(it.name(), it.amount()))
     }
 
     /// With so much memory, in bytes.
@@ -71,6 +82,19 @@ impl Resources {
     /// One core and nothing else: what a call needs unless told otherwise.
     pub(crate) fn is_one_core(&self) -> bool {
         self.cpus == 1 && self.memory == 0 && self.named.is_empty()
+    }
+
+    /// What it has but for the cores.
+    pub(crate) fn besides_cores(&self) -> Self {
+        Resources {
+            cpus: 0,
+            ..self.clone()
+        }
+    }
+
+    /// Nothing at all.
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Resources::default()
     }
 
     /// How many bytes the names in it take, about.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use common::farm::*;
 use common::*;
-use coros::cluster::{Event, Job, Target, worker};
+use coros::cluster::machine::Resource;
+use coros::cluster::{Call, Event, Job, Target, worker};
 use coros::{Address, Context, JobError, Scheduler};
 use libtest_mimic::Arguments;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,15 @@ async fn computes(mut me: Context<()>, of: String, to: Address<Begun>) {
     let name = worker::name().unwrap_or_default().to_owned();
     to.send(Begun(of, name, me.address())).unwrap();
     me.receive().await;
+}
+
+/// Computes until it is told to end, and ends its worker then.
+#[coros::remote]
+async fn ends_its_worker(mut me: Context<()>, to: Address<Begun>) {
+    let begun = Begun(String::new(), String::new(), me.address());
+    to.send(begun).unwrap();
+    me.receive().await;
+    std::process::exit(3)
 }
 
 /// The next call that has begun.
@@ -201,6 +211,66 @@ async fn who_needs_a_node_gets_its_share_of_that_one() {
     farm.close().await;
 }
 
+/// What a call takes besides its core.
+type Takes = fn(Call<()>) -> Call<()>;
+
+/// Whoever's they are: they have the node in turns, and what takes nothing of it goes on beside them.
+async fn calls_together_take_no_more_than_there_is() {
+    let mut farm = Farm::new();
+    let daemon = farm.daemon("farm-1").slots(4).memory(1 << 30);
+    let license = "license=3".parse::<Resource>().unwrap();
+    farm.daemons
+        .push(daemon.resources([license]).start().await.unwrap());
+    let service = farm.service().start().await.unwrap();
+    let own = [farm.scheduler().await, farm.scheduler().await];
+    let client = service::client(&farm, &service).await;
+    let served = async || quiet(Scheduler::at(&client)).start().await.unwrap();
+    let at_service = [served().await, served().await];
+    let takes: [Takes; 2] = [
+        |call| call.memory(600 << 20),
+        |call| call.resource("license", 2),
+    ];
+    for ([first, second], takes) in [(&own, takes[0]), (&own, takes[1]), (&at_service, takes[0])] {
+        let (to, mut begun) = told::<Begun>();
+        let call = |of: &str| computes(of.to_owned(), to.clone());
+        let has = first.submit(takes(call("first")));
+        let Begun(.., end) = next(&mut begun).await;
+        let waits = second.submit(takes(call("second")));
+        // It stays cancelled, and nobody waits for it.
+        drop(second.submit(takes(call("cancelled"))));
+        for _ in 0..3 {
+            let other = second.submit(call("other"));
+            let Begun(of, _, end) = next(&mut begun).await;
+            assert_eq!(of, "other");
+            end.send(()).unwrap();
+            other.await.unwrap();
+        }
+        assert!(begun.try_recv().is_err());
+        end.send(()).unwrap();
+        has.await.unwrap();
+        let Begun(of, _, end) = next(&mut begun).await;
+        assert_eq!(of, "second");
+        end.send(()).unwrap();
+        waits.await.unwrap();
+        // What one had whose worker has ended is there for the next.
+        let ends = second.submit(takes(ends_its_worker(to.clone())).retries(0));
+        let Begun(.., end) = next(&mut begun).await;
+        let waits = first.submit(takes(call("first")));
+        end.send(()).unwrap();
+        let error = ends.await.unwrap_err();
+        assert!(matches!(error, JobError::Abandoned { .. }), "{error}");
+        let Begun(of, _, end) = next(&mut begun).await;
+        assert_eq!(of, "first");
+        end.send(()).unwrap();
+        waits.await.unwrap();
+    }
+    for scheduler in own.into_iter().chain(at_service) {
+        scheduler.close().await.unwrap();
+    }
+    service.close().await;
+    farm.close().await;
+}
+
 async fn who_waits_for_a_slot_is_told_why() {
     let farm = Farm::of([1]).await;
     // So that the program is there.
@@ -253,6 +323,7 @@ fn main() {
         a_node_that_lends_nothing_holds_up_nobody,
         there_are_never_more_workers_than_wanted,
         who_needs_a_node_gets_its_share_of_that_one,
+        calls_together_take_no_more_than_there_is,
         who_waits_for_a_slot_is_told_why,
         patience_is_that_of_those_who_wait,
     ];

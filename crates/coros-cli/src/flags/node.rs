@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
-use coros::cluster::machine::{Label, Machine};
+use coros::cluster::machine::{Label, Machine, Resource};
 use serde::Deserialize;
 
 use super::member::{Member, one_of};
@@ -56,6 +56,7 @@ The file:
     cpus = -1
     cache = \"20G\"
     label = [\"gpu=a100\", \"room=b12\"]
+    resource = [\"license=2\"]
     peer = [\"10.0.0.7:7341\"]
     from = \"20:00\"
     until = \"06:00\"
@@ -140,6 +141,12 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "written_list")]
     pub(crate) label: Vec<Label>,
 
+    /// What calls may need of this machine besides cores, memory and the GPUs that are found, and how many there are,
+    /// such as license=2; gpu=N counts in place of the GPUs that are found; more than once for several
+    #[arg(long, value_name = "NAME=N")]
+    #[serde(deserialize_with = "written_list")]
+    pub(crate) resource: Vec<Resource>,
+
     /// End after N computations: takes N clients, no more, and ends when they have left
     #[arg(long, value_name = "N")]
     #[serde(deserialize_with = "written")]
@@ -179,6 +186,7 @@ impl Settings {
             processes: self.processes.or(file.processes),
             readable: one_of(self.readable, file.readable),
             label: one_of(self.label, file.label),
+            resource: one_of(self.resource, file.resource),
             serve: self.serve.or(file.serve),
             from: self.from.or(file.from),
             until: self.until.or(file.until),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use coros::cluster::daemon::{self, Daemon};
-use coros::cluster::machine::{Label, Load, Machine};
+use coros::cluster::machine::{Label, Load, Machine, Resource};
 use indicatif::BinaryBytes;
 use serde::Serialize;
 
@@ -31,6 +31,7 @@ struct Check {
     disk_free: Option<u64>,
     gpus: u32,
     labels: Vec<Label>,
+    resources: Vec<Resource>,
     /// What holds workers to their place.
     isolation: Vec<daemon::Check>,
     #[serde(skip)]
@@ -79,6 +80,7 @@ impl Check {
             disk_free: load.disk_free,
             gpus: machine.gpus,
             labels: machine.labels.into_iter().collect(),
+            resources: settings.resource,
             isolation: Daemon::check(),
         }
     }
@@ -88,8 +90,8 @@ impl Check {
             Some(free) => format!("{} free in {}", BinaryBytes(free), self.dir),
             None => format!("{}; the system does not tell how much is free", self.dir),
         };
-        let labels = self.labels.iter().map(Label::to_string);
-        let labels = labels.collect::<Vec<_>>().join(" ");
+        let labels = listed(&self.labels);
+        let resources = listed(&self.resources);
         let rows = [
             ("name", one_line(&self.name)),
             ("platform", self.platform.clone()),
@@ -113,14 +115,8 @@ impl Check {
             ),
             ("disk", disk),
             ("gpus", self.gpus.to_string()),
-            (
-                "labels",
-                if labels.is_empty() {
-                    "none".into()
-                } else {
-                    labels
-                },
-            ),
+            ("labels", labels),
+            ("resources", resources),
         ];
         let lines = rows.map(|(what, value)| format!("{what:<10}{value}"));
         let means = self.isolation.iter().map(|check| {
@@ -130,6 +126,16 @@ impl Check {
         let title = "isolation of workers".to_owned();
         let all = lines.into_iter().chain([title]).chain(means);
         all.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn listed(all: &[impl ToString]) -> String {
+    match all {
+        [] => "none".into(),
+        all => {
+            let all = all.iter().map(ToString::to_string);
+            all.collect::<Vec<_>>().join(" ")
+        }
     }
 }
 

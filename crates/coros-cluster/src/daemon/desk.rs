@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::bounds::Rules;
+use super::claims::Claim;
 use super::fetch::{Came, Fetched, Fetching, Sender};
 use super::folder::{Overfull, WorkFolder, WorkFolders};
 use super::leases::ClientId;
@@ -24,6 +25,7 @@ use crate::computation::Start;
 use crate::hash::ContentHash;
 use crate::lock::lock;
 use crate::process::{End, Launcher, LineSink, Place, Process};
+use crate::resources::Resources;
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
 use crate::scheduler::lines::ToLines;
@@ -75,6 +77,8 @@ struct Worker {
     process: Process,
     /// To be removed when its process has ended.
     folder: WorkFolder,
+    /// It has claimed something, or did.
+    claims: bool,
 }
 
 /// How a worker is to start.
@@ -185,6 +189,11 @@ impl Desk {
                 self.waiting.insert(worker, launch);
                 self.launch_waiting(me).await;
             }
+            ToDesk::Claim {
+                worker,
+                number,
+                needs,
+            } => self.claim(worker, number, &needs),
             ToDesk::Kill(worker) => self.kill(worker),
             ToDesk::Own(OwnDesk::Grant(slots)) => {
                 self.slots += slots;
@@ -192,6 +201,9 @@ impl Desk {
             }
             ToDesk::Own(OwnDesk::State(state)) => self.told.tell(FromDesk::State(state)),
             ToDesk::Own(OwnDesk::Reclaim(slots)) => self.told.tell(FromDesk::Reclaim(slots)),
+            ToDesk::Own(OwnDesk::Claimed(Claim { worker, number, .. })) => {
+                self.told.tell(FromDesk::Claimed { worker, number });
+            }
             ToDesk::Own(OwnDesk::Fetched(Ok(fetched))) => self.lay_out(me, fetched),
             ToDesk::Own(OwnDesk::LaidOut(Ok(fetched))) => {
                 self.fetched = Some(fetched);
@@ -238,10 +250,31 @@ impl Desk {
         self.told.end().await;
     }
 
+    /// A worker claims so much, unless its process has ended: then its client will hear of that.
+    fn claim(&mut self, worker: WorkerId, number: u64, needs: &Resources) {
+        if let Some(it) = self.workers.get_mut(&worker) {
+            it.claims = true;
+            self.tell_claim(worker, number, needs);
+        }
+    }
+
+    fn tell_claim(&self, worker: WorkerId, number: u64, needs: &Resources) {
+        let claim = Claim {
+            client: self.id,
+            worker,
+            number,
+        };
+        // Of cores it has its slot.
+        self.tell_daemon(Own::Claim(claim, needs.besides_cores()));
+    }
+
     /// A worker's process has ended. There may be much in its folder, which nobody waits for.
     fn ended(&mut self, worker: WorkerId) {
         lock(&self.running).remove(&worker);
-        if let Some(Worker { folder, .. }) = self.workers.remove(&worker) {
+        if let Some(Worker { folder, claims, .. }) = self.workers.remove(&worker) {
+            if claims {
+                self.tell_claim(worker, 0, &Resources::default());
+            }
             self.chores.spawn(folder.remove(self.rules.work));
         }
     }
@@ -401,7 +434,15 @@ impl Desk {
         match launched.await {
             Ok((process, pid)) => {
                 lock(&self.running).insert(id, pid);
-                self.workers.insert(id, Worker { process, folder });
+                let claims = false;
+                self.workers.insert(
+                    id,
+                    Worker {
+                        process,
+                        folder,
+                        claims,
+                    },
+                );
                 Ok(())
             }
             Err(why) => {

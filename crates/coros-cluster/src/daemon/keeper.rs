@@ -9,6 +9,7 @@ use coros_core::{Address, Context, Reply};
 use coros_net::{Location, clock};
 
 use super::bounds::Rules;
+use super::claims::{Claim, Claims};
 use super::desk::{self, Desk};
 use super::event::DaemonEvent;
 use super::fetch::{Fetching, Turns};
@@ -20,6 +21,7 @@ use crate::blocking::blocking;
 use crate::computation;
 use crate::machine::{Load, Machine};
 use crate::quota::Kept;
+use crate::resources::Resources;
 use crate::store::{Kind, Store};
 use crate::told::Told;
 
@@ -48,6 +50,7 @@ pub(super) struct Keeper {
     settings: Settings,
     turns: Turns,
     leases: Leases,
+    claims: Claims,
     desks: BTreeMap<ClientId, Client>,
     next: u64,
     suspended: bool,
@@ -83,10 +86,12 @@ struct Shown {
 impl Keeper {
     pub(super) fn new(settings: Settings) -> Self {
         let slots = settings.slots;
+        let claims = Claims::new(Resources::of(&settings.machine));
         Keeper {
             settings,
             turns: Turns::default(),
             leases: Leases::new(slots),
+            claims,
             desks: BTreeMap::new(),
             next: 1,
             suspended: false,
@@ -254,9 +259,17 @@ impl Keeper {
         match own {
             Own::Want(client, wish) => self.leases.want(now, client, wish, &mut out),
             Own::GiveBack(client, slots) => self.leases.give_back(now, client, slots, &mut out),
+            Own::Claim(claim, needs) => {
+                let mut granted = Vec::new();
+                self.claims.claim(claim, needs, &mut granted);
+                self.tell_claims(granted);
+            }
             Own::Left { client, lost } => {
                 self.left(me, client, lost);
                 self.leases.leave(now, client, &mut out);
+                let mut granted = Vec::new();
+                self.claims.leave(client, &mut granted);
+                self.tell_claims(granted);
             }
             Own::NotBack(client) => self.away.retain(|_, last| *last != client),
             Own::Received(ClientId(id), kind, bytes) => {
@@ -310,6 +323,15 @@ impl Keeper {
             if let Some(Client { desk, .. }) = self.desks.get(&client) {
                 // One that has ended says so.
                 let _ = desk.send(ToDesk::Own(message));
+            }
+        }
+    }
+
+    /// Tells those who have claimed something that they have it.
+    fn tell_claims(&self, granted: Vec<Claim>) {
+        for claim in granted {
+            if let Some(Client { desk, .. }) = self.desks.get(&claim.client) {
+                let _ = desk.send(ToDesk::Own(OwnDesk::Claimed(claim)));
             }
         }
     }

@@ -19,7 +19,9 @@
 //!    | ------------- Want -----------------> |
 //!    | <------------ Grant ----------------- |   slots, of which each is a worker
 //!    | ------------- Launch ---------------> |
-//!    | <------------ Ended ----------------- |   for each of them
+//!    | ------------- Claim ----------------> |   what the next call of a worker takes besides cores, if it does
+//!    | <------------ Claimed --------------- |   it may begin
+//!    | <------------ Ended ----------------- |   for each worker
 //!    | <------------ Reclaim --------------- |   when others are to have slots
 //!    | ------------- GiveBack -------------> |
 //! ```
@@ -29,6 +31,7 @@ use coros_core::{Address, Exit, Reply};
 use coros_net::Location;
 use serde::{Deserialize, Serialize};
 
+use super::claims::Claim;
 use super::fetch::Fetched;
 use super::folder::Overfull;
 use super::leases::{ClientId, Terms, Wish};
@@ -39,6 +42,7 @@ use crate::machine::{Load, Machine};
 use crate::process::End;
 use crate::protocol::sender;
 use crate::quota::{Quota, Spent};
+use crate::resources::Resources;
 use crate::scheduler::core::WorkerId;
 use crate::scheduler::liaison::ToLiaison;
 use crate::scheduler::lines::ToLines;
@@ -168,6 +172,13 @@ pub(crate) enum ToDesk {
         /// Another worker has prepared what all of them share: this one may read it.
         prepared: bool,
     },
+    /// A worker is to have so much of the node besides its slot, in place of what it has: its memory, and what has a
+    /// name. The number is that of the claim.
+    Claim {
+        worker: WorkerId,
+        number: u64,
+        needs: Resources,
+    },
     /// Kill a worker and all that it has started.
     Kill(WorkerId),
     /// The client is done: all ends.
@@ -196,7 +207,9 @@ pub(crate) enum FromDesk {
     Reclaim(usize),
     /// The node lends slots, or not.
     State(NodeState),
-    /// A worker's process has ended, or could not be started.
+    /// A worker has what was claimed for it.
+    Claimed { worker: WorkerId, number: u64 },
+    /// A worker's process has ended, or could not be started; it has nothing any more.
     Ended { worker: WorkerId, end: End },
 }
 
@@ -218,6 +231,8 @@ pub(crate) enum Own {
     Want(ClientId, Wish),
     /// A client has given back so many.
     GiveBack(ClientId, usize),
+    /// A worker claims so much.
+    Claim(Claim, Resources),
     /// A desk has ended, and nothing of its client runs any more. Unless it has left, it may come back.
     Left { client: ClientId, lost: bool },
     /// A client has not come back.
@@ -244,6 +259,7 @@ pub(crate) enum OwnDesk {
     State(NodeState),
     Grant(usize),
     Reclaim(usize),
+    Claimed(Claim),
     /// The program and its files are there, or cannot be.
     Fetched(Result<Fetched, String>),
     /// They are where workers find them, or cannot be.

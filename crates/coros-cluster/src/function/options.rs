@@ -52,15 +52,17 @@ impl<R> Call<R> {
         self
     }
 
-    /// It takes so much memory, in bytes: what all calls that run on a machine take together is
-    /// never more than there is. Nothing keeps the call from taking more.
+    /// It takes so much memory, in bytes: what all calls that run on a machine at a time take is
+    /// never more than there is, on a node with those of its other clients. Where these have what it takes, it waits at
+    /// the node for its turn, and its slot with it. Nothing keeps the call from taking more.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.options().core.needs.set_memory(bytes);
         self
     }
 
-    /// It takes so many of what a machine has by this name, such as `gpu`. See
-    /// [`SchedulerBuilder::resource`](crate::SchedulerBuilder::resource).
+    /// It takes so many of what a machine has by this name, such as `gpu`, as of [memory](Self::memory). A node says
+    /// [what it has](crate::daemon::DaemonBuilder::resources), a scheduler of this machine is told by
+    /// [`SchedulerBuilder::resource`](crate::SchedulerBuilder::resource). Which of them the call uses is not said.
     pub fn resource(mut self, name: impl Into<Arc<str>>, n: u64) -> Self {
         self.options().core.needs.set_named(name.into(), n);
         self

@@ -228,18 +228,35 @@ impl SchedulerBuilder {
         }
     }
 
+    fn here(&self, what: &str, instead: &str) {
+        if let On::Nodes(_) = self.on {
+            panic!("{what} is for a scheduler with workers on this machine: {instead}");
+        }
+    }
+
     /// How much memory all calls that run on this machine at a time may [need](crate::Call::memory), in
     /// bytes: all that this process may have, unless told otherwise. On the nodes of a network it is what
     /// the [placement](Self::placement) says.
+    ///
+    /// # Panics
+    /// On a scheduler on the nodes of a network.
     pub fn memory(mut self, bytes: u64) -> Self {
+        self.here("memory", "the placement says how much of a node is used");
         self.memory = Some(bytes);
         self
     }
 
     /// There is so much of what has this name on this machine, such as `gpu`, for calls that
-    /// [need](crate::Call::resource) it. Of the nodes of a network it is known how many graphics
-    /// processors there are.
+    /// [need](crate::Call::resource) it. Nodes of a network say themselves [what they
+    /// have](crate::daemon::DaemonBuilder::resources); how many graphics processors, is found out there.
+    ///
+    /// # Panics
+    /// On a scheduler on the nodes of a network.
     pub fn resource(mut self, name: impl Into<Arc<str>>, n: u64) -> Self {
+        self.here(
+            "resource",
+            "nodes say themselves what they have, by `coros node --resource`",
+        );
         self.resources.set_named(name.into(), n);
         self
     }

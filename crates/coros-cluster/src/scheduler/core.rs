@@ -272,6 +272,11 @@ impl<T> Core<T> {
         worker.is_some_and(|it| it.load() > 0 || !it.io.is_empty())
     }
 
+    /// Whether a worker has a CPU-bound call.
+    pub(crate) fn computes(&self, worker: WorkerId) -> bool {
+        self.hosts.is_busy(worker)
+    }
+
     /// Whether any call has not ended.
     pub(crate) fn has_calls(&self) -> bool {
         !self.calls.is_empty()

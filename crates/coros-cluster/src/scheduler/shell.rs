@@ -1,6 +1,7 @@
 //! The scheduler's coroutine: carries messages to the state machines and does what they say.
 
 mod calls;
+mod claims;
 mod hosts;
 mod nodes;
 mod patience;
@@ -10,7 +11,7 @@ mod targets;
 mod tests;
 mod workers;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -109,6 +110,9 @@ pub(super) struct Shell {
     unused: BTreeMap<String, Unused>,
     patience: Patience,
     workers: HashMap<WorkerId, Worker>,
+    /// Those that have claimed something, perhaps some that are gone; and the number of the last claim.
+    claiming: BTreeSet<WorkerId>,
+    last_claim: u64,
     ids: pool::WorkerIds,
     plan: Plan,
     here: Option<Here>,
@@ -170,6 +174,8 @@ impl Shell {
             unused: BTreeMap::new(),
             patience: Patience::default(),
             workers: HashMap::new(),
+            claiming: BTreeSet::new(),
+            last_claim: 0,
             ids: pool::WorkerIds::default(),
             plan: settings.plan,
             here,
@@ -218,6 +224,7 @@ impl Shell {
             self.act();
             self.settle_all();
             self.act();
+            self.settle_claims();
             if self.want() {
                 self.dispatch();
                 self.act();

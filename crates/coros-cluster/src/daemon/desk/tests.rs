@@ -68,6 +68,7 @@ impl World {
         let worker = Worker {
             process: Process::none(),
             folder: desk.folders.make(WORKER).await.unwrap(),
+            claims: false,
         };
         desk.slots = 1;
         desk.workers.insert(WORKER, worker);

@@ -139,6 +139,13 @@ impl Shell {
     }
 
     fn start(&mut self, id: WorkerId, call: CallId, attempt: u32) {
+        if !self.claims(id, call, attempt) {
+            self.hand_over(id, call, attempt);
+        }
+    }
+
+    /// Has a call go to its worker.
+    pub(super) fn hand_over(&mut self, id: WorkerId, call: CallId, attempt: u32) {
         let bytes = self.core.item(call).map_or(0, |item| item.args.0.len());
         let full =
             |worker: &Worker| !worker.batch.is_empty() && worker.batch_bytes + bytes > BATCH_BYTES;

@@ -126,9 +126,7 @@ fn of_use(view: &View, share: &Share) -> (usize, usize, Resources) {
 
 /// What calls may need on a node of which so much is used.
 fn room(machine: &Machine, share: &Share) -> Resources {
-    Resources::default()
-        .memory(memory_for_calls(share.memory))
-        .named("gpu", machine.gpus.into())
+    Resources::of(machine).memory(memory_for_calls(share.memory))
 }
 
 impl Shell {
@@ -338,6 +336,7 @@ impl Shell {
                 self.tell_state(id);
                 self.look_whether_drained(id);
             }
+            FromDesk::Claimed { worker, number } => self.claimed(worker, number),
             FromDesk::Ended { worker, end } => self.ended_at(id, worker, end),
         }
     }

@@ -12,6 +12,7 @@ use super::super::core::{self, CallId, HostId, Outcome, WorkerId};
 use super::super::error::end_of;
 use super::super::pool::{self, Purpose};
 use super::super::{Command, Event};
+use super::claims::Claim;
 use super::{Phase, Report, Shell};
 use crate::blob::Blob;
 use crate::daemon::protocol::ToDesk;
@@ -40,6 +41,8 @@ pub(super) struct Worker {
     pub(super) batch_bytes: usize,
     /// The function of the last of them.
     batch_function: Cow<'static, str>,
+    /// What its call takes of its node besides its slot, if it does.
+    pub(super) claim: Option<Claim>,
     /// Messages for which the link has no room at present.
     pub(super) stalled: VecDeque<ToWorker>,
     /// How it ended.
@@ -61,6 +64,7 @@ impl Worker {
             batch: Vec::new(),
             batch_bytes: 0,
             batch_function: Cow::default(),
+            claim: None,
             stalled: VecDeque::new(),
             end: String::new(),
             last_words: Vec::new(),
@@ -175,7 +179,9 @@ impl Shell {
     /// whether it is back.
     pub(super) fn take_back(&mut self, id: WorkerId, call: CallId, attempt: u32) -> bool {
         let worker = self.workers.get_mut(&id);
-        if !worker.is_some_and(|it| it.take_back(call, attempt)) {
+        if !worker.is_some_and(|it| it.take_back(call, attempt))
+            && !self.gives_up_claim(id, call, attempt)
+        {
             return false;
         }
         self.tell_core(core::Input::Returned {
@@ -384,6 +390,14 @@ impl Shell {
             // What it was about to be sent is in flight for the core.
             worker.batch.clear();
             why.clone_into(&mut worker.end);
+        }
+        // It has not begun.
+        if let Some((call, attempt)) = self.waits_for_claim(id) {
+            self.tell_core(core::Input::Returned {
+                worker: id,
+                call,
+                attempt,
+            });
         }
         let closing = matches!(self.phase, Phase::Closing);
         let retired = self.workers.get(&id).is_some_and(|it| it.retiring);
