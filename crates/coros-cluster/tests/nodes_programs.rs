@@ -432,9 +432,25 @@ async fn what_is_too_large_for_a_node_is_told() {
     let unfit = format!("node farm-1 ({endpoint}) is of no use: it cannot take the program: ");
     assert!(told.iter().any(|it| it.starts_with(&unfit)), "{told:#?}");
     assert!(
-        error.contains("farm-1") && error.contains("takes no more than 1000 at a time"),
+        error.contains("farm-1") && error.contains("takes no more than 1000 bytes at a time"),
         "{error}"
     );
+    farm.close().await;
+
+    // Of what it brings, what it is.
+    let mut farm = Farm::new();
+    let daemon = farm.daemon("farm-1").largest_file(128 << 20);
+    farm.daemons.push(daemon.start().await.unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let large = std::fs::File::create(data.join("lar\nge")).unwrap();
+    large.set_len(129 << 20).unwrap();
+    let scheduler = Scheduler::cluster(&farm.client().await).depends(&data);
+    let scheduler = quiet(scheduler.patience(Duration::from_secs(2)));
+    let error = scheduler.start().await.unwrap_err().to_string();
+    let says = r"its file data/lar\nge has 129 MiB, and this node takes no more than 128 MiB";
+    assert!(error.contains(says), "{error}");
     farm.close().await;
 }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use coros_core::readable;
 use coros_core::remote::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedMutexGuard, mpsc};
@@ -23,6 +24,7 @@ use super::protocol::sent_as;
 use crate::computation::Dependency;
 use crate::content::Content;
 use crate::hash::ContentHash;
+use crate::isolation::amount;
 use crate::lock::lock;
 use crate::pack;
 use crate::store::{Kind, Pin, PinError, Store, counted};
@@ -297,13 +299,11 @@ impl Fetching {
         }
         if length > self.largest {
             return Err(Unfit::for_good(format!(
-                "{} has {length} bytes, and this node takes no more than {} at a time; whoever runs it may \
+                "{} has {}, and this node takes no more than {} at a time; whoever runs it may \
                  allow more (--max-file-size, and --cache)",
-                match kind {
-                    Kind::Program => "it",
-                    Kind::File => "a file that it needs",
-                },
-                self.largest
+                self.called(hash, kind),
+                amount(length),
+                amount(self.largest)
             )));
         }
         let name = sent_as(hash);
@@ -324,6 +324,15 @@ impl Fetching {
         let pin = adopted.map_err(Unfit::for_now)?;
         self.client.received(kind, length);
         Ok(pin)
+    }
+
+    /// What a content is to whoever sends it.
+    fn called(&self, hash: ContentHash, kind: Kind) -> String {
+        let file = self.files.iter().find(|file| file.content.hash == hash);
+        match (kind, file) {
+            (Kind::File, Some(file)) => format!("its file {}", readable(&file.name)),
+            (Kind::Program | Kind::File, _) => "it".into(),
+        }
     }
 
     /// Waits for its turn. Whoever has it now may take long, and meanwhile sends for all.
