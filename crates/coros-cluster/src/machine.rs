@@ -94,7 +94,7 @@ pub struct Load {
     /// does not tell.
     pub average: f32,
     /// How much memory can still be had, in bytes, counting what the system would give up for it;
-    /// 0 where it does not tell.
+    /// 0 where it does not tell. A node tells of no more than it lends.
     pub memory_free: u64,
     /// How much can still be written to the file system of the node's folder, in bytes; `None`
     /// where the system does not tell.

@@ -19,7 +19,7 @@ use super::protocol::{Closed, NodeState, Opening, Own, OwnDesk, QUOTA, ToDaemon,
 use super::{ClientStatus, Status};
 use crate::blocking::blocking;
 use crate::computation;
-use crate::machine::{Load, Machine};
+use crate::machine::{Load, Machine, memory_for_calls};
 use crate::quota::Kept;
 use crate::resources::Resources;
 use crate::store::{Kind, Store};
@@ -164,7 +164,10 @@ impl Keeper {
         let (machine, folder, slots) = (machine.clone(), folder.clone(), *slots);
         let (lent, state) = (self.leases.lent(), self.state());
         let look = async move {
-            let load = blocking(move || Load::look(&folder)).await;
+            let mut load = blocking(move || Load::look(&folder)).await;
+            // Of the rest of the machine nothing is for clients.
+            let lends = memory_for_calls(machine.memory);
+            load.memory_free = load.memory_free.min(lends);
             reply.send(View {
                 machine,
                 load,

@@ -22,10 +22,15 @@ fn client() -> Address<ToLiaison> {
     coros_core::build().daemon().spawn(client).address()
 }
 
+/// How much memory a daemon lends.
+const MEMORY: u64 = 1 << 20;
+
 /// A daemon that serves so many.
 async fn daemon(folder: &Path, serve: Option<usize>) -> Address<ToDaemon> {
+    let mut machine = Machine::look([]);
+    machine.memory = MEMORY;
     let keeper = Keeper::new(Settings {
-        machine: Machine::look([]),
+        machine,
         folder: folder.to_owned(),
         slots: 1,
         largest: 1000,
@@ -99,6 +104,15 @@ fn with(client: &Address<ToLiaison>, bytes: usize) -> Opening {
     let environment = &mut opening.computation.start.environment;
     environment.insert("A".into(), "x".repeat(bytes));
     opening
+}
+
+#[tokio::test]
+async fn no_more_memory_is_free_than_is_lent() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = daemon(folder.path(), None).await;
+    let view = soon(daemon.ask(ToDaemon::Look)).await.unwrap();
+    let free = view.load.memory_free;
+    assert!((1..=MEMORY).contains(&free), "{free} bytes");
 }
 
 /// Should the link not last until it has.
