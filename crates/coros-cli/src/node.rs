@@ -3,6 +3,7 @@
 mod check;
 mod console;
 mod hours;
+mod suspension;
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -11,10 +12,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use coros::cluster::daemon::{Daemon, DaemonBuilder, DaemonError, DaemonEvent};
 use coros::cluster::machine::Machine;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::console::Order;
 use self::hours::{Hours, Service};
+use self::suspension::Suspension;
 use crate::USAGE;
 use crate::config;
 use crate::flags;
@@ -91,18 +94,29 @@ async fn serve(setup: Setup) -> anyhow::Result<ExitCode> {
     {
         say(&format!("service hours: {hours}"));
     }
-    let hours = async {
-        match hours {
+    let (tell, changes) = mpsc::unbounded_channel();
+    let follow = async {
+        match &hours {
             Some(hours) => {
-                let obey = |service| obey(&daemon, service);
-                hours.follow(hours::local_time, obey).await;
+                let tell = |service| {
+                    // Nobody wants to know any more when all is over.
+                    let _ = tell.send(service);
+                };
+                hours.follow(hours::local_time, tell).await;
             }
             None => std::future::pending().await,
         }
     };
+    let lending = Lending {
+        daemon: &daemon,
+        cores,
+        suspension: Suspension::new(hours.clone()),
+    };
+    let lines = terminal::lines(!settings.member.daemon);
     let ended = tokio::select! {
-        ended = attend(&daemon, terminations, &settings, cores) => ended,
-        () = hours => ExitCode::SUCCESS,
+        biased;
+        () = follow => ExitCode::SUCCESS,
+        ended = lending.attend(terminations, lines, changes) => ended,
     };
     daemon.close().await;
     Ok(ended)
@@ -178,69 +192,96 @@ fn tell(event: &DaemonEvent) {
     }
 }
 
-fn obey(daemon: &Daemon, service: Service) {
-    match service {
-        Service::Open => daemon.resume(),
-        Service::Closing => daemon.suspend(),
-        Service::Closed => {
-            daemon.suspend();
-            daemon.evict();
-        }
-    }
-}
-
-/// Does what signals and people want, until all is over; gives the exit status.
-async fn attend(
-    daemon: &Daemon,
-    mut terminations: Terminations,
-    settings: &Settings,
+/// What signals, people and the time of the day have a daemon do.
+struct Lending<'a> {
+    daemon: &'a Daemon,
+    /// How many there are.
     cores: usize,
-) -> ExitCode {
-    let mut lines = terminal::lines(!settings.member.daemon);
-    let mut served = pin!(daemon.served());
-    let drain = CancellationToken::new();
-    let mut drained = pin!(async {
-        drain.cancelled().await;
-        daemon.drain().await
-    });
-    loop {
-        tokio::select! {
-            biased;
-            () = terminations.next() => {
-                if drain.is_cancelled() {
-                    return ExitCode::from(TERMINATED);
-                }
-                drain.cancel();
-            }
-            // One that has ended by itself can do no more.
-            _ = &mut drained => return ExitCode::SUCCESS,
-            _ = &mut served => return ExitCode::SUCCESS,
-            Some(line) = lines.recv() => match line.parse() {
-                Ok(Order::Drain) if drain.is_cancelled() => say(terminal::DRAINS),
-                Ok(Order::Drain) => drain.cancel(),
-                Ok(Order::Close) => return ExitCode::SUCCESS,
-                Ok(order) => follow(daemon, order, cores).await,
-                Err(error) => say(&error),
-            },
-        }
-    }
+    suspension: Suspension,
 }
 
-/// Does what somebody wants who does not want it to end.
-async fn follow(daemon: &Daemon, order: Order, cores: usize) {
-    match order {
-        Order::Help => say(console::HELP),
-        Order::Status | Order::Clients => match daemon.status().await {
-            Ok(status) if order == Order::Status => say(&console::status(&status)),
-            Ok(status) => say(&console::clients(&status)),
-            Err(error) => say(&error.to_string()),
-        },
-        Order::Suspend => daemon.suspend(),
-        Order::Resume => daemon.resume(),
-        Order::Cpus(cpus) => {
-            daemon.resize(cpus.of(cores));
-            say(&console::lends(cpus, cores));
+impl Lending<'_> {
+    /// Does what they want, until all is over; gives the exit status.
+    async fn attend(
+        mut self,
+        mut terminations: Terminations,
+        mut lines: mpsc::Receiver<String>,
+        mut changes: mpsc::UnboundedReceiver<Service>,
+    ) -> ExitCode {
+        let daemon = self.daemon;
+        let mut served = pin!(daemon.served());
+        let drain = CancellationToken::new();
+        let mut drained = pin!(async {
+            drain.cancelled().await;
+            daemon.drain().await
+        });
+        loop {
+            tokio::select! {
+                biased;
+                () = terminations.next() => {
+                    if drain.is_cancelled() {
+                        return ExitCode::from(TERMINATED);
+                    }
+                    drain.cancel();
+                }
+                // One that has ended by itself can do no more.
+                _ = &mut drained => return ExitCode::SUCCESS,
+                _ = &mut served => return ExitCode::SUCCESS,
+                Some(service) = changes.recv() => self.change(service),
+                Some(line) = lines.recv() => match line.parse() {
+                    Ok(Order::Drain) if drain.is_cancelled() => say(terminal::DRAINS),
+                    Ok(Order::Drain) => drain.cancel(),
+                    Ok(Order::Close) => return ExitCode::SUCCESS,
+                    Ok(order) => self.follow(order).await,
+                    Err(error) => say(&error),
+                },
+            }
         }
-        Order::Drain | Order::Close => {}
+    }
+
+    /// The service is another from now on.
+    fn change(&mut self, service: Service) {
+        self.suspension.change(service);
+        self.suspend_or_resume(service == Service::Open);
+        if service == Service::Closed {
+            self.daemon.evict();
+        }
+    }
+
+    /// Does what somebody wants who does not want it to end.
+    async fn follow(&mut self, order: Order) {
+        let (daemon, cores) = (self.daemon, self.cores);
+        match order {
+            Order::Help => say(console::HELP),
+            Order::Status | Order::Clients => match daemon.status().await {
+                Ok(status) if order == Order::Status => {
+                    say(&console::status(&status, &self.suspension));
+                }
+                Ok(status) => say(&console::clients(&status)),
+                Err(error) => say(&error.to_string()),
+            },
+            Order::Suspend | Order::Resume => {
+                self.suspension.by_hand(order == Order::Suspend);
+                self.suspend_or_resume(order == Order::Resume);
+            }
+            Order::Cpus(cpus) => {
+                daemon.resize(cpus.of(cores));
+                say(&console::lends(cpus, cores));
+            }
+            Order::Drain | Order::Close => {}
+        }
+    }
+
+    /// Has it lend cores as far as nothing forbids it; says what still does, if `resumes` wants it to.
+    fn suspend_or_resume(&self, resumes: bool) {
+        match self.suspension.how() {
+            None => self.daemon.resume(),
+            Some(how) => {
+                self.daemon.suspend();
+                if resumes {
+                    say(&format!("it stays suspended {how}"));
+                }
+            }
+        }
     }
 }

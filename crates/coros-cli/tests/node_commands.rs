@@ -521,7 +521,7 @@ fn a_console_takes_orders() {
     order(
         &mut node,
         "status",
-        "0 of 1 cores are lent, to 0 clients, suspended",
+        "0 of 1 cores are lent, to 0 clients, suspended by hand",
     );
 
     let corpus = tempfile::tempdir().unwrap();
@@ -552,6 +552,33 @@ fn a_console_takes_orders() {
     keyboard.types("close");
     let ended = node.end();
     assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_console_tells_until_when_the_hours_forbid_what_is_typed() {
+    let farm = Farm::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let hour = now.as_secs() / 3600;
+    let at = |hours: u64| format!("{:02}:00", (hour + hours) % 24);
+    let (mut keyboard, terminal) = common::Keyboard::new();
+    let args = ["--cpus", "1", "--from", &at(3), "--until", &at(6)];
+    let (mut node, _) = farm.serve_with("node", "farm", &args, |command| command.stdin(terminal));
+    let mut order = |line: &str, answer: &str| {
+        keyboard.types(line);
+        node.wait_for(|line| line == answer);
+    };
+    let until = format!("until {}, by its service hours", at(3));
+    let status = format!("0 of 1 cores are lent, to 0 clients, suspended {until}");
+    order("status", &status);
+    let hours = format!("service hours: from {} until {}", at(3), at(6));
+    order("status", &hours);
+    order(
+        "suspend\nstatus",
+        &status.replace("until", "by hand, and until"),
+    );
+    order("resume", &format!("it stays suspended {until}"));
+    order("status", &status);
 }
 
 /// As with `coros node &`: it has a terminal, and may not read what is typed there.

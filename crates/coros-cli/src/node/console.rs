@@ -4,14 +4,15 @@ use std::str::FromStr;
 
 use coros::cluster::daemon::Status;
 
+use super::suspension::Suspension;
 use crate::flags::values::Cpus;
 use crate::terminal::{count, terms};
 
 pub(super) const HELP: &str = "\
-status    how many cores are lent, and whether the node is suspended
+status    how many cores are lent, whether the node is suspended and why, and its service hours
 clients   who is here, and how many cores each has
 suspend   let no call begin; those that run go on
-resume    let calls begin again
+resume    let calls begin again, if it is not outside of the service hours
 cpus N    lend N cores from now on; -1 leaves one free
 drain     take no clients, let running calls end, then end
 close     end at once, and with it all that runs here
@@ -70,22 +71,23 @@ pub(super) fn lends(cpus: Cpus, cores: usize) -> String {
     format!("{slots} of {cores} cores are lent from now on{cut}")
 }
 
-pub(super) fn status(status: &Status) -> String {
+pub(super) fn status(status: &Status, suspension: &Suspension) -> String {
     let Status {
         slots,
         lent,
-        suspended,
         draining,
         clients,
         ..
     } = status;
-    let state = match (draining, suspended) {
-        (true, _) => ", draining",
-        (false, true) => ", suspended",
-        (false, false) => "",
+    let state = match (draining, suspension.how()) {
+        (true, _) => ", draining".into(),
+        (false, Some(how)) => format!(", suspended {how}"),
+        (false, None) => String::new(),
     };
+    let hours = suspension.hours.as_ref();
+    let hours = hours.map_or_else(String::new, |hours| format!("\nservice hours: {hours}"));
     format!(
-        "{lent} of {slots} cores are lent, to {}{state}",
+        "{lent} of {slots} cores are lent, to {}{state}{hours}",
         count(clients.len(), "client")
     )
 }

@@ -31,6 +31,7 @@ pub(super) enum Service {
 /// When there is service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hours {
+    from: TimeOfDay,
     /// What begins when, in seconds since midnight. Of two that begin at once the first is in force.
     changes: Vec<(u32, Service)>,
 }
@@ -64,7 +65,7 @@ impl Hours {
         }
         changes.push((seconds(until), Service::Closing));
         changes.push((seconds(from), Service::Open));
-        Ok(Some(Hours { changes }))
+        Ok(Some(Hours { from, changes }))
     }
 
     /// What there is at a time of the day, in seconds since midnight, and for how long.
@@ -77,6 +78,11 @@ impl Hours {
         });
         let next = next.min().unwrap_or(DAY);
         (*service, Duration::from_secs(next.into()))
+    }
+
+    /// When the service begins.
+    pub(super) fn opens(&self) -> TimeOfDay {
+        self.from
     }
 
     /// Tells the service at present and each change of it, for ever, by a clock that gives the seconds
