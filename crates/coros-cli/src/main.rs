@@ -8,6 +8,7 @@ mod demo;
 mod files;
 mod flags;
 mod log;
+mod neighbours;
 mod network;
 mod node;
 mod peers;

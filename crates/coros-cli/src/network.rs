@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::flags::member::Member;
 use crate::flags::network::{Around, Identity, Network, Target};
 use crate::log;
+use crate::neighbours;
 use crate::terminal::{one_line, say};
 
 /// How long a name is waited for.
@@ -35,8 +37,14 @@ pub(crate) fn builder(identity: &Identity) -> anyhow::Result<Builder> {
     })
 }
 
-/// A node of one who is part of its network for long, and the name it has on this machine unless told.
-pub(crate) fn long_lived(member: &Member, port: u16, host: &str) -> anyhow::Result<Builder> {
+/// A node of one who is part of its network for long, with a folder of its own, and the name it has on this machine unless
+/// told.
+pub(crate) fn long_lived(
+    member: &Member,
+    dir: &Path,
+    port: u16,
+    host: &str,
+) -> anyhow::Result<Builder> {
     let network = member.network();
     let mut builder = builder(&network.identity)?
         .listen(member.listen(port))
@@ -47,6 +55,7 @@ pub(crate) fn long_lived(member: &Member, port: u16, host: &str) -> anyhow::Resu
     for peer in &member.peer {
         builder = builder.peer(peer);
     }
+    let builder = neighbours::looked_for(builder, dir);
     Ok(say_who_is_not_linked(builder, !member.peer.is_empty()))
 }
 

@@ -23,6 +23,7 @@ use crate::config;
 use crate::flags;
 use crate::flags::node::{NodeFlags, Settings};
 use crate::flags::values::Size;
+use crate::neighbours;
 use crate::network;
 use crate::signal::{TERMINATED, Terminations};
 use crate::terminal::{self, Name, say, status};
@@ -116,6 +117,7 @@ async fn serve(setup: Setup) -> anyhow::Result<ExitCode> {
     let ended = tokio::select! {
         biased;
         () = follow => ExitCode::SUCCESS,
+        never = neighbours::keep(daemon.node(), &dir) => match never {},
         ended = lending.attend(terminations, lines, changes) => ended,
     };
     daemon.close().await;
@@ -124,7 +126,7 @@ async fn serve(setup: Setup) -> anyhow::Result<ExitCode> {
 
 /// A daemon that is not started yet.
 fn builder(settings: &Settings, dir: &Path, machine: &Machine) -> anyhow::Result<DaemonBuilder> {
-    let builder = network::long_lived(&settings.member, flags::node::PORT, &machine.name)?;
+    let builder = network::long_lived(&settings.member, dir, flags::node::PORT, &machine.name)?;
     let mut daemon = Daemon::builder(builder, dir)
         .slots(settings.lent(machine))
         .labels(settings.label.iter().cloned())

@@ -18,6 +18,7 @@ use crate::flags;
 use crate::flags::member::Member;
 use crate::flags::scheduler::SchedulerFlags;
 use crate::flags::values::Size;
+use crate::neighbours;
 use crate::network;
 use crate::signal::{TERMINATED, Terminations};
 use crate::terminal::{self, Name, say, status};
@@ -52,7 +53,10 @@ async fn serve(member: &Member, dir: &Path) -> anyhow::Result<ExitCode> {
     // From here on it counts as being told to drain.
     let terminations = Terminations::listen();
     let service = start(member, dir).await?;
-    let ended = attend(&service, terminations, !member.daemon).await;
+    let ended = tokio::select! {
+        ended = attend(&service, terminations, !member.daemon) => ended,
+        never = neighbours::keep(service.node(), dir) => match never {},
+    };
     service.close().await;
     Ok(ended)
 }
@@ -60,7 +64,7 @@ async fn serve(member: &Member, dir: &Path) -> anyhow::Result<ExitCode> {
 /// Starts the service, and says how to use it.
 async fn start(member: &Member, dir: &Path) -> anyhow::Result<Service> {
     let machine = tokio::task::spawn_blocking(|| Machine::look([])).await?;
-    let builder = network::long_lived(member, flags::scheduler::PORT, &machine.name)?;
+    let builder = network::long_lived(member, dir, flags::scheduler::PORT, &machine.name)?;
     let mut service = Service::builder(builder, dir);
     if let Some(Size(all)) = member.cache {
         service = service.cache(all);

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{Demo, Farm, count_words, counter_of, make_endless, object, path_text, signal, words};
 use nix::sys::signal::Signal;
 
@@ -42,8 +44,9 @@ fn nodes_are_told_of_and_shown_at_the_console() {
     let (mut scheduler, at) = farm.serve_with("scheduler", "office", &args, |command| {
         command.stdin(terminal)
     });
+    // It may be found before the scheduler says where it is.
     let found = format!("node one ({at_one}) was found: ");
-    scheduler.wait_for(|line| line.starts_with(&found));
+    scheduler.has_said(|line| line.starts_with(&found));
     let mut order = |scheduler: &mut Demo, line: &str, answer: &str| {
         keyboard.types(line);
         scheduler.wait_for(|line| line.starts_with(answer))
@@ -111,6 +114,30 @@ fn a_scheduler_that_is_killed_and_comes_back_costs_nothing() {
     let ended = demo.end();
     assert_eq!(ended.status.code(), Some(0), "{:#?}", ended.stderr);
     assert_eq!(words(&object(&ended.stdout)), count_words(&texts));
+}
+
+/// Though the one that it was told of is gone with it.
+#[test]
+fn a_scheduler_that_is_started_again_finds_the_nodes_that_it_had() {
+    let farm = Farm::new();
+    let (one, at_one) = farm.node("one", &[]);
+    let (_two, at_two) = farm.node("two", &["--peer", &at_one]);
+    let (scheduler, _) = farm.scheduler("office", &at_one);
+    // Nobody says that it has been written.
+    let file = farm.folder("office").join("peers");
+    let deadline = Instant::now() + common::LIMIT;
+    let written = || std::fs::read_to_string(&file).unwrap_or_default();
+    while ![&at_one, &at_two].iter().all(|at| written().contains(*at)) {
+        assert!(Instant::now() < deadline, "{:?}", written());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for process in [one, scheduler] {
+        signal(process.pid(), Signal::SIGKILL);
+        process.end();
+    }
+    let (mut again, _) = farm.scheduler("office", &at_one);
+    let found = format!("node two ({at_two}) was found: ");
+    again.has_said(|line| line.starts_with(&found));
 }
 
 #[test]

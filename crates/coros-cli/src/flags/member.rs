@@ -61,7 +61,8 @@ pub(crate) struct Member {
     #[arg(long, value_name = "FOLDER", conflicts_with = "network")]
     pub(crate) certificate: Option<PathBuf>,
 
-    /// Where programs and files of clients are kept, with all else; nobody else may use it [default: a folder
+    /// Where programs and files of clients are kept, with all else, as which other nodes were there last: these are
+    /// looked for too after a start. Nobody else may use it [default: a folder
     /// of its own below XDG_CACHE_HOME or ~/.cache, coros/node or coros/scheduler]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: Option<PathBuf>,

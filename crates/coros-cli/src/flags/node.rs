@@ -48,8 +48,8 @@ While it runs:
 Service hours:
   --from 20:00 --until 06:00 lends the cores at night, by the local time of this machine. At 06:00
   no call begins any more, and those that run may go on. With --kill-at 08:00 those that still run
-  at 08:00 are killed. Who types `suspend` suspends it
-  within the hours too, until somebody types `resume`, which does not lend cores outside of them.
+  at 08:00 are killed. Who types `suspend` suspends it within the hours too, until somebody types
+  `resume`, which lends no cores outside of them.
 
 The file:
   TOML with the names of the options, without dashes in front. What the command line says goes first.

@@ -44,6 +44,7 @@ While it runs:
 
   It may be killed and started again: nodes end what ran for it, and programs that use it wait for it to come
   back (60 seconds, unless they say otherwise), and hand over again what has not ended.
+  It finds the nodes again that it had, which are in the file `peers` of its folder, though nobody is at its --peer.
 
   SIGTERM (as from systemd, or `kill`) drains it: no program may come, those that are here go on to
   their end, and then it ends. Another SIGTERM, or Ctrl-C, ends it at once.

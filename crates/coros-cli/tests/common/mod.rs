@@ -106,6 +106,13 @@ impl Demo {
         }
     }
 
+    /// Likewise, for one that may have come already.
+    pub fn has_said(&mut self, wanted: impl Fn(&str) -> bool) {
+        if !self.seen.iter().any(|line| wanted(line)) {
+            self.wait_for(wanted);
+        }
+    }
+
     /// Waits until so many workers are ready, and gives their process ids.
     pub fn workers(&mut self, n: usize) -> Vec<u32> {
         (0..n)
