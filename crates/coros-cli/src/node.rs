@@ -35,13 +35,18 @@ pub(crate) async fn run(flags: NodeFlags) -> ExitCode {
         Err(error) => return usage(&error),
     };
     let ended = match flags.check {
-        true => check::run(&setup.settings, &setup.dir, flags.json).await,
+        true => check::run(setup, flags.json).await,
         false => serve(setup).await,
     };
     match ended {
         Ok(ended) => ended,
         Err(error) => match error.downcast_ref() {
-            Some(DaemonError::Readable { .. } | DaemonError::Memory { .. }) => usage(&error),
+            Some(
+                DaemonError::Readable { .. }
+                | DaemonError::Memory { .. }
+                | DaemonError::Processes { .. }
+                | DaemonError::Room(_),
+            ) => usage(&error),
             _ => status("node", Err(error)),
         },
     }
@@ -170,10 +175,12 @@ async fn start(settings: &Settings, dir: &Path, machine: &Machine) -> anyhow::Re
     if !settings.member.daemon {
         let at = daemon.node().location();
         let endpoint = at.endpoint.context("it listens nowhere")?;
+        let cut = settings.cut(machine).map(|why| format!(" ({why})"));
         say(&format!(
-            "node {at} lends {} of {} cores; programs go to {}",
+            "node {at} lends {} of {} cores{}; programs go to {}",
             settings.lent(machine),
             machine.cores,
+            cut.unwrap_or_default(),
             Name(dir)
         ));
         if settings.member.certificate.is_none() {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use coros::cluster::machine::Machine;
-use coros::cluster::service::{Service, ServiceEvent, Status};
+use coros::cluster::service::{Service, ServiceError, ServiceEvent, Status};
 use tokio_util::sync::CancellationToken;
 
 use self::console::Order;
@@ -37,15 +37,21 @@ pub(crate) async fn run(flags: SchedulerFlags) -> ExitCode {
     };
     let (member, dir) = match setup() {
         Ok(setup) => setup,
-        Err(error) => {
-            say(&format!("coros scheduler: {error:#}"));
-            return ExitCode::from(USAGE);
-        }
+        Err(error) => return usage(&error),
     };
     match serve(&member, &dir).await {
         Ok(ended) => ended,
-        Err(error) => status("scheduler", Err(error)),
+        Err(error) => match error.downcast_ref() {
+            Some(ServiceError::Room(_)) => usage(&error),
+            _ => status("scheduler", Err(error)),
+        },
     }
+}
+
+/// What was asked for makes no sense, and does not mend itself.
+fn usage(error: &anyhow::Error) -> ExitCode {
+    say(&format!("coros scheduler: {error:#}"));
+    ExitCode::from(USAGE)
 }
 
 /// Runs until it is told to end, and gives the exit status.

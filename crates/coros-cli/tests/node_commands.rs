@@ -135,10 +135,10 @@ fn who_cannot_be_used_is_told_of_with_what_to_do() {
     let ended = demo(&farm, &at);
     assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.stderr);
     // A program that is larger than the node takes is told of by both.
-    let (_small, at) = farm.node("small", &["--max-file-size", "10K"]);
+    let (_small, at) = farm.node("small", &["--max-file-size", "1M"]);
     let mut demo = farm.start(&["demo", &folder, "--nodes", &at]);
     demo.wait_for(|line| {
-        line.contains("and this node takes no more than 10240 ") && line.contains("--max-file-size")
+        line.contains("and this node takes no more than 1 MiB ") && line.contains("--max-file-size")
     });
     // How long it goes on to wait is told at once, and not when it is over.
     demo.wait_for(|line| line == "waiting for a node, up to 60s");
@@ -281,11 +281,23 @@ fn what_a_machine_has_is_shown() {
     assert_eq!(lines[0], "name      farm");
     assert!(lines.contains(&"labels    gpu=a100"), "{lines:#?}");
     assert!(lines.contains(&"resources license=2"), "{lines:#?}");
+    assert!(lines.contains(&"hours     all day"), "{lines:#?}");
 
     let ended = farm.run(&["node", "--check", "--cpus", "1", "--memory", "64M"]);
     let said = |what: &str| ended.stdout.contains(what);
     assert!(said(", of which 1 is lent\n"), "{}", ended.stdout);
     assert!(said(", of which 64.00 MiB are lent, "), "{}", ended.stdout);
+
+    let hours = ["--from", "20:00", "--until", "06:00"];
+    let many = [&["node", "--cpus", "999"], &hours[..]].concat();
+    let ended = farm.run(&[&many[..], &["--check"]].concat());
+    let cut = format!("{cores}, of which {cores} are lent: there are no more\n");
+    for what in [&cut[..], "hours     from 20:00 until 06:00\n"] {
+        assert!(ended.stdout.contains(what), "{}", ended.stdout);
+    }
+    let (node, _) = farm.node("many", &many[1..]);
+    let cut = format!("lends {cores} of {cores} cores (there are no more); ");
+    assert!(says(&node.seen, &cut), "{:#?}", node.seen);
 }
 
 /// By a start, and by whoever asks whether it could be.
@@ -303,7 +315,16 @@ fn what_a_node_does_not_start_with_is_refused() {
             "/nonexistent: No such file",
         ),
         (["--memory", "65535K"], 2, "need 64 MiB at least"),
+        (["--processes", "4"], 2, "one needs 5 at least"),
+        (["--cache", "1023K"], 2, "1 MiB is the least"),
+        (["--max-file-size", "1K"], 2, "1 MiB is the least"),
+        (
+            ["--max-file-size", "20G"],
+            2,
+            "20480 MiB (--max-file-size) where there is room for 10240 MiB (--cache)",
+        ),
         (["--cpus", "0"], 2, "without a core"),
+        (["--cpus", "half"], 2, "such as 4"),
         (["--from", "20:00"], 2, "--until"),
         (["--name", "a/../b"], 1, "cannot name a node"),
         (["--certificate", "/nonexistent"], 1, "/nonexistent"),
@@ -324,6 +345,15 @@ fn what_a_node_does_not_start_with_is_refused() {
             assert!(says(&ended.stderr, what), "{:#?}", ended.stderr);
             assert_eq!(ended.stdout, "", "{args:?}");
         }
+    }
+    // As in a file, and at a scheduler.
+    let config = farm.folder("small.toml");
+    std::fs::write(&config, "cache = \"1K\"\n").unwrap();
+    for command in ["node", "scheduler"] {
+        let ended = farm.run(&[command, "--config", &path_text(&config)]);
+        assert_eq!(ended.status.code(), Some(2), "{:#?}", ended.stderr);
+        let what = "(--cache) cannot be 1024 bytes: ";
+        assert!(says(&ended.stderr, what), "{:#?}", ended.stderr);
     }
     // One that runs is in nobody's way who looks.
     let (_node, at) = farm.node("farm", &[]);

@@ -53,6 +53,8 @@ use crate::told::Told;
 
 /// A worker that does nothing has some of it: the program, and what the runtime and links take.
 const LEAST_MEMORY: u64 = 64 << 20;
+/// The process that guards a worker, and in the worker a thread for links, two for tasks, and one for a function.
+const LEAST_PROCESSES: u64 = 5;
 /// How long workers and their folders may take to go at the end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -139,6 +141,18 @@ pub enum DaemonError {
         /// What was given.
         bytes: u64,
     },
+    /// Workers do not start with so few [processes](DaemonBuilder::processes).
+    #[error(
+        "workers cannot be run with {most} processes and threads each: one needs {LEAST_PROCESSES} at least, with that \
+         which guards it"
+    )]
+    Processes {
+        /// What was given.
+        most: u64,
+    },
+    /// What programs and files may take makes no sense: why, and what would.
+    #[error("{0}")]
+    Room(String),
     /// This program did not enter in a way that would let it confine workers.
     #[error(
         "this program cannot confine workers: put #[coros::main] on its `async fn main`, or call \
@@ -164,7 +178,7 @@ pub struct DaemonBuilder {
     folder: PathBuf,
     slots: Option<usize>,
     cache: u64,
-    largest: u64,
+    largest: Option<u64>,
     labels: Vec<Label>,
     resources: Vec<Resource>,
     serve: Option<usize>,
@@ -189,7 +203,7 @@ impl Daemon {
             folder: folder.into(),
             slots: None,
             cache: store::USUAL_LIMIT,
-            largest: u64::MAX,
+            largest: None,
             labels: Vec::new(),
             resources: Vec::new(),
             serve: None,
@@ -349,16 +363,17 @@ impl DaemonBuilder {
     }
 
     /// How many bytes programs and files may take, with those that are not in use, and with the copies of files
-    /// with which workers run: 10 GiB unless told otherwise. Each counts for 4 KiB at least. Those used longest ago go
-    /// first.
+    /// with which workers run: 10 GiB unless told otherwise, and 1 MiB at least. Each counts for 4 KiB at least. Those used
+    /// longest ago go first.
     pub fn cache(mut self, bytes: u64) -> Self {
         self.cache = bytes;
         self
     }
 
-    /// How many bytes one program or file may have: as many as [all](Self::cache) unless told otherwise.
+    /// How many bytes one program or file may have: as many as [all](Self::cache) unless told otherwise, which is the
+    /// most, and 1 MiB at least.
     pub fn largest_file(mut self, bytes: u64) -> Self {
-        self.largest = bytes;
+        self.largest = Some(bytes);
         self
     }
 
@@ -385,8 +400,9 @@ impl DaemonBuilder {
         self
     }
 
-    /// How many processes and threads a worker may have, with all that it starts: 512 unless told otherwise. Where no
-    /// control group counts them, they do not hold root ([`check`](Daemon::check) tells).
+    /// How many processes and threads a worker may have, with all that it starts and the one that guards it: 512 unless
+    /// told otherwise, and 5 at least. Where no control group counts them, they do not hold root
+    /// ([`check`](Daemon::check) tells).
     pub fn processes(mut self, n: u64) -> Self {
         self.limits.processes = Some(n);
         self
@@ -469,7 +485,8 @@ impl DaemonBuilder {
     /// # Errors
     /// Those of [`start`](Self::start).
     pub async fn check(self) -> Result<(), DaemonError> {
-        possible(self.memory, self.readable).await?;
+        possible(self.memory, &self.limits, self.readable).await?;
+        fetch::largest(self.largest, self.cache).map_err(DaemonError::Room)?;
         seen_from_here(self.hidden)?;
         let checked = store::check_in(&self.folder).await;
         checked.map_err(DaemonError::Store)?;
@@ -498,7 +515,8 @@ impl DaemonBuilder {
             control_groups,
             told,
         } = self;
-        let readable = possible(memory, readable).await?;
+        let readable = possible(memory, &limits, readable).await?;
+        let largest = fetch::largest(largest, cache).map_err(DaemonError::Room)?;
         let opened = store::open_in(&folder, cache).await;
         let (folder, store) = opened.map_err(DaemonError::Store)?;
         // The lock of the store keeps others out of this one too.
@@ -525,7 +543,6 @@ impl DaemonBuilder {
             hidden: seen_from_here(hidden)?,
         };
 
-        let largest = largest.min(cache);
         let node = node.files(store.folder(largest, cache)).build().await?;
         let spare = Arc::clone(&rules.spare);
         tokio::task::spawn_blocking(move || spare.fill());
@@ -561,6 +578,7 @@ impl DaemonBuilder {
 /// What workers may read, if all that they are to have makes sense.
 async fn possible(
     memory: Option<u64>,
+    limits: &Limits,
     readable: Vec<PathBuf>,
 ) -> Result<Vec<PathBuf>, DaemonError> {
     if !crate::worker::entered() {
@@ -568,6 +586,9 @@ async fn possible(
     }
     if let Some(bytes) = memory.filter(|bytes| *bytes < LEAST_MEMORY) {
         return Err(DaemonError::Memory { bytes });
+    }
+    if let Some(most) = limits.processes.filter(|most| *most < LEAST_PROCESSES) {
+        return Err(DaemonError::Processes { most });
     }
     blocking(move || found(readable)).await
 }

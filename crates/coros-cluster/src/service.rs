@@ -46,6 +46,7 @@ use coros_net::{Location, Node, NodeError, RegisterError};
 pub use self::event::ServiceEvent;
 use self::protocol::{NAME, Own, ToService};
 use self::reception::{CLOSE_LIMIT, Reception};
+use crate::daemon::fetch;
 use crate::farewell;
 use crate::placement::NodeView;
 use crate::store::{self, Store};
@@ -125,6 +126,9 @@ pub enum ServiceError {
     /// The folder for programs cannot be used: why, and what to do.
     #[error("{0}")]
     Store(String),
+    /// What programs and files may take makes no sense: why, and what would.
+    #[error("{0}")]
+    Room(String),
     /// The node cannot be started.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -143,7 +147,7 @@ pub struct ServiceBuilder {
     node: coros_net::Builder,
     folder: PathBuf,
     cache: u64,
-    largest: u64,
+    largest: Option<u64>,
     grace: Duration,
     told: Told<ServiceEvent>,
 }
@@ -158,7 +162,7 @@ impl Service {
             node,
             folder: folder.into(),
             cache: store::USUAL_LIMIT,
-            largest: u64::MAX,
+            largest: None,
             grace: GRACE,
             told: Told::default(),
         }
@@ -237,15 +241,16 @@ impl Drop for Service {
 
 impl ServiceBuilder {
     /// How many bytes programs and files may take, with those that are not in use: 10 GiB unless told
-    /// otherwise. Those used longest ago go first.
+    /// otherwise, and 1 MiB at least. Those used longest ago go first.
     pub fn cache(mut self, bytes: u64) -> Self {
         self.cache = bytes;
         self
     }
 
-    /// How many bytes one program or file may have: as many as [all](Self::cache) unless told otherwise.
+    /// How many bytes one program or file may have: as many as [all](Self::cache) unless told otherwise, which is the
+    /// most, and 1 MiB at least.
     pub fn largest_file(mut self, bytes: u64) -> Self {
-        self.largest = bytes;
+        self.largest = Some(bytes);
         self
     }
 
@@ -268,12 +273,12 @@ impl ServiceBuilder {
     /// Starts it.
     ///
     /// # Errors
-    /// When the folder cannot be used, or the node cannot be started.
+    /// When the folder cannot be used, what may be kept there makes no sense, or the node cannot be started.
     pub async fn start(self) -> Result<Service, ServiceError> {
+        let largest = fetch::largest(self.largest, self.cache).map_err(ServiceError::Room)?;
         let (_, store) = store::open_in(&self.folder, self.cache)
             .await
             .map_err(ServiceError::Store)?;
-        let largest = self.largest.min(self.cache);
         let incoming = store.folder(largest, self.cache);
         let node = self.node.files(incoming).build().await?;
         let grace = self.grace + 2 * CLOSE_LIMIT;

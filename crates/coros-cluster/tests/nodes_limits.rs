@@ -292,6 +292,17 @@ async fn as_many_processes_start_as_may() {
     farm.close().await;
 }
 
+/// A worker with no more than the least still does what it is for.
+#[cfg(target_os = "linux")]
+async fn the_least_that_is_not_refused_is_enough() {
+    let (farm, scheduler) = holding(|daemon| daemon.processes(5)).await;
+    for n in 0..100 {
+        assert_eq!(scheduler.run(square(n)).await, Ok(n * n));
+    }
+    scheduler.close().await.unwrap();
+    farm.close().await;
+}
+
 /// The way from the working directory.
 #[cfg(target_os = "linux")]
 fn relative(path: &Path) -> PathBuf {
@@ -404,6 +415,11 @@ fn main() {
             "cgroup: processes",
             "as_many_processes_start_as_may",
             as_many_processes_start_as_may,
+        ),
+        trial_that_needs(
+            "cgroup: processes",
+            "the_least_that_is_not_refused_is_enough",
+            the_least_that_is_not_refused_is_enough,
         ),
     ]);
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

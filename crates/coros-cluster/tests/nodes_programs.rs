@@ -417,7 +417,7 @@ async fn what_cannot_travel_is_an_error_at_once() {
 
 async fn what_is_too_large_for_a_node_is_told() {
     let mut farm = Farm::new();
-    let daemon = farm.daemon("farm-1").cache(1000);
+    let daemon = farm.daemon("farm-1").largest_file(1 << 20);
     farm.daemons.push(daemon.start().await.unwrap());
     let (to, mut events) = tokio::sync::mpsc::unbounded_channel();
     let scheduler = Scheduler::cluster(&farm.client().await).patience(Duration::from_secs(2));
@@ -432,7 +432,7 @@ async fn what_is_too_large_for_a_node_is_told() {
     let unfit = format!("node farm-1 ({endpoint}) is of no use: it cannot take the program: ");
     assert!(told.iter().any(|it| it.starts_with(&unfit)), "{told:#?}");
     assert!(
-        error.contains("farm-1") && error.contains("takes no more than 1000 bytes at a time"),
+        error.contains("farm-1") && error.contains("takes no more than 1 MiB at a time"),
         "{error}"
     );
     farm.close().await;

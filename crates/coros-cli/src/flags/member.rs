@@ -69,13 +69,13 @@ pub(crate) struct Member {
 
     /// How much all programs and files may take there: bytes, or with K, M, G, T (powers of 1024). Those
     /// used longest ago go first. At a node, copies of files with which workers run count too. Each counts for 4K
-    /// at least [default: 10G]
+    /// at least [least: 1M; default: 10G]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "written")]
     pub(crate) cache: Option<Size>,
 
     /// How much one program or file may have that a client sends; what workers write does not count
-    /// [default: as much as --cache]
+    /// [least: 1M; default, and most: as much as --cache]
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "written")]
     pub(crate) max_file_size: Option<Size>,

@@ -103,7 +103,8 @@ pub(crate) struct Settings {
     #[serde(skip)]
     pub(crate) member: Member,
 
-    /// How many cores to lend; -1 leaves one free, and so on, but lends at least one [default: all]
+    /// How many cores to lend, of those that there are; -1 leaves one free, and so on, but lends at least one
+    /// [default: all]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     #[serde(deserialize_with = "written")]
     pub(crate) cpus: Option<Cpus>,
@@ -126,8 +127,8 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "written")]
     pub(crate) file_size: Option<Size>,
 
-    /// How many processes and threads a worker may have, with all that it starts; without control groups
-    /// (--check tells) they do not hold root [default: 512]
+    /// How many processes and threads a worker may have, with all that it starts and the one that guards it; without
+    /// control groups (--check tells) they do not hold root [least: 5; default: 512]
     #[arg(long, value_name = "N")]
     #[serde(deserialize_with = "written")]
     pub(crate) processes: Option<NonZeroU32>,
@@ -174,6 +175,11 @@ impl Settings {
     pub(crate) fn lent(&self, machine: &Machine) -> usize {
         let cores = machine.cores.get() as usize;
         self.cpus.map_or(cores, |cpus| cpus.of(cores))
+    }
+
+    /// Why it is not as many as was asked for, if so.
+    pub(crate) fn cut(&self, machine: &Machine) -> Option<&'static str> {
+        self.cpus?.cut(machine.cores.get() as usize)
     }
 
     /// These, and where they say nothing, those of the file.

@@ -63,7 +63,9 @@ impl FromStr for Cpus {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number: i32 = text.parse().map_err(|e| format!("{e}"))?;
+        let number: i32 = text.parse().map_err(
+            |_| "give a number of cores, such as 4, or of those to leave free, such as -1",
+        )?;
         let number = NonZeroI32::new(number);
         number
             .map(Cpus)
@@ -180,6 +182,8 @@ mod tests {
         for wrong in ["0", "", "half", "1.5"] {
             assert!(wrong.parse::<Cpus>().is_err(), "{wrong}");
         }
+        let error = "half".parse::<Cpus>().unwrap_err();
+        assert!(error.contains("such as 4"), "{error}");
     }
 
     #[test]

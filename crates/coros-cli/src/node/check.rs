@@ -8,6 +8,8 @@ use coros::cluster::machine::{Label, Load, Machine, Resource};
 use indicatif::BinaryBytes;
 use serde::Serialize;
 
+use super::Setup;
+use super::hours::Hours;
 use crate::flags::node::Settings;
 use crate::flags::values::Size;
 use crate::terminal::{Name, one_line, print};
@@ -24,6 +26,11 @@ struct Check {
     /// How many there are, and how many of them are lent.
     cores: usize,
     lent: usize,
+    /// Why these are not as many as were asked for.
+    #[serde(skip)]
+    cut: Option<&'static str>,
+    /// When: none are all day.
+    hours: Option<String>,
     memory: u64,
     memory_lent: u64,
     memory_free: u64,
@@ -39,12 +46,16 @@ struct Check {
 }
 
 /// Shows it, if a node could be started so.
-pub(super) async fn run(settings: &Settings, dir: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let (settings, dir) = (settings.clone(), dir.to_owned());
+pub(super) async fn run(setup: Setup, json: bool) -> anyhow::Result<ExitCode> {
+    let Setup {
+        settings,
+        dir,
+        hours,
+    } = setup;
     let labels = settings.label.clone();
     let machine = tokio::task::spawn_blocking(move || Machine::look(labels)).await?;
     super::builder(&settings, &dir, &machine)?.check().await?;
-    let look = move || Check::look(settings, &dir, machine);
+    let look = move || Check::look(settings, &dir, hours.as_ref(), machine);
     let check = tokio::task::spawn_blocking(look).await?;
     print(&match json {
         true => serde_json::to_string(&check)?,
@@ -54,12 +65,12 @@ pub(super) async fn run(settings: &Settings, dir: &Path, json: bool) -> anyhow::
 }
 
 impl Check {
-    fn look(settings: Settings, dir: &Path, machine: Machine) -> Self {
+    fn look(settings: Settings, dir: &Path, hours: Option<&Hours>, machine: Machine) -> Self {
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         // It is made when a node starts there.
         let there = dir.ancestors().find(|folder| folder.exists());
         let load = Load::look(there.unwrap_or(&dir));
-        let lent = settings.lent(&machine);
+        let (lent, cut) = (settings.lent(&machine), settings.cut(&machine));
         let memory = settings.memory.map(|Size(bytes)| bytes);
         let memory_lent = Daemon::memory_lent(&machine, memory);
         let platform = &machine.platform;
@@ -73,6 +84,8 @@ impl Check {
             arch: platform.arch.clone(),
             cores: machine.cores.get() as usize,
             lent,
+            cut,
+            hours: hours.map(Hours::to_string),
             memory: machine.memory,
             memory_lent,
             memory_free: load.memory_free,
@@ -92,18 +105,22 @@ impl Check {
         };
         let labels = listed(&self.labels);
         let resources = listed(&self.resources);
+        let cut = self.cut.map(|why| format!(": {why}"));
+        let hours = self.hours.clone().unwrap_or_else(|| "all day".into());
         let rows = [
             ("name", one_line(&self.name)),
             ("platform", self.platform.clone()),
             (
                 "cores",
                 format!(
-                    "{}, of which {} {} lent",
+                    "{}, of which {} {} lent{}",
                     self.cores,
                     self.lent,
-                    are(self.lent)
+                    are(self.lent),
+                    cut.unwrap_or_default()
                 ),
             ),
+            ("hours", hours),
             (
                 "memory",
                 format!(

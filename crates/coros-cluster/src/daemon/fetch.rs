@@ -33,12 +33,40 @@ use crate::store::{Kind, Pin, PinError, Store, counted};
 /// still brings something.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// No program that has a scheduler is so small: with all that a runtime and links take it has some of it.
+const LEAST_ROOM: u64 = 1 << 20;
+
 /// So many bytes have to come in that time while others wait for the turn: else whoever sends one byte a minute would have
 /// it for ever. A link that brings less is of no use for programs.
 const LEAST: u64 = 1 << 20;
 
 /// How often whoever waits for another one to send something is told that it comes, if it does.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// How much one program or file may have, if so much is wanted, where all of them may take so much.
+///
+/// # Errors
+/// Why that makes no sense, and what would.
+pub(crate) fn largest(one: Option<u64>, all: u64) -> Result<u64, String> {
+    let too_small = |what, bytes| {
+        let (bytes, least) = (amount(bytes), amount(LEAST_ROOM));
+        Err(format!(
+            "{what} cannot be {bytes}: no program is that small, {least} is the least"
+        ))
+    };
+    match one {
+        _ if all < LEAST_ROOM => too_small("the room for all programs and files (--cache)", all),
+        Some(one) if one < LEAST_ROOM => {
+            too_small("the most that one of them may have (--max-file-size)", one)
+        }
+        Some(one) if one > all => Err(format!(
+            "one program or file cannot have {} (--max-file-size) where there is room for {} (--cache)",
+            amount(one),
+            amount(all)
+        )),
+        one => Ok(one.unwrap_or(all)),
+    }
+}
 
 /// Who has the turn to send a content: one at a time.
 #[derive(Clone, Debug, Default)]
