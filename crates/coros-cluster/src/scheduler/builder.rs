@@ -338,7 +338,8 @@ impl SchedulerBuilder {
     /// [`worker::file`](crate::worker::file) under its own name. On a node it is in the working directory
     /// of each worker too, to be read and not to be written to; workers on this machine read the original.
     ///
-    /// Links are followed, but those inside of a folder that lead to folders are left out. Anything else, such as a
+    /// Links are followed, but those inside of a folder that lead to folders are left out, and so are folders in which there
+    /// are no files. Anything else, such as a
     /// device, a pipe or a socket, is an error of [`start`](Self::start), as is what cannot be read. So are more files
     /// than can be told of: about 80,000.
     pub fn depends(mut self, path: impl Into<PathBuf>) -> Self {
