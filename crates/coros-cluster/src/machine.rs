@@ -9,6 +9,7 @@
 //! control groups it is in), the answer is that, and not what is built in.
 
 pub(crate) mod elf;
+mod features;
 mod label;
 mod platform;
 mod resource;
@@ -25,6 +26,7 @@ use coros_core::remote::told;
 use serde::{Deserialize, Serialize};
 use sysinfo::{CGroupLimits, MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 
+pub use features::CpuFeatures;
 pub use label::{Label, LabelError};
 pub use platform::{CpuLevel, Platform, Version};
 pub use resource::{Resource, ResourceError};

@@ -14,6 +14,7 @@ use coros_core::remote::told;
 use serde::{Deserialize, Serialize};
 
 use super::elf::{self, Arch};
+use super::features::CpuFeatures;
 
 /// What programs a machine runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct Platform {
     pub arch: String,
     /// What the processor can do, where there is a name for that.
     pub level: Option<CpuLevel>,
+    /// What it can do in particular.
+    pub features: CpuFeatures,
     /// Which version of glibc there is for programs that need it, if one was found.
     pub glibc: Option<Version>,
     /// Whether there is a loader for programs that are dynamically linked with musl.
@@ -37,10 +40,12 @@ impl Platform {
     pub(super) fn look() -> Platform {
         let linux = cfg!(target_os = "linux");
         let musl = Arch::here().map(|arch| format!("/lib/ld-musl-{}.so.1", arch.musl));
+        let features = CpuFeatures::detected();
         Platform {
             os: OS.to_owned(),
             arch: ARCH.to_owned(),
-            level: CpuLevel::detected(),
+            level: CpuLevel::of(features),
+            features,
             glibc: linux.then(glibc).flatten(),
             musl: linux && musl.is_some_and(|loader| Path::new(&loader).exists()),
         }
@@ -146,72 +151,24 @@ impl fmt::Display for Version {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CpuLevel(u8);
 
-/// The highest level all of whose features `$has` says are there.
-#[cfg(target_arch = "x86_64")]
-macro_rules! level {
-    ($has:ident) => {{
-        let v2 = $has!("cmpxchg16b")
-            && $has!("popcnt")
-            && $has!("sse3")
-            && $has!("ssse3")
-            && $has!("sse4.1")
-            && $has!("sse4.2");
-        let v3 = $has!("avx")
-            && $has!("avx2")
-            && $has!("bmi1")
-            && $has!("bmi2")
-            && $has!("f16c")
-            && $has!("fma")
-            && $has!("lzcnt")
-            && $has!("movbe");
-        let v4 = $has!("avx512f")
-            && $has!("avx512bw")
-            && $has!("avx512cd")
-            && $has!("avx512dq")
-            && $has!("avx512vl");
-        CpuLevel(match (v2, v3, v4) {
-            (true, true, true) => 4,
-            (true, true, false) => 3,
-            (true, false, _) => 2,
-            (false, _, _) => 1,
-        })
-    }};
-}
-
-#[cfg(target_arch = "x86_64")]
-macro_rules! compiled_with {
-    ($feature:tt) => {
-        cfg!(target_feature = $feature)
-    };
-}
-
 impl CpuLevel {
     pub(super) const V1: CpuLevel = CpuLevel(1);
     #[cfg(test)]
     pub(super) const V3: CpuLevel = CpuLevel(3);
 
-    /// What the processor can do that this runs on, and its operating system has enabled.
-    fn detected() -> Option<CpuLevel> {
-        #[cfg(target_arch = "x86_64")]
-        {
-            Some(level!(is_x86_feature_detected))
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            None
-        }
-    }
-
-    /// What this program was allowed to use when it was compiled.
-    pub(super) fn compiled() -> Option<CpuLevel> {
-        #[cfg(target_arch = "x86_64")]
-        {
-            Some(level!(compiled_with))
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            None
-        }
+    /// The highest level all of whose features are there, on this architecture.
+    pub(super) fn of(features: CpuFeatures) -> Option<CpuLevel> {
+        /// What each level has beyond the one before, from the second.
+        const LEVELS: [&[&str]; 3] = [
+            &["cmpxchg16b", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2"],
+            &[
+                "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt", "movbe",
+            ],
+            &["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"],
+        ];
+        let has = |level: &&&[&str]| level.iter().all(|name| features.has(ARCH, name));
+        let above = LEVELS.iter().take_while(has).count();
+        (ARCH == "x86_64").then_some(CpuLevel(1 + above as u8))
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Machine;
 use super::elf;
+use super::features::CpuFeatures;
 use super::platform::{CpuLevel, Version, triple};
 use crate::process::Launcher;
 
@@ -33,6 +34,8 @@ pub struct Target {
     pub arch: String,
     /// What the processor has to be capable of, where that is known: an executable does not say.
     pub level: Option<CpuLevel>,
+    /// What it has to have in particular, where that is known.
+    pub features: CpuFeatures,
     /// The C library that the machine has to have.
     pub libc: Libc,
 }
@@ -88,6 +91,19 @@ pub enum Mismatch {
         /// What there is.
         has: CpuLevel,
     },
+    /// It needs features of the processor that are in no [level](CpuLevel), or beyond the one that it was built for.
+    #[error(
+        "the program needs a processor with {needs}, which that of node {node} does not have: build it with \
+         RUSTFLAGS=\"-C target-cpu={instead}\""
+    )]
+    Features {
+        /// The name of the node.
+        node: String,
+        /// What there is not, by the names of the compiler.
+        needs: String,
+        /// The kind of processor that it could be built for.
+        instead: String,
+    },
     /// It needs a newer glibc.
     #[error(
         "the program needs glibc {needs}, node {node} has {has}: build it on an older system or \
@@ -122,7 +138,7 @@ pub enum Mismatch {
 impl Target {
     /// Reads what an executable was built for. It is not run.
     ///
-    /// What the processor has to be capable of is not in the file.
+    /// What the processor has to be capable of is not in the file, and not compared.
     ///
     /// # Errors
     /// When there is no such file, or it is no executable in the ELF format for a system and a
@@ -140,6 +156,7 @@ impl Target {
             os: elf.os.to_owned(),
             arch: elf.arch.to_owned(),
             level: None,
+            features: CpuFeatures::default(),
             libc: Libc::by_loader(elf.loader, elf.glibc_needed),
         })
     }
@@ -160,10 +177,12 @@ impl Target {
                 os: std::env::consts::OS.to_owned(),
                 arch: std::env::consts::ARCH.to_owned(),
                 level: None,
+                features: CpuFeatures::default(),
                 libc: Libc::Any,
             }
         };
-        target.level = CpuLevel::compiled();
+        target.features = CpuFeatures::compiled();
+        target.level = CpuLevel::of(target.features);
         Ok(target)
     }
 
@@ -189,6 +208,21 @@ impl Target {
                 node: node(),
                 needs,
                 has,
+            });
+        }
+        let lacks = self.features.without(has.features);
+        if !lacks.is_empty() {
+            let names: Vec<_> = lacks.names(&self.arch).collect();
+            return Err(Mismatch::Features {
+                node: node(),
+                needs: match names.is_empty() {
+                    true => "what is not known here".into(),
+                    false => names.join(", "),
+                },
+                instead: match has.level {
+                    Some(level) => level.to_string(),
+                    None => "generic".into(),
+                },
             });
         }
         let missing = |needs: String| Mismatch::NoLibc {

@@ -114,6 +114,7 @@ mod linux {
     use proptest::test_runner::{RngAlgorithm, TestRng};
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+    use super::super::features::CpuFeatures;
     use super::super::platform::CpuLevel;
     use super::*;
 
@@ -149,7 +150,8 @@ mod linux {
     fn this_program_runs_on_this_machine() {
         let target = Target::of_this_program().expect("it is a program");
         assert_eq!(target.fits(&machine()), Ok(()));
-        assert_eq!(target.level, CpuLevel::compiled());
+        assert_eq!(target.features, CpuFeatures::compiled());
+        assert_eq!(target.level, CpuLevel::of(target.features));
         assert_eq!((&*target.os, &*target.arch), ("linux", ARCH));
         let of_file = Target::of(&me()).expect("it is a program");
         assert_eq!(of_file.libc, target.libc);
@@ -185,6 +187,21 @@ mod linux {
         let level = 1 + levels.iter().take_while(all).count();
         let found = machine().platform.level.expect("there is one");
         assert_eq!(found.to_string(), format!("x86-64-v{level}"));
+    }
+
+    /// The system has other names for some of them.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_features_are_what_the_processor_lists() {
+        let text = fs::read_to_string("/proc/cpuinfo").expect("linux has it");
+        let flags = text.lines().find(|line| line.starts_with("flags"));
+        let flags: HashSet<_> = flags.expect("flags").split_whitespace().collect();
+        let found = machine().platform.features;
+        for name in ["aes", "avx2", "vaes", "gfni", "vpclmulqdq", "rdseed", "adx"] {
+            assert_eq!(found.has(ARCH, name), flags.contains(name), "{name}");
+        }
+        let bytes = postcard::to_stdvec(&found).expect("it can be written");
+        assert_eq!(postcard::from_bytes(&bytes), Ok(found));
     }
 
     #[test]
@@ -332,10 +349,12 @@ mod linux {
     #[test]
     fn a_mismatch_says_what_to_build() {
         let version = |minor| Version { major: 2, minor };
+        let features = |names: &[&str]| CpuFeatures::named("x86_64", names);
         let target = |libc| Target {
             os: "linux".into(),
             arch: "x86_64".into(),
             level: Some(CpuLevel::V3),
+            features: features(&["avx2", "vaes", "gfni"]),
             libc,
         };
         let mut farm = machine();
@@ -343,6 +362,7 @@ mod linux {
             os: "linux".into(),
             arch: "x86_64".into(),
             level: Some(CpuLevel::V3),
+            features: features(&["avx2", "vaes", "gfni", "sha"]),
             glibc: Some(version(36)),
             musl: false,
         };
@@ -383,13 +403,33 @@ mod linux {
              RUSTFLAGS=\"-C target-cpu=x86-64-v1\""
         );
 
+        // Of what no level has, or beyond that of both.
+        let mut plain = farm.clone();
+        plain.platform.features = features(&["sha"]);
+        assert_eq!(
+            why(&target(Libc::Any), &plain),
+            "the program needs a processor with avx2, gfni, vaes, which that of node farm does not have: build it \
+             with RUSTFLAGS=\"-C target-cpu=x86-64-v3\""
+        );
+
         assert_eq!(
             target(Libc::Musl).to_string(),
             "linux x86_64, musl, x86-64-v3"
         );
 
         let mut pi = farm;
-        (pi.platform.arch, pi.platform.level) = ("arm".into(), None);
+        pi.platform.level = None;
+        let (mut apple, arm) = (target(Libc::Any), "aarch64".to_owned());
+        (apple.arch, pi.platform.arch) = (arm.clone(), arm);
+        apple.features = CpuFeatures::named("aarch64", &["neon", "sve2", "lse"]);
+        pi.platform.features = CpuFeatures::named("aarch64", &["neon"]);
+        assert_eq!(
+            why(&apple, &pi),
+            "the program needs a processor with lse, sve2, which that of node farm does not have: build it with \
+             RUSTFLAGS=\"-C target-cpu=generic\""
+        );
+
+        pi.platform.arch = "arm".into();
         assert_eq!(
             why(&target(Libc::Glibc(None)), &pi),
             "the program is for linux x86_64, node farm runs linux arm: build it for \
