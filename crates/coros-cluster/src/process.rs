@@ -407,12 +407,13 @@ fn without_empty_backtraces(lines: Vec<String>) -> Vec<String> {
     kept
 }
 
-/// The last lines of a worker as the end of an error message.
+/// The last lines of a worker as the end of an error message. They may be of a call before the one that was lost: what a
+/// worker reports comes another way.
 pub(crate) fn last_words(lines: &[String]) -> String {
     use fmt::Write;
     let mut text = String::new();
     if !lines.is_empty() {
-        text.push_str("; it said last:");
+        text.push_str("; it said last, perhaps long before that:");
         for line in lines {
             let _ = write!(text, "\n    {line}");
         }
@@ -446,6 +447,14 @@ mod tests {
         ]
         .concat();
         assert_eq!(without_empty_backtraces(said(&full)), full);
+    }
+
+    #[test]
+    fn what_was_said_last_is_not_taken_for_the_reason() {
+        let told = last_words(&["thread 'w1' panicked".into(), "ouch".into()]);
+        let says = "; it said last, perhaps long before that:\n    thread 'w1' panicked\n    ouch";
+        assert_eq!(told, says);
+        assert_eq!(last_words(&[]), "");
     }
 
     #[test]
