@@ -302,8 +302,8 @@ impl Scheduler {
         results
     }
 
-    /// What happens to workers and calls from now on, as a stream, after one [`Event::NodeNotUsed`] for each
-    /// node that was found and is not used, an [`Event::NodesAwaited`] if that was told, one [`Event::NodeReady`] for
+    /// What happens to workers and calls from now on, as a stream, after one [`Event::NodeNotUsed`] or
+    /// [`Event::NodeUnfit`] for each node that was found and is not used, an [`Event::NodesAwaited`] if that was told, one [`Event::NodeReady`] for
     /// each node and one [`Event::WorkerReady`] for each worker that is there.
     ///
     /// Events are kept for a slow reader without limit; drop the stream to stop that.

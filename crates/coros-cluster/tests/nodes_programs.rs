@@ -498,6 +498,63 @@ async fn copies_of_files_count_for_the_cache() {
     }
 }
 
+/// As long as it is of no use for the same reason; then that it is of use.
+async fn a_node_that_is_tried_again_in_vain_is_told_of_once() {
+    const FILE: u64 = 1 << 20;
+    let mut farm = Farm::of([1]).await;
+    let scheduler = farm.scheduler().await;
+    let place = scheduler.run(where_am_i()).await.unwrap();
+    let program = std::fs::metadata(&place.program).unwrap().len();
+    scheduler.close().await.unwrap();
+    // One has room for what workers of one client run with.
+    let (to, mut clients) = tokio::sync::mpsc::unbounded_channel();
+    let daemon = farm.daemon("farm-2").cache(program + 2 * FILE).slots(1);
+    let daemon = daemon.on_event(passing(to)).start().await.unwrap();
+    let only = farm.builder("first").peer(endpoint(daemon.node()));
+    farm.daemons.push(daemon);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![7; FILE as usize]).unwrap();
+    let first = Scheduler::cluster(&only.build().await.unwrap()).depends(file.path());
+    let first = quiet(first).start().await.unwrap();
+    assert_eq!(first.run(square(3)).await, Ok(9));
+
+    let (to, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let second = Scheduler::cluster(&farm.client().await).depends(file.path());
+    let second = second.on_event(move |event| drop(to.send(event.clone())));
+    let second = quiet(second).start().await.unwrap();
+    let mut tries = 0;
+    while tries < 3 {
+        let client = clients.recv().await.unwrap();
+        let is_try =
+            matches!(client, DaemonEvent::ClientCame { from, .. } if &*from.name == "desk");
+        tries += usize::from(is_try);
+    }
+    let of_it = |event: Event| match event {
+        Event::NodeFound { node } if node.name == "farm-2" => Some("found".to_owned()),
+        Event::NodeReady { node } if node.name == "farm-2" => Some("ready".to_owned()),
+        Event::NodeUnfit { node, reason } if node.name == "farm-2" => Some(reason),
+        _ => None,
+    };
+    let mut told = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        told.extend(of_it(event));
+    }
+    assert!(told.len() == 2 && told[0] == "found", "{told:?}");
+    assert!(told[1].contains("cannot have copies"), "{told:?}");
+    // Whoever listens late hears of it.
+    let late = until(&mut second.events(), |event| of_it(event.clone())).await;
+    assert_eq!(late, told[1]);
+    first.close().await.unwrap();
+    loop {
+        match of_it(events.recv().await.unwrap()).as_deref() {
+            Some("ready") => break,
+            again => assert!(again != Some("found") && again != Some(&told[1])),
+        }
+    }
+    second.close().await.unwrap();
+    farm.close().await;
+}
+
 fn main() {
     worker::enter();
     let trials = trials![
@@ -515,6 +572,7 @@ fn main() {
         what_cannot_travel_is_an_error_at_once,
         what_is_too_large_for_a_node_is_told,
         copies_of_files_count_for_the_cache,
+        a_node_that_is_tried_again_in_vain_is_told_of_once,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

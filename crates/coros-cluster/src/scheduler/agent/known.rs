@@ -12,8 +12,8 @@ use crate::placement::NodeView;
 
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Why nodes are not used, by name and endpoint.
-    unused: BTreeMap<(Arc<str>, Option<SocketAddr>), String>,
+    /// That nodes are not used or of no use, by name and endpoint.
+    unused: BTreeMap<(Arc<str>, Option<SocketAddr>), Event>,
     /// That a node is waited for.
     awaited: Option<Event>,
     /// Those that have the program, and whether they lend anything.
@@ -25,24 +25,19 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn heard(&mut self, event: &Event) {
         match event {
-            Event::NodeNotUsed {
-                name,
-                endpoint,
-                reason,
-            } => {
+            Event::NodeNotUsed { name, endpoint, .. } => {
                 let node = (Arc::clone(name), *endpoint);
-                self.unused.insert(node, reason.clone());
+                self.unused.insert(node, event.clone());
             }
-            Event::NodeUnfit { node, reason } => {
-                let place = (node.name.as_str().into(), node.endpoint);
-                self.unused.insert(place, reason.clone());
+            Event::NodeUnfit { node, .. } => {
+                self.unused.insert(place(node), event.clone());
                 self.ready.remove(&node.id);
             }
             Event::NodeFound { node } | Event::NodeReturned { node } => {
-                self.unused
-                    .remove(&(node.name.as_str().into(), node.endpoint));
+                self.unused.remove(&place(node));
             }
             Event::NodeReady { node } => {
+                self.unused.remove(&place(node));
                 self.awaited = None;
                 let lends = (Arc::clone(node), NodeState::Open);
                 self.ready.insert(node.id, lends);
@@ -52,7 +47,10 @@ impl Known {
             Event::NodeDraining { node } => self.is(node, NodeState::Draining),
             Event::NodeLost { node, .. }
             | Event::NodeEnded { node }
-            | Event::NodeClosed { node } => drop(self.ready.remove(&node.id)),
+            | Event::NodeClosed { node } => {
+                self.unused.remove(&place(node));
+                self.ready.remove(&node.id);
+            }
             Event::NodesAwaited { .. } => self.awaited = Some(event.clone()),
             Event::NoNodes { .. } => self.awaited = None,
             Event::WorkerReady { name, .. } => {
@@ -76,28 +74,28 @@ impl Known {
         self.awaited.as_ref() == Some(event)
     }
 
-    /// The client wants a node to be used, which it may not have been before.
+    /// The client wants a node to be used, which it may not have been before. That it can be is another thing.
     pub(super) fn is_to_be_used(&mut self, node: &NodeView) {
-        self.unused.retain(|(name, endpoint), _| {
+        self.unused.retain(|(name, endpoint), told| {
             let here = endpoint.is_none_or(|it| node.addresses.contains(&it.ip()));
-            **name != *node.name || !here
+            **name != *node.name || !here || matches!(told, Event::NodeUnfit { .. })
         });
     }
 
     /// What is told to whoever begins to listen.
     pub(super) fn so_far(&self) -> Vec<Event> {
-        let unused = self.unused.iter();
-        let unused = unused.map(|((name, endpoint), reason)| Event::NodeNotUsed {
-            name: Arc::clone(name),
-            endpoint: *endpoint,
-            reason: reason.clone(),
-        });
         let ready = self.ready.values();
         let nodes = ready.flat_map(|(node, state)| Event::ready_and(*state, node));
         let workers = self.workers.values().cloned();
+        let unused = self.unused.values().cloned();
         let unused = unused.chain(self.awaited.clone());
         unused.chain(nodes).chain(workers).collect()
     }
+}
+
+/// What a node is called, and where it listens.
+fn place(node: &NodeView) -> (Arc<str>, Option<SocketAddr>) {
+    (node.name.as_str().into(), node.endpoint)
 }
 
 #[cfg(test)]
@@ -186,16 +184,21 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_of_no_use_is_not_ready_any_more() {
+    fn a_node_that_is_of_no_use_is_told_to_be_so_until_it_is_ready_or_gone() {
         let mut known = Known::default();
         let unfit = Event::NodeUnfit {
             node: view("a", 1),
             reason: "it is too old".into(),
         };
-        let events = [found("a", 1), ready("a", 1), unfit];
-        assert_eq!(so_far(&mut known, &events), [not_used("a", 1)]);
-        let again = [found("a", 1), ready("a", 1)];
-        assert_eq!(so_far(&mut known, &again), [ready("a", 1)]);
+        let events = [found("a", 1), ready("a", 1), unfit.clone()];
+        let unfit = [unfit];
+        assert_eq!(so_far(&mut known, &events), unfit);
+        // That it is tried again is told of by nobody.
+        known.is_to_be_used(&view("a", 1));
+        assert_eq!(known.so_far(), unfit);
+        assert_eq!(so_far(&mut known, &[ready("a", 1)]), [ready("a", 1)]);
+        assert_eq!(so_far(&mut known, &unfit), unfit);
+        assert_eq!(so_far(&mut known, &[ended("a", 1)]), []);
     }
 
     #[test]

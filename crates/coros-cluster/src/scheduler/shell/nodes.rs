@@ -100,18 +100,8 @@ impl Remote {
 pub(super) struct Unused {
     at: Location,
     pub(super) why: String,
-    /// It was used before.
-    lost: bool,
-}
-
-impl Unused {
-    fn event(&self) -> Event {
-        Event::NodeNotUsed {
-            name: Arc::clone(&self.at.name),
-            endpoint: self.at.endpoint,
-            reason: self.why.clone(),
-        }
-    }
+    /// What was told of it.
+    told: Event,
 }
 
 /// How much of a node is used, and the room that there is for calls; it may lend less than it has.
@@ -214,18 +204,17 @@ impl Shell {
             .daemon()
             .spawn(move |me| liaison.run(me));
         self.liaisons.insert(host);
-        self.unused.remove(&at.to_string());
         let node = Arc::new(node);
         self.patience.in_vain.clear();
-        let is_back = self.absent.is_back(&at);
-        self.emit(&match is_back {
-            true => Event::NodeReturned {
-                node: Arc::clone(&node),
-            },
-            false => Event::NodeFound {
-                node: Arc::clone(&node),
-            },
-        });
+        if self.known_unfit(&at).is_none() {
+            self.unused.remove(&at.to_string());
+            let node = Arc::clone(&node);
+            let is_back = self.absent.is_back(&at);
+            self.emit(&match is_back {
+                true => Event::NodeReturned { node },
+                false => Event::NodeFound { node },
+            });
+        }
         let remote = Remote {
             at,
             liaison: liaison.address(),
@@ -269,9 +258,18 @@ impl Shell {
             self.fit(id);
         }
         match share {
+            // That it is of use has to be seen.
+            Ok(_) if self.known_unfit(&at).is_some() => {}
             Ok(_) => drop(self.unused.remove(&at.to_string())),
             Err(why) => self.not_used(&at, why),
         }
+    }
+
+    /// Why this very node is of no use, if that was told last of it.
+    fn known_unfit(&self, at: &Location) -> Option<&str> {
+        let known = self.unused.get(&at.to_string());
+        let known = known.filter(|it| it.at == *at && matches!(it.told, Event::NodeUnfit { .. }));
+        known.map(|it| &*it.why)
     }
 
     pub(super) fn not_used(&mut self, at: &Location, why: String) {
@@ -279,19 +277,21 @@ impl Shell {
         if known.is_some_and(|it| it.why == why) {
             return;
         }
-        let unused = Unused {
-            at: at.clone(),
-            why,
-            lost: false,
+        let told = Event::NodeNotUsed {
+            name: Arc::clone(&at.name),
+            endpoint: at.endpoint,
+            reason: why.clone(),
         };
-        self.emit(&unused.event());
-        self.unused.insert(at.to_string(), unused);
+        self.emit(&told);
+        let at = at.clone();
+        self.unused.insert(at.to_string(), Unused { at, why, told });
     }
 
-    /// The nodes of which that was told, and not that they were lost.
+    /// The nodes of which it was told that they are not used or of no use, and not that they were lost.
     pub(super) fn not_used_so_far(&self) -> impl Iterator<Item = Event> {
-        let unused = self.unused.values().filter(|it| !it.lost);
-        unused.map(Unused::event)
+        let told = self.unused.values().map(|it| &it.told);
+        let there = |it: &&Event| matches!(it, Event::NodeNotUsed { .. } | Event::NodeUnfit { .. });
+        told.filter(there).cloned()
     }
 
     /// The nodes that have the program, and which of them lend nothing.
@@ -311,6 +311,10 @@ impl Shell {
             FromDesk::Send(_) | FromDesk::Pack(_) | FromDesk::Coming => {}
             FromDesk::Ready => {
                 remote.ready = true;
+                let at = remote.at.clone();
+                if self.known_unfit(&at).is_some() {
+                    self.unused.remove(&at.to_string());
+                }
                 let node = self.node_at(id);
                 self.emit(&Event::NodeReady { node });
                 self.tell_state(id);
@@ -510,18 +514,20 @@ impl Shell {
         let gone = gone.when(remote.state);
         let at = remote.at.clone();
         let node = self.node_at(id);
-        let lost = !matches!(gone, Gone::Unfit(_));
-        if matches!(self.phase, Phase::Open) {
-            if lost {
-                self.absent.lost(at.clone());
-            }
-            self.emit(&gone.event(node));
+        let (why, told) = (gone.to_string(), gone.event(node));
+        // It is tried again and again.
+        let unfit = matches!(gone, Gone::Unfit(_));
+        let known = unfit && self.known_unfit(&at) == Some(&*why);
+        if !unfit {
+            self.absent.lost(at.clone());
         }
-        let why = gone.to_string();
+        if matches!(self.phase, Phase::Open) && !known {
+            self.emit(&told);
+        }
         let unused = Unused {
             at: at.clone(),
             why: why.clone(),
-            lost,
+            told,
         };
         self.unused.insert(at.to_string(), unused);
         self.tell_pool(id, pool::Input::HostGone);
