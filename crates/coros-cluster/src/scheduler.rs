@@ -196,7 +196,8 @@ impl Scheduler {
         self.targets(target::Kind::Node).await
     }
 
-    /// The workers that take calls now, each to be given to [`Call::at`].
+    /// The workers that take calls now, each to be given to [`Call::at`]: not those that would start if there were more to
+    /// do, as [`run_each_worker`](Self::run_each_worker) has them do.
     ///
     /// Cancel safe.
     pub async fn workers(&self) -> Vec<Target> {
@@ -274,15 +275,21 @@ impl Scheduler {
         self.run_each(self.nodes().await, call).await
     }
 
-    /// Runs a call in each [worker](Self::workers) that takes calls now: what came of each, in the order of
-    /// the workers.
+    /// Runs a call in each worker that there may be: what came of each, in the order of the workers.
+    ///
+    /// Workers start when there are calls for them, so it has as many start as nodes may have for this scheduler,
+    /// and begins when they take calls. It does not wait for more than two seconds for those that do not come, as where
+    /// others have all slots of a node, nor for longer than a worker may take to start; and where nodes or workers have
+    /// just come, it waits a second for others.
     ///
     /// Dropping the future cancels the calls.
     pub async fn run_each_worker<R: Message>(
         &self,
         call: impl FnMut(&Target) -> Call<R>,
     ) -> Vec<(Target, Result<R, JobError>)> {
-        self.run_each(self.workers().await, call).await
+        let (tell, told) = oneshot::channel();
+        self.inner.command(Command::Muster(tell));
+        self.run_each(told.await.unwrap_or_default(), call).await
     }
 
     async fn run_each<R: Message>(
@@ -431,6 +438,8 @@ pub(crate) enum Command {
     Survey(oneshot::Sender<Survey>),
     /// Which nodes, or workers, there are.
     Targets(target::Kind, oneshot::Sender<Vec<Target>>),
+    /// Which workers there are when all have come that may.
+    Muster(oneshot::Sender<Vec<Target>>),
     /// Do this with a node or a worker.
     Control(Target, Action, oneshot::Sender<Result<(), JobError>>),
     /// A service has opened a computation.

@@ -167,6 +167,7 @@ async fn a_service_and_its_clients_bear_any_bytes() {
         ToTenant::Calls(vec![RemoteCall::sample(7, 20)]),
         ToTenant::Cancel(call),
         ToTenant::Targets(1, Kind::Node),
+        ToTenant::Muster(2),
         ToTenant::Control(2, Target::node("farm"), Action::Suspend),
     ];
     read(&node, &orders);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::farm::*;
+use common::service::{at, close, farm_with_service};
 use common::work::*;
 use common::*;
 use coros::cluster::daemon::Daemon;
@@ -169,6 +170,69 @@ async fn calls_run_where_they_are_told_to() {
     farm.close().await;
 }
 
+/// The workers in which a call has run that was for each.
+async fn each_worker(scheduler: &Scheduler) -> BTreeSet<String> {
+    let each = scheduler.run_each_worker(|_| where_am_i()).await;
+    let ran = each.into_iter().map(|(target, place)| {
+        let place = place.unwrap();
+        assert_eq!(place.worker, target.name());
+        place.worker
+    });
+    ran.collect()
+}
+
+/// First thing, when hardly one has started.
+async fn each_worker_that_there_may_be_is_reached() {
+    let (farm, service) = farm_with_service([1, 2]).await;
+    for scheduler in [farm.scheduler().await, at(&farm, &service).await] {
+        let nodes = each_worker(&scheduler).await;
+        let mut nodes: Vec<_> = nodes.iter().map(|name| node_of(name)).collect();
+        nodes.sort();
+        assert_eq!(nodes, ["farm-1", "farm-2", "farm-2"]);
+        scheduler.close().await.unwrap();
+    }
+    let limited = Scheduler::cluster(&farm.client().await).workers(2);
+    for scheduler in [Scheduler::local().workers(2), limited] {
+        let scheduler = quiet(scheduler).start().await.unwrap();
+        assert_eq!(each_worker(&scheduler).await.len(), 2);
+        scheduler.close().await.unwrap();
+    }
+    close(farm, service).await;
+}
+
+async fn workers_that_do_not_come_are_not_waited_for() {
+    let farm = Farm::of([1, 2]).await;
+    let other = farm.scheduler().await;
+    let there = |event: &Event| match event {
+        Event::NodeReady { node } if node.name == "farm-1" => Some(()),
+        _ => None,
+    };
+    until(&mut other.events(), there).await;
+    let (to, mut work) = told::<Work>();
+    let job = other.submit(until_told(to).at(Target::node("farm-1")));
+    let Some(Work::Begun(_, end)) = work.recv().await else {
+        panic!("it does not begin")
+    };
+    let scheduler = farm.scheduler().await;
+    let reached = each_worker(&scheduler).await;
+    assert_eq!(reached.len(), 2);
+    assert!(reached.iter().all(|name| node_of(name) == "farm-2"));
+    // Nor are those of nodes that are to run nothing.
+    for node in scheduler.nodes().await {
+        scheduler.suspend(node).await.unwrap();
+    }
+    assert_eq!(each_worker(&scheduler).await, BTreeSet::new());
+    end.send(()).unwrap();
+    job.await.unwrap();
+    other.close().await.unwrap();
+    // Whoever waits when all ends is told so.
+    let waits = scheduler.run_each_worker(|_| where_am_i());
+    let (each, closed) = tokio::join!(waits, scheduler.close());
+    assert!(each.is_empty());
+    closed.unwrap();
+    farm.close().await;
+}
+
 /// Names need not be unique.
 async fn twins_are_told_from_each_other() {
     let mut farm = Farm::new();
@@ -304,6 +368,8 @@ fn main() {
         exclusive_clients_run_in_turn,
         nodes_are_used_as_the_client_wants,
         calls_run_where_they_are_told_to,
+        each_worker_that_there_may_be_is_reached,
+        workers_that_do_not_come_are_not_waited_for,
         twins_are_told_from_each_other,
         nodes_and_workers_can_be_told_what_to_do,
         a_node_may_be_used_no_longer_and_again,

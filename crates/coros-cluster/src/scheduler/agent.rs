@@ -238,6 +238,7 @@ impl Agent {
                 let asked = Asked::Targets(reply);
                 self.ask(asked, |number| ToTenant::Targets(number, kind));
             }
+            Command::Muster(reply) => self.ask(Asked::Targets(reply), ToTenant::Muster),
             Command::Control(target, action, reply) => {
                 let asked = Asked::Control(target.clone(), reply);
                 self.ask(asked, |number| ToTenant::Control(number, target, action));
@@ -352,6 +353,7 @@ impl Agent {
             | ToTenant::Cancel(_)
             | ToTenant::Listen
             | ToTenant::Targets(..)
+            | ToTenant::Muster(_)
             | ToTenant::Close
             | ToTenant::Leave => {}
         }

@@ -83,6 +83,12 @@ impl Plan {
         }
     }
 
+    /// How long a worker may take until it takes calls.
+    pub(super) fn until_ready(&self) -> Duration {
+        let limit = self.start_limit.saturating_add(self.setup_limit);
+        limit.min(LONGEST_PATIENCE)
+    }
+
     /// How long a scheduler may take to end when it is told to.
     pub(super) fn ending(&self) -> Duration {
         self.pool().closing() + FAREWELL + Duration::from_secs(1)

@@ -267,6 +267,12 @@ impl Pool {
         self.processes.get(&worker).is_some_and(Process::is_live)
     }
 
+    /// Whether one is on its way.
+    pub(crate) fn is_starting(&self) -> bool {
+        let starts = |it: &Process| it.is_live() && it.ready.is_none();
+        !self.due.is_empty() || self.processes.values().any(starts)
+    }
+
     /// How many there may be at present.
     fn most(&self) -> usize {
         match self.upkeep {

@@ -3,6 +3,7 @@
 mod calls;
 mod claims;
 mod hosts;
+mod muster;
 mod nodes;
 mod patience;
 mod survey;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::calls::Report;
 use self::hosts::Host;
+use self::muster::Muster;
 pub(super) use self::nodes::Cluster;
 use self::nodes::Unused;
 use self::patience::Patience;
@@ -109,6 +111,8 @@ pub(super) struct Shell {
     /// Why nodes are not used, for whoever waits for one.
     unused: BTreeMap<String, Unused>,
     patience: Patience,
+    /// Who waits for all workers.
+    muster: Muster,
     workers: HashMap<WorkerId, Worker>,
     /// Those that have claimed something, perhaps some that are gone; and the number of the last claim.
     claiming: BTreeSet<WorkerId>,
@@ -156,6 +160,7 @@ impl Shell {
             Workers::Here(here) => (Some(*here), None, None),
             Workers::At(cluster, finder) => (None, Some(cluster), Some(finder)),
         };
+        let muster = Muster::new(Instant::now(), here.is_some(), settings.plan.until_ready());
         Shell {
             address: me.address(),
             node,
@@ -173,6 +178,7 @@ impl Shell {
             calm: None,
             unused: BTreeMap::new(),
             patience: Patience::default(),
+            muster,
             workers: HashMap::new(),
             claiming: BTreeSet::new(),
             last_claim: 0,
@@ -232,6 +238,7 @@ impl Shell {
             self.flush();
             self.unstall();
             self.watch_patience();
+            self.look_whether_mustered();
         }
     }
 
@@ -277,6 +284,7 @@ impl Shell {
         pools
             .chain(retry)
             .chain(self.patience.deadline())
+            .chain(self.mustered_at())
             .chain(self.calm)
             .chain(self.farewell)
             .min()
@@ -380,6 +388,7 @@ impl Shell {
         }
         let event = self.is_ready(&self.workers[&id]);
         self.is_of_use(host);
+        self.muster.has_come(Instant::now());
         self.tell_pool(host, pool::Input::Ready { worker: id });
         if matches!(self.phase, Phase::Open) {
             self.emit(&event);
@@ -436,6 +445,7 @@ impl Shell {
                 // Who has asked may have gone away.
                 let _ = reply.send(self.targets(kind));
             }
+            Command::Muster(reply) => self.muster.join(Instant::now(), reply),
             Command::Control(target, action, reply) => {
                 // Who has asked may have gone away.
                 let _ = reply.send(self.control(&target, action));

@@ -26,6 +26,17 @@ pub(super) struct Lender {
     pub(super) local: Local,
 }
 
+impl Lender {
+    /// Has so many workers start there, as if there were a call for each. Gives how many calls that is more.
+    pub(super) fn all_work(&mut self, workers: usize) -> usize {
+        let local = &mut self.local;
+        let all = workers.min(self.share).saturating_sub(local.taken);
+        let more = all.saturating_sub(local.waiting);
+        local.waiting += more;
+        more
+    }
+}
+
 /// What is asked of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {

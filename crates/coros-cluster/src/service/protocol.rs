@@ -166,6 +166,8 @@ pub(crate) enum ToTenant {
     Listen,
     /// Which nodes, or workers, there are; the number is that of the answer.
     Targets(u64, Kind),
+    /// Which workers there are when all have come that may; answered likewise.
+    Muster(u64),
     /// Do this with a node or a worker.
     Control(u64, Target, Action),
     /// End all workers.

@@ -30,7 +30,6 @@ use crate::scheduler::judge::{Asks, Question, Verdict};
 use crate::scheduler::lines;
 use crate::scheduler::listeners::Aside;
 use crate::scheduler::remote::{Deputy, Ended, Ends, RemoteCall};
-use crate::scheduler::target::Kind as TargetKind;
 use crate::scheduler::{Action, Command, Completed, Event, JobError, Target};
 use crate::store::Kind;
 use crate::told::Told;
@@ -272,7 +271,10 @@ impl Tenant {
                     self.order(Command::Subscribe(self.events.clone()));
                 }
             }
-            ToTenant::Targets(number, kind) => self.targets(number, kind),
+            ToTenant::Targets(number, kind) => {
+                self.targets(number, |tell| Command::Targets(kind, tell));
+            }
+            ToTenant::Muster(number) => self.targets(number, Command::Muster),
             ToTenant::Control(number, target, action) => self.control(number, target, action),
             ToTenant::Close => self.close(),
             ToTenant::Leave => return Err(Over::Told),
@@ -421,9 +423,13 @@ impl Tenant {
         }
     }
 
-    fn targets(&mut self, number: u64, kind: TargetKind) {
+    fn targets(
+        &mut self,
+        number: u64,
+        command: impl FnOnce(oneshot::Sender<Vec<Target>>) -> Command,
+    ) {
         let answer = move |targets| OwnTenant::Targets(number, targets);
-        self.inquire(|tell| Command::Targets(kind, tell), Vec::new(), answer);
+        self.inquire(command, Vec::new(), answer);
     }
 
     fn control(&mut self, number: u64, target: Target, action: Action) {

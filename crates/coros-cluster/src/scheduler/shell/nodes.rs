@@ -84,6 +84,14 @@ impl Remote {
         self.slots > 0
     }
 
+    /// How many workers there may be, if it lends all that is of use.
+    pub(super) fn most_workers(&self) -> usize {
+        match self.state {
+            NodeState::Open if !self.gone => self.share.min(self.workers),
+            _ => 0,
+        }
+    }
+
     /// Why it lends nothing.
     pub(super) fn why_none(&self) -> &'static str {
         match self.state {
@@ -204,6 +212,7 @@ impl Shell {
             .daemon()
             .spawn(move |me| liaison.run(me));
         self.liaisons.insert(host);
+        self.muster.has_come(Instant::now());
         let node = Arc::new(node);
         self.patience.in_vain.clear();
         if self.known_unfit(&at).is_none() {
@@ -371,19 +380,14 @@ impl Shell {
             return false;
         };
         let demand = self.core.demand();
-        let (total, now, mut soon) = (demand.total, Instant::now(), 0);
-        if total < self.wanted && *self.calm.get_or_insert(now + CALM) > now {
-            soon = self.wanted - total;
-        } else {
-            (self.wanted, self.calm) = (total, None);
-        }
+        let mut total = demand.total;
         let lends = |host: &super::Host, remote: &Remote| remote.is_there() && !host.held;
         let lenders: Vec<_> = self
             .hosts
             .iter()
             .filter_map(|(id, host)| {
                 let remote = host.remote.as_ref()?;
-                let lender = Lender {
+                let mut lender = Lender {
                     share: if lends(host, remote) { remote.share } else { 0 },
                     has: remote.slots.saturating_sub(remote.asked),
                     usable: remote.usable,
@@ -392,9 +396,18 @@ impl Shell {
                     used: remote.wish.used,
                     local: demand.at.get(id).cloned().unwrap_or_default(),
                 };
+                if self.muster.is_on() {
+                    total += lender.all_work(remote.workers);
+                }
                 Some((*id, lender))
             })
             .collect();
+        let (now, mut soon) = (Instant::now(), 0);
+        if total < self.wanted && *self.calm.get_or_insert(now + CALM) > now {
+            soon = self.wanted - total;
+        } else {
+            (self.wanted, self.calm) = (total, None);
+        }
         let (ids, lenders): (Vec<_>, Vec<_>) = lenders.into_iter().unzip();
         let Usage { terms, limit, .. } = cluster.usage;
         let plans = wishes::plan(&lenders, demand.anywhere, soon, limit, terms.exclusive);

@@ -38,8 +38,7 @@ impl Shell {
 
     /// The workers that take calls.
     fn workers_by_number(&self) -> Vec<(WorkerId, &Arc<str>)> {
-        let takes_calls = |it: &super::Worker| it.control.is_some() && !it.retiring;
-        let ready = self.workers.iter().filter(|(_, it)| takes_calls(it));
+        let ready = self.workers.iter().filter(|(_, it)| it.takes_calls());
         let mut ready: Vec<_> = ready.map(|(id, it)| (*id, &it.name)).collect();
         ready.sort_unstable();
         ready

@@ -71,6 +71,11 @@ impl Worker {
         }
     }
 
+    /// Whether it is ready, and not about to end.
+    pub(super) fn takes_calls(&self) -> bool {
+        self.control.is_some() && !self.retiring
+    }
+
     /// Names the function of a call that joins the batch, unless it is that of the last one.
     #[expect(clippy::ptr_arg, reason = "a borrowed name is cloned as what it is")]
     pub(super) fn batch_names(
