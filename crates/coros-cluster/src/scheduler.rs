@@ -197,33 +197,39 @@ impl Scheduler {
     }
 
     /// The workers that take calls now, each to be given to [`Call::at`]: not those that would start if there were more to
-    /// do, as [`run_each_worker`](Self::run_each_worker) has them do.
+    /// do, as [`run_each_worker`](Self::run_each_worker) has them do. Among them are those that are
+    /// [suspended](Self::suspend).
     ///
     /// Cancel safe.
     pub async fn workers(&self) -> Vec<Target> {
         self.targets(target::Kind::Worker).await
     }
 
-    /// Lets a node run nothing more: what runs there goes on to its end, and its workers end then. Calls for
-    /// that node alone wait. Where it is suspended already, nothing happens. It is told as
-    /// [`Event::NodeSuspended`], but for the workers of this machine.
+    /// Lets a node, or a worker, run nothing more: what runs there goes on to its end. Calls for it alone wait, and so do
+    /// all when nothing else is left. Where it is suspended already, nothing happens.
+    ///
+    /// The workers of a node end then. It is told as [`Event::NodeSuspended`], but for this machine.
+    ///
+    /// A worker keeps its process and what it has in memory. What waits there for its turn goes elsewhere. It
+    /// keeps its slot too: another worker does not start in its place, and when its node wants slots back or is
+    /// suspended, it ends. It is told as [`Event::WorkerSuspended`].
     ///
     /// Cancel safe: once polled, it is done.
     ///
     /// # Errors
-    /// [`JobError::NoTarget`] when there is no such node, [`JobError::WrongTarget`] for a worker.
-    pub async fn suspend(&self, node: Target) -> Result<(), JobError> {
-        self.control(node, Action::Suspend).await
+    /// [`JobError::NoTarget`] when there is no such node or worker.
+    pub async fn suspend(&self, target: Target) -> Result<(), JobError> {
+        self.control(target, Action::Suspend).await
     }
 
-    /// Uses a node again that was [suspended](Self::suspend). Where it is not, nothing happens.
+    /// Uses a node, or a worker, again that was [suspended](Self::suspend). Where it is not, nothing happens.
     ///
     /// Cancel safe: once polled, it is done.
     ///
     /// # Errors
-    /// [`JobError::NoTarget`] when there is no such node, [`JobError::WrongTarget`] for a worker.
-    pub async fn resume(&self, node: Target) -> Result<(), JobError> {
-        self.control(node, Action::Resume).await
+    /// [`JobError::NoTarget`] when there is no such node or worker.
+    pub async fn resume(&self, target: Target) -> Result<(), JobError> {
+        self.control(target, Action::Resume).await
     }
 
     /// Lets go of a node: what runs there goes on to its end; then its workers end, what was set up there is torn
@@ -237,7 +243,21 @@ impl Scheduler {
     /// [`JobError::NoTarget`] when there is no such node, [`JobError::WrongTarget`] for a worker, and for
     /// this machine as the node of a [scheduler of its own](Self::local), which is closed with the scheduler.
     pub async fn close_node(&self, node: Target) -> Result<(), JobError> {
-        self.control(node, Action::Close).await
+        self.control(node, Action::CloseNode).await
+    }
+
+    /// Lets go of a worker: what runs there goes on to its end, and then it ends, as [`Event::WorkerClosed`] tells. None
+    /// starts in its place: its slot is given back, and this scheduler has one worker less on its node from now on.
+    /// Calls for that worker alone that have not begun by then end as [`JobError::TargetLost`]. With the last that its
+    /// node may have, [the node is closed](Self::close_node).
+    ///
+    /// Cancel safe: once polled, it is done.
+    ///
+    /// # Errors
+    /// [`JobError::NoTarget`] when there is no such worker, [`JobError::WrongTarget`] for a node, and for the last
+    /// worker of a [scheduler of its own](Self::local), which is closed with the scheduler.
+    pub async fn close_worker(&self, worker: Target) -> Result<(), JobError> {
+        self.control(worker, Action::CloseWorker).await
     }
 
     /// Ends a worker when it has ended what it runs; another takes its place, with nothing that the first
@@ -276,6 +296,8 @@ impl Scheduler {
     }
 
     /// Runs a call in each worker that there may be: what came of each, in the order of the workers.
+    ///
+    /// Those that are [suspended](Self::suspend) are left out.
     ///
     /// Workers start when there are calls for them, so it has as many start as nodes may have for this scheduler,
     /// and begins when they take calls. It does not wait for more than two seconds for those that do not come, as where
@@ -470,7 +492,8 @@ pub(crate) enum Command {
 pub(crate) enum Action {
     Suspend,
     Resume,
-    Close,
+    CloseNode,
+    CloseWorker,
     Restart,
 }
 
@@ -479,9 +502,9 @@ impl Action {
     fn fits(self, target: &Target) -> Result<(), JobError> {
         use target::Kind::{Node, Worker};
         let (kind, done) = match self {
-            Action::Suspend => (Node, "suspended"),
-            Action::Resume => (Node, "resumed"),
-            Action::Close => (Node, "closed"),
+            Action::Suspend | Action::Resume => return Ok(()),
+            Action::CloseNode => (Node, "closed as a node"),
+            Action::CloseWorker => (Worker, "closed as a worker"),
             Action::Restart => (Worker, "restarted"),
         };
         if target.kind() == kind {

@@ -13,7 +13,7 @@ use common::work::*;
 use common::*;
 use coros::cluster::daemon::Daemon;
 use coros::cluster::placement::{Decision, NodeView, Placement, Rule};
-use coros::cluster::{Event, Target, worker};
+use coros::cluster::{Event, SchedulerBuilder, Target, worker};
 use coros::{JobError, Scheduler};
 use libtest_mimic::Arguments;
 use tokio::sync::mpsc;
@@ -296,14 +296,12 @@ async fn nodes_and_workers_can_be_told_what_to_do() {
         let why = format!("{node} cannot be restarted: only a worker can");
         assert_eq!(error.to_string(), why);
         let worker = scheduler.workers().await.swap_remove(0);
-        for (done, error) in [
-            ("suspended", scheduler.suspend(worker.clone()).await),
-            ("resumed", scheduler.resume(worker.clone()).await),
-            ("closed", scheduler.close_node(worker.clone()).await),
-        ] {
-            let why = format!("{worker} cannot be {done}: only a node can");
-            assert_eq!(error.unwrap_err().to_string(), why);
-        }
+        let error = scheduler.close_node(worker.clone()).await.unwrap_err();
+        let why = format!("{worker} cannot be closed as a node: only a node can");
+        assert_eq!(error.to_string(), why);
+        let error = scheduler.close_worker(node.clone()).await.unwrap_err();
+        let why = format!("{node} cannot be closed as a worker: only a worker can");
+        assert_eq!(error.to_string(), why);
         if node.name() == "local" {
             let error = scheduler.close_node(node.clone()).await.unwrap_err();
             assert_eq!(error.to_string(), "node local is closed with its scheduler");
@@ -322,6 +320,109 @@ async fn nodes_and_workers_can_be_told_what_to_do() {
         scheduler.close().await.unwrap();
     }
     farm.close().await;
+}
+
+async fn workers_are_suspended_resumed_and_closed_each_for_itself() {
+    let (farm, service) = farm_with_service([2]).await;
+    let node = farm.client().await;
+    let daemon = &farm.daemons[0];
+    controls_workers(Scheduler::local().workers(2), None).await;
+    controls_workers(Scheduler::cluster(&node), Some(daemon)).await;
+    let node = farm.client().await;
+    controls_workers(Scheduler::at(&node), Some(daemon)).await;
+    close(farm, service).await;
+}
+
+/// What is told of a worker's state, in short.
+fn of_state(event: &Event) -> Option<String> {
+    match event {
+        Event::WorkerSuspended { name, .. } => Some(format!("{name} suspended")),
+        Event::WorkerResumed { name, .. } => Some(format!("{name} resumed")),
+        Event::WorkerClosed { name, .. } => Some(format!("{name} closed")),
+        Event::WorkerLost { .. } | Event::WorkerFailed { .. } => panic!("{event}"),
+        _ => None,
+    }
+}
+
+/// With two workers; at the node of a daemon, if so.
+async fn controls_workers(scheduler: SchedulerBuilder, daemon: Option<&Daemon>) {
+    let scheduler = quiet(scheduler).start().await.unwrap();
+    let both = each_worker(&scheduler).await;
+    assert_eq!(both.len(), 2);
+    let [one, other] = <[_; 2]>::try_from(scheduler.workers().await).unwrap();
+    let mut events = scheduler.events();
+    let (to, mut work) = told::<Work>();
+    let running = scheduler.submit(until_told(to.clone()).at(one.clone()));
+    let Some(Work::Begun(before, end)) = work.recv().await else {
+        panic!("it does not begin")
+    };
+    assert_eq!(before.worker, one.name());
+    // It goes on with what it runs, and begins nothing.
+    for _ in 0..2 {
+        scheduler.suspend(one.clone()).await.unwrap();
+    }
+    let mut waits = scheduler.submit(where_am_i().at(one.clone()));
+    end.send(()).unwrap();
+    assert_eq!(running.await.as_deref(), Ok(one.name()));
+    assert!(matches!(work.recv().await, Some(Work::Ended(_))));
+    for job in [(); 8].map(|()| scheduler.submit(where_am_i())) {
+        assert_eq!(job.await.unwrap().worker, other.name());
+    }
+    let only_other = BTreeSet::from([other.name().to_owned()]);
+    assert_eq!(each_worker(&scheduler).await, only_other);
+    let suspended = format!("{} suspended", one.name());
+    // Whoever listens late hears of it.
+    for events in [&mut events, &mut scheduler.events()] {
+        assert_eq!(until(events, of_state).await, suspended);
+    }
+    let waited = tokio::time::timeout(Duration::from_millis(300), &mut waits).await;
+    assert!(waited.is_err(), "it runs where it may not");
+    for _ in 0..2 {
+        scheduler.resume(one.clone()).await.unwrap();
+    }
+    // It is what it was.
+    assert_eq!(waits.await.unwrap().pid, before.pid);
+    assert_eq!(
+        until(&mut events, of_state).await,
+        format!("{} resumed", one.name())
+    );
+
+    // None comes in place of one that is closed.
+    let running = scheduler.submit(until_told(to.clone()).at(one.clone()));
+    let Some(Work::Begun(_, end)) = work.recv().await else {
+        panic!("it does not begin")
+    };
+    let waits = scheduler.submit(where_am_i().at(one.clone()));
+    // A service has been told of it before this has come back.
+    scheduler.run(where_am_i()).await.unwrap();
+    scheduler.close_worker(one.clone()).await.unwrap();
+    assert_eq!(waits.await.unwrap_err(), JobError::TargetLost(one.clone()));
+    let error = scheduler.close_worker(one.clone()).await.unwrap_err();
+    assert!(matches!(error, JobError::NoTarget { .. }), "{error}");
+    end.send(()).unwrap();
+    assert_eq!(running.await.as_deref(), Ok(one.name()));
+    assert_eq!(
+        until(&mut events, of_state).await,
+        format!("{} closed", one.name())
+    );
+    let jobs = [(); 8].map(|()| scheduler.submit(where_am_i()));
+    assert_eq!(each_worker(&scheduler).await, only_other);
+    for job in jobs {
+        assert_eq!(job.await.unwrap().worker, other.name());
+    }
+    if let Some(daemon) = daemon {
+        lends(daemon, &[1]).await;
+        // With its last worker goes the node.
+        scheduler.close_worker(other).await.unwrap();
+        let closed = |event: &Event| matches!(event, Event::NodeClosed { .. }).then_some(());
+        until(&mut events, closed).await;
+        assert_eq!(scheduler.nodes().await, []);
+    } else {
+        let error = scheduler.close_worker(other).await.unwrap_err();
+        let why = "is the last one, and closed with its scheduler";
+        assert!(error.to_string().ends_with(why), "{error}");
+    }
+    scheduler.close().await.unwrap();
 }
 
 /// What the user's function decides may change while calls run.
@@ -372,6 +473,7 @@ fn main() {
         workers_that_do_not_come_are_not_waited_for,
         twins_are_told_from_each_other,
         nodes_and_workers_can_be_told_what_to_do,
+        workers_are_suspended_resumed_and_closed_each_for_itself,
         a_node_may_be_used_no_longer_and_again,
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

@@ -20,6 +20,8 @@
 //!   one with a reservation comes before them: a long call never holds up what was sent after it.
 //! - **Places.** A call may have to run on a certain host or worker. When that is gone, or goes,
 //!   the call ends as [`Outcome::TargetLost`].
+//! - **Suspended workers** begin nothing until they are resumed: what runs there goes on, what waits behind it is asked
+//!   back, and calls that have to run there wait. A suspended worker keeps its slot.
 //! - **io calls** are many at one worker, beside its CPU-bound call, and take no room. They never
 //!   wait while there is a worker, and go where there are the fewest.
 //! - **One result.** A call ends by exactly one [`Output::Finished`]. Every start of a call is an
@@ -107,6 +109,8 @@ pub(crate) enum Input<T, R> {
     HostLost { host: HostId },
     /// A worker is there. Its host is known.
     WorkerReady { worker: WorkerId, host: HostId },
+    /// A worker shall begin no calls for the time being, or may again.
+    Suspend { worker: WorkerId, suspended: bool },
     /// A worker shall get no more calls, and end when it has none left.
     Retire { worker: WorkerId },
     /// A worker ran a call.
@@ -288,12 +292,12 @@ impl<T> Core<T> {
         (running, self.calls.len().saturating_sub(running))
     }
 
-    /// How many cores of a host are in use; at least one if any call runs there.
+    /// How many cores of a host are in use, with those that suspended workers keep; at least one if any call runs there.
     pub(crate) fn taken(&self, host: HostId) -> usize {
         self.hosts.taken_cores(host)
     }
 
-    /// A worker of a host that runs no CPU-bound call; `None` when there is none that takes calls.
+    /// A worker of a host that runs no CPU-bound call, a suspended one last; `None` when there is none that takes calls.
     pub(crate) fn idle(&self, host: HostId) -> Option<WorkerId> {
         self.hosts.idle(host)
     }
@@ -319,6 +323,7 @@ impl<T> Core<T> {
             }
             Input::HostLost { host } => self.host_lost(host, out),
             Input::WorkerReady { worker, host } => self.hosts.ready(worker, host),
+            Input::Suspend { worker, suspended } => self.suspend(worker, suspended, out),
             Input::Retire { worker } => self.retire(worker, out),
             Input::Done {
                 worker,

@@ -261,7 +261,27 @@ pub enum Event {
         /// The lost worker's name.
         from: Arc<str>,
     },
-    /// A worker has ended as told by [`Scheduler::close`](super::Scheduler::close).
+    /// A worker begins no calls until it is resumed, as told by [`Scheduler::suspend`](super::Scheduler::suspend).
+    WorkerSuspended {
+        /// Its name.
+        name: Arc<str>,
+        /// Its process.
+        pid: u32,
+        /// Where it is: as that was when it was looked at last.
+        node: Arc<NodeView>,
+    },
+    /// A worker that was suspended takes calls again.
+    WorkerResumed {
+        /// Its name.
+        name: Arc<str>,
+        /// Its process.
+        pid: u32,
+        /// Where it is: as that was when it was looked at last.
+        node: Arc<NodeView>,
+    },
+    /// A worker has ended as it was told to: by [`close`](super::Scheduler::close),
+    /// [`close_worker`](super::Scheduler::close_worker) or [`restart`](super::Scheduler::restart), or because it was
+    /// not needed any more.
     WorkerClosed {
         /// Its name.
         name: Arc<str>,
@@ -444,6 +464,12 @@ impl fmt::Display for Event {
                     f,
                     "job {job} ({function}) runs again, because worker {from} was lost"
                 )
+            }
+            Event::WorkerSuspended { name, pid, .. } => {
+                write!(f, "worker {name} (pid {pid}) is suspended")
+            }
+            Event::WorkerResumed { name, pid, .. } => {
+                write!(f, "worker {name} (pid {pid}) takes calls again")
             }
             Event::WorkerClosed { name, pid, .. } => {
                 write!(f, "worker {name} (pid {pid}) has ended")

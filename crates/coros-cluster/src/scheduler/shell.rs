@@ -386,7 +386,7 @@ impl Shell {
         if self.paused {
             self.send(id, ToWorker::Pause(true));
         }
-        let event = self.is_ready(&self.workers[&id]);
+        let event = self.workers[&id].is_ready(&self.node_at(host));
         self.is_of_use(host);
         self.muster.has_come(Instant::now());
         self.tell_pool(host, pool::Input::Ready { worker: id });
@@ -394,14 +394,6 @@ impl Shell {
             self.emit(&event);
             self.tell_core(core::Input::WorkerReady { worker: id, host });
             self.has_started();
-        }
-    }
-
-    fn is_ready(&self, worker: &Worker) -> Event {
-        Event::WorkerReady {
-            name: Arc::clone(&worker.name),
-            pid: worker.pid,
-            node: self.node_at(worker.host),
         }
     }
 
@@ -464,7 +456,8 @@ impl Shell {
             .filter(|(_, worker)| worker.control.is_some())
             .collect();
         there.sort_unstable_by_key(|(id, _)| **id);
-        let workers = there.into_iter().map(|(_, it)| self.is_ready(it));
+        let so_far = |it: &Worker| it.so_far(&self.node_at(it.host)).collect::<Vec<_>>();
+        let workers = there.into_iter().flat_map(|(_, it)| so_far(it));
         // Whoever begins to listen late, as the client of a service does, is to know why.
         let nodes = self.not_used_so_far().chain(self.awaited_so_far());
         let nodes = nodes.chain(self.ready_so_far());

@@ -18,8 +18,8 @@ pub(super) struct Known {
     awaited: Option<Event>,
     /// Those that have the program, and whether they lend anything.
     ready: BTreeMap<Option<NodeId>, (Arc<NodeView>, NodeState)>,
-    /// That workers are ready, by their names.
-    workers: BTreeMap<Arc<str>, Event>,
+    /// That workers are ready, and that they are suspended if they are, by their names.
+    workers: BTreeMap<Arc<str>, (Event, Option<Event>)>,
 }
 
 impl Known {
@@ -54,8 +54,10 @@ impl Known {
             Event::NodesAwaited { .. } => self.awaited = Some(event.clone()),
             Event::NoNodes { .. } => self.awaited = None,
             Event::WorkerReady { name, .. } => {
-                self.workers.insert(Arc::clone(name), event.clone());
+                self.workers.insert(Arc::clone(name), (event.clone(), None));
             }
+            Event::WorkerSuspended { name, .. } => self.has(name, Some(event.clone())),
+            Event::WorkerResumed { name, .. } => self.has(name, None),
             Event::WorkerLost { name, .. } | Event::WorkerClosed { name, .. } => {
                 self.workers.remove(name);
             }
@@ -66,6 +68,13 @@ impl Known {
     fn is(&mut self, node: &NodeView, state: NodeState) {
         if let Some((_, known)) = self.ready.get_mut(&node.id) {
             *known = state;
+        }
+    }
+
+    /// Whether a worker is suspended.
+    fn has(&mut self, name: &str, told: Option<Event>) {
+        if let Some((_, suspended)) = self.workers.get_mut(name) {
+            *suspended = told;
         }
     }
 
@@ -87,6 +96,8 @@ impl Known {
         let ready = self.ready.values();
         let nodes = ready.flat_map(|(node, state)| Event::ready_and(*state, node));
         let workers = self.workers.values().cloned();
+        let workers =
+            workers.flat_map(|(ready, suspended)| std::iter::once(ready).chain(suspended));
         let unused = self.unused.values().cloned();
         let unused = unused.chain(self.awaited.clone());
         unused.chain(nodes).chain(workers).collect()

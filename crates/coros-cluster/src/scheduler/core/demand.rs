@@ -18,7 +18,7 @@ pub(crate) struct Demand {
 /// Of one host, in cores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Local {
-    /// In use; at least one if any call runs there.
+    /// In use, or kept by suspended workers; at least one if any call runs there.
     pub(crate) taken: usize,
     /// How many calls wait that need one core and may not run everywhere, but here.
     pub(crate) waiting: usize,

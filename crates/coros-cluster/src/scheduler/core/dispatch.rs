@@ -148,6 +148,8 @@ impl<T> Core<T> {
     ) {
         let of = self.classes.get(class);
         let reserved = match of.place() {
+            // It waits for more than that others end.
+            Place::Worker(id) if self.hosts.is_suspended(id) => None,
             Place::Worker(id) if self.hosts.is_busy(id) => Some(Reserved::Worker(id)),
             place => {
                 let before = before.iter().find_map(|(first, reserved)| match reserved {

@@ -123,6 +123,18 @@ impl<T> Core<T> {
         self.look_for_room(out);
     }
 
+    pub(super) fn suspend<R>(
+        &mut self,
+        worker: WorkerId,
+        suspended: bool,
+        out: &mut Vec<Output<T, R>>,
+    ) {
+        if self.hosts.get(worker).is_some() {
+            self.hosts.suspend(worker, suspended);
+            self.recall(worker, out);
+        }
+    }
+
     pub(super) fn retire<R>(&mut self, worker: WorkerId, out: &mut Vec<Output<T, R>>) {
         if self.hosts.get(worker).is_none() {
             return;

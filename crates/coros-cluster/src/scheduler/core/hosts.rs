@@ -19,6 +19,8 @@ struct Host {
     could: Resources,
     taken: Resources,
     workers: BTreeSet<WorkerId>,
+    /// How many of them are suspended.
+    suspended: usize,
     /// Nothing that comes after this call starts here.
     reserved: Option<Rank>,
     idle: Ranking<usize, WorkerId>,
@@ -184,6 +186,7 @@ impl Hosts {
         }
         let host = self.host_mut(worker.host);
         host.workers.remove(&id);
+        host.suspended -= usize::from(worker.suspended);
         if let Some(held) = &worker.held {
             host.taken.subtract(held);
         }
@@ -195,16 +198,20 @@ impl Hosts {
         self.hosts.keys().copied()
     }
 
-    /// How many cores are in use there; at least one if any call runs there.
+    /// How many cores are in use there, or kept by suspended workers; at least one if any call runs there.
     pub(super) fn taken_cores(&self, host: HostId) -> usize {
         let Some(host) = self.hosts.get(&host) else {
             return 0;
         };
-        let cores = host.taken.cores() as usize;
+        let mut workers = host.workers.iter().map(|id| &self.workers[id]);
+        let kept = match host.suspended {
+            0 => 0,
+            _ => workers.clone().filter(|it| it.keeps_core()).count(),
+        };
+        let cores = host.taken.cores() as usize + kept;
         if cores > 0 {
             return cores;
         }
-        let mut workers = host.workers.iter().map(|id| &self.workers[id]);
         usize::from(workers.any(|worker| worker.load() > 0 || !worker.io.is_empty()))
     }
 
@@ -240,14 +247,18 @@ impl Hosts {
         &self.coming
     }
 
-    /// A worker without a CPU-bound call, with the fewest others.
+    /// A worker without a CPU-bound call, with the fewest others; a suspended one if there is no other.
     pub(super) fn idle(&self, host: HostId) -> Option<WorkerId> {
         let workers = self.hosts.get(&host)?.workers.iter();
         let idle = workers.filter(|id| {
             let worker = &self.workers[*id];
             worker.takes_calls() && worker.load() == 0
         });
-        idle.min_by_key(|id| self.workers[*id].io.len()).copied()
+        let key = |id: &&WorkerId| {
+            let worker = &self.workers[*id];
+            (worker.suspended, worker.io.len())
+        };
+        idle.min_by_key(key).copied()
     }
 
     /// Whether calls for this place can still be sent there.
@@ -329,7 +340,7 @@ impl Hosts {
         let host = match place {
             Place::Anywhere => self.io.first()?.1,
             Place::Host(host) => host,
-            Place::Worker(worker) => return self.workers[&worker].takes_calls().then_some(worker),
+            Place::Worker(worker) => return self.workers[&worker].is_open().then_some(worker),
         };
         self.host(host).io.first().map(|(_, worker)| worker)
     }
@@ -379,7 +390,7 @@ impl Hosts {
     pub(super) fn may_stay(&self, worker: &Worker, rank: Rank) -> bool {
         let host = self.host(worker.host);
         let reserved = [host.reserved, worker.reserved];
-        worker.takes_calls()
+        worker.is_open()
             && !host.is_overfull()
             && reserved.into_iter().flatten().all(|first| rank < first)
     }
@@ -478,6 +489,18 @@ impl Hosts {
                 worker.leaving.insert(rank.call);
             });
         }
+    }
+
+    pub(super) fn suspend(&mut self, id: WorkerId, suspended: bool) {
+        let worker = self.worker_mut(id);
+        let (before, host) = (worker.suspended, worker.host);
+        let host = self.host_mut(host);
+        host.suspended = host.suspended + usize::from(suspended) - usize::from(before);
+        self.change(id, |worker| worker.suspended = suspended);
+    }
+
+    pub(super) fn is_suspended(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(|it| it.suspended)
     }
 
     pub(super) fn retire(&mut self, id: WorkerId) {

@@ -23,6 +23,8 @@ pub(super) struct Worker {
     pub(super) held: Option<Arc<Resources>>,
     /// Nothing that comes after this call is sent ahead.
     pub(super) reserved: Option<Rank>,
+    /// It begins nothing for the time being.
+    pub(super) suspended: bool,
     pub(super) retiring: bool,
     /// It has been told that it has retired.
     pub(super) retired: bool,
@@ -61,6 +63,7 @@ impl Worker {
             io: BTreeSet::new(),
             held: None,
             reserved: None,
+            suspended: false,
             retiring: false,
             retired: false,
             doomed: false,
@@ -68,8 +71,19 @@ impl Worker {
         }
     }
 
+    /// Whether calls for it are not in vain.
     pub(super) fn takes_calls(&self) -> bool {
         !self.retiring && !self.doomed
+    }
+
+    /// Whether calls may be sent there now.
+    pub(super) fn is_open(&self) -> bool {
+        self.takes_calls() && !self.suspended
+    }
+
+    /// Whether it has a core to itself though no CPU-bound call runs there.
+    pub(super) fn keeps_core(&self) -> bool {
+        self.suspended && self.takes_calls() && self.load() == 0
     }
 
     /// How many CPU-bound calls it has.
@@ -83,7 +97,7 @@ impl Worker {
 
     /// Under what it is to be listed, when so many may wait behind a front.
     pub(super) fn wanted_entry(&self, prefetch: usize) -> Entry {
-        if !self.takes_calls() {
+        if !self.is_open() {
             return Entry::default();
         }
         let load = self.load();

@@ -186,7 +186,7 @@ impl Shell {
         let (cores, workers, could) = match (&host.remote, &self.here) {
             (Some(remote), _) => (
                 remote.usable,
-                remote.usable.min(remote.workers),
+                remote.usable.min(remote.workers()),
                 self.could_hold(remote),
             ),
             (None, Some(here)) => (here.workers, here.workers, with(here.workers, &here.room)),
@@ -223,6 +223,30 @@ impl Shell {
             worker.retiring = true;
         }
         self.tell_core(core::Input::Retire { worker });
+    }
+
+    /// Whether a worker can be closed: on this machine one stays.
+    pub(super) fn may_close(&self, worker: WorkerId) -> bool {
+        let here = self
+            .here
+            .as_ref()
+            .filter(|_| !self.is_remote(self.workers[&worker].host));
+        here.is_none_or(|here| here.workers > 1)
+    }
+
+    /// Lets go of a worker, and has none come in its place; of its node, when it is the last one there.
+    pub(super) fn close_worker(&mut self, worker: WorkerId) {
+        let id = self.workers[&worker].host;
+        if let Some(remote) = self.remote(id) {
+            remote.closed += 1;
+            if remote.share().min(remote.workers()) == 0 {
+                return self.close_node(id);
+            }
+        } else if let Some(here) = &mut self.here {
+            here.workers -= 1;
+        }
+        self.retire(worker);
+        self.fit(id);
     }
 
     /// A node is prepared: those that work there may come.

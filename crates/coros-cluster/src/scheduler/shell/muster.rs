@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::super::core::HostId;
-use super::super::target::{Kind, Target};
+use super::super::target::Target;
 use super::hosts::Host;
 use super::nodes::Remote;
 use super::{Phase, Shell};
@@ -110,7 +110,7 @@ impl Shell {
         if let Some(until) = self.mustered_at()
             && (ends || until <= Instant::now())
         {
-            let there = self.targets(Kind::Worker);
+            let there = self.mustered();
             self.muster.answer(&there);
         }
     }

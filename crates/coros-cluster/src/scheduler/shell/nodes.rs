@@ -46,10 +46,11 @@ pub(super) struct Remote {
     liaison: Address<ToLiaison>,
     /// What calls may need there, but for the cores, of which there is one for each slot.
     pub(super) room: Resources,
-    /// How many of its slots are of use.
-    pub(super) share: usize,
-    /// How many workers there may be.
-    pub(super) workers: usize,
+    /// How many of its slots are of use, and how many workers there may be: with those that were closed.
+    share: usize,
+    workers: usize,
+    /// How many were.
+    pub(super) closed: usize,
     /// What it has been told of that.
     wish: Wish,
     /// How many there are.
@@ -84,10 +85,20 @@ impl Remote {
         self.slots > 0
     }
 
+    /// How many of its slots are of use.
+    pub(super) fn share(&self) -> usize {
+        self.share.saturating_sub(self.closed)
+    }
+
+    /// How many workers there may be.
+    pub(super) fn workers(&self) -> usize {
+        self.workers.saturating_sub(self.closed)
+    }
+
     /// How many workers there may be, if it lends all that is of use.
     pub(super) fn most_workers(&self) -> usize {
         match self.state {
-            NodeState::Open if !self.gone => self.share.min(self.workers),
+            NodeState::Open if !self.gone => self.share().min(self.workers()),
             _ => 0,
         }
     }
@@ -98,7 +109,7 @@ impl Remote {
             _ if !self.ready => "it is still receiving the program",
             NodeState::Suspended => "it is suspended",
             NodeState::Draining => "it is about to end",
-            NodeState::Open if self.share == 0 => "it is not to be used at present",
+            NodeState::Open if self.share() == 0 => "it is not to be used at present",
             NodeState::Open => "it lends all that it has to others",
         }
     }
@@ -137,7 +148,7 @@ impl Shell {
         }
     }
 
-    fn remote(&mut self, id: HostId) -> Option<&mut Remote> {
+    pub(super) fn remote(&mut self, id: HostId) -> Option<&mut Remote> {
         self.hosts.get_mut(&id)?.remote.as_mut()
     }
 
@@ -230,6 +241,7 @@ impl Shell {
             room,
             share,
             workers,
+            closed: 0,
             wish: Wish::default(),
             slots: 0,
             asked: 0,
@@ -388,7 +400,11 @@ impl Shell {
             .filter_map(|(id, host)| {
                 let remote = host.remote.as_ref()?;
                 let mut lender = Lender {
-                    share: if lends(host, remote) { remote.share } else { 0 },
+                    share: if lends(host, remote) {
+                        remote.share()
+                    } else {
+                        0
+                    },
                     has: remote.slots.saturating_sub(remote.asked),
                     usable: remote.usable,
                     workers: host.pool.len(),
@@ -397,7 +413,7 @@ impl Shell {
                     local: demand.at.get(id).cloned().unwrap_or_default(),
                 };
                 if self.muster.is_on() {
-                    total += lender.all_work(remote.workers);
+                    total += lender.all_work(remote.workers());
                 }
                 Some((*id, lender))
             })

@@ -181,7 +181,7 @@ impl Shell {
     pub(super) fn could_hold(&self, remote: &Remote) -> Resources {
         let limit = self.cluster.as_ref().map_or(0, |it| it.usage.limit);
         // One that is not to be used at present is not too small.
-        with(remote.share.min(limit).max(1), &remote.room)
+        with(remote.share().min(limit).max(1), &remote.room)
     }
 
     /// A call needs more than any node can have room for that is there.

@@ -49,18 +49,29 @@ impl Shell {
         match (self.place(Some(target))?, action) {
             (Place::Host(host), Action::Suspend) => self.hold(host, true),
             (Place::Host(host), Action::Resume) => self.hold(host, false),
-            (Place::Host(host), Action::Close) if self.is_remote(host) => self.close_node(host),
-            (Place::Host(_), Action::Close) => {
-                return Err(JobError::WrongTarget {
-                    target: target.clone(),
-                    why: "is closed with its scheduler".to_owned(),
-                });
+            (Place::Worker(worker), Action::Suspend) => self.suspend_worker(worker, true),
+            (Place::Worker(worker), Action::Resume) => self.suspend_worker(worker, false),
+            (Place::Host(host), Action::CloseNode) if self.is_remote(host) => self.close_node(host),
+            (Place::Worker(worker), Action::CloseWorker) if self.may_close(worker) => {
+                self.close_worker(worker);
+            }
+            (Place::Host(_), Action::CloseNode) => return Err(stays(target, "is")),
+            (Place::Worker(_), Action::CloseWorker) => {
+                return Err(stays(target, "is the last one, and"));
             }
             (Place::Worker(worker), Action::Restart) => self.retire(worker),
             // A client elsewhere may say anything.
             _ => action.fits(target)?,
         }
         Ok(())
+    }
+
+    /// The workers that begin calls now.
+    pub(super) fn mustered(&self) -> Vec<Target> {
+        let workers = self.workers_by_number().into_iter();
+        let open = workers.filter(|(id, _)| !self.workers[id].suspended);
+        open.map(|(_, name)| Target::worker(Arc::clone(name)))
+            .collect()
     }
 
     fn no_target(&self, target: &Target) -> JobError {
@@ -88,6 +99,14 @@ impl Shell {
             }
         };
         place.ok_or_else(|| self.no_target(target))
+    }
+}
+
+/// What has to stay as long as its scheduler.
+fn stays(target: &Target, is: &str) -> JobError {
+    JobError::WrongTarget {
+        target: target.clone(),
+        why: format!("{is} closed with its scheduler"),
     }
 }
 

@@ -16,6 +16,7 @@ use super::claims::Claim;
 use super::{Phase, Report, Shell};
 use crate::blob::Blob;
 use crate::daemon::protocol::ToDesk;
+use crate::placement::NodeView;
 use crate::process::{End, Launcher, Place, Process};
 use crate::protocol::{CallResult, Handover, Run, TOO_LARGE, ToScheduler, ToWorker, to_frame};
 
@@ -33,6 +34,8 @@ pub(super) struct Worker {
     pub(super) pid: u32,
     /// It gets no more calls, and ends when it has none left.
     pub(super) retiring: bool,
+    /// It begins nothing for the time being.
+    pub(super) suspended: bool,
     /// Why it could not be prepared.
     pub(super) failure: Option<String>,
     pub(super) control: Option<Address<ToWorker>>,
@@ -60,6 +63,7 @@ impl Worker {
             pid: 0,
             control: None,
             retiring: false,
+            suspended: false,
             failure: None,
             batch: Vec::new(),
             batch_bytes: 0,
@@ -122,7 +126,48 @@ pub(super) enum Running {
     There,
 }
 
+impl Worker {
+    /// That it is ready, and suspended if it is, for whoever begins to listen.
+    pub(super) fn so_far(&self, node: &Arc<NodeView>) -> impl Iterator<Item = Event> {
+        let suspended = self.suspended.then(|| self.is_suspended(node));
+        std::iter::once(self.is_ready(node)).chain(suspended)
+    }
+
+    pub(super) fn is_ready(&self, node: &Arc<NodeView>) -> Event {
+        Event::WorkerReady {
+            name: Arc::clone(&self.name),
+            pid: self.pid,
+            node: Arc::clone(node),
+        }
+    }
+
+    /// Whether it begins calls, as that is told.
+    fn is_suspended(&self, node: &Arc<NodeView>) -> Event {
+        let (name, pid, node) = (Arc::clone(&self.name), self.pid, Arc::clone(node));
+        match self.suspended {
+            true => Event::WorkerSuspended { name, pid, node },
+            false => Event::WorkerResumed { name, pid, node },
+        }
+    }
+}
+
 impl Shell {
+    /// Has a worker begin nothing for the time being, or go on.
+    pub(super) fn suspend_worker(&mut self, id: WorkerId, suspended: bool) {
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut worker.suspended, suspended) == suspended {
+            return;
+        }
+        let event = self.workers[&id].is_suspended(&self.node_at(self.workers[&id].host));
+        self.emit(&event);
+        self.tell_core(core::Input::Suspend {
+            worker: id,
+            suspended,
+        });
+    }
+
     pub(super) fn flush(&mut self) {
         let filled = self
             .workers

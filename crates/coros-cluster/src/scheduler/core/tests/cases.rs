@@ -86,6 +86,58 @@ fn cancelled_calls_do_not_hide_those_that_wait() {
 }
 
 #[test]
+fn a_suspended_worker_begins_nothing_until_it_is_resumed() {
+    let mut world = world(2, 2, 1, 6);
+    let suspend = |world: &mut World, suspended| {
+        let worker = WorkerId(0);
+        world.tell(Input::Suspend { worker, suspended });
+    };
+    let taken = |world: &World| world.core.taken(HostId(0));
+    suspend(&mut world, true);
+    // What waits there comes back; what runs goes on.
+    assert_eq!(world.asked.len(), 2);
+    for _ in 0..5 {
+        world.step(&Step::Receive(0));
+        world.step(&Step::Report(0, false));
+    }
+    assert_eq!(loads(&world), [1, 3]);
+    let there = Asks {
+        at: At::Worker(0),
+        ..Asks::default()
+    };
+    let waits = world.submit(&there);
+    let io = world.submit(&Asks { io: true, ..there });
+    finish(&mut world, 0);
+    assert_eq!(loads(&world), [0, 3]);
+    // It has a core, though nothing runs there, and keeps nobody from the others.
+    assert_eq!(taken(&world), 2);
+    for _ in 0..5 {
+        finish(&mut world, 1);
+    }
+    assert_eq!(loads(&world), [0, 0]);
+    assert_eq!(taken(&world), 1);
+    suspend(&mut world, false);
+    assert_eq!(loads(&world), [2, 0]);
+    finish(&mut world, 0);
+    finish(&mut world, 0);
+    assert!(is_done(&world, waits) && is_done(&world, io));
+    assert_eq!(taken(&world), 0);
+    world.settle();
+}
+
+#[test]
+fn whoever_has_to_go_is_a_suspended_worker_last() {
+    let mut world = world(2, 0, 1, 0);
+    for (worker, idle) in [(0, 1), (1, 0)] {
+        let worker = WorkerId(worker);
+        let suspend = |suspended| Input::Suspend { worker, suspended };
+        world.tell(suspend(true));
+        assert_eq!(world.core.idle(HostId(0)), Some(WorkerId(idle)));
+        world.tell(suspend(false));
+    }
+}
+
+#[test]
 fn a_call_that_kills_workers_takes_nobody_with_it() {
     let mut world = world(1, 8, 2, 6);
     let poison = CallId(2);

@@ -65,9 +65,13 @@ impl World {
     /// Those where it could be, sooner or later.
     fn candidates(&self, call: CallId) -> Vec<HostId> {
         let mut hosts = self.holding(call);
+        let only = match self.specs[&call].place {
+            Place::Worker(only) => Some(only),
+            _ => None,
+        };
         hosts.retain(|host| {
-            self.workers_of(*host)
-                .any(|worker| self.takes_calls(worker))
+            let open = self.workers_of(*host).any(|worker| self.is_open(worker));
+            open && only.is_none_or(|only| !self.suspended.contains(&only))
         });
         hosts
     }
@@ -83,7 +87,7 @@ impl World {
             Place::Host(only) => only == host,
             Place::Worker(only) => only == *worker,
         };
-        let idle = |worker: &WorkerId| self.takes_calls(*worker) && self.cpu(*worker).is_empty();
+        let idle = |worker: &WorkerId| self.is_open(*worker) && self.cpu(*worker).is_empty();
         let workers = self.workers_of(host);
         workers
             .filter(|worker| there(worker) && idle(worker))
@@ -112,10 +116,7 @@ impl World {
     pub(super) fn check_start(&self, rank: Rank, worker: WorkerId) {
         let (call, host) = (rank.call, self.host_of[&worker]);
         let spec = &self.specs[&call];
-        assert!(
-            self.takes_calls(worker),
-            "{worker:?} is not to get any more"
-        );
+        assert!(self.is_open(worker), "{worker:?} is not to get any more");
         match spec.place {
             Place::Anywhere => {}
             Place::Host(only) => assert_eq!(host, only),
@@ -181,7 +182,7 @@ impl World {
             if spec.io {
                 let mut workers = self.in_flight.keys();
                 let free = workers.any(|worker| {
-                    self.takes_calls(*worker)
+                    self.is_open(*worker)
                         && match spec.place {
                             Place::Anywhere => true,
                             Place::Host(host) => self.host_of[worker] == host,
@@ -234,7 +235,7 @@ impl World {
             let host = self.host_of[worker];
             assert!(self.is_wanted(*call) && self.is_plain(*call));
             assert!(
-                self.takes_calls(*worker) && !self.is_overfull(host),
+                self.is_open(*worker) && !self.is_overfull(host),
                 "it may not stay"
             );
             for earlier in self.waiting_before(self.rank(*call)) {

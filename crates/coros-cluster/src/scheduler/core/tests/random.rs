@@ -59,6 +59,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             false => Step::Cancel(n),
         }),
         1 => any::<usize>().prop_map(Step::NoneCame),
+        2 => any::<(usize, bool)>().prop_map(|(n, suspended)| Step::Suspend(n, suspended)),
         1 => any::<usize>().prop_map(Step::Retire),
         1 => any::<usize>().prop_map(Step::HostLost),
         2 => any::<usize>().prop_map(Step::Replay),

@@ -12,6 +12,7 @@ pub(super) enum Step {
     Room(usize, Resources),
     HostLost(usize),
     NewWorker(usize),
+    Suspend(usize, bool),
     Retire(usize),
     Receive(usize),
     Finish(usize, usize),
@@ -80,6 +81,12 @@ impl World {
             Step::NewWorker(n) => {
                 if let Some(host) = pick(self.hosts.keys(), *n) {
                     self.new_worker(host);
+                }
+            }
+            Step::Suspend(n, suspended) => {
+                if let Some(worker) = pick(self.in_flight.keys(), *n) {
+                    let suspended = *suspended;
+                    self.tell(Input::Suspend { worker, suspended });
                 }
             }
             Step::Retire(n) => {
@@ -225,6 +232,10 @@ impl World {
     pub(super) fn settle(&mut self) {
         if self.hosts.is_empty() {
             self.new_host(Resources::cpus(4));
+        }
+        for worker in self.suspended.clone() {
+            let suspended = false;
+            self.tell(Input::Suspend { worker, suspended });
         }
         let hosts: Vec<_> = self.hosts.keys().copied().collect();
         for host in hosts {

@@ -30,6 +30,7 @@ pub(super) struct World {
     given_up: BTreeSet<CallId>,
     cancelled: BTreeSet<CallId>,
     pub(super) unplaceable: BTreeSet<CallId>,
+    pub(super) suspended: BTreeSet<WorkerId>,
     pub(super) retiring: BTreeSet<WorkerId>,
     pub(super) retired: BTreeSet<WorkerId>,
     pub(super) doomed: BTreeSet<WorkerId>,
@@ -66,6 +67,7 @@ impl World {
             given_up: BTreeSet::new(),
             cancelled: BTreeSet::new(),
             unplaceable: BTreeSet::new(),
+            suspended: BTreeSet::new(),
             retiring: BTreeSet::new(),
             retired: BTreeSet::new(),
             doomed: BTreeSet::new(),
@@ -149,6 +151,10 @@ impl World {
                 self.in_flight.insert(*worker, Vec::new());
                 self.host_of.insert(*worker, *host);
             }
+            Input::Suspend { worker, suspended } => {
+                self.suspended.remove(worker);
+                self.suspended.extend(suspended.then_some(*worker));
+            }
             Input::Retire { worker } => {
                 self.retiring.insert(*worker);
             }
@@ -198,6 +204,7 @@ impl World {
     fn note_loss(&mut self, worker: WorkerId) {
         self.host_of.remove(&worker);
         self.retiring.remove(&worker);
+        self.suspended.remove(&worker);
         for it in self.in_flight.remove(&worker).unwrap_or_default() {
             let call = it.0;
             self.asked.remove(&it);
@@ -338,6 +345,11 @@ impl World {
         self.in_flight.contains_key(&worker)
             && !self.retiring.contains(&worker)
             && !self.doomed.contains(&worker)
+    }
+
+    /// Whether calls may go there now.
+    pub(super) fn is_open(&self, worker: WorkerId) -> bool {
+        self.takes_calls(worker) && !self.suspended.contains(&worker)
     }
 
     /// What waits is known to be able to run some day, or has been told that it is not.
