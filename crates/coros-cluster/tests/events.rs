@@ -49,6 +49,12 @@ async fn ends(mut me: Context<()>, unless: PathBuf, to: Address<Address<()>>) {
     }
 }
 
+/// Ends its worker before that can say anything of it.
+#[coros::remote]
+fn ends_at_once() {
+    std::process::exit(3)
+}
+
 /// Says where it is.
 #[coros::remote]
 fn notes(to: Address<String>) {
@@ -468,6 +474,53 @@ async fn io_calls_begin_too_and_all_say_how_they_ended() {
     scheduler.close().await.unwrap();
 }
 
+/// Its worker may have had no time to say so.
+async fn a_call_that_ends_its_worker_at_once_has_begun() {
+    let (farm, service) = farm_with_service([1]).await;
+    for scheduler in [
+        Scheduler::local().workers(1),
+        Scheduler::at(&farm.client().await),
+    ] {
+        let scheduler = quiet(scheduler.retries(1)).start().await.unwrap();
+        let mut events = scheduler.events();
+        workers(&mut events, 1).await;
+        for n in 0..10 {
+            let call = ends_at_once();
+            let job = scheduler.submit(if n % 2 == 0 { call } else { call.io() });
+            let id = job.id();
+            let error = job.await.unwrap_err();
+            let told = [
+                format!("{id} begins, 1"),
+                format!("{id} again"),
+                format!("{id} begins, 2"),
+                format!("{id} ends: {error}"),
+            ];
+            assert_eq!(of_calls(&mut events, 1).await, told);
+        }
+        scheduler.close().await.unwrap();
+    }
+    close(farm, service).await;
+}
+
+/// Before that, as it is why.
+async fn a_call_has_begun_before_it_ends_its_worker() {
+    let scheduler = quiet(Scheduler::local().workers(1).retries(0));
+    let scheduler = scheduler.start().await.unwrap();
+    let mut events = scheduler.events();
+    scheduler.run(ends_at_once()).await.unwrap_err();
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        told.push(match events.next().await.unwrap() {
+            Event::JobStarted { worker, .. } => format!("begun at {worker}"),
+            Event::WorkerLost { name, given_up, .. } => format!("{name} is lost, {given_up}"),
+            Event::JobEnded { .. } => "ended".to_owned(),
+            _ => continue,
+        });
+    }
+    assert_eq!(told, ["begun at w1", "w1 is lost, 1", "ended"]);
+    scheduler.close().await.unwrap();
+}
+
 /// Those that waited are none the worse for it, and nobody is told that they had run.
 async fn a_lost_worker_had_calls_that_ran_and_calls_that_waited() {
     let folder = tempfile::tempdir().unwrap();
@@ -621,6 +674,8 @@ fn main() {
         a_call_has_begun_when_it_runs,
         how_long_a_call_ran_is_told_as_its_worker_saw_it,
         io_calls_begin_too_and_all_say_how_they_ended,
+        a_call_that_ends_its_worker_at_once_has_begun,
+        a_call_has_begun_before_it_ends_its_worker,
         a_lost_worker_had_calls_that_ran_and_calls_that_waited,
         who_hears_of_a_call_knows_its_arguments,
         a_closed_node_ends_what_it_runs_and_is_not_used_again,

@@ -181,11 +181,12 @@ pub(crate) enum Output<T, R> {
         timed_out: bool,
     },
     /// The call's worker was lost; it starts again as soon as there is room. Whether it ran there, as far as is
-    /// known; else it only waited, and that counts for nothing.
+    /// known; else it only waited, and that counts for nothing. And which attempt it was.
     Retry {
         call: CallId,
         from: WorkerId,
         ran: bool,
+        attempts: u32,
     },
     /// The call needs more than any host has; it waits for one. Said once of a call.
     Unplaceable { call: CallId },

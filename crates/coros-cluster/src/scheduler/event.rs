@@ -206,8 +206,8 @@ pub enum Event {
         /// Which of it, and why.
         reason: String,
     },
-    /// A call has begun at a worker. Not told of a call that was on its way to its worker before anybody listened,
-    /// and perhaps not of one that ends its worker at once.
+    /// A call has begun at a worker; of one that ends its worker at once that is told when the worker is lost. Not told of
+    /// a call that was on its way to its worker before anybody listened.
     JobStarted {
         /// The call, as [`Job::id`](super::Job::id).
         job: u64,

@@ -24,7 +24,7 @@ use hashbrown::HashMap;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
-use self::calls::Report;
+use self::calls::{Output, Report};
 use self::hosts::Host;
 use self::muster::Muster;
 pub(super) use self::nodes::Cluster;
@@ -136,7 +136,7 @@ pub(super) struct Shell {
     /// The client takes nothing of what came of its calls: none begins, and workers keep what comes.
     paused: bool,
     /// What the core wants done; kept for its memory.
-    todo: Vec<core::Output<Item, Report>>,
+    todo: Vec<Output>,
 }
 
 #[derive(Debug)]

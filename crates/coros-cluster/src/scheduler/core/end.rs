@@ -83,6 +83,7 @@ impl<T> Core<T> {
         part: Part,
         out: &mut Vec<Output<T, R>>,
     ) {
+        let attempts = self.attempts(id);
         let call = self.call(id);
         let once = call.retries == 0;
         if part == Part::Ran || (part == Part::Beside && once) {
@@ -109,6 +110,7 @@ impl<T> Core<T> {
                 call: id,
                 from,
                 ran,
+                attempts,
             });
         }
         self.requeue(id);

@@ -1,5 +1,6 @@
 //! The shell's calls: on their way into the core, from there to a worker, and out when they have ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::core::{self, CallId, Outcome, WorkerId};
@@ -16,6 +17,9 @@ use crate::protocol::{CallResult, Run, ToWorker};
 const BATCH_BYTES: usize = 64 * 1024;
 /// Calls with more bytes of arguments are bulky.
 const BULKY: usize = 16 * 1024;
+
+/// What the core wants done.
+pub(super) type Output = core::Output<Item, Report>;
 
 /// What a worker says of a call that has ended there.
 #[derive(Debug)]
@@ -106,7 +110,9 @@ impl Shell {
                     self.tell_pool_of(worker, pool::Input::Retire { worker });
                 }
                 core::Output::Unplaceable { call } => self.unplaceable(call),
-                core::Output::Retry { call, from, ran } => {
+                core::Output::Retry {
+                    call, from, ran, ..
+                } => {
                     let (had_begun, from) = (self.had_begun(call, ran), self.name(from));
                     if let Some(item) = self.core.item_mut(call) {
                         item.begun = None;
@@ -180,6 +186,35 @@ impl Shell {
             && let Some(event) = item.started(call, name, attempts)
         {
             self.emit(&event);
+        }
+    }
+
+    /// Tells of calls that are known to have begun, as they have ended a worker, which has not said so.
+    pub(super) fn begun_at_lost(&mut self, name: &Arc<str>, out: &mut [Output]) {
+        if !self.listeners.any() {
+            return;
+        }
+        for output in out {
+            let begun = match output {
+                core::Output::Retry {
+                    call,
+                    ran: true,
+                    attempts,
+                    ..
+                } => {
+                    let item = self.core.item_mut(*call);
+                    item.and_then(|it| it.started(*call, Arc::clone(name), *attempts))
+                }
+                core::Output::Finished {
+                    call,
+                    item,
+                    outcome: Outcome::Abandoned { losses, .. },
+                } => item.started(*call, Arc::clone(name), *losses),
+                _ => None,
+            };
+            if let Some(event) = begun {
+                self.emit(&event);
+            }
         }
     }
 

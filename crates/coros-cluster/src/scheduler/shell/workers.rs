@@ -454,6 +454,7 @@ impl Shell {
         let mut out = Vec::new();
         self.core
             .handle(core::Input::WorkerLost { worker: id }, &mut out);
+        self.begun_at_lost(&self.name(id), &mut out);
         let (mut jobs, mut waited, mut given_up) = (0, 0, 0);
         for output in &out {
             match output {
