@@ -145,6 +145,7 @@ async fn a_daemon_and_its_clients_bear_any_bytes() {
         FromDesk::Unfit("too old".into()),
         FromDesk::Grant(3),
         FromDesk::State(NodeState::Draining),
+        FromDesk::Ending,
         FromDesk::Ended { worker, end },
     ];
     read(&node, &said);

@@ -274,6 +274,39 @@ mod processes {
         scheduler.close().await.unwrap();
     }
 
+    /// Nobody is left there to do that, and who has prepared it is to know.
+    pub(super) async fn what_was_prepared_at_a_node_whose_daemon_is_killed_stays_undone() {
+        let farm = Farm::new();
+        let one = Process::start(&farm, "farm-1", 1);
+        let node = farm.builder("desk").peer(one.endpoint).build().await;
+        let scheduler = Scheduler::cluster(&node.unwrap())
+            .tear_down_worker(|_| Some(square(1)))
+            .tear_down_node(|_| Some(square(2)));
+        let scheduler = quiet(scheduler).start().await.unwrap();
+        let mut events = scheduler.events();
+        workers(&mut events, 1).await;
+        one.signal(Signal::SIGKILL);
+        let told = async {
+            let mut told = Vec::new();
+            loop {
+                match events.next().await.unwrap() {
+                    Event::TearDownFailed { reason, .. } => told.push(reason),
+                    Event::NodeLost { .. } => return told,
+                    _ => {}
+                }
+            }
+        };
+        let told = told.await;
+        let [own, of_node] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        let why = "did not run: its node was lost: ";
+        let starts = |it: &str, what| it.starts_with(&format!("{what} {why}"));
+        assert!(starts(own, "its teardown"), "{own}");
+        assert!(starts(of_node, "the teardown of its node"), "{of_node}");
+        scheduler.close().await.unwrap();
+    }
+
     /// It can run nowhere else.
     pub(super) async fn what_waits_for_a_node_whose_daemon_is_killed_ends() {
         let (_farm, one, scheduler) = alone().await;
@@ -406,6 +439,8 @@ fn main() {
         a_killed_daemon_takes_its_workers_along_and_the_work_goes_on,
         #[cfg(target_os = "linux")]
         what_waits_for_a_node_whose_daemon_is_killed_ends,
+        #[cfg(target_os = "linux")]
+        what_was_prepared_at_a_node_whose_daemon_is_killed_stays_undone,
         #[cfg(target_os = "linux")]
         a_killed_daemon_takes_along_what_has_left_its_group,
         #[cfg(target_os = "linux")]

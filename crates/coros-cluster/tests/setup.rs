@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use common::farm::*;
@@ -594,6 +594,55 @@ async fn what_cannot_be_undone_is_told() {
     farm.close().await;
 }
 
+/// Of each worker and of the node, before that it has ended; and nothing is torn down.
+async fn what_a_node_ends_that_evicts_is_told_to_be_left_undone() {
+    let farm = Farm::of([2]).await;
+    let (scheduler, mut steps) = with_all(Scheduler::cluster(&farm.client().await));
+    let scheduler = scheduler.start().await.unwrap();
+    let mut events = scheduler.events();
+    let there = workers(&mut events, 2).await;
+    while next(&mut steps).await != [What::Up] {}
+    assert_eq!(next(&mut steps).await, [What::Up]);
+    farm.daemons[0].evict();
+    let mut told = Vec::new();
+    loop {
+        match events.next().await.unwrap() {
+            Event::TearDownFailed { name, node, reason } => {
+                assert_eq!(node.name, "farm-1");
+                told.push((name, reason));
+            }
+            Event::NodeEnded { .. } => break,
+            _ => {}
+        }
+    }
+    let why = "did not run: its node has ended all that ran there";
+    let own = there.iter().cloned();
+    let mut expected: Vec<_> = own.map(|it| (it, format!("its teardown {why}"))).collect();
+    let one = Arc::clone(&expected[0].0);
+    expected.push((one, format!("the teardown of its node {why}")));
+    assert_eq!(told, expected);
+    let mut lost = 0;
+    while lost < 2 {
+        match events.next().await.unwrap() {
+            event @ Event::TearDownFailed { .. } => panic!("{event}"),
+            Event::WorkerLost { .. } => lost += 1,
+            _ => {}
+        }
+    }
+    assert!(steps.try_recv().is_err(), "something is torn down");
+    // When it is back, all is prepared anew, and torn down once.
+    let all = [What::NodeUp, What::Up, What::Up];
+    assert_eq!(next(&mut steps).await, all);
+    workers(&mut events, 2).await;
+    scheduler.close().await.unwrap();
+    let all = [What::Down, What::Down, What::NodeDown];
+    assert_eq!(next(&mut steps).await, all);
+    while let Some(event) = events.next().await {
+        assert!(!matches!(event, Event::TearDownFailed { .. }), "{event}");
+    }
+    farm.close().await;
+}
+
 /// One that comes only for that, as nobody else is left: also when it cannot say so itself.
 async fn one_that_ends_while_it_tidies_up_is_told_of() {
     for code in [None, Some(3)] {
@@ -654,6 +703,7 @@ fn main() {
         a_function_that_panics_for_a_node_is_the_reason_why_it_is_not_used,
         what_prepares_a_node_may_be_large,
         what_cannot_be_undone_is_told,
+        what_a_node_ends_that_evicts_is_told_to_be_left_undone,
         one_that_ends_while_it_tidies_up_is_told_of,
         a_node_that_cannot_be_prepared_keeps_nobody_waiting,
         a_node_that_need_not_be_prepared_is_not,

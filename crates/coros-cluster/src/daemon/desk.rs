@@ -230,6 +230,9 @@ impl Desk {
     async fn end(mut self, mut me: Context<ToDesk>, has_left: bool) {
         self.ending.cancel();
         self.watcher = None;
+        if !has_left {
+            self.told.tell(FromDesk::Ending);
+        }
         for worker in self.workers.values_mut() {
             worker.process.kill();
         }

@@ -211,6 +211,8 @@ pub(crate) enum FromDesk {
     Claimed { worker: WorkerId, number: u64 },
     /// A worker's process has ended, or could not be started; it has nothing any more.
     Ended { worker: WorkerId, end: End },
+    /// All that runs here for the client is about to be ended.
+    Ending,
 }
 
 /// Whether a node lends slots.

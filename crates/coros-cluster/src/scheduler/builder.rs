@@ -403,7 +403,9 @@ impl SchedulerBuilder {
 
     /// Has a function tidy up each node that was prepared: once, in its last worker, when all others have
     /// ended, or in one that starts for that, if [`set_up_node`](Self::set_up_node) has prepared the node and none is
-    /// left. The shared folder goes by itself. It does not run where the one that was told to was lost or killed.
+    /// left. The shared folder goes by itself. It does not run where the one that was told to was lost or killed, nor
+    /// where the node was lost, or its owner has ended all that ran there (as Ctrl-C at a `coros node` does):
+    /// [`Event::TearDownFailed`] tells so.
     pub fn tear_down_node<R: Message>(
         mut self,
         call: impl Fn(&NodeView) -> Option<Call<R>> + Send + 'static,
@@ -423,7 +425,8 @@ impl SchedulerBuilder {
     }
 
     /// Has a function tidy up in each worker after its last call, when it is told to end. It does not run in
-    /// one that is lost or killed.
+    /// one that is lost or killed, nor where its node was lost, or the node's owner has ended all that ran there; of these
+    /// [`Event::TearDownFailed`] tells.
     pub fn tear_down_worker<R: Message>(
         mut self,
         call: impl Fn(&NodeView) -> Option<Call<R>> + Send + 'static,

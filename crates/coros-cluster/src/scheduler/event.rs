@@ -197,9 +197,10 @@ pub enum Event {
         reason: String,
     },
     /// What a worker had prepared for itself or its node could not be undone when it ended. Also told of one that was
-    /// started only to tidy up its node, and has not come to that.
+    /// started only to tidy up its node, and has not come to that; and of each worker of a node, and of the node, before
+    /// that has [ended](Event::NodeEnded) all that ran there, or is lost: nothing is torn down then.
     TearDownFailed {
-        /// The worker's name.
+        /// The worker's name; of a node that is gone, that of one of its workers.
         name: Arc<str>,
         /// Where it is: as that was when it was looked at last.
         node: Arc<NodeView>,

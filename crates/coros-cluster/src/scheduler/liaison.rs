@@ -79,6 +79,15 @@ impl Gone {
         }
     }
 
+    /// As it is told of a worker there.
+    pub(super) fn of_worker(&self) -> String {
+        match self {
+            Gone::Ended => "its node has ended all that ran there".to_owned(),
+            Gone::Unfit(why) => format!("its node is of no use: {why}"),
+            Gone::Lost(why) => format!("its node was lost: {why}"),
+        }
+    }
+
     /// What is told of it.
     pub(crate) fn event(&self, node: Arc<NodeView>) -> Event {
         match self {

@@ -273,6 +273,17 @@ impl Pool {
         !self.due.is_empty() || self.processes.values().any(starts)
     }
 
+    /// Whether the host is as it was prepared, or left by those who have worked there, and is to be tidied up.
+    pub(crate) fn is_to_be_tidied_up(&self) -> bool {
+        let worked = || self.processes.values().any(|it| it.ready.is_some());
+        let used = match self.upkeep {
+            Upkeep::Bare => false,
+            Upkeep::Prepared | Upkeep::Leaving(_) => self.config.prepares || worked(),
+            Upkeep::TidyingUp(_) => true,
+        };
+        self.config.tidies_up && used
+    }
+
     /// How many there may be at present.
     fn most(&self) -> usize {
         match self.upkeep {

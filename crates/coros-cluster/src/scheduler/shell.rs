@@ -10,6 +10,7 @@ mod survey;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod undone;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

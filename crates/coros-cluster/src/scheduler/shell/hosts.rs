@@ -68,6 +68,11 @@ impl Host {
         }
     }
 
+    /// Whether each of its workers has something to undo when it ends.
+    pub(super) fn tears_down_workers(&self) -> bool {
+        self.duties.tear_down.is_some()
+    }
+
     /// Whether one of its workers prepares it.
     pub(super) fn is_prepared(&self) -> bool {
         self.duties.set_up_node.is_some()

@@ -71,6 +71,8 @@ pub(super) struct Remote {
     drained: bool,
     /// A worker there has taken calls.
     pub(super) useful: bool,
+    /// It was told that what was prepared there is not undone.
+    pub(super) undone: bool,
     /// Its desk is no more.
     pub(super) gone: bool,
 }
@@ -252,6 +254,7 @@ impl Shell {
             told: NodeState::Open,
             drained: false,
             useful: false,
+            undone: false,
             gone: false,
         };
         let id = self.add_host(node, duties, Some(remote));
@@ -363,6 +366,7 @@ impl Shell {
             }
             FromDesk::Claimed { worker, number } => self.claimed(worker, number),
             FromDesk::Ended { worker, end } => self.ended_at(id, worker, end),
+            FromDesk::Ending => self.stays_undone(id, &Gone::Ended),
         }
     }
 
@@ -541,6 +545,10 @@ impl Shell {
         }
         (remote.slots, remote.asked, remote.usable) = (0, 0, 0);
         let gone = gone.when(remote.state);
+        self.stays_undone(id, &gone);
+        let Some(remote) = self.remote(id) else {
+            return;
+        };
         let at = remote.at.clone();
         let node = self.node_at(id);
         let (why, told) = (gone.to_string(), gone.event(node));

@@ -499,6 +499,10 @@ impl Shell {
 
     fn tidy_up_failed(&mut self, id: WorkerId, why: &str) {
         if let Some(worker) = self.workers.remove(&id) {
+            // Of one at a node that is gone that was told.
+            if self.remote(worker.host).is_some_and(|it| it.undone) {
+                return;
+            }
             let end = end_of(&worker.name, why, &worker.last_words);
             let reason = format!("the teardown of its node failed: {end}");
             let node = self.node_at(worker.host);
