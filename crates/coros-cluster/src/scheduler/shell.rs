@@ -11,6 +11,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod undone;
+mod unused;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -29,9 +30,9 @@ use self::calls::{Output, Report};
 use self::hosts::Host;
 use self::muster::Muster;
 pub(super) use self::nodes::Cluster;
-use self::nodes::Unused;
 use self::patience::Patience;
 pub(crate) use self::survey::Survey;
+use self::unused::Unused;
 pub(super) use self::workers::full_name;
 use self::workers::{Worker, name_of};
 use super::absent::Absent;

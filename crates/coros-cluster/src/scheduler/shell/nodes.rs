@@ -117,14 +117,6 @@ impl Remote {
     }
 }
 
-/// A node that is not used.
-pub(super) struct Unused {
-    at: Location,
-    pub(super) why: String,
-    /// What was told of it.
-    told: Event,
-}
-
 /// How much of a node is used, and the room that there is for calls; it may lend less than it has.
 fn of_use(view: &View, share: &Share) -> (usize, usize, Resources) {
     let slots = view.slots.min(share.cpus.get() as usize);
@@ -287,35 +279,6 @@ impl Shell {
             Ok(_) => drop(self.unused.remove(&at.to_string())),
             Err(why) => self.not_used(&at, why),
         }
-    }
-
-    /// Why this very node is of no use, if that was told last of it.
-    fn known_unfit(&self, at: &Location) -> Option<&str> {
-        let known = self.unused.get(&at.to_string());
-        let known = known.filter(|it| it.at == *at && matches!(it.told, Event::NodeUnfit { .. }));
-        known.map(|it| &*it.why)
-    }
-
-    pub(super) fn not_used(&mut self, at: &Location, why: String) {
-        let known = self.unused.get(&at.to_string());
-        if known.is_some_and(|it| it.why == why) {
-            return;
-        }
-        let told = Event::NodeNotUsed {
-            name: Arc::clone(&at.name),
-            endpoint: at.endpoint,
-            reason: why.clone(),
-        };
-        self.emit(&told);
-        let at = at.clone();
-        self.unused.insert(at.to_string(), Unused { at, why, told });
-    }
-
-    /// The nodes of which it was told that they are not used or of no use, and not that they were lost.
-    pub(super) fn not_used_so_far(&self) -> impl Iterator<Item = Event> {
-        let told = self.unused.values().map(|it| &it.told);
-        let there = |it: &&Event| matches!(it, Event::NodeNotUsed { .. } | Event::NodeUnfit { .. });
-        told.filter(there).cloned()
     }
 
     /// The nodes that have the program, and which of them lend nothing.
@@ -551,22 +514,8 @@ impl Shell {
         };
         let at = remote.at.clone();
         let node = self.node_at(id);
-        let (why, told) = (gone.to_string(), gone.event(node));
-        // It is tried again and again.
-        let unfit = matches!(gone, Gone::Unfit(_));
-        let known = unfit && self.known_unfit(&at) == Some(&*why);
-        if !unfit {
-            self.absent.lost(at.clone());
-        }
-        if matches!(self.phase, Phase::Open) && !known {
-            self.emit(&told);
-        }
-        let unused = Unused {
-            at: at.clone(),
-            why: why.clone(),
-            told,
-        };
-        self.unused.insert(at.to_string(), unused);
+        let why = gone.to_string();
+        self.is_gone(&at, &gone, node);
         self.tell_pool(id, pool::Input::HostGone);
         self.fit(id);
         let workers = self.workers.iter().filter(|(_, it)| it.host == id);
