@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::machine::{Machine, memory_for_calls};
 
@@ -22,7 +22,15 @@ pub struct Resources {
     /// In bytes.
     memory: u64,
     /// None of them 0.
+    #[serde(deserialize_with = "counted")]
     named: BTreeMap<Arc<str>, u64>,
+}
+
+/// What another process says that there is of what has a name.
+fn counted<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Arc<str>, u64>, D::Error> {
+    let mut named = BTreeMap::deserialize(from)?;
+    named.retain(|_, n| *n > 0);
+    Ok(named)
 }
 
 impl Resources {
@@ -120,12 +128,13 @@ impl Resources {
         self.named.get(name).copied().unwrap_or(0)
     }
 
-    /// Adds what fits into a room together with this.
+    /// Adds to it. What fits into a room together with this can be taken away again.
     pub(crate) fn add(&mut self, more: &Resources) {
-        self.cpus += more.cpus;
-        self.memory += more.memory;
+        self.cpus = self.cpus.saturating_add(more.cpus);
+        self.memory = self.memory.saturating_add(more.memory);
         for (name, n) in &more.named {
-            *self.named.entry(Arc::clone(name)).or_insert(0) += n;
+            let sum = self.count(name).saturating_add(*n);
+            self.set_named(Arc::clone(name), sum);
         }
     }
 
@@ -192,6 +201,18 @@ mod tests {
         taken.subtract(&needs);
         taken.subtract(&needs);
         assert_eq!(taken, Resources::default());
+    }
+
+    /// Of what is not there at all a room says nothing.
+    #[test]
+    fn nothing_of_a_name_is_not_taken_from_another_process() {
+        let absurd = Resources {
+            named: [("gpu".into(), 0), ("key".into(), 1)].into(),
+            ..Resources::default()
+        };
+        let sent = postcard::to_allocvec(&absurd).unwrap();
+        let came: Resources = postcard::from_bytes(&sent).unwrap();
+        assert_eq!(came, Resources::default().named("key", 1));
     }
 
     #[test]

@@ -247,9 +247,9 @@ impl Scheduler {
     }
 
     /// Lets go of a worker: what runs there goes on to its end, and then it ends, as [`Event::WorkerClosed`] tells. None
-    /// starts in its place: its slot is given back, and this scheduler has one worker less on its node from now on.
-    /// Calls for that worker alone that have not begun by then end as [`JobError::TargetLost`]. With the last that its
-    /// node may have, [the node is closed](Self::close_node).
+    /// starts in its place: its slot is given back, and this scheduler has no more workers on that node from now on than
+    /// are left there then. Calls for that worker alone that have not begun by then end as [`JobError::TargetLost`].
+    /// With the last that is there, [the node is closed](Self::close_node).
     ///
     /// Cancel safe: once polled, it is done.
     ///
@@ -333,7 +333,8 @@ impl Scheduler {
 
     /// What happens to workers and calls from now on, as a stream, after one [`Event::NodeNotUsed`] or
     /// [`Event::NodeUnfit`] for each node that was found and is not used, an [`Event::NodesAwaited`] if that was told, one [`Event::NodeReady`] for
-    /// each node and one [`Event::WorkerReady`] for each worker that is there.
+    /// each node and one [`Event::WorkerReady`] for each worker that is there; followed by one that it is suspended, if
+    /// it is.
     ///
     /// Events are kept for a slow reader without limit; drop the stream to stop that.
     #[must_use]
@@ -444,7 +445,7 @@ pub(crate) enum Command {
     /// The session with a worker has ended, and why.
     SessionEnded(WorkerId, String),
     /// A daemon of the network that lends workers was found.
-    Found(Found),
+    Found(Box<Found>),
     /// What the judge says of it.
     Decided(Box<Question>, Box<Verdict>),
     /// One that was found is not used, and why.

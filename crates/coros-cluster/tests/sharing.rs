@@ -217,12 +217,13 @@ type Takes = fn(Call<()>) -> Call<()>;
 /// Whoever's they are: they have the node in turns, and what takes nothing of it goes on beside them.
 async fn calls_together_take_no_more_than_there_is() {
     let mut farm = Farm::new();
-    let daemon = farm.daemon("farm-1").slots(4).memory(1 << 30);
+    let daemon = farm.daemon("farm-1").slots(6).memory(1 << 30);
     let license = "license=3".parse::<Resource>().unwrap();
     farm.daemons
         .push(daemon.resources([license]).start().await.unwrap());
     let service = farm.service().start().await.unwrap();
     let own = [farm.scheduler().await, farm.scheduler().await];
+    let third = farm.scheduler().await;
     let client = service::client(&farm, &service).await;
     let served = async || quiet(Scheduler::at(&client)).start().await.unwrap();
     let at_service = [served().await, served().await];
@@ -235,16 +236,22 @@ async fn calls_together_take_no_more_than_there_is() {
         let call = |of: &str| computes(of.to_owned(), to.clone());
         let has = first.submit(takes(call("first")));
         let Begun(.., end) = next(&mut begun).await;
+        let mut others_go_on = async |scheduler: &Scheduler| {
+            for _ in 0..3 {
+                let other = scheduler.submit(call("other"));
+                let Begun(of, _, end) = next(&mut begun).await;
+                assert_eq!(of, "other");
+                end.send(()).unwrap();
+                other.await.unwrap();
+            }
+        };
+        // Nobody waits for one that was cancelled when it had its turn before others.
+        let cancelled = third.submit(takes(call("cancelled")));
+        others_go_on(&third).await;
         let waits = second.submit(takes(call("second")));
-        // It stays cancelled, and nobody waits for it.
-        drop(second.submit(takes(call("cancelled"))));
-        for _ in 0..3 {
-            let other = second.submit(call("other"));
-            let Begun(of, _, end) = next(&mut begun).await;
-            assert_eq!(of, "other");
-            end.send(()).unwrap();
-            other.await.unwrap();
-        }
+        others_go_on(second).await;
+        drop(cancelled);
+        others_go_on(&third).await;
         assert!(begun.try_recv().is_err());
         end.send(()).unwrap();
         has.await.unwrap();
@@ -264,10 +271,36 @@ async fn calls_together_take_no_more_than_there_is() {
         end.send(()).unwrap();
         waits.await.unwrap();
     }
-    for scheduler in own.into_iter().chain(at_service) {
+    for scheduler in own.into_iter().chain(at_service).chain([third]) {
         scheduler.close().await.unwrap();
     }
     service.close().await;
+    farm.close().await;
+}
+
+/// Nor does it begin there.
+async fn a_call_that_waits_for_what_it_takes_holds_up_no_node_that_is_to_end() {
+    let mut farm = Farm::new();
+    let daemon = farm.daemon("farm-1").slots(2).memory(1 << 30);
+    farm.daemons.push(daemon.start().await.unwrap());
+    let [first, second] = [farm.scheduler().await, farm.scheduler().await];
+    let (to, mut begun) = told::<Begun>();
+    let call = |of: &str| computes(of.to_owned(), to.clone()).memory(600 << 20);
+    let has = first.submit(call("first"));
+    let Begun(.., end) = next(&mut begun).await;
+    let waits = second.submit(call("second"));
+    workers(&mut second.events(), 1).await;
+    let daemon = &farm.daemons[0];
+    let (drained, ()) = tokio::join!(daemon.drain(), async {
+        lends(daemon, &[1, 0]).await;
+        end.send(()).unwrap();
+        has.await.unwrap();
+    });
+    drained.unwrap();
+    second.close().await.unwrap();
+    assert_eq!(waits.await, Err(JobError::Closed));
+    assert!(begun.try_recv().is_err());
+    first.close().await.unwrap();
     farm.close().await;
 }
 
@@ -324,6 +357,7 @@ fn main() {
         there_are_never_more_workers_than_wanted,
         who_needs_a_node_gets_its_share_of_that_one,
         calls_together_take_no_more_than_there_is,
+        a_call_that_waits_for_what_it_takes_holds_up_no_node_that_is_to_end,
         who_waits_for_a_slot_is_told_why,
         patience_is_that_of_those_who_wait,
     ];

@@ -2,7 +2,8 @@
 //!
 //! A worker claims what the call takes that is to begin there, and has the claim until it makes another or its process
 //! has ended; so all calls of all clients together never take more than there is. Claims are granted in the order in
-//! which they are made: one that does not fit yet holds up those that come after it, so that it has its turn.
+//! which they are made: one that does not fit yet holds up those that come after it and would take what it waits for, so
+//! that it has its turn.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -70,14 +71,18 @@ impl Claims {
     }
 
     fn grant(&mut self, granted: &mut Vec<Claim>) {
-        while let Some((claim, needs)) = self.waiting.pop_front() {
-            if !needs.fits(&self.room, &self.taken) {
-                self.waiting.push_front((claim, needs));
-                return;
+        // With what those that wait have before those that come after them.
+        let mut before = self.taken.clone();
+        for (claim, needs) in std::mem::take(&mut self.waiting) {
+            let fits = needs.fits(&self.room, &before);
+            before.add(&needs);
+            if fits {
+                self.taken.add(&needs);
+                self.held.insert(claim.who(), needs);
+                granted.push(claim);
+            } else {
+                self.waiting.push_back((claim, needs));
             }
-            self.taken.add(&needs);
-            self.held.insert(claim.who(), needs);
-            granted.push(claim);
         }
     }
 }
@@ -131,12 +136,25 @@ mod tests {
         let [has, waits, next] = [claim(1, 1, 1), claim(2, 1, 1), claim(3, 1, 1)];
         let gpu = || Resources::default().named("gpu", 1);
         assert_eq!(made(&mut claims, has, gpu()), [has]);
-        assert_eq!(made(&mut claims, waits, gpu().memory(1)), []);
-        assert_eq!(made(&mut claims, next, memory(1)), []);
+        assert_eq!(made(&mut claims, waits, gpu().memory(8)), []);
+        assert_eq!(made(&mut claims, next, memory(3)), []);
         let none = Resources::default();
         assert_eq!(made(&mut claims, claim(2, 1, 2), none.clone()), [next]);
         assert_eq!(made(&mut claims, has, none), []);
-        assert_eq!(claims.taken, memory(1));
+        assert_eq!(claims.taken, memory(3));
+    }
+
+    /// Who waits for a GPU for hours is no reason to wait for memory.
+    #[test]
+    fn what_nobody_waits_for_is_granted_at_once() {
+        let mut claims = claims();
+        let [has, waits, next] = [claim(1, 1, 1), claim(2, 1, 1), claim(3, 1, 1)];
+        let gpu = || Resources::default().named("gpu", 1);
+        assert_eq!(made(&mut claims, has, gpu()), [has]);
+        assert_eq!(made(&mut claims, waits, gpu().memory(8)), []);
+        assert_eq!(made(&mut claims, next, memory(2)), [next]);
+        // What is left is for the one that was there first.
+        assert_eq!(made(&mut claims, claim(4, 1, 1), memory(1)), []);
     }
 
     #[test]
@@ -177,8 +195,10 @@ mod tests {
                 claims.held.values().for_each(|held| taken.add(held));
                 prop_assert_eq!(&taken, &claims.taken);
                 prop_assert!(taken.fits(&claims.room, &Resources::default()));
-                let first = claims.waiting.front();
-                prop_assert!(first.is_none_or(|(_, needs)| !needs.fits(&claims.room, &taken)));
+                for (_, needs) in &claims.waiting {
+                    prop_assert!(!needs.fits(&claims.room, &taken));
+                    taken.add(needs);
+                }
             }
         }
     }

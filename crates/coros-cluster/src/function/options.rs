@@ -54,7 +54,8 @@ impl<R> Call<R> {
 
     /// It takes so much memory, in bytes: what all calls that run on a machine at a time take is
     /// never more than there is, on a node with those of its other clients. Where these have what it takes, it waits at
-    /// the node for its turn, and its slot with it. Nothing keeps the call from taking more.
+    /// the node for its turn, and its slot with it; calls that come later do not get what it waits for. Nothing keeps the
+    /// call from taking more.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.options().core.needs.set_memory(bytes);
         self

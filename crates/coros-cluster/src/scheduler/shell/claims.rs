@@ -1,7 +1,7 @@
 //! What the calls at nodes take of them besides their slots: each worker claims it for the next call, which begins when the
 //! node, which has other clients too, has it to spare.
 
-use super::super::core::{CallId, WorkerId};
+use super::super::core::{CallId, HostId, WorkerId};
 use super::Shell;
 use crate::daemon::protocol::ToDesk;
 use crate::resources::Resources;
@@ -12,6 +12,15 @@ pub(super) struct Claim {
     number: u64,
     /// The call that waits for it, and which attempt of it.
     waits: Option<(CallId, u32)>,
+}
+
+#[cfg(test)]
+impl Claim {
+    /// One for which the first attempt of a call waits.
+    pub(super) fn sample(number: u64, call: CallId) -> Self {
+        let waits = Some((call, 1));
+        Claim { number, waits }
+    }
 }
 
 impl Shell {
@@ -60,14 +69,36 @@ impl Shell {
         };
     }
 
-    /// A worker has what it has claimed: the call that waits for it begins.
+    /// A worker has what it has claimed: the call that waits for it begins, unless none does at present.
     pub(super) fn claimed(&mut self, id: WorkerId, number: u64) {
+        if self.paused {
+            return self.has_none_wait(id);
+        }
         let claim = self.workers.get_mut(&id).and_then(|it| it.claim.as_mut());
-        if let Some(claim) = claim.filter(|it| it.number == number)
-            && let Some((call, attempt)) = claim.waits.take()
-        {
+        let Some(claim) = claim.filter(|it| it.number == number) else {
+            return;
+        };
+        // One that was cancelled just now is about to be taken back.
+        let wanted = |call: &(CallId, u32)| self.core.item(call.0).is_some();
+        if let Some((call, attempt)) = claim.waits.take_if(|it| wanted(it)) {
             self.hand_over(id, call, attempt);
         }
+    }
+
+    /// A worker is to begin nothing: the call that waits there for what it takes goes elsewhere.
+    pub(super) fn has_none_wait(&mut self, id: WorkerId) {
+        if let Some((call, attempt)) = self.waits_for_claim(id) {
+            self.take_back(id, call, attempt);
+        }
+    }
+
+    /// A worker of a host where no call has begun, as it waits for what it takes.
+    pub(super) fn waits_at(&self, host: HostId) -> Option<WorkerId> {
+        let waiting = self.claiming.iter().filter(|id| {
+            let here = self.workers.get(*id).filter(|it| it.host == host);
+            here.is_some_and(|it| !it.retiring) && self.waits_for_claim(**id).is_some()
+        });
+        waiting.copied().next_back()
     }
 
     /// The call that waits for what a worker has claimed.

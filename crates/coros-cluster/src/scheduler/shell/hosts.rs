@@ -13,7 +13,7 @@ use super::super::liaison::FAREWELL;
 use super::super::pool::{self, Pool, Purpose};
 use super::super::reach::facing;
 use super::nodes::Remote;
-use super::workers::{full_name, name_of};
+use super::workers::{Worker, full_name, name_of};
 use super::{Phase, Shell, WorkerId};
 use crate::blob::Blob;
 use crate::daemon::folder::SHARED;
@@ -224,6 +224,7 @@ impl Shell {
 
     /// A worker gets no more calls, and ends when it has none left.
     pub(super) fn retire(&mut self, worker: WorkerId) {
+        self.has_none_wait(worker);
         if let Some(worker) = self.workers.get_mut(&worker) {
             worker.retiring = true;
         }
@@ -242,9 +243,12 @@ impl Shell {
     /// Lets go of a worker, and has none come in its place; of its node, when it is the last one there.
     pub(super) fn close_worker(&mut self, worker: WorkerId) {
         let id = self.workers[&worker].host;
+        let others =
+            |(other, it): &(&WorkerId, &Worker)| it.host == id && !it.retiring && **other != worker;
+        let left = self.workers.iter().filter(others).count();
         if let Some(remote) = self.remote(id) {
-            remote.closed += 1;
-            if remote.share().min(remote.workers()) == 0 {
+            remote.left = left;
+            if left == 0 {
                 return self.close_node(id);
             }
         } else if let Some(here) = &mut self.here {
@@ -280,7 +284,7 @@ impl Shell {
             for _ in retiring.count()..host.pool.surplus() {
                 // The others go on with their calls; the first that ends leaves one idle, as nothing more
                 // starts than there is room for.
-                let Some(worker) = self.core.idle(id) else {
+                let Some(worker) = self.core.idle(id).or_else(|| self.waits_at(id)) else {
                     break;
                 };
                 self.retire(worker);

@@ -46,11 +46,11 @@ pub(super) struct Remote {
     liaison: Address<ToLiaison>,
     /// What calls may need there, but for the cores, of which there is one for each slot.
     pub(super) room: Resources,
-    /// How many of its slots are of use, and how many workers there may be: with those that were closed.
+    /// How many of its slots are of use, and how many workers there may be, if none is closed.
     share: usize,
     workers: usize,
-    /// How many were.
-    pub(super) closed: usize,
+    /// As many as were left when one was closed.
+    pub(super) left: usize,
     /// What it has been told of that.
     wish: Wish,
     /// How many there are.
@@ -89,12 +89,12 @@ impl Remote {
 
     /// How many of its slots are of use.
     pub(super) fn share(&self) -> usize {
-        self.share.saturating_sub(self.closed)
+        self.share.min(self.left)
     }
 
     /// How many workers there may be.
     pub(super) fn workers(&self) -> usize {
-        self.workers.saturating_sub(self.closed)
+        self.workers.min(self.left)
     }
 
     /// How many workers there may be, if it lends all that is of use.
@@ -129,7 +129,8 @@ fn of_use(view: &View, share: &Share) -> (usize, usize, Resources) {
 
 /// What calls may need on a node of which so much is used.
 fn room(machine: &Machine, share: &Share) -> Resources {
-    Resources::of(machine).memory(memory_for_calls(share.memory))
+    let all = memory_for_calls(machine.memory);
+    Resources::of(machine).memory(all.min(memory_for_calls(share.memory)))
 }
 
 impl Shell {
@@ -235,7 +236,7 @@ impl Shell {
             room,
             share,
             workers,
-            closed: 0,
+            left: usize::MAX,
             wish: Wish::default(),
             slots: 0,
             asked: 0,
@@ -299,6 +300,7 @@ impl Shell {
             FromDesk::Ready => {
                 remote.ready = true;
                 let at = remote.at.clone();
+                self.muster.has_come(Instant::now());
                 if self.known_unfit(&at).is_some() {
                     self.unused.remove(&at.to_string());
                 }
@@ -320,6 +322,7 @@ impl Shell {
                 // It may say anything.
                 remote.slots = remote.slots.saturating_add(slots);
                 remote.grants += 1;
+                self.muster.has_come(Instant::now());
             }
             FromDesk::Reclaim(slots) => remote.asked = slots,
             FromDesk::State(state) => {
@@ -535,7 +538,9 @@ impl Shell {
         let Some(remote) = host.remote.as_ref().filter(|it| it.gone) else {
             return;
         };
-        if !host.pool.is_over() {
+        // What there is still to be told of one says where it was.
+        let here = self.workers.values().any(|it| it.host == id);
+        if here || !host.pool.is_over() {
             return;
         }
         if let Some(finder) = &self.finder {

@@ -2,8 +2,10 @@
 
 use coros_net::Secret;
 
-use super::super::core::HostId;
+use super::super::core::{CallId, HostId};
 use super::super::plan::samples::plan;
+use super::super::remote::RemoteCall;
+use super::claims::Claim;
 use super::*;
 use crate::machine::Machine;
 use crate::service::protocol::OWN_NETWORK;
@@ -60,6 +62,35 @@ async fn a_worker_that_is_being_killed_is_not_ready() {
             };
             assert_eq!(told.try_recv().ok(), (!killed).then_some(ready));
         }
+    };
+    let tested = coros_core::build().daemon().spawn(test);
+    tested.join().await.unwrap();
+}
+
+/// Whichever of the two is heard first: its worker is free for the next.
+#[tokio::test]
+async fn a_call_that_is_cancelled_as_it_gets_what_it_takes_does_not_begin() {
+    let test = async |me: Context<ToScheduler>| {
+        let control = coros_core::build().daemon();
+        let control = control.spawn(async |me: Context<ToWorker>| drop(me));
+        let (mut shell, _told) = world(&me).await;
+        let (worker, call) = (WorkerId(1), CallId(7));
+        shell.ready(worker, control.address(), 7);
+        let (ends, _ended) = mpsc::unbounded_channel();
+        let submission = RemoteCall::sample(call.0, 20).submission(&ends);
+        shell.command(Command::Submit(vec![submission]));
+        shell.dispatch();
+        shell.act();
+        assert!(shell.core.computes(worker));
+        // As at a node, where it has not been sent.
+        let waiting = shell.workers.get_mut(&worker).unwrap();
+        waiting.batch.clear();
+        waiting.claim = Some(Claim::sample(3, call));
+        shell.command(Command::Cancel(call));
+        shell.claimed(worker, 3);
+        shell.act();
+        assert!(!shell.core.computes(worker));
+        assert!(shell.workers[&worker].claim.is_none());
     };
     let tested = coros_core::build().daemon().spawn(test);
     tested.join().await.unwrap();

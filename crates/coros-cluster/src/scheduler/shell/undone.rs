@@ -24,7 +24,9 @@ impl Shell {
         let there = self.workers.iter().filter(|(_, it)| it.host == id);
         let mut there: Vec<_> = there.collect();
         there.sort_unstable_by_key(|(worker, _)| **worker);
-        let prepared = there.iter().filter(|(_, it)| it.control.is_some());
+        // One that was told goodbye tells itself what it cannot undo.
+        let prepared = there.iter();
+        let prepared = prepared.filter(|(_, it)| it.control.is_some() && !it.told_goodbye);
         let names = prepared.map(|(_, it)| Arc::clone(&it.name));
         let mut undone: Vec<_> = names.map(|name| (name, "its teardown")).collect();
         if !of_workers {

@@ -36,6 +36,8 @@ pub(super) struct Worker {
     pub(super) retiring: bool,
     /// It begins nothing for the time being.
     pub(super) suspended: bool,
+    /// It ends, when it has torn down what was set up in it.
+    pub(super) told_goodbye: bool,
     /// Why it could not be prepared.
     pub(super) failure: Option<String>,
     pub(super) control: Option<Address<ToWorker>>,
@@ -64,6 +66,7 @@ impl Worker {
             control: None,
             retiring: false,
             suspended: false,
+            told_goodbye: false,
             failure: None,
             batch: Vec::new(),
             batch_bytes: 0,
@@ -166,6 +169,9 @@ impl Shell {
             worker: id,
             suspended,
         });
+        if suspended {
+            self.has_none_wait(id);
+        }
     }
 
     pub(super) fn flush(&mut self) {
@@ -306,6 +312,9 @@ impl Shell {
             pool::Output::Kill { worker } => self.kill(worker),
             pool::Output::Goodbye { worker, tidies_up } => {
                 self.flush_worker(worker);
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.told_goodbye = true;
+                }
                 let tear_down_node = tidies_up;
                 self.send(worker, ToWorker::Goodbye { tear_down_node });
             }
