@@ -121,6 +121,7 @@ file-size = "2G"
 processes = 64
 readable = ["/data"]
 label = ["gpu=a100", "quiet"]
+resource = ["license=2"]
 serve = 3
 from = "20:00"
 until = "06:00"
@@ -182,6 +183,7 @@ file-size = 1
 processes = 1
 readable = ["/other"]
 label = ["other"]
+resource = ["other=1"]
 serve = 1
 from = "01:00"
 until = "02:00"

@@ -213,8 +213,8 @@ pub(crate) enum Outcome<R> {
     TimedOut { worker: WorkerId, attempts: u32 },
     /// So many attempts lost their worker.
     Abandoned { worker: WorkerId, losses: u32 },
-    /// The host or worker where it had to run is gone.
-    TargetLost,
+    /// The host or worker where it had to run is gone; it had begun so often, as far as is known.
+    TargetLost { losses: u32 },
     /// No host has room for what it needs, and none will come, or none came.
     NoRoom { needs: Resources },
     /// Its owner cancelled it.
@@ -402,7 +402,7 @@ impl<T> Core<T> {
         }
         let options = options.map_or_else(Options::default, |options| *options);
         if !self.hosts.takes_calls(options.place) {
-            let outcome = Outcome::TargetLost;
+            let outcome = Outcome::TargetLost { losses: 0 };
             return out.push(Output::Finished {
                 call: id,
                 item,

@@ -86,8 +86,8 @@ pub enum Event {
         reason: String,
     },
     /// A node that was found is there and of no use for this program: it cannot take it, no worker starts there, or it
-    /// takes nobody. It is tried again later, and told of again when that ends in another way: it is
-    /// [ready](Event::NodeReady), of no use for another reason, not used, or gone.
+    /// takes nobody. It is tried again later, which is not told while it goes as before. One that has gone meanwhile is not
+    /// told to be lost: nothing of the program was there.
     NodeUnfit {
         /// As it was when it was looked at last.
         node: Arc<NodeView>,

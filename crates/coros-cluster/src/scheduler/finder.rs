@@ -33,7 +33,7 @@ pub(crate) struct Found {
 /// What it sees.
 #[derive(Debug)]
 pub(crate) enum Sight {
-    Found(Found),
+    Found(Box<Found>),
     /// A daemon that cannot be used, and why.
     NotUsed(Location, String),
 }
@@ -161,7 +161,7 @@ fn look(me: &Context<ToFinder>, at: Location, daemon: Address<ToDaemon>, tell: T
         let (sight, seen) = match daemon.ask_timeout(LOOK_LIMIT, ToDaemon::Look).await {
             Ok(view) => {
                 let found = Found { at, daemon, view };
-                (Sight::Found(found), ToFinder::Seen(id))
+                (Sight::Found(Box::new(found)), ToFinder::Seen(id))
             }
             Err(error) => {
                 let why = format!("it does not say what it has: {error}");

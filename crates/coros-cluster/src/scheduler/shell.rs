@@ -427,7 +427,7 @@ impl Shell {
             Command::SessionEnded(worker, why) => {
                 self.tell_pool_of(worker, pool::Input::Unlinked { worker, why });
             }
-            Command::Found(found) => self.found(found),
+            Command::Found(found) => self.found(*found),
             Command::Decided(question, verdict) => self.decided(*question, *verdict),
             Command::NotUsed(at, why) => self.not_used(&at, why),
             Command::Desk(host, message) => self.desk_says(host, message),

@@ -152,7 +152,8 @@ impl<T> Core<T> {
     /// Ends the calls that wait for a place that is gone.
     fn target_lost<R>(&mut self, place: Place, out: &mut Vec<Output<T, R>>) {
         for call in self.classes.waiting_for(place) {
-            self.finish(call, Outcome::TargetLost, out);
+            let losses = self.calls[&call].losses;
+            self.finish(call, Outcome::TargetLost { losses }, out);
         }
     }
 

@@ -208,7 +208,12 @@ impl Shell {
                 core::Output::Finished {
                     call,
                     item,
-                    outcome: Outcome::Abandoned { losses, .. },
+                    // One that had not begun has lost none.
+                    outcome:
+                        Outcome::Abandoned { losses, .. }
+                        | Outcome::TargetLost {
+                            losses: losses @ 1..,
+                        },
                 } => item.started(*call, Arc::clone(name), *losses),
                 _ => None,
             };
@@ -258,7 +263,7 @@ impl Shell {
                         .unwrap_or_default(),
                 )),
             },
-            Outcome::TargetLost => Completed::without_worker(match item.target().cloned() {
+            Outcome::TargetLost { .. } => Completed::without_worker(match item.target().cloned() {
                 Some(target) => JobError::TargetLost(target),
                 None => JobError::Closed,
             }),

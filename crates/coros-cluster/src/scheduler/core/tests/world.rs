@@ -319,7 +319,7 @@ impl World {
                 assert_eq!(*losses, self.retries(call) + 1);
                 assert!(self.losses[&call] >= *losses);
             }
-            Outcome::TargetLost => {
+            Outcome::TargetLost { .. } => {
                 assert!(!self.is_there(self.specs[&call].place));
             }
             Outcome::NoRoom { needs } => {
