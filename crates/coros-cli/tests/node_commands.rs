@@ -300,6 +300,38 @@ fn what_a_machine_has_is_shown() {
     assert!(says(&node.seen, &cut), "{:#?}", node.seen);
 }
 
+/// Whoever runs a node may give it a folder where all his things are.
+#[test]
+fn a_folder_with_something_else_in_it_is_left_as_it_is() {
+    let farm = Farm::new();
+    let dir = farm.folder("scratch");
+    let file = dir.join("work/thesis");
+    std::fs::create_dir_all(dir.join("work")).unwrap();
+    std::fs::write(&file, "all of it").unwrap();
+    let dir = path_text(&dir);
+    let start = ["node", "--listen", "127.0.0.1:0", "--dir", &dir];
+    for check in [&["--check"][..], &[]] {
+        let ended = farm.run(&[&start[..], check].concat());
+        assert_eq!(ended.status.code(), Some(1), "{:#?}", ended.stderr);
+        let said = ended.stderr.join("\n");
+        let why = "holds something else, which would be in danger there";
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "all of it");
+}
+
+/// So that whatever keeps it running does not try again.
+#[test]
+fn a_name_that_cannot_be_is_a_wrong_command_line() {
+    let farm = Farm::new();
+    for command in ["node", "scheduler"] {
+        for wrong in ["--name=", "--network=A B"] {
+            let ended = farm.run(&[command, "--listen", "127.0.0.1:0", wrong]);
+            assert_eq!(ended.status.code(), Some(2), "{:#?}", ended.stderr);
+        }
+    }
+}
+
 /// By a start, and by whoever asks whether it could be.
 #[test]
 fn what_a_node_does_not_start_with_is_refused() {
@@ -326,7 +358,7 @@ fn what_a_node_does_not_start_with_is_refused() {
         (["--cpus", "0"], 2, "without a core"),
         (["--cpus", "half"], 2, "such as 4"),
         (["--from", "20:00"], 2, "--until"),
-        (["--name", "a/../b"], 1, "cannot name a node"),
+        (["--name", "a/../b"], 2, "cannot name a node"),
         (["--certificate", "/nonexistent"], 1, "/nonexistent"),
         (
             ["--listen", "192.0.2.1:0"],
@@ -547,7 +579,9 @@ fn a_console_takes_orders() {
     let all = format!("{cores} of {cores} cores are lent from now on: there are no more");
     order(&mut node, "cpus 2147483647", &all);
     order(&mut node, "cpus 1", "1 of ");
+    order(&mut node, "resume", "it is not suspended");
     order(&mut node, "suspend", "suspended: ");
+    order(&mut node, "suspend", "it stays suspended by hand");
     order(
         &mut node,
         "status",

@@ -110,6 +110,9 @@ pub(crate) async fn open_in(folder: &Path, limit: u64) -> Result<(PathBuf, Store
     let made = make(folder).and_then(|()| std::path::absolute(folder));
     let cannot = |why| format!("cannot make the folder {}: {why}", folder.display());
     let folder = made.map_err(cannot)?;
+    let own = folder.clone();
+    let own = blocking(move || is_its_own(&own)).await;
+    own.map_err(|why| why.to_string())?;
     let store = Store::open(&folder.join("store"), limit).await;
     Ok((folder, store.map_err(|why| why.to_string())?))
 }
@@ -122,9 +125,25 @@ pub(crate) async fn check_in(folder: &Path) -> Result<(), String> {
     let folder = folder.to_owned();
     let checked = blocking(move || {
         disk::may_be_written_to(&folder)?;
+        is_its_own(&folder)?;
         Disk::check(&folder.join("store"))
     });
     checked.await.map_err(|why| why.to_string())
+}
+
+/// Whether a folder is one where nothing of anybody else is: whoever has it removes what he does not know in it.
+fn is_its_own(folder: &Path) -> Result<(), OpenError> {
+    let path = folder.to_owned();
+    // What is there since then is his.
+    if folder.join("store").symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    match std::fs::read_dir(folder).map(|mut there| there.next().is_some()) {
+        Ok(true) => Err(OpenError::NotAStore { path }),
+        Ok(false) => Ok(()),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(why) => Err(OpenError::Io { path, why }),
+    }
 }
 
 fn make(folder: &Path) -> io::Result<()> {

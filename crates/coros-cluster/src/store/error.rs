@@ -25,7 +25,7 @@ pub(crate) enum OpenError {
     /// There is something else in it.
     #[error(
         "the folder {path} holds something else, which would be in danger there: give one that is \
-         empty or not there yet, such as {path}/store",
+         empty or not there yet, such as {path}/coros",
         path = .path.display()
     )]
     NotAStore { path: PathBuf },
