@@ -128,7 +128,7 @@ pub(crate) struct DemoFlags {
     pub(crate) scheduler: Option<scheduler::At>,
 
     /// Have all nodes of the scheduler alone, when those who came before are done
-    #[arg(long, requires = "scheduler")]
+    #[arg(long, requires = "scheduler", conflicts_with = "nodes")]
     pub(crate) exclusive: bool,
 
     /// How many of the most frequent words to show

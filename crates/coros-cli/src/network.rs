@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use coros::Context;
 use coros::net::{
-    Builder, ConnectError, HostPort, Location, Node, NodeCertificate, NodeId, PeerEvent,
+    Builder, ConnectError, HostPort, IdentityError, Location, Node, NodeCertificate, NodeError,
+    NodeId, PeerEvent,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -24,6 +25,15 @@ use crate::terminal::{one_line, say};
 const FIND: Duration = Duration::from_secs(5);
 /// When nothing more has been heard of anybody for so long, no other of that name is expected.
 const SETTLED: Duration = Duration::from_millis(500);
+
+/// Whether a node cannot be called what it was told to be, which does not mend itself.
+pub(crate) fn is_named_wrongly(error: &NodeError) -> bool {
+    use IdentityError::{Name, Network, OtherName};
+    matches!(
+        error,
+        NodeError::Identity(Network(_) | Name(_) | OtherName { .. })
+    )
+}
 
 /// A node with that identity.
 pub(crate) fn builder(identity: &Identity) -> anyhow::Result<Builder> {

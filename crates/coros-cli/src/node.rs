@@ -41,6 +41,7 @@ pub(crate) async fn run(flags: NodeFlags) -> ExitCode {
     match ended {
         Ok(ended) => ended,
         Err(error) => match error.downcast_ref() {
+            Some(DaemonError::Node(why)) if network::is_named_wrongly(why) => usage(&error),
             Some(
                 DaemonError::Readable { .. }
                 | DaemonError::Memory { .. }
@@ -251,7 +252,11 @@ impl Lending<'_> {
     /// The service is another from now on.
     fn change(&mut self, service: Service) {
         self.suspension.change(service);
-        self.suspend_or_resume(service == Service::Open);
+        if let Some(how) = self.suspend_or_resume()
+            && service == Service::Open
+        {
+            stays_suspended(&how);
+        }
         if service == Service::Closed {
             self.daemon.evict();
         }
@@ -270,8 +275,14 @@ impl Lending<'_> {
                 Err(error) => say(&error.to_string()),
             },
             Order::Suspend | Order::Resume => {
+                let before = self.suspension.how();
                 self.suspension.by_hand(order == Order::Suspend);
-                self.suspend_or_resume(order == Order::Resume);
+                match (before, self.suspend_or_resume()) {
+                    (Some(_), Some(how)) => stays_suspended(&how),
+                    (None, None) => say("it is not suspended"),
+                    // That is told as it happens.
+                    _ => {}
+                }
             }
             Order::Cpus(cpus) => {
                 daemon.resize(cpus.of(cores));
@@ -281,16 +292,17 @@ impl Lending<'_> {
         }
     }
 
-    /// Has it lend cores as far as nothing forbids it; says what still does, if `resumes` wants it to.
-    fn suspend_or_resume(&self, resumes: bool) {
-        match self.suspension.how() {
+    /// Has it lend cores if nothing forbids it; gives what does.
+    fn suspend_or_resume(&self) -> Option<String> {
+        let how = self.suspension.how();
+        match how {
             None => self.daemon.resume(),
-            Some(how) => {
-                self.daemon.suspend();
-                if resumes {
-                    say(&format!("it stays suspended {how}"));
-                }
-            }
+            Some(_) => self.daemon.suspend(),
         }
+        how
     }
+}
+
+fn stays_suspended(how: &str) {
+    say(&format!("it stays suspended {how}"));
 }

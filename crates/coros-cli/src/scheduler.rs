@@ -42,6 +42,7 @@ pub(crate) async fn run(flags: SchedulerFlags) -> ExitCode {
     match serve(&member, &dir).await {
         Ok(ended) => ended,
         Err(error) => match error.downcast_ref() {
+            Some(ServiceError::Node(why)) if network::is_named_wrongly(why) => usage(&error),
             Some(ServiceError::Room(_)) => usage(&error),
             _ => status("scheduler", Err(error)),
         },
